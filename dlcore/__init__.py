@@ -1,0 +1,25 @@
+"""dlcore: the mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
+
+from dlcore import descent, linalg, losses, models, objective, reference
+from dlcore._status import Status
+from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.fitting import Fit, fit
+from dlcore.objective import Objective
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "Fit",
+    "LinearHeads",
+    "Objective",
+    "Status",
+    "certify",
+    "descent",
+    "fit",
+    "linalg",
+    "losses",
+    "models",
+    "objective",
+    "reference",
+]

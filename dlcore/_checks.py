@@ -1,0 +1,148 @@
+"""Checks of values, where they enter: the name, what came, what is wanted. NumPy alone, no jax.
+
+Data is checked once, on the host, before anything is compiled. `ValueError` is for a shape or a value,
+`TypeError` for a dtype or a kind of object.
+"""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+# -- hyper-parameters ----------------------------------------------------------------------------------------
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> None:
+    """`value`, a real number or an array of them, is finite, above `above` and at least `least`."""
+    if isinstance(value, str | bytes) or not (np.isscalar(value) or hasattr(value, "__array__")):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iufV":
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    numbers = numbers.astype(np.float64)
+    if above is not None and not (np.isfinite(numbers) & (numbers > above)).all():
+        raise ValueError(f"{name}: expected a finite number above {above:g}, got {value!r}")
+    if least is not None and not (np.isfinite(numbers) & (numbers >= least)).all():
+        raise ValueError(f"{name}: expected a finite number of at least {least:g}, got {value!r}")
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """`value` lies in [0, 1)."""
+    check_number(name, value, least=0)
+    if not (np.asarray(value) < 1).all():
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """`value` as a Python integer of at least `least`; 1.5, True and "3" are refused."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if count < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {count}")
+    return count
+
+
+def check_rank(name: str, array: Any, rank: int, axes: str) -> None:
+    """`array` has `rank` axes, written out in `axes`."""
+    if array.ndim != rank:
+        raise ValueError(f"{name}: expected {rank}-D {axes}, got {array.ndim}-D with shape {array.shape}")
+
+
+# -- data, where it enters: values ---------------------------------------------------------------------------
+
+
+def as_host_numbers(name: str, data: Any) -> np.ndarray:
+    """`data` as a NumPy array of real numbers in native byte order, without a copy where none is needed.
+
+    Lists, data frames, arrays of any library that NumPy can read, booleans and integers are accepted;
+    strings, objects, complex numbers, `np.matrix`, sparse and masked arrays are refused.
+    """
+    if data is None:
+        raise ValueError(f"{name}: expected an array, got None")
+    if isinstance(data, np.matrix):
+        raise TypeError(f"{name}: np.matrix is not supported, pass np.asarray({name})")
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
+    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+        raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
+    try:
+        array = np.asarray(data)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name}: complex numbers are not supported, got dtype {array.dtype}")
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """No nan and no infinity in `array`."""
+    if array.dtype.kind in "biu":
+        return
+    with np.errstate(all="ignore"):  # a sum is finite if all are, and needs no array of booleans
+        if math.isfinite(float(array.sum(dtype=np.float64))):
+            return
+    finite = np.isfinite(array)
+    if not finite.all():
+        what = "nan" if np.isnan(array).any() else "infinity"
+        where = tuple(int(index) for index in np.argwhere(~finite)[0])
+        raise ValueError(f"{name}: expected finite numbers, got {what} (first at index {where})")
+
+
+def check_matrix(name: str, x: np.ndarray) -> None:
+    """`x` is [n, features] with at least one of each."""
+    if x.ndim != 2:
+        hint = f"; a single feature is {name}[:, None]" if x.ndim == 1 else ""
+        raise ValueError(f"{name}: expected 2-D [n, features], got {x.ndim}-D with shape {x.shape}{hint}")
+    if 0 in x.shape:
+        raise ValueError(f"{name}: expected at least one row and one column, got shape {x.shape}")
+
+
+def check_rows(**arrays: np.ndarray) -> None:
+    """All arrays have the same number of rows, and at least one."""
+    for name, array in arrays.items():
+        if array.ndim == 0:
+            raise ValueError(f"{name}: expected an array with a row per example, got a scalar")
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise ValueError(f"expected one row per example in each of {', '.join(rows)}, but {listed}")
+    if 0 in rows.values():
+        raise ValueError(f"{next(iter(rows))}: expected at least one row, got none")
+
+
+def check_weights(weights: np.ndarray, rows: int) -> None:
+    """`weights` is [rows], finite, nowhere negative and not all zero."""
+    if weights.shape != (rows,):
+        raise ValueError(f"weights: expected shape ({rows},), one per row of x, got {weights.shape}")
+    check_finite("weights", weights)
+    if (weights < 0).any():
+        raise ValueError(f"weights: expected numbers of at least 0, got {weights.min()}")
+    if not (weights > 0).any():
+        raise ValueError("weights: expected at least one positive number, got only zeros")
+
+
+def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """`y` holds 0 and 1, both of them in rows of positive weight."""
+    check_rank("y", y, 1, "[n]")
+    values = np.unique(y)
+    if not np.isin(values, (0, 1)).all():
+        shown = ", ".join(f"{value:g}" for value in values[:5].astype(float))
+        shown += ", …" if len(values) > 5 else ""
+        raise ValueError(f"y: expected labels 0 and 1, got the values {shown}")
+    present = values if weights is None else np.unique(y[weights > 0])
+    if len(present) < 2:
+        weighted = "" if weights is None else " in rows of positive weight"
+        raise ValueError(f"y: expected both classes 0 and 1{weighted}, got only {float(present[0]):g}")
+
+
+def check_real_targets(y: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """`y` is one real number per row; any value will do."""
+    del weights
+    check_rank("y", y, 1, "[n]")

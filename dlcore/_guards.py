@@ -1,0 +1,62 @@
+"""Guards of the mathematics: shapes and dtypes of JAX arrays, known also under a trace.
+
+Values are checked by `_checks`, on the host; a hyper-parameter that is traced has no value to check yet and
+passes. `ValueError` is for a shape or a value, `TypeError` for a dtype or a kind of object.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import _checks
+from dlcore._types import Array
+
+def is_traced(x: Any) -> bool:
+    """Whether `x` stands for a value that is not known yet (under jit, vmap, grad)."""
+    return isinstance(x, jax.core.Tracer)
+
+
+def as_array(name: str, x: Any) -> Array:
+    """A JAX array from a JAX or NumPy array or a scalar; lists and strings are refused, as in `jax.numpy`."""
+    if isinstance(x, jax.Array):
+        return x
+    if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
+        if np.asarray(x).dtype.kind not in "biufcV":  # V: bfloat16 and its like
+            raise TypeError(f"{name}: expected numbers, got dtype {np.asarray(x).dtype}")
+        return jnp.asarray(x)
+    raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+
+
+def as_floating(name: str, x: Any) -> Array:
+    """Like `as_array`, and of a real floating-point dtype."""
+    array = as_array(name, x)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name}: expected a floating-point dtype, got {array.dtype}")
+    return array
+
+
+def as_inexact(name: str, x: Any) -> Array:
+    """Like `as_array`; integers and booleans become the default floating-point dtype."""
+    array = as_array(name, x)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
+
+
+def check_equal_shapes(**arrays: Array) -> None:
+    """All arrays have one shape; nothing is broadcast."""
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"expected equal shapes (nothing is broadcast here), got {shapes}")
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> None:
+    """`_checks.check_number`, of a value that is known."""
+    if not is_traced(value):
+        _checks.check_number(name, value, above=above, least=least)
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """`_checks.check_fraction`, of a value that is known."""
+    if not is_traced(value):
+        _checks.check_fraction(name, value)

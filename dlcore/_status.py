@@ -1,0 +1,22 @@
+"""How a computation ended."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How a fit ended. Every result carries one.
+
+    >>> Status.CONVERGED == "converged"
+    True
+    """
+
+    CONVERGED = "converged"
+    """The stopping rule was met."""
+    OUT_OF_STEPS = "out of steps"
+    """`max_steps` updates were made and the rule was not met."""
+    DIVERGED = "diverged"
+    """The objective is not finite, or lies above its start."""
+    PRECISION_FLOOR = "precision floor"
+    """An update changed no bit of parameters and state: no further step in this dtype changes anything."""
+    STOPPED = "stopped"
+    """The callback asked to stop."""

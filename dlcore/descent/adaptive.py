@@ -1,0 +1,84 @@
+"""Rules that scale each coordinate by the size of its past gradients."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlcore._guards import check_fraction, check_number
+from dlcore._types import Array, Numeric, Params
+from dlcore.descent.interface import like, rule
+
+
+class Moments(NamedTuple):
+    """State of Adam: how many updates were made, and the decaying means of gradients and of their squares."""
+
+    count: Array
+    first: Params
+    second: Params
+
+
+def adam(
+    rate: Numeric, b1: Numeric = 0.9, b2: Numeric = 0.999, eps: Numeric = 1e-8
+) -> optax.GradientTransformation:
+    r"""Adam.
+
+    $m \leftarrow \beta_1 m + (1-\beta_1) g$, $v \leftarrow \beta_2 v + (1-\beta_2) g^2$,
+    $\theta \leftarrow \theta - \alpha\,\frac{m}{1-\beta_1^t} \Big/ \left(\sqrt{\frac{v}{1-\beta_2^t}} + \varepsilon\right)$
+
+    Args:
+      rate: $\alpha > 0$.
+      b1: $\beta_1$ in [0, 1), the decay of the mean gradient.
+      b2: $\beta_2$ in [0, 1), the decay of the mean square.
+      eps: $\varepsilon > 0$, in the units of the gradient.
+
+    Returns:
+      An (init, update) pair; the state is t, m and v, all 0 at the start.
+
+    Raises:
+      ValueError: if `rate` or `eps` is not finite and positive, or `b1` or `b2` is not in [0, 1).
+
+    Source: Kingma and Ba (2015), Adam: a method for stochastic optimization, algorithm 1.
+
+    >>> descent = adam(0.5)
+    >>> print(descent.update(jnp.array([2.0]), descent.init(jnp.array([1.0])))[0])
+    [-0.5]
+    """
+    check_number("rate", rate, above=0)
+    check_fraction("b1", b1)
+    check_fraction("b2", b2)
+    check_number("eps", eps, above=0)
+    return rule(_no_moments, _adam, rate, b1, b2, eps)
+
+
+def _no_moments(params: Params) -> Moments:
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
+
+
+def _adam(
+    rate: Numeric,
+    b1: Numeric,
+    b2: Numeric,
+    eps: Numeric,
+    gradient: Params,
+    state: Moments,
+    params: Params = None,
+) -> tuple[Params, Moments]:
+    del params
+    # The count stays at its largest value rather than overflow; both corrections are 1 long before.
+    count = jnp.minimum(state.count, jnp.iinfo(jnp.int32).max - 1) + 1
+
+    def decayed(decay: Numeric, mean: Array, new: Array) -> Array:
+        return like(decay, new) * mean + (1 - like(decay, new)) * new
+
+    def corrected(decay: Numeric, mean: Array) -> Array:
+        return mean / (1 - like(decay, mean) ** count.astype(mean.dtype))
+
+    def step(first: Array, second: Array) -> Array:
+        return -like(rate, first) * corrected(b1, first) / (jnp.sqrt(corrected(b2, second)) + like(eps, first))
+
+    first = jax.tree.map(lambda m, g: decayed(b1, m, g), state.first, gradient)
+    second = jax.tree.map(lambda v, g: decayed(b2, v, jnp.square(g)), state.second, gradient)
+    return jax.tree.map(step, first, second), Moments(count, first, second)

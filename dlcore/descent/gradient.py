@@ -1,0 +1,139 @@
+"""Gradient descent, without and with a memory of past gradients."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlcore._guards import check_fraction, check_number
+from dlcore._types import Numeric, Params
+from dlcore.descent.interface import like, rule
+
+
+class Velocity(NamedTuple):
+    """State of momentum and Nesterov: the decaying sum of past gradients, like the parameters."""
+
+    velocity: Params
+
+
+def gradient_descent(rate: Numeric) -> optax.GradientTransformation:
+    r"""Gradient descent.
+
+    $\theta \leftarrow \theta - \alpha\,\nabla J(\theta)$
+
+    Args:
+      rate: $\alpha > 0$. Up to $1/L$, see `lipschitz_step`, every step lowers a convex objective; past
+        $2/L$ a quadratic one diverges.
+
+    Returns:
+      An (init, update) pair; no state.
+
+    Raises:
+      ValueError: if `rate` is not finite and positive.
+
+    Source: Nesterov, Lectures on Convex Optimization, section 1.2.3.
+
+    >>> import jax.numpy as jnp
+    >>> descent = gradient_descent(0.5)
+    >>> print(descent.update(jnp.array([2.0]), descent.init(jnp.array([1.0])))[0])
+    [-1.]
+    """
+    check_number("rate", rate, above=0)
+    return rule(_no_state, _gradient_descent, rate)
+
+
+def momentum(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformation:
+    r"""Gradient descent with momentum, the heavy ball.
+
+    $v \leftarrow \nabla J(\theta) + \beta v$, $\theta \leftarrow \theta - \alpha v$
+
+    Args:
+      rate: $\alpha > 0$.
+      decay: $\beta$ in [0, 1); 0 is gradient descent.
+
+    Returns:
+      An (init, update) pair; the state is v, 0 at the start.
+
+    Raises:
+      ValueError: if `rate` is not finite and positive or `decay` is not in [0, 1).
+
+    Source: Polyak (1964), Some methods of speeding up the convergence of iteration methods.
+
+    >>> import jax.numpy as jnp
+    >>> descent = momentum(0.5)
+    >>> _, state = descent.update(jnp.array([2.0]), descent.init(jnp.array([1.0])))
+    >>> print(descent.update(jnp.array([2.0]), state)[0])
+    [-1.9]
+    """
+    check_number("rate", rate, above=0)
+    check_fraction("decay", decay)
+    return rule(_at_rest, _momentum, rate, decay)
+
+
+def nesterov(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformation:
+    r"""Nesterov's accelerated gradient with a constant decay, in the form that needs no second point.
+
+    $v \leftarrow \nabla J(\theta) + \beta v$, $\theta \leftarrow \theta - \alpha(\nabla J(\theta) + \beta v)$
+
+    Args:
+      rate: $\alpha > 0$.
+      decay: $\beta$ in [0, 1); 0 is gradient descent.
+
+    Returns:
+      An (init, update) pair; the state is v, 0 at the start.
+
+    Raises:
+      ValueError: if `rate` is not finite and positive or `decay` is not in [0, 1).
+
+    Source: Nesterov, Lectures on Convex Optimization, section 2.2; this form, Sutskever et al. (2013), On the
+    importance of initialization and momentum in deep learning, appendix A.1.
+
+    >>> import jax.numpy as jnp
+    >>> descent = nesterov(0.5)
+    >>> print(descent.update(jnp.array([2.0]), descent.init(jnp.array([1.0])))[0])
+    [-1.9]
+    """
+    check_number("rate", rate, above=0)
+    check_fraction("decay", decay)
+    return rule(_at_rest, _nesterov, rate, decay)
+
+
+def _no_state(params: Params) -> tuple[()]:
+    del params
+    return ()
+
+
+def _at_rest(params: Params) -> Velocity:
+    return Velocity(jax.tree.map(jnp.zeros_like, params))
+
+
+def _accumulate(decay: Numeric, gradient: Params, velocity: Params) -> Params:
+    return jax.tree.map(lambda g, v: g + like(decay, g) * v, gradient, velocity)
+
+
+def _downhill(rate: Numeric, direction: Params) -> Params:
+    return jax.tree.map(lambda d: -like(rate, d) * d, direction)
+
+
+def _gradient_descent(
+    rate: Numeric, gradient: Params, state: tuple[()], params: Params = None
+) -> tuple[Params, tuple[()]]:
+    del params
+    return _downhill(rate, gradient), state
+
+
+def _momentum(
+    rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
+) -> tuple[Params, Velocity]:
+    del params
+    velocity = _accumulate(decay, gradient, state.velocity)
+    return _downhill(rate, velocity), Velocity(velocity)
+
+
+def _nesterov(
+    rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
+) -> tuple[Params, Velocity]:
+    del params
+    velocity = _accumulate(decay, gradient, state.velocity)
+    return _downhill(rate, _accumulate(decay, gradient, velocity)), Velocity(velocity)

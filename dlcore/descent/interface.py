@@ -1,0 +1,43 @@
+"""What a rule of descent is: Optax's pair, with its hyper-parameters as data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlcore._types import Numeric, Params
+
+
+def rule(
+    init: Callable[[Params], Any], update: Callable[..., tuple[Params, Any]], *hyper_parameters: Numeric
+) -> optax.GradientTransformation:
+    """A rule of descent from two pure functions at module level. A new rule is one file that calls this.
+
+    The pair is a pytree whose leaves are the hyper-parameters: another value of one is another argument of
+    the same compiled program, where Optax's own closures would be another program.
+
+    Args:
+      init: parameters to state.
+      update: (*hyper_parameters, gradient, state, params=None) to (what is added to the parameters, state).
+      hyper_parameters: numbers or scalar arrays.
+
+    Returns:
+      What `optax.chain`, `optax.apply_updates` and `dlcore.fit` take.
+
+    >>> import jax
+    >>> def update(rate, gradient, state, params=None):
+    ...     return jax.tree.map(lambda g: -rate * jax.numpy.sign(g), gradient), state
+    >>> sign_descent = rule(lambda params: (), update, 0.1)
+    >>> print(sign_descent.update(jax.numpy.array([3.0, -2.0]), sign_descent.init(None))[0])
+    [-0.1  0.1]
+    """
+    return optax.GradientTransformation(
+        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *hyper_parameters)
+    )
+
+
+def like(hyper_parameter: Numeric, leaf: jax.Array) -> jax.Array:
+    """A hyper-parameter in the dtype of a leaf, so that a float64 rate leaves float32 parameters float32."""
+    return jnp.asarray(hyper_parameter, leaf.dtype)

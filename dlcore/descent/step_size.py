@@ -1,0 +1,71 @@
+"""The largest step size that is known to descend."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore._types import Array
+from dlcore.linalg import matmul, matrix_transpose
+from dlcore.losses import facts_of
+from dlcore.objective import BlockedData, Objective, sum_over_blocks
+
+
+def lipschitz_step(objective: Objective, data: Any) -> Array:
+    r"""1/L, the largest constant rate at which gradient descent is known to descend.
+
+    $L = c\,\lambda_{\max}(\tilde X^\top \mathrm{diag}(s)\,\tilde X)/S + \lambda \ge \|\nabla^2 J\|$
+
+    with $c$ the curvature of the loss (squared error 2, cross-entropy of a sigmoid ¼) and $\tilde X$ the data
+    with a column of ones for the bias. It is an upper bound: the largest eigenvalue of the Gram matrix plus a
+    bound on the rounding error of both, so that the step never exceeds the true 1/L by rounding.
+
+    Args:
+      objective: of an affine model and a loss of known curvature.
+      data: as `Objective.value` takes it.
+
+    Returns:
+      A scalar in the dtype of the arithmetic; one pass over the data and an eigenvalue problem of the number
+      of features. Not differentiable in a useful sense.
+
+    Raises:
+      ValueError: if the model is not affine or the curvature of the loss is not known.
+
+    Source: Nesterov, Lectures on Convex Optimization, section 1.2.3; Higham, Accuracy and Stability of
+    Numerical Algorithms, section 3.1 (the rounding of the Gram matrix).
+
+    >>> from dlcore.losses import squared_error
+    >>> from dlcore.models import linear
+    >>> x, y = jnp.array([[3.0], [-3.0]]), jnp.array([1.0, 2.0])
+    >>> print(round(1 / float(lipschitz_step(Objective(linear, squared_error), (x, y))), 2))
+    18.0
+    """
+    curvature = facts_of(objective.loss).curvature
+    if not objective.model.affine:
+        raise ValueError("lipschitz_step: the model is not affine, so no bound on its curvature is known")
+    if curvature is None:
+        name = getattr(objective.loss, "__name__", repr(objective.loss))
+        raise ValueError(f"lipschitz_step: no bound on the curvature of the loss {name} is known")
+    return _step(objective, objective.prepare(data), curvature)
+
+
+@jax.jit
+def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
+    gram, weight_sum = sum_over_blocks(_gram, data)
+    features, rows = data.x.shape[1], data.x.shape[0]
+    # |Ĝ - G| ≤ k·eps·|X̃|ᵀ|X̃| for sums of k terms, the norm of which is at most the trace of G; the same
+    # with the order of the matrix for the eigenvalues.
+    terms = data.block + -(-rows // data.block) + features + 1
+    rounding = terms * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
+    largest = jnp.linalg.eigvalsh(gram)[-1] + rounding
+    bound = curvature * largest / weight_sum + jnp.asarray(objective.l2, gram.dtype)
+    return 1 / bound
+
+
+def _gram(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
+    """X̃ᵀ diag(s) X̃ and S of some rows."""
+    del y
+    rows = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
+    scale = jnp.ones(len(rows), rows.dtype) if weights is None else weights.astype(rows.dtype)
+    return matmul(matrix_transpose(rows), rows * scale[:, None]), scale.sum()

@@ -1,0 +1,51 @@
+"""When a descent stops, decided inside the compiled loop from numbers alone."""
+
+import jax.numpy as jnp
+
+from dlcore._status import Status
+from dlcore._types import Array
+
+CODES = (None, Status.CONVERGED, Status.OUT_OF_STEPS, Status.DIVERGED, Status.PRECISION_FLOOR)
+"""The status that each code of the compiled loop stands for; None: still running."""
+
+RUNNING = 0
+CONVERGED, OUT_OF_STEPS, DIVERGED, PRECISION_FLOOR = range(1, len(CODES))
+
+DIVERGENCE_INTERVAL = 1_000
+"""Every how many steps J is compared with its start. Fixed, so that the outcome depends on no chunk."""
+
+
+def is_flat(
+    value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array
+) -> Array:
+    r"""Whether the objective is flat to relative accuracy `tol`.
+
+    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,J$ where $\lambda > 0$: for a convex loss, and with the bias at
+    its optimum, J is then within tol·J of its minimum. Without a penalty there is no such bound and the rule is
+    $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
+    """
+    # As norms, not squares: in float32 the square of 1e-20 is 0.
+    penalised = gradient_norm <= jnp.sqrt(2 * l2 * tol) * jnp.sqrt(jnp.maximum(value, 0))
+    return jnp.where(l2 > 0, penalised, gradient_norm <= tol * first_gradient_norm)
+
+
+def judge(
+    step: Array,
+    max_steps: Array,
+    value: Array,
+    first_value: Array,
+    gradient_norm: Array,
+    first_gradient_norm: Array,
+    l2: Array,
+    tol: Array,
+) -> Array:
+    """The code of how things stand at `step`, before its update."""
+    finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+    # Above its start by more than the rounding of J could account for.
+    margin = jnp.sqrt(jnp.finfo(value.dtype).eps) * jnp.abs(first_value)
+    looked_at = (step % DIVERGENCE_INTERVAL == 0) | (step >= max_steps)
+    diverged = ~finite | (looked_at & (value > first_value + margin))
+    flat = is_flat(value, gradient_norm, first_gradient_norm, l2, tol)
+    code = jnp.where(step >= max_steps, OUT_OF_STEPS, RUNNING)
+    code = jnp.where(flat, CONVERGED, code)
+    return jnp.where(diverged, DIVERGED, code).astype(jnp.int32)

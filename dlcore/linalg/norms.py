@@ -1,0 +1,160 @@
+"""Norms whose value and gradient are right at zero, at huge and at tiny entries."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from dlcore._guards import as_inexact
+from dlcore._types import Array, Numeric
+
+HALVES = (jnp.bfloat16, jnp.float16)
+
+
+def vector_norm(
+    x: Numeric, ord: float = 2, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+) -> Array:
+    r"""Norm of vectors.
+
+    $\|x\|_p = \left(\sum_i |x_i|^p\right)^{1/p}$, $\|x\|_\infty = \max_i |x_i|$
+
+    Args:
+      x: shape (..., m) or any other.
+      ord: p, a Python number. A norm for p ≥ 1 and inf; for 0 < p < 1 the same formula, which violates the
+        triangle inequality; 0 counts the entries that are not zero, -inf is the smallest magnitude.
+      axis: the axis or axes that hold a vector; None takes the whole array as one vector.
+      keepdims: whether those axes stay, with length 1.
+
+    Returns:
+      The shape without `axis`, the real dtype of `x` (the default one for integers). 0 for a vector of no
+      entries (an error for the maximum and the minimum of none), infinity where an entry is infinite, nan
+      where one is nan. No intermediate overflows or underflows where the result does not. The gradient at
+      the zero vector is 0, a subgradient; for p = 2 it is x/‖x‖ elsewhere.
+
+    Raises:
+      TypeError: if `x` is not an array of numbers.
+
+    Source: array API standard, `linalg.vector_norm`; Golub and Van Loan, Matrix Computations, section 2.2.
+
+    >>> x = jnp.array([3.0, 4.0])
+    >>> print(vector_norm(x, 1), vector_norm(x), vector_norm(x, jnp.inf))
+    7.0 5.0 4.0
+    """
+    x = as_inexact("x", x)
+    magnitude = _magnitude(x)
+    if ord == 0:
+        return jnp.sum(magnitude != 0, axis, dtype=magnitude.dtype, keepdims=keepdims)
+    if ord == math.inf:
+        return jnp.max(magnitude, axis, keepdims=keepdims)
+    if ord == -math.inf:
+        return jnp.min(magnitude, axis, keepdims=keepdims)
+    # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
+    # smallest), no power overflows and the sum is at least 1. c is a constant to the derivative, which the
+    # identity makes right; where c is 0 or infinite it is replaced by 1.
+    largest = magnitude.max(axis, keepdims=True, initial=0)
+    dominant = largest if ord > 0 else magnitude.min(axis, keepdims=True, initial=jnp.inf)
+    usable = (dominant > 0) & jnp.isfinite(dominant)
+    scale = jax.lax.stop_gradient(jnp.where(usable, dominant, 1))
+    total = jnp.sum(_power(magnitude / scale, ord), axis, keepdims=True)
+    # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
+    empty = total == 0
+    root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
+    norm = scale * root
+    if keepdims:
+        return norm
+    return jnp.squeeze(norm, axis if axis is not None else tuple(range(x.ndim)))
+
+
+def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False) -> Array:
+    r"""Norm of matrices.
+
+    $\|A\|_F = \sqrt{\sum_{ij} A_{ij}^2}$, $\|A\|_2 = \sigma_{\max}(A)$,
+    $\|A\|_1 = \max_j \sum_i |A_{ij}|$, $\|A\|_\infty = \max_i \sum_j |A_{ij}|$
+
+    Args:
+      a: shape (..., n, m).
+      ord: "fro" (Frobenius), "nuc" (the sum of the singular values), 2 or -2 (the largest or smallest singular
+        value), 1 or -1 (the largest or smallest column sum of magnitudes), inf or -inf (the same of rows).
+      keepdims: whether the two axes stay, with length 1.
+
+    Returns:
+      Shape (...), the real dtype of `a` (the default one for integers); halves are factored in float32 and
+      cast back. 0 for a matrix of no entries under "fro" and "nuc". Infinity and nan propagate.
+
+    Raises:
+      ValueError: if `a` has fewer than two axes or `ord` is another.
+      TypeError: if `a` is not an array of numbers.
+
+    Source: array API standard, `linalg.matrix_norm`; Golub and Van Loan, section 2.3.
+
+    >>> a = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> print(matrix_norm(a, 1), matrix_norm(a, jnp.inf), matrix_norm(jnp.array([[3.0, 0.0], [0.0, 4.0]])))
+    6.0 7.0 5.0
+    """
+    a = as_inexact("a", a)
+    if a.ndim < 2:
+        raise ValueError(f"matrix_norm: expected shape (..., n, m), got {a.shape}")
+    if ord == "fro":
+        return vector_norm(a, 2, axis=(-2, -1), keepdims=keepdims)
+    if ord == "nuc":
+        norm = singular_values(a).sum(-1)
+    elif ord == 2:
+        norm = singular_values(a).max(-1)
+    elif ord == -2:
+        norm = singular_values(a).min(-1)
+    elif ord in (1, -1, math.inf, -math.inf):
+        sums = _magnitude(a).sum(-2 if abs(ord) == 1 else -1)
+        norm = sums.max(-1) if ord > 0 else sums.min(-1)
+    else:
+        raise ValueError(f"matrix_norm: expected ord 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
+    return norm[..., None, None] if keepdims else norm
+
+
+def spectral_norm(a: Numeric) -> Array:
+    r"""Spectral norm of matrices: by how much $a$ stretches a vector at most.
+
+    $\|A\|_2 = \max_{x \ne 0} \|Ax\|_2 / \|x\|_2 = \sigma_{\max}(A)$
+
+    Args:
+      a: shape (..., n, m).
+
+    Returns:
+      Shape (...), the real dtype of `a`; from a singular value decomposition, to a few units of eps·‖A‖.
+      Differentiable where the largest singular value is simple.
+
+    Raises:
+      ValueError: if `a` has fewer than two axes.
+      TypeError: if `a` is not an array of numbers.
+
+    Source: Golub and Van Loan, Matrix Computations, section 2.3.
+
+    >>> print(spectral_norm(jnp.array([[0.0, 2.0], [0.0, 0.0]])))
+    2.0
+    """
+    return matrix_norm(a, 2)
+
+
+def singular_values(a: Array) -> Array:
+    """Singular values (..., min(n, m)) in descending order; halves are factored in float32 and cast back."""
+    factored = a.astype(jnp.float32) if a.dtype in HALVES else a
+    values = jnp.linalg.svd(factored, compute_uv=False)
+    return values.astype(a.dtype) if a.dtype in HALVES else values
+
+
+def _magnitude(x: Array) -> Array:
+    """|x|, with the derivative 0 at 0."""
+    if not jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jnp.abs(x)
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, x)))
+
+
+def _power(base: Array, exponent: float) -> Array:
+    """base**exponent for base ≥ 0, by the exact operations where there are any."""
+    if exponent == 1:
+        return base
+    if exponent == 2:
+        return jnp.square(base)
+    if exponent == 0.5:
+        return jnp.sqrt(base)
+    return jnp.power(base, exponent)

@@ -1,0 +1,144 @@
+"""Products: the one place where the precision of a product is decided.
+
+An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise. Every
+product of the library goes through this file and asks for the highest precision unless its caller lowers it.
+Halves (bfloat16, float16) are multiplied as they are and accumulated in float32.
+"""
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from dlcore._checks import check_rank
+from dlcore._guards import as_array
+from dlcore._types import Array, Numeric
+
+HIGHEST = "highest"
+"""The precision of every product unless its caller says otherwise."""
+
+
+def accumulator(*arrays: Array) -> DTypeLike:
+    """The dtype in which a product of these arrays is summed: their common one, but float32 for halves."""
+    dtype = jnp.result_type(*arrays)
+    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype
+
+
+def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
+    r"""Matrix product.
+
+    $C_{ij} = \sum_k A_{ik} B_{kj}$
+
+    Args:
+      a: shape (..., n, m), or (m,) for a row.
+      b: shape (..., m, p), or (m,) for a column. Leading axes broadcast.
+      precision: of the products inside, a `jax.lax.Precision` or its name.
+
+    Returns:
+      Shape (..., n, p), without the axis that a vector lacks; the common dtype, summed in float32 for halves.
+      An empty inner axis gives zeros; nan and infinity propagate.
+
+    Raises:
+      ValueError: if the inner axes differ or an operand is a scalar.
+      TypeError: if an operand is not an array of numbers.
+
+    Source: array API standard, `linalg.matmul`.
+
+    >>> print(matmul(jnp.array([[1, 2], [3, 4], [5, 6]]), jnp.array([[1, 3, 5, 7], [2, 4, 6, 8]])))
+    [[ 5 11 17 23]
+     [11 25 39 53]
+     [17 39 61 83]]
+    """
+    a, b = as_array("a", a), as_array("b", b)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: expected vectors or matrices, got shapes {a.shape} and {b.shape}")
+    if a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
+        raise ValueError(
+            "matmul: the columns of a must be as many as the rows of b, (n, m)(m, p) = (n, p); "
+            f"got shapes {a.shape} and {b.shape}"
+        )
+    product = jnp.matmul(a, b, precision=precision, preferred_element_type=accumulator(a, b))
+    return product.astype(jnp.result_type(a, b))
+
+
+def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) -> Array:
+    r"""Inner product of vectors.
+
+    $x \cdot y = \sum_i \bar{x}_i y_i$
+
+    Args:
+      x: shape (..., m); conjugated if complex.
+      y: shape (..., m). The other axes broadcast.
+      axis: where the m entries stand, a negative number.
+      precision: of the products inside.
+
+    Returns:
+      The shape without `axis`; the common dtype, summed in float32 for halves; 0 where m is 0.
+
+    Raises:
+      ValueError: if the lengths differ or an operand is a scalar.
+      TypeError: if an operand is not an array of numbers.
+
+    Source: array API standard, `linalg.vecdot`.
+
+    >>> print(vecdot(jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0])))
+    11.0
+    """
+    x, y = as_array("x", x), as_array("y", y)
+    if min(x.ndim, y.ndim) < -axis or x.shape[axis] != y.shape[axis]:
+        raise ValueError(f"vecdot: expected vectors of one length, got shapes {x.shape} and {y.shape}")
+    product = jnp.vecdot(x, y, axis=axis, precision=precision, preferred_element_type=accumulator(x, y))
+    return product.astype(jnp.result_type(x, y))
+
+
+def outer(x: Numeric, y: Numeric) -> Array:
+    r"""Outer product of two vectors.
+
+    $C_{ij} = x_i y_j$
+
+    Args:
+      x: shape (n,).
+      y: shape (m,).
+
+    Returns:
+      Shape (n, m), the common dtype. Each entry is one multiplication, so no precision needs stating.
+
+    Raises:
+      ValueError: if an operand is not 1-D.
+      TypeError: if an operand is not an array of numbers.
+
+    Source: array API standard, `linalg.outer`.
+
+    >>> print(outer(jnp.array([1, 2]), jnp.array([3, 4, 5])))
+    [[ 3  4  5]
+     [ 6  8 10]]
+    """
+    x, y = as_array("x", x), as_array("y", y)
+    check_rank("x", x, 1, "(n,)")
+    check_rank("y", y, 1, "(m,)")
+    return x[:, None] * y[None, :]
+
+
+def matrix_transpose(a: Numeric) -> Array:
+    r"""Transpose of a matrix, or of each matrix of a stack.
+
+    $(A^\top)_{ij} = A_{ji}$
+
+    Args:
+      a: shape (..., n, m).
+
+    Returns:
+      Shape (..., m, n), the dtype of `a`.
+
+    Raises:
+      ValueError: if `a` has fewer than two axes.
+      TypeError: if `a` is not an array of numbers.
+
+    Source: array API standard, `linalg.matrix_transpose`.
+
+    >>> print(matrix_transpose(jnp.array([[1, 2], [3, 4], [5, 6]])))
+    [[1 3 5]
+     [2 4 6]]
+    """
+    a = as_array("a", a)
+    if a.ndim < 2:
+        raise ValueError(f"matrix_transpose: expected shape (..., n, m), got {a.shape}")
+    return jnp.swapaxes(a, -1, -2)

@@ -1,0 +1,209 @@
+"""The objective that every fit minimises."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import _checks, _guards
+from dlcore._types import Array, Loss, Numeric, Params
+from dlcore.linalg import vecdot
+from dlcore.losses import facts_of
+from dlcore.models import Model
+from dlcore.objective.blocks import BlockedData, rows_per_block, sum_over_blocks
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    r"""Weighted mean loss of a model over examples, plus an l2 penalty.
+
+    $J(\theta) = \frac{1}{S}\sum_i s_i\,\ell(f_\theta(x_i), y_i) + \frac{\lambda}{2}\|w\|^2$, $S = \sum_i s_i$
+
+    where $w$ is every leaf of the parameters that is called `weight`: biases are not penalised. A pytree:
+    `l2` is data, so that another value compiles nothing; model and loss are part of the program.
+
+    Args:
+      model: a `Model`, a function of one example.
+      loss: (prediction, target) of one example to a scalar.
+      l2: $\lambda \ge 0$.
+
+    Raises:
+      ValueError: if `l2` is negative or not finite.
+      TypeError: if `l2` is not a number.
+
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.4.
+
+    >>> import jax.numpy as jnp
+    >>> from dlcore.losses import squared_error
+    >>> from dlcore.models import LinearParams, linear
+    >>> objective = Objective(linear, squared_error, l2=2.0)
+    >>> x, y = jnp.array([[1.0], [2.0]]), jnp.array([1.0, 2.0])
+    >>> print(objective.value(LinearParams(jnp.array([2.0]), jnp.array(0.0)), (x, y)))
+    6.5
+    """
+
+    model: Model = dataclasses.field(metadata={"static": True})
+    loss: Loss = dataclasses.field(metadata={"static": True})
+    l2: Numeric = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.l2, str | bool) or self.l2 is None:
+            raise TypeError(f"l2: expected a number, got {self.l2!r}")
+        if isinstance(self.l2, int | float | np.ndarray | np.generic | jax.Array):  # JAX rebuilds with others
+            _guards.check_number("l2", self.l2, least=0)
+
+    @jax.jit
+    def value(self, params: Params, data: Any) -> Array:
+        """$J$ at `params`.
+
+        Args:
+          params: what the model takes.
+          data: (x, y), (x, y, weights) or what `prepare` made of them; read in place.
+
+        Returns:
+          A scalar in the dtype of the parameters. Under any transformation of JAX; X is not copied.
+
+        Raises:
+          ValueError: if the shapes of data and parameters do not fit.
+        """
+        data = self._blocked(data)
+        total = sum_over_blocks(functools.partial(self._sum, params), data)
+        return total / self._weight_sum(params, data) + self._penalty(params)
+
+    @jax.jit
+    def value_and_grad(self, params: Params, data: Any) -> tuple[Array, Params]:
+        r"""$J$ and $\nabla J$ at `params`, in one pass over the data.
+
+        For a linear head and the cross-entropy the gradient is $\frac{1}{n}X^\top(\hat y - y) + \lambda w$
+        in the weights and the mean of $\hat y - y$ in the bias.
+
+        Args:
+          params: what the model takes, of a floating-point dtype.
+          data: (x, y), (x, y, weights) or what `prepare` made of them; read in place.
+
+        Returns:
+          A scalar, and a tree like `params`, in the dtype of the parameters.
+
+        Raises:
+          ValueError: if the shapes of data and parameters do not fit.
+        """
+        data = self._blocked(data)
+
+        def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, Params]:
+            return jax.value_and_grad(self._sum)(params, x, y, weights)
+
+        scale = 1 / self._weight_sum(params, data)
+        total, slope = sum_over_blocks(block, data)
+        penalty, shrinkage = jax.value_and_grad(self._penalty)(params)
+        gradient = jax.tree.map(lambda summed, shrunk: summed * scale + shrunk, slope, shrinkage)
+        return total * scale + penalty, gradient
+
+    def prepare(self, data: Any) -> BlockedData:
+        """Check the values of `data` once and place them on the default device, in blocks.
+
+        Args:
+          data: (x, y) or (x, y, weights): NumPy or JAX arrays, lists, data frames. Integers and booleans
+            become the default floating-point dtype; other dtypes are kept, but float64 becomes float32
+            unless JAX's x64 mode is on. y and weights take the dtype of the arithmetic: that of x, float32
+            for halves. Copied once, so that the caller's array may change afterwards.
+
+        Returns:
+          What `value`, `value_and_grad` and `fit` take as data.
+
+        Raises:
+          ValueError: if shapes do not fit, or a value is nan, infinite, or not what the loss takes.
+          TypeError: if something is not an array of real numbers.
+        """
+        if isinstance(data, BlockedData):
+            return data
+        x, y, weights = _parts(data)
+        if any(_guards.is_traced(part) for part in (x, y, weights)):
+            return self._blocked(data)
+        x, y = _checks.as_host_numbers("x", x), _checks.as_host_numbers("y", y)
+        if self.model.affine:
+            _checks.check_matrix("x", x)
+        if weights is not None:
+            weights = _checks.as_host_numbers("weights", weights)
+            _checks.check_weights(weights, len(x) if x.ndim else 0)
+        _checks.check_rows(x=x, y=y)
+        _checks.check_finite("x", x)
+        _checks.check_finite("y", y)
+        check_targets = facts_of(self.loss).check_targets
+        if check_targets is not None:
+            check_targets(y, weights)
+        x = _place(x, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(float))
+        working = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+        return BlockedData(
+            x,
+            _place(y, working),
+            None if weights is None else _place(weights, working),
+            rows_per_block(x),
+        )
+
+    def _blocked(self, data: Any) -> BlockedData:
+        """Arrays as they are, in blocks: what the compiled functions do with what was not prepared."""
+        if isinstance(data, BlockedData):
+            return data
+        x, y, weights = _parts(data)
+        x, y = _guards.as_array("x", x), _guards.as_array("y", y)
+        if self.model.affine:
+            _checks.check_rank("x", x, 2, "[n, features]")
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            raise ValueError(f"expected a row of x for every row of y, got shapes x {x.shape} and y {y.shape}")
+        if weights is not None:
+            weights = _guards.as_array("weights", weights)
+            if weights.shape != x.shape[:1]:
+                raise ValueError(f"weights: expected shape {x.shape[:1]}, one per row, got {weights.shape}")
+        return BlockedData(x, y, weights, rows_per_block(x))
+
+    def _sum(self, params: Params, x: Array, y: Array, weights: Array | None) -> Array:
+        """Sum of the losses of some rows, each times its weight."""
+        dtype = _dtype(params)
+
+        def loss_of_one(x: Array, y: Array) -> Array:
+            return self.loss(self.model.apply(params, x), y)
+
+        losses = jax.vmap(loss_of_one)(x.astype(dtype), y.astype(dtype))
+        if losses.ndim != 1:
+            raise ValueError(f"loss: expected a scalar per example, got shape {losses.shape[1:]}")
+        return losses.sum() if weights is None else vecdot(weights.astype(dtype), losses)
+
+    def _weight_sum(self, params: Params, data: BlockedData) -> Array:
+        """S, the sum of the weights."""
+        if data.weights is None:
+            return jnp.asarray(data.x.shape[0], _dtype(params))
+        return data.weights.astype(_dtype(params)).sum()
+
+    def _penalty(self, params: Params) -> Array:
+        """(l2/2)‖w‖² over every leaf called `weight`."""
+        squares = sum(jnp.square(weight).sum() for weight in penalised(params))
+        return jnp.asarray(self.l2, _dtype(params)) / 2 * squares
+
+
+def penalised(params: Params) -> list[Array]:
+    """The leaves of `params` that l2 acts on: those that are called `weight`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [leaf for path, leaf in leaves if path and getattr(path[-1], "name", None) == "weight"]
+
+
+def _parts(data: Any) -> tuple[Any, Any, Any]:
+    """x, y, and weights or None."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        got = f"{len(data)} of them" if isinstance(data, tuple | list) else type(data).__name__
+        raise TypeError(f"data: expected (x, y) or (x, y, weights), got {got}")
+    return data[0], data[1], data[2] if len(data) == 3 else None
+
+
+def _dtype(params: Params) -> np.dtype:
+    """The dtype of the arithmetic: that of the parameters."""
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.dtype(jnp.result_type(float))
+
+
+def _place(array: np.ndarray, dtype: Any) -> Array:
+    """A copy of `array` on the default device: a device may otherwise read the caller's own memory."""
+    return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(dtype)))

@@ -1,0 +1,76 @@
+"""Twin of `dlcore.fit`: the loop of descent in plain Python over one float64 vector."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore._status import Status
+from dlcore.reference.descent import Rule
+
+
+class Path(NamedTuple):
+    """What a descent went through; entry k belongs to the parameters after k updates.
+
+    Attributes:
+      parameters: shape (steps + 1, size).
+      value: J, shape (steps + 1,).
+      gradient_norm: ‖∇J‖, shape (steps + 1,).
+      status: why it stopped.
+    """
+
+    parameters: np.ndarray
+    value: np.ndarray
+    gradient_norm: np.ndarray
+    status: Status
+
+
+def fit(
+    value_and_grad: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    start: np.ndarray,
+    rule: Rule,
+    *,
+    l2: float = 0.0,
+    tol: float = 1e-6,
+    max_steps: int = 10_000,
+    callback: Callable[[int], object] | None = None,
+) -> Path:
+    """Descend until flat: $\\|\\nabla J\\|^2/(2\\lambda) \\le$ tol·J, or ‖∇J‖ ≤ tol·‖∇J₀‖ where λ is 0.
+
+    Args:
+      value_and_grad: of one vector.
+      start: where to begin.
+      rule: from `dlcore.reference.descent`.
+      l2: λ, for the stopping rule alone.
+      tol: relative.
+      max_steps: most updates.
+      callback: called with the number of updates before each step.
+
+    Returns:
+      The whole path.
+    """
+    position = np.array(start, np.float64)
+    memory = rule.init(position)
+    positions, values, norms = [], [], []
+    status = Status.OUT_OF_STEPS
+    for step in range(max_steps + 1):
+        value, gradient = value_and_grad(position)
+        norm = float(np.sqrt((gradient * gradient).sum()))
+        positions.append(position)
+        values.append(value)
+        norms.append(norm)
+        if callback is not None:
+            callback(step)
+        if not (np.isfinite(value) and np.isfinite(norm)):
+            status = Status.DIVERGED
+            break
+        if norm**2 <= 2 * l2 * tol * value if l2 > 0 else norm <= tol * norms[0]:
+            status = Status.CONVERGED
+            break
+        if step < max_steps:
+            change, memory = rule.update(gradient, memory)
+            position = position + change
+    else:
+        if values[-1] > values[0]:
+            status = Status.DIVERGED
+    return Path(np.array(positions), np.array(values), np.array(norms), status)
