@@ -1,4 +1,4 @@
-"""dlcore: the mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
+"""The mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
 
 from dlcore import descent, linalg, losses, models, objective, reference
 from dlcore._status import Status

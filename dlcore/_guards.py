@@ -7,11 +7,13 @@ passes. `ValueError` is for a shape or a value, `TypeError` for a dtype or a kin
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
+
 
 def is_traced(x: Any) -> bool:
     """Whether `x` stands for a value that is not known yet (under jit, vmap, grad)."""

@@ -130,11 +130,17 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     gap = np.where(bounded, duality + rounding, np.inf)
     bound = "duality" if bounded.all() else "none: the duality bound needs l2 > 0"
     single = np.ndim(heads.coef) == 1
-    return Certificate(*(_shaped(v, single) for v in (value, gradient_norm, gap, rounding)), bound)
+    value, gradient_norm, gap, rounding = (_shaped(v, single) for v in (value, gradient_norm, gap, rounding))
+    return Certificate(value, gradient_norm, gap, rounding, bound)
 
 
 def _gap(
-    coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """J, ‖∇J‖, the bound and its rounding term of K heads."""
     bias = np.zeros(len(coef)) if intercept is None else intercept
@@ -148,9 +154,7 @@ def _gap(
         shrink = [np.ones(len(coef))] * 2
     else:
         shrink = [np.divide(lighter, side.mass, out=np.ones(len(coef)), where=side.mass > 0) for side in sides]
-    divergence = sum(
-        _divergence(coef, bias, x, y, s, label, c) for label, c in enumerate(shrink) if (c < 1).any()
-    )
+    divergence = sum(_divergence(coef, bias, x, y, s, label, c) for label, c in enumerate(shrink) if (c < 1).any())
     repaired = (shrink[0][:, None] * negative.slope - shrink[1][:, None] * positive.slope) / total
     distance = np.linalg.norm(repaired + l2[:, None] * coef, axis=1)
 
@@ -179,9 +183,7 @@ def _gap(
     return value, np.hypot(np.linalg.norm(gradient, axis=1), slope_of_bias), duality, rounding
 
 
-def _sums(
-    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray, label: int
-) -> _Sums:
+def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray, label: int) -> _Sums:
     """The sums over the rows of one class."""
     heads, features = coef.shape
     sums = _Sums(np.zeros(heads), np.zeros(heads), np.zeros((heads, features)), np.zeros(heads))
@@ -241,13 +243,15 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
 
 def _longest_row(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
     """The largest ‖x‖ among the rows of positive weight."""
-    return max(float(np.linalg.norm(rows, axis=1).max()) for label in (0, 1) for rows, _ in _blocks(x, y, s, label))
+    return max(
+        float(np.linalg.norm(rows, axis=1).max()) for label in (0, 1) for rows, _ in _blocks(x, y, s, label)
+    )
 
 
 def _largest_intercept(longest: float, y: np.ndarray, s: np.ndarray, l2: np.ndarray) -> np.ndarray:
     r"""A bound on |b*|.
 
-    At the optimum the mean of p is the share π of class 1, so some logit is at least and some at most that of π:
+    At the optimum the mean of p is the share π of class 1: some logit is at least and some at most that of π,
     $|b^*| \le |\mathrm{logit}\,\pi| + \max_i\|x_i\|\,\|w^*\|$, and $\frac\lambda2\|w^*\|^2 \le J_0$, the objective
     of the best intercept alone, which is the entropy of π.
     """

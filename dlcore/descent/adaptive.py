@@ -14,7 +14,7 @@ from dlcore.descent.interface import like, rule
 class Moments(NamedTuple):
     """State of Adam: how many updates were made, and the decaying means of gradients and of their squares."""
 
-    count: Array
+    updates: Array
     first: Params
     second: Params
 
@@ -25,7 +25,8 @@ def adam(
     r"""Adam.
 
     $m \leftarrow \beta_1 m + (1-\beta_1) g$, $v \leftarrow \beta_2 v + (1-\beta_2) g^2$,
-    $\theta \leftarrow \theta - \alpha\,\frac{m}{1-\beta_1^t} \Big/ \left(\sqrt{\frac{v}{1-\beta_2^t}} + \varepsilon\right)$
+    $\hat m = m/(1-\beta_1^t)$, $\hat v = v/(1-\beta_2^t)$,
+    $\theta \leftarrow \theta - \alpha\,\hat m / (\sqrt{\hat v} + \varepsilon)$
 
     Args:
       rate: $\alpha > 0$.
@@ -68,7 +69,7 @@ def _adam(
 ) -> tuple[Params, Moments]:
     del params
     # The count stays at its largest value rather than overflow; both corrections are 1 long before.
-    count = jnp.minimum(state.count, jnp.iinfo(jnp.int32).max - 1) + 1
+    count = jnp.minimum(state.updates, jnp.iinfo(jnp.int32).max - 1) + 1
 
     def decayed(decay: Numeric, mean: Array, new: Array) -> Array:
         return like(decay, new) * mean + (1 - like(decay, new)) * new

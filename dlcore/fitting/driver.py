@@ -197,7 +197,9 @@ def _start(objective: Objective, data: BlockedData, params: Params, key: Array |
         params = objective.model.init(key, *(data.x.shape[1:] if objective.model.affine else ()))
         dtype = np.dtype(np.float32) if data.x.dtype.itemsize < 4 else data.x.dtype
         params = jax.tree.map(
-            lambda leaf: leaf.astype(dtype) if _guards.is_traced(leaf) else jax.device_put(np.asarray(leaf, dtype)),
+            lambda leaf: (
+                leaf.astype(dtype) if _guards.is_traced(leaf) else jax.device_put(np.asarray(leaf, dtype))
+            ),
             params,
         )
     leaves = [_guards.as_floating("params", leaf) for leaf in jax.tree.leaves(params)]

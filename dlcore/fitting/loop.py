@@ -64,8 +64,7 @@ class Rule(NamedTuple):
     def with_arrays(self, arrays: tuple[Any, ...]) -> optax.GradientTransformationExtraArgs:
         """The rule with its hyper-parameters put back, taking Optax's extra arguments or ignoring them."""
         leaves = [
-            array if function is None else function
-            for function, array in zip(self.functions, arrays, strict=True)
+            array if function is None else function for function, array in zip(self.functions, arrays, strict=True)
         ]
         return optax.with_extra_args_support(jax.tree.unflatten(self.structure, leaves))
 
@@ -148,14 +147,10 @@ def advance(
     def unfinished(carry: tuple[LoopState, Trace]) -> Array:
         return (carry[0].code == RUNNING) & (carry[0].step < stop)
 
-    entry = jax.eval_shape(
-        lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params
-    )
+    entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
     # The state of the rule is made here on the first step, so that a fit is one program and no more.
-    optimizer_state = jax.lax.cond(
-        state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer
-    )
+    optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
     return jax.lax.while_loop(unfinished, iterate, (state._replace(optimizer=optimizer_state), buffers))
 
 

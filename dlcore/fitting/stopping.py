@@ -15,9 +15,7 @@ DIVERGENCE_INTERVAL = 1_000
 """Every how many steps J is compared with its start. Fixed, so that the outcome depends on no chunk."""
 
 
-def is_flat(
-    value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array
-) -> Array:
+def is_flat(value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array) -> Array:
     r"""Whether the objective is flat to relative accuracy `tol`.
 
     $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,J$ where $\lambda > 0$: for a convex loss, and with the bias at

@@ -84,9 +84,7 @@ def _sigmoid_cross_entropy(z: Array, y: Array) -> Array:
 
 
 @_sigmoid_cross_entropy.defjvp
-def _sigmoid_cross_entropy_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def _sigmoid_cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (z, y), (dz, dy) = primals, tangents
     slope = (1 - y) * _sigmoid(z) - y * _sigmoid(-z)
     # ∂ℓ/∂y = -z, cut at the largest number so that an infinite logit leaves the derivative in z alone.

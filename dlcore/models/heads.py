@@ -13,8 +13,10 @@ from dlcore.models.interface import LinearParams, Model
 
 
 def _zeros(key: Array | None, features: int) -> LinearParams:
-    """Weights and bias 0, in the default floating-point dtype: the objective is convex, so every start leads
-    to the same optimum and this one needs no `key`."""
+    """Weights and bias 0 in the default floating-point dtype.
+
+    The objective is convex, so every start leads to the same optimum, and this one needs no `key`.
+    """
     del key
     features = check_count("features", features)
     dtype = jnp.result_type(float)

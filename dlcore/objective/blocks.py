@@ -11,6 +11,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from dlcore._guards import is_traced
 from dlcore._types import Array
 
 BLOCK_BYTES = 2**19
@@ -88,7 +89,7 @@ def sum_over_blocks(summand: Callable[[Array, Array, Array | None], Summand], da
 
 def _platform(x: Array) -> str:
     """Where `x` is, or where a program that is being traced will run."""
-    if not isinstance(x, jax.core.Tracer):
+    if not is_traced(x):
         return next(iter(x.devices())).platform
-    chosen = jax.config.jax_default_device  # a device, the name of a platform, or None
+    chosen = jax.config.values["jax_default_device"]  # a device, the name of a platform, or None
     return getattr(chosen, "platform", chosen) or jax.default_backend()

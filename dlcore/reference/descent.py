@@ -18,12 +18,12 @@ class Rule(NamedTuple):
 
 
 def gradient_descent(rate: float) -> Rule:
-    """$-\\alpha g$."""
+    r"""$-\alpha g$."""
     return Rule(lambda parameters: None, lambda gradient, memory: (-rate * gradient, None))
 
 
 def momentum(rate: float, decay: float = 0.9) -> Rule:
-    """$v \\leftarrow g + \\beta v$; $-\\alpha v$."""
+    r"""$v \leftarrow g + \beta v$; $-\alpha v$."""
 
     def update(gradient: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         velocity = gradient + decay * velocity
@@ -33,7 +33,7 @@ def momentum(rate: float, decay: float = 0.9) -> Rule:
 
 
 def nesterov(rate: float, decay: float = 0.9) -> Rule:
-    """$v \\leftarrow g + \\beta v$; $-\\alpha(g + \\beta v)$."""
+    r"""$v \leftarrow g + \beta v$; $-\alpha(g + \beta v)$."""
 
     def update(gradient: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         velocity = gradient + decay * velocity

@@ -35,7 +35,7 @@ def fit(
     max_steps: int = 10_000,
     callback: Callable[[int], object] | None = None,
 ) -> Path:
-    """Descend until flat: $\\|\\nabla J\\|^2/(2\\lambda) \\le$ tol·J, or ‖∇J‖ ≤ tol·‖∇J₀‖ where λ is 0.
+    r"""Descend until flat: $\|\nabla J\|^2/(2\lambda) \le$ tol·J, or ‖∇J‖ ≤ tol·‖∇J₀‖ where λ is 0.
 
     Args:
       value_and_grad: of one vector.

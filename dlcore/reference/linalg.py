@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """$C_{ij} = \\sum_k A_{ik} B_{kj}$, summed as written."""
+    r"""$C_{ij} = \sum_k A_{ik} B_{kj}$, summed as written."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     rows, columns = np.atleast_2d(a), b[:, None] if b.ndim == 1 else b
     product = (rows[..., :, :, None] * columns[..., None, :, :]).sum(-2)
@@ -16,7 +16,7 @@ def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def vecdot(x: ArrayLike, y: ArrayLike, *, axis: int = -1) -> np.ndarray:
-    """$\\sum_i x_i y_i$ along `axis`."""
+    r"""$\sum_i x_i y_i$ along `axis`."""
     return np.asarray((np.asarray(x, np.float64) * np.asarray(y, np.float64)).sum(axis))
 
 
@@ -26,7 +26,7 @@ def outer(x: ArrayLike, y: ArrayLike) -> np.ndarray:
 
 
 def matrix_transpose(a: ArrayLike) -> np.ndarray:
-    """$(A^\\top)_{ij} = A_{ji}$."""
+    r"""$(A^\top)_{ij} = A_{ji}$."""
     a = np.asarray(a, np.float64)
     transposed = np.empty((*a.shape[:-2], a.shape[-1], a.shape[-2]))
     for i, j in np.ndindex(a.shape[-2:]):
@@ -37,7 +37,7 @@ def matrix_transpose(a: ArrayLike) -> np.ndarray:
 def vector_norm(
     x: ArrayLike, ord: float = 2, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> np.ndarray:
-    """$(\\sum_i |x_i|^p)^{1/p}$; the largest or smallest magnitude at inf and -inf; the count at 0.
+    r"""$(\sum_i |x_i|^p)^{1/p}$; the largest or smallest magnitude at inf and -inf; the count at 0.
 
     In extended precision, whose exponent no power of a float32 number leaves.
     """

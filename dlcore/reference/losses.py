@@ -5,13 +5,13 @@ from numpy.typing import ArrayLike
 
 
 def squared_error(prediction: ArrayLike, target: ArrayLike) -> np.ndarray:
-    """$(\\hat y - y)^2$."""
+    r"""$(\hat y - y)^2$."""
     residual = np.asarray(prediction, np.float64) - np.asarray(target, np.float64)
     return residual * residual
 
 
 def squared_error_derivative(prediction: ArrayLike, target: ArrayLike) -> np.ndarray:
-    """$2(\\hat y - y)$."""
+    r"""$2(\hat y - y)$."""
     return 2 * (np.asarray(prediction, np.float64) - np.asarray(target, np.float64))
 
 
@@ -22,7 +22,7 @@ def sigmoid(logit: ArrayLike) -> np.ndarray:
 
 
 def sigmoid_cross_entropy(logit: ArrayLike, target: ArrayLike) -> np.ndarray:
-    """$y\\ln(1 + e^{-z}) + (1-y)\\ln(1 + e^z)$, a side of weight 0 counting 0."""
+    r"""$y\ln(1 + e^{-z}) + (1-y)\ln(1 + e^z)$, a side of weight 0 counting 0."""
     z, y = np.asarray(logit, np.float64), np.asarray(target, np.float64)
     with np.errstate(invalid="ignore"):  # 0·inf on the side that does not count
         positive = np.where(y == 0, 0.0, y * np.logaddexp(0, -z))
@@ -31,6 +31,6 @@ def sigmoid_cross_entropy(logit: ArrayLike, target: ArrayLike) -> np.ndarray:
 
 
 def sigmoid_cross_entropy_derivative(logit: ArrayLike, target: ArrayLike) -> np.ndarray:
-    """$\\sigma(z) - y = (1-y)\\sigma(z) - y\\sigma(-z)$."""
+    r"""$\sigma(z) - y = (1-y)\sigma(z) - y\sigma(-z)$."""
     z, y = np.asarray(logit, np.float64), np.asarray(target, np.float64)
     return (1 - y) * sigmoid(z) - y * sigmoid(-z)

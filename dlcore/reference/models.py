@@ -7,11 +7,11 @@ from dlcore.reference.losses import sigmoid
 
 
 def linear(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    """$\\sum_j w_j x_j + b$, over the last axis of `x`."""
+    r"""$\sum_j w_j x_j + b$, over the last axis of `x`."""
     products = np.asarray(x, np.float64) * np.asarray(weight, np.float64)
     return products.sum(-1) + np.asarray(bias, np.float64)
 
 
 def logistic(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    """$\\sigma(\\sum_j w_j x_j + b)$: what `logistic.predict` returns; `logistic.apply` is `linear`."""
+    r"""$\sigma(\sum_j w_j x_j + b)$: what `logistic.predict` returns; `logistic.apply` is `linear`."""
     return sigmoid(linear(weight, bias, x))

@@ -1,0 +1,122 @@
+"""What a run shows and leaves behind: a progress bar, a table, pictures, a folder, one line of JSON."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Distinguishable with every common kind of colour blindness (Okabe and Ito, 2008)."""
+
+TABLE_WIDTH = 100
+"""Columns of a table where the output is no terminal."""
+
+
+@contextlib.contextmanager
+def run_folder(out: Path, experiment: str) -> Iterator[Path]:
+    """A new folder `out/experiment/<time>` that appears whole at the end, or not at all.
+
+    Yields:
+      A folder beside it to write into. It is renamed when the block ends, and removed when the block fails.
+
+    Raises:
+      OSError: if the folder cannot be made; before anything is computed.
+    """
+    parent = Path(out) / experiment
+    stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+    partial = parent / f".{stamp}.{os.getpid()}.partial"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+    except OSError as error:
+        raise type(error)(f"out: the folder {parent} cannot be written ({error.strerror}); name another") from error
+    try:
+        yield partial
+        for path in partial.rglob("*"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        _rename(partial, parent / stamp)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def final_folder(partial: Path) -> Path:
+    """The name that a folder of `run_folder` has once it is whole, if no other run takes it first."""
+    return partial.with_name(partial.name.split(".")[1])
+
+
+def _rename(partial: Path, final: Path) -> None:
+    """Rename to `final`, or to `final`-2, -3, … where another run ended in the same second."""
+    for attempt in range(1, 1000):
+        try:
+            partial.rename(final if attempt == 1 else final.with_name(f"{final.name}-{attempt}"))
+        except OSError:
+            if not final.exists():
+                raise
+        else:
+            return
+    raise FileExistsError(f"out: {final} and 998 others exist")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON document, readable by a person."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """One JSON document a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error, so that standard output carries results alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """A table on standard output, the first column left and the others right, with lines of text below."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=TABLE_WIDTH)
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """The result as one line of JSON, the last on standard output."""
+    print(json.dumps(result, ensure_ascii=False), flush=True)
+
+
+def describe_device(device: jax.Device) -> str:
+    """A device in words: what it is, and its place among JAX's devices."""
+    return f"{device.device_kind} ({device})"
+
+
+def new_figure(width: float = 7.0, height: float = 4.5) -> matplotlib.figure.Figure:
+    """A figure of its own, in inches, that no global state of matplotlib knows of."""
+    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """The figure as a file; the ending of `path` names the format."""
+    figure.savefig(path, dpi=150)
