@@ -17,3 +17,6 @@ Params = Any
 
 Loss = Callable[[Array, Array], Array]
 """(prediction, target) of ONE example to a scalar."""
+
+Device = Any
+"""A `jax.Device`, a name that JAX gives at run time only and a type checker does not accept."""

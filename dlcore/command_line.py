@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
         sys.exit(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}")
     if not named and {"-h", "--help"} & set(options):
         print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
-    sys.argv = [f"dlcore run {name}", *options]
+    sys.argv = [str(scripts[name]), *options]
     runpy.run_path(str(scripts[name]), run_name="__main__")
 
 
@@ -59,8 +59,9 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
       config: a dataclass of options; a string under each field is its help.
       description: shown by --help.
     """
-    chosen = tyro.cli(config, prog=sys.argv[0], description=description)
+    program = f"dlcore run {Path(sys.argv[0]).stem}"
+    chosen = tyro.cli(config, prog=program, description=description)
     try:
         main(chosen)
     except (ValueError, OSError) as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+        sys.exit(f"{program}: {error}")

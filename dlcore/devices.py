@@ -4,10 +4,12 @@ from typing import Literal, get_args
 
 import jax
 
+from dlcore._types import Device
+
 DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
 
 
-def find_device(name: str = "auto") -> jax.Device:
+def find_device(name: str = "auto") -> Device:
     """The first device of a platform; "auto" takes JAX's own choice.
 
     Args:
@@ -31,7 +33,7 @@ def find_device(name: str = "auto") -> jax.Device:
     return devices[0]
 
 
-def _devices(platform: str) -> list[jax.Device]:
+def _devices(platform: str) -> list[Device]:
     try:
         return jax.devices(platform)
     except RuntimeError:  # what JAX says of a platform that is absent or not installed

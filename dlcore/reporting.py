@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import matplotlib.figure
+import rich.box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from dlcore._types import Device
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Distinguishable with every common kind of colour blindness (Okabe and Ito, 2008)."""
@@ -39,7 +41,9 @@ def run_folder(out: Path, experiment: str) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
     except OSError as error:
-        raise type(error)(f"out: the folder {parent} cannot be written ({error.strerror}); name another") from error
+        raise type(error)(
+            f"out: the folder {parent} cannot be written ({error.strerror}); name another"
+        ) from error
     try:
         yield partial
         for path in partial.rglob("*"):
@@ -87,12 +91,16 @@ def progress_bar() -> Iterator[Progress]:
         yield progress
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> None:
     """A table on standard output, the first column left and the others right, with lines of text below."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=TABLE_WIDTH)
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
@@ -107,7 +115,7 @@ def print_result(result: dict[str, Any]) -> None:
     print(json.dumps(result, ensure_ascii=False), flush=True)
 
 
-def describe_device(device: jax.Device) -> str:
+def describe_device(device: Device) -> str:
     """A device in words: what it is, and its place among JAX's devices."""
     return f"{device.device_kind} ({device})"
 
