@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore._precision import working_dtype
 from dlcore._types import Array
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.losses import facts_of
@@ -65,7 +66,7 @@ def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
 def _gram(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
     """X̃ᵀ diag(s) X̃ and S of some rows."""
     del y
-    rows = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    rows = x.astype(working_dtype(x.dtype))
     rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
     scale = jnp.ones(len(rows), rows.dtype) if weights is None else weights.astype(rows.dtype)
     return matmul(matrix_transpose(rows), rows * scale[:, None]), scale.sum()

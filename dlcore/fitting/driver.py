@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from dlcore import _checks, _guards
+from dlcore._precision import working_dtype
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
@@ -195,7 +196,7 @@ def _start(objective: Objective, data: BlockedData, params: Params, key: Array |
     """The parameters to start from, on the device."""
     if params is None:
         params = objective.model.init(key, *(data.x.shape[1:] if objective.model.affine else ()))
-        dtype = np.dtype(np.float32) if data.x.dtype.itemsize < 4 else data.x.dtype
+        dtype = working_dtype(data.x.dtype)
         params = jax.tree.map(
             lambda leaf: (
                 leaf.astype(dtype) if _guards.is_traced(leaf) else jax.device_put(np.asarray(leaf, dtype))

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._guards import as_inexact
+from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
-
-HALVES = (jnp.bfloat16, jnp.float16)
 
 
 def vector_norm(
@@ -136,15 +135,11 @@ def spectral_norm(a: Numeric) -> Array:
 
 def singular_values(a: Array) -> Array:
     """Singular values (..., min(n, m)) in descending order; halves are factored in float32 and cast back."""
-    factored = a.astype(jnp.float32) if a.dtype in HALVES else a
-    values = jnp.linalg.svd(factored, compute_uv=False)
-    return values.astype(a.dtype) if a.dtype in HALVES else values
+    return jnp.linalg.svd(a.astype(working_dtype(a.dtype)), compute_uv=False).astype(a.real.dtype)
 
 
 def _magnitude(x: Array) -> Array:
-    """|x|, with the derivative 0 at 0."""
-    if not jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return jnp.abs(x)
+    """|x|, with the derivative 0 at 0, where that of `jnp.abs` is 1."""
     zero = x == 0
     return jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, x)))
 

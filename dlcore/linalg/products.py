@@ -1,25 +1,14 @@
-"""Products: the one place where the precision of a product is decided.
+"""Products. Every product of the library goes through this file, and states its precision.
 
-An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise. Every
-product of the library goes through this file and asks for the highest precision unless its caller lowers it.
 Halves (bfloat16, float16) are multiplied as they are and accumulated in float32.
 """
 
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from dlcore._checks import check_rank
 from dlcore._guards import as_array
+from dlcore._precision import HIGHEST, working_dtype
 from dlcore._types import Array, Numeric
-
-HIGHEST = "highest"
-"""The precision of every product unless its caller says otherwise."""
-
-
-def accumulator(*arrays: Array) -> DTypeLike:
-    """The dtype in which a product of these arrays is summed: their common one, but float32 for halves."""
-    dtype = jnp.result_type(*arrays)
-    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype
 
 
 def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
@@ -55,8 +44,9 @@ def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
             "matmul: the columns of a must be as many as the rows of b, (n, m)(m, p) = (n, p); "
             f"got shapes {a.shape} and {b.shape}"
         )
-    product = jnp.matmul(a, b, precision=precision, preferred_element_type=accumulator(a, b))
-    return product.astype(jnp.result_type(a, b))
+    dtype = jnp.result_type(a, b)
+    product = jnp.matmul(a, b, precision=precision, preferred_element_type=working_dtype(dtype))
+    return product.astype(dtype)
 
 
 def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) -> Array:
@@ -85,8 +75,9 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
     x, y = as_array("x", x), as_array("y", y)
     if min(x.ndim, y.ndim) < -axis or x.shape[axis] != y.shape[axis]:
         raise ValueError(f"vecdot: expected vectors of one length, got shapes {x.shape} and {y.shape}")
-    product = jnp.vecdot(x, y, axis=axis, precision=precision, preferred_element_type=accumulator(x, y))
-    return product.astype(jnp.result_type(x, y))
+    dtype = jnp.result_type(x, y)
+    product = jnp.vecdot(x, y, axis=axis, precision=precision, preferred_element_type=working_dtype(dtype))
+    return product.astype(dtype)
 
 
 def outer(x: Numeric, y: Numeric) -> Array:

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._guards import as_inexact, is_traced
+from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
-from dlcore.linalg.norms import HALVES, matrix_norm
+from dlcore.linalg.norms import matrix_norm
 
 
 def solve(a: Numeric, b: Numeric) -> Array:
@@ -43,7 +44,7 @@ def solve(a: Numeric, b: Numeric) -> Array:
             f"got shapes {a.shape} and {b.shape}"
         )
     dtype = jnp.result_type(a, b)
-    working = jnp.float32 if dtype in HALVES else dtype
+    working = working_dtype(dtype)
     columns = b[:, None] if b.ndim == 1 else b
     x, reciprocal_condition = _solve_and_condition(a.astype(working), columns.astype(working))
     if a.shape[-1]:
@@ -53,7 +54,7 @@ def solve(a: Numeric, b: Numeric) -> Array:
             smallest = float(np.nanmin(np.asarray(reciprocal_condition)))
             raise np.linalg.LinAlgError(
                 f"solve: a is singular: its reciprocal condition number {smallest:.1e} is below "
-                f"{epsilon:.1e}, the epsilon of {jnp.dtype(working).name}"
+                f"{epsilon:.1e}, the epsilon of {working.name}"
             )
         x = jnp.where(singular[..., None, None], jnp.nan, x)
     return (x[..., 0] if b.ndim == 1 else x).astype(dtype)

@@ -71,7 +71,7 @@ def sum_over_blocks(summand: Callable[[Array, Array, Array | None], Summand], da
 
         weights = jnp.ones(data.block, bool) if data.weights is None else cut(data.weights)
         if rows % data.block:
-            fresh = first + jnp.arange(data.block) >= index * data.block
+            fresh = first + jnp.arange(data.block, dtype=jnp.int32) >= index * data.block
             weights = jnp.where(fresh, weights, jnp.zeros_like(weights))
         elif data.weights is None:
             weights = None

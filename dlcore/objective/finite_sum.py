@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks, _guards
+from dlcore._precision import working_dtype
 from dlcore._types import Array, Loss, Numeric, Params
 from dlcore.linalg import vecdot
 from dlcore.losses import facts_of
@@ -136,7 +137,7 @@ class Objective:
         if check_targets is not None:
             check_targets(y, weights)
         x = _place(x, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(float))
-        working = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+        working = working_dtype(x.dtype)
         return BlockedData(
             x,
             _place(y, working),

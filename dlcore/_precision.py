@@ -1,0 +1,22 @@
+"""The one place that decides in what precision is computed.
+
+An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise: every
+product of the library asks for `HIGHEST` unless its caller lowers it. Halves are stored, not computed with.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+HIGHEST = "highest"
+"""The precision of every product unless its caller says otherwise."""
+
+
+def working_dtype(dtype: DTypeLike) -> np.dtype:
+    """The dtype of arithmetic on numbers of a dtype: float32 for bfloat16 and float16, else itself.
+
+    >>> print(working_dtype(jnp.bfloat16), working_dtype(jnp.float64), working_dtype(jnp.int32))
+    float32 float64 int32
+    """
+    dtype = jnp.dtype(dtype)
+    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype

@@ -1,0 +1,21 @@
+"""The suite runs in float32 or float64 and on one or several CPU devices, as JAX's own environment variables say."""
+
+import jax
+import pytest
+from helpers import compilations
+
+# What JAX would convert or broadcast without a word is an error in the library.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_report_header() -> str:
+    x64 = jax.config.read("jax_enable_x64")
+    return f"jax {jax.__version__}, {'float64' if x64 else 'float32'}, {jax.device_count()} devices"
+
+
+@pytest.fixture
+def compiles():
+    """A function that tells how many programs XLA has compiled since the test began."""
+    start = len(compilations)
+    return lambda: len(compilations) - start

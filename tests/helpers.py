@@ -1,0 +1,120 @@
+"""Problems with known answers, oracles that share no code with the library, and the one comparison of the tests."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax import monitoring
+from sklearn.datasets import load_breast_cancer
+
+DTYPE = np.dtype(jnp.result_type(float))
+"""The dtype of this run of the suite."""
+
+EPS = float(np.finfo(DTYPE).eps)
+
+compilations: list[str] = []
+"""One entry for each program that XLA has compiled in this process."""
+
+
+def _listen(event: str, duration: float, **_: object) -> None:
+    if event.endswith("backend_compile_duration"):
+        compilations.append(event)
+
+
+monitoring.register_event_duration_secs_listener(_listen)
+
+
+def assert_close(actual, expected, *, units: float, scale=None, dtype=None) -> None:
+    """|actual − expected| ≤ units · eps · scale, entry by entry; nan and infinity equal themselves.
+
+    Args:
+      actual: what the library computed; its shape must be the expected one.
+      expected: what an oracle says, in float64.
+      units: how many roundings may add up.
+      scale: what they are relative to; the largest finite expected magnitude where left out.
+      dtype: of the arithmetic; that of the run where left out.
+    """
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    eps = float(jnp.finfo(dtype or DTYPE).eps)
+    if scale is None:
+        scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite])
+    error = np.abs(actual[finite] - expected[finite])
+    bound = np.broadcast_to(units * eps * np.asarray(scale), expected.shape)[finite]
+    worst = np.max(error - bound, initial=-np.inf)
+    assert worst <= 0, f"off by {error.max():.3e}, allowed {bound[np.argmax(error - bound)]:.3e}"
+
+
+class Problem(NamedTuple):
+    """A weighted logistic regression in float64."""
+
+    x: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+    l2: float
+
+
+def breast_cancer(dtype=DTYPE) -> tuple[np.ndarray, np.ndarray]:
+    """The 569 × 30 table, standardised."""
+    x, y = load_breast_cancer(return_X_y=True)
+    return ((x - x.mean(0)) / x.std(0)).astype(dtype), y.astype(dtype)
+
+
+def random_problem(seed: int) -> Problem:
+    """One of many: plain, weighted over six decades, ill-conditioned, nearly separable, wide, in turn."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(20, 200)), int(rng.integers(1, 25))
+    kind = ("plain", "weighted", "ill-conditioned", "nearly separable", "wide")[seed % 5]
+    if kind == "wide":
+        n, m = m + 4, n
+    x = rng.normal(size=(n, m))
+    if kind == "ill-conditioned":
+        x = x @ np.diag(np.geomspace(1, 1e-5, m)) @ np.linalg.qr(rng.normal(size=(m, m)))[0] + 3
+    slope = rng.normal(size=m) * (20 if kind == "nearly separable" else 1)
+    y = (x @ slope + rng.logistic(size=n) > np.median(x @ slope)).astype(np.float64)
+    y[:2] = 0, 1
+    s = 10 ** rng.uniform(-3, 3, n) if kind == "weighted" else np.ones(n)
+    return Problem(x, y, s, float(10 ** rng.uniform(-6, 1)))
+
+
+def exact_value(problem: Problem, theta: np.ndarray) -> np.longdouble:
+    """J at weights and, last, an intercept, in extended precision."""
+    x, y, s = (part.astype(np.longdouble) for part in problem[:3])
+    theta = theta.astype(np.longdouble)
+    z = (x * theta[:-1]).sum(1) + theta[-1]
+    losses = np.logaddexp(np.longdouble(0), np.where(y == 1, -z, z))
+    return (s * losses).sum() / s.sum() + np.longdouble(problem.l2) / 2 * (theta[:-1] ** 2).sum()
+
+
+def newton(problem: Problem) -> np.ndarray:
+    """The optimum by damped Newton: gradients in extended precision, steps by SciPy in float64."""
+    x, y, s, l2 = problem
+    extended = np.column_stack([x, np.ones(len(x))]).astype(np.longdouble)
+    penalty = np.append(np.full(x.shape[1], np.longdouble(l2)), 0)
+    share = s / s.sum()
+    theta = np.zeros(x.shape[1] + 1, np.longdouble)
+    value = exact_value(problem, theta)
+    for _ in range(200):
+        z = (extended * theta).sum(1)
+        p = 1 / (1 + np.exp(-z))
+        gradient = ((share * (p - y))[:, None] * extended).sum(0) + penalty * theta
+        curved = np.sqrt((share * p * (1 - p)).astype(np.float64))[:, None] * extended.astype(np.float64)
+        hessian = curved.T @ curved + np.diag(penalty.astype(np.float64))
+        step = scipy.linalg.lstsq(hessian, gradient.astype(np.float64))[0]
+        rate = np.longdouble(1)
+        while exact_value(problem, theta - rate * step) > value and rate > 1e-12:
+            rate /= 2
+        candidate = theta - rate * step
+        if not exact_value(problem, candidate) < value:
+            break
+        theta, value = candidate, exact_value(problem, candidate)
+    return theta
+
+
+def random_like(seed: int, *shape: int, dtype=DTYPE) -> jax.Array:
+    """Normal numbers of a shape, the same in every dtype up to rounding."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32), dtype)

@@ -1,0 +1,182 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE, EPS, assert_close, breast_cancer, random_problem
+
+import dlcore
+from dlcore import Objective, descent, reference
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import Model, linear, logistic
+
+RATE = 0.25
+STEPS = 1_000
+RULES = {
+    "gradient_descent": (
+        descent.gradient_descent(RATE),
+        optax.sgd(RATE),
+        reference.descent.gradient_descent(RATE),
+    ),
+    "momentum": (descent.momentum(RATE, 0.9), optax.sgd(RATE, 0.9), reference.descent.momentum(RATE, 0.9)),
+    "nesterov": (
+        descent.nesterov(RATE, 0.9),
+        optax.sgd(RATE, 0.9, nesterov=True),
+        reference.descent.nesterov(RATE, 0.9),
+    ),
+    "adam": (descent.adam(0.01), optax.adam(0.01), reference.descent.adam(0.01)),
+}
+
+
+def every_step(optimizer) -> np.ndarray:
+    """The parameters at every one of 1,000 steps on the real table, (1001, 31)."""
+    objective = Objective(logistic, sigmoid_cross_entropy, 1e-3)
+    fitted = dlcore.fit(objective, breast_cancer(), optimizer, tol=0, max_steps=STEPS, record=recorded)
+    assert fitted.steps == STEPS
+    weight, bias = fitted.history.recorded
+    return np.column_stack([weight, bias]).astype(np.float64)
+
+
+def dtype_of(leaf):
+    return leaf.dtype
+
+
+def recorded(params):
+    return params
+
+
+def largest_difference(p: np.ndarray, q: np.ndarray) -> float:
+    return float((np.abs(p - q).max(1)[1:] / np.abs(q).max(1)[1:]).max())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_ours_equal_optax_at_every_step(name):
+    ours, theirs, _ = RULES[name]
+    bar = 1e-12 if np.float64 == DTYPE else 1e-5 if name == "adam" else 1e-6
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam promotes
+        path = every_step(theirs)
+    assert largest_difference(every_step(ours), path) <= bar
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_ours_equal_numpy_at_every_step(name):
+    ours, _, twin = RULES[name]
+    x, y = breast_cancer(np.float64)
+
+    def value_and_grad(theta):
+        value, slope, of_bias = reference.objective.value_and_grad(
+            "logistic", theta[:-1], theta[-1], x, y, l2=1e-3
+        )
+        return value, np.append(slope, of_bias)
+
+    path = reference.fitting.fit(value_and_grad, np.zeros(31), twin, l2=1e-3, tol=0, max_steps=STEPS)
+    # In float32 the table itself is rounded, and the flat directions carry that for a thousand steps.
+    bar = 1e-12 if np.float64 == DTYPE else 1e-4
+    assert largest_difference(every_step(ours), path.parameters) <= bar
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_go_through_optax(name):
+    rule = RULES[name][0]
+    assert isinstance(rule, optax.GradientTransformation)
+    params = {"a": jnp.ones(3, DTYPE), "b": (jnp.zeros((), DTYPE),)}
+    gradient = jax.tree.map(lambda p: p + 2, params)
+    updates, _ = rule.update(gradient, rule.init(params), params)
+    halved = optax.chain(optax.scale(0.5), rule) if name != "adam" else optax.chain(rule, optax.scale(0.5))
+    changed, _ = halved.update(gradient, halved.init(params), params)
+    jax.tree.map(lambda a, b: assert_close(a, 0.5 * np.asarray(b), units=2), changed, updates)
+    moved = optax.apply_updates(params, updates)
+    assert jax.tree.structure(moved) == jax.tree.structure(params)
+    assert all(leaf.dtype == DTYPE for leaf in jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_rate_of_another_dtype_leaves_the_parameters_theirs(name, dtype):
+    make = {"adam": descent.adam}.get(name, getattr(descent, name))
+    rule = make(np.float64(0.1))
+    params = jnp.ones(3, dtype)
+    updates, state = jax.jit(rule.update)(params, rule.init(params))
+    assert updates.dtype == dtype
+    assert jax.tree.map(dtype_of, state) == jax.tree.map(dtype_of, rule.init(params))
+
+
+def test_rates_are_data():
+    """Ten rates of each rule are ten leaves of one tree: vmap runs them as one program."""
+    for make in (descent.gradient_descent, descent.momentum, descent.nesterov, descent.adam):
+        rates = jnp.linspace(0.1, 1, 10, dtype=DTYPE)
+
+        def first_step(rate, make=make):
+            rule = make(rate)
+            return rule.update(jnp.ones(2, DTYPE), rule.init(jnp.ones(2, DTYPE)))[0]
+
+        steps = jax.vmap(first_step)(rates)
+        assert steps.shape == (10, 2)
+        assert (jnp.diff(steps[:, 0]) < 0).all()
+
+
+BAD_RATES = [(np.nan, ValueError), (np.inf, ValueError), (0, ValueError), (-0.1, ValueError), ("0.1", TypeError)]
+
+
+@pytest.mark.parametrize("make", [descent.gradient_descent, descent.momentum, descent.nesterov, descent.adam])
+@pytest.mark.parametrize(("rate", "error"), BAD_RATES)
+def test_a_wrong_rate_is_named(make, rate, error):
+    with pytest.raises(error, match=f"rate: expected a .*number.*, got {rate!r}"):
+        make(rate)
+
+
+def test_wrong_decays_are_named():
+    with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got 1"):
+        descent.momentum(0.1, 1)
+    with pytest.raises(ValueError, match="decay"):
+        descent.nesterov(0.1, -0.5)
+    with pytest.raises(ValueError, match="b2"):
+        descent.adam(0.1, b2=1.0)
+    with pytest.raises(ValueError, match="eps"):
+        descent.adam(0.1, eps=0)
+
+
+def largest_curvature(problem, curvature: float) -> float:
+    x, _, s, l2 = problem
+    extended = np.column_stack([x, np.ones(len(x))])
+    gram = extended.T @ (s[:, None] * extended) / s.sum()
+    return curvature * np.linalg.eigvalsh(gram)[-1] + l2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_safe_step_is_an_upper_bound_and_close(seed):
+    """1/L from above: never more than the true 1/L in float64, and within the stated rounding of it."""
+    problem = random_problem(seed)
+    x, y, s, l2 = problem
+    for model, loss, curvature in ((logistic, sigmoid_cross_entropy, 0.25), (linear, squared_error, 2.0)):
+        data = tuple(part.astype(DTYPE) for part in (x, y, s))
+        rounded = problem._replace(x=data[0].astype(float), s=data[2].astype(float))
+        step = float(descent.lipschitz_step(Objective(model, loss, l2), data))
+        true = 1 / largest_curvature(rounded, curvature)
+        assert step <= true * (1 + 4 * EPS)
+        assert step >= true * (1 - 4 * (sum(x.shape) + 4) * x.shape[1] * EPS)
+
+
+def test_the_safe_step_descends_and_ten_times_it_does_not():
+    """On a quadratic: every step lowers J at 1/L; past 2/L it grows without bound."""
+    x, y = breast_cancer()
+    objective = Objective(linear, squared_error, 1e-3)
+    safe = float(descent.lipschitz_step(objective, (x, y)))
+    good = dlcore.fit(objective, (x, y), descent.gradient_descent(safe), max_steps=200, tol=0)
+    assert (np.diff(good.history.value) <= 4 * EPS * good.history.value[0]).all()
+    bad = dlcore.fit(objective, (x, y), descent.gradient_descent(10 * safe), max_steps=200)
+    assert bad.status == "diverged"
+    assert f"a rate of {safe:.6g}" in bad.message
+
+
+def test_no_safe_step_is_known_for_other_models_and_losses():
+    x, y = breast_cancer()
+    curved = Model(logistic.init, logistic.apply, logistic.predict)
+    with pytest.raises(ValueError, match="model is not affine"):
+        descent.lipschitz_step(Objective(curved, sigmoid_cross_entropy), (x, y))
+    with pytest.raises(ValueError, match="curvature of the loss quartic"):
+
+        def quartic(prediction, target):
+            return (prediction - target) ** 4
+
+        descent.lipschitz_step(Objective(linear, quartic), (x, y))

@@ -1,0 +1,205 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import DTYPE, EPS, assert_close, breast_cancer, random_like, random_problem
+
+from dlcore import Objective, reference
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import LinearParams, Model, linear, logistic
+from dlcore.objective import BlockedData, blocks, sum_over_blocks
+
+HEADS = {"logistic": (logistic, sigmoid_cross_entropy), "squared": (linear, squared_error)}
+
+
+def example(seed: int = 0, rows: int = 101, weighted: bool = True):
+    problem = random_problem(5 * seed + 1)
+    del problem
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 5))
+    y = (rng.random(rows) < 0.4).astype(float)
+    s = rng.random(rows) * (rng.random(rows) < 0.8) if weighted else None
+    params = LinearParams(random_like(seed, 5), random_like(seed + 1))
+    return x.astype(DTYPE), y.astype(DTYPE), None if s is None else s.astype(DTYPE), params
+
+
+def given(x, y, s):
+    return (x, y) if s is None else (x, y, s)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", HEADS)
+def test_value_and_gradient_equal_the_formulas(name, weighted):
+    """(1/n) Xᵀ(ŷ − y) + l2·w and mean(ŷ − y) for the cross-entropy, sign included, weights included."""
+    x, y, s, params = example(weighted=weighted)
+    objective = Objective(*HEADS[name], l2=0.3)
+    value, gradient = objective.value_and_grad(params, given(x, y, s))
+    expected = reference.objective.value_and_grad(name, params.weight, params.bias, x, y, s, 0.3)
+    assert_close(value, expected[0], units=16)
+    assert_close(gradient.weight, expected[1], units=64, scale=1)
+    assert_close(gradient.bias, expected[2], units=64, scale=1)
+    assert_close(objective.value(params, given(x, y, s)), expected[0], units=16)
+    if name == "logistic":
+        w, b = (np.asarray(part, np.float64) for part in params)
+        share = (np.ones(len(x)) if s is None else s.astype(np.float64)) / (
+            len(x) if s is None else s.sum(dtype=float)
+        )
+        residual = share * (1 / (1 + np.exp(-(x @ w + b))) - y)
+        np.testing.assert_allclose(expected[1], x.astype(float).T @ residual + 0.3 * w, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(expected[2], residual.sum(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_gradient_is_the_derivative_of_the_value(name):
+    """Three ways: reverse through `value`, forward through it, and the central difference."""
+    x, y, s, params = example()
+    objective = Objective(*HEADS[name], l2=0.3)
+    gradient = objective.value_and_grad(params, (x, y, s))[1]
+    reverse = jax.grad(objective.value)(params, (x, y, s))
+    jax.tree.map(lambda a, b: assert_close(a, b, units=16, scale=1), gradient, reverse)
+    direction = LinearParams(random_like(7, 5), random_like(8))
+    slope = sum(jnp.vdot(a, b) for a, b in zip(gradient, direction, strict=True))
+    forward = jax.jvp(lambda p: objective.value(p, (x, y, s)), (params,), (direction,))[1]
+    assert_close(forward, slope, units=64, scale=1)
+
+    def twin(step):
+        w, b = (np.asarray(p, float) + step * np.asarray(d, float) for p, d in zip(params, direction, strict=True))
+        return reference.objective.value_and_grad(name, w, b, x, y, s, 0.3)[0]
+
+    assert_close(slope, (twin(1e-6) - twin(-1e-6)) / 2e-6, units=64, scale=1 + 1e-9 / EPS)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("block", [1, 7, 50, 100, 101, 1000])
+def test_every_blocking_gives_the_same_sum(block, weighted):
+    x, y, s, params = example(weighted=weighted)
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
+    data = BlockedData(jnp.asarray(x), jnp.asarray(y), None if s is None else jnp.asarray(s), block)
+    expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, x, y, s, 0.3)
+    value, gradient = objective.value_and_grad(params, data)
+    assert_close(value, expected[0], units=32)
+    assert_close(gradient.weight, expected[1], units=64, scale=1)
+    reverse = jax.grad(objective.value)(params, data)
+    assert_close(reverse.weight, expected[1], units=64, scale=1)
+    assert_close(reverse.bias, expected[2], units=64, scale=1)
+
+
+def test_blocks_cover_every_row_once():
+    x = jnp.arange(23, dtype=DTYPE)
+    data = BlockedData(x, x, None, 5)
+    counted = sum_over_blocks(lambda x, y, s: (x if s is None else jnp.where(s, x, 0)).sum(), data)
+    assert counted == 23 * 22 / 2
+    data = BlockedData(x, x, jnp.ones_like(x), 5)
+    assert sum_over_blocks(lambda x, y, s: s.sum(), data) == 23
+
+
+def test_the_size_of_a_block():
+    assert blocks.rows_per_block(jnp.ones((10, 3))) == 10
+    rows = blocks.rows_per_block(jnp.ones((100_000, 128), jnp.float32))
+    assert rows * 128 * 4 <= blocks.BLOCK_BYTES < (rows + 1) * 128 * 4
+    assert blocks.rows_per_block(jnp.ones((2, blocks.BLOCK_BYTES))) == 1
+
+
+def test_no_copy_of_x_is_made():
+    """The program needs less memory than a tenth of X besides its arguments, for any number of rows."""
+    x, y = jnp.ones((20_011, 64), DTYPE), jnp.ones(20_011, DTYPE)
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
+    params = LinearParams(jnp.zeros(64, DTYPE), jnp.zeros((), DTYPE))
+    for f in (objective.value, objective.value_and_grad, jax.grad(objective.value)):
+        memory = jax.jit(f).lower(params, (x, y)).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 0.25 * x.nbytes
+
+
+def test_a_row_of_weight_zero_is_as_good_as_absent():
+    x, y, s, params = example()
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
+    kept = s > 0
+    everything = objective.value_and_grad(params, (x, y, s))
+    less = objective.value_and_grad(params, (x[kept], y[kept], s[kept]))
+    jax.tree.map(lambda a, b: assert_close(a, b, units=32, scale=1), everything, less)
+
+
+def test_l2_acts_on_weights_and_on_no_bias():
+    x, y, s, params = example()
+    plain, penalised = (
+        Objective(logistic, sigmoid_cross_entropy, l2).value_and_grad(params, (x, y, s)) for l2 in (0, 2)
+    )
+    assert_close(penalised[0] - plain[0], np.square(np.asarray(params.weight, float)).sum(), units=32)
+    assert_close(penalised[1].weight - plain[1].weight, 2 * np.asarray(params.weight, float), units=32)
+    assert_close(penalised[1].bias - plain[1].bias, 0.0, units=0)
+
+
+def test_settings_batch_over_an_objective():
+    x, y, s, params = example()
+    l2 = jnp.array([0.0, 0.1, 1.0], DTYPE)
+    batch = jax.vmap(lambda l2: Objective(logistic, sigmoid_cross_entropy, l2).value(params, (x, y, s)))(l2)
+    single = [Objective(logistic, sigmoid_cross_entropy, float(v)).value(params, (x, y, s)) for v in l2]
+    assert_close(batch, np.stack(single), units=8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_halves_stay_halves_in_memory_and_are_summed_in_float32(dtype):
+    x, y, s, params = example()
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
+    data = objective.prepare((jnp.asarray(x).astype(dtype), y, s))
+    assert data.x.dtype == dtype
+    assert data.y.dtype == jnp.float32
+    value, gradient = objective.value_and_grad(params, data)
+    rounded = np.asarray(data.x.astype(jnp.float32), float)
+    expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, rounded, y, s, 0.3)
+    assert_close(value, expected[0], units=32, dtype=jnp.float32)
+    assert_close(gradient.weight, expected[1], units=64, scale=1, dtype=jnp.float32)
+
+
+def test_prepare_copies_what_the_caller_may_change():
+    x, y = breast_cancer()
+    aligned = np.empty(x.size + 16, DTYPE)
+    offset = (-aligned.ctypes.data % 64) // DTYPE.itemsize
+    mine = aligned[offset : offset + x.size].reshape(x.shape)
+    mine[:] = x
+    data = Objective(logistic, sigmoid_cross_entropy).prepare((mine, y))
+    mine[:] = 7
+    np.testing.assert_array_equal(data.x, x)
+
+
+def test_prepare_takes_what_numpy_reads():
+    objective = Objective(logistic, sigmoid_cross_entropy)
+    x, y = [[1, 2], [3, 4]], [True, False]
+    for given_x in (
+        x,
+        np.array(x, np.uint8),
+        np.array(x, ">f4"),
+        np.array(x * 1)[:, ::-1],
+        np.array(x, np.float16),
+    ):
+        data = objective.prepare((given_x, y))
+        assert jnp.issubdtype(data.x.dtype, jnp.floating)
+        np.testing.assert_array_equal(np.asarray(data.x, float), np.asarray(given_x, float))
+        np.testing.assert_array_equal(data.y, [1, 0])
+    assert objective.prepare((x, y)).x.dtype == DTYPE
+    assert objective.prepare(data) is data
+
+
+def test_a_model_of_any_shape():
+    """Nothing in the objective knows that x is a matrix: here an example is an image."""
+
+    def apply(params, image):
+        return (params.weight * image).sum() + params.bias
+
+    model = Model(init=lambda key: None, apply=apply, predict=apply)
+    x, y = np.asarray(random_like(0, 6, 2, 3)), np.asarray(random_like(1, 6))
+    params = LinearParams(random_like(2, 2, 3), random_like(3))
+    value = Objective(model, squared_error, 0.5).value(params, (x, y))
+    flat = reference.objective.value_and_grad(
+        "squared", np.ravel(params.weight), params.bias, x.reshape(6, 6), y, l2=0.5
+    )
+    assert_close(value, flat[0], units=16)
+
+
+def test_a_loss_must_give_a_scalar():
+    objective = Objective(
+        Model(lambda key: None, lambda p, x: x, lambda p, x: x), lambda prediction, target: prediction
+    )
+    with pytest.raises(ValueError, match=r"a scalar per example, got shape \(3,\)"):
+        objective.value(jnp.ones(1, DTYPE), (np.ones((4, 3), DTYPE), np.ones(4, DTYPE)))
