@@ -1,4 +1,4 @@
-"""The suite runs in float32 or float64 and on one or several CPU devices, as JAX's own environment variables say."""
+"""The suite runs in float32 or float64, on one or several CPU devices, as JAX's environment variables say."""
 
 import jax
 import pytest

@@ -1,6 +1,6 @@
-"""Problems with known answers, oracles that share no code with the library, and the one comparison of the tests."""
+"""Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ compilations: list[str] = []
 """One entry for each program that XLA has compiled in this process."""
 
 
-def _listen(event: str, duration: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event.endswith("backend_compile_duration"):
         compilations.append(event)
 
@@ -58,7 +58,7 @@ class Problem(NamedTuple):
     l2: float
 
 
-def breast_cancer(dtype=DTYPE) -> tuple[np.ndarray, np.ndarray]:
+def breast_cancer(dtype: Any = DTYPE) -> tuple[np.ndarray, np.ndarray]:
     """The 569 × 30 table, standardised."""
     x, y = load_breast_cancer(return_X_y=True)
     return ((x - x.mean(0)) / x.std(0)).astype(dtype), y.astype(dtype)
@@ -104,7 +104,7 @@ def newton(problem: Problem) -> np.ndarray:
         gradient = ((share * (p - y))[:, None] * extended).sum(0) + penalty * theta
         curved = np.sqrt((share * p * (1 - p)).astype(np.float64))[:, None] * extended.astype(np.float64)
         hessian = curved.T @ curved + np.diag(penalty.astype(np.float64))
-        step = scipy.linalg.lstsq(hessian, gradient.astype(np.float64))[0]
+        step = scipy.linalg.solve(hessian, gradient.astype(np.float64), assume_a="sym")
         rate = np.longdouble(1)
         while exact_value(problem, theta - rate * step) > value and rate > 1e-12:
             rate /= 2

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,8 +95,7 @@ def test_rules_go_through_optax(name):
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_rate_of_another_dtype_leaves_the_parameters_theirs(name, dtype):
-    make = {"adam": descent.adam}.get(name, getattr(descent, name))
-    rule = make(np.float64(0.1))
+    rule = getattr(descent, name)(np.float64(0.1))
     params = jnp.ones(3, dtype)
     updates, state = jax.jit(rule.update)(params, rule.init(params))
     assert updates.dtype == dtype
@@ -107,7 +108,7 @@ def test_rates_are_data():
         rates = jnp.linspace(0.1, 1, 10, dtype=DTYPE)
 
         def first_step(rate, make=make):
-            rule = make(rate)
+            rule: Any = make(rate)
             return rule.update(jnp.ones(2, DTYPE), rule.init(jnp.ones(2, DTYPE)))[0]
 
         steps = jax.vmap(first_step)(rates)
@@ -174,9 +175,9 @@ def test_no_safe_step_is_known_for_other_models_and_losses():
     curved = Model(logistic.init, logistic.apply, logistic.predict)
     with pytest.raises(ValueError, match="model is not affine"):
         descent.lipschitz_step(Objective(curved, sigmoid_cross_entropy), (x, y))
+
+    def quartic(prediction, target):
+        return (prediction - target) ** 4
+
     with pytest.raises(ValueError, match="curvature of the loss quartic"):
-
-        def quartic(prediction, target):
-            return (prediction - target) ** 4
-
         descent.lipschitz_step(Objective(linear, quartic), (x, y))

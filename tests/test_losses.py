@@ -119,6 +119,7 @@ def test_curvature_bounds_the_second_derivative_and_is_reached(loss):
     """The bound holds on the grid, and half of it would not."""
     second = jax.vmap(jax.grad(jax.grad(loss)))(jnp.linspace(-5, 5, 101, dtype=DTYPE), jnp.ones(101, DTYPE))
     curvature = facts_of(loss).curvature
+    assert curvature is not None
     assert curvature / 2 < second.max() <= curvature
 
 

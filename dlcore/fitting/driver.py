@@ -148,7 +148,9 @@ def fit(
     blocked = objective.prepare(data)
     params = _start(objective, blocked, params, key)
     rule, arrays = split_rule(optimizer)
-    hyper = Hyper(arrays, tol, max_steps)
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    objective = dataclasses.replace(objective, l2=_settled(objective.l2, dtype))
+    hyper = Hyper(*(_settled(number, dtype) for number in (arrays, tol, np.int32(max_steps))))
     state = _before_start(rule.with_arrays(arrays), params)
     kept = _nothing if record is None else record
     capacity = _capacity(kept, params)
@@ -171,7 +173,7 @@ def fit(
             value, norm = traces[-1].value[-1], traces[-1].gradient_norm[-1]
             stopped = bool(callback(Progress(step, max_steps, float(value), float(norm), state.params)))
             if stopped:  # one more evaluation, at the parameters as they are, and no update
-                hyper = hyper._replace(max_steps=step)
+                hyper = hyper._replace(max_steps=_settled(np.int32(step), dtype))
         if chunk is None:
             # At most doubled: the first call compiles, and its time says little about the next.
             pace = (time.perf_counter() - clock) / max(step - first, 1)
@@ -203,13 +205,29 @@ def _start(objective: Objective, data: BlockedData, params: Params, key: Array |
             ),
             params,
         )
-    leaves = [_guards.as_floating("params", leaf) for leaf in jax.tree.leaves(params)]
+    leaves = [
+        _guards.as_floating("params", leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf)))
+        for leaf in jax.tree.leaves(params)
+    ]
     if not leaves:
         raise ValueError("params: expected at least one array, got none")
     l2 = objective.l2
     if not penalised(params) and not _guards.is_traced(l2) and np.asarray(l2).any():
         raise ValueError("l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0")
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _settled(numbers: Any, dtype: np.dtype) -> Any:
+    """Numbers as arrays, the real ones in the dtype of the arithmetic: equal types, and so one program."""
+
+    def settle(number: Any) -> Any:
+        if _guards.is_traced(number):
+            return number
+        array = np.asarray(number)
+        real = jnp.issubdtype(array.dtype, jnp.floating)
+        return jax.device_put(np.array(array, dtype if real else jax.dtypes.canonicalize_dtype(array.dtype)))
+
+    return jax.tree.map(settle, numbers)
 
 
 def _before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:

@@ -17,7 +17,7 @@ from dlcore.models import Model
 from dlcore.objective.blocks import BlockedData, rows_per_block, sum_over_blocks
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class Objective:
     r"""Weighted mean loss of a model over examples, plus an l2 penalty.
@@ -47,15 +47,24 @@ class Objective:
     6.5
     """
 
-    model: Model = dataclasses.field(metadata={"static": True})
-    loss: Loss = dataclasses.field(metadata={"static": True})
+    model: Model
+    loss: Loss
     l2: Numeric = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.l2, str | bool) or self.l2 is None:
-            raise TypeError(f"l2: expected a number, got {self.l2!r}")
-        if isinstance(self.l2, int | float | np.ndarray | np.generic | jax.Array):  # JAX rebuilds with others
-            _guards.check_number("l2", self.l2, least=0)
+        _guards.check_number("l2", self.l2, least=0)
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Numeric]], tuple[Model, Loss]]:
+        """What is data, l2, and what is part of the program."""
+        return ((jax.tree_util.GetAttrKey("l2"), self.l2),), (self.model, self.loss)
+
+    @classmethod
+    def tree_unflatten(cls, program: tuple[Model, Loss], data: tuple[Any]) -> "Objective":
+        """Rebuilt unchecked: JAX also puts placeholders where l2 was."""
+        objective = object.__new__(cls)
+        for name, value in zip(("model", "loss", "l2"), (*program, *data), strict=True):
+            object.__setattr__(objective, name, value)
+        return objective
 
     @jax.jit
     def value(self, params: Params, data: Any) -> Array:

@@ -1,0 +1,223 @@
+"""Wrong input: the type of error, a message with the name, what came and what is wanted, nothing compiled."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE
+
+from dlcore import LinearHeads, Objective, certify, descent, fit
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import linear, logistic
+
+N, M = 12, 3
+X = np.random.default_rng(0).normal(size=(N, M)).astype(DTYPE)
+Y = (np.arange(N) % 2).astype(DTYPE)
+
+
+def changed(array, value):
+    array = array.copy()
+    array.flat[5] = value
+    return array
+
+
+class Sparse:
+    """What SciPy's sparse matrices look like from outside."""
+
+    nnz = 3
+
+    def toarray(self):
+        return X
+
+
+DATA = {
+    "nan in x": (
+        (changed(X, np.nan), Y),
+        ValueError,
+        r"x: expected finite numbers, got nan \(first at index \(1, 2\)\)",
+    ),
+    "inf in x": ((changed(X, np.inf), Y), ValueError, r"x: expected finite numbers, got infinity"),
+    "nan in y": (
+        (X, changed(Y, np.nan)),
+        ValueError,
+        r"y: expected finite numbers, got nan \(first at index \(5,\)\)",
+    ),
+    "inf in y": ((X, changed(Y, -np.inf)), ValueError, "y: expected finite numbers, got infinity"),
+    "rows": ((X, Y[:-1]), ValueError, "one row per example in each of x, y, but x has 12, y has 11"),
+    "1-D x": (
+        (X[:, 0], Y),
+        ValueError,
+        r"x: expected 2-D \[n, features\], got 1-D with shape \(12,\).*x\[:, None\]",
+    ),
+    "3-D x": ((X[None], Y), ValueError, r"x: expected 2-D \[n, features\], got 3-D with shape \(1, 12, 3\)"),
+    "scalar x": ((np.float32(1), Y), ValueError, r"x: expected 2-D \[n, features\], got 0-D"),
+    "no rows": ((X[:0], Y[:0]), ValueError, r"x: expected at least one row and one column, got shape \(0, 3\)"),
+    "no columns": ((X[:, :0], Y), ValueError, r"x: expected at least one row and one column, got shape \(12, 0\)"),
+    "one class": ((X, np.ones(N)), ValueError, "y: expected both classes 0 and 1, got only 1"),
+    "labels ±1": ((X, 2 * Y - 1), ValueError, "y: expected labels 0 and 1, got the values -1, 1"),
+    "labels 0.5": ((X, Y / 2), ValueError, "y: expected labels 0 and 1, got the values 0, 0.5"),
+    "many labels": ((X, np.arange(N)), ValueError, "y: expected labels 0 and 1, got the values 0, 1, 2, 3, 4, …"),
+    "2-D y": ((X, Y[:, None]), ValueError, r"y: expected 1-D \[n\], got 2-D with shape \(12, 1\)"),
+    "scalar y": ((X, 1), ValueError, "y: expected an array with a row per example, got a scalar"),
+    "no y": ((X, None), ValueError, "y: expected an array, got None"),
+    "negative weight": (
+        (X, Y, changed(np.ones(N), -1)),
+        ValueError,
+        "weights: expected numbers of at least 0, got -1",
+    ),
+    "zero weights": (
+        (X, Y, np.zeros(N)),
+        ValueError,
+        "weights: expected at least one positive number, got only zeros",
+    ),
+    "nan weight": ((X, Y, changed(np.ones(N), np.nan)), ValueError, "weights: expected finite numbers, got nan"),
+    "short weights": (
+        (X, Y, np.ones(3)),
+        ValueError,
+        r"weights: expected shape \(12,\), one per row of x, got \(3,\)",
+    ),
+    "2-D weights": ((X, Y, np.ones((N, 1))), ValueError, r"weights: expected shape \(12,\).*got \(12, 1\)"),
+    "a class without weight": (
+        (X, Y, 1 - Y),
+        ValueError,
+        "both classes 0 and 1 in rows of positive weight, got only 0",
+    ),
+    "objects": ((X.astype(object), Y), TypeError, "x: expected numbers, got dtype object"),
+    "strings": ((np.full((N, M), "a"), Y), TypeError, "x: expected numbers, got dtype <U1"),
+    "string labels": ((X, np.full(N, "a")), TypeError, "y: expected numbers, got dtype <U1"),
+    "None in x": (([[None, 1.0]] * N, Y), TypeError, "x: expected numbers, got dtype object"),
+    "ragged": (
+        ([[1.0], [1.0, 2.0]] * 6, Y),
+        ValueError,
+        "x: expected a rectangular array of numbers, got .*inhomogeneous",
+    ),
+    "complex x": ((X + 1j, Y), TypeError, "x: complex numbers are not supported, got dtype complex"),
+    "complex y": ((X, Y + 1j), TypeError, "y: complex numbers are not supported"),
+    "dates": ((X.astype("datetime64[s]"), Y), TypeError, "x: expected numbers, got dtype datetime64"),
+    "masked": ((np.ma.masked_array(X, X > 0), Y), TypeError, "x: masked arrays are not supported"),
+    "sparse": ((Sparse(), Y), TypeError, r"x: sparse input is not supported here, pass x.toarray\(\)"),
+    "one part": ((X,), TypeError, r"data: expected \(x, y\) or \(x, y, weights\), got 1 of them"),
+    "no tuple": (X, TypeError, r"data: expected \(x, y\) or \(x, y, weights\), got ndarray"),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data(case, compiles):
+    data, error, message = DATA[case]
+    with pytest.raises(error, match=message) as caught:
+        fit(Objective(logistic, sigmoid_cross_entropy, 0.1), data, descent.gradient_descent(0.1))
+    assert caught.type is error
+    assert compiles() == 0
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_np_matrix():
+    with pytest.raises(TypeError, match=r"x: np.matrix is not supported, pass np.asarray\(x\)"):
+        fit(Objective(logistic, sigmoid_cross_entropy), (np.matrix(X), Y), descent.gradient_descent(0.1))
+
+
+CERTIFIED = [case for case in DATA if case not in ("one part", "no tuple")]
+
+
+@pytest.mark.parametrize("case", CERTIFIED)
+def test_certify_says_the_same(case, compiles):
+    data, error, message = DATA[case]
+    with pytest.raises(error, match=message):
+        certify(LinearHeads(np.zeros(M), 0.0, 0.1), *data)
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize("case", ["nan in x", "rows", "1-D x", "objects", "negative weight", "zero weights"])
+def test_the_safe_step_says_the_same(case, compiles):
+    data, error, message = DATA[case]
+    with pytest.raises(error, match=message):
+        descent.lipschitz_step(Objective(logistic, sigmoid_cross_entropy), data)
+    assert compiles() == 0
+
+
+def test_regression_takes_any_finite_target(compiles):
+    objective = Objective(linear, squared_error)
+    with pytest.raises(ValueError, match="y: expected finite numbers, got nan"):
+        fit(objective, (X, changed(Y, np.nan)), descent.gradient_descent(0.1))
+    with pytest.raises(ValueError, match=r"y: expected 1-D \[n\], got 2-D"):
+        fit(objective, (X, Y[:, None]), descent.gradient_descent(0.1))
+    assert compiles() == 0
+    assert fit(objective, (X, -3.5 * Y), descent.gradient_descent(0.1)).status == "converged"
+
+
+OPTIONS = {
+    "max_steps 0": ({"max_steps": 0}, ValueError, "max_steps: expected an integer of at least 1, got 0"),
+    "max_steps -1": ({"max_steps": -1}, ValueError, "max_steps: expected an integer of at least 1, got -1"),
+    "max_steps 1.5": ({"max_steps": 1.5}, TypeError, "max_steps: expected an integer, got 1.5"),
+    "max_steps True": ({"max_steps": True}, TypeError, "max_steps: expected an integer, got True"),
+    "max_steps '9'": ({"max_steps": "9"}, TypeError, "max_steps: expected an integer, got '9'"),
+    "chunk 0": ({"chunk": 0}, ValueError, "chunk: expected an integer of at least 1, got 0"),
+    "tol nan": ({"tol": np.nan}, ValueError, "tol: expected a finite number of at least 0, got nan"),
+    "tol -1": ({"tol": -1}, ValueError, "tol: expected a finite number of at least 0, got -1"),
+    "tol '1'": ({"tol": "1"}, TypeError, "tol: expected a number, got '1'"),
+    "integer params": (
+        {"params": np.zeros(3, int)},
+        TypeError,
+        "params: expected a floating-point dtype, got int",
+    ),
+    "no params": ({"params": ()}, ValueError, "params: expected at least one array, got none"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_options(case, compiles):
+    options, error, message = OPTIONS[case]
+    with pytest.raises(error, match=message):
+        fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), descent.gradient_descent(0.1), **options)
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize(
+    ("l2", "error", "message"),
+    [
+        (-1.0, ValueError, "l2: expected a finite number of at least 0, got -1.0"),
+        (np.nan, ValueError, "l2: expected a finite number of at least 0, got nan"),
+        (np.inf, ValueError, "l2: expected a finite number of at least 0, got inf"),
+        (np.array([0.1, -0.1]), ValueError, "l2: expected a finite number of at least 0"),
+        ("0.1", TypeError, "l2: expected a number, got '0.1'"),
+        (None, TypeError, "l2: expected a number, got None"),
+        (1j, TypeError, "l2: expected a real number, got 1j"),
+    ],
+)
+def test_l2(l2, error, message, compiles):
+    with pytest.raises(error, match=message):
+        Objective(logistic, sigmoid_cross_entropy, l2)
+    assert compiles() == 0
+
+
+def test_what_is_no_optimizer():
+    with pytest.raises(TypeError, match="optimizer: expected an Optax GradientTransformation, got function"):
+        fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), descent.gradient_descent)  # pyright: ignore[reportArgumentType]
+
+
+def test_integers_and_booleans_are_converted():
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
+    x = np.round(3 * X)
+    plain = fit(objective, (x, Y), descent.gradient_descent(0.1), max_steps=20)
+    for dtype in (np.int64, np.int8):
+        fitted = fit(objective, (x.astype(dtype), Y.astype(bool)), descent.gradient_descent(0.1), max_steps=20)
+        np.testing.assert_array_equal(fitted.params.weight, plain.params.weight)
+
+
+def test_shapes_are_checked_under_jit_too():
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
+    params = logistic.init(None, M)
+    with pytest.raises(ValueError, match=r"x: expected 2-D \[n, features\], got 1-D"):
+        objective.value(params, (jnp.ones(N), jnp.ones(N)))
+    with pytest.raises(ValueError, match=r"a row of x for every row of y, got shapes x \(12, 3\) and y \(11,\)"):
+        objective.value_and_grad(params, (X, Y[:-1]))
+    with pytest.raises(ValueError, match=r"weights: expected shape \(12,\), one per row, got \(3,\)"):
+        objective.value(params, (X, Y, np.ones(3, DTYPE)))
+    with pytest.raises(ValueError, match=r"x \(4,\) and weight \(3,\)"):
+        objective.value(params, (jnp.ones((N, 4)), jnp.ones(N)))
+
+
+def test_parameters_of_other_shapes_are_named():
+    start = logistic.init(None, M + 1)
+    with pytest.raises(ValueError, match=r"x \(3,\) and weight \(4,\)"):
+        fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), optax.sgd(0.1), params=start)

@@ -1,0 +1,193 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import DTYPE, Problem, breast_cancer, exact_value, newton, random_problem
+
+import dlcore
+from dlcore import LinearHeads, Objective, certify, descent
+from dlcore.losses import sigmoid_cross_entropy
+from dlcore.models import logistic
+
+
+def places(problem: Problem, optimum: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Far from the optimum, nearer and nearer, at it, and at it but for the intercept."""
+    rng = np.random.default_rng(seed)
+    direction = rng.normal(size=optimum.shape) * (1 + np.abs(optimum).max())
+    near = [optimum + scale * direction for scale in (10, 1, 1e-2, 1e-4, 1e-6, 1e-8, 0)]
+    wrong = [optimum + shift * np.eye(len(optimum))[-1] for shift in (5, -1, 1e-3, -1e-6)]
+    return [np.zeros_like(optimum), *near, *wrong]
+
+
+def heads(theta: np.ndarray, l2: float) -> LinearHeads:
+    theta = np.asarray(theta, np.float64)
+    return LinearHeads(theta[:-1], theta[-1], l2)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_gap_is_never_below_the_true_one(seed):
+    """Against an independent Newton in extended precision, on problems of five kinds, at twelve places each."""
+    problem = random_problem(seed)
+    optimum = newton(problem)
+    least = exact_value(problem, optimum)
+    for theta in places(problem, np.asarray(optimum, np.float64), seed):
+        certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
+        true = exact_value(problem, theta) - least
+        assert certificate.bound == "duality"
+        assert certificate.gap >= true, f"bound {certificate.gap}, true {true}"
+        assert abs(certificate.value - exact_value(problem, theta)) <= 1e-13 * (1 + certificate.value)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_gap_is_small_at_the_optimum(seed):
+    """At the optimum rounded to float64 the bound is its own rounding term and little more."""
+    problem = random_problem(seed)
+    optimum = newton(problem)
+    certificate = certify(heads(optimum, problem.l2), problem.x, problem.y, problem.s)
+    longest = np.linalg.norm(problem.x, axis=1).max()
+    assert certificate.rounding <= certificate.gap <= 1e-12 * (1 + longest / np.sqrt(problem.l2)) ** 2
+
+
+def test_the_gap_is_the_difference_of_primal_and_dual():
+    """J − D(q), both evaluated apart in extended precision at the repaired q."""
+    problem = random_problem(1)
+    x, y, s, l2 = problem
+    theta = 0.1 * np.asarray(newton(problem), np.float64) + 0.1
+    p = 1 / (1 + np.exp(-(x @ theta[:-1] + theta[-1]).astype(np.longdouble)))
+    q = p.copy()
+    over, under = (s * p)[y == 0].sum(), (s * (1 - p))[y == 1].sum()
+    if over > under:
+        q[y == 0] *= under / over
+    else:
+        q[y == 1] = 1 - (1 - q[y == 1]) * over / under
+    entropy = -(q * np.log(q) + (1 - q) * np.log1p(-q))
+    slope = x.T.astype(np.longdouble) @ (s * (q - y)) / s.sum()
+    dual = (s * entropy).sum() / s.sum() - (slope @ slope) / (2 * l2)
+    certificate = certify(heads(theta, l2), x, y, s)
+    expected = exact_value(problem, theta) - dual
+    assert abs(certificate.gap - certificate.rounding - expected) <= 1e-14 * expected
+
+
+def test_a_wrong_intercept_alone_is_seen():
+    """Where only the intercept is wrong, ‖∇_w J‖²/(2·l2) would see next to nothing; the repaired bound does."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    y = (rng.random(200) < 0.5).astype(float)
+    x = np.concatenate([x, -x])  # the same labels twice, mirrored: the weights stay 0 whatever the intercept
+    y = np.concatenate([y, y])
+    problem = Problem(x, y, np.ones(400), 1e-3)
+    theta = np.array([0, 0, 0, 0.5])
+    true = exact_value(problem, theta) - exact_value(problem, newton(problem))
+    certificate = certify(heads(theta, 1e-3), x, y)
+    assert true > 1e-3
+    assert true <= certificate.gap <= 50 * true
+
+
+def test_without_an_intercept():
+    """The optimum over weights alone: the same bound with nothing to repair."""
+    problem = random_problem(0)
+    x, y, _, l2 = problem
+    weight = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ weight))
+        hessian = x.T @ ((p * (1 - p))[:, None] * x) / len(x) + l2 * np.eye(len(weight))
+        weight -= np.linalg.solve(hessian, x.T @ (p - y) / len(x) + l2 * weight)
+    at_optimum = certify(LinearHeads(weight, None, l2), x, y)
+    assert at_optimum.gap <= 1e-12
+    assert at_optimum.gradient_norm <= 1e-14
+    least = exact_value(problem, np.append(weight, 0))
+    for scale in (1, 1e-3):
+        theta = np.append(weight + scale, 0)
+        assert certify(LinearHeads(theta[:-1], None, l2), x, y).gap >= exact_value(problem, theta) - least
+
+
+def test_several_heads_at_once_equal_one_at_a_time():
+    problem = random_problem(2)
+    rng = np.random.default_rng(0)
+    coef, intercept, l2 = rng.normal(size=(4, problem.x.shape[1])), rng.normal(size=4), np.geomspace(1e-3, 1, 4)
+    together = certify(LinearHeads(coef, intercept, l2), problem.x, problem.y, problem.s)
+    assert together.gap.shape == (4,)
+    for k in range(4):
+        alone = certify(LinearHeads(coef[k], intercept[k], l2[k]), problem.x, problem.y, problem.s)
+        np.testing.assert_allclose(together.gap[k], alone.gap, rtol=1e-12)
+        np.testing.assert_allclose(together.value[k], alone.value, rtol=1e-14)
+        np.testing.assert_allclose(together.gradient_norm[k], alone.gradient_norm, rtol=1e-12)
+        assert isinstance(alone.gap, float)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    problem = random_problem(3)
+    head = heads(np.full(problem.x.shape[1] + 1, 0.1), problem.l2)
+    whole = certify(head, problem.x, problem.y, problem.s)
+    monkeypatch.setattr("dlcore.certificate.BLOCK_BYTES", 8 * problem.x.shape[1] * 7)
+    pieces = certify(head, problem.x, problem.y, problem.s)
+    np.testing.assert_allclose(pieces.gap, whole.gap, rtol=1e-10)
+    np.testing.assert_allclose(pieces.value, whole.value, rtol=1e-14)
+
+
+def test_weights_count_rows_and_a_scale_of_them_cancels():
+    x, y = breast_cancer(np.float64)
+    head = heads(np.full(31, 0.1), 1e-2)
+    s = np.random.default_rng(0).integers(0, 4, len(x))
+    weighted, repeated = certify(head, x, y, s), certify(head, np.repeat(x, s, 0), np.repeat(y, s))
+    np.testing.assert_allclose(weighted.gap, repeated.gap, rtol=1e-10)
+    np.testing.assert_allclose(certify(head, x, y, 1e6 * s).gap, weighted.gap, rtol=1e-10)
+
+
+def test_extreme_heads_stay_finite():
+    """Logits of ±1e5, all rows right or all wrong: no overflow, no nan."""
+    x = np.array([[-1.0], [1.0]])
+    y = np.array([0, 1])
+    right, wrong = (certify(LinearHeads(np.array([w]), 0.0, 1e-3), x, y) for w in (1e5, -1e5))
+    assert np.isfinite([right.gap, right.value, wrong.gap, wrong.value]).all()
+    assert wrong.value > 1e5
+    lopsided = certify(LinearHeads(np.array([1e4]), 1e5, 1e-3), x, y)
+    assert np.isfinite([lopsided.gap, lopsided.value, lopsided.gradient_norm]).all()
+
+
+def test_without_a_penalty_there_is_no_bound():
+    x, y = breast_cancer(np.float64)
+    certificate = certify(heads(np.zeros(31), 0.0), x, y)
+    assert certificate.gap == np.inf
+    assert certificate.bound == "none: the duality bound needs l2 > 0"
+    assert abs(certificate.value - np.log(2)) < 1e-15
+
+
+def test_heads_in_any_array_type():
+    x, y = breast_cancer()
+    plain = certify(LinearHeads([0.1] * 30, 0.2, 0.1), x, y)
+    jax_arrays = certify(
+        LinearHeads(jnp.full(30, 0.1, DTYPE), jnp.array(0.2, DTYPE), 0.1), jnp.asarray(x), jnp.asarray(y)
+    )
+    np.testing.assert_allclose(jax_arrays.gap, plain.gap, rtol=1e-5)
+    memory = certify(LinearHeads([0.1] * 30, 0.2, 0.1), x.astype(np.float16), y.astype(bool))
+    np.testing.assert_allclose(memory.value, plain.value, rtol=1e-2)
+
+
+def test_descent_reaches_its_optimum():
+    """The real table, l2 = 1e-3, rate 1/L: gap ≤ 1e-8·J, in 20 to 23 thousand steps."""
+    x, y = breast_cancer()
+    objective = Objective(logistic, sigmoid_cross_entropy, 1e-3)
+    rate = descent.lipschitz_step(objective, (x, y))
+    fitted = dlcore.fit(objective, (x, y), descent.gradient_descent(rate), tol=9e-9, max_steps=30_000)
+    certificate = certify(LinearHeads(*fitted.params, l2=1e-3), x, y)
+    assert fitted.status == "converged"
+    assert 19_000 < fitted.steps < 23_500
+    assert certificate.gap <= 1e-8 * certificate.value
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"loss": "hinge"}, ValueError, "heads.loss: expected 'logistic', got 'hinge'"),
+        ({"coef": np.zeros(5)}, ValueError, r"heads.coef: expected shape \(30,\) or \(heads, 30\), got \(5,\)"),
+        ({"coef": np.full(30, np.nan)}, ValueError, "heads.coef: expected finite numbers, got nan"),
+        ({"intercept": np.inf}, ValueError, "heads.intercept: expected finite numbers, got infinity"),
+        ({"intercept": [1.0, 2.0]}, ValueError, r"heads.intercept: expected a number or shape \(1,\), got \(2,\)"),
+        ({"l2": -1.0}, ValueError, "heads.l2: expected a finite number of at least 0"),
+        ({"coef": np.array(["a"] * 30)}, TypeError, "heads.coef: expected numbers, got dtype"),
+    ],
+)
+def test_wrong_heads_are_named(changed, error, message):
+    x, y = breast_cancer()
+    with pytest.raises(error, match=message):
+        certify(LinearHeads(np.zeros(30), 0.0, 0.1)._replace(**changed), x, y)

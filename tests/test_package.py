@@ -1,0 +1,76 @@
+"""What importing the library does to the process: nothing but define names."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import dlcore
+
+
+def python(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_starts_no_backend_and_changes_no_setting():
+    """The number of devices can only be set before the first backend starts."""
+    python(
+        "import jax; before = dict(jax.config.values)\n"
+        "import dlcore\n"
+        "assert dict(jax.config.values) == before\n"
+        "jax.config.update('jax_num_cpu_devices', 3)\n"
+        "assert jax.device_count() == 3"
+    )
+
+
+def test_the_core_imports_without_the_extras():
+    python(
+        "import sys\n"
+        "for name in 'rich tyro matplotlib safetensors pyarrow sklearn'.split(): sys.modules[name] = None\n"
+        "import dlcore\n"
+        "print(dlcore.fit)"
+    )
+
+
+def test_the_command_line_says_what_it_lacks():
+    code = "import sys; sys.modules['tyro'] = None; from dlcore.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert "the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'" in done.stderr
+
+
+def test_the_face_is_thin():
+    assert set(dlcore.__all__) == {
+        name for name, value in vars(dlcore).items() if not name.startswith("_") and not _internal(name, value)
+    }
+
+
+def _internal(name: str, value: object) -> bool:
+    """Submodules that the import system binds and that are not meant as names of the package."""
+    return isinstance(value, types.ModuleType) and name not in dlcore.__all__
+
+
+@pytest.mark.parametrize("name", dlcore.__all__)
+def test_every_public_name_says_what_it_is(name):
+    assert (getattr(dlcore, name).__doc__ or "").strip()
+
+
+MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks")
+"""Functions that compute no number: they are for those who add a rule or a loss."""
+
+
+@pytest.mark.parametrize("module", [dlcore.linalg, dlcore.losses, dlcore.descent, dlcore.objective])
+def test_every_public_function_has_shapes_errors_source_and_an_example(module):
+    for name in module.__all__:
+        function = getattr(module, name)
+        if not isinstance(function, types.FunctionType) or name in (
+            "rule",
+            "with_facts",
+            "facts_of",
+            "sum_over_blocks",
+        ):
+            continue
+        for part in ("Args:", "Returns:", "Raises:", "Source:", ">>>"):
+            assert part in (function.__doc__ or ""), f"{name} lacks {part}"
