@@ -39,7 +39,6 @@ def test_the_main_job_reaches_the_optimum_four_ways(main_job):
     _, _, result = main_job
     assert result["experiment"] == "logistic_regression"
     assert result["dtype"] == DTYPE.name
-    assert result["seconds"] < 60
     runs = {run["name"]: run for run in result["runs"]}
     assert list(runs) == ["hand_written", "optax_sgd", "numpy", "optax_adam"]
     for run in runs.values():
