@@ -34,8 +34,8 @@ def check_fraction(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
 
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    """`value` as a Python integer of at least `least`; 1.5, True and "3" are refused."""
+def check_count(name: str, value: Any, least: int = 1, most: int = 2**31 - 2) -> int:
+    """`value` as a Python integer from `least` to `most`; 1.5, True and "3" are refused."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -44,6 +44,8 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     if count < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {count}")
+    if count > most:
+        raise ValueError(f"{name}: expected an integer of at most {most}, got {count}")
     return count
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from dlcore import _checks
 
 BLOCK_BYTES = 2**23
-"""Size of a block of rows in float64: the data is read in place, at most this much of it is copied."""
+"""Size of a block of rows in float64: the data is read in place, at most this much of it, and a few
+times as much of what is computed from it, is held at once."""
 
 UNIT = np.finfo(np.float64).eps / 2
 """The unit roundoff u of float64: a result of one operation is off by at most u of itself."""
@@ -47,7 +48,7 @@ class Certificate:
       gradient_norm: ‖∇J‖ there, the intercept's component included.
       gap: an upper bound on J − J*, rounding included; infinity where no bound is known.
       rounding: the part of `gap` that accounts for the rounding of this computation itself.
-      bound: the name of the bound: "duality", or "none" with the reason behind it.
+      bound: the name of the bound, "duality", or "none" with the reason; a tuple of them for several heads.
       dtype: of the computation.
     """
 
@@ -55,7 +56,7 @@ class Certificate:
     gradient_norm: Any
     gap: Any
     rounding: Any
-    bound: str
+    bound: str | tuple[str, ...]
     dtype: str = "float64"
 
 
@@ -125,13 +126,21 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     _checks.check_binary_labels(y, None if weights is None else s)
     coef, intercept, l2 = _coefficients(heads, x.shape[1])
 
-    value, gradient_norm, duality, rounding = _gap(coef, intercept, l2, x, y, s)
-    bounded = l2 > 0
-    gap = np.where(bounded, duality + rounding, np.inf)
-    bound = "duality" if bounded.all() else "none: the duality bound needs l2 > 0"
+    # J does not change with the scale of the weights; a power of two keeps them exact and far from the
+    # ends of the exponent's range.
+    s = np.ldexp(s, -int(np.frexp(s.max())[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, gradient_norm, duality, rounding = _gap(coef, intercept, l2, x, y, s)
+    gap = duality + rounding
+    unbounded = (l2 == 0) | ~np.isfinite(gap)
+    gap = np.where(unbounded, np.inf, gap)
+    bound = [
+        "none: the duality bound needs l2 > 0" if penalty == 0 else "none: overflow" if wide else "duality"
+        for penalty, wide in zip(l2, unbounded, strict=True)
+    ]
     single = np.ndim(heads.coef) == 1
     value, gradient_norm, gap, rounding = (_shaped(v, single) for v in (value, gradient_norm, gap, rounding))
-    return Certificate(value, gradient_norm, gap, rounding, bound)
+    return Certificate(value, gradient_norm, gap, rounding, bound[0] if single else tuple(bound))
 
 
 def _gap(
@@ -160,20 +169,20 @@ def _gap(
 
     # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
     # rounds: the sums over rows (by `unit`), the logits in the divergence, and that sum to zero.
-    unit = (PAIRWISE + len(x) // _rows_per_block(x)) * UNIT
+    unit = (PAIRWISE + len(x) // _rows_per_block(x, len(coef))) * UNIT
     weight_norm = np.linalg.norm(coef, axis=1)
     mass = (negative.mass + positive.mass) / total
     magnitude = (negative.magnitude + positive.magnitude) / total
     blur = (len(x) * UNIT + unit) * magnitude + unit * l2 * weight_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence / total + distance**2 / (2 * l2)
-        rounding = unit * duality + ((distance + blur) ** 2 - distance**2) / (2 * l2)
+        rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
+        longest = _longest_row(x, y, s)
+        logit = (coef.shape[1] + 2) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|
+        rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
         if intercept is not None:
-            longest = _longest_row(x, y, s)
             taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
-            logit = (coef.shape[1] + 2) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|
             rounding += taken * (unit * mass + logit * (magnitude * weight_norm + mass * abs(bias)))
-            rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
             residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
             rounding += residual * (abs(bias) + _largest_intercept(longest, y, s, l2))
 
@@ -187,7 +196,7 @@ def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: n
     """The sums over the rows of one class."""
     heads, features = coef.shape
     sums = _Sums(np.zeros(heads), np.zeros(heads), np.zeros((heads, features)), np.zeros(heads))
-    for rows, scale in _blocks(x, y, s, label):
+    for rows, scale in _blocks(x, y, s, label, heads):
         margin = _margin(coef, bias, rows, label)
         wrong = scale * _sigmoid(-margin)
         sums.loss[:] += (scale * np.logaddexp(0, -margin)).sum(-1)
@@ -208,7 +217,7 @@ def _divergence(
     total = np.zeros(len(c))
     with np.errstate(divide="ignore"):
         log_c, log_rest = np.where(c > 0, np.log(c), 0.0)[:, None], np.log1p(-c)[:, None]  # 0 ln 0 is 0
-    for rows, scale in _blocks(x, y, s, label):
+    for rows, scale in _blocks(x, y, s, label, len(c)):
         margin = _margin(coef, bias, rows, label)
         kept = c[:, None] * _sigmoid(-margin)
         terms = kept * log_c + (1 - kept) * np.logaddexp(0, log_rest - margin)
@@ -216,9 +225,11 @@ def _divergence(
     return total
 
 
-def _blocks(x: np.ndarray, y: np.ndarray, s: np.ndarray, label: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _blocks(
+    x: np.ndarray, y: np.ndarray, s: np.ndarray, label: int, heads: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The rows of one class with positive weight in float64, with their weights, a block at a time."""
-    step = _rows_per_block(x)
+    step = _rows_per_block(x, heads)
     for start in range(0, len(x), step):
         stop = start + step
         chosen = (y[start:stop] == label) & (s[start:stop] > 0)
@@ -226,8 +237,9 @@ def _blocks(x: np.ndarray, y: np.ndarray, s: np.ndarray, label: int) -> Iterator
             yield x[start:stop][chosen].astype(np.float64), s[start:stop][chosen]
 
 
-def _rows_per_block(x: np.ndarray) -> int:
-    return max(1, BLOCK_BYTES // (8 * x.shape[1]))
+def _rows_per_block(x: np.ndarray, heads: int) -> int:
+    """So many that neither they nor their logits exceed the size of a block."""
+    return max(1, BLOCK_BYTES // (8 * max(x.shape[1], heads)))
 
 
 def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, label: int) -> np.ndarray:
@@ -256,9 +268,8 @@ def _largest_intercept(longest: float, y: np.ndarray, s: np.ndarray, l2: np.ndar
     of the best intercept alone, which is the entropy of π.
     """
     ones, zeros = float(s[y == 1].sum()), float(s[y == 0].sum())
-    share = ones / (ones + zeros)
-    entropy = -share * math.log(share) - (1 - share) * math.log1p(-share)
-    return abs(math.log(ones / zeros)) + longest * np.sqrt(2 * entropy / l2)
+    entropy = -sum(share * math.log(share) for share in (ones / (ones + zeros), zeros / (ones + zeros)))
+    return abs(math.log(ones) - math.log(zeros)) + longest * np.sqrt(2 * entropy / l2)
 
 
 def _coefficients(heads: Any, features: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:

@@ -1,8 +1,10 @@
 """The command line: `dlcore run EXPERIMENT`."""
 
+import contextlib
 import runpy
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,19 @@ USAGE = """usage: dlcore COMMAND ...
 commands:
   run [EXPERIMENT] [OPTIONS]    run an experiment; `dlcore run --help` lists them
 """
+
+
+class UsageError(Exception):
+    """What the user asked for cannot be done; the message says what would."""
+
+
+@contextlib.contextmanager
+def checking_options() -> Iterator[None]:
+    """Turns a wrong value or a folder that cannot be written into a `UsageError`."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise UsageError(str(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,7 +56,12 @@ def run(arguments: Sequence[str]) -> None:
     if not named and {"-h", "--help"} & set(options):
         print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
     sys.argv = [str(scripts[name]), *options]
-    runpy.run_path(str(scripts[name]), run_name="__main__")
+    try:
+        runpy.run_path(str(scripts[name]), run_name="__main__")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "dlcore":
+            raise
+        sys.exit(f"dlcore run {name}: it needs {error.name}; install it with: pip install 'dlcore-jax[all]'")
 
 
 def experiments_folder() -> Path:
@@ -55,13 +75,46 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
     """Read the options of an experiment and run it; what the user got wrong ends as one sentence, not a trace.
 
     Args:
-      main: the experiment.
+      main: the experiment; it raises `UsageError` for what the user got wrong.
       config: a dataclass of options; a string under each field is its help.
       description: shown by --help.
     """
     program = f"dlcore run {Path(sys.argv[0]).stem}"
     chosen = tyro.cli(config, prog=program, description=description)
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, _ask_to_stop)
     try:
         main(chosen)
-    except (ValueError, OSError) as error:
+    except UsageError as error:
         sys.exit(f"{program}: {error}")
+    except Interruption as interrupted:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(128 + interrupted.signal)
+
+
+class Interruption(Exception):  # noqa: N818 (nothing went wrong)
+    """The user or the system asked the process to end."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__(f"signal {asked}")
+        self.signal = asked
+
+
+_asked: list[int] = []
+
+
+def _ask_to_stop(asked: int, frame: object) -> None:
+    """Remember the first signal; the second one ends the process as it would without us.
+
+    An exception raised here could unwind through XLA's own frames in the middle of a compilation, which ends in a
+    segmentation fault (seen with jax 0.10.2); one raised by `stop_if_asked` cannot.
+    """
+    del frame
+    _asked.append(asked)
+    signal.signal(asked, signal.SIG_DFL)
+
+
+def stop_if_asked() -> None:
+    """Called by experiments between pieces of work: raises `Interruption` if Ctrl-C or SIGTERM came."""
+    if _asked:
+        raise Interruption(_asked[0])

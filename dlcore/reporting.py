@@ -74,13 +74,13 @@ def _rename(partial: Path, final: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """One JSON document, readable by a person."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """One JSON document a line."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 @contextlib.contextmanager
@@ -112,7 +112,7 @@ def print_table(
 
 def print_result(result: dict[str, Any]) -> None:
     """The result as one line of JSON, the last on standard output."""
-    print(json.dumps(result, ensure_ascii=False), flush=True)
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def describe_device(device: Device) -> str:

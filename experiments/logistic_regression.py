@@ -13,6 +13,7 @@ float64; gradient descent at the rate 1/L is certified within 1e-8·J of the min
 Adam at 0.01 after less than a third of them; about 98 % of the test set is right.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +30,9 @@ from sklearn.model_selection import train_test_split
 
 import dlcore
 from dlcore import reference, reporting
+from dlcore._checks import check_count, check_number
 from dlcore.certificate import Certificate
-from dlcore.command_line import run_experiment
+from dlcore.command_line import UsageError, checking_options, run_experiment, stop_if_asked
 from dlcore.descent import gradient_descent, lipschitz_step
 from dlcore.devices import DeviceName, find_device
 from dlcore.losses import sigmoid_cross_entropy
@@ -109,12 +111,13 @@ class Run(NamedTuple):
 def main(config: Config) -> None:
     """Train four ways, compare, certify, draw, save and show."""
     started = time.perf_counter()
-    with (
-        reporting.run_folder(config.out, "logistic_regression") as folder,
-        jax.enable_x64(config.dtype == "float64"),
-        jax.default_device(find_device(config.device)),
-    ):
-        device = find_device(config.device)
+    with contextlib.ExitStack() as stack:
+        with checking_options():
+            check(config)
+            device = find_device(config.device)
+            folder = stack.enter_context(reporting.run_folder(config.out, "logistic_regression"))
+        stack.enter_context(jax.enable_x64(config.dtype == "float64"))
+        stack.enter_context(jax.default_device(device))
         data = load(config)
         objective = dlcore.Objective(logistic, sigmoid_cross_entropy, config.l2)
         prepared = objective.prepare((data.x, data.y))
@@ -124,7 +127,12 @@ def main(config: Config) -> None:
 
             def bar(label: str) -> Callable[[int], None]:
                 task = progress.add_task(label, total=config.steps)
-                return lambda step: progress.update(task, completed=step)
+
+                def update(step: int) -> None:
+                    progress.update(task, completed=step)
+                    stop_if_asked()
+
+                return update
 
             def descend(name: str, label: str, optimizer: optax.GradientTransformation) -> Run:
                 timed = descend_in_jax(label, optimizer, objective, prepared, config, bar(label))
@@ -141,6 +149,7 @@ def main(config: Config) -> None:
             "numpy": largest_difference(runs[0].path, runs[2].path),
         }
         optimum = minimise_independently(data, config.l2)
+        stop_if_asked()
         draw_gaps(runs, differences, optimum, data, config, folder / "gap.png")
         draw_paths(runs, optimum, data, config, folder / "path.png")
         draw_probabilities(runs[0], data, folder / "probabilities.png")
@@ -156,6 +165,7 @@ def main(config: Config) -> None:
             "largest_difference": differences,
             "folder": str(reporting.final_folder(folder)),
         }
+        stop_if_asked()
         reporting.write_json(folder / "result.json", result)
         reporting.write_json_lines(folder / "history.jsonl", history(runs))
         safetensors.numpy.save_file(
@@ -165,6 +175,17 @@ def main(config: Config) -> None:
         )
     show(runs, differences, result)
     reporting.print_result(result)
+
+
+def check(config: Config) -> None:
+    """Every option that its type does not already check, by the name that the user knows."""
+    check_count("--steps", config.steps)
+    for name in ("learning_rate", "adam_learning_rate"):
+        if getattr(config, name) is not None:
+            check_number(f"--{name.replace('_', '-')}", getattr(config, name), above=0)
+    check_number("--l2", config.l2, least=0)
+    check_number("--tol", config.tol, least=0)
+    check_count("--seed", config.seed, least=0, most=2**32 - 1)
 
 
 def load(config: Config) -> Data:
@@ -210,7 +231,7 @@ def descend_in_jax(
     _, first_seconds = fit(1)
     fitted, seconds = fit(config.steps)
     if fitted.status is dlcore.Status.DIVERGED:
-        raise ValueError(f"learning_rate: {label} {fitted.message}")
+        raise UsageError(f"{label} {fitted.message}")
     weight, bias = fitted.history.recorded
     path = Descent(
         np.column_stack([weight, bias]), fitted.history.value, fitted.history.gradient_norm, fitted.status

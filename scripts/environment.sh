@@ -1,11 +1,13 @@
 # Sourced by the scripts: makes the virtual environment if there is none, and installs what a script needs.
-#   PYTHON  the interpreter to make it from (default: the first of python3, python3.13, … that is 3.11 or newer)
-#   VENV    where it is (default: .venv)
+#   PYTHON  the interpreter to make it from (default: the first of python3, python3.14, … that is 3.11 or newer)
+#   VENV    where it is, absolute or below the project's root (default: .venv)
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${VENV:-.venv}
+case $VENV in /*) ;; *) VENV=$ROOT/$VENV ;; esac
 
 recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
 find_python() {
   local candidate
@@ -23,7 +25,7 @@ find_python() {
 
 make_environment() {
   local python
-  python=$(find_python)
+  python=$(find_python) || return 1
   if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then # Debian ships them apart from Python
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing python3-venv" >&2
@@ -34,19 +36,25 @@ make_environment() {
     fi
   fi
   echo "making $VENV with $("$python" --version)" >&2
-  "$python" -m venv "$VENV"
+  "$python" -m venv --clear "$VENV"
+}
+
+# An environment that is whole, and of the Python that was asked for, if one was.
+usable_environment() {
+  "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || return 1
+  [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$VENV/bin/python")" ]
 }
 
 # install EXTRAS: the package, editable, with these extras and the pinned versions; skipped where it is done.
 install() {
   local extras=$1 stamp state
-  [ -x "$VENV/bin/python" ] || make_environment
+  usable_environment || make_environment
   stamp=$VENV/.dlcore-$extras
-  state=$(cat pyproject.toml constraints.txt | cksum)
+  state=$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)
   if [ "$(cat "$stamp" 2>/dev/null)" != "$state" ]; then
     echo "installing dlcore-jax[$extras] into $VENV" >&2
-    PIP_CONSTRAINT=$PWD/constraints.txt "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --editable ".[$extras]" >&2
+    PIP_CONSTRAINT=$ROOT/constraints.txt "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
+      --editable "$ROOT[$extras]" >&2
     echo "$state" >"$stamp"
   fi
 }

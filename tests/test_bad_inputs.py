@@ -1,5 +1,7 @@
 """Wrong input: the type of error, a message with the name, what came and what is wanted, nothing compiled."""
 
+from typing import Any, cast
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,6 +11,7 @@ from helpers import DTYPE
 from dlcore import LinearHeads, Objective, certify, descent, fit
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import linear, logistic
+from dlcore.objective import BlockedData
 
 N, M = 12, 3
 X = np.random.default_rng(0).normal(size=(N, M)).astype(DTYPE)
@@ -146,6 +149,10 @@ def test_regression_takes_any_finite_target(compiles):
 
 
 OPTIONS = {
+    "max_steps 1e10": ({"max_steps": 10**10}, ValueError, "max_steps: expected an integer of at most 2147483646"),
+    "tol array": ({"tol": np.ones(2)}, ValueError, r"tol: expected one number, got an array of shape \(2,\)"),
+    "nan params": ({"params": np.full(3, np.nan)}, ValueError, "params: expected finite numbers, got nan"),
+    "callback 3": ({"callback": 3}, TypeError, "callback: expected a function of a Progress, got 3"),
     "max_steps 0": ({"max_steps": 0}, ValueError, "max_steps: expected an integer of at least 1, got 0"),
     "max_steps -1": ({"max_steps": -1}, ValueError, "max_steps: expected an integer of at least 1, got -1"),
     "max_steps 1.5": ({"max_steps": 1.5}, TypeError, "max_steps: expected an integer, got 1.5"),
@@ -188,6 +195,65 @@ def test_l2(l2, error, message, compiles):
     with pytest.raises(error, match=message):
         Objective(logistic, sigmoid_cross_entropy, l2)
     assert compiles() == 0
+
+
+@pytest.mark.skipif(np.float32 != DTYPE, reason="the range of float64 is that of the input")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": 1e39}, "x: expected numbers within the range of float32; scale them"),
+        ({"y": 1e39}, "y: expected numbers within the range of float32; scale them"),
+        ({"rate": 1e-50}, "optimizer: expected a number within the range of float32, got 1e-50"),
+        ({"rate": 1e39}, "optimizer: expected a number within the range of float32, got 1e\\+39"),
+        ({"l2": 1e39}, "l2: expected a number within the range of float32, got 1e\\+39"),
+    ],
+)
+def test_what_is_no_number_in_the_dtype_of_the_arithmetic(change, message, compiles):
+    x, y = X.astype(float) * change.get("x", 1), Y.astype(float) * change.get("y", 1)
+    objective = Objective(linear, squared_error, change.get("l2", 0.0))
+    with pytest.raises(ValueError, match=message):
+        fit(objective, (x, y), descent.gradient_descent(change.get("rate", 0.1)))
+    assert compiles() == 0
+
+
+def test_weights_of_any_size():
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
+    plain = fit(objective, (X, Y), descent.gradient_descent(0.1), max_steps=20)
+    for scale in (1e-300, 1e300):
+        scaled = fit(objective, (X, Y, np.full(N, scale)), descent.gradient_descent(0.1), max_steps=20)
+        np.testing.assert_allclose(scaled.params.weight, plain.params.weight, rtol=1e-5)
+
+
+def test_data_prepared_for_one_loss_is_checked_again_for_another():
+    prepared = Objective(linear, squared_error).prepare((X, 2.5 * Y))
+    with pytest.raises(ValueError, match="y: expected labels 0 and 1, got the values 0, 2.5"):
+        fit(Objective(logistic, sigmoid_cross_entropy), prepared, descent.gradient_descent(0.1))
+    by_hand = BlockedData(jnp.asarray(changed(X, np.nan)), jnp.asarray(Y), None, 5)
+    with pytest.raises(ValueError, match="x: expected finite numbers, got nan"):
+        fit(Objective(logistic, sigmoid_cross_entropy), by_hand, descent.gradient_descent(0.1))
+
+
+def test_wrong_parts_of_a_fit_are_named():
+    rule = descent.gradient_descent(0.1)
+    with pytest.raises(TypeError, match=r"objective: expected a dlcore.Objective, got NoneType"):
+        fit(cast(Any, None), (X, Y), rule)
+    with pytest.raises(TypeError, match=r"model: expected a dlcore.models.Model, got 'logistic'"):
+        Objective(cast(Any, "logistic"), sigmoid_cross_entropy)
+    with pytest.raises(TypeError, match="loss: expected a function"):
+        Objective(logistic, cast(Any, "log"))
+    with pytest.raises(TypeError, match=r"params: expected LinearParams\(weight, bias\), got tuple"):
+        fit(
+            Objective(logistic, sigmoid_cross_entropy),
+            (X, Y),
+            rule,
+            params=(np.zeros(M, DTYPE), np.zeros((), DTYPE)),
+        )
+    with pytest.raises(ValueError, match=r"l2: expected one number, got an array of shape \(2,\)"):
+        fit(Objective(logistic, sigmoid_cross_entropy, np.ones(2)), (X, Y), rule)
+    with pytest.raises(ValueError, match=r"optimizer: expected one number, got an array of shape \(3,\)"):
+        fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), descent.gradient_descent(np.ones(3)))
+    with pytest.raises(ValueError, match="a leaf called `weight` to penalise, got none"):
+        Objective(logistic, sigmoid_cross_entropy, 5).value(jnp.ones(M), (X, Y))
 
 
 def test_what_is_no_optimizer():

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -142,6 +144,58 @@ def test_extreme_heads_stay_finite():
     assert wrong.value > 1e5
     lopsided = certify(LinearHeads(np.array([1e4]), 1e5, 1e-3), x, y)
     assert np.isfinite([lopsided.gap, lopsided.value, lopsided.gradient_norm]).all()
+
+
+TINY_TABLE = np.array([[-1.0], [0.0], [1.0], [2.0]]), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1e300, 4e307])
+def test_weights_of_any_size(scale):
+    plain = certify(LinearHeads([0.0], 0.0, 0.5), *TINY_TABLE)
+    scaled = certify(LinearHeads([0.0], 0.0, 0.5), *TINY_TABLE, weights=np.full(4, scale))
+    np.testing.assert_allclose([scaled.gap, scaled.value], [plain.gap, plain.value], rtol=1e-12)
+
+
+def test_a_class_that_outweighs_the_other():
+    """Seventeen decades: the share of one class rounds to 1."""
+    s = np.array([1, 1e17, 1, 1e17])
+    certificate = certify(LinearHeads([0.0], 0.0, 0.5), *TINY_TABLE, weights=s)
+    problem = Problem(TINY_TABLE[0], TINY_TABLE[1].astype(float), s, 0.5)
+    true = exact_value(problem, np.zeros(2)) - exact_value(problem, newton(problem))
+    assert true <= certificate.gap < 1
+
+
+@pytest.mark.parametrize(
+    ("heads", "scale"),
+    [
+        (LinearHeads([0.0], 0.0, 0.5), 1e160),
+        (LinearHeads([0.0], 0.0, 0.5), 1e200),
+        (LinearHeads([0.3], 0.0, 1e300), 1.0),
+        (LinearHeads([1e200], 0.0, 0.5), 1.0),
+    ],
+)
+def test_what_overflows_has_no_bound_and_says_so(heads, scale):
+    certificate = certify(heads, scale * TINY_TABLE[0], TINY_TABLE[1])
+    assert certificate.gap == np.inf
+    assert certificate.bound == "none: overflow"
+
+
+def test_each_head_has_its_own_bound():
+    certificate = certify(LinearHeads([[0.1], [0.2]], [0.0, 0.0], [0.0, 0.5]), *TINY_TABLE)
+    assert certificate.bound == ("none: the duality bound needs l2 > 0", "duality")
+    assert certificate.gap[0] == np.inf
+    assert np.isfinite(certificate.gap[1])
+
+
+def test_many_heads_are_certified_in_bounded_memory():
+    """The logits of a block count too: 10,000 rows of one column by 500 heads stay under a few blocks."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10_000, 1)), rng.integers(0, 2, 10_000)
+    tracemalloc.start()
+    certify(LinearHeads(rng.normal(size=(500, 1)), np.zeros(500), 0.1), x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**23 < 10_000 * 500 * 8 * 2
 
 
 def test_without_a_penalty_there_is_no_bound():

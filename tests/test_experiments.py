@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +127,11 @@ def test_options_are_honoured(tmp_path):
     ("options", "message"),
     [
         (["--device", "tpu"], "device: no tpu here; JAX found cpu:0"),
-        (["--learning-rate", "nan"], "rate: expected a finite number above 0, got nan"),
-        (["--learning-rate", "-1"], "rate: expected a finite number above 0, got -1.0"),
-        (["--l2", "-1"], "l2: expected a finite number of at least 0, got -1.0"),
-        (["--steps", "0"], "max_steps: expected an integer of at least 1, got 0"),
+        (["--learning-rate", "nan"], "--learning-rate: expected a finite number above 0, got nan"),
+        (["--adam-learning-rate", "0"], "--adam-learning-rate: expected a finite number above 0, got 0"),
+        (["--l2", "-1"], "--l2: expected a finite number of at least 0, got -1.0"),
+        (["--steps", "10000000000"], "--steps: expected an integer of at most"),
+        (["--seed", "-1"], "--seed: expected an integer of at least 0, got -1"),
     ],
 )
 def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
@@ -137,7 +140,7 @@ def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert list((tmp_path / "logistic_regression").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -147,6 +150,20 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert "out: the folder" in done.stderr
     assert "cannot be written (Not a directory); name another" in done.stderr
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
+    command = [sys.executable, "-m", "dlcore", "run", "--out", str(tmp_path), "--steps", "2000000", "--tol", "0"]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while running.poll() is None and not list(tmp_path.glob("*/.*")):
+        time.sleep(0.1)
+    time.sleep(1)
+    running.send_signal(end)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == code, said
+    assert "Traceback" not in said
+    assert list((tmp_path / "logistic_regression").iterdir()) == []
 
 
 def test_help_names_the_experiments_and_every_option():

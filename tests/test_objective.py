@@ -101,7 +101,7 @@ def test_the_size_of_a_block():
 
 
 def test_no_copy_of_x_is_made():
-    """The program needs less memory than a tenth of X besides its arguments, for any number of rows."""
+    """The program needs less than a quarter of X besides its arguments; the rows are no multiple of the block."""
     x, y = jnp.ones((20_011, 64), DTYPE), jnp.ones(20_011, DTYPE)
     objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
     params = LinearParams(jnp.zeros(64, DTYPE), jnp.zeros((), DTYPE))
@@ -117,6 +117,47 @@ def test_a_row_of_weight_zero_is_as_good_as_absent():
     everything = objective.value_and_grad(params, (x, y, s))
     less = objective.value_and_grad(params, (x[kept], y[kept], s[kept]))
     jax.tree.map(lambda a, b: assert_close(a, b, units=32, scale=1), everything, less)
+
+
+def test_a_row_of_weight_zero_counts_zero_also_where_its_loss_is_infinite():
+    x, y, _, params = example()
+    far = x.copy()
+    far[0] = np.sqrt(np.finfo(DTYPE).max)
+    s = np.ones(len(x), DTYPE)
+    s[0] = 0
+    objective = Objective(linear, squared_error, 0.3)
+    expected = objective.value_and_grad(params, (x[1:], y[1:]))
+    jax.tree.map(
+        lambda a, b: assert_close(a, b, units=32, scale=1), objective.value_and_grad(params, (far, y, s)), expected
+    )
+
+
+def test_l2_finds_weights_in_dictionaries():
+    def apply(params, x):
+        return params["weight"] @ x + params["bias"]
+
+    x, y, _, params = example()
+    as_dict = {"weight": params.weight, "bias": params.bias}
+    one = Objective(Model(linear.init, apply, apply), squared_error, 0.3).value(as_dict, (x, y))
+    assert_close(one, Objective(linear, squared_error, 0.3).value(params, (x, y)), units=8)
+
+
+def test_targets_keep_their_own_precision():
+    """float32 features, float64 targets and parameters: 1e8 + 0.5 is not rounded to 1e8."""
+    if np.float64 != DTYPE:
+        pytest.skip("there is one precision in a float32 run")
+    x, y, _, _ = example()
+    far = 1e8 + 0.5 * y
+    data = Objective(linear, squared_error).prepare((x.astype(np.float32), far))
+    np.testing.assert_array_equal(data.y, far)
+
+
+def test_parameters_in_halves_are_computed_with_in_float32():
+    x, y = np.ones((70_000, 1), DTYPE), (np.arange(70_000) % 2).astype(DTYPE)
+    params = LinearParams(jnp.zeros(1, jnp.float16), jnp.zeros((), jnp.float16))
+    value, gradient = Objective(logistic, sigmoid_cross_entropy).value_and_grad(params, (x, y))
+    assert_close(value, np.log(2), units=8, dtype=jnp.float32)
+    assert gradient.weight.dtype == jnp.float16
 
 
 def test_l2_acts_on_weights_and_on_no_bias():

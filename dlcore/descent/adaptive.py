@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore._guards import check_fraction, check_number
+from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric, Params
 from dlcore.descent.interface import like, rule
 
@@ -35,7 +36,7 @@ def adam(
       eps: $\varepsilon > 0$, in the units of the gradient.
 
     Returns:
-      An (init, update) pair; the state is t, m and v, all 0 at the start.
+      An (init, update) pair; the state is t, m and v, all 0 at the start, in float32 for halves.
 
     Raises:
       ValueError: if `rate` or `eps` is not finite and positive, or `b1` or `b2` is not in [0, 1).
@@ -54,7 +55,7 @@ def adam(
 
 
 def _no_moments(params: Params) -> Moments:
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
     return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
 
 
@@ -69,17 +70,20 @@ def _adam(
 ) -> tuple[Params, Moments]:
     del params
     # The count stays at its largest value rather than overflow; both corrections are 1 long before.
-    count = jnp.minimum(state.updates, jnp.iinfo(jnp.int32).max - 1) + 1
+    updates = jnp.minimum(state.updates, jnp.iinfo(jnp.int32).max - 1) + 1
 
     def decayed(decay: Numeric, mean: Array, new: Array) -> Array:
-        return like(decay, new) * mean + (1 - like(decay, new)) * new
+        return like(decay, mean) * mean + (1 - like(decay, mean)) * new
 
     def corrected(decay: Numeric, mean: Array) -> Array:
-        return mean / (1 - like(decay, mean) ** count.astype(mean.dtype))
+        return mean / (1 - like(decay, mean) ** updates.astype(mean.dtype))
 
-    def step(first: Array, second: Array) -> Array:
-        return -like(rate, first) * corrected(b1, first) / (jnp.sqrt(corrected(b2, second)) + like(eps, first))
+    def step(g: Array, m: Array, v: Array) -> Array:
+        change = -like(rate, m) * corrected(b1, m) / (jnp.sqrt(corrected(b2, v)) + like(eps, v))
+        return change.astype(g.dtype)
 
-    first = jax.tree.map(lambda m, g: decayed(b1, m, g), state.first, gradient)
-    second = jax.tree.map(lambda v, g: decayed(b2, v, jnp.square(g)), state.second, gradient)
-    return jax.tree.map(step, first, second), Moments(count, first, second)
+    # In halves 0.999 is 1 and eps is 0: the moments are kept in float32.
+    wide = jax.tree.map(lambda g: g.astype(working_dtype(g.dtype)), gradient)
+    first = jax.tree.map(lambda m, g: decayed(b1, m, g), state.first, wide)
+    second = jax.tree.map(lambda v, g: decayed(b2, v, jnp.square(g)), state.second, wide)
+    return jax.tree.map(step, gradient, first, second), Moments(updates, first, second)

@@ -60,7 +60,7 @@ def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
     rounding = terms * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
     largest = jnp.linalg.eigvalsh(gram)[-1] + rounding
     bound = curvature * largest / weight_sum + jnp.asarray(objective.l2, gram.dtype)
-    return 1 / bound
+    return 1 / (bound * (1 + 8 * jnp.finfo(gram.dtype).eps))  # these last operations round too
 
 
 def _gram(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:

@@ -19,7 +19,6 @@ from dlcore.fitting.loop import Hyper, LoopState, Record, Trace, advance, split_
 from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.finite_sum import penalised
 
 CAPACITY = 1_024
 """Most steps in one call of the compiled loop."""
@@ -101,8 +100,9 @@ def fit(
 ) -> Fit:
     r"""Minimise an objective by descent until it is flat.
 
-    $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,J$, or,
-    without a penalty, $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
+    $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
+    $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\max(|J|, 10^{-3}|J_0|)$, or, without a penalty,
+    $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
 
     One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
@@ -111,9 +111,10 @@ def fit(
     Args:
       objective: what is minimised.
       data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
-      optimizer: one of `dlcore.descent` or any of Optax's, unchanged.
-      params: where to start; None takes `objective.model.init(key, ...)`. Its dtype is that of the arithmetic;
-        None takes that of x, float32 for halves.
+      optimizer: one of `dlcore.descent` or any of Optax's, unchanged. Of extra arguments it is given value,
+        grad and value_fn; one that asks for others cannot be used.
+      params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
+        the arithmetic, float32 for halves.
       key: a JAX random key for `init`; models whose start is not random need none.
       tol: relative, ≥ 0; 0 goes on until no bit changes any more.
       max_steps: most updates, ≥ 1.
@@ -140,6 +141,10 @@ def fit(
     >>> print(fitted.status, fitted.params.weight.round(3), fitted.params.bias.round(3))
     converged [1.] 2.0
     """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a function of a Progress, got {callback!r}")
     max_steps = _checks.check_count("max_steps", max_steps)
     chunk = None if chunk is None else _checks.check_count("chunk", chunk)
     _guards.check_number("tol", tol, least=0)
@@ -149,8 +154,9 @@ def fit(
     params = _start(objective, blocked, params, key)
     rule, arrays = split_rule(optimizer)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=_settled(objective.l2, dtype))
-    hyper = Hyper(*(_settled(number, dtype) for number in (arrays, tol, np.int32(max_steps))))
+    objective = dataclasses.replace(objective, l2=_settled("l2", objective.l2, dtype))
+    arrays = jax.tree.map(lambda number: _settled("optimizer", number, dtype), arrays)
+    hyper = Hyper(arrays, _settled("tol", tol, dtype), _settled("max_steps", np.int32(max_steps), dtype))
     state = _before_start(rule.with_arrays(arrays), params)
     kept = _nothing if record is None else record
     capacity = _capacity(kept, params)
@@ -173,7 +179,7 @@ def fit(
             value, norm = traces[-1].value[-1], traces[-1].gradient_norm[-1]
             stopped = bool(callback(Progress(step, max_steps, float(value), float(norm), state.params)))
             if stopped:  # one more evaluation, at the parameters as they are, and no update
-                hyper = hyper._replace(max_steps=_settled(np.int32(step), dtype))
+                hyper = hyper._replace(max_steps=_settled("max_steps", np.int32(step), dtype))
         if chunk is None:
             # At most doubled: the first call compiles, and its time says little about the next.
             pace = (time.perf_counter() - clock) / max(step - first, 1)
@@ -195,39 +201,44 @@ def fit(
 
 
 def _start(objective: Objective, data: BlockedData, params: Params, key: Array | None) -> Params:
-    """The parameters to start from, on the device."""
+    """The parameters to start from: a copy on the default device, in the dtype of the arithmetic."""
+    chosen = None
     if params is None:
         params = objective.model.init(key, *(data.x.shape[1:] if objective.model.affine else ()))
-        dtype = working_dtype(data.x.dtype)
-        params = jax.tree.map(
-            lambda leaf: (
-                leaf.astype(dtype) if _guards.is_traced(leaf) else jax.device_put(np.asarray(leaf, dtype))
-            ),
-            params,
-        )
-    leaves = [
-        _guards.as_floating("params", leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf)))
-        for leaf in jax.tree.leaves(params)
-    ]
-    if not leaves:
+        chosen = working_dtype(data.x.dtype)
+
+    def place(leaf: Any) -> Array:
+        if not _guards.is_traced(leaf):
+            leaf = np.array(leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"params: expected a floating-point dtype, got {leaf.dtype}")
+        dtype = chosen or working_dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+        if _guards.is_traced(leaf):
+            return leaf.astype(dtype)
+        _checks.check_finite("params", leaf)
+        return jax.device_put(leaf.astype(dtype))
+
+    params = jax.tree.map(place, params)
+    if not jax.tree.leaves(params):
         raise ValueError("params: expected at least one array, got none")
-    l2 = objective.l2
-    if not penalised(params) and not _guards.is_traced(l2) and np.asarray(l2).any():
-        raise ValueError("l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0")
-    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+    objective.check_penalised(params)
+    return params
 
 
-def _settled(numbers: Any, dtype: np.dtype) -> Any:
-    """Numbers as arrays, the real ones in the dtype of the arithmetic: equal types, and so one program."""
-
-    def settle(number: Any) -> Any:
-        if _guards.is_traced(number):
-            return number
-        array = np.asarray(number)
-        real = jnp.issubdtype(array.dtype, jnp.floating)
-        return jax.device_put(np.array(array, dtype if real else jax.dtypes.canonicalize_dtype(array.dtype)))
-
-    return jax.tree.map(settle, numbers)
+def _settled(name: str, number: Any, dtype: np.dtype) -> Any:
+    """A number as an array, a real one in the dtype of the arithmetic: equal types, and so one program."""
+    if _guards.is_traced(number):
+        return number
+    array = np.asarray(number)
+    if array.ndim:
+        raise ValueError(f"{name}: expected one number, got an array of shape {array.shape}")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(array.dtype)))
+    with np.errstate(over="ignore", under="ignore"):
+        settled = np.array(array, dtype)
+    if not np.isfinite(settled) or (array != 0 and abs(settled) < np.finfo(dtype).tiny):
+        raise ValueError(f"{name}: expected a number within the range of {dtype}, got {float(array):g}")
+    return jax.device_put(settled)
 
 
 def _before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
@@ -286,6 +297,8 @@ def _message(status: Status, steps: int, history: Trace, objective: Objective, d
         if objective.model.affine and facts_of(objective.loss).curvature is not None:
             safe = float(jax.lax.stop_gradient(lipschitz_step(objective, data)))
             advice = f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"
+            if not 0 < safe < np.inf:
+                advice = f"1/L itself is beyond the range of {history.value.dtype}; scale the columns of x"
         else:
             advice = "try a smaller rate"
         return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"

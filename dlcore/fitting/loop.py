@@ -94,7 +94,7 @@ def advance(
       objective: its l2 is data.
       data: placed and blocked.
       hyper: rates and limits.
-      state: of the piece before, or of `begin`.
+      state: of the piece before; at step 0 the rule's own state is a blank.
       stop: no step from this number on is evaluated.
       rule: the functions of the rule.
       record: of the parameters, kept at every step.

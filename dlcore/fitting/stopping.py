@@ -15,15 +15,18 @@ DIVERGENCE_INTERVAL = 1_000
 """Every how many steps J is compared with its start. Fixed, so that the outcome depends on no chunk."""
 
 
-def is_flat(value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array) -> Array:
+def is_flat(
+    value: Array, first_value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array
+) -> Array:
     r"""Whether the objective is flat to relative accuracy `tol`.
 
-    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,J$ where $\lambda > 0$: for a convex loss, and with the bias at
-    its optimum, J is then within tol·J of its minimum. Without a penalty there is no such bound and the rule is
-    $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
+    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,\max(|J|, 10^{-3}|J_0|)$ where $\lambda > 0$: for a convex loss,
+    with the bias at its optimum, J is then within that tolerance of its minimum. Without a penalty there is no
+    such bound and the rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
     """
+    size = jnp.maximum(jnp.abs(value), 1e-3 * jnp.abs(first_value))
     # As norms, not squares: in float32 the square of 1e-20 is 0.
-    penalised = gradient_norm <= jnp.sqrt(2 * l2 * tol) * jnp.sqrt(jnp.maximum(value, 0))
+    penalised = gradient_norm <= jnp.sqrt(2 * l2 * tol) * jnp.sqrt(size)
     return jnp.where(l2 > 0, penalised, gradient_norm <= tol * first_gradient_norm)
 
 
@@ -43,7 +46,7 @@ def judge(
     margin = jnp.sqrt(jnp.finfo(value.dtype).eps) * jnp.abs(first_value)
     looked_at = (step % DIVERGENCE_INTERVAL == 0) | (step >= max_steps)
     diverged = ~finite | (looked_at & (value > first_value + margin))
-    flat = is_flat(value, gradient_norm, first_gradient_norm, l2, tol)
+    flat = is_flat(value, first_value, gradient_norm, first_gradient_norm, l2, tol)
     code = jnp.where(step >= max_steps, OUT_OF_STEPS, RUNNING)
     code = jnp.where(flat, CONVERGED, code)
     return jnp.where(diverged, DIVERGED, code).astype(jnp.int32)

@@ -25,10 +25,12 @@ def vector_norm(
       keepdims: whether those axes stay, with length 1.
 
     Returns:
-      The shape without `axis`, the real dtype of `x` (the default one for integers). 0 for a vector of no
-      entries (an error for the maximum and the minimum of none), infinity where an entry is infinite, nan
-      where one is nan. No intermediate overflows or underflows where the result does not. The gradient at
-      the zero vector is 0, a subgradient; for p = 2 it is x/‖x‖ elsewhere.
+      The shape without `axis`, the real dtype of `x` (the default one for integers), summed in float32 for
+      halves. 0 for a vector of no entries (an error for the maximum and the minimum of none), infinity where
+      an entry is infinite, nan where one is nan. No intermediate overflows or underflows where the result and
+      the entries are normal numbers (XLA may flush others to 0). The gradient at the zero vector is 0, a
+      subgradient; for p = 2 it is x/‖x‖ elsewhere, and nan at infinite entries. For p < 1 it is 0 at zero
+      entries, where the derivative is infinite.
 
     Raises:
       TypeError: if `x` is not an array of numbers.
@@ -40,13 +42,14 @@ def vector_norm(
     7.0 5.0 4.0
     """
     x = as_inexact("x", x)
-    magnitude = _magnitude(x)
+    dtype = x.real.dtype
+    magnitude = _magnitude(x).astype(working_dtype(dtype))
     if ord == 0:
-        return jnp.sum(magnitude != 0, axis, dtype=magnitude.dtype, keepdims=keepdims)
+        return jnp.sum(magnitude != 0, axis, dtype=magnitude.dtype, keepdims=keepdims).astype(dtype)
     if ord == math.inf:
-        return jnp.max(magnitude, axis, keepdims=keepdims)
+        return jnp.max(magnitude, axis, keepdims=keepdims).astype(dtype)
     if ord == -math.inf:
-        return jnp.min(magnitude, axis, keepdims=keepdims)
+        return jnp.min(magnitude, axis, keepdims=keepdims).astype(dtype)
     # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
     # smallest), no power overflows and the sum is at least 1. c is a constant to the derivative, which the
     # identity makes right; where c is 0 or infinite it is replaced by 1.
@@ -54,11 +57,14 @@ def vector_norm(
     dominant = largest if ord > 0 else magnitude.min(axis, keepdims=True, initial=jnp.inf)
     usable = (dominant > 0) & jnp.isfinite(dominant)
     scale = jax.lax.stop_gradient(jnp.where(usable, dominant, 1))
-    total = jnp.sum(_power(magnitude / scale, ord), axis, keepdims=True)
+    # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
+    # both sides are first brought towards 1, exactly.
+    towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
+    total = jnp.sum(_power(magnitude * towards_one / (scale * towards_one), ord), axis, keepdims=True)
     # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
     empty = total == 0
     root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
-    norm = scale * root
+    norm = (scale * root).astype(dtype)
     if keepdims:
         return norm
     return jnp.squeeze(norm, axis if axis is not None else tuple(range(x.ndim)))
@@ -78,7 +84,8 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
 
     Returns:
       Shape (...), the real dtype of `a` (the default one for integers); halves are factored in float32 and
-      cast back. 0 for a matrix of no entries under "fro" and "nuc". Infinity and nan propagate.
+      cast back. 0 for a matrix of no entries under "fro", "nuc" and 2. nan propagates; infinity does under
+      "fro", ±1 and ±inf, and gives nan where singular values are needed.
 
     Raises:
       ValueError: if `a` has fewer than two axes or `ord` is another.
@@ -98,7 +105,7 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
     if ord == "nuc":
         norm = singular_values(a).sum(-1)
     elif ord == 2:
-        norm = singular_values(a).max(-1)
+        norm = singular_values(a).max(-1, initial=0)
     elif ord == -2:
         norm = singular_values(a).min(-1)
     elif ord in (1, -1, math.inf, -math.inf):
@@ -118,7 +125,8 @@ def spectral_norm(a: Numeric) -> Array:
       a: shape (..., n, m).
 
     Returns:
-      Shape (...), the real dtype of `a`; from a singular value decomposition, to a few units of eps·‖A‖.
+      Shape (...), the real dtype of `a`; from a singular value decomposition, to a few units of eps·‖A‖ where
+      the entries are normal numbers.
       Differentiable where the largest singular value is simple.
 
     Raises:

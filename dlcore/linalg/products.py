@@ -64,7 +64,7 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
       The shape without `axis`; the common dtype, summed in float32 for halves; 0 where m is 0.
 
     Raises:
-      ValueError: if the lengths differ or an operand is a scalar.
+      ValueError: if the lengths differ, an operand is a scalar or `axis` is not negative.
       TypeError: if an operand is not an array of numbers.
 
     Source: array API standard, `linalg.vecdot`.
@@ -73,6 +73,8 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
     11.0
     """
     x, y = as_array("x", x), as_array("y", y)
+    if axis >= 0:
+        raise ValueError(f"vecdot: expected a negative axis, counted from the last, got {axis}")
     if min(x.ndim, y.ndim) < -axis or x.shape[axis] != y.shape[axis]:
         raise ValueError(f"vecdot: expected vectors of one length, got shapes {x.shape} and {y.shape}")
     dtype = jnp.result_type(x, y)

@@ -18,8 +18,8 @@ def sigmoid(logit: Numeric) -> Array:
       logit: any shape, floating point; element by element.
 
     Returns:
-      The shape and dtype of `logit`, in [0, 1]; 0 and 1 at -inf and inf, nan at nan. Neither the value nor a
-      derivative of any order overflows or cancels: at z = 17 in float32 the derivative is 4.1e-8, not 0.
+      The shape and dtype of `logit`, in [0, 1]; 0 and 1 at -inf and inf, nan at nan. Neither the value nor the
+      first derivative cancels or overflows: at z = 17 in float32 the derivative is 4.1e-8, not 0.
 
     Raises:
       TypeError: if `logit` is not of a floating-point dtype.
@@ -43,9 +43,10 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
       target: shape (), floating point: the label, 0 or 1, or a probability between.
 
     Returns:
-      A scalar ≥ 0 in the common dtype: |z| on the wrong side far out, 0 at certainty on the right side (also
-      at ±inf), infinity at infinite certainty on the wrong side, nan where either input is nan. The derivative
-      is formed as $(1-y)\sigma(z) - y\sigma(-z)$, which does not cancel where the example is right.
+      A scalar in the common dtype, ≥ 0 for targets in [0, 1]: |z| on the wrong side far out, 0 at certainty on
+      the right side (also at ±inf), infinity at infinite certainty on the wrong side, nan where either input is
+      nan. The derivative is formed as $(1-y)\sigma(z) - y\sigma(-z)$, without cancellation where the example
+      is right.
 
     Raises:
       ValueError: if the shapes differ.

@@ -25,6 +25,8 @@ def _zeros(key: Array | None, features: int) -> LinearParams:
 
 def _affine(params: LinearParams, x: Array) -> Array:
     r"""$w^\top x + b$ of one example."""
+    if not (hasattr(params, "weight") and hasattr(params, "bias")):
+        raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
     weight, bias, x = as_array("weight", params.weight), as_array("bias", params.bias), as_array("x", x)
     if x.shape != weight.shape or x.ndim != 1:
         raise ValueError(

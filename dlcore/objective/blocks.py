@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._guards import is_traced
-from dlcore._types import Array
+from dlcore._types import Array, Loss
 
 BLOCK_BYTES = 2**19
 """Size of a block of rows on a CPU: half of the smallest second-level cache in common use."""
@@ -31,13 +31,15 @@ class BlockedData:
       x: shape (n, ...), any real dtype; blocks are cast to the dtype of the parameters.
       y: shape (n, ...).
       weights: shape (n,), at least 0; None weighs all rows 1.
-      block: rows per block, at most n; part of the compiled program.
+      block: rows per block, at least 1; part of the compiled program.
+      checked_for: the loss whose targets these were found to be; None where nobody looked.
     """
 
     x: Array
     y: Array
     weights: Array | None
     block: int = dataclasses.field(metadata={"static": True})
+    checked_for: Loss | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 def rows_per_block(x: Array) -> int:

@@ -18,7 +18,7 @@ from dlcore.objective.blocks import BlockedData, rows_per_block, sum_over_blocks
 
 
 @jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
     r"""Weighted mean loss of a model over examples, plus an l2 penalty.
 
@@ -34,7 +34,7 @@ class Objective:
 
     Raises:
       ValueError: if `l2` is negative or not finite.
-      TypeError: if `l2` is not a number.
+      TypeError: if `l2` is not a number, `model` not a `Model` or `loss` not a function.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.4.
 
@@ -52,6 +52,10 @@ class Objective:
     l2: Numeric = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, Model):
+            raise TypeError(f"model: expected a dlcore.models.Model, got {self.model!r}")
+        if not callable(self.loss):
+            raise TypeError(f"loss: expected a function of (prediction, target), got {self.loss!r}")
         _guards.check_number("l2", self.l2, least=0)
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Numeric]], tuple[Model, Loss]]:
@@ -66,25 +70,23 @@ class Objective:
             object.__setattr__(objective, name, value)
         return objective
 
-    @jax.jit
     def value(self, params: Params, data: Any) -> Array:
         """$J$ at `params`.
 
         Args:
-          params: what the model takes.
+          params: what the model takes, of a floating-point dtype.
           data: (x, y), (x, y, weights) or what `prepare` made of them; read in place.
 
         Returns:
-          A scalar in the dtype of the parameters. Under any transformation of JAX; X is not copied.
+          A scalar in the dtype of the parameters, float32 for halves. Under any transformation of JAX; X is not
+          copied.
 
         Raises:
-          ValueError: if the shapes of data and parameters do not fit.
+          ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
         """
-        data = self._blocked(data)
-        total = sum_over_blocks(functools.partial(self._sum, params), data)
-        return total / self._weight_sum(params, data) + self._penalty(params)
+        self.check_penalised(params)
+        return self._value(params, data)
 
-    @jax.jit
     def value_and_grad(self, params: Params, data: Any) -> tuple[Array, Params]:
         r"""$J$ and $\nabla J$ at `params`, in one pass over the data.
 
@@ -96,20 +98,42 @@ class Objective:
           data: (x, y), (x, y, weights) or what `prepare` made of them; read in place.
 
         Returns:
-          A scalar, and a tree like `params`, in the dtype of the parameters.
+          A scalar in the dtype of the parameters, float32 for halves, and a tree like `params`.
 
         Raises:
-          ValueError: if the shapes of data and parameters do not fit.
+          ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
         """
+        self.check_penalised(params)
+        return self._value_and_grad(params, data)
+
+    def check_penalised(self, params: Params) -> None:
+        """A ValueError if there is a penalty and nothing in `params` that it acts on."""
+        known = not _guards.is_traced(self.l2)
+        if known and not penalised(params) and np.asarray(self.l2).any():
+            raise ValueError(
+                "l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0"
+            )
+
+    @jax.jit
+    def _value(self, params: Params, data: Any) -> Array:
         data = self._blocked(data)
+        total = sum_over_blocks(functools.partial(self._sum, params), data)
+        return total / self._weight_sum(params, data) + self._penalty(params)
+
+    @jax.jit
+    def _value_and_grad(self, params: Params, data: Any) -> tuple[Array, Params]:
+        data = self._blocked(data)
+        working = _in_working_dtype(params)
 
         def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, Params]:
-            return jax.value_and_grad(self._sum)(params, x, y, weights)
+            return jax.value_and_grad(self._sum)(working, x, y, weights)
 
         scale = 1 / self._weight_sum(params, data)
         total, slope = sum_over_blocks(block, data)
-        penalty, shrinkage = jax.value_and_grad(self._penalty)(params)
-        gradient = jax.tree.map(lambda summed, shrunk: summed * scale + shrunk, slope, shrinkage)
+        penalty, shrinkage = jax.value_and_grad(self._penalty)(working)
+        gradient = jax.tree.map(
+            lambda summed, shrunk, leaf: (summed * scale + shrunk).astype(leaf.dtype), slope, shrinkage, params
+        )
         return total * scale + penalty, gradient
 
     def prepare(self, data: Any) -> BlockedData:
@@ -118,48 +142,53 @@ class Objective:
         Args:
           data: (x, y) or (x, y, weights): NumPy or JAX arrays, lists, data frames. Integers and booleans
             become the default floating-point dtype; other dtypes are kept, but float64 becomes float32
-            unless JAX's x64 mode is on. y and weights take the dtype of the arithmetic: that of x, float32
-            for halves. Copied once, so that the caller's array may change afterwards.
+            unless JAX's x64 mode is on. Copied once, so that the caller's arrays may change afterwards. The
+            weights are scaled by a power of two, which changes no J.
 
         Returns:
           What `value`, `value_and_grad` and `fit` take as data.
 
         Raises:
-          ValueError: if shapes do not fit, or a value is nan, infinite, or not what the loss takes.
+          ValueError: if shapes do not fit, or a value is nan, infinite, beyond the range of the dtype, or not
+            what the loss takes.
           TypeError: if something is not an array of real numbers.
         """
         if isinstance(data, BlockedData):
-            return data
+            if data.checked_for is self.loss:
+                return data
+            data = (data.x, data.y) if data.weights is None else (data.x, data.y, data.weights)
         x, y, weights = _parts(data)
-        if any(_guards.is_traced(part) for part in (x, y, weights)):
+        named = {"x": x, "y": y} | ({} if weights is None else {"weights": weights})
+        known = {name: part for name, part in named.items() if not _guards.is_traced(part)}
+        numbers = {name: _checks.as_host_numbers(name, part) for name, part in known.items()}
+        if "x" in numbers and self.model.affine:
+            _checks.check_matrix("x", numbers["x"])
+        if len(numbers) < len(named):  # what is traced has no values to check
+            for name, array in numbers.items():
+                _checks.check_finite(name, array)
             return self._blocked(data)
-        x, y = _checks.as_host_numbers("x", x), _checks.as_host_numbers("y", y)
-        if self.model.affine:
-            _checks.check_matrix("x", x)
+        x, y, weights = numbers["x"], numbers["y"], numbers.get("weights")
         if weights is not None:
-            weights = _checks.as_host_numbers("weights", weights)
             _checks.check_weights(weights, len(x) if x.ndim else 0)
+            weights = weights.astype(np.float64)
+            weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         _checks.check_rows(x=x, y=y)
         _checks.check_finite("x", x)
         _checks.check_finite("y", y)
         check_targets = facts_of(self.loss).check_targets
         if check_targets is not None:
             check_targets(y, weights)
-        x = _place(x, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(float))
-        working = working_dtype(x.dtype)
-        return BlockedData(
-            x,
-            _place(y, working),
-            None if weights is None else _place(weights, working),
-            rows_per_block(x),
-        )
+        x, y = _place("x", x, _floating(x.dtype)), _place("y", y, working_dtype(_floating(y.dtype)))
+        if weights is not None:
+            weights = _place("weights", weights, working_dtype(x.dtype))
+        return BlockedData(x, y, weights, rows_per_block(x), self.loss)
 
     def _blocked(self, data: Any) -> BlockedData:
         """Arrays as they are, in blocks: what the compiled functions do with what was not prepared."""
         if isinstance(data, BlockedData):
             return data
         x, y, weights = _parts(data)
-        x, y = _guards.as_array("x", x), _guards.as_array("y", y)
+        x, y = _guards.as_inexact("x", x), _guards.as_inexact("y", y)
         if self.model.affine:
             _checks.check_rank("x", x, 2, "[n, features]")
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
@@ -173,6 +202,7 @@ class Objective:
     def _sum(self, params: Params, x: Array, y: Array, weights: Array | None) -> Array:
         """Sum of the losses of some rows, each times its weight."""
         dtype = _dtype(params)
+        params = _in_working_dtype(params)
 
         def loss_of_one(x: Array, y: Array) -> Array:
             return self.loss(self.model.apply(params, x), y)
@@ -180,7 +210,10 @@ class Objective:
         losses = jax.vmap(loss_of_one)(x.astype(dtype), y.astype(dtype))
         if losses.ndim != 1:
             raise ValueError(f"loss: expected a scalar per example, got shape {losses.shape[1:]}")
-        return losses.sum() if weights is None else vecdot(weights.astype(dtype), losses)
+        if weights is None:
+            return losses.sum()
+        # A row of weight 0 counts 0 also where its loss is infinite.
+        return vecdot(weights.astype(dtype), jnp.where(weights.astype(bool), losses, 0))
 
     def _weight_sum(self, params: Params, data: BlockedData) -> Array:
         """S, the sum of the weights."""
@@ -190,14 +223,19 @@ class Objective:
 
     def _penalty(self, params: Params) -> Array:
         """(l2/2)‖w‖² over every leaf called `weight`."""
-        squares = sum(jnp.square(weight).sum() for weight in penalised(params))
+        squares = sum(jnp.square(weight).sum() for weight in penalised(_in_working_dtype(params)))
         return jnp.asarray(self.l2, _dtype(params)) / 2 * squares
 
 
 def penalised(params: Params) -> list[Array]:
-    """The leaves of `params` that l2 acts on: those that are called `weight`."""
+    """The leaves of `params` that l2 acts on: attributes and dictionary keys called `weight`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return [leaf for path, leaf in leaves if path and getattr(path[-1], "name", None) == "weight"]
+    return [leaf for path, leaf in leaves if path and _name(path[-1]) == "weight"]
+
+
+def _name(key: Any) -> Any:
+    """What the last step of a path is called: an attribute's name or a dictionary's key."""
+    return getattr(key, "name", getattr(key, "key", None))
 
 
 def _parts(data: Any) -> tuple[Any, Any, Any]:
@@ -209,11 +247,27 @@ def _parts(data: Any) -> tuple[Any, Any, Any]:
 
 
 def _dtype(params: Params) -> np.dtype:
-    """The dtype of the arithmetic: that of the parameters."""
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.dtype(jnp.result_type(float))
+    """The dtype of the arithmetic: that of the parameters, float32 for halves."""
+    return working_dtype(_floating(jnp.result_type(*jax.tree.leaves(params))))
 
 
-def _place(array: np.ndarray, dtype: Any) -> Array:
+def _in_working_dtype(params: Params) -> Params:
+    """The parameters in the dtype of the arithmetic."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(jnp.result_type(leaf))), params)
+
+
+def _floating(dtype: np.dtype) -> np.dtype:
+    """The dtype if it is of floating-point numbers, else the default one, as JAX has it."""
+    return jax.dtypes.canonicalize_dtype(dtype if jnp.issubdtype(dtype, jnp.floating) else float)
+
+
+def _place(name: str, array: np.ndarray, dtype: np.dtype) -> Array:
     """A copy of `array` on the default device: a device may otherwise read the caller's own memory."""
-    return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(dtype)))
+    with np.errstate(over="ignore"):
+        copy = np.array(array, dtype)
+    if dtype.itemsize < array.dtype.itemsize:
+        try:
+            _checks.check_finite(name, copy)
+        except ValueError:
+            raise ValueError(f"{name}: expected numbers within the range of {dtype}; scale them") from None
+    return jax.device_put(copy)
