@@ -226,7 +226,7 @@ def test_weights_of_any_size():
 
 def test_data_prepared_for_one_loss_is_checked_again_for_another():
     prepared = Objective(linear, squared_error).prepare((X, 2.5 * Y))
-    with pytest.raises(ValueError, match="y: expected labels 0 and 1, got the values 0, 2.5"):
+    with pytest.raises(ValueError, match=r"y: expected labels 0 and 1, got the values 0, 2.5"):
         fit(Objective(logistic, sigmoid_cross_entropy), prepared, descent.gradient_descent(0.1))
     by_hand = BlockedData(jnp.asarray(changed(X, np.nan)), jnp.asarray(Y), None, 5)
     with pytest.raises(ValueError, match="x: expected finite numbers, got nan"):
