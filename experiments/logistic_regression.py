@@ -9,8 +9,8 @@ Command: scripts/run, or dlcore run logistic_regression
 Takes: about 10 s on two cores
 
 Expected: by hand and Optax agree at every step to 1e-6 of the parameters, NumPy to 1e-3 in float32 and 1e-12 in
-float64; gradient descent at the rate 1/L is certified within about 1e-8·J of the minimum after 20 to 21 thousand steps,
-Adam at 0.01 after less than a third of them; about 98 % of the test set is right.
+float64; gradient descent at the rate 1/L is certified within about 1e-8·J of the minimum after 20 to 21 thousand
+steps, Adam at 0.01 after less than a third of them; about 98 % of the test set is right.
 """
 
 import contextlib

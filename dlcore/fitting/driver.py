@@ -106,7 +106,8 @@ def fit(
 
     One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object, and JAX keeps the program as long as the process lives. The result depends on no chunk, bit for bit.
+    compiles once per object, and JAX keeps that program as long as the process lives. The result depends on no
+    chunk, bit for bit.
 
     Args:
       objective: what is minimised.
