@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: a progress bar, a table, pictures, a folder, one line of JSON."""
+"""What a run shows and leaves behind: a progress bar, a table, a folder, one line of JSON."""
 
 import contextlib
 import datetime
@@ -9,16 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import rich.box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dlcore._types import Device
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Distinguishable with every common kind of colour blindness (Okabe and Ito, 2008)."""
 
 TABLE_WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -118,13 +114,3 @@ def print_result(result: dict[str, Any]) -> None:
 def describe_device(device: Device) -> str:
     """A device in words: what it is, and its place among JAX's devices."""
     return f"{device.device_kind} ({device})"
-
-
-def new_figure(width: float = 7.0, height: float = 4.5) -> matplotlib.figure.Figure:
-    """A figure of its own, in inches, that no global state of matplotlib knows of."""
-    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
-    """The figure as a file; the ending of `path` names the format."""
-    figure.savefig(path, dpi=150)

@@ -29,7 +29,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import dlcore
-from dlcore import reference, reporting
+from dlcore import pictures, reference, reporting
 from dlcore._checks import check_count, check_number
 from dlcore.certificate import Certificate
 from dlcore.command_line import UsageError, checking_options, run_experiment, stop_if_asked
@@ -38,9 +38,6 @@ from dlcore.devices import DeviceName, find_device
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
 from dlcore.objective import BlockedData
-
-LINES = ("-", (0, (6, 4)), (0, (1, 3)), "-")
-"""Line styles that let one path be seen under another."""
 
 
 @dataclasses.dataclass
@@ -150,9 +147,7 @@ def main(config: Config) -> None:
         }
         optimum = minimise_independently(data, config.l2)
         stop_if_asked()
-        draw_gaps(runs, differences, optimum, data, config, folder / "gap.png")
-        draw_paths(runs, optimum, data, config, folder / "path.png")
-        draw_probabilities(runs[0], data, folder / "probabilities.png")
+        draw(runs, differences, optimum, data, config, folder)
 
         result = {
             "experiment": "logistic_regression",
@@ -309,116 +304,65 @@ def minimise_independently(data: Data, l2: float) -> np.ndarray:
     return found.x
 
 
-def draw_gaps(
-    runs: list[Run],
-    differences: dict[str, float],
-    optimum: np.ndarray,
-    data: Data,
-    config: Config,
-    path: Path,
+def draw(
+    runs: list[Run], differences: dict[str, float], optimum: np.ndarray, data: Data, config: Config, folder: Path
 ) -> None:
-    """J − J* against the step, J in float64 at the recorded parameters."""
-    figure = reporting.new_figure()
-    axes = figure.subplots()
+    """The three pictures. J is evaluated in float64 at the recorded parameters."""
     evaluate = value_and_grad(data, config.l2)
     least = evaluate(optimum)[0]
-    for run, color, style, width in zip(runs, reporting.COLORS, LINES, (5, 2.5, 2.5, 1.5), strict=False):
-        steps = np.unique(np.geomspace(1, run.path.steps + 1, 300).astype(int)) - 1
-        gaps = [max(evaluate(run.path.parameters[step].astype(np.float64))[0] - least, 1e-17) for step in steps]
-        axes.plot(steps + 1, gaps, color=color, linestyle=style, linewidth=width, label=run.label)
-    axes.axhline(config.tol * least, color="0.5", linewidth=1)
-    axes.annotate(
-        f"{config.tol:g} · J*", (1, config.tol * least), xytext=(0, 3), textcoords="offset points", color="0.35"
-    )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="step + 1",
-        ylabel="J − J*  (nats per example)",
-        title=f"By hand, Optax and NumPy go one way: at most {max(differences.values()):.0e} apart",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(title=config.dtype)
-    reporting.save_figure(figure, path)
 
+    def gaps(path: Descent) -> tuple[np.ndarray, np.ndarray]:
+        steps = np.unique(np.geomspace(1, path.steps + 1, 300).astype(int)) - 1
+        return steps, np.array([evaluate(path.parameters[k].astype(np.float64))[0] for k in steps]) - least
 
-def draw_paths(runs: list[Run], optimum: np.ndarray, data: Data, config: Config, path: Path) -> None:
-    """The descents over the contours of J in the plane of the two weights that end farthest from 0."""
-    i, j = np.sort(np.argsort(-np.abs(optimum[:-1]))[:2])
-    figure = reporting.new_figure(7.5, 5.5)
-    axes = figure.subplots()
-    trails = [run.path.parameters[:, [i, j]] for run in runs]
-    corners = np.concatenate([*trails, optimum[None, [i, j]]])
+    pictures.draw_gaps(
+        {run.label: gaps(run.path) for run in runs},
+        config.tol * least,
+        f"{config.tol:g} · J*",
+        f"By hand, Optax and NumPy go one way: at most {max(differences.values()):.0e} apart ({config.dtype})",
+        folder / "gap.png",
+    )
+
+    # The plane of the two weights that end farthest from 0, the others at their optimum.
+    chosen = np.sort(np.argsort(-np.abs(optimum[:-1]))[:2])
+    trails = {run.label: run.path.parameters[:, chosen] for run in runs}
+    corners = np.concatenate([*trails.values(), optimum[None, chosen]])
     low, high = corners.min(0), corners.max(0)
     margin = 0.25 * (high - low).max()
-    grids = [np.linspace(a - margin, b + margin, 121) for a, b in zip(low, high, strict=True)]
-    x, y = data.x.astype(np.float64), data.y
-    rest = optimum.copy()
-    rest[[i, j]] = 0
-    logits = (
-        x @ rest[:-1] + rest[-1] + grids[0][None, :, None] * x[:, i] + grids[1][:, None, None] * x[:, j]
-    )  # (y grid, x grid, n)
-    losses = reference.losses.sigmoid_cross_entropy(logits, y).mean(-1)
-    others = np.square(rest[:-1]).sum()
-    surface = losses + config.l2 / 2 * (others + grids[0][None, :] ** 2 + grids[1][:, None] ** 2)
-    above = surface - value_and_grad(data, config.l2)(optimum)[0]
-    levels = np.geomspace(max(above.min(), 1e-5), above.max(), 14)
-    lines: Any = axes.contour(*grids, above, levels=levels, colors="0.7", linewidths=0.8)
-    axes.clabel(lines, lines.levels[::3], fmt="%.1e", fontsize=7)
-    for run, trail, color, style, width in zip(
-        runs, trails, reporting.COLORS, LINES, (5, 2.5, 2.5, 1.8), strict=False
-    ):
-        axes.plot(*trail.T, color=color, linewidth=width, linestyle=style, label=run.label)
-    axes.plot(*trails[0][0], "o", color="black", label="start")
-    axes.plot(*optimum[[i, j]], "*", color="black", markersize=14, label="optimum (SciPy)")
-    axes.set(
-        xlabel=f"weight of {data.features[i]} (per standard deviation)",
-        ylabel=f"weight of {data.features[j]} (per standard deviation)",
-        title=f"{runs[0].path.steps:,} steps of gradient descent end within {runs[0].certificate.gap:.0e} of J*\n"
+    across, up = (np.linspace(a - margin, b + margin, 121) for a, b in zip(low, high, strict=True))
+    pictures.draw_paths(
+        trails,
+        optimum[chosen],
+        (across, up),
+        plane(optimum, chosen, across, up, data, config.l2) - least,
+        [f"weight of {data.features[k]} (per standard deviation)" for k in chosen],
+        f"{runs[0].path.steps:,} steps of gradient descent end within {runs[0].certificate.gap:.0e} of J*\n"
         "contours: J − J*, the other weights at their optimum",
+        folder / "path.png",
     )
-    axes.legend(loc="best")
-    reporting.save_figure(figure, path)
+
+    *weight, bias = runs[0].path.parameters[-1].tolist()
+    pictures.draw_probabilities(
+        reference.models.logistic(weight, bias, data.x_test),
+        data.y_test,
+        ["malignant", "benign"],
+        f"{runs[0].accuracy:.1%} of {len(data.y_test)} held-out rows are right; "
+        f"log loss {runs[0].log_loss:.3f} nats",
+        folder / "probabilities.png",
+    )
 
 
-def draw_probabilities(run: Run, data: Data, path: Path) -> None:
-    """The probability given to every row of the test set, in order, by its true class."""
-    *weight, bias = run.path.parameters[-1].tolist()
-    p = reference.models.logistic(weight, bias, data.x_test)
-    order = np.argsort(p)
-    rank = np.arange(len(p)) + 1
-    wrong = (p > 0.5) != data.y_test
-    figure = reporting.new_figure()
-    axes = figure.subplots()
-    for label, name, marker in ((0, "malignant", "s"), (1, "benign", "o")):
-        chosen = data.y_test[order] == label
-        axes.plot(
-            rank[chosen],
-            p[order][chosen],
-            marker,
-            color=reporting.COLORS[1 - label],
-            markersize=5,
-            alpha=0.8,
-            label=f"{name} ({chosen.sum()})",
-        )
-    axes.plot(
-        rank[wrong[order]],
-        p[order][wrong[order]],
-        "o",
-        markersize=13,
-        markerfacecolor="none",
-        color="black",
-        label=f"wrong at ½ ({wrong.sum()})",
-    )
-    axes.axhline(0.5, color="0.5", linewidth=1)
-    axes.set(
-        xlabel="row of the test set, by probability",
-        ylabel="predicted probability of benign",
-        title=f"{run.accuracy:.1%} of {len(p)} held-out rows are right; log loss {run.log_loss:.3f} nats",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend()
-    reporting.save_figure(figure, path)
+def plane(
+    optimum: np.ndarray, chosen: np.ndarray, across: np.ndarray, up: np.ndarray, data: Data, l2: float
+) -> np.ndarray:
+    """J where two weights take the values of a grid and all else is at the optimum, (up, across)."""
+    x = data.x.astype(np.float64)
+    rest = optimum.copy()
+    rest[chosen] = 0
+    first, second = across[None, :], up[:, None]
+    logits = (x @ rest[:-1] + rest[-1]) + first[..., None] * x[:, chosen[0]] + second[..., None] * x[:, chosen[1]]
+    losses = reference.losses.sigmoid_cross_entropy(logits, data.y).mean(-1)
+    return losses + l2 / 2 * ((rest[:-1] ** 2).sum() + first**2 + second**2)
 
 
 def last_parameters(run: Run) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ FLOORS = {
     3: ("objective", "descent"),
     4: ("fitting",),
     5: (),
-    6: ("reporting", "command_line", "__main__"),
+    6: ("reporting", "pictures", "command_line", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = ("_status", "_checks", "reference", "certificate")
