@@ -185,7 +185,7 @@ def test_halves_stay_halves_in_memory_and_are_summed_in_float32(dtype):
     objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
     data = objective.prepare((jnp.asarray(x).astype(dtype), y, s))
     assert data.x.dtype == dtype
-    assert data.y.dtype == jnp.float32
+    assert data.y.dtype == DTYPE
     value, gradient = objective.value_and_grad(params, data)
     rounded = np.asarray(data.x.astype(jnp.float32), float)
     expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, rounded, y, s, 0.3)
