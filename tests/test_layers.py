@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "dlcore"
 
 FLOORS = {
     0: ("_types", "_precision", "_status", "_checks", "_guards", "devices", "reference", "certificate"),
-    1: ("linalg",),
+    1: ("linalg", "graph"),
     2: ("losses", "models"),
     3: ("objective", "descent"),
     4: ("fitting",),
