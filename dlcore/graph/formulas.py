@@ -24,7 +24,7 @@ INFIX = {
     "or": "or",
 }
 
-WORDS = {"logistic": "sigmoid", "dot_general": "dot", "log1p": "log1p", "random_bits": "random bits"}
+WORDS = {"logistic": "sigmoid", "dot_general": "dot"}
 
 SHOWN = 6
 """Inputs that a formula lists before it says how many more there are."""
@@ -48,7 +48,8 @@ def formula(op: str, inputs: Sequence[str], params: dict[str, Any], shape: tuple
         return SPECIAL[op](inputs, params, shape)
     name = WORDS.get(op, op.removeprefix("reduce_"))
     listed = ", ".join(inputs[:SHOWN]) + (f", … {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else "")
-    return f"{name}({listed})"
+    along = f", axes {','.join(map(str, params['axes']))}" if op.startswith("reduce_") and shape else ""
+    return f"{name}({listed}{along})"
 
 
 def _power(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
@@ -57,7 +58,7 @@ def _power(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]
 
 
 def _reshaped(word: str) -> Callable[[Sequence[str], dict[str, Any], tuple[int, ...]], str]:
-    return lambda inputs, params, shape: f"{word}({inputs[0]}) to {_shape(shape)}"
+    return lambda inputs, params, shape: f"{word}({inputs[0]}) to [{', '.join(map(str, shape))}]"
 
 
 def _choice(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
@@ -110,37 +111,38 @@ def written(value: Any) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-def summary(array: Any) -> str:
-    """An array in a few words: a number as such, few numbers all, many by dtype, shape, range and norm.
+def summary(array: Any) -> tuple[str, str]:
+    """An array in a few words: what kind it is, empty for a number and a short vector, and what is in it.
 
     >>> print(summary(np.float32(0.5)), summary(np.array([1, 2])), summary(np.arange(12.0).reshape(3, 4)))
-    0.5 [1, 2] float64[3, 4] from 0 to 11, norm 22.49
+    ('', '0.5') ('', '[1, 2]') ('float64[3, 4]', '0 … 11, norm 22.49')
     """
+    kind = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
     if not isinstance(array, np.ndarray | np.generic):  # keys, which NumPy does not know
-        return f"{array.dtype}{_shape(array.shape)}"
+        return kind, "key" if array.ndim == 0 else "keys"
     array = np.asarray(array)
     if array.ndim == 0:
-        return number(array)
-    if array.ndim == 1 and 0 < array.size <= 3:
-        return f"[{', '.join(number(entry) for entry in array)}]"
-    kind = f"{array.dtype.name}{_shape(array.shape)}"
+        return "", number(array)
     if array.size == 0:
-        return kind
+        return kind, "empty"
+    if array.ndim == 1 and array.size <= 3:
+        return "", f"[{', '.join(number(entry) for entry in array)}]"
     if array.dtype == bool:
-        return f"{kind} {int(array.sum())} true"
+        return kind, f"{int(array.sum())} true"
     if array.dtype.kind in "iu":
-        return f"{kind} from {array.min()} to {array.max()}"
+        return kind, f"{array.min()} … {array.max()}"
+    return kind, _spread(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
+
+
+def _spread(array: np.ndarray) -> str:
+    """Least and greatest entry, of complex numbers their absolute values, and the Euclidean norm, nan apart."""
     with np.errstate(all="ignore"):
-        wide = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-        sizes = np.abs(wide) if array.dtype.kind == "c" else wide
-        known = sizes[~np.isnan(sizes)]
-        norm = np.sqrt(np.sum(np.abs(known) ** 2))
-    if known.size == 0:
-        return f"{kind} all nan"
-    spread = f"from {known.min():.4g} to {known.max():.4g}, norm {norm:.4g}"
+        sizes = np.abs(array)
+        known = (sizes if array.dtype.kind == "c" else array)[~np.isnan(sizes)]
+        if known.size == 0:
+            return "all nan"
+        largest = np.abs(known).max()
+        norm = largest * np.sqrt(np.sum((known / largest) ** 2)) if 0 < largest < np.inf else largest
+    absolute = "|·| " if array.dtype.kind == "c" else ""
     missing = f", {array.size - known.size} nan" if known.size < array.size else ""
-    return f"{kind} {'sizes ' if array.dtype.kind == 'c' else ''}{spread}{missing}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, shape))}]"
+    return f"{absolute}{known.min() + 0.0:.4g} … {known.max() + 0.0:.4g}, norm {norm:.4g}{missing}"

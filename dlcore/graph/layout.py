@@ -117,7 +117,10 @@ def _users(inputs: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def _within_budget(layer_of: list[int], users: list[list[int]], budget: int) -> tuple[list[list[int]], int]:
     """The lines to draw: where those that pass layers take too many places, the longest are left out."""
-    spans = [max((layer_of[target] for target in targets), default=0) - layer_of[box] for box, targets in enumerate(users)]
+    spans = [
+        max((layer_of[target] for target in targets), default=0) - layer_of[box]
+        for box, targets in enumerate(users)
+    ]
     if sum(spans) <= budget + len(spans):
         return users, 0
     left, longest = budget, 1
@@ -125,7 +128,10 @@ def _within_budget(layer_of: list[int], users: list[list[int]], budget: int) -> 
         if span * (len(spans) - rank) > left:
             break
         left, longest = left - span, max(span, 1)
-    drawn = [[target for target in targets if layer_of[target] - layer_of[box] <= longest] for box, targets in enumerate(users)]
+    drawn = [
+        [target for target in targets if layer_of[target] - layer_of[box] <= longest]
+        for box, targets in enumerate(users)
+    ]
     return drawn, sum(map(len, users)) - sum(map(len, drawn))
 
 

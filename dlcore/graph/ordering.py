@@ -1,5 +1,6 @@
 """The order of items within layers, for few crossings, and their places along a layer, for straight lines."""
 
+import itertools
 from collections.abc import Sequence
 
 
@@ -20,16 +21,13 @@ def order_layers(
         neighbours = above if downwards else below
         place: dict[int, float] = {}
         for layer in current if downwards else current[::-1]:
-            kept = {item: index for index, item in enumerate(layer)}
-            wish = {
-                item: sum(place[n] for n in neighbours[item]) / len(neighbours[item]) if neighbours[item] else None
-                for item in layer
-            }
-            # An item without a wish stays beside the neighbour that it has.
+            wish: dict[int, float] = {}
             last = -1.0
-            for item in layer:
-                last = wish[item] = last if wish[item] is None else wish[item]  # pyright: ignore
-            layer.sort(key=lambda item: (wish[item], kept[item]))
+            for item in layer:  # an item without neighbours stays beside the one that it stands beside
+                if neighbours[item]:
+                    last = sum(place[other] for other in neighbours[item]) / len(neighbours[item])
+                wish[item] = last
+            layer.sort(key=wish.__getitem__)
             place.update((item, float(index)) for index, item in enumerate(layer))
         count = crossings(current, below)
         if count < fewest:
@@ -40,7 +38,7 @@ def order_layers(
 def crossings(layers: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> int:
     """How many pairs of lines between neighbouring layers cross: inversions, counted by a binary indexed tree."""
     total = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in itertools.pairwise(layers):
         place = {item: index for index, item in enumerate(lower)}
         ends = [end for item in upper for end in sorted(place[target] for target in below[item])]
         tree = [0] * (len(lower) + 1)
@@ -67,7 +65,8 @@ def align(
 ) -> list[float]:
     """The centre of each item: near the mean of its neighbours' centres, in the given order, without overlap.
 
-    Lines between passing places (items from `boxes` on) weigh more, so that long lines are straight.
+    Lines between passing places (items from `boxes` on) weigh more, so that long lines are straight; lines from
+    boxes without inputs weigh less, so that these stand aside of what is computed.
     """
     centres = [0.0] * len(widths)
     for layer in layers:
@@ -79,6 +78,8 @@ def align(
             centres[item] -= (x - gap) / 2
 
     def weight(a: int, b: int) -> float:
+        if not (above[a] and above[b]):
+            return 0.25
         return (1.0, 3.0, 12.0)[(a >= boxes) + (b >= boxes)]
 
     rounds = 12 if len(widths) < 5000 else 4
@@ -106,7 +107,7 @@ def _apart(wishes: list[float], weights: list[float], widths: list[float], gap: 
     With o_k the least distance of item k from the first, c_k - o_k must not decrease.
     """
     offsets = [0.0]
-    for left, right in zip(widths, widths[1:], strict=False):
+    for left, right in itertools.pairwise(widths):
         offsets.append(offsets[-1] + (left + right) / 2 + gap)
     pools: list[tuple[float, float, int]] = []  # mean, weight, length
     for wish, weight, offset in zip(wishes, weights, offsets, strict=True):

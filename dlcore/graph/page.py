@@ -5,19 +5,20 @@ from collections.abc import Iterator, Sequence
 
 from dlcore.graph.node import Node
 from dlcore.graph.svg import clean, to_svg
-from dlcore.graph.text import label, summaries
+from dlcore.graph.text import HEADER, Words, label, summaries
 
 STYLE = """
 :root { color-scheme: light }
 body { margin: 0; padding: 12px 16px; background: #fff; color: #000; font: 15px/1.4 system-ui, sans-serif }
 h1 { font-size: 19px; margin: 0 0 4px }
-.bar { position: sticky; top: 0; z-index: 1; background: #fff; padding: 6px 0; display: flex; gap: 8px; flex-wrap: wrap }
+.bar { position: sticky; top: 0; z-index: 1; background: #fff; padding: 6px 0; display: flex; gap: 8px;
+  flex-wrap: wrap }
 .bar input { flex: 0 1 22em; font: inherit; padding: 2px 6px }
 .bar button { font: inherit; min-width: 2.2em }
 .view { overflow: auto; max-height: 75vh; border: 1px solid #999; cursor: grab }
 summary { cursor: pointer; font-weight: 600; padding: 2px 0 }
 details details { margin-left: 1ch; padding-left: 1ch; border-left: 2px solid #bbb }
-.row { display: grid; grid-template-columns: minmax(8ch, 1fr) 3fr 3fr 3fr; gap: 0 2ch; padding: 1px 4px;
+.row { display: grid; grid-template-columns: 2fr 4fr 2fr 3fr 3fr; gap: 0 2ch; padding: 1px 4px;
   font: 13px/1.5 'DejaVu Sans Mono', Menlo, Consolas, monospace; border-top: 1px solid #e4e4e4;
   content-visibility: auto; contain-intrinsic-height: auto 20px; cursor: pointer }
 .row span { overflow-wrap: anywhere }
@@ -52,12 +53,14 @@ view.addEventListener('pointerdown', event => {
   const from = [event.clientX, event.clientY, view.scrollLeft, view.scrollTop];
   view.onpointermove = now => view.scrollTo(from[2] + from[0] - now.clientX, from[3] + from[1] - now.clientY);
 });
-for (const end of ['pointerup', 'pointerleave']) view.addEventListener(end, () => { view.onpointermove = null; });
+for (const end of ['pointerup', 'pointerleave'])
+  view.addEventListener(end, () => { view.onpointermove = null; });
 function choose(node, toDrawing) {
   document.querySelectorAll('.here').forEach(one => one.classList.remove('here'));
   const row = rows.find(one => one.dataset.node === node), box = document.getElementById('dl-' + node);
   row.classList.add('here'); box.classList.add('here');
-  for (let fold = row.parentElement; fold; fold = fold.parentElement) if (fold.tagName === 'DETAILS') fold.open = true;
+  for (let fold = row.parentElement; fold; fold = fold.parentElement)
+    if (fold.tagName === 'DETAILS') fold.open = true;
   const frame = box.querySelector('rect'), middle = name => frame[name].baseVal.value * scale;
   if (toDrawing) view.scrollTo({ left: middle('x') - view.clientWidth / 2 + middle('width') / 2,
     top: middle('y') - view.clientHeight / 2, behavior: 'smooth' });
@@ -83,7 +86,9 @@ zoom(Math.max(fit(), 0.6));
 def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
     """A page that loads nothing from elsewhere and is readable without its script."""
     texts = dict(zip((node.name for node in nodes), summaries(nodes), strict=True))
-    told = f"{len(nodes)} nodes. The output is {output} = {texts[output][0]}; every derivative is that of the output."
+    told = (
+        f"{len(nodes)} nodes. The output is {output} = {texts[output].value}; derivatives are those of the output."
+    )
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -95,10 +100,10 @@ def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
             'aria-label="search nodes"><span id="found" role="status"></span>'
             '<button id="out" title="smaller">−</button><button id="in" title="larger">+</button>'
             '<button id="all" title="true size">1:1</button><button id="fit" title="whole width">fit</button>'
-            "<span>drag to move, Ctrl and wheel to enlarge, double-click a box for its line in the table</span></div>",
+            "<span>drag to move, Ctrl and wheel to enlarge, double-click a box for its row below</span></div>",
             f'<details open><summary>Drawing</summary><div class="view">{to_svg(nodes, output)}</div></details>',
             "<details open><summary>Nodes</summary>",
-            '<div class="row head"><span>name</span><span>formula</span><span>value</span><span>derivative</span></div>',
+            '<div class="row head">' + "".join(f"<span>{head}</span>" for head in HEADER if head) + "</div>",
             *_table(nodes, output, texts),
             "</details>",
             f"<script>{SCRIPT}</script></body></html>",
@@ -107,7 +112,7 @@ def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
     )
 
 
-def _table(nodes: Sequence[Node], output: str, texts: dict[str, tuple[str, str]]) -> Iterator[str]:
+def _table(nodes: Sequence[Node], output: str, texts: dict[str, Words]) -> Iterator[str]:
     """A line for each node, folded by argument and by the function in which it is computed."""
     open_folds: tuple[str, ...] = ()
     folds = [_fold(node) for node in nodes]
@@ -116,7 +121,9 @@ def _table(nodes: Sequence[Node], output: str, texts: dict[str, tuple[str, str]]
         fold = whole
         while fold and sizes[fold] == 1:  # nothing is gained by folding one line
             fold = fold[:-1]
-        shared = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(open_folds, fold, strict=False))))
+        shared = len(
+            list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(open_folds, fold, strict=False)))
+        )
         yield "</details>" * (len(open_folds) - shared)
         for depth in range(shared, len(fold)):
             count = sizes[fold[: depth + 1]]
@@ -124,7 +131,11 @@ def _table(nodes: Sequence[Node], output: str, texts: dict[str, tuple[str, str]]
         open_folds = fold
         cells = (node.name, label(node), *texts[node.name])
         kind = "row output" if node.name == output else "row"
-        yield f'<div class="{kind}" data-node="{place}">' + "".join(f"<span>{clean(c)}</span>" for c in cells) + "</div>"
+        yield (
+            f'<div class="{kind}" data-node="{place}">'
+            + "".join(f"<span>{clean(c)}</span>" for c in cells)
+            + "</div>"
+        )
     yield "</details>" * len(open_folds)
 
 

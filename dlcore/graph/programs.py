@@ -50,12 +50,14 @@ class Program(NamedTuple):
       constants: the arrays that the function closes over, by slot.
       steps: in an order in which they can be run.
       outputs: a place for each leaf of the result.
+      names: what `jax.ad_checkpoint.checkpoint_name` calls a slot.
     """
 
     arguments: list[int]
     constants: dict[int, Any]
     steps: list[Step]
     outputs: list[Place]
+    names: dict[int, str]
 
 
 class _Frame(NamedTuple):
@@ -72,7 +74,7 @@ class _Frame(NamedTuple):
 def flatten(closed: Any) -> Program:
     """The steps of a jaxpr, with every call in `OPENED` opened, however deep. Needs no recursion."""
     slots = iter(range(2**62))
-    flat = Program([next(slots) for _ in closed.jaxpr.invars], {}, [], [])
+    flat = Program([next(slots) for _ in closed.jaxpr.invars], {}, [], [], {})
     known: dict[int, int] = {}
     calls: dict[str, int] = {}
 
@@ -90,7 +92,9 @@ def flatten(closed: Any) -> Program:
             return constant(atom.val)
         return Number(np.asarray(atom.val, atom.aval.dtype))  # pyright: ignore[reportAttributeAccessIssue]
 
-    def open_program(inner: Any, arguments: list[Place], scope: tuple[str, ...], caller: Any, results: Any) -> _Frame:
+    def open_program(
+        inner: Any, arguments: list[Place], scope: tuple[str, ...], caller: Any, results: Any
+    ) -> _Frame:
         """`inner` is a ClosedJaxpr, or a Jaxpr without constants: JAX 0.12 drops the difference."""
         program = getattr(inner, "jaxpr", inner)
         places: dict[Any, Place] = dict(zip(program.invars, arguments, strict=True))
@@ -105,7 +109,9 @@ def flatten(closed: Any) -> Program:
         equation = next(frame.equations, None)
         if equation is None:
             frames.pop()
-            frame.caller.update(zip(frame.results, (place(frame, out) for out in frame.program.outvars), strict=True))
+            frame.caller.update(
+                zip(frame.results, (place(frame, out) for out in frame.program.outvars), strict=True)
+            )
             continue
         inputs = [place(frame, atom) for atom in equation.invars]
         scope = frame.scope + tuple(part for part in str(equation.source_info.name_stack).split("/") if part)
@@ -116,6 +122,8 @@ def flatten(closed: Any) -> Program:
             scope += (label if calls[label] == 1 else f"{label} {calls[label]}",)
             frames.append(open_program(inner, inputs, scope, frame.places, equation.outvars))
         elif _changes_nothing(equation):
+            if equation.primitive.name == "name" and isinstance(inputs[0], int):
+                flat.names.setdefault(inputs[0], equation.params["name"])
             frame.places[equation.outvars[0]] = inputs[0]
         else:
             outputs = tuple(next(slots) for _ in equation.outvars)
@@ -135,7 +143,9 @@ def _inside(equation: Any) -> Any:
 
 
 def _changes_nothing(equation: Any) -> bool:
-    """Whether an equation only makes a Python number's type firm: same dtype, same bits."""
+    """Whether an equation only gives a name, or makes a Python number's type firm: same dtype, same bits."""
+    if equation.primitive.name == "name":
+        return True
     if equation.primitive.name != "convert_element_type":
         return False
     return equation.invars[0].aval.dtype == equation.outvars[0].aval.dtype
@@ -194,7 +204,9 @@ def identity(equation: Any) -> tuple[Any, ...] | None:
 
 
 def _holds_programs(value: Any) -> bool:
-    return any(hasattr(leaf, "eqns") for leaf in jax.tree.leaves(value, is_leaf=lambda leaf: hasattr(leaf, "eqns")))
+    return any(
+        hasattr(leaf, "eqns") for leaf in jax.tree.leaves(value, is_leaf=lambda leaf: hasattr(leaf, "eqns"))
+    )
 
 
 def program_of(f: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Program, Any]:

@@ -15,7 +15,7 @@ CHARACTER = 7.0
 ROW = 15.0
 PADDING = 8.0
 MARGIN = 16.0
-LONGEST = 46
+LONGEST = 52
 """Characters after which a line of text is broken."""
 
 STYLE = """
@@ -69,19 +69,19 @@ def _note(layout: Layout) -> str:
 def _texts(nodes: Sequence[Node], output: str) -> list[list[tuple[str, str]]]:
     """The lines of each box, with their style."""
     texts = []
-    for node, (value, derivative) in zip(nodes, summaries(nodes), strict=True):
-        head = f"{node.name} = {node.formula}" if node.formula else f"{node.name}  ({label(node)})"
-        head += "  (output)" if node.name == output else ""
+    for node, words in zip(nodes, summaries(nodes), strict=True):
+        head = f"{node.name} = {node.formula}" if node.formula else f"{node.name} ({label(node)})"
+        head += " (output)" if node.name == output else ""
         lines = [("dl-head", line) for line in _broken(head)]
-        lines += [("", line) for line in _broken(f"value {value}")]
-        lines += [("", line) for line in _broken(f"derivative {derivative}")]
+        for line in (words.array, f"value {words.value}", f"derivative {words.derivative}"):
+            lines += [("", part) for part in _broken(line) if part]
         texts.append(lines)
     return texts
 
 
 def _broken(text: str) -> list[str]:
     """Lines of at most `LONGEST` characters."""
-    return textwrap.wrap(text, LONGEST, drop_whitespace=True, break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, LONGEST, break_on_hyphens=False) or [""]
 
 
 def _size(lines: list[tuple[str, str]]) -> tuple[float, float]:
@@ -97,7 +97,13 @@ def _box(place: int, node: Node, box: Box, lines: list[tuple[str, str]], is_outp
     """One node. What is under the pointer is told in full."""
     kinds = ["dl-box", f"dl-{node.op}" if node.op in ("argument", "constant") else "dl-step"]
     kinds += ["dl-output"] * is_output + ["dl-none"] * (node.derivative is None)
-    told = "\n".join([f"{node.name}: {node.op}", *(text for _, text in lines), *(["in " + " / ".join(node.scope)] * bool(node.scope))])
+    told = "\n".join(
+        [
+            f"{node.name}: {node.op}",
+            *(text for _, text in lines),
+            *(["in " + " / ".join(node.scope)] * bool(node.scope)),
+        ]
+    )
     rows = "".join(
         f'<text x="{box.x + PADDING:.1f}" y="{box.y + ROW * (row + 1) - 1:.1f}"'
         + (f' class="{style}"' if style else "")
@@ -106,18 +112,19 @@ def _box(place: int, node: Node, box: Box, lines: list[tuple[str, str]], is_outp
     )
     return (
         f'<g id="dl-{place}" class="{" ".join(kinds)}"><title>{clean(told)}</title>'
-        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="4"/>{rows}</g>'
+        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="4"/>'
+        f"{rows}</g>"
     )
 
 
 def _line(line: Line) -> str:
     """A piece of a line: upright at both ends, with a tip where it reaches a box."""
     end = line.y1 - (6 if line.target is not None else 0)
+    path, half = f"M{line.x0:.1f} {line.y0:.1f}", (line.y0 + end) / 2
     if line.x0 == line.x1:
-        path = f"M{line.x0:.1f} {line.y0:.1f}V{end:.1f}"
+        path += f"V{end:.1f}"
     else:
-        half = (line.y0 + end) / 2
-        path = f"M{line.x0:.1f} {line.y0:.1f}C{line.x0:.1f} {half:.1f} {line.x1:.1f} {half:.1f} {line.x1:.1f} {end:.1f}"
+        path += f"C{line.x0:.1f} {half:.1f} {line.x1:.1f} {half:.1f} {line.x1:.1f} {end:.1f}"
     drawn = f'<path class="dl-line" d="{path}"/>'
     if line.target is not None:
         drawn += f'<path class="dl-tip" d="M{line.x1:.1f} {line.y1:.1f}l-3.5 -7h7z"/>'
@@ -126,5 +133,7 @@ def _line(line: Line) -> str:
 
 def clean(text: str) -> str:
     """Text that may stand in XML and in HTML: escaped, and without the characters that neither allows."""
-    allowed = "".join(c if c in "\t\n" or (c >= " " and unicodedata.category(c) not in ("Cc", "Cs")) else "\ufffd" for c in text)
+    allowed = "".join(
+        c if c in "\t\n" or (c >= " " and unicodedata.category(c) not in ("Cc", "Cs")) else "\ufffd" for c in text
+    )
     return html.escape(allowed.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd"))

@@ -1,9 +1,9 @@
-"""Every value, in one sweep forward, and every derivative of the output, in one sweep backward.
+r"""Every value, in one sweep forward, and every derivative of the output, in one sweep backward.
 
 The chain rule in reverse: the derivative of the output with respect to the output is 1; a step that made `outputs`
 from `inputs` turns the derivatives with respect to the former into those with respect to the latter,
 
-$\\bar x_i = \\sum_{k:\\, x_i \\text{ feeds } v_k} \\bar v_k\\, \\partial v_k / \\partial x_i$
+$\bar x_i = \sum_{k:\, x_i \text{ feeds } v_k} \bar v_k\, \partial v_k / \partial x_i$
 
 and the derivatives that arrive at a slot over several ways are added.
 """
@@ -60,9 +60,7 @@ def backward(program: Program, values: Mapping[int, Any], output: Place) -> tupl
         behind = next((hidden[slot] for slot in step.outputs if slot in hidden), None)
         if behind is None and not any(slot in derivatives for slot in step.outputs):
             continue
-        wanted = tuple(
-            place for place in step.inputs if isinstance(place, int) and has_derivative(values[place])
-        )
+        wanted = tuple(place for place in step.inputs if isinstance(place, int) and has_derivative(values[place]))
         if behind is None:
             try:
                 for slot, part in zip(wanted, _pull(step, values, derivatives), strict=True):

@@ -1,6 +1,7 @@
 """From a function and its arguments to its graph."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,11 +33,12 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
       is that of `jax.grad` up to rounding. It is 0 where the output does not depend on a node, as before a
       `stop_gradient`, and None for integers, booleans and keys, and for what reaches the output through an
       operation that JAX cannot differentiate backward, such as a `while_loop`. nan, infinities and empty arrays
-      are values like others. Operations on which the output does not depend are left out.
+      are values like others. Operations on which the output does not depend are left out. What passes through
+      `jax.ad_checkpoint.checkpoint_name(v, "u")` is called u.
 
     Raises:
-      TypeError: if f is no function, does not take these arguments, or its result is no real floating-point number;
-        if an argument is no array.
+      TypeError: if f is no function, does not take these arguments, or its result is no real floating-point
+        number; if an argument is no array.
       ValueError: if the result of f is not one scalar; if the arguments are not known yet, as under `jit`.
 
     Source: Griewank and Walther, Evaluating Derivatives, section 3.2.
@@ -80,7 +82,9 @@ def _arguments(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[list[str],
             name = parameter + jax.tree_util.keystr(path)
             array = as_array(name, leaf)
             if is_traced(array):
-                raise ValueError(f"{name}: its value is not known yet; a graph is traced outside jit, grad and vmap")
+                raise ValueError(
+                    f"{name}: its value is not known yet; a graph is traced outside jit, grad and vmap"
+                )
             names.append(name)
             leaves.append(array)
     return names, leaves
@@ -90,7 +94,9 @@ def _check_result(f: Callable[..., Any], shapes: Any) -> None:
     """One scalar of a real floating-point dtype."""
     leaves = jax.tree.leaves(shapes)
     if len(leaves) != 1:
-        raise ValueError(f"{_name(f)}: expected one scalar as its result, got {len(leaves)} arrays; return one of them")
+        raise ValueError(
+            f"{_name(f)}: expected one scalar as its result, got {len(leaves)} arrays; return one of them"
+        )
     (result,) = leaves
     if result.shape != ():
         raise ValueError(
@@ -105,7 +111,7 @@ def _graph(
 ) -> Graph:
     """The nodes of the slots that matter."""
     known = dict(zip(program.arguments, names, strict=True))
-    fresh, constant_names = _fresh("v", names), _fresh("c", names)
+    unused = _Unused(names)
     nodes: list[Node] = []
 
     def add(slot: int, name: str, op: str, inputs: tuple[str, ...], text: str, scope: tuple[str, ...]) -> None:
@@ -126,7 +132,7 @@ def _graph(
     for slot, name in zip(program.arguments, names, strict=True):
         add(slot, name, "argument", (), "", ())
     for slot in program.constants:
-        add(slot, next(constant_names), "constant", (), "", ())
+        add(slot, unused.next("c"), "constant", (), "", ())
     used = {place for step in program.steps for place in step.inputs if isinstance(place, int)}
     used.update(place for place in program.outputs if isinstance(place, int))
     for step in program.steps:
@@ -137,19 +143,33 @@ def _graph(
             if slot in used:
                 text = formula(op, texts, step.equation.params, values[slot].shape)
                 which = f", output {index + 1} of {len(step.outputs)}" if len(step.outputs) > 1 else ""
-                add(slot, next(fresh), op, inputs, text + which, step.scope)
+                add(slot, unused.next("v", program.names.get(slot)), op, inputs, text + which, step.scope)
     (output,) = program.outputs
     if isinstance(output, Number):
         values[-1], derivatives[-1] = output.value, np.ones((), output.value.dtype)
-        add(-1, next(constant_names), "constant", (), "", ())
+        add(-1, unused.next("c"), "constant", (), "", ())
         output = -1
     return Graph(tuple(nodes), known[output])
 
 
-def _fresh(letter: str, taken: list[str]) -> Iterator[str]:
-    """v1, v2, …, without the names of arguments."""
-    forbidden = set(taken)
-    return (name for name in (f"{letter}{index}" for index in range(1, 2**62)) if name not in forbidden)
+class _Unused:
+    """Names that no node has yet: v1, v2, … of a letter; a given one itself, then name_2 and so on."""
+
+    def __init__(self, taken: list[str]) -> None:
+        self.taken = set(taken)
+        self.letters = {letter: (f"{letter}{index}" for index in itertools.count(1)) for letter in "cv"}
+        self.given: dict[str, Iterator[str]] = {}
+
+    def next(self, letter: str, given: str | None = None) -> str:
+        """The next name: of a letter, or the given one."""
+        if given is None:
+            names = self.letters[letter]
+        else:
+            later = (f"{given}_{index}" for index in itertools.count(2))
+            names = self.given.setdefault(given, itertools.chain([given], later))
+        name = next(name for name in names if name not in self.taken)
+        self.taken.add(name)
+        return name
 
 
 def _name(f: Callable[..., Any]) -> str:
