@@ -81,7 +81,7 @@ def test_the_data_are_not_copied_into_another_order(names):
         return over_examples(lambda one, w: jnp.tanh((one * w).sum()), layout)(x, w)
 
     def lengths(x, w):
-        return over_examples(lambda one: linalg.vector_norm(one, 1), layout)(x)
+        return over_examples(lambda one: jnp.sqrt(jnp.square(one).sum()), layout)(x)
 
     for program in (squashed, lengths, jax.grad(lambda x, w: squashed(x, w).sum())):
         memory: Any = jax.jit(program).lower(images, weights).compile().memory_analysis()
