@@ -113,6 +113,8 @@ def flatten(closed: Any) -> Program:
                 zip(frame.results, (place(frame, out) for out in frame.program.outvars), strict=True)
             )
             continue
+        if any(hasattr(variable.aval, "inner_aval") for variable in (*equation.invars, *equation.outvars)):
+            raise ValueError("a mutable reference (jax.new_ref) has no place in a graph: its value changes")
         inputs = [place(frame, atom) for atom in equation.invars]
         scope = frame.scope + tuple(part for part in str(equation.source_info.name_stack).split("/") if part)
         inner = _inside(equation)

@@ -18,8 +18,8 @@ import numpy as np
 
 from dlcore.graph.programs import Number, Place, Program, Step, bind, identity
 
-NO_RULE = ("Reverse-mode differentiation does not work", "do not support JVP", "does not support JVP")
-"""How JAX words it, within a ValueError, that there is no derivative: of a while_loop, of a callback."""
+NO_RULE = ("Reverse-mode differentiation does not work", "do not support JVP", "not supported")
+"""How JAX words it, within a ValueError, that there is no derivative: of a while_loop, a callback, a function."""
 
 BLOCKING = ("stop_gradient",)
 """Operations whose derivative is 0 whatever is behind them."""
@@ -57,45 +57,49 @@ def backward(program: Program, values: Mapping[int, Any], output: Place) -> tupl
     if isinstance(output, int):
         derivatives[output] = np.ones((), values[output].dtype)
     for step in reversed(program.steps):
+        name = step.equation.primitive.name
         behind = next((hidden[slot] for slot in step.outputs if slot in hidden), None)
         if behind is None and not any(slot in derivatives for slot in step.outputs):
             continue
-        wanted = tuple(place for place in step.inputs if isinstance(place, int) and has_derivative(values[place]))
-        if behind is None:
-            try:
-                for slot, part in zip(wanted, _pull(step, values, derivatives), strict=True):
-                    derivatives[slot] = jax.lax.add(derivatives[slot], part) if slot in derivatives else part
-                continue
-            except NotImplementedError:
-                behind = step.equation.primitive.name
-            except ValueError as error:
-                if not any(words in str(error) for words in NO_RULE):
-                    raise
-                behind = step.equation.primitive.name
-        if step.equation.primitive.name not in BLOCKING:
-            hidden.update(dict.fromkeys(wanted, behind))
+        wanted = tuple(
+            index
+            for index, place in enumerate(step.inputs)
+            if isinstance(place, int) and has_derivative(values[place])
+        )
+        parts = [None] * len(wanted) if behind else _passed_back(step, wanted, values, derivatives)
+        for index, part in zip(wanted, parts, strict=True):
+            slot = step.inputs[index]
+            assert isinstance(slot, int)
+            if part is not None:
+                derivatives[slot] = jax.lax.add(derivatives[slot], part) if slot in derivatives else part
+            elif name not in BLOCKING:
+                hidden[slot] = behind or name
     for slot in hidden:
         derivatives.pop(slot, None)
     return derivatives, hidden
 
 
-def _pull(step: Step, values: Mapping[int, Any], derivatives: Mapping[int, Any]) -> tuple[Any, ...]:
-    """What a step passes back to each of its inputs that has a derivative."""
+def _passed_back(
+    step: Step, wanted: tuple[int, ...], values: Mapping[int, Any], derivatives: Mapping[int, Any]
+) -> list[Any]:
+    """What a step passes back to some of its inputs; None where JAX has no derivative with respect to one."""
     inputs = tuple(_at(values, place) for place in step.inputs)
-    wanted = tuple(
-        index
-        for index, place in enumerate(step.inputs)
-        if isinstance(place, int) and has_derivative(values[place])
-    )
     arriving = tuple(
         derivatives[slot] if slot in derivatives else np.zeros(values[slot].shape, values[slot].dtype)
         for slot in step.outputs
         if has_derivative(values[slot])
     )
     if not wanted:
-        return ()
+        return []
     _, pull = _functions(step, wanted)
-    return pull(inputs, arriving)
+    try:
+        return list(pull(inputs, arriving))
+    except (NotImplementedError, ValueError) as error:
+        if isinstance(error, ValueError) and not any(words in str(error) for words in NO_RULE):
+            raise
+    if len(wanted) == 1:
+        return [None]
+    return [_passed_back(step, (index,), values, derivatives)[0] for index in wanted]
 
 
 def _at(values: Mapping[int, Any], place: Place) -> Any:

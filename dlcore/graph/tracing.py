@@ -39,7 +39,8 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     Raises:
       TypeError: if f is no function, does not take these arguments, or its result is no real floating-point
         number; if an argument is no array.
-      ValueError: if the result of f is not one scalar; if the arguments are not known yet, as under `jit`.
+      ValueError: if the result of f is not one scalar; if its values are not known yet, as under `jit`; if it uses
+        mutable references.
 
     Source: Griewank and Walther, Evaluating Derivatives, section 3.2.
 
@@ -62,6 +63,8 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     program, shapes = program_of(f, jax.tree.unflatten(structure, leaves))
     _check_result(f, shapes)
     values = forward(program, leaves)
+    if any(is_traced(value) for value in values.values()):
+        raise ValueError(f"{_name(f)}: its values are not known yet; a graph is traced outside jit, grad and vmap")
     derivatives, hidden = backward(program, values, program.outputs[0])
     return _graph(program, names, values, derivatives, hidden)
 
@@ -157,19 +160,22 @@ class _Unused:
 
     def __init__(self, taken: list[str]) -> None:
         self.taken = set(taken)
-        self.letters = {letter: (f"{letter}{index}" for index in itertools.count(1)) for letter in "cv"}
-        self.given: dict[str, Iterator[str]] = {}
+        self.sequences: dict[str, Iterator[str]] = {}
 
     def next(self, letter: str, given: str | None = None) -> str:
         """The next name: of a letter, or the given one."""
-        if given is None:
-            names = self.letters[letter]
-        else:
-            later = (f"{given}_{index}" for index in itertools.count(2))
-            names = self.given.setdefault(given, itertools.chain([given], later))
-        name = next(name for name in names if name not in self.taken)
+        stem = letter if given is None else f"{given}_"
+        if stem not in self.sequences:
+            self.sequences[stem] = _numbered(letter, 1) if given is None else _numbered(stem, 2, given)
+        name = next(name for name in self.sequences[stem] if name not in self.taken)
         self.taken.add(name)
         return name
+
+
+def _numbered(stem: str, start: int, *first: str) -> Iterator[str]:
+    yield from first
+    for number in itertools.count(start):
+        yield f"{stem}{number}"
 
 
 def _name(f: Callable[..., Any]) -> str:

@@ -30,7 +30,8 @@ def logistic_example(weight: ArrayLike, bias: ArrayLike, x: ArrayLike, y: ArrayL
     r"""The cross-entropy of one example under a logistic regression.
 
     $a_j = x_j w_j$, $z = \sum_j a_j + b$, $\hat y = \sigma(z)$, $L = -y\ln\hat y - (1-y)\ln(1-\hat y)$;
-    $\partial L/\partial\hat y = (\hat y - y)/(\hat y(1 - \hat y))$, $\partial\hat y/\partial z = \hat y(1 - \hat y)$,
+    $\partial L/\partial\hat y = (\hat y - y)/(\hat y(1 - \hat y))$,
+    $\partial\hat y/\partial z = \hat y(1 - \hat y)$,
     $\partial L/\partial z = \partial L/\partial a_j = \partial L/\partial b = \hat y - y$,
     $\partial L/\partial w_j = (\hat y - y)x_j$, $\partial L/\partial x_j = (\hat y - y)w_j$.
 
@@ -57,7 +58,8 @@ def two_layers(
 
     $s = W_1 x + b_1$, $h = f(x; \omega_1) = \tanh s$, $\hat y = g(h; \omega_2) = w_2^\top h + b_2$,
     $E = (\hat y - y)^2$; $\partial E/\partial\omega_2 = \partial E/\partial g \cdot \partial g/\partial\omega_2$,
-    $\partial E/\partial\omega_1 = \partial E/\partial g \cdot \partial g/\partial f \cdot \partial f/\partial\omega_1$.
+    $\partial E/\partial\omega_1 =
+    \partial E/\partial g \cdot \partial g/\partial f \cdot \partial f/\partial\omega_1$.
 
     Names are W1, b1, w2, b2, x, y, s, h, ŷ, E.
     """
@@ -83,4 +85,7 @@ def two_layers(
 
 
 def _nodes(**pairs: tuple[ArrayLike, ArrayLike]) -> Nodes:
-    return {name: (np.asarray(value, np.float64), np.asarray(slope, np.float64)) for name, (value, slope) in pairs.items()}
+    return {
+        name: (np.asarray(value, np.float64), np.asarray(slope, np.float64))
+        for name, (value, slope) in pairs.items()
+    }
