@@ -145,7 +145,7 @@ def descend(
 
 
 def whole_gradient(objective: dlcore.Objective, params: Any, table: Table) -> tuple[float, LinearParams]:
-    """J and its gradient over all rows: the mean of the pieces' means, each weighted with its share of the rows."""
+    """J and its gradient over all rows: the sum of the pieces' means, each times its share of the rows."""
     total, slope = 0.0, jax.tree.map(jnp.zeros_like, params)
     for x, y in table.pieces():
         share = len(y) / len(table.y)
@@ -178,7 +178,7 @@ def draw(values: list[float], rows: int, features: int) -> Any:
     axes.set(
         xlabel="passes over the file",
         ylabel="J  (nats per example)",
-        title=f"Descent over {rows:,} × {features:,} numbers that were never in memory at once",
+        title=f"Descent over a file of {rows:,} × {features:,} numbers,\nnever in memory at once",
     )
     axes.grid(alpha=0.3)
     return figure
