@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 
@@ -36,7 +37,8 @@ def test_what_does_not_come_as_expected_fails(tmp_path):
     broken = tmp_path / "derivative_error.py"
     broken.write_text(SCRIPTS["derivative_error"].read_text().replace("exact = np.exp", "exact = 2 * np.exp"))
     command = [sys.executable, str(broken), "--quick", "--out", str(tmp_path / "runs")]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 1
     assert "NOT AS EXPECTED: float32, forward" in done.stdout
     assert done.stderr.strip() == "dlcore run derivative_error: not everything came as expected"
