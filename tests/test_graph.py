@@ -146,7 +146,7 @@ def test_arguments_have_the_gradient_and_the_output_the_value(name):
 
 
 @pytest.mark.skipif(DTYPE != "float64", reason="central differences need the digits of float64")
-@pytest.mark.parametrize("name", ["product", "network", "logistic", "fan-out", "opened", "softmax", "solve"])
+@pytest.mark.parametrize("name", ["product", "network", "logistic", "fan-out", "opened", "softmax", "vmap inside"])
 def test_a_derivative_is_what_perturbing_the_node_does(name):
     """Independent of the backward sweep: the rest of the graph is run again from a changed value of one node."""
     from dlcore.graph.programs import program_of
@@ -329,7 +329,7 @@ def test_nan_and_infinity_are_values(values):
     gradient = jax.grad(lambda x: (jnp.log(x) * x).sum())(x)
     np.testing.assert_array_equal(graph["x"].derivative, gradient)
     assert "nan" in graph.to_text()
-    graph.to_svg(), graph.to_html()
+    assert graph.to_html().count("<svg") == 1
 
 
 def test_complex_intermediates():
@@ -394,7 +394,7 @@ def test_bad_inputs(f, arguments, error, message, compiles):
 
 def test_a_graph_is_traced_where_values_are_known():
     with pytest.raises(ValueError, match="x: its value is not known yet"):
-        jax.jit(lambda t: trace(jnp.sin, t)[0])(1.0)
+        jax.jit(lambda t: trace(jnp.sin, t)["x"].value)(1.0)
     with pytest.raises(ValueError, match="its values are not known yet; a graph is traced outside jit"):
         jax.jit(lambda t: trace(lambda: 2 * t)["c1"].value)(1.0)
 

@@ -14,7 +14,7 @@ FLOORS = {
     3: ("objective", "descent"),
     4: ("fitting",),
     5: (),
-    6: ("reporting", "pictures", "graph_command", "command_line", "experiment", "__main__"),
+    6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = ("_status", "_checks", "reference", "certificate")

@@ -32,9 +32,10 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
       A `Graph` of nodes, in the order in which they are computed, arguments first. The derivative of an argument
       is that of `jax.grad` up to rounding. It is 0 where the output does not depend on a node, as before a
       `stop_gradient`, and None for integers, booleans and keys, and for what reaches the output through an
-      operation that JAX cannot differentiate backward, such as a `while_loop`. nan, infinities and empty arrays
-      are values like others. Operations on which the output does not depend are left out. What passes through
-      `jax.ad_checkpoint.checkpoint_name(v, "u")` is called u.
+      operation that JAX cannot differentiate backward, such as a `while_loop`. Inside what JAX differentiates by
+      a theorem rather than by its steps, such as `solve`, the derivatives are those that JAX's rule uses. nan,
+      infinities and empty arrays are values like others. Operations on which the output does not depend are
+      left out. What passes through `jax.ad_checkpoint.checkpoint_name(v, "u")` is called u.
 
     Raises:
       TypeError: if f is no function, does not take these arguments, or its result is no real floating-point
