@@ -97,7 +97,7 @@ def _literal(node: ast.AST) -> Any:
         inner = _literal(node.operand)
         if isinstance(inner, float):
             return -inner if isinstance(node.op, ast.USub) else inner
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name) and node.id in ("inf", "nan"):
         return NUMBERS[node.id]
@@ -108,7 +108,9 @@ def function_of(text: str, values: Sequence[tuple[str, Any]]) -> tuple[Callable[
     """An expression as a function of the names in it, and their values in the same order."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        names = list(dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)))
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        found.sort(key=lambda node: (node.lineno, node.col_offset))
+        names = list(dict.fromkeys(node.id for node in found))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise RequestError(f"{text!r} is no expression: {getattr(error, 'msg', None) or error}") from None
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}

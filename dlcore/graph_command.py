@@ -25,7 +25,7 @@ class Options:
     """An expression such as "x*(log(3*y) + z**2)", or module:function."""
     values: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[NAME=]VALUE ...")] = ()
     """Real numbers or arrays: x=1 y=[1,2,3]; whole numbers where :int follows, label=2:int. A function of a module
-    takes them in order or by name; -- goes before values that begin with a minus sign."""
+    takes them in order or by name."""
     svg: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File to write the drawing into."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

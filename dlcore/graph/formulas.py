@@ -102,7 +102,7 @@ def number(value: Any) -> str:
     digits = 4 if value.dtype.itemsize < 4 else 7
     if value.dtype.kind == "c":
         return f"{complex(value):.{digits}g}"
-    return f"{float(value):.{digits}g}"
+    return f"{float(value) + 0.0:.{digits}g}"  # -0 reads as 0
 
 
 def written(value: Any) -> str:

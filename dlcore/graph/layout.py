@@ -92,17 +92,20 @@ def lay_out(sizes: Sequence[tuple[float, float]], inputs: Sequence[Sequence[int]
 
 
 def _layers(inputs: Sequence[Sequence[int]]) -> list[int]:
-    """The layer of each box: one below its lowest input; what has no inputs stands just above its first use."""
+    """The layer of each box: one below its lowest input, or, with at most one input, just above its first use.
+
+    The second makes lines shorter: what has several inputs would draw out several lines if it went down.
+    """
     layer: list[int] = []
     for sources in inputs:
         layer.append(1 + max((layer[source] for source in sources), default=-1))
     first: dict[int, int] = {}
-    for target, sources in enumerate(inputs):
-        for source in sources:
-            first[source] = min(first.get(source, layer[target]), layer[target])
-    for box, sources in enumerate(inputs):
-        if not sources and box in first:
+    for box in reversed(range(len(inputs))):
+        sources = set(inputs[box])
+        if len(sources) <= 1 and box in first:
             layer[box] = first[box] - 1
+        for source in sources:
+            first[source] = min(first.get(source, layer[box]), layer[box])
     return layer
 
 
