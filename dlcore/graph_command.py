@@ -86,6 +86,8 @@ def _imported(function: str) -> Callable[..., Any]:
         found = operator.attrgetter(path)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         raise RequestError(f"{function}: {error}") from None
+    except Exception as error:  # whatever the module does when it is imported
+        raise RequestError(f"{function}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise RequestError(f"{function} is no function but {type(found).__name__}")
     return found

@@ -349,6 +349,14 @@ def test_halves(dtype):
     np.testing.assert_array_equal(graph["x"].derivative.astype(DTYPE), [2, 2, 2])
 
 
+def test_derivatives_are_where_the_values_are():
+    last = jax.devices()[-1]
+    x = jax.device_put(jnp.ones(3, DTYPE), last)
+    graph = trace(lambda x: (jnp.arange(3.0, dtype=DTYPE) * x).sum() * 2, x)
+    assert graph["x"].derivative is not None
+    assert graph["x"].derivative.devices() == graph[graph.output].value.devices() == {last}
+
+
 def test_prints_run_once(capfd):
     def f(x):
         jax.debug.print("seen {}", x)

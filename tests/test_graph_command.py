@@ -61,6 +61,7 @@ def test_functions_of_modules(tmp_path, monkeypatch):
         "def by_name(x, *, scale): return x * scale\n"
         "number = 3\n"
     )
+    (tmp_path / "my_mistake.py").write_text("1 +")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     graph = trace("my_losses:Kept.picked", ("[1, 2, 4]", "i=2:int"))
@@ -73,6 +74,7 @@ def test_functions_of_modules(tmp_path, monkeypatch):
         ("my_losses:nothing", (), "has no attribute 'nothing'"),
         ("my_losses:number", (), "my_losses:number is no function but int"),
         ("no_such_module:f", (), "No module named 'no_such_module'"),
+        ("my_mistake:f", (), "my_mistake:f: SyntaxError: invalid syntax"),
         ("my_losses:broken", ("1",), "my_losses:broken: KeyError: 'oh'"),
         ("my_losses:broken", (), "missing a required argument: 'x'"),
         ("my_losses:by_name", ("1", "scale=2"), "scale can be given by name only"),

@@ -9,7 +9,7 @@ from dlcore.graph.svg import to_svg
 from dlcore.graph.text import to_text
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Graph:
     """The computation graph of a function at a point.
 
