@@ -256,6 +256,8 @@ def test_scopes():
     inner = jax.jit(lambda t: jnp.sin(t) * t)
     scopes = [node.scope for node in trace(lambda x: inner(inner(x)) + 1, 1.0).nodes]
     assert scopes == [(), ("lambda",), ("lambda",), ("lambda 2",), ("lambda 2",), ()]
+    ops = [node.op for node in trace(opened, 0.7).nodes]
+    assert ops == ["argument", "sin", "mul", "sin", "mul", "integer_pow", "add"]
 
 
 def test_constants():

@@ -35,11 +35,14 @@ def graphs():
     yield "product", trace(product, 1.0, 2.0, 3.0)
     yield "residual", trace(residual, [random_like(k, 5) for k in range(8)], random_like(9, 5))
     yield "wide", trace(wide, 0.5)
-    yield "alone", trace(lambda x, y: x, 1.0, 2.0)
+    yield "square", trace(lambda x, y: x * x, 1.0, 2.0)
+    yield "many", trace(lambda x: jnp.prod(jnp.stack([jnp.sin(k * x) for k in range(1, 15)])), 0.5)
     yield "logsumexp", trace(jax.nn.logsumexp, random_like(0, 7))
 
 
-@pytest.fixture(scope="module", params=range(5), ids=["product", "residual", "wide", "alone", "logsumexp"])
+@pytest.fixture(
+    scope="module", params=range(6), ids=["product", "residual", "wide", "square", "many", "logsumexp"]
+)
 def graph(request):
     return next(itertools.islice(graphs(), request.param, None))[1]
 
@@ -113,6 +116,7 @@ def test_every_line_leads_from_a_box_down_to_a_box(graph):
                 assert line.x0 == pytest.approx(top.x + top.width / 2)
                 break
             (line,) = starts[line.source, round(line.x0, 6), round(line.y0, 6)]
+    assert len(reached) == sum(line.target is not None for line in plan.lines)
     assert reached == {(source, target) for target, sources in enumerate(inputs) for source in sources}
 
 

@@ -50,7 +50,8 @@ def backward(program: Program, values: Mapping[int, Any], output: Place) -> tupl
 
     Returns:
       The derivatives by slot, without the slots on which the output does not depend; and, by slot, the name of
-      the operation for which JAX has no derivative, where that hides the slot's.
+      the operation for which JAX has no derivative, where that hides the slot's: what came over other ways is
+      then a part of it only.
     """
     derivatives: dict[int, Any] = {}
     hidden: dict[int, str] = {}
@@ -74,8 +75,6 @@ def backward(program: Program, values: Mapping[int, Any], output: Place) -> tupl
                 derivatives[slot] = jax.lax.add(derivatives[slot], part) if slot in derivatives else part
             elif name not in BLOCKING:
                 hidden[slot] = behind or name
-    for slot in hidden:
-        derivatives.pop(slot, None)
     return derivatives, hidden
 
 
