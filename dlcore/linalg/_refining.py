@@ -15,6 +15,9 @@ from dlcore.linalg.products import matmul
 Pair = tuple[Array, Array]
 """high + low, in which an iterate is held."""
 
+Correction = Callable[[tuple[Pair, ...]], tuple[Array, ...]]
+"""An estimate of what each part of an iterate lacks."""
+
 MOST_STEPS = 60
 """Each step halves the error at least, and a pair of float64 holds 106 bits; fewer than 60 are ever needed."""
 
@@ -36,7 +39,7 @@ def refined_solution(a: Array, inverse: Array, b: Array) -> Array:
     scaled = times_power_of_two(b, -exponent)
 
     def solve_one(b: Array) -> Array:
-        def correction(x: tuple[Pair]) -> tuple[Array]:
+        def correction(x: tuple[Pair, ...]) -> tuple[Array, ...]:
             residual = subtract_product((b,), a, *x[0])
             return (matmul(inverse, residual.astype(inverse.dtype)).astype(b.dtype),)
 
@@ -57,24 +60,26 @@ def refined_augmented(a: Array, q: Array, inverse: Array, f: Array, g: Array) ->
     weight = vector_norm(inverse).astype(f.dtype)
 
     def solve_one(f: Array, g: Array) -> tuple[Array, Array]:
-        def correction(state: tuple[Pair, Pair]) -> tuple[Array, Array]:
+        def correction(state: tuple[Pair, ...]) -> tuple[Array, ...]:
             (r, r_low), z = state
             first = subtract_product((f, -r, -r_low), a, *z).astype(q.dtype)
             second = subtract_product((g,), a.T, r, r_low).astype(q.dtype)
             along = matmul(q.T, first) - matmul(inverse.T, second)
             return (first - matmul(q, along)).astype(f.dtype), matmul(inverse, along).astype(f.dtype)
 
-        return _iterate(correction, (f, g), weight)
+        r, z = _iterate(correction, (f, g), weight)
+        return r, z
 
     r, z = jax.vmap(solve_one, -1, -1)(f, g)
     return times_power_of_two(r, exponent), times_power_of_two(z, exponent)
 
 
-def _iterate(correction: Callable, like: tuple[Array, ...], weight: Array) -> tuple[Array, ...]:
+def _iterate(correction: Correction, like: tuple[Array, ...], weight: Array) -> tuple[Array, ...]:
     """x ← x + correction(x) from 0, as long as the corrections at least halve; nan if they end too large.
 
-    A correction estimates the error of the iterate before it. Its size is that of the last part, plus `weight`
-    times that of the part before if there is one; accepted is what ends with a size of at most eps times that of x.
+    A correction estimates the error of the iterate before it. Its size is that of its last part, plus `weight`
+    times that of the part before, if there is one; accepted is what ends with a size of at most eps times that
+    of x.
     """
     eps = float(jnp.finfo(like[0].dtype).eps)
 
@@ -87,7 +92,7 @@ def _iterate(correction: Callable, like: tuple[Array, ...], weight: Array) -> tu
         change = correction(x)
         size = sizes(change)
         better = (count == 0) | (size.sum() <= last.sum() / 2)
-        changed = tuple(add_to_pair(*part, d) for part, d in zip(x, change, strict=True))
+        changed = tuple(add_to_pair(high, low, d) for (high, low), d in zip(x, change, strict=True))
         x = jax.tree.map(lambda new, old: jnp.where(better, new, old), changed, x)
         # Each part on its own: the smaller may be the one that is asked for.
         enough = (size <= eps / 8 * sizes(tuple(high for high, _ in x))).all()

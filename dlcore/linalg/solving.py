@@ -100,7 +100,7 @@ def check_rows_fit(name: str, a: Array, b: Array, rule: str) -> None:
 
 
 def inverse_and_condition(a: Array) -> tuple[Array, Array]:
-    """A⁻¹ as it comes, and 1/(‖A‖₁‖A⁻¹‖₁): 0 where a finite matrix has a zero pivot, nan where it is not finite."""
+    """A⁻¹ as it comes, and 1/(‖A‖₁‖A⁻¹‖₁): 0 where a pivot of a finite matrix is 0, nan where A is not finite."""
     exponent = exponent_of(a, (-2, -1))  # with its largest entry near 1, no norm of A overflows, nor of A⁻¹
     a = times_power_of_two(a, -exponent)
     inverse = jnp.linalg.solve(a, _identity_like(a))
