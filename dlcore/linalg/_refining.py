@@ -8,12 +8,9 @@ from jax.typing import DTypeLike
 
 from dlcore._types import Array
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
-from dlcore.linalg._twofold import add_to_pair, subtract_product
+from dlcore.linalg._twofold import Pair, add_to_pair, subtract_product
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul
-
-Pair = tuple[Array, Array]
-"""high + low, in which an iterate is held."""
 
 Correction = Callable[[tuple[Pair, ...]], tuple[Array, ...]]
 """An estimate of what each part of an iterate lacks."""
@@ -40,7 +37,7 @@ def refined_solution(a: Array, inverse: Array, b: Array) -> Array:
 
     def solve_one(b: Array) -> Array:
         def correction(x: tuple[Pair, ...]) -> tuple[Array, ...]:
-            residual = subtract_product((b,), a, *x[0])
+            residual = subtract_product((b,), a, x[0])
             return (matmul(inverse, residual.astype(inverse.dtype)).astype(b.dtype),)
 
         return _iterate(correction, (b,), jnp.ones((), b.dtype))[0]
@@ -54,16 +51,16 @@ def refined_augmented(a: Array, q: Array, inverse: Array, f: Array, g: Array) ->
     z solves least squares if g = 0, r is the shortest solution of aᵀ r = g if f = 0. nan if the factors are too
     coarse. Source: Björck (1967), BIT 7; Higham, Accuracy and Stability of Numerical Algorithms, section 20.5.
     """
-    exponent = jnp.maximum(exponent_of(f, 0), exponent_of(g, 0))
+    exponent = exponent_of(jnp.concatenate([f, g]), 0)
     f, g = times_power_of_two(f, -exponent), times_power_of_two(g, -exponent)
     # An error in r of size 1 is worth one in z of size ‖a⁺‖.
     weight = vector_norm(inverse).astype(f.dtype)
 
     def solve_one(f: Array, g: Array) -> tuple[Array, Array]:
         def correction(state: tuple[Pair, ...]) -> tuple[Array, ...]:
-            (r, r_low), z = state
-            first = subtract_product((f, -r, -r_low), a, *z).astype(q.dtype)
-            second = subtract_product((g,), a.T, r, r_low).astype(q.dtype)
+            r, z = state
+            first = subtract_product((f, -r[0], -r[1]), a, z).astype(q.dtype)
+            second = subtract_product((g,), a.T, r).astype(q.dtype)
             along = matmul(q.T, first) - matmul(inverse.T, second)
             return (first - matmul(q, along)).astype(f.dtype), matmul(inverse, along).astype(f.dtype)
 
@@ -92,7 +89,7 @@ def _iterate(correction: Correction, like: tuple[Array, ...], weight: Array) -> 
         change = correction(x)
         size = sizes(change)
         better = (count == 0) | (size.sum() <= last.sum() / 2)
-        changed = tuple(add_to_pair(high, low, d) for (high, low), d in zip(x, change, strict=True))
+        changed = tuple(add_to_pair(pair, d) for pair, d in zip(x, change, strict=True))
         x = jax.tree.map(lambda new, old: jnp.where(better, new, old), changed, x)
         # Each part on its own: the smaller may be the one that is asked for.
         enough = (size <= eps / 8 * sizes(tuple(high for high, _ in x))).all()

@@ -29,7 +29,7 @@ class LeastSquares(NamedTuple):
     """Shape (...), int32; -1 of a matrix that is not finite, of which no rank is known."""
     singular_values: Array
     """Shape (..., min(n, m)), descending: those that the rank counts, of the matrix with its columns (its rows
-    if it is wide) scaled by powers of two to lengths in [½, 1). Their derivative is taken as 0."""
+    if it is wide) scaled by powers of two to lengths in [½, 1). Their derivative is 0."""
 
 
 def lstsq(
@@ -43,25 +43,25 @@ def lstsq(
     and takes the units of the columns out of the problem. Then comes a QR factorisation by Householder
     reflections and the singular value decomposition of R. The rank is the number of singular values of the
     SCALED matrix above `rcond` times the largest: how far, relative to its own length, each column must move
-    before the rank falls. At full rank x comes from R itself; else small singular values are taken as 0 and x is brought to
-    its least length in the original units.
+    before the rank falls. At full rank x comes from R itself; else small singular values are taken as 0 and x is
+    brought to its least length in the original units.
 
     Args:
       a: shape (..., n, m).
       b: shape (n,) for one right-hand side, else (..., n, k). Leading axes broadcast.
       rcond: max(n, m)·eps of the dtype that is factored where left out.
-      refine: the dtype of the factors, float32 or that of the data, if the solution is to be refined: residuals of
-        the augmented system $r + Ax = b,\ A^\top r = 0$ in twice the precision of the data (by error-free
+      refine: the dtype of the factors, float32 or that of the data, if the solution is to be refined: residuals
+        of the augmented system $r + Ax = b,\ A^\top r = 0$ in twice the precision of the data (by error-free
         transformations). Its error, in the scaled problem of condition κ, is a few units of
         eps·(‖x‖ + κ‖b − Ax‖), mostly of eps·‖x‖, where factorisation alone leaves eps·(κ‖x‖ + κ²‖b − Ax‖).
         Needs full rank in the dtype of the factors, κ < 1/eps of it. Real matrices only.
 
     Returns:
-      (solution, residual_norm, rank, singular_values), in the common dtype; halves are factored in float32 and cast
-      back. A matrix that is not finite gives nan and the rank -1; nan and infinity in `b` propagate.
+      (solution, residual_norm, rank, singular_values), in the common dtype; halves are factored in float32 and
+      cast back. A matrix that is not finite gives nan and the rank -1; nan and infinity in `b` propagate.
       Without rows, columns or entries: zeros, rank 0. A refinement that cannot be, for lack of rank or because it
-      does not converge, gives nan under a trace. The solution and the residual norm are differentiable, forward and
-      reverse: at less than full rank in the sense of `pinv`, a change that keeps the rank.
+      does not converge, gives nan under a trace. The solution and the residual norm are differentiable, forward
+      and reverse: at less than full rank in the sense of `pinv`, for a change that keeps the rank.
 
     Raises:
       ValueError: if `a` has fewer than two axes, `b` does not fit it or `rcond` is negative.
@@ -113,38 +113,37 @@ def lstsq(
 
 
 class _Factors(NamedTuple):
-    """A = Q R 2^exponent of a tall matrix, the inverse of R cut to the rank, and directions that A ignores."""
+    """A⁺ = 2^exponent · inverse · Qᴴ of a tall matrix A."""
 
     q: Array
     inverse: Array
     exponent: Array
     singular_values: Array
-    null: Array
-    """Scaled back, 2^−exponent v for each ignored right singular vector v, and columns of 0."""
-    null_inverse: Array
-    """Its pseudo-inverse."""
 
 
 def _factorise(a: Array, cutoff: Array) -> _Factors:
+    # A = Q R D with D = 2^exponent, and R = U S Vᴴ, of which r terms are kept.
     exponent = column_exponents(a)
     q, r = jnp.linalg.qr(times_power_of_two(a, -exponent))
     u, s, vh = jnp.linalg.svd(r)
-    v = adjoint(vh)
     kept = (s > cutoff * s[0]) & (s > 0)
-    reciprocal = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0).astype(a.dtype)
+    full = kept.all()
     identity = jnp.eye(len(s), dtype=a.dtype)
-    regular = jnp.where(kept.all(), r, identity)
-    whole = solve_triangular(regular, identity)
-    inverse = jnp.where(kept.all(), whole, matmul(v * reciprocal[None, :], adjoint(u)))
-    # The ignored directions come first so that the triangle of their factorisation does not see the columns of
-    # zeros; the common power of two of the scales is left out, since only the span of the columns matters.
-    ignored = ~kept[::-1]
-    relative = exponent.min() - exponent
-    null = times_power_of_two(jnp.where(ignored[None, :], v[:, ::-1], 0), relative.T)
-    null_q, null_r = jnp.linalg.qr(null)
-    both = ignored[:, None] & ignored[None, :]
-    triangle = solve_triangular(jnp.where(both, null_r, identity), adjoint(null_q))
-    return _Factors(q, inverse, exponent, s, null, jnp.where(ignored[:, None], triangle, 0))
+    whole = solve_triangular(jnp.where(full, r, identity), identity)
+    # Less than full rank: the shortest x with SVᴴDx = UᴴQᴴb is W(WᴴW)⁻¹S⁻¹UᴴQᴴb with W = D V, r columns, that is
+    # Z T⁻ᴴ S⁻¹UᴴQᴴb with W = Z T. Householder reflections keep small rows of W exact if the large ones come first
+    # (Cox and Higham 1998, Stability of Householder QR factorization for weighted least squares problems).
+    highest = exponent.max()
+    order = jnp.argsort(-exponent[0])
+    w = times_power_of_two(jnp.where(kept[None, :], adjoint(vh), 0), (exponent - highest).T)
+    z, t = jnp.linalg.qr(w[order])
+    z = z[jnp.argsort(order)]
+    reciprocal = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0).astype(a.dtype)
+    both = kept[:, None] & kept[None, :]
+    rest = solve_triangular(jnp.where(both, t, identity), reciprocal[:, None] * adjoint(u), trans="C")
+    return _Factors(
+        q, jnp.where(full, whole, matmul(z, rest)), jnp.where(full, -exponent, -highest), singular_values=s
+    )
 
 
 def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
@@ -155,26 +154,17 @@ def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
     factors = _factorise(adjoint(safe) if wide else safe, cutoff)
     scale = exponent_of(b, 0)
     b = times_power_of_two(b, -scale)
-    # The scales 2^−exponent are taken relative to the largest, so that none overflows.
-    least = factors.exponent.min()
-    relative = least - factors.exponent.T
     if wide:
-        # A = 2^exponent RᴴQᴴ: b first loses what no x reaches.
-        b = times_power_of_two(_without_null(factors, b), relative)
+        # A⁺ = Q · inverseᴴ · 2^exponent: the powers are taken relative to the largest, so that none overflows.
+        largest = factors.exponent.max()
+        b = times_power_of_two(b, (factors.exponent - largest).T)
         more = exponent_of(b, 0)
         b = times_power_of_two(b, -more)
-        x = matmul(factors.q, matmul(adjoint(factors.inverse), b))
-        scale = scale + more
+        x = times_power_of_two(matmul(factors.q, matmul(adjoint(factors.inverse), b)), scale + more + largest)
     else:
-        # A = Q R 2^exponent: x loses its part in the directions that A ignores.
         y = matmul(factors.inverse, matmul(adjoint(factors.q), b))
-        x = _without_null(factors, times_power_of_two(y, relative))
-    x = times_power_of_two(x, scale - least)
+        x = times_power_of_two(y, factors.exponent.T + scale)
     return jnp.where(finite, x, jnp.nan), jnp.where(finite, factors.singular_values, jnp.nan)
-
-
-def _without_null(factors: _Factors, v: Array) -> Array:
-    return v - matmul(factors.null, matmul(factors.null_inverse, v))
 
 
 @with_derivative

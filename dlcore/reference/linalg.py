@@ -174,17 +174,17 @@ def cond(a: ArrayLike, p: float | str | None = None) -> np.ndarray:
 
 def angle(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     """The arc tangent of sine over cosine: the part of y across x and the part along it, in extended precision."""
-    x, y = (np.asarray(array, np.float64).astype(np.longdouble) for array in (x, y))
+    u, v = (np.asarray(array, np.float64).astype(np.longdouble) for array in (x, y))
     with np.errstate(invalid="ignore"):
-        x, y = (array / np.sqrt((array**2).sum(-1, keepdims=True)) for array in (x, y))
-    along = (x * y).sum(-1, keepdims=True)
-    across = y - along * x
+        u, v = (array / np.sqrt((array**2).sum(-1, keepdims=True)) for array in (u, v))
+    along = (u * v).sum(-1, keepdims=True)
+    across = v - along * u
     return np.asarray(np.arctan2(np.sqrt((across**2).sum(-1)), along[..., 0]), np.float64)
 
 
 def are_orthogonal(x: ArrayLike, y: ArrayLike, *, atol: float) -> np.ndarray:
     r"""$|x \cdot y| \le t \|x\| \|y\|$."""
-    return np.abs(vecdot(x, y)) <= atol * vector_norm(x, axis=-1) * vector_norm(y, axis=-1)
+    return np.asarray(np.abs(vecdot(x, y)) <= atol * vector_norm(x, axis=-1) * vector_norm(y, axis=-1))
 
 
 def are_orthonormal(vectors: ArrayLike, *, atol: float) -> np.ndarray:
