@@ -30,6 +30,7 @@ def check_refine(name: str, refine: DTypeLike | None, dtype: jnp.dtype) -> jnp.d
     return jnp.dtype(refine)
 
 
+@jax.jit
 def refined_solution(a: Array, inverse: Array, b: Array) -> Array:
     """x with a x = b for one matrix (n, n), from an approximate inverse in any dtype; nan if it is too coarse."""
     exponent = exponent_of(b, 0)
@@ -45,6 +46,7 @@ def refined_solution(a: Array, inverse: Array, b: Array) -> Array:
     return times_power_of_two(jax.vmap(solve_one, -1, -1)(scaled), exponent)
 
 
+@jax.jit
 def refined_augmented(a: Array, q: Array, inverse: Array, f: Array, g: Array) -> tuple[Array, Array]:
     """(r, z) with r + a z = f and aᵀ r = g, for one tall matrix (n, m), from coarse factors a ≈ q·inverse⁻¹.
 

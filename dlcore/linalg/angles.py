@@ -5,6 +5,7 @@ the number of rows): more than rounding leaves in a product or a factorisation o
 mistake leaves.
 """
 
+import jax
 import jax.numpy as jnp
 
 from dlcore._guards import as_inexact, check_number
@@ -40,6 +41,8 @@ def angle(x: Numeric, y: Numeric) -> Array:
     1.5708
     """
     x, y, dtype = _vectors("angle", x, y)
+    if not x.shape[-1]:
+        return jnp.full(x.shape[:-1], jnp.nan, dtype)
     u, v = _unit(x), _unit(y)
     return (2 * jnp.arctan2(vector_norm(u - v, axis=-1), vector_norm(u + v, axis=-1))).astype(dtype)
 
@@ -182,6 +185,7 @@ def _vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype
     return x, y, dtype
 
 
+@jax.jit
 def _unit(x: Array) -> Array:
     """x/‖x‖₂, by way of a power of two that keeps the norm in range."""
     x = times_power_of_two(x, -exponent_of(x, -1))

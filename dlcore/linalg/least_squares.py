@@ -146,6 +146,7 @@ def _factorise(a: Array, cutoff: Array) -> _Factors:
     )
 
 
+@jax.jit
 def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
     """A⁺b and the scaled singular values, for one matrix that is not empty, (n, m) by (n, k)."""
     finite = jnp.isfinite(a).all()  # LAPACK may never return from a nan

@@ -93,6 +93,7 @@ def adjoint(a: Array) -> Array:
 
 
 @with_derivative
+@jax.jit
 def _by_singular_values(a: Array, cutoff: Array) -> Array:
     """A⁺ of one matrix that is not empty."""
     finite = jnp.isfinite(a).all()  # LAPACK may never return from a nan
