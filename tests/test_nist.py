@@ -20,21 +20,21 @@ pytestmark = pytest.mark.skipif(
     reason="NIST's data sets are read from $DLCORE_DATA/nist, and there are none there",
 )
 
-# In float64: lstsq; lstsq refined from float32 factors; refined from float64 factors; solve of the normal equations
-# with the columns scaled to length 1. None: a LinAlgError, the factors are too coarse. Digits are 15 at most. Refined
-# solutions are those of the data as float64 rounds it, which is what limits Filip, Norris and Pontius.
+# In float64: lstsq; lstsq refined from float32 factors; refined from float64 factors; solve of the normal
+# equations with the columns scaled to length 1. None: a LinAlgError, the factors are too coarse. Digits are 15 at
+# most. Refined solutions are those of the data as float64 rounds it, which is what limits Filip, Norris, Pontius.
 DIGITS = {
     "Norris": (12.0, 13.9, 13.9, 11.5),
     "Pontius": (11.8, 13.3, 13.3, 11.5),
     "NoInt1": (14.0, 14.0, 14.0, 14.0),
     "NoInt2": (14.0, 14.0, 14.0, 14.0),
     "Filip": (7.4, None, 7.4, None),
-    "Longley": (10.5, 14.0, 14.0, 7.0),
-    "Wampler1": (9.0, 14.0, 14.0, 7.0),
-    "Wampler2": (12.5, 13.0, 13.0, 9.5),
-    "Wampler3": (8.9, 14.0, 14.0, 7.0),
-    "Wampler4": (7.5, 14.0, 14.0, 7.0),
-    "Wampler5": (5.5, 14.0, 14.0, 6.5),
+    "Longley": (10.5, 14.0, 14.0, 6.4),
+    "Wampler1": (9.0, 14.0, 14.0, 6.0),
+    "Wampler2": (12.5, 13.0, 13.0, 9.0),
+    "Wampler3": (8.9, 14.0, 14.0, 6.0),
+    "Wampler4": (7.5, 14.0, 14.0, 5.8),
+    "Wampler5": (5.5, 14.0, 14.0, 5.3),
 }
 
 
@@ -93,7 +93,7 @@ def test_digits_in_float64(name):
 
 @pytest.mark.parametrize("name", DIGITS)
 def test_a_refined_solution_is_that_of_the_rounded_data(name):
-    """What no digits can show: the data is rounded, and of what is left the solution is right to the last digits."""
+    """What no digits can show: of the data as it is rounded, the solution is right to the last digits."""
     x, y, _ = problem(name)
     x, y = x.astype(DTYPE), y.astype(DTYPE)
     if name == "Filip" and np.float32 == DTYPE:  # x¹⁰ in float32 leaves the rank 7
