@@ -1,0 +1,106 @@
+"""What do the vectors of length 1 look like, norm by norm, and why is p = ½ no norm?
+
+The unit balls of the L1, L1.5, L2, L3 and L∞ norms in the plane, and the same set for p = ½. A norm's ball is
+convex: that is the triangle inequality. At p = ½ the middle of two points of the set lies outside it.
+Also the norms of (3, 4), and the Frobenius norm of a matrix as the L2 norm of its entries.
+
+Command: dlcore run norms
+
+Takes: about 2 s on two cores
+
+Expected: (3, 4) has the lengths 7, 5 and 4; the triangle inequality holds for all pairs of random vectors where
+p ≥ 1, and fails at p = ½ by a factor of up to 2 in the plane; Frobenius equals L2 of the entries to rounding.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import experiment, linalg, pictures
+from dlcore._checks import check_count
+
+ORDERS = {"L1": 1.0, "L1.5": 1.5, "L2": 2.0, "L3": 3.0, "L∞": float("inf")}
+
+
+@dataclasses.dataclass
+class Options(experiment.Options):
+    """Options of the experiment."""
+
+    pairs: int = 100_000
+    """On how many pairs of vectors the triangle inequality is tried; --quick takes 10000 of them at most."""
+
+    def check(self) -> None:
+        """At least one pair."""
+        check_count("--pairs", self.pairs)
+
+
+def main(options: Options, run: experiment.Run) -> dict[str, Any]:
+    """Norms of (3, 4), the triangle inequality on random pairs, Frobenius, and the picture."""
+    pairs = min(options.pairs, 10_000) if options.quick else options.pairs
+    with jax.enable_x64(True):
+        three_four = {name: float(linalg.vector_norm(jnp.array([3.0, 4.0]), p)) for name, p in ORDERS.items()}
+        half = float(linalg.vector_norm(jnp.array([0.5, 0.5]), 0.5))
+        ratios = {name: float(triangle(pairs, p)) for name, p in (*ORDERS.items(), ("p = ½", 0.5))}
+        a = jnp.asarray(np.random.default_rng(1).normal(size=(30, 20)))
+        frobenius, flat = float(linalg.matrix_norm(a)), float(linalg.vector_norm(a.ravel()))
+        angles = np.linspace(0, 2 * np.pi, 721)
+        directions = np.stack([np.cos(angles), np.sin(angles)], 1)
+        balls = {
+            name: directions / np.asarray(linalg.vector_norm(jnp.asarray(directions), p, axis=1, keepdims=True))
+            for name, p in (*ORDERS.items(), ("p = ½", 0.5))
+        }
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in three_four.items())
+    run.expect(
+        f"the norms of (3, 4) are {shown}; L1, L2 and L∞ are 7, 5 and 4",
+        [three_four[name] for name in ("L1", "L2", "L∞")] == [7, 5, 4],
+    )
+    worst = max(ratios[name] for name in ORDERS)
+    run.expect(f"‖x + y‖ / (‖x‖ + ‖y‖) is at most 1 where p ≥ 1: {worst:.6f}", worst <= 1 + 1e-14)
+    run.expect(
+        f"at p = ½ it reaches {ratios['p = ½']:.4f}, more than 1.6 and at most 2", 1.6 < ratios["p = ½"] <= 2
+    )
+    run.expect(f"at p = ½ the middle of (1, 0) and (0, 1) has the length {half:g}, not at most 1", half == 2)
+    run.expect(
+        f"Frobenius {frobenius:.12f} is the L2 norm of the entries, to 4 eps",
+        abs(frobenius / flat - 1) <= 4 * np.finfo(np.float64).eps,
+    )
+    run.save(draw(balls), "unit_balls.png")
+    return {"pairs": pairs, "three_four": three_four, "largest_ratio": ratios, "frobenius": frobenius}
+
+
+def triangle(pairs: int, p: float) -> jax.Array:
+    """The largest ‖x + y‖ / (‖x‖ + ‖y‖) among random pairs in the plane."""
+    x, y = jnp.asarray(np.random.default_rng(0).normal(size=(2, pairs, 2)))
+    norm = lambda v: linalg.vector_norm(v, p, axis=1)  # noqa: E731
+    return (norm(x + y) / (norm(x) + norm(y))).max()
+
+
+def draw(balls: dict[str, np.ndarray]) -> Any:
+    """The balls inside each other, and beside them the set that is no ball."""
+    figure = pictures.new_figure(10.0, 6.2)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for (name, points), color in zip(balls.items(), pictures.COLORS, strict=False):
+        axes = left if name in ORDERS else right
+        axes.plot(*points.T, color=color, linewidth=2, label=name)
+    right.plot(*balls["L1"].T, color=pictures.COLORS[0], linewidth=1, linestyle=":", label="L1, for comparison")
+    right.plot([1, 0.5, 0], [0, 0.5, 1], "--", color="black", linewidth=1)
+    right.plot([1, 0], [0, 1], "o", color="black", markersize=6)
+    right.plot(0.5, 0.5, "X", color=pictures.COLORS[1], markersize=11)
+    right.annotate("½(x + y): length 2", (0.5, 0.5), xytext=(0.5, 0.58))
+    right.annotate("x: length 1", (1, 0), xytext=(0.72, 0.08))
+    right.annotate("y: length 1", (0, 1), xytext=(-0.42, 1.07))
+    left.set(title="p ≥ 1: convex, so the triangle inequality holds", ylabel="x₂  (no unit)")
+    right.set(title="p = ½: the middle of x and y lies outside", ylim=(-1.25, 1.25), xlim=(-1.25, 1.25))
+    for axes in (left, right):
+        axes.set(xlabel="x₁  (no unit)", aspect="equal")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=5, fontsize=9)
+    figure.suptitle("All vectors of length 1: a norm is a convex ball")
+    return figure
+
+
+if __name__ == "__main__":
+    experiment.run(main, Options, __doc__)
