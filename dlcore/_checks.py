@@ -154,9 +154,9 @@ def check_class_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None
             "y: expected 1-D [n], the number of each row's class, or 2-D [n, classes], its probabilities, got "
             f"{y.ndim}-D with shape {y.shape}"
         )
-    values = np.unique(y)
+    values = np.unique(y).astype(np.float64)
     if not ((values >= 0) & (values < 2**31 - 1) & (values == np.floor(values))).all():
-        shown = ", ".join(f"{value:g}" for value in values[:5].astype(float))
+        shown = ", ".join(f"{value:g}" for value in values[:5])
         shown += ", …" if len(values) > 5 else ""
         raise ValueError(f"y: expected labels 0, 1, 2, …, the numbers of the classes, got the values {shown}")
     present = values if weights is None else np.unique(y[weights > 0])

@@ -75,13 +75,8 @@ def sigmoid_cross_entropy_derivative(logit: ArrayLike, target: ArrayLike) -> np.
 
 def softmax(logits: ArrayLike) -> np.ndarray:
     r"""$p_j = 1/\sum_k e^{z_k - z_j}$, over the last axis."""
-    z = np.asarray(logits, np.float64)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # e^{z_k - z_j} = inf gives 0; inf - inf is the class itself
-        powers = np.exp(z[..., None, :] - z[..., :, None])
-    own = np.eye(z.shape[-1], dtype=bool)
-    return 1 / np.where(own, np.where(np.isnan(z[..., None]), np.nan, 1.0), powers).sum(-1)
+    with np.errstate(over="ignore"):  # e^{z_k - z_j} = inf gives 0, which is the nearest float64 there
+        return 1 / np.exp(differences(np.asarray(logits, np.float64))).sum(-1)
 
 
 def softmax_cross_entropy(logits: ArrayLike, label: ArrayLike) -> np.ndarray:
@@ -109,7 +104,7 @@ def softmax_cross_entropy_derivative(logits: ArrayLike, label: ArrayLike) -> np.
 
 
 def differences(z: np.ndarray) -> np.ndarray:
-    """z_k - z_j, shape (..., j, k): 0 for the class itself, and for two of probability 0 where another has some."""
+    """z_k - z_j, shape (..., j, k): 0 of a class to itself, and of two at -inf where another is above."""
     with np.errstate(invalid="ignore"):  # inf - inf
         difference = z[..., None, :] - z[..., :, None]
     impossible = np.isneginf(z) & (z.max(-1, keepdims=True) > -np.inf)
