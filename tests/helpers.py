@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import scipy.linalg
 from jax import monitoring
@@ -63,6 +64,13 @@ def ulps(actual, exact: np.ndarray) -> np.ndarray:
     normal = (np.abs(exact) >= np.finfo(DTYPE).tiny) & np.isfinite(nearest)
     error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(np.where(normal, nearest, 1))
     return np.where(normal, error, 0).astype(float)
+
+
+def exactly(number: np.longdouble) -> Any:
+    """A number of extended precision as one of mpmath."""
+    fraction, exponent = np.frexp(number)
+    high = float(fraction)
+    return mpmath.ldexp(mpmath.mpf(high) + mpmath.mpf(float(fraction - np.longdouble(high))), int(exponent))
 
 
 LARGEST = 88.0 if np.float32 == DTYPE else 708.5

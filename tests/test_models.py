@@ -81,9 +81,9 @@ def test_probabilities_far_out():
 # -- networks ------------------------------------------------------------------------------------------------
 
 
-def problem(activation: str, rows: int = 40) -> Any:
+def problem(activation: Any, rows: int = 40) -> tuple[Any, Any, Any]:
     """Parameters with biases, and data, of a network from 6 numbers over 5 to 4 classes."""
-    params = mlp((6, 5, 4), cast(Any, activation)).init(jax.random.key(0))
+    params = mlp((6, 5, 4), activation).init(jax.random.key(0))
     params = tuple(LinearParams(w, random_like(i, *b.shape) / 2) for i, (w, b) in enumerate(params))
     return params, np.asarray(random_like(7, rows, 6)), np.random.default_rng(1).integers(0, 4, rows)
 
@@ -129,12 +129,12 @@ def test_the_backward_pass_by_hand_is_that_of_the_value(activation):
 
 def test_a_network_is_its_layers_one_after_the_other():
     params, x, _ = problem("relu")
-    network = mlp((6, 5, 4), "relu")
-    hidden = np.maximum(reference.models.affine(*params[0], x), 0)
+    network: Any = mlp((6, 5, 4), "relu")
+    hidden = np.maximum(reference.models.affine(params[0].weight, params[0].bias, x), 0)
     logits = jax.vmap(network.apply, (None, 0))(params, x)
-    assert_close(logits, reference.models.affine(*params[1], hidden), units=32)
+    assert_close(logits, reference.models.affine(params[1].weight, params[1].bias, hidden), units=32)
     predicted = jax.vmap(network.predict, (None, 0))(params, x)
-    assert_close(predicted, reference.models.softmax(*params[1], hidden), units=64)
+    assert_close(predicted, reference.models.softmax(params[1].weight, params[1].bias, hidden), units=64)
 
 
 def test_a_network_with_one_output_gives_a_number():
@@ -202,7 +202,7 @@ def test_wrong_networks_are_named():
             mlp(cast(Any, sizes))
     with pytest.raises(ValueError, match="activation: expected 'tanh' or 'relu', got 'cube'"):
         mlp((3, 2), cast(Any, "cube"))
-    network = mlp((3, 2))
+    network: Any = mlp((3, 2))
     for key, got in ((None, "None"), (0, "int"), (jnp.zeros(2), "ArrayImpl")):
         with pytest.raises(TypeError, match=rf"key: the start is random, expected a key .*, got {got}"):
             network.init(key)

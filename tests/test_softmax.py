@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from helpers import DTYPE, EPS, LARGEST, assert_close, dense_grid, ulps
+from helpers import DTYPE, EPS, LARGEST, assert_close, dense_grid, exactly, ulps
 
 from dlcore import reference
 from dlcore.losses import facts_of, sigmoid, sigmoid_cross_entropy, softmax, softmax_cross_entropy
@@ -109,19 +109,15 @@ def test_the_extended_oracle_agrees_with_mpmath():
             z = [mpmath.mpf(float(number)) for number in logits[row]]
             rest = mpmath.fsum(mpmath.exp(z[j] - z[y]) for j in range(3) if j != y)
             for mine, wanted in ((exact.loss, mpmath.log1p(rest)), (exact.p, 1 / (1 + rest))):
-                high = float(mine[row, y])
-                assert (
-                    abs((mpmath.mpf(high) + mpmath.mpf(float(mine[row, y] - high))) / wanted - 1)
-                    < 2.0**-52 * EPS * 2**50
-                )
+                assert abs(exactly(mine[row, y]) / wanted - 1) < 2.0**-61
 
 
 def test_a_confident_right_answer_still_costs_something():
     z = jnp.array([20.0, 0.0], DTYPE)
-    assert_close(softmax_cross_entropy(z, 0), 2.0611536181902037e-09, units=12)
-    assert_close(
-        jax.grad(softmax_cross_entropy)(z, 0), [-2.0611536181902037e-09, 2.0611536181902037e-09], units=12
-    )
+    truth = np.log1p(np.exp(-20.0)), np.exp(-20.0) / (1 + np.exp(-20.0))
+    assert_close(softmax_cross_entropy(z, 0), truth[0], units=12)
+    assert_close(jax.grad(softmax_cross_entropy)(z, 0), [-truth[1], truth[1]], units=12)
+    assert_close(truth[0], 2.06e-9, units=1, scale=1e-2 * 2.06e-9 / EPS)
 
 
 def test_many_terms_none_of_them_a_normal_number():
@@ -259,7 +255,7 @@ def test_a_label_that_is_no_class_gives_nan_under_jit(dtype):
             assert jnp.isnan(loss(z, jnp.asarray(label, dtype)))
             assert jnp.isnan(jax.jit(jax.grad(softmax_cross_entropy))(z, jnp.asarray(label, dtype))).all()
     assert_close(loss(z, jnp.asarray(100, dtype)), np.log(300), units=4)
-    assert_close(jax.grad(softmax_cross_entropy)(z, jnp.asarray(100, dtype)).sum(), 0.0, units=4, scale=1)
+    assert_close(jax.grad(softmax_cross_entropy)(z, jnp.asarray(100, dtype)).sum(), 0.0, units=64, scale=1)
 
 
 def test_a_label_that_is_no_class_is_an_error_where_it_is_known():
@@ -296,7 +292,6 @@ def test_curvature_bounds_the_hessian_and_is_reached():
     hessians = np.asarray(jax.jit(jax.vmap(jax.hessian(softmax_cross_entropy)))(z, t), float)
     far = jnp.array([0.0, 0.0, -50.0, -50.0], DTYPE)
     limit = np.asarray(jax.jit(jax.hessian(softmax_cross_entropy))(far, 0), float)
-    curvature = facts_of(softmax_cross_entropy).curvature
-    assert curvature == 0.5
-    assert np.linalg.eigvalsh(hessians).max() <= curvature + 8 * EPS
-    assert_close(np.linalg.eigvalsh(limit).max(), curvature, units=8)
+    assert facts_of(softmax_cross_entropy).curvature == 0.5
+    assert np.linalg.eigvalsh(hessians).max() <= 0.5 + 8 * EPS
+    assert_close(np.linalg.eigvalsh(limit).max(), 0.5, units=8)
