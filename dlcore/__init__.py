@@ -1,6 +1,6 @@
 """The mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
 
-from dlcore import descent, linalg, losses, models, objective, reference
+from dlcore import calculus, descent, linalg, losses, models, objective, reference, tensors
 from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.fitting import Fit, fit
@@ -14,6 +14,7 @@ __all__ = [
     "LinearHeads",
     "Objective",
     "Status",
+    "calculus",
     "certify",
     "descent",
     "fit",
@@ -22,4 +23,5 @@ __all__ = [
     "models",
     "objective",
     "reference",
+    "tensors",
 ]

@@ -1,5 +1,6 @@
 """The command line: `dlcore run EXPERIMENT`."""
 
+import ast
 import contextlib
 import runpy
 import signal
@@ -18,7 +19,8 @@ Config = TypeVar("Config")
 USAGE = """usage: dlcore COMMAND ...
 
 commands:
-  run [EXPERIMENT] [OPTIONS]    run an experiment; `dlcore run --help` lists them
+  run [EXPERIMENT] [OPTIONS]    run an experiment; --help tells its options
+  run --list                    every experiment with its question
 """
 
 
@@ -51,6 +53,11 @@ def run(arguments: Sequence[str]) -> None:
     named = bool(arguments) and not arguments[0].startswith("-")
     name, options = (arguments[0], arguments[1:]) if named else (MAIN_JOB, arguments)
     scripts = {path.stem: path for path in sorted(experiments_folder().glob("[!_]*.py"))}
+    if list(arguments) == ["--list"]:
+        width = max(map(len, scripts))
+        for experiment, path in scripts.items():
+            print(f"{experiment:{width}}  {question(path)}")
+        return
     if name not in scripts:
         sys.exit(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}")
     if not named and {"-h", "--help"} & set(options):
@@ -62,6 +69,12 @@ def run(arguments: Sequence[str]) -> None:
         if (error.name or "").partition(".")[0] == "dlcore":
             raise
         sys.exit(f"dlcore run {name}: it needs {error.name}; install it with: pip install 'dlcore-jax[all]'")
+
+
+def question(script: Path) -> str:
+    """The question of an experiment: the first line of its docstring, read without running it."""
+    docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
 
 
 def experiments_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Pictures of a descent: how far from the optimum, along which path, and what the model says of each row."""
+"""The look of every picture, and the pictures of a descent: its gap, its path, what the model says of each row."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,11 @@ LINES = (("-", 5.0), ((0, (6, 4)), 2.5), ((0, (1, 3)), 2.5), ("-", 1.5), ("--", 
 """Styles and widths, in points, that let one line be seen under another."""
 
 
+def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
+    """A figure of its own, in inches, that no global state of matplotlib knows of."""
+    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
 def draw_gaps(
     gaps: Mapping[str, tuple[np.ndarray, np.ndarray]], level: float, level_name: str, title: str, path: Path
 ) -> None:
@@ -26,7 +31,7 @@ def draw_gaps(
       title: the finding.
       path: of the file; its ending names the format.
     """
-    figure = _new_figure(7.0, 4.5)
+    figure = new_figure(7.0, 4.5)
     axes = figure.subplots()
     for (label, (steps, gap)), color, (style, width) in zip(gaps.items(), COLORS, LINES, strict=False):
         axes.plot(steps + 1, np.maximum(gap, 1e-17), color=color, linestyle=style, linewidth=width, label=label)
@@ -58,7 +63,7 @@ def draw_paths(
       title: the finding.
       path: of the file; its ending names the format.
     """
-    figure = _new_figure(9.0, 5.5)
+    figure = new_figure(9.0, 5.5)
     axes = figure.subplots()
     levels = np.geomspace(max(heights.min(), 1e-5), heights.max(), 14)
     lines: Any = axes.contour(*grid, heights, levels=levels, colors="0.7", linewidths=0.8)
@@ -85,7 +90,7 @@ def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], tit
     order = np.argsort(p)
     p, y, rank = p[order], y[order], np.arange(len(p)) + 1
     wrong = (p > 0.5) != y
-    figure = _new_figure(7.0, 4.5)
+    figure = new_figure(7.0, 4.5)
     axes = figure.subplots()
     for label, marker in ((0, "s"), (1, "o")):
         shown = y == label
@@ -98,8 +103,3 @@ def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], tit
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
-
-
-def _new_figure(width: float, height: float) -> matplotlib.figure.Figure:
-    """A figure of its own, in inches, that no global state of matplotlib knows of."""
-    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained", facecolor="white")

@@ -61,7 +61,9 @@ MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "penalised")
 """Functions that compute no number: they are for those who add a rule or a loss."""
 
 
-@pytest.mark.parametrize("module", [dlcore.linalg, dlcore.losses, dlcore.descent, dlcore.objective])
+@pytest.mark.parametrize(
+    "module", [dlcore.tensors, dlcore.linalg, dlcore.calculus, dlcore.losses, dlcore.descent, dlcore.objective]
+)
 def test_every_public_function_has_shapes_errors_source_and_an_example(module):
     for name in module.__all__:
         function = getattr(module, name)

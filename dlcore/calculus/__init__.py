@@ -1,0 +1,30 @@
+"""Calculus: derivatives as limits, by JAX, and by the rules of the textbook; and the check that they agree."""
+
+from dlcore.calculus.checking import GradientCheck, check_gradient
+from dlcore.calculus.derivatives import (
+    central_difference,
+    derivative,
+    difference_quotient,
+    directional_derivative,
+    gradient,
+    jacobian,
+    partial,
+)
+from dlcore.calculus.rules import EXP, LN, SQRT, Differentiable, X
+
+__all__ = [
+    "EXP",
+    "LN",
+    "SQRT",
+    "Differentiable",
+    "GradientCheck",
+    "X",
+    "central_difference",
+    "check_gradient",
+    "derivative",
+    "difference_quotient",
+    "directional_derivative",
+    "gradient",
+    "jacobian",
+    "partial",
+]

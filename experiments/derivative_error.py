@@ -1,0 +1,112 @@
+"""How small should the step of a difference quotient be?
+
+The forward and the central difference of e^x for steps from 1 down to 2⁻⁵², in float32 and float64, at many
+places at once; the error is the median over the places. A large step errs by truncation, a small one by
+rounding: two straight lines on logarithmic scales, which meet in a V.
+
+Command: dlcore run derivative_error
+
+Takes: about 5 s on two cores
+
+Expected: truncation falls as h (forward) and h² (central), rounding grows as 1/h; the least error stands near
+h = √eps with about √eps (forward), near h = ∛eps with about eps^⅔ (central), in both precisions.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import calculus, experiment, pictures
+
+QUOTIENTS = {"forward": calculus.difference_quotient, "central": calculus.central_difference}
+ORDERS = {"forward": 1, "central": 2}
+
+
+@dataclasses.dataclass
+class Options(experiment.Options):
+    """Options of the experiment."""
+
+    places: int = 2_000
+    """At how many x the quotients are taken."""
+
+
+def main(options: Options, run: experiment.Run) -> dict[str, Any]:
+    """The errors of both quotients over all steps, in both precisions."""
+    places = 200 if options.quick else options.places
+    results = {}
+    for dtype in ("float32", "float64"):
+        with jax.enable_x64(dtype == "float64"):
+            for name in QUOTIENTS:
+                results[dtype, name] = errors(name, dtype, places)
+    found = {f"{dtype} {name}": judge(run, dtype, name, *results[dtype, name]) for dtype, name in results}
+    run.save(draw(results), "error.png")
+    return {"places": places, "best": found}
+
+
+def errors(name: str, dtype: str, places: int) -> tuple[np.ndarray, np.ndarray]:
+    """The steps, and the median of |quotient − f'|/|f'| over the places."""
+    x = np.random.default_rng(0).uniform(0.5, 1.5, places).astype(dtype)
+    steps = (2.0 ** -np.arange(0, 53)).astype(dtype)
+    quotient = jax.jit(jax.vmap(lambda h, x: QUOTIENTS[name](jnp.exp, x, h), in_axes=(0, None)))
+    got = np.asarray(quotient(steps, x), np.float64)
+    exact = np.exp(x.astype(np.float64))
+    return steps.astype(np.float64), np.median(np.abs(got - exact) / exact, axis=1)
+
+
+def judge(run: experiment.Run, dtype: str, name: str, steps: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    """Where the least error is, how large, and both slopes of the V."""
+    eps, order = float(np.finfo(dtype).eps), ORDERS[name]
+    best = int(error.argmin())
+    predicted = eps ** (1 / (order + 1))
+    truncation = slope(steps, error, (steps > 5 * predicted) & (steps <= 0.5))
+    rounding = slope(steps, error, (steps < predicted / 5) & (steps > 16 * eps))
+    run.expect(
+        f"{dtype}, {name}: least error {error[best]:.1e} at h = {steps[best]:.1e}, within a factor 10 of "
+        f"{predicted**order:.1e} at {predicted:.1e}",
+        0.1 < steps[best] / predicted < 10 and 0.1 < error[best] / predicted**order < 10,
+    )
+    run.expect(
+        f"{dtype}, {name}: the error falls as h^{truncation:.2f} and grows as h^{rounding:.2f}, "
+        f"within 0.2 of {order} and -1",
+        abs(truncation - order) < 0.2 and abs(rounding + 1) < 0.2,
+    )
+    return {
+        "step": float(steps[best]),
+        "error": float(error[best]),
+        "truncation": truncation,
+        "rounding": rounding,
+    }
+
+
+def slope(steps: np.ndarray, error: np.ndarray, chosen: np.ndarray) -> float:
+    """The exponent p of error ∝ h^p among the chosen steps."""
+    return float(np.polyfit(np.log(steps[chosen]), np.log(error[chosen]), 1)[0])
+
+
+def draw(results: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Any:
+    """Four V-shaped curves, their predicted minima marked."""
+    figure = pictures.new_figure(8.0, 5.0)
+    axes = figure.subplots()
+    for ((dtype, name), (steps, error)), color in zip(results.items(), pictures.COLORS, strict=False):
+        style = "-" if name == "forward" else "--"
+        axes.plot(steps, np.maximum(error, 1e-17), style, color=color, linewidth=1.8, label=f"{name}, {dtype}")
+        predicted = float(np.finfo(dtype).eps) ** (1 / (ORDERS[name] + 1))
+        axes.plot(predicted, predicted ** ORDERS[name], "o", color=color, markersize=9, markerfacecolor="none")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="step h",
+        ylabel="relative error of the slope of eˣ (median)",
+        title="Too large a step truncates, too small a step rounds:\n"
+        "the best lies near √eps, or ∛eps for the central quotient (circles)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    return figure
+
+
+if __name__ == "__main__":
+    experiment.run(main, Options, __doc__)

@@ -1,0 +1,152 @@
+"""What does the learning rate decide: too small, good, too large?
+
+Gradient descent written by hand on a long valley, f = (x² + 10 y²)/2 with curvatures 1 and 10, from one start at
+four rates. With L the largest curvature, each step multiplies the error along a direction of curvature c by
+1 − rate·c: it shrinks if rate < 2/c, so descent diverges exactly beyond 2/L.
+
+Command: dlcore run gradient_descent
+
+Takes: about 5 s on two cores
+
+Expected: every path is the predicted one, (1 − rate·c)^k times the start, to rounding; 1.95/L converges, 2/L
+swings for ever, 2.05/L diverges; the rate 2/(L + l) is the fastest of all, its error per step (L − l)/(L + l).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlcore import experiment, pictures, reporting
+from dlcore.calculus import gradient
+from dlcore.descent import gradient_descent
+
+CURVATURES = np.array([1.0, 10.0])
+START = np.array([-9.0, 2.0])
+LARGEST = float(CURVATURES.max())
+BEST = 2 / float(CURVATURES.sum())
+RATES = {
+    "too small: 0.1/L": 0.1 / LARGEST,
+    "good: 1/L": 1 / LARGEST,
+    "best: 2/(L + l)": BEST,
+    "too large: 2.05/L": 2.05 / LARGEST,
+}
+
+
+def f(x: jax.Array) -> jax.Array:
+    """The valley."""
+    return jnp.sum(jnp.asarray(CURVATURES, x.dtype) * x * x) / 2
+
+
+@jax.jit
+def descend(rate: jax.Array, steps: jax.Array) -> jax.Array:
+    """The points after each of `steps`, the start first; one program for every rate."""
+    optimizer = gradient_descent(rate)
+    start = jnp.asarray(START, rate.dtype)
+
+    def step(state: Any, _: Any) -> Any:
+        x, memory = state
+        update, memory = optimizer.update(gradient(f)(x), memory, x)
+        x = optax.apply_updates(x, update)
+        return (x, memory), x
+
+    _, points = jax.lax.scan(step, (start, optimizer.init(start)), steps)
+    return jnp.concatenate([start[None], points])
+
+
+def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
+    """All paths; against the prediction, and around the rate 2/L."""
+    steps = np.zeros(60 if options.quick else 200)
+    with jax.enable_x64(True):
+        paths = {name: np.asarray(descend(jnp.asarray(rate), steps)) for name, rate in RATES.items()}
+        edge = {c: np.asarray(descend(jnp.asarray(c / LARGEST), steps)) for c in (1.95, 2.0, 2.05)}
+        sweep = np.linspace(0.02, 0.21, 96)
+        ends = np.asarray(jax.vmap(lambda rate: descend(rate, steps))(jnp.asarray(sweep)))
+    worst = max(prediction_error(rate, paths[name]) for name, rate in RATES.items())
+    run.expect(f"every path is the predicted one to {worst:.0e} of its size, at most 1e-12", worst < 1e-12)
+    sizes = {c: float(np.linalg.norm(path[-1]) / np.linalg.norm(START)) for c, path in edge.items()}
+    factor = 0.95 ** len(steps)
+    run.expect(f"at 1.95/L the error shrinks to {sizes[1.95]:.1e}", sizes[1.95] < 1.1 * factor)
+    swing = float(np.abs(edge[2.0][:, 1]).min())
+    run.expect(f"at 2/L the steep coordinate swings for ever, |y| = {swing:.3f}", abs(swing - 2) < 1e-9)
+    run.expect(f"at 2.05/L the error grows to {sizes[2.05]:.1e}", sizes[2.05] > 0.1 * 1.05 ** len(steps))
+    rate_of = np.abs(1 - sweep[:, None] * CURVATURES).max(1)
+    errors = np.linalg.norm(ends[:, -1], axis=1)
+    fastest = float(sweep[errors.argmin()])
+    run.expect(
+        f"the fastest rate of a sweep is {fastest:.3f}, near 2/(L + l) = {BEST:.3f}", abs(fastest - BEST) < 0.01
+    )
+    run.save(draw(paths), "paths.png")
+    run.save(draw_sweep(sweep, errors, rate_of, len(steps)), "rates.png")
+    rows = [
+        [
+            name,
+            f"{rate:.4f}",
+            f"{np.abs(1 - rate * CURVATURES).max():.3f}",
+            f"{np.linalg.norm(paths[name][-1]):.1e}",
+        ]
+        for name, rate in RATES.items()
+    ]
+    reporting.print_table(
+        f"Gradient descent on (x² + 10y²)/2, {len(steps)} steps, float64",
+        ["learning rate", "", "factor per step", "distance to the optimum"],
+        rows,
+    )
+    return {"steps": len(steps), "at_the_edge": {f"{c}/L": size for c, size in sizes.items()}, "fastest": fastest}
+
+
+def prediction_error(rate: float, path: np.ndarray) -> float:
+    """The largest error against (1 − rate·c)^k·start, relative to the largest point so far."""
+    k = np.arange(len(path))[:, None]
+    predicted = (1 - rate * CURVATURES) ** k * START
+    return float((np.abs(path - predicted).max(1) / np.abs(predicted).max()).max())
+
+
+def draw(paths: dict[str, np.ndarray]) -> Any:
+    """Each path over the contours of the valley."""
+    figure = pictures.new_figure(10.0, 6.0)
+    figure.suptitle("Gradient descent in a valley: slow along it, too far across it, or right")
+    across, up = np.meshgrid(np.linspace(-10, 4, 200), np.linspace(-3.4, 3.4, 160))
+    heights = (CURVATURES[0] * across**2 + CURVATURES[1] * up**2) / 2
+    for axes, (name, path), color in zip(figure.subplots(2, 2).flat, paths.items(), pictures.COLORS, strict=False):
+        shown = path[:26]
+        shown = shown[np.abs(shown).max(1) < 10]
+        axes.contour(across, up, heights, levels=np.geomspace(0.1, 110, 12), colors="0.75", linewidths=0.8)
+        axes.plot(*shown.T, "-o", color=color, markersize=3.5, linewidth=1.4)
+        axes.plot(*START, "o", color="black")
+        axes.plot(0, 0, "*", color="black", markersize=13)
+        axes.set(
+            title=f"{name}, first {len(shown) - 1} steps", xlabel="x", ylabel="y", xlim=(-10, 4), ylim=(-3.4, 3.4)
+        )
+    return figure
+
+
+def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps: int) -> Any:
+    """The distance that is left against the rate, and where the theory puts best and last."""
+    figure = pictures.new_figure(7.5, 4.5)
+    axes = figure.subplots()
+    axes.plot(rates, errors, color=pictures.COLORS[0], linewidth=2.5, label=f"after {steps} steps")
+    predicted = np.linalg.norm(START) * factors**steps
+    axes.plot(
+        rates, predicted, "--", color=pictures.COLORS[1], label="largest |1 − rate·c| to the power of the steps"
+    )
+    for rate, text in ((1 / LARGEST, "1/L"), (BEST, "2/(L + l)"), (2 / LARGEST, "2/L")):
+        axes.axvline(rate, color="0.5", linewidth=1)
+        axes.annotate(
+            text, (rate, errors.max()), xytext=(-4, -4), textcoords="offset points", ha="right", va="top"
+        )
+    axes.set(
+        yscale="log",
+        xlabel="learning rate",
+        ylabel="distance to the optimum",
+        title="The best rate is just below the one that diverges",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    return figure
+
+
+if __name__ == "__main__":
+    experiment.run(main, experiment.Options, __doc__)
