@@ -1,16 +1,36 @@
 """Linear algebra with the names and meaning of the array API standard, precision stated, edges right."""
 
+from dlcore.linalg.angles import angle, are_orthogonal, are_orthonormal, is_orthogonal, is_symmetric
+from dlcore.linalg.conditioning import cond, matrix_rank
+from dlcore.linalg.entries import add, identity, multiply, trace
+from dlcore.linalg.least_squares import LeastSquares, lstsq
 from dlcore.linalg.norms import matrix_norm, spectral_norm, vector_norm
 from dlcore.linalg.products import matmul, matrix_transpose, outer, vecdot
-from dlcore.linalg.solving import solve
+from dlcore.linalg.pseudo_inverse import pinv
+from dlcore.linalg.solving import inv, solve
 
 __all__ = [
+    "LeastSquares",
+    "add",
+    "angle",
+    "are_orthogonal",
+    "are_orthonormal",
+    "cond",
+    "identity",
+    "inv",
+    "is_orthogonal",
+    "is_symmetric",
+    "lstsq",
     "matmul",
     "matrix_norm",
+    "matrix_rank",
     "matrix_transpose",
+    "multiply",
     "outer",
+    "pinv",
     "solve",
     "spectral_norm",
+    "trace",
     "vecdot",
     "vector_norm",
 ]

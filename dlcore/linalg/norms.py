@@ -143,7 +143,10 @@ def spectral_norm(a: Numeric) -> Array:
 
 def singular_values(a: Array) -> Array:
     """Singular values (..., min(n, m)) in descending order; halves are factored in float32 and cast back."""
-    return jnp.linalg.svd(a.astype(working_dtype(a.dtype)), compute_uv=False).astype(a.real.dtype)
+    # Of a matrix that is not finite they are nan, and LAPACK, which may never return, is not asked.
+    finite = jnp.isfinite(a).all((-2, -1))[..., None]
+    asked = jnp.where(finite[..., None], a, 0).astype(working_dtype(a.dtype))
+    return jnp.where(finite, jnp.linalg.svd(asked, compute_uv=False), jnp.nan).astype(a.real.dtype)
 
 
 def _magnitude(x: Array) -> Array:

@@ -1,16 +1,20 @@
-"""Linear equations, and what is said when they have no single answer."""
+"""Linear equations and inverses, and what is said when they have no single answer."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from dlcore._guards import as_inexact, is_traced
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
+from dlcore.linalg._refining import check_refine, refined_solution
+from dlcore.linalg._scaling import exponent_of, over_leading_axes, times_power_of_two
 from dlcore.linalg.norms import matrix_norm
+from dlcore.linalg.products import matmul
 
 
-def solve(a: Numeric, b: Numeric) -> Array:
+def solve(a: Numeric, b: Numeric, *, refine: DTypeLike | None = None) -> Array:
     r"""Solution of a square system of linear equations.
 
     $x = A^{-1} b$, by LU factorisation with partial pivoting.
@@ -18,72 +22,173 @@ def solve(a: Numeric, b: Numeric) -> Array:
     Args:
       a: shape (..., n, n).
       b: shape (n,) for one right-hand side, else (..., n, k). Leading axes broadcast.
+      refine: the dtype of the factors, float32 or that of the data, if the solution is to be refined: then
+        residuals are computed in twice the precision of the data (by error-free transformations, no wider dtype
+        is needed), and the error is a few units of eps·max|x|, whatever the condition number, as long as the
+        factors are good enough for the corrections to shrink, condition < 1/eps of the factors. So float32
+        factors give float64 answers. Real matrices only.
 
     Returns:
       The shape of `b` with the leading axes broadcast, the common dtype; halves are factored in float32 and
       cast back. nan and infinity propagate. `a` is singular if its reciprocal condition number
-      $1/(\|A\|_1 \|A^{-1}\|_1)$ is below the machine epsilon: then nan under a trace, never a plausible number.
+      $1/(\|A\|_1 \|A^{-1}\|_1)$ is below the machine epsilon of the factors: then nan under a trace, never a
+      plausible number; nan too where a refinement does not converge.
       A matrix that is only badly scaled, such as diag(1e10, 1e-10), counts as singular too: scale its rows.
       The check needs the inverse, and makes the call about three times as long as an unchecked one.
 
     Raises:
       ValueError: if `a` is not square or `b` does not fit it.
-      TypeError: if an operand is not an array of numbers.
-      numpy.linalg.LinAlgError: if `a` is singular and no trace is under way.
+      TypeError: if an operand is not an array of numbers, or `refine` is not such a dtype.
+      numpy.linalg.LinAlgError: if `a` is singular, or a refinement does not converge, and no trace is under way.
 
-    Source: array API standard, `linalg.solve`; Golub and Van Loan, Matrix Computations, sections 3.4 and 2.6.
+    Source: array API standard, `linalg.solve`; Golub and Van Loan, Matrix Computations, sections 3.4 and 2.6;
+    Higham, Accuracy and Stability of Numerical Algorithms, chapter 12, for the refinement.
 
     >>> print(solve(jnp.array([[2.0, 0.0], [0.0, 4.0]]), jnp.array([2.0, 2.0])))
     [1.  0.5]
     """
     a, b = as_inexact("a", a), as_inexact("b", b)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"solve: expected a square matrix a, (..., n, n), got shape {a.shape}")
-    if b.ndim == 0 or b.shape[max(b.ndim - 2, 0)] != a.shape[-1]:
-        raise ValueError(
-            "solve: the rows of b must be as many as the rows of a, (n, n)(n, k) = (n, k); "
-            f"got shapes {a.shape} and {b.shape}"
-        )
+    _check_square("solve", a)
+    check_rows_fit("solve", a, b, "(n, n)(n, k) = (n, k)")
     dtype = jnp.result_type(a, b)
     working = working_dtype(dtype)
-    columns = b[:, None] if b.ndim == 1 else b
-    x, reciprocal_condition = _solve_and_condition(a.astype(working), columns.astype(working))
-    if a.shape[-1]:
-        epsilon = float(jnp.finfo(working).eps)
-        singular = reciprocal_condition < epsilon  # False where nan: a nan in, nan out
-        if not is_traced(singular) and bool(jnp.any(singular)):
-            smallest = float(np.nanmin(np.asarray(reciprocal_condition)))
-            raise np.linalg.LinAlgError(
-                f"solve: a is singular: its reciprocal condition number {smallest:.1e} is below "
-                f"{epsilon:.1e}, the epsilon of {working.name}"
-            )
-        x = jnp.where(singular[..., None, None], jnp.nan, x)
+    columns = (b[:, None] if b.ndim == 1 else b).astype(working)
+    if refine is None:
+        x = _checked_solution("solve", a.astype(working), columns)
+    else:
+        x = _refined_solution(a.astype(working), columns, check_refine("solve", refine, working))
     return (x[..., 0] if b.ndim == 1 else x).astype(dtype)
 
 
-def _solve_and_condition(a: Array, b: Array) -> tuple[Array, Array]:
-    """Solution, and 1/(‖A‖₁‖A⁻¹‖₁) from the same factors."""
-    batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a, b = (jnp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (a, b))
+def inv(a: Numeric) -> Array:
+    r"""Inverse of a square matrix: the map that undoes it.
+
+    $A^{-1} A = A A^{-1} = I$
+
+    To solve a system use `solve`, which rounds less than a product with the inverse does.
+
+    Args:
+      a: shape (..., n, n).
+
+    Returns:
+      The shape and dtype of `a` (the default dtype for integers); halves are factored in float32 and cast back.
+      nan and infinity propagate; where `a` is singular, as `solve` has it, nan under a trace.
+
+    Raises:
+      ValueError: if `a` is not square.
+      TypeError: if `a` is not an array of numbers.
+      numpy.linalg.LinAlgError: if `a` is singular and no trace is under way.
+
+    Source: array API standard, `linalg.inv`; Golub and Van Loan, Matrix Computations, section 3.4.
+
+    >>> print(inv(jnp.array([[2.0, 0.0], [0.0, 4.0]])))
+    [[0.5  0.  ]
+     [0.   0.25]]
+    """
+    a = as_inexact("a", a)
+    _check_square("inv", a)
+    matrix = a.astype(working_dtype(a.dtype))
+    return _checked_solution("inv", matrix, None).astype(a.dtype)
+
+
+def check_rows_fit(name: str, a: Array, b: Array, rule: str) -> None:
+    """`b` is (n,) or (..., n, k) with the n rows of `a`."""
+    if b.ndim == 0 or b.shape[max(b.ndim - 2, 0)] != a.shape[-2]:
+        raise ValueError(
+            f"{name}: the rows of b must be as many as the rows of a, {rule}; got shapes {a.shape} and {b.shape}"
+        )
+
+
+def inverse_and_condition(a: Array) -> tuple[Array, Array]:
+    """A⁻¹ as it comes, and 1/(‖A‖₁‖A⁻¹‖₁): 0 where a pivot of a finite matrix is 0, nan where A is not finite."""
+    exponent = exponent_of(a, (-2, -1))  # with its largest entry near 1, no norm of A overflows, nor of A⁻¹
+    a = times_power_of_two(a, -exponent)
+    inverse = jnp.linalg.solve(a, _identity_like(a))
+    return times_power_of_two(inverse, -exponent), _reciprocal_condition(a, inverse)
+
+
+def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
+    """A⁻¹b, or A⁻¹ where no b is given; singular matrices are reported."""
     if not a.shape[-1]:
-        return b, jnp.ones(batch, a.real.dtype)
-    # A is scaled by a power of two so that its largest entry is near 1: no norm or inverse overflows.
+        return a if b is None else jnp.broadcast_to(b, (*_batch(a, b), *b.shape[-2:]))
+    if b is None:
+        x, reciprocal_condition = inverse_and_condition(a)
+    else:
+        batch = _batch(a, b)
+        exponent = exponent_of(a, (-2, -1))
+        a = jnp.broadcast_to(times_power_of_two(a, -exponent), (*batch, *a.shape[-2:]))
+        b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
+        solutions = jnp.linalg.solve(a, jnp.concatenate([b, _identity_like(a)], axis=-1))
+        x = times_power_of_two(solutions[..., : b.shape[-1]], jnp.broadcast_to(-exponent, (*batch, 1, 1)))
+        reciprocal_condition = _reciprocal_condition(a, solutions[..., b.shape[-1] :])
+    singular = _report_singular(name, reciprocal_condition, a.dtype)
+    return jnp.where(singular[..., None, None], jnp.nan, x)
+
+
+def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
+    """A⁻¹b from an inverse in `factors`; its derivatives are refined too."""
+    batch = _batch(a, b)
+    if not a.shape[-1] or not b.shape[-1]:
+        return jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
+    exponent = exponent_of(a, (-2, -1))
+    a = times_power_of_two(a, -exponent)
     constant = jax.lax.stop_gradient(a)
-    largest = jnp.abs(constant).max((-2, -1), keepdims=True)
-    exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 0)
-    a, b, constant = (_times_power_of_two(array, -exponent) for array in (a, b, constant))
-    identity = jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
-    solutions = jnp.linalg.solve(a, jnp.concatenate([b, identity], axis=-1))
-    x, inverse = solutions[..., : b.shape[-1]], jax.lax.stop_gradient(solutions[..., b.shape[-1] :])
-    condition = matrix_norm(constant, 1) * matrix_norm(inverse, 1)
+    inverse, reciprocal_condition = inverse_and_condition(constant.astype(factors))
+    singular = _report_singular("solve", reciprocal_condition, factors)
+    inverse = jnp.where(singular[..., None, None], jnp.nan, inverse)
+
+    def solve_one(a: Array, constant: Array, inverse: Array, b: Array) -> Array:
+        return jax.lax.custom_linear_solve(
+            lambda x: matmul(a, x),
+            b,
+            lambda _, b: refined_solution(constant, inverse, b),
+            lambda _, b: refined_solution(constant.T, inverse.T, b),
+        )
+
+    x = over_leading_axes(solve_one, (a, constant, inverse, b), batch)
+    finite = jnp.isfinite(a).all() & jnp.isfinite(b).all()
+    report_no_convergence("solve", finite & jnp.isnan(x).any(), factors)
+    return times_power_of_two(x, jnp.broadcast_to(-exponent, (*batch, 1, 1)))
+
+
+def report_no_convergence(name: str, failed: Array, factors: jnp.dtype) -> None:
+    """An error where the refinement of finite data ended in nan; nothing under a trace."""
+    if not is_traced(failed) and bool(failed):
+        raise np.linalg.LinAlgError(
+            f"{name}: the refinement does not converge: a is too ill-conditioned for factors in {factors.name}"
+        )
+
+
+def _check_square(name: str, a: Array) -> None:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise ValueError(f"{name}: expected a square matrix a, (..., n, n), got shape {a.shape}")
+
+
+def _batch(a: Array, b: Array) -> tuple[int, ...]:
+    return jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+
+
+def _identity_like(a: Array) -> Array:
+    return jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
+
+
+def _reciprocal_condition(a: Array, inverse: Array) -> Array:
+    a, inverse = jax.lax.stop_gradient(a), jax.lax.stop_gradient(inverse)
+    condition = matrix_norm(a, 1) * matrix_norm(inverse, 1)
     # A zero pivot leaves inf or nan in the inverse of a finite matrix: its reciprocal condition is 0. Of a
     # matrix that is not finite nothing is said.
-    finite = jnp.isfinite(constant).all((-2, -1))
-    return x, jnp.where(finite, jnp.where(jnp.isfinite(condition), 1 / condition, 0), jnp.nan)
+    finite = jnp.isfinite(a).all((-2, -1))
+    return jnp.where(finite, jnp.where(jnp.isfinite(condition), 1 / condition, 0), jnp.nan)
 
 
-def _times_power_of_two(x: Array, exponent: Array) -> Array:
-    """x·2^exponent, in two halves: the whole power may be no normal number."""
-    half = exponent // 2
-    one = jnp.ones(exponent.shape, x.real.dtype)
-    return x * jnp.ldexp(one, half) * jnp.ldexp(one, exponent - half)
+def _report_singular(name: str, reciprocal_condition: Array, dtype: jnp.dtype) -> Array:
+    """Which matrices are singular: an error if one is and that is known, else for the caller to make nan of."""
+    epsilon = float(jnp.finfo(dtype).eps)
+    singular = reciprocal_condition < epsilon  # False where nan: a nan in, nan out
+    if not is_traced(singular) and bool(jnp.any(singular)):
+        smallest = float(np.nanmin(np.asarray(reciprocal_condition)))
+        raise np.linalg.LinAlgError(
+            f"{name}: a is singular: its reciprocal condition number {smallest:.1e} is below "
+            f"{epsilon:.1e}, the epsilon of {dtype.name}"
+        )
+    return singular

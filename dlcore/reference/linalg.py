@@ -81,3 +81,132 @@ def solve(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     if a.size and (1 / np.linalg.cond(a, 1) < np.finfo(np.float64).eps).any():
         raise np.linalg.LinAlgError("solve: a is singular")
     return np.linalg.solve(a, b[:, None])[..., 0] if b.ndim == 1 else np.linalg.solve(a, b)
+
+
+def add(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """$A_{ij} + B_{ij}$."""
+    return np.asarray(np.asarray(a, np.float64) + np.asarray(b, np.float64))
+
+
+def multiply(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """$A_{ij} B_{ij}$."""
+    return np.asarray(np.asarray(a, np.float64) * np.asarray(b, np.float64))
+
+
+def identity(n: int) -> np.ndarray:
+    """1 where row and column agree."""
+    return np.array([[float(i == j) for j in range(n)] for i in range(n)]).reshape(n, n)
+
+
+def trace(a: ArrayLike, offset: int = 0) -> np.ndarray:
+    r"""$\sum_i A_{i,i+k}$."""
+    a = np.asarray(a, np.float64)
+    rows, columns = a.shape[-2:]
+    total = np.zeros(a.shape[:-2])
+    for i in range(rows):
+        if 0 <= i + offset < columns:
+            total += a[..., i, i + offset]
+    return total
+
+
+def inv(a: ArrayLike) -> np.ndarray:
+    """$A^{-1} I$."""
+    a = np.asarray(a, np.float64)
+    return solve(a, np.broadcast_to(identity(a.shape[-1]), a.shape))
+
+
+def pinv(a: ArrayLike, rcond: float | None = None) -> np.ndarray:
+    r"""$\sum_i v_i \sigma_i^{-1} u_i^\top$ over the singular values above `rcond` times the largest."""
+    a = np.asarray(a, np.float64)
+    if not a.size:
+        return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]))
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    kept = s > _cutoff(a, rcond) * s[..., :1]
+    reciprocal = np.where(kept, 1 / np.where(kept, s, 1), 0)
+    return (vt[..., :, :, None] * reciprocal[..., :, None, None] * np.swapaxes(u, -1, -2)[..., :, None, :]).sum(-3)
+
+
+def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> tuple[np.ndarray, ...]:
+    """(x, ‖b − Ax‖₂, rank, singular values); the rank is that of A with its columns (rows) at length 1."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if b.ndim == 1:
+        x, norm, rank, s = lstsq(a, b[:, None], rcond)
+        return x[..., 0], norm[..., 0], rank, s
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (np.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (a, b))
+    lengths = np.sqrt((a**2).sum(-2 if a.shape[-2] >= a.shape[-1] else -1, keepdims=True))
+    scaled = a / np.where(lengths > 0, 2.0 ** np.frexp(lengths)[1], 1)
+    s = np.linalg.svd(scaled, compute_uv=False) if a.size else np.zeros((*batch, 0))
+    rank = (s > _cutoff(a, rcond) * s.max(-1, keepdims=True, initial=0)).sum(-1)
+    x = np.zeros((*batch, a.shape[-1], b.shape[-1]))
+    for index in np.ndindex(batch) if a.size else ():
+        u, values, vt = np.linalg.svd(a[index], full_matrices=False)
+        for i in range(rank[index]):
+            x[index] += np.outer(vt[i], (u[:, i][:, None] * b[index]).sum(0)) / values[i]
+    return x, vector_norm(b - matmul(a, x), axis=-2), rank, s
+
+
+def matrix_rank(a: ArrayLike, rtol: float | None = None) -> np.ndarray:
+    """How many singular values exceed `rtol` times the largest."""
+    a = np.asarray(a, np.float64)
+    if not a.size:
+        return np.zeros(a.shape[:-2], int)
+    s = np.linalg.svd(a, compute_uv=False)
+    return (s > _cutoff(a, rtol) * s[..., :1]).sum(-1)
+
+
+def cond(a: ArrayLike, p: float | str | None = None) -> np.ndarray:
+    r"""$\sigma_1/\sigma_n$, its reciprocal, or $\|A\|_p \|A^{-1}\|_p$; infinity where there is no inverse."""
+    a = np.asarray(a, np.float64)
+    if p in (None, 2, -2):
+        s = np.linalg.svd(a, compute_uv=False)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            number = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
+        return np.where(s[..., -1] == 0, 0 if p == -2 else np.inf, number)
+    number = np.full(a.shape[:-2], np.inf)
+    for index in np.ndindex(a.shape[:-2]):
+        try:
+            number[index] = matrix_norm(a[index], p) * matrix_norm(np.linalg.inv(a[index]), p)
+        except np.linalg.LinAlgError:
+            continue
+    return number
+
+
+def angle(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """The arc tangent of sine over cosine: the part of y across x and the part along it, in extended precision."""
+    x, y = (np.asarray(array, np.float64).astype(np.longdouble) for array in (x, y))
+    with np.errstate(invalid="ignore"):
+        x, y = (array / np.sqrt((array**2).sum(-1, keepdims=True)) for array in (x, y))
+    along = (x * y).sum(-1, keepdims=True)
+    across = y - along * x
+    return np.asarray(np.arctan2(np.sqrt((across**2).sum(-1)), along[..., 0]), np.float64)
+
+
+def are_orthogonal(x: ArrayLike, y: ArrayLike, *, atol: float) -> np.ndarray:
+    r"""$|x \cdot y| \le t \|x\| \|y\|$."""
+    return np.abs(vecdot(x, y)) <= atol * vector_norm(x, axis=-1) * vector_norm(y, axis=-1)
+
+
+def are_orthonormal(vectors: ArrayLike, *, atol: float) -> np.ndarray:
+    r"""$|v_i \cdot v_j - \delta_{ij}| \le t$, for rows."""
+    v = np.asarray(vectors, np.float64)
+    return (np.abs(matmul(v, matrix_transpose(v)) - identity(v.shape[-2])) <= atol).all((-2, -1))
+
+
+def is_orthogonal(a: ArrayLike, *, atol: float) -> np.ndarray:
+    r"""Square, and $A A^\top = I$."""
+    a = np.asarray(a, np.float64)
+    return are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2])
+
+
+def is_symmetric(a: ArrayLike, *, rtol: float) -> np.ndarray:
+    r"""Square, and $|A_{ij} - A_{ji}| \le t \max|A|$."""
+    a = np.asarray(a, np.float64)
+    if a.shape[-1] != a.shape[-2]:
+        return np.zeros(a.shape[:-2], bool)
+    largest = np.abs(a).max((-2, -1), keepdims=True, initial=0)
+    return (np.abs(a - matrix_transpose(a)) <= rtol * largest).all((-2, -1))
+
+
+def _cutoff(a: np.ndarray, rcond: float | None) -> float:
+    return max(a.shape[-2:]) * np.finfo(np.float64).eps if rcond is None else rcond
