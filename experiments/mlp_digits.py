@@ -1,7 +1,7 @@
 """Is a backward pass written by hand the gradient of a two-layer network, at every step of its training?
 
 Handwritten digits, scikit-learn's 1797 images of 8 × 8 pixels, kept as [height, width, example]; a network of one
-hidden layer, 64 → 64 → 10, tanh, cross-entropy of a softmax. Trained by Adam three times from one random start,
+hidden layer, 64 → 32 → 10, tanh, cross-entropy of a softmax. Trained by Adam three times from one random start,
 side by side in float64: the backward pass by hand with Adam by its formulas (NumPy), `jax.grad` of the images as
 they lie with dlcore's Adam, and Optax's Adam through `dlcore.fit`. Then 500 images held out.
 
@@ -9,7 +9,7 @@ Command: dlcore run mlp_digits
 
 Takes: about 12 s on two cores
 
-Expected: at every step the backward pass by hand is `jax.grad` to 1e-13 of the largest entry, and the three paths
+Expected: at every step the backward pass by hand is `jax.grad` to 1e-11 of the largest entry, and the three paths
 agree to 1e-9 of the largest parameter; at least 97 % of the images held out are classified rightly.
 """
 
@@ -30,8 +30,9 @@ from dlcore.tensors import Layout, over_examples
 IMAGES = Layout("height width example")
 HELD_OUT = 500
 L2 = 1e-4
-RATE = 0.01
-NETWORK = models.mlp((64, 64, 10))
+RATE = 0.02
+HIDDEN = 32
+NETWORK = models.mlp((64, HIDDEN, 10))
 
 
 def apply_to_image(params: Any, image: jax.Array) -> jax.Array:
@@ -56,46 +57,33 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     """Three trainings side by side; then the images held out, and what softmax regression makes of them."""
     images, labels = load_images()
     seen, unseen = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
-    steps = 120 if options.quick else 600
+    steps = 60 if options.quick else 400
     with jax.enable_x64(True):
         start = NETWORK.init(jax.random.key(0))
         data = IMAGES.rearrange(images[..., seen], "example height width"), labels[seen]
         objective = Objective(OF_IMAGES, softmax_cross_entropy, L2)
         fitted = fit(objective, data, optax.adam(RATE), params=start, max_steps=steps, tol=0, record=flat)
-        path, gradients = by_jax(images[..., seen], labels[seen], start, steps)
-        paths = {
-            "by hand": by_hand(images[..., seen], labels[seen], start, steps),
-            "jax.grad": path,
-            "Optax": fitted.history.recorded,
-        }
-        x = images[..., seen].reshape(64, -1).T
-        apart = largest_difference_of_gradients(x, labels[seen], path, gradients)
+        mine, mine_slopes = by_hand(images[..., seen], labels[seen], start, steps)
+        theirs, their_slopes = by_jax(images[..., seen], labels[seen], start, steps)
+        paths = {"jax.grad": theirs, "Optax": fitted.history.recorded}
         predict = over_examples(lambda image: predict_image(fitted.params, image), IMAGES)
         p = np.asarray(jax.jit(predict)(images[..., unseen]))
-        head = fit(
-            Objective(models.softmax, softmax_cross_entropy, L2),
-            (x, labels[seen]),
-            descent.adam(0.1),
-            max_steps=steps,
-        )
-        rows = images[..., unseen].reshape(64, -1).T
-        straight = np.asarray(jax.vmap(models.softmax.predict, (None, 0))(head.params, rows))
-    run.expect(f"the backward pass by hand is jax.grad at each of {steps} steps, to {apart:.0e}", apart < 1e-13)
-    errors = difference_at_every_step(paths)
+    apart = float(relative(their_slopes, mine_slopes).max())
+    run.expect(f"the backward pass by hand is jax.grad at each of {steps} steps, to {apart:.0e}", apart < 1e-11)
+    errors = {name: relative(path, mine) for name, path in paths.items()}
     for name, error in errors.items():
         run.expect(
             f"{name}: the parameters by hand at each of {steps} steps, to {error.max():.0e} of the largest",
             error.max() < 1e-9,
         )
     accuracy = float((p.argmax(1) == labels[unseen]).mean())
-    plain = float((straight.argmax(1) == labels[unseen]).mean())
     run.expect(
-        f"{accuracy:.1%} of {HELD_OUT} images held out are classified rightly ({plain:.1%} by softmax regression)",
+        f"{accuracy:.1%} of {HELD_OUT} images held out are classified rightly",
         accuracy >= 0.97,
     )
     run.save(draw(fitted.history.value, errors, images[..., unseen], labels[unseen], p, accuracy), "mlp.png")
     reporting.print_table(
-        f"A network 64 → 64 → 10 on {len(x)} digits, float64, {steps} steps of Adam",
+        f"A network 64 → 32 → 10 on {len(labels) - HELD_OUT} digits, float64, {steps} steps of Adam",
         ["way", "largest difference in the parameters, relative"],
         [["by hand (NumPy)", ""], *([name, f"{error.max():.1e}"] for name, error in errors.items())],
     )
@@ -105,7 +93,6 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         "paths_differ_by": {name: float(error.max()) for name, error in errors.items()},
         "value": float(fitted.value),
         "accuracy": accuracy,
-        "accuracy_of_softmax_regression": plain,
     }
 
 
@@ -118,8 +105,8 @@ def load_images() -> tuple[np.ndarray, np.ndarray]:
 
 def backward(vector: np.ndarray, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """∂E/∂(W₁, b₁, W₂, b₂) by hand: forward through the two layers, then back through them."""
-    w1, b1, w2, b2 = np.split(vector, np.cumsum([64 * 64, 64, 64 * 10]))
-    w1, w2 = w1.reshape(64, 64), w2.reshape(64, 10)
+    w1, b1, w2, b2 = np.split(vector, np.cumsum([64 * HIDDEN, HIDDEN, HIDDEN * 10]))
+    w1, w2 = w1.reshape(64, HIDDEN), w2.reshape(HIDDEN, 10)
 
     hidden = np.tanh(x @ w1 + b1)
     logits = hidden @ w2 + b2
@@ -133,17 +120,18 @@ def backward(vector: np.ndarray, x: np.ndarray, labels: np.ndarray) -> np.ndarra
     return np.concatenate([w1_slope.ravel(), hidden_slope.sum(0), w2_slope.ravel(), logits_slope.sum(0)])
 
 
-def by_hand(images: np.ndarray, labels: np.ndarray, start: Any, steps: int) -> np.ndarray:
-    """The path (steps + 1, parameters) of Adam over the backward pass by hand, in NumPy."""
+def by_hand(images: np.ndarray, labels: np.ndarray, start: Any, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The path (steps + 1, parameters) of Adam over the backward pass by hand, in NumPy; and that gradient."""
     x = images.reshape(64, -1).T
     rule = reference.descent.adam(RATE)
     position = np.asarray(flat(start))
-    memory, path = rule.init(position), [position]
+    memory, path, gradients = rule.init(position), [position], []
     for _ in range(steps):
-        change, memory = rule.update(backward(position, x, labels), memory)
+        gradients.append(backward(position, x, labels))
+        change, memory = rule.update(gradients[-1], memory)
         position = position + change
         path.append(position)
-    return np.array(path)
+    return np.array(path), np.array(gradients)
 
 
 def by_jax(images: np.ndarray, labels: np.ndarray, start: Any, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,25 +156,9 @@ def by_jax(images: np.ndarray, labels: np.ndarray, start: Any, steps: int) -> tu
     return np.concatenate([np.asarray(flat(start))[None], path]), np.asarray(gradients)
 
 
-def largest_difference_of_gradients(
-    x: np.ndarray, labels: np.ndarray, path: np.ndarray, gradients: np.ndarray
-) -> float:
-    """Over all steps, by hand against JAX at the same parameters, relative to the largest entry of that step."""
-    worst = 0.0
-    for vector, gradient in zip(path[:-1], gradients, strict=True):
-        by_formula = backward(vector, x, labels)
-        worst = max(worst, float(np.abs(by_formula - gradient).max() / np.abs(by_formula).max()))
-    return worst
-
-
-def difference_at_every_step(paths: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """How far each path is from the one by hand, relative to the largest parameter of the step."""
-    first = paths["by hand"]
-    return {
-        name: np.abs(path - first).max(1) / np.abs(first).max(1)
-        for name, path in paths.items()
-        if name != "by hand"
-    }
+def relative(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The largest difference at each step, relative to the largest entry of that step."""
+    return np.abs(one - other).max(1) / np.abs(other).max(1)
 
 
 def draw(
@@ -199,7 +171,8 @@ def draw(
 ) -> Any:
     """The objective and the differences at every step; the mistakes on the images held out."""
     figure = pictures.new_figure(11.0, 4.8)
-    curves, gallery = figure.subfigures(1, 2, width_ratios=[1.25, 1])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.25, 1])
+    curves, gallery = halves
     above, below = curves.subplots(2, 1, sharex=True)
     above.plot(values, color=pictures.COLORS[0])
     above.set(yscale="log", ylabel="objective  (nats)", title="One training, written three ways")

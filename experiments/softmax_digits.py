@@ -140,16 +140,17 @@ def by_jax(images: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> n
 def draw_weights(weight: np.ndarray) -> matplotlib.figure.Figure:
     """The weights of each class, as images."""
     figure = pictures.new_figure(9.5, 4.4)
-    figure.suptitle("What speaks for a digit (orange) and against it (blue): the weights of each class")
+    figure.suptitle("What speaks for a digit (orange) and against it (purple): the weights of each class")
     panels = figure.subplots(2, 5)
     largest = np.abs(weight).max()
+    shown: Any = None
     for digit, axes in enumerate(panels.flat):
         shown = axes.imshow(-weight[:, digit].reshape(8, 8), cmap="PuOr", vmin=-largest, vmax=largest)
         axes.set(title=f"digit {digit}", xticks=[], yticks=[])
-    bar = figure.colorbar(shown, ax=panels, label="weight  (nats per unit of a pixel)")
+    bar: Any = figure.colorbar(shown, ax=panels, label="weight  (nats per unit of a pixel)")
     bar.ax.invert_yaxis()
     ticks = [tick for tick in bar.get_ticks() if abs(tick) <= largest]
-    bar.set_ticks(ticks, labels=[f"{-tick:g}" for tick in ticks])
+    bar.set_ticks(ticks, labels=[f"{0 - tick:g}" for tick in ticks])
     return figure
 
 
@@ -157,12 +158,12 @@ def draw_mistakes(images: np.ndarray, labels: np.ndarray, p: np.ndarray, accurac
     """The images held out that were classified wrongly, the surest mistakes first."""
     wrong = np.flatnonzero(p.argmax(1) != labels)
     wrong = wrong[np.argsort(-p[wrong].max(1))]
-    shown = wrong[:15]
-    figure = pictures.new_figure(9.5, 6.4)
+    shown = wrong[:10]
+    figure = pictures.new_figure(9.5, 4.8)
     figure.suptitle(
         f"{accuracy:.1%} right of {len(labels)} images held out; the surest {len(shown)} of {len(wrong)} mistakes"
     )
-    for axes, index in zip(figure.subplots(3, 5).flat, shown, strict=False):
+    for axes, index in zip(figure.subplots(2, 5).flat, shown, strict=False):
         axes.imshow(images[..., index], cmap="gray_r", vmin=0, vmax=1)
         guess = p[index].argmax()
         axes.set_title(
