@@ -10,7 +10,7 @@ Command: dlcore run mlp_digits
 Takes: about 12 s on two cores
 
 Expected: at every step the backward pass by hand is `jax.grad` to 1e-11 of the largest entry, and the three paths
-agree to 1e-9 of the largest parameter; at least 97 % of the images held out are classified rightly.
+agree to 1e-12 of the largest parameter; at least 97 % of the images held out are classified rightly.
 """
 
 from typing import Any
@@ -74,7 +74,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     for name, error in errors.items():
         run.expect(
             f"{name}: the parameters by hand at each of {steps} steps, to {error.max():.0e} of the largest",
-            error.max() < 1e-9,
+            error.max() < 1e-12,
         )
     accuracy = float((p.argmax(1) == labels[unseen]).mean())
     run.expect(
