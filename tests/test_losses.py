@@ -165,6 +165,22 @@ def twins(loss):
     return [functools.partial(twin, **getattr(loss, "keywords", {})) for twin in found]
 
 
+def test_losses_of_a_residual_are_right_to_2_5_ulps_and_their_derivatives_to_1():
+    """Residuals of all sizes, also where prediction and target nearly agree."""
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=30_000).astype(DTYPE)
+    prediction = (target + rng.normal(size=30_000) * 10 ** rng.uniform(-9, 3, 30_000)).astype(DTYPE)
+    r = prediction.astype(np.longdouble) - target.astype(np.longdouble)
+    size = np.abs(r)
+    for loss, value, slope in (
+        (squared_error, r * r, 2 * r),
+        (absolute_error, size, np.sign(r)),
+        (huber, np.where(size <= 1, r * r / 2, size - np.longdouble(0.5)), np.clip(r, -1, 1)),
+    ):
+        assert ulps(jax.vmap(loss)(prediction, target), value).max() <= 2.5
+        assert ulps(jax.vmap(jax.grad(loss))(prediction, target), slope).max() <= 1
+
+
 @EVERY
 def test_every_loss_is_its_twin_under_every_transformation(loss):
     prediction, target = (jnp.asarray(part, DTYPE) for part in NUMBERS[loss])

@@ -95,7 +95,8 @@ def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     check_number("delta", delta, above=0)
     end = as_array("delta", delta)
     check_rank("delta", end, 0, "()")
-    return in_working_dtype(_huber, prediction, target, end.astype(jnp.result_type(prediction, target)))
+    end = end.astype(jnp.result_type(prediction, target))
+    return in_working_dtype(lambda p, y, end: _huber(p - y, end), prediction, target, end)
 
 
 def _checked(prediction: Numeric, target: Numeric) -> tuple[Array, Array]:
@@ -111,10 +112,18 @@ def _absolute_error(prediction: Array, target: Array) -> Array:
     return residual * jax.lax.stop_gradient(jnp.sign(residual))
 
 
-def _huber(prediction: Array, target: Array, delta: Array) -> Array:
-    # With c the residual cut to [-δ, δ]: c²/2 + δ|r - c| on every side. The derivative with respect to c is
-    # c - δ·sign(r), finite also where r is not, so that nothing infinite is multiplied by the 0 of the cut.
-    residual = prediction - target
+@jax.custom_jvp
+def _huber(residual: Array, delta: Array) -> Array:
+    # With c the residual cut to [-δ, δ]: c²/2 + δ|r - c| on every side.
     cut = jnp.clip(residual, -delta, delta)
-    beyond = (residual - cut) * jax.lax.stop_gradient(jnp.sign(residual))
-    return cut * cut / 2 + delta * beyond
+    return cut * cut / 2 + delta * jnp.abs(residual - cut)
+
+
+@_huber.defjvp
+def _huber_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # ∂ℓ/∂r = c. Differentiating the sum would form it as (c - δ·sign(r)) + δ·sign(r), which leaves nothing of a
+    # small residual. ∂ℓ/∂δ = |r - c|, cut at the largest number so that an infinite residual leaves ∂ℓ/∂r alone.
+    (residual, delta), (dr, ddelta) = primals, tangents
+    cut = jnp.clip(residual, -delta, delta)
+    beyond = jnp.minimum(jnp.abs(residual - cut), jnp.finfo(cut.dtype).max)
+    return _huber(residual, delta), cut * dr + beyond * ddelta
