@@ -32,6 +32,9 @@ class Options:
     out: Path = Path("runs")
     """Folder for the results."""
 
+    def check(self) -> None:
+        """Raise a `ValueError` or a `TypeError` for what the types of the options do not exclude."""
+
 
 @dataclasses.dataclass
 class Run:
@@ -72,8 +75,8 @@ def run(main: Callable[[Config, Run], dict[str, Any]], options: type[Config], de
     the pictures into `out/<name>/<time>`. The process exits with 1 if something expected did not come so.
 
     Args:
-      main: (options, run) to the figures of the result, numbers, strings, lists and dictionaries of them. It
-        raises `UsageError` for options that make no sense, before it computes.
+      main: (options, run) to the figures of the result: numbers, strings, lists and dictionaries of them. It
+        raises `UsageError` for what the user got wrong and only the computation shows.
       options: `Options` or a dataclass below it.
       description: the docstring of the script.
     """
@@ -85,6 +88,7 @@ def _run(main: Callable[[Config, Run], dict[str, Any]], options: Config, name: s
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         with checking_options():
+            options.check()
             device = find_device(options.device)
             folder = stack.enter_context(reporting.run_folder(options.out, name))
         stack.enter_context(jax.default_device(device))

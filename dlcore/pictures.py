@@ -1,11 +1,10 @@
 """The look of every picture, and the pictures of a descent: its gap, its path, what the model says of each row."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import numpy as np
+from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Distinguishable with every common kind of colour blindness (Okabe and Ito, 2008)."""
@@ -14,14 +13,14 @@ LINES = (("-", 5.0), ((0, (6, 4)), 2.5), ((0, (1, 3)), 2.5), ("-", 1.5), ("--", 
 """Styles and widths, in points, that let one line be seen under another."""
 
 
-def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, in inches, that no global state of matplotlib knows of."""
-    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def draw_gaps(
-    gaps: Mapping[str, tuple[np.ndarray, np.ndarray]], level: float, level_name: str, title: str, path: Path
-) -> None:
+    gaps: Mapping[str, tuple[np.ndarray, np.ndarray]], level: float, level_name: str, title: str
+) -> Figure:
     """How far J is above its minimum against the step, both on logarithmic scales.
 
     Args:
@@ -29,7 +28,6 @@ def draw_gaps(
       level: a gap to mark with a line, called `level_name`.
       level_name: what is written at that line.
       title: the finding.
-      path: of the file; its ending names the format.
     """
     figure = new_figure(7.0, 4.5)
     axes = figure.subplots()
@@ -40,7 +38,7 @@ def draw_gaps(
     axes.set(xscale="log", yscale="log", xlabel="step + 1", ylabel="J − J*  (nats per example)", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def draw_paths(
@@ -50,8 +48,7 @@ def draw_paths(
     heights: np.ndarray,
     names: Sequence[str],
     title: str,
-    path: Path,
-) -> None:
+) -> Figure:
     """Paths of descents in a plane, over the contours of J − J* in it.
 
     Args:
@@ -61,7 +58,6 @@ def draw_paths(
       heights: J − J*, shape (q, p).
       names: of the two axes, with their units.
       title: the finding.
-      path: of the file; its ending names the format.
     """
     figure = new_figure(9.0, 5.5)
     axes = figure.subplots()
@@ -74,10 +70,10 @@ def draw_paths(
     axes.plot(*optimum, "*", color="black", markersize=14, label="optimum")
     axes.set(xlabel=names[0], ylabel=names[1], title=title)
     figure.legend(loc="outside right upper")
-    figure.savefig(path, dpi=150)
+    return figure
 
 
-def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
+def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """The probability of class 1 given to each row, in order, by the row's true class.
 
     Args:
@@ -85,7 +81,6 @@ def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], tit
       y: shape (n,), labels 0 and 1.
       classes: the names of class 0 and class 1.
       title: the finding.
-      path: of the file; its ending names the format.
     """
     order = np.argsort(p)
     p, y, rank = p[order], y[order], np.arange(len(p)) + 1
@@ -102,4 +97,4 @@ def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], tit
     axes.set(xlabel="row, by probability", ylabel=f"predicted probability of {classes[1]}", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    return figure

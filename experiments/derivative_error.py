@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import calculus, experiment, pictures
+from dlcore._checks import check_count
 
 QUOTIENTS = {"forward": calculus.difference_quotient, "central": calculus.central_difference}
 ORDERS = {"forward": 1, "central": 2}
@@ -30,12 +31,16 @@ class Options(experiment.Options):
     """Options of the experiment."""
 
     places: int = 2_000
-    """At how many x the quotients are taken."""
+    """At how many x the quotients are taken; --quick takes 200 of them at most."""
+
+    def check(self) -> None:
+        """At least one place."""
+        check_count("--places", self.places)
 
 
 def main(options: Options, run: experiment.Run) -> dict[str, Any]:
     """The errors of both quotients over all steps, in both precisions."""
-    places = 200 if options.quick else options.places
+    places = min(options.places, 200) if options.quick else options.places
     results = {}
     for dtype in ("float32", "float64"):
         with jax.enable_x64(dtype == "float64"):

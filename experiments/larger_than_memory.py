@@ -28,7 +28,7 @@ import optax
 import dlcore
 from dlcore import experiment, pictures, reference
 from dlcore._checks import check_count
-from dlcore.command_line import checking_options, stop_if_asked
+from dlcore.command_line import stop_if_asked
 from dlcore.descent import gradient_descent
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
@@ -47,6 +47,12 @@ class Options(experiment.Options):
     """Columns of the table; --quick takes a quarter of them."""
     steps: int = 8
     """Steps of descent, each a pass over the file."""
+
+    def check(self) -> None:
+        """As many of each as a table and a curve need."""
+        check_count("--rows", self.rows, least=5_000)
+        check_count("--features", self.features, least=8)
+        check_count("--steps", self.steps, least=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +75,8 @@ class Table:
 
 def main(options: Options, run: experiment.Run) -> dict[str, Any]:
     """Write the file, descend over it, compare with NumPy, and remove it."""
-    with checking_options():
-        rows = check_count("--rows", options.rows, least=100) // (50 if options.quick else 1)
-        features = check_count("--features", options.features, least=4) // (4 if options.quick else 1)
-        steps = check_count("--steps", options.steps)
+    rows = options.rows // (50 if options.quick else 1)
+    features = options.features // (4 if options.quick else 1)
     truth = np.random.default_rng(1).normal(size=features) / np.sqrt(features) * 4
     path = run.folder / "table.f16"
     try:
@@ -80,7 +84,7 @@ def main(options: Options, run: experiment.Run) -> dict[str, Any]:
         size = path.stat().st_size
         objective = dlcore.Objective(logistic, sigmoid_cross_entropy)
         before = peak_memory()
-        params, values, seconds = descend(objective, table, steps)
+        params, values, seconds = descend(objective, table, options.steps)
         grown = peak_memory() - before
         value, slope = whole_gradient(objective, params, table)
         exact_value, exact_slope = numpy_gradient(params, table)

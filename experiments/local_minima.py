@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from dlcore import experiment, pictures
+from dlcore._checks import check_count
 from dlcore.calculus import gradient
 from dlcore.descent import gradient_descent
 
@@ -39,6 +40,11 @@ class Options(experiment.Options):
     """How many descents run at once."""
     steps: int = 2_000
     """How many steps each of them makes."""
+
+    def check(self) -> None:
+        """At least one of each."""
+        check_count("--starts", self.starts)
+        check_count("--steps", self.steps)
 
 
 def himmelblau(point: jax.Array, slope: jax.Array) -> jax.Array:

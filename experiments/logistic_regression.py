@@ -13,11 +13,9 @@ float64; gradient descent at the rate 1/L is certified within about 1e-8·J of t
 steps, Adam at 0.01 after less than a third of them; about 98 % of the test set is right.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -29,19 +27,18 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import dlcore
-from dlcore import pictures, reference, reporting
+from dlcore import experiment, pictures, reference, reporting
 from dlcore._checks import check_count, check_number
 from dlcore.certificate import Certificate
-from dlcore.command_line import UsageError, checking_options, run_experiment, stop_if_asked
+from dlcore.command_line import UsageError, stop_if_asked
 from dlcore.descent import gradient_descent, lipschitz_step
-from dlcore.devices import DeviceName, find_device
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
 from dlcore.objective import BlockedData
 
 
 @dataclasses.dataclass
-class Config:
+class Config(experiment.Options):
     """Options of the experiment."""
 
     steps: int = 30_000
@@ -56,12 +53,28 @@ class Config:
     """Stop where ‖∇J‖²/(2·l2) ≤ tol·J; without a penalty, ‖∇J‖ ≤ tol·‖∇J₀‖."""
     seed: int = 0
     """Of the split into training and test set."""
-    device: DeviceName = "auto"
-    """Where to compute; a device that is named and absent is an error."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of the arithmetic in JAX; NumPy and the certificate always use float64."""
-    out: Path = Path("runs")
-    """Folder for the results."""
+
+    def check(self) -> None:
+        """Every option that its type does not already check, by the name that the user knows."""
+        check_count("--steps", self.steps)
+        for name in ("learning_rate", "adam_learning_rate"):
+            if getattr(self, name) is not None:
+                check_number(f"--{name.replace('_', '-')}", getattr(self, name), above=0)
+        check_number("--l2", self.l2, least=0)
+        check_number("--tol", self.tol, least=0)
+        check_count("--seed", self.seed, least=0, most=2**32 - 1)
+
+    def tolerance(self) -> float:
+        """The tolerance of this run: --quick asks for less."""
+        return max(self.tol, 1e-5) if self.quick else self.tol
+
+    def is_default(self) -> bool:
+        """Whether all that decides the result is as the header of this script has it."""
+        return self == dataclasses.replace(
+            Config(), quick=self.quick, dtype=self.dtype, device=self.device, out=self.out
+        )
 
 
 class Data(NamedTuple):
@@ -92,7 +105,7 @@ Timed = tuple[Descent, float | None, float]
 """A descent, the seconds of its compilation where there was one, and its own."""
 
 
-class Run(NamedTuple):
+class Trained(NamedTuple):
     """A descent, what was measured at its end, and how long it took."""
 
     name: str
@@ -105,82 +118,82 @@ class Run(NamedTuple):
     log_loss: float
 
 
-def main(config: Config) -> None:
+def main(config: Config, run: experiment.Run) -> dict[str, Any]:
     """Train four ways, compare, certify, draw, save and show."""
-    started = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        with checking_options():
-            check(config)
-            device = find_device(config.device)
-            folder = stack.enter_context(reporting.run_folder(config.out, "logistic_regression"))
-        stack.enter_context(jax.enable_x64(config.dtype == "float64"))
-        stack.enter_context(jax.default_device(device))
+    with jax.enable_x64(config.dtype == "float64"), reporting.progress_bar() as progress:
         data = load(config)
         objective = dlcore.Objective(logistic, sigmoid_cross_entropy, config.l2)
         prepared = objective.prepare((data.x, data.y))
         rate = config.learning_rate
         rate = float(lipschitz_step(objective, prepared)) if rate is None else rate
-        with reporting.progress_bar() as progress:
 
-            def bar(label: str) -> Callable[[int], None]:
-                task = progress.add_task(label, total=config.steps)
+        def bar(label: str) -> Callable[[int], None]:
+            task = progress.add_task(label, total=config.steps)
 
-                def update(step: int) -> None:
-                    progress.update(task, completed=step)
-                    stop_if_asked()
+            def update(step: int) -> None:
+                progress.update(task, completed=step)
+                stop_if_asked()
 
-                return update
+            return update
 
-            def descend(name: str, label: str, optimizer: optax.GradientTransformation) -> Run:
-                timed = descend_in_jax(label, optimizer, objective, prepared, config, bar(label))
-                return judged(name, label, timed, data, config.l2)
+        def descend(name: str, label: str, optimizer: optax.GradientTransformation) -> Trained:
+            timed = descend_in_jax(label, optimizer, objective, prepared, config, bar(label))
+            return judged(name, label, timed, data, config.l2)
 
-            runs = [
-                descend("hand_written", "by hand", gradient_descent(rate)),
-                descend("optax_sgd", "optax.sgd", optax.sgd(rate)),
-                judged("numpy", "NumPy", descend_in_numpy(rate, data, config, bar("NumPy")), data, config.l2),
-                descend("optax_adam", "optax.adam", optax.adam(config.adam_learning_rate)),
-            ]
-        differences = {
-            "optax": largest_difference(runs[0].path, runs[1].path),
-            "numpy": largest_difference(runs[0].path, runs[2].path),
-        }
-        optimum = minimise_independently(data, config.l2)
-        stop_if_asked()
-        draw(runs, differences, optimum, data, config, folder)
+        runs = [
+            descend("hand_written", "by hand", gradient_descent(rate)),
+            descend("optax_sgd", "optax.sgd", optax.sgd(rate)),
+            judged("numpy", "NumPy", descend_in_numpy(rate, data, config, bar("NumPy")), data, config.l2),
+            descend("optax_adam", "optax.adam", optax.adam(config.adam_learning_rate)),
+        ]
+    differences = {
+        "optax": largest_difference(runs[0].path, runs[1].path),
+        "numpy": largest_difference(runs[0].path, runs[2].path),
+    }
+    if config.is_default():
+        state_expectations(runs, differences, config, run)
+    optimum = minimise_independently(data, config.l2)
+    stop_if_asked()
+    draw(runs, differences, optimum, data, config, run)
+    stop_if_asked()
+    reporting.write_json_lines(run.folder / "history.jsonl", history(runs))
+    safetensors.numpy.save_file(
+        {f"{one.name}.{part}": last for one in runs for part, last in last_parameters(one).items()},
+        run.folder / "parameters.safetensors",
+        metadata={"experiment": "logistic_regression", "l2": repr(config.l2)},
+    )
+    show(runs, differences, rate, config, run)
+    return {
+        "dtype": config.dtype,
+        "learning_rate": rate,
+        "l2": config.l2,
+        "runs": [summary(one) for one in runs],
+        "largest_difference": differences,
+    }
 
-        result = {
-            "experiment": "logistic_regression",
-            "device": reporting.describe_device(device),
-            "dtype": config.dtype,
-            "seconds": round(time.perf_counter() - started, 3),
-            "learning_rate": rate,
-            "l2": config.l2,
-            "runs": [summary(run) for run in runs],
-            "largest_difference": differences,
-            "folder": str(reporting.final_folder(folder)),
-        }
-        stop_if_asked()
-        reporting.write_json(folder / "result.json", result)
-        reporting.write_json_lines(folder / "history.jsonl", history(runs))
-        safetensors.numpy.save_file(
-            {f"{run.name}.{part}": last for run in runs for part, last in last_parameters(run).items()},
-            folder / "parameters.safetensors",
-            metadata={"experiment": "logistic_regression", "l2": repr(config.l2)},
+
+def state_expectations(
+    runs: list[Trained], differences: dict[str, float], config: Config, run: experiment.Run
+) -> None:
+    """What the header says, of the options that it speaks of."""
+    double = config.dtype == "float64"
+    for other, bound in (("optax", 1e-12 if double else 1e-6), ("numpy", 1e-12 if double else 1e-3)):
+        run.expect(
+            f"by hand and {other} are {differences[other]:.1e} apart over all steps, at most {bound:g}",
+            differences[other] <= bound,
         )
-    show(runs, differences, result)
-    reporting.print_result(result)
-
-
-def check(config: Config) -> None:
-    """Every option that its type does not already check, by the name that the user knows."""
-    check_count("--steps", config.steps)
-    for name in ("learning_rate", "adam_learning_rate"):
-        if getattr(config, name) is not None:
-            check_number(f"--{name.replace('_', '-')}", getattr(config, name), above=0)
-    check_number("--l2", config.l2, least=0)
-    check_number("--tol", config.tol, least=0)
-    check_count("--seed", config.seed, least=0, most=2**32 - 1)
+    for trained in runs:
+        share = trained.certificate.gap / trained.certificate.value
+        run.expect(
+            f"{trained.label} is certified within {share:.2e} of J, at most 1.1 times {config.tolerance():g}",
+            share <= 1.1 * config.tolerance(),
+        )
+    descent, adam = runs[0].path.steps, runs[3].path.steps
+    run.expect(
+        f"Adam takes {adam:,} steps, less than half of the {descent:,} of gradient descent", 2 * adam < descent
+    )
+    right = min(trained.accuracy for trained in runs)
+    run.expect(f"{right:.1%} of the test set are right, 97 % or more", right >= 0.97)
 
 
 def load(config: Config) -> Data:
@@ -216,7 +229,7 @@ def descend_in_jax(
             objective,
             prepared,
             optimizer,
-            tol=config.tol,
+            tol=config.tolerance(),
             max_steps=max_steps,
             callback=lambda progress: update(progress.step),
             record=parameters,
@@ -242,7 +255,7 @@ def descend_in_numpy(rate: float, data: Data, config: Config, update: Callable[[
         np.zeros(data.x.shape[1] + 1),
         reference.descent.gradient_descent(rate),
         l2=config.l2,
-        tol=config.tol,
+        tol=config.tolerance(),
         max_steps=config.steps,
         callback=lambda step: update(step) if step % 500 == 0 else None,
     )
@@ -264,7 +277,7 @@ def value_and_grad(data: Data, l2: float) -> Callable[[np.ndarray], tuple[float,
     return of_vector
 
 
-def judged(name: str, label: str, timed: Timed, data: Data, l2: float) -> Run:
+def judged(name: str, label: str, timed: Timed, data: Data, l2: float) -> Trained:
     """Certify the last parameters and score them on the test set, both in NumPy float64."""
     path, compile_seconds, run_seconds = timed
     *weight, bias = path.parameters[-1].tolist()
@@ -272,7 +285,7 @@ def judged(name: str, label: str, timed: Timed, data: Data, l2: float) -> Run:
     logit = reference.models.linear(weight, bias, data.x_test)
     accuracy = float(((logit > 0) == data.y_test).mean())
     log_loss = float(reference.losses.sigmoid_cross_entropy(logit, data.y_test).mean())
-    return Run(name, label, path, compile_seconds, run_seconds, certificate, accuracy, log_loss)
+    return Trained(name, label, path, compile_seconds, run_seconds, certificate, accuracy, log_loss)
 
 
 def largest_difference(one: Descent, other: Descent) -> float:
@@ -305,7 +318,12 @@ def minimise_independently(data: Data, l2: float) -> np.ndarray:
 
 
 def draw(
-    runs: list[Run], differences: dict[str, float], optimum: np.ndarray, data: Data, config: Config, folder: Path
+    runs: list[Trained],
+    differences: dict[str, float],
+    optimum: np.ndarray,
+    data: Data,
+    config: Config,
+    run: experiment.Run,
 ) -> None:
     """The three pictures. J is evaluated in float64 at the recorded parameters."""
     evaluate = value_and_grad(data, config.l2)
@@ -315,22 +333,22 @@ def draw(
         steps = np.unique(np.geomspace(1, path.steps + 1, 300).astype(int)) - 1
         return steps, np.array([evaluate(path.parameters[k].astype(np.float64))[0] for k in steps]) - least
 
-    pictures.draw_gaps(
-        {run.label: gaps(run.path) for run in runs},
-        config.tol * least,
-        f"{config.tol:g} · J*",
+    gap = pictures.draw_gaps(
+        {one.label: gaps(one.path) for one in runs},
+        config.tolerance() * least,
+        f"{config.tolerance():g} · J*",
         f"By hand, Optax and NumPy go one way: at most {max(differences.values()):.0e} apart ({config.dtype})",
-        folder / "gap.png",
     )
+    run.save(gap, "gap.png")
 
     # The plane of the two weights that end farthest from 0, the others at their optimum.
     chosen = np.sort(np.argsort(-np.abs(optimum[:-1]))[:2])
-    trails = {run.label: run.path.parameters[:, chosen] for run in runs}
+    trails = {one.label: one.path.parameters[:, chosen] for one in runs}
     corners = np.concatenate([*trails.values(), optimum[None, chosen]])
     low, high = corners.min(0), corners.max(0)
     margin = 0.25 * (high - low).max()
     across, up = (np.linspace(a - margin, b + margin, 121) for a, b in zip(low, high, strict=True))
-    pictures.draw_paths(
+    path = pictures.draw_paths(
         trails,
         optimum[chosen],
         (across, up),
@@ -338,18 +356,18 @@ def draw(
         [f"weight of {data.features[k]} (per standard deviation)" for k in chosen],
         f"{runs[0].path.steps:,} steps of gradient descent end within {runs[0].certificate.gap:.0e} of J*\n"
         "contours: J − J*, the other weights at their optimum",
-        folder / "path.png",
     )
+    run.save(path, "path.png")
 
     *weight, bias = runs[0].path.parameters[-1].tolist()
-    pictures.draw_probabilities(
+    probabilities = pictures.draw_probabilities(
         reference.models.logistic(weight, bias, data.x_test),
         data.y_test,
         ["malignant", "benign"],
         f"{runs[0].accuracy:.1%} of {len(data.y_test)} held-out rows are right; "
         f"log loss {runs[0].log_loss:.3f} nats",
-        folder / "probabilities.png",
     )
+    run.save(probabilities, "probabilities.png")
 
 
 def plane(
@@ -365,13 +383,13 @@ def plane(
     return losses + l2 / 2 * ((rest[:-1] ** 2).sum() + first**2 + second**2)
 
 
-def last_parameters(run: Run) -> dict[str, np.ndarray]:
+def last_parameters(run: Trained) -> dict[str, np.ndarray]:
     """The fitted weight and bias, in their own dtype."""
     last = run.path.parameters[-1]
     return {"weight": last[:-1].copy(), "bias": last[-1:].reshape(()).copy()}
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(run: Trained) -> dict[str, Any]:
     """A run in the JSON result. J, ‖∇J‖ and the gap are the certificate's, in float64."""
     return {
         "name": run.name,
@@ -388,7 +406,7 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def history(runs: list[Run]) -> Iterator[dict[str, Any]]:
+def history(runs: list[Trained]) -> Iterator[dict[str, Any]]:
     """J and ‖∇J‖ at every step of every run, as the run itself computed them."""
     for run in runs:
         pairs = zip(run.path.value.tolist(), run.path.gradient_norm.tolist(), strict=True)
@@ -396,7 +414,9 @@ def history(runs: list[Run]) -> Iterator[dict[str, Any]]:
             yield {"run": run.name, "step": step, "value": value, "gradient_norm": norm}
 
 
-def show(runs: list[Run], differences: dict[str, float], result: dict[str, Any]) -> None:
+def show(
+    runs: list[Trained], differences: dict[str, float], rate: float, config: Config, run: experiment.Run
+) -> None:
     """The table, and what is below it."""
     rows = [
         [
@@ -414,8 +434,8 @@ def show(runs: list[Run], differences: dict[str, float], result: dict[str, Any])
         for run in runs
     ]
     reporting.print_table(
-        f"Logistic regression, breast cancer, {result['dtype']}, rate {result['learning_rate']:.4g}, "
-        f"l2 {result['l2']:g}, on {result['device']}",
+        f"Logistic regression, breast cancer, {config.dtype}, rate {rate:.4g}, "
+        f"l2 {config.l2:g}, on {reporting.describe_device(run.device)}",
         ["", "J", "‖∇J‖", "J − J* ≤", "steps", "stopped", "right", "log loss", "compile", "run"],
         rows,
         [
@@ -423,10 +443,9 @@ def show(runs: list[Run], differences: dict[str, float], result: dict[str, Any])
             f"{differences['optax']:.1e},",
             f"by hand and NumPy {differences['numpy']:.1e}. "
             "J, ‖∇J‖ and the bound on J − J* are the certificate's, in float64.",
-            f"Results in {result['folder']}",
         ],
     )
 
 
 if __name__ == "__main__":
-    run_experiment(main, Config, __doc__ or "")
+    experiment.run(main, Config, __doc__)

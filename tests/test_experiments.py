@@ -10,12 +10,10 @@ import pytest
 from helpers import DTYPE, ROOT, dlcore
 
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "experiments").glob("[!_]*.py"))}
-FRAMED = [name for name in SCRIPTS if name != "logistic_regression"]
-"""All but the main job, which has tests of its own."""
 
 
 @pytest.mark.skipif(DTYPE == "float64", reason="an experiment chooses its own precision: once is enough")
-@pytest.mark.parametrize("name", FRAMED)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_what_an_experiment_expects_comes_so(name, tmp_path):
     done = dlcore("run", name, "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
