@@ -1,6 +1,6 @@
 """The mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
 
-from dlcore import calculus, descent, linalg, losses, models, objective, reference, tensors
+from dlcore import calculus, descent, graph, linalg, losses, models, objective, reference, tensors
 from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.fitting import Fit, fit
@@ -18,6 +18,7 @@ __all__ = [
     "certify",
     "descent",
     "fit",
+    "graph",
     "linalg",
     "losses",
     "models",

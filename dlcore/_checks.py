@@ -144,6 +144,43 @@ def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None) -> Non
         raise ValueError(f"y: expected both classes 0 and 1{weighted}, got only {float(present[0]):g}")
 
 
+def check_class_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:
+    """`y` holds numbers 0, 1, 2, … of classes, two in rows of positive weight, or rows of probabilities."""
+    if y.ndim == 2:
+        check_probabilities(y)
+        return
+    if y.ndim != 1:
+        raise ValueError(
+            "y: expected 1-D [n], the number of each row's class, or 2-D [n, classes], its probabilities, got "
+            f"{y.ndim}-D with shape {y.shape}"
+        )
+    values = np.unique(y).astype(np.float64)
+    if not ((values >= 0) & (values < 2**31 - 1) & (values == np.floor(values))).all():
+        shown = ", ".join(f"{value:g}" for value in values[:5])
+        shown += ", …" if len(values) > 5 else ""
+        raise ValueError(f"y: expected labels 0, 1, 2, …, the numbers of the classes, got the values {shown}")
+    present = values if weights is None else np.unique(y[weights > 0])
+    if len(present) < 2:
+        weighted = "" if weights is None else " in rows of positive weight"
+        raise ValueError(f"y: expected at least two classes{weighted}, got only {float(present[0]):g}")
+
+
+def check_probabilities(y: np.ndarray) -> None:
+    """Every row of `y` is a probability distribution over at least two classes."""
+    if y.shape[1] < 2:
+        raise ValueError(
+            f"y: expected 2-D [n, classes] with at least two classes, got shape {y.shape}; labels are 1-D, y[:, 0]"
+        )
+    if not (y >= 0).all():
+        raise ValueError(f"y: expected probabilities of at least 0, got {y.min()}")
+    eps = 2.0**-8 if y.dtype.name == "bfloat16" else np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0
+    wrong = np.abs(y.sum(1, dtype=np.float64) - 1) > max(1e-6, y.shape[1] * eps)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        total = y[row].sum(dtype=np.float64)
+        raise ValueError(f"y: expected the probabilities of each row to sum to 1, got {total:g} in row {row}")
+
+
 def check_real_targets(y: np.ndarray, weights: np.ndarray | None = None) -> None:
     """`y` is one real number per row; any value will do."""
     del weights

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import tyro
 
+from dlcore import graph_command
+
 MAIN_JOB = "logistic_regression"
 """What `dlcore run` runs where no experiment is named."""
 
@@ -21,6 +23,8 @@ USAGE = """usage: dlcore COMMAND ...
 commands:
   run [EXPERIMENT] [OPTIONS]    run an experiment; --help tells its options
   run --list                    every experiment with its question
+  graph EXPRESSION [NAME=VALUE ...]
+                                the value and derivative of every intermediate; --help tells more
 """
 
 
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command == "run":
         run(rest)
+    elif command == "graph":
+        graph_command.run(rest)
     elif command in ("-h", "--help"):
         print(USAGE, end="")
     else:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import scipy.linalg
 from jax import monitoring
@@ -54,6 +55,42 @@ def assert_close(actual, expected, *, units: float, scale=None, dtype=None) -> N
     bound = np.broadcast_to(units * eps * np.asarray(scale), expected.shape)[finite]
     worst = np.max(error - bound, initial=-np.inf)
     assert worst <= 0, f"off by {error.max():.3e}, allowed {bound[np.argmax(error - bound)]:.3e}"
+
+
+def ulps(actual, exact: np.ndarray) -> np.ndarray:
+    """The error in units of the last place of the exact result, 0 where that is no normal number.
+
+    Args:
+      actual: what the library computed, in the dtype of the run.
+      exact: the same in extended precision.
+    """
+    with np.errstate(over="ignore"):
+        actual, nearest = np.asarray(actual), np.abs(exact.astype(DTYPE))
+    assert actual.dtype == DTYPE
+    assert actual.shape == exact.shape
+    normal = (np.abs(exact) >= np.finfo(DTYPE).tiny) & np.isfinite(nearest)
+    error = np.abs(actual.astype(np.longdouble) - exact) / np.spacing(np.where(normal, nearest, 1))
+    return np.where(normal, error, 0).astype(float)
+
+
+def exactly(number: np.longdouble) -> Any:
+    """A number of extended precision as one of mpmath."""
+    fraction, exponent = np.frexp(number)
+    high = float(fraction)
+    return mpmath.ldexp(mpmath.mpf(high) + mpmath.mpf(float(fraction - np.longdouble(high))), int(exponent))
+
+
+LARGEST = 88.0 if np.float32 == DTYPE else 708.5
+"""Beyond it e^-z is no normal number."""
+
+
+def dense_grid() -> np.ndarray:
+    """More than 20 000 numbers: the whole range of e^z, where 1 + e^-z rounds to 1, and all sizes down to 0."""
+    tiny = float(np.finfo(DTYPE).smallest_subnormal)
+    sizes = np.geomspace(tiny, LARGEST, 3_000)
+    steps = [np.linspace(edge - 0.5, edge + 0.5, 1_001) for edge in (16.6, 36.7, LARGEST - 0.5)]
+    positive = np.concatenate([np.linspace(0, LARGEST, 8_001), sizes, tiny * np.arange(64), *steps])
+    return np.unique(np.concatenate([-positive, positive]).astype(DTYPE))
 
 
 class Problem(NamedTuple):

@@ -9,12 +9,12 @@ PACKAGE = Path(__file__).parent.parent / "dlcore"
 
 FLOORS = {
     0: ("_types", "_precision", "_status", "_checks", "_guards", "devices", "reference", "certificate"),
-    1: ("tensors", "linalg", "calculus"),
+    1: ("tensors", "linalg", "calculus", "graph"),
     2: ("losses", "models"),
     3: ("objective", "descent"),
     4: ("fitting",),
     5: (),
-    6: ("reporting", "pictures", "command_line", "experiment", "__main__"),
+    6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = ("_status", "_checks", "reference", "certificate")

@@ -1,52 +1,105 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from helpers import DTYPE, assert_close
+from helpers import DTYPE, EPS, assert_close, dense_grid, exactly, ulps
 
 from dlcore import reference
-from dlcore.losses import facts_of, sigmoid, sigmoid_cross_entropy, squared_error, with_facts
+from dlcore.losses import (
+    Facts,
+    absolute_error,
+    binary_cross_entropy,
+    facts_of,
+    huber,
+    sigmoid,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    squared_error,
+    with_facts,
+)
 
 INF = np.inf
-LARGEST = 88.0 if np.float32 == DTYPE else 700.0
-GRID = np.concatenate([np.linspace(-LARGEST, LARGEST, 401), [-16.6, 16.6, -1e-3, 1e-3, -1e-30, 1e-30]]).astype(
-    DTYPE
-)
-MP_SIGMOID = [1 / (1 + mpmath.exp(-mpmath.mpf(float(z)))) for z in GRID]
+GRID = dense_grid()
+Z = GRID.astype(np.longdouble)
+P, Q = 1 / (1 + np.exp(-Z)), 1 / (1 + np.exp(Z))
+"""σ(z) and σ(-z) in extended precision."""
+
+TINY = np.finfo(DTYPE).tiny
+INSIDE = np.concatenate(
+    [np.linspace(0, 1, 10_001), 1 - np.geomspace(EPS / 2, 1, 4_000), np.geomspace(TINY, 1, 8_000)]
+).astype(DTYPE)
+INSIDE = np.unique(INSIDE[(INSIDE > 0) & (INSIDE < 1)])
+"""More than 20 000 probabilities, as near to 0 and to 1 as the dtype goes."""
 
 
-def ulps(actual, exact) -> float:
-    """The largest error in units of the last place of the exact result, among normal results."""
-    worst = 0.0
-    for a, e in zip(np.asarray(actual), exact, strict=True):
-        nearest = DTYPE.type(float(e))
-        if abs(nearest) >= np.finfo(DTYPE).tiny:
-            worst = max(worst, float(abs(mpmath.mpf(float(a)) - e) / mpmath.mpf(float(np.spacing(abs(nearest))))))
-    return worst
+def test_the_extended_oracle_agrees_with_mpmath():
+    """It is good for more than ten bits below the last place of the dtype of the run."""
+    assert len(GRID) > 20_000
+    assert len(INSIDE) > 20_000
+    sample = np.random.default_rng(0).choice(len(GRID), 300, replace=False)
+    with mpmath.workdps(60):
+        for i in (*sample, 0, len(GRID) - 1):
+            z = mpmath.mpf(float(GRID[i]))
+            exact = {"p": 1 / (1 + mpmath.exp(-z)), "loss": mpmath.log1p(mpmath.exp(z))}
+            mine = {"p": P[i], "loss": np.log1p(np.exp(Z[i]))}
+            for name, number in exact.items():
+                assert abs(exactly(mine[name]) / number - 1) < 2.0**-61
 
 
 def test_sigmoid_is_right_to_2_5_ulps():
-    with mpmath.workdps(40):
-        assert ulps(jax.vmap(sigmoid)(GRID), MP_SIGMOID) <= 2.5
+    assert ulps(jax.vmap(sigmoid)(GRID), P).max() <= 2.5
 
 
 def test_the_derivative_of_sigmoid_is_right_to_4_ulps():
-    with mpmath.workdps(40):
-        exact = [s * (1 / (1 + mpmath.exp(mpmath.mpf(float(z))))) for s, z in zip(MP_SIGMOID, GRID, strict=True)]
-        assert ulps(jax.vmap(jax.grad(sigmoid))(GRID), exact) <= 4
+    assert ulps(jax.vmap(jax.grad(sigmoid))(GRID), P * Q).max() <= 4
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0])
-def test_cross_entropy_is_right_to_2_5_ulps_and_its_derivative_to_4(target):
+def test_cross_entropy_of_a_logit_is_right_to_2_5_ulps_and_its_derivative_to_4(target):
     targets = jnp.full(GRID.shape, target, DTYPE)
-    sign = 1 if target == 0 else -1
-    with mpmath.workdps(40):
-        logits = [mpmath.mpf(float(z)) for z in GRID]
-        values = [mpmath.log1p(mpmath.exp(sign * z)) for z in logits]
-        slopes = [sign / (1 + mpmath.exp(-sign * z)) for z in logits]
-        assert ulps(jax.vmap(sigmoid_cross_entropy)(GRID, targets), values) <= 2.5
-        assert ulps(jax.vmap(jax.grad(sigmoid_cross_entropy))(GRID, targets), slopes) <= 4
+    sign, slopes = (1, P) if target == 0 else (-1, -Q)
+    assert ulps(jax.vmap(sigmoid_cross_entropy)(GRID, targets), np.log1p(np.exp(sign * Z))).max() <= 2.5
+    assert ulps(jax.vmap(jax.grad(sigmoid_cross_entropy))(GRID, targets), slopes).max() <= 4
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
+def test_cross_entropy_of_a_probability_is_right_to_2_5_ulps_and_its_derivatives_to_4(target):
+    p, y = INSIDE.astype(np.longdouble), np.longdouble(target)
+    targets = jnp.full(INSIDE.shape, target, DTYPE)
+    value = -y * np.log(p) - (1 - y) * np.log1p(-p)
+    slope, curvature = (p - y) / (p * (1 - p)), y / p**2 + (1 - y) / (1 - p) ** 2
+    first = jax.grad(binary_cross_entropy)
+    assert ulps(jax.vmap(binary_cross_entropy)(INSIDE, targets), value).max() <= 2.5
+    assert ulps(jax.vmap(first)(INSIDE, targets), slope).max() <= 4
+    assert ulps(jax.vmap(jax.grad(first))(INSIDE, targets), curvature).max() <= 4
+
+
+def test_probabilities_at_the_edges():
+    cases = {  # (p, y): value, slope in p, second derivative, slope in y
+        (0.0, 0.0): (0, 1, 1, INF),
+        (1.0, 1.0): (0, -1, 1, -INF),
+        (1.0, 0.0): (INF, INF, INF, -INF),
+        (0.0, 1.0): (INF, -INF, INF, INF),
+        (0.0, 0.5): (INF, -INF, INF, INF),
+        (0.5, 0.5): (np.log(2), 0, 4, 0),
+    }
+    cases |= dict.fromkeys([(-0.1, 0.0), (1.5, 1.0), (np.nan, 0.0)], (np.nan,) * 4)
+    for pair, expected in cases.items():
+        p, y = (jnp.asarray(number, DTYPE) for number in pair)
+        first = jax.grad(binary_cross_entropy)
+        got = (
+            binary_cross_entropy(p, y),
+            first(p, y),
+            jax.grad(first)(p, y),
+            jax.grad(binary_cross_entropy, 1)(p, y),
+        )
+        for number, wanted in zip(got, expected, strict=True):
+            assert_close(number, wanted, units=2)
+        forward = jax.jvp(lambda p, y=y: binary_cross_entropy(p, y), (p,), (jnp.ones_like(p),))[1]
+        assert_close(forward, expected[1], units=2)
 
 
 @pytest.mark.parametrize(
@@ -86,35 +139,177 @@ def test_soft_targets_follow_the_formula():
 
 def test_the_second_derivative_of_the_loss_is_the_derivative_of_sigmoid():
     second = jax.vmap(jax.grad(jax.grad(sigmoid_cross_entropy)))(GRID, jnp.ones_like(GRID))
-    p = reference.losses.sigmoid(GRID.astype(np.float64))
-    exact = p * reference.losses.sigmoid(-GRID.astype(np.float64))
-    normal = exact > np.finfo(DTYPE).tiny
-    assert_close(second[normal], exact[normal], units=8, scale=exact[normal])
+    assert ulps(second, P * Q).max() <= 8
 
 
-def test_squared_error_and_its_derivative():
-    predictions, targets = jnp.linspace(-3, 3, 13, dtype=DTYPE), jnp.linspace(1, 2, 13, dtype=DTYPE)
-    expected = reference.losses.squared_error(predictions, targets)
-    assert_close(jax.vmap(squared_error)(predictions, targets), expected, units=2)
-    slope = jax.vmap(jax.grad(squared_error))(predictions, targets)
-    assert_close(slope, reference.losses.squared_error_derivative(predictions, targets), units=2)
+# Every loss of a number, with numbers to try it on: residuals on both sides of every bend, and none of them 0.
+PREDICTIONS = np.array([-2.5, -1.0, -0.3, 0.2, 0.75, 1.0, 4.0])
+TARGETS = np.array([0.5, -0.25, -0.2, 0.1, 0.25, -3.0, 0.75])
+PROBABILITIES = np.array([0.001, 0.1, 0.3, 0.5, 0.75, 0.9, 0.999])
+LABELS = np.array([0.0, 1.0, 0.25, 1.0, 0.5, 0.0, 1.0])
+NUMBERS = {
+    squared_error: (PREDICTIONS, TARGETS),
+    absolute_error: (PREDICTIONS, TARGETS),
+    huber: (PREDICTIONS, TARGETS),
+    functools.partial(huber, delta=0.25): (PREDICTIONS, TARGETS),
+    sigmoid_cross_entropy: (PREDICTIONS, LABELS),
+    binary_cross_entropy: (PROBABILITIES, LABELS),
+}
+EVERY = pytest.mark.parametrize("loss", NUMBERS, ids=lambda loss: getattr(loss, "__name__", "huber of 1/4"))
 
 
-@pytest.mark.parametrize("loss", [squared_error, sigmoid_cross_entropy])
+def twins(loss):
+    """The value and the derivative by hand, in NumPy."""
+    plain = getattr(loss, "func", loss)
+    found = [getattr(reference.losses, plain.__name__ + ending) for ending in ("", "_derivative")]
+    return [functools.partial(twin, **getattr(loss, "keywords", {})) for twin in found]
+
+
+def test_losses_of_a_residual_are_right_to_2_5_ulps_and_their_derivatives_to_1():
+    """Residuals of all sizes, also where prediction and target nearly agree."""
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=30_000).astype(DTYPE)
+    prediction = (target + rng.normal(size=30_000) * 10 ** rng.uniform(-9, 3, 30_000)).astype(DTYPE)
+    r = prediction.astype(np.longdouble) - target.astype(np.longdouble)
+    size = np.abs(r)
+    for loss, value, slope in (
+        (squared_error, r * r, 2 * r),
+        (absolute_error, size, np.sign(r)),
+        (huber, np.where(size <= 1, r * r / 2, size - np.longdouble(0.5)), np.clip(r, -1, 1)),
+    ):
+        assert ulps(jax.vmap(loss)(prediction, target), value).max() <= 2.5
+        assert ulps(jax.vmap(jax.grad(loss))(prediction, target), slope).max() <= 1
+
+
+@EVERY
+def test_every_loss_is_its_twin_under_every_transformation(loss):
+    prediction, target = (jnp.asarray(part, DTYPE) for part in NUMBERS[loss])
+    value, slope = (twin(*(np.asarray(part, float) for part in (prediction, target))) for twin in twins(loss))
+    one = jnp.ones((), DTYPE)
+    ways = {
+        "one by one": [loss(p, y) for p, y in zip(prediction, target, strict=True)],
+        "vmap": jax.vmap(loss)(prediction, target),
+        "jit of vmap": jax.jit(jax.vmap(loss))(prediction, target),
+    }
+    slopes = {
+        "reverse": jax.vmap(jax.grad(loss))(prediction, target),
+        "forward": jax.vmap(lambda p, y: jax.jvp(lambda p: loss(p, y), (p,), (one,))[1])(prediction, target),
+        "jit of reverse": jax.jit(jax.vmap(jax.grad(loss)))(prediction, target),
+    }
+    for got in ways.values():
+        assert_close(np.stack(got), value, units=8, scale=np.abs(value))
+    for got in slopes.values():
+        assert got.dtype == DTYPE
+        assert_close(got, slope, units=8)
+
+
+@EVERY
+def test_the_derivative_by_hand_is_that_of_the_value(loss):
+    """The twins against each other, by the central difference in float64; where a bend is not within reach."""
+    value, derivative = twins(loss)
+    prediction, target = NUMBERS[loss]
+    h = 1e-6
+    difference = (value(prediction + h, target) - value(prediction - h, target)) / (2 * h)
+    np.testing.assert_allclose(difference, derivative(prediction, target), rtol=1e-6, atol=1e-8)
+
+
+@EVERY
+def test_the_second_derivative_is_that_of_the_derivative(loss):
+    """Both ways, against the central difference of the twin's derivative."""
+    prediction, target = (jnp.asarray(part, DTYPE) for part in NUMBERS[loss])
+    h = 1e-6
+    points = [np.asarray(part, float) for part in (prediction, target)]
+    expected = (twins(loss)[1](points[0] + h, points[1]) - twins(loss)[1](points[0] - h, points[1])) / (2 * h)
+    backward = jax.vmap(jax.grad(jax.grad(loss)))(prediction, target)
+    forward = jax.vmap(jax.jacfwd(jax.jacrev(loss)))(prediction, target)
+    for got in (backward, forward):
+        assert_close(got, expected, units=16, scale=np.abs(expected) + 1e-6 / EPS * (1 + np.abs(expected)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@EVERY
+def test_halves_are_computed_with_in_float32(loss, dtype):
+    prediction, target = (jnp.asarray(part).astype(dtype) for part in NUMBERS[loss])
+    value, slope = jax.vmap(jax.value_and_grad(loss))(prediction, target)
+    assert value.dtype == slope.dtype == dtype
+    exact = [twin(*(np.asarray(part, float) for part in (prediction, target))) for twin in twins(loss)]
+    assert_close(value, exact[0], units=1, scale=np.abs(exact[0]), dtype=dtype)
+    assert_close(slope, exact[1], units=1, scale=np.abs(exact[1]), dtype=dtype)
+
+
+@EVERY
 def test_losses_do_not_broadcast(loss):
     with pytest.raises(ValueError, match=r"\(4,\).*\(4, 1\)"):
         loss(jnp.ones(4), jnp.ones((4, 1)))
+    with pytest.raises(ValueError, match=r"\(4,\).*\(\)"):
+        loss(jnp.ones(4), jnp.array(1.0))
 
 
-@pytest.mark.parametrize("loss", [squared_error, sigmoid_cross_entropy])
+@EVERY
 def test_losses_refuse_integers_and_objects(loss):
-    with pytest.raises(TypeError, match="floating-point"):
-        loss(jnp.array(1), jnp.array(1.0))
+    for arguments in ((jnp.array(1), jnp.array(1.0)), (jnp.array(1.0), jnp.array(1))):
+        with pytest.raises(TypeError, match="floating-point"):
+            loss(*arguments)
     with pytest.raises(TypeError, match="expected an array, got str"):
         loss("1", jnp.array(1.0))
 
 
-@pytest.mark.parametrize("loss", [squared_error, sigmoid_cross_entropy])
+@EVERY
+def test_nan_and_infinite_predictions(loss):
+    """nan gives nan, in the derivative too; an infinite residual gives infinity and the slope of the tail."""
+    nan, y = jnp.asarray(np.nan, DTYPE), jnp.asarray(1.0, DTYPE)
+    for arguments in ((nan, y), (y, nan)):
+        assert jnp.isnan(loss(*arguments))
+        assert jnp.isnan(jax.grad(loss)(*arguments))
+    if loss is binary_cross_entropy:
+        return
+    for prediction in (INF, -INF):
+        value, slope = (twin(prediction, 1.0) for twin in twins(loss))
+        assert_close(loss(jnp.asarray(prediction, DTYPE), y), value, units=0)
+        assert_close(jax.grad(loss)(jnp.asarray(prediction, DTYPE), y), slope, units=0)
+
+
+def test_the_bend_of_the_absolute_error():
+    zero = jnp.zeros((), DTYPE)
+    assert jax.grad(absolute_error)(zero, zero) == 0
+    assert jax.jvp(lambda p: absolute_error(p, zero), (zero,), (zero + 1,))[1] == 0
+    assert jax.grad(jax.grad(absolute_error))(zero, zero) == 0
+
+
+def test_the_joint_and_the_middle_of_huber():
+    """Value and slope are continuous at ±δ; the curvature is 1 at 0 and 0 far out."""
+    zero, end = jnp.zeros((), DTYPE), jnp.asarray(0.5, DTYPE)
+    for side in (-1, 1):
+        assert huber(side * end, zero, 0.5) == 0.125
+        assert jax.grad(huber)(side * end, zero, 0.5) == side * 0.5
+    second = jax.grad(jax.grad(huber))
+    assert second(zero, zero) == 1
+    assert second(zero + 3, zero) == 0
+    assert second(jnp.asarray(INF, DTYPE), zero) == 0
+    largest = jnp.asarray(np.finfo(DTYPE).max, DTYPE)
+    assert huber(largest, zero, 0.5) == largest / 2
+    assert jax.grad(huber)(largest, zero, 0.5) == 0.5
+
+
+def test_the_end_of_the_parabola_may_be_traced():
+    zero, three = jnp.zeros((), DTYPE), jnp.asarray(3.0, DTYPE)
+    ends = jnp.array([0.5, 1.0, 5.0], DTYPE)
+    got = jax.jit(jax.vmap(lambda end: huber(three, zero, end)))(ends)
+    assert_close(got, [reference.losses.huber(3, 0, end) for end in (0.5, 1, 5)], units=1)
+    slopes = jax.vmap(lambda end: jax.grad(huber, 2)(three, zero, end))(ends)
+    assert_close(slopes, [2.5, 2, 0], units=2)  # |r| - δ where the end is in reach
+    for wrong in (0.0, -1.0, np.nan, INF):
+        with pytest.raises(ValueError, match="delta: expected a finite number above 0"):
+            huber(three, zero, wrong)
+    with pytest.raises(ValueError, match=r"delta: expected 0-D \(\), got 1-D with shape \(3,\)"):
+        huber(three, zero, ends)
+    with pytest.raises(TypeError, match="delta: expected a number, got '1'"):
+        huber(three, zero, "1")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "loss", [squared_error, sigmoid_cross_entropy, huber, functools.partial(huber, delta=3.0)]
+)
 def test_curvature_bounds_the_second_derivative_and_is_reached(loss):
     """The bound holds on the grid, and half of it would not."""
     second = jax.vmap(jax.grad(jax.grad(loss)))(jnp.linspace(-5, 5, 101, dtype=DTYPE), jnp.ones(101, DTYPE))
@@ -123,7 +318,14 @@ def test_curvature_bounds_the_second_derivative_and_is_reached(loss):
     assert curvature / 2 < second.max() <= curvature
 
 
+@pytest.mark.parametrize("loss", [absolute_error, binary_cross_entropy])
+def test_a_loss_whose_curvature_has_no_bound_states_none(loss):
+    assert facts_of(loss).curvature is None
+
+
 def test_facts_of_a_loss_without_any():
     assert facts_of(lambda prediction, target: prediction).curvature is None
     stated = with_facts(curvature=3.0)(lambda prediction, target: prediction)
-    assert facts_of(stated) == (3.0, None)
+    assert facts_of(stated) == Facts(curvature=3.0)
+    assert not facts_of(squared_error).classes
+    assert facts_of(softmax_cross_entropy).classes

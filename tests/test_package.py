@@ -62,7 +62,16 @@ MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "penalised")
 
 
 @pytest.mark.parametrize(
-    "module", [dlcore.tensors, dlcore.linalg, dlcore.calculus, dlcore.losses, dlcore.descent, dlcore.objective]
+    "module",
+    [
+        dlcore.tensors,
+        dlcore.linalg,
+        dlcore.calculus,
+        dlcore.graph,
+        dlcore.losses,
+        dlcore.descent,
+        dlcore.objective,
+    ],
 )
 def test_every_public_function_has_shapes_errors_source_and_an_example(module):
     for name in module.__all__:

@@ -17,9 +17,10 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
 
     $L = c\,\lambda_{\max}(\tilde X^\top \mathrm{diag}(s)\,\tilde X)/S + \lambda \ge \|\nabla^2 J\|$
 
-    with $c$ the curvature of the loss (squared error 2, cross-entropy of a sigmoid ¼) and $\tilde X$ the data
-    with a column of ones for the bias. It is an upper bound: the largest eigenvalue of the Gram matrix plus a
-    bound on the rounding error of both, so that the step never exceeds the true 1/L by rounding.
+    with $c$ the curvature of the loss (squared error 2, Huber 1, cross-entropy of a softmax ½, of a sigmoid ¼)
+    and $\tilde X$ the data with a column of ones for the bias. It is an upper bound: the largest eigenvalue of
+    the Gram matrix plus a bound on the rounding error of both, so that the step never exceeds the true 1/L by
+    rounding.
 
     Args:
       objective: of an affine model and a loss of known curvature.

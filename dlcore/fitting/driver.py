@@ -11,11 +11,11 @@ import numpy as np
 import optax
 
 from dlcore import _checks, _guards
-from dlcore._precision import working_dtype
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
 from dlcore.fitting.loop import Hyper, LoopState, Record, Trace, advance, split_rule
+from dlcore.fitting.start import start
 from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
@@ -115,7 +115,8 @@ def fit(
       optimizer: one of `dlcore.descent` or any of Optax's, unchanged. Of extra arguments it is given value,
         grad and value_fn; one that asks for others cannot be used.
       params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
-        the arithmetic, float32 for halves.
+        the arithmetic, float32 for halves. A softmax regression then has as many classes as the highest label
+        says, counted from 0.
       key: a JAX random key for `init`; models whose start is not random need none.
       tol: relative, ≥ 0; 0 goes on until no bit changes any more.
       max_steps: most updates, ≥ 1.
@@ -152,7 +153,7 @@ def fit(
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__}")
     blocked = objective.prepare(data)
-    params = _start(objective, blocked, params, key)
+    params = start(objective, blocked, params, key)
     rule, arrays = split_rule(optimizer)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=_settled("l2", objective.l2, dtype))
@@ -199,31 +200,6 @@ def fit(
         history=History(history.value, history.gradient_norm, history.recorded),
         message=_message(status, step, history, objective, blocked),
     )
-
-
-def _start(objective: Objective, data: BlockedData, params: Params, key: Array | None) -> Params:
-    """The parameters to start from: a copy on the default device, in the dtype of the arithmetic."""
-    chosen = None
-    if params is None:
-        params = objective.model.init(key, *(data.x.shape[1:] if objective.model.affine else ()))
-        chosen = working_dtype(data.x.dtype)
-
-    def place(leaf: Any) -> Array:
-        if not _guards.is_traced(leaf):
-            leaf = np.array(leaf)
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"params: expected a floating-point dtype, got {leaf.dtype}")
-        dtype = chosen or working_dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))
-        if _guards.is_traced(leaf):
-            return leaf.astype(dtype)
-        _checks.check_finite("params", leaf)
-        return jax.device_put(leaf.astype(dtype))
-
-    params = jax.tree.map(place, params)
-    if not jax.tree.leaves(params):
-        raise ValueError("params: expected at least one array, got none")
-    objective.check_penalised(params)
-    return params
 
 
 def _settled(name: str, number: Any, dtype: np.dtype) -> Any:

@@ -5,6 +5,7 @@ function, decorated with what is true of it; without the decorator it works too,
 the missing fact says so.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -17,20 +18,23 @@ CheckTargets = Callable[[np.ndarray, np.ndarray | None], None]
 
 
 class Facts(NamedTuple):
-    """What is known of a loss.
+    """What is known of a loss, whatever its arguments besides prediction and target are.
 
     Attributes:
       curvature: an upper bound on the largest eigenvalue of the second derivative with respect to the
         prediction, over all predictions and targets; None where there is none or nobody has stated it.
       check_targets: (y, weights) of a whole data set, raises what is wrong with them; None accepts all.
+      classes: whether a target is the number of a class, an integer, and the prediction has one entry per
+        class. The objective then hands labels over as integers, whatever dtype they came in.
     """
 
     curvature: float | None = None
     check_targets: CheckTargets | None = None
+    classes: bool = False
 
 
 def with_facts(
-    *, curvature: float | None = None, check_targets: CheckTargets | None = None
+    *, curvature: float | None = None, check_targets: CheckTargets | None = None, classes: bool = False
 ) -> Callable[[LossFunction], LossFunction]:
     """Decorator that states the facts of a loss and leaves the function as it is.
 
@@ -42,16 +46,18 @@ def with_facts(
     """
 
     def state(loss: LossFunction) -> LossFunction:
-        vars(loss)["facts"] = Facts(curvature, check_targets)
+        vars(loss)["facts"] = Facts(curvature, check_targets, classes)
         return loss
 
     return state
 
 
 def facts_of(loss: Loss) -> Facts:
-    """The facts stated of `loss`; of an undecorated function, none.
+    """The facts stated of `loss`, also through `functools.partial`; of an undecorated function, none.
 
     >>> print(facts_of(lambda prediction, target: prediction - target).curvature)
     None
     """
+    while isinstance(loss, functools.partial):
+        loss = loss.func
     return getattr(loss, "facts", Facts())

@@ -10,7 +10,7 @@ class LinearParams(NamedTuple):
     """Parameters of one affine map.
 
     Attributes:
-      weight: shape (features,), or (features, outputs). Penalised by l2.
+      weight: shape (features,), or (features, outputs), a column for each output. Penalised by l2.
       bias: shape (), or (outputs,). Never penalised.
     """
 
@@ -26,7 +26,8 @@ class Model(NamedTuple):
       apply: (params, x) to what the loss takes: a number, a logit or logits.
       predict: (params, x) to what a person reads: a number, a probability or probabilities.
       affine: whether `apply` is weightᵀx + bias with `LinearParams`. The convexity and the curvature of
-        the objective are then known from the loss, and `init` takes (key, features).
+        the objective are then known from the loss, and `init` takes (key, features), and the number of classes
+        too where the loss takes classes.
     """
 
     init: Callable[..., Params]

@@ -15,6 +15,7 @@ from dlcore.linalg import vecdot
 from dlcore.losses import facts_of
 from dlcore.models import Model
 from dlcore.objective.blocks import BlockedData, rows_per_block, sum_over_blocks
+from dlcore.objective.labels import are_labels, as_labels, check_labels
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -106,6 +107,16 @@ class Objective:
         self.check_penalised(params)
         return self._value_and_grad(params, data)
 
+    def check_classes(self, params: Params, data: BlockedData) -> None:
+        """A ValueError if a label in `data` is the number of a class that the model does not have.
+
+        `prepare` cannot know it and a compiled program cannot raise: there such a label gives nan. `fit` asks.
+        """
+        if are_labels(self.loss, data.y) and not _guards.is_traced(data.y):
+            example = jax.ShapeDtypeStruct(data.x.shape[1:], _dtype(params))
+            model = jax.eval_shape(lambda p, x: self.model.apply(_in_working_dtype(p), x), params, example)
+            check_labels(data.y, model)
+
     def check_penalised(self, params: Params) -> None:
         """A ValueError if there is a penalty and nothing in `params` that it acts on."""
         known = not _guards.is_traced(self.l2)
@@ -142,8 +153,9 @@ class Objective:
         Args:
           data: (x, y) or (x, y, weights): NumPy or JAX arrays, lists, data frames. Integers and booleans
             become the default floating-point dtype; other dtypes are kept, but float64 becomes float32
-            unless JAX's x64 mode is on. Copied once, so that the caller's arrays may change afterwards. The
-            weights are scaled by a power of two, which changes no J.
+            unless JAX's x64 mode is on. Labels become int32 for a loss that takes classes. Copied once, so
+            that the caller's arrays may change afterwards. The weights are scaled by a power of two, which
+            changes no J.
 
         Returns:
           What `value`, `value_and_grad` and `fit` take as data.
@@ -178,7 +190,9 @@ class Objective:
         check_targets = facts_of(self.loss).check_targets
         if check_targets is not None:
             check_targets(y, weights)
-        x, y = _place("x", x, _floating(x.dtype)), _place("y", y, working_dtype(_floating(y.dtype)))
+        labels = are_labels(self.loss, y)
+        y_dtype = np.dtype(np.int32) if labels else working_dtype(_floating(y.dtype))
+        x, y = _place("x", x, _floating(x.dtype)), _place("y", y, y_dtype)
         if weights is not None:
             weights = _place("weights", weights, working_dtype(x.dtype))
         return BlockedData(x, y, weights, rows_per_block(x), self.loss)
@@ -188,7 +202,7 @@ class Objective:
         if isinstance(data, BlockedData):
             return data
         x, y, weights = _parts(data)
-        x, y = _guards.as_inexact("x", x), _guards.as_inexact("y", y)
+        x, y = _guards.as_inexact("x", x), _guards.as_array("y", y)
         if self.model.affine:
             _checks.check_rank("x", x, 2, "[n, features]")
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
@@ -207,7 +221,8 @@ class Objective:
         def loss_of_one(x: Array, y: Array) -> Array:
             return self.loss(self.model.apply(params, x), y)
 
-        losses = jax.vmap(loss_of_one)(x.astype(dtype), y.astype(dtype))
+        targets = as_labels(y) if are_labels(self.loss, y) else y.astype(dtype)
+        losses = jax.vmap(loss_of_one)(x.astype(dtype), targets)
         if losses.ndim != 1:
             raise ValueError(f"loss: expected a scalar per example, got shape {losses.shape[1:]}")
         if weights is None:

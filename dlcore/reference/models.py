@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dlcore.reference.losses import sigmoid
+from dlcore.reference import losses
 
 
 def linear(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
@@ -14,4 +14,15 @@ def linear(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
 
 def logistic(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
     r"""$\sigma(\sum_j w_j x_j + b)$: what `logistic.predict` returns; `logistic.apply` is `linear`."""
-    return sigmoid(linear(weight, bias, x))
+    return losses.sigmoid(linear(weight, bias, x))
+
+
+def affine(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
+    r"""$\sum_j w_{jk} x_j + b_k$ for each output k, over the last axis of `x`: what `softmax.apply` returns."""
+    products = np.asarray(x, np.float64)[..., :, None] * np.asarray(weight, np.float64)
+    return products.sum(-2) + np.asarray(bias, np.float64)
+
+
+def softmax(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
+    """The softmax of `affine`: what `softmax.predict` returns."""
+    return losses.softmax(affine(weight, bias, x))

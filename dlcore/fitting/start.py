@@ -1,0 +1,56 @@
+"""Where a fit starts: the caller's parameters or the model's own, checked and placed."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import _checks, _guards
+from dlcore._precision import working_dtype
+from dlcore._types import Array, Params
+from dlcore.losses import facts_of
+from dlcore.objective import BlockedData, Objective
+from dlcore.objective.labels import class_count
+
+
+def start(objective: Objective, data: BlockedData, params: Params, key: Array | None) -> Params:
+    """The parameters to start from: a copy on the default device, in the dtype of the arithmetic."""
+    chosen = None
+    if params is None:
+        params = _first(objective, data, key)
+        chosen = working_dtype(data.x.dtype)
+
+    def place(leaf: Any) -> Array:
+        if not _guards.is_traced(leaf):
+            leaf = np.array(leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"params: expected a floating-point dtype, got {leaf.dtype}")
+        dtype = chosen or working_dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+        if _guards.is_traced(leaf):
+            return leaf.astype(dtype)
+        _checks.check_finite("params", leaf)
+        return jax.device_put(leaf.astype(dtype))
+
+    params = jax.tree.map(place, params)
+    if not jax.tree.leaves(params):
+        raise ValueError("params: expected at least one array, got none")
+    objective.check_penalised(params)
+    objective.check_classes(params, data)
+    return params
+
+
+def _first(objective: Objective, data: BlockedData, key: Array | None) -> Params:
+    """What the model's `init` gives; that of an affine model is told how many features and classes there are."""
+    sizes = data.x.shape[1:] if objective.model.affine else ()
+    if objective.model.affine and facts_of(objective.loss).classes:
+        sizes = (*sizes, class_count(data.y))
+    try:
+        inspect.signature(objective.model.init).bind(key, *sizes)
+    except TypeError:
+        asked = ", ".join(("key", "features", "classes")[: 1 + len(sizes)])
+        raise TypeError(
+            f"params: the model's init does not take ({asked}) as this fit needs; pass params"
+        ) from None
+    return objective.model.init(key, *sizes)

@@ -1,0 +1,165 @@
+"""What is the value and the derivative of every step of a computation?
+
+Three graphs are traced and drawn: f = x(ln 3y + z²) at (1, 2, 3); the cross-entropy of one example under a
+logistic regression, which is the simplest neural network, with a node for each product aⱼ = xⱼwⱼ; and the squared
+error of a network of two layers, E(g(f(x; ω₁); ω₂)), by backpropagation ∂E/∂ω₂ = ∂E/∂g · ∂g/∂ω₂ and
+∂E/∂ω₁ = ∂E/∂g · ∂g/∂f · ∂f/∂ω₁. Every node is compared with the formulas by hand, and the derivatives of the
+arguments with jax.grad as well.
+
+Command: dlcore run computation_graph
+
+Takes: about 4 s on two cores
+
+Expected: every value and every derivative on the drawn graphs is that of the formulas, to rounding: u = 1.791759,
+v = 9, ω = f = 10.791759, ∂f/∂x = 10.791759, ∂f/∂y = 0.5, ∂f/∂z = 6; ∂L/∂z = ∂L/∂aⱼ = ∂L/∂b = ŷ − y and
+∂L/∂wⱼ = (ŷ − y)xⱼ.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from dlcore import experiment, graph, linalg, losses, reference
+from dlcore.command_line import stop_if_asked
+
+UNITS = 16
+"""Roundings that may add up, in units of eps of the largest number of each node or of 1."""
+
+
+@dataclasses.dataclass
+class Options(experiment.Options):
+    """Options of the experiment."""
+
+    features: int = 3
+    """Of the example in the logistic regression: so many products aⱼ are drawn."""
+    hidden: int = 4
+    """Width of the hidden layer of the network."""
+
+
+def main(options: Options, run: experiment.Run) -> dict[str, Any]:
+    """Trace, draw and compare the three."""
+    rng = np.random.default_rng(0)
+    w, x = rng.normal(size=(2, options.features))
+    hidden = options.hidden
+    layers = [rng.normal(size=shape) for shape in ((hidden, 3), (hidden,), (hidden,), (), (3,), ())]
+    example = [*w, *x, 0.1, 1.0]
+    with jax.enable_x64(True):
+        results = {
+            "formula": compare(
+                run, "formula", formula, [1.0, 2.0, 3.0], reference.graph.product_with_logarithm(1, 2, 3)
+            ),
+            "logistic": compare(
+                run, "logistic", logistic(w.size), example, reference.graph.logistic_example(w, 0.1, x, 1.0)
+            ),
+            "two_layers": compare(run, "two_layers", two_layers, layers, reference.graph.two_layers(*layers)),
+        }
+    check_paper(run, results)
+    return {"graphs": {name: {"nodes": len(traced.nodes)} for name, traced in results.items()}}
+
+
+def formula(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
+    """f = x(ln 3y + z²), its steps named as on paper."""
+    u = checkpoint_name(jnp.log(3 * y), "u")
+    v = checkpoint_name(z**2, "v")
+    return checkpoint_name(x * checkpoint_name(u + v, "ω"), "f")
+
+
+def logistic(features: int) -> Callable[..., jax.Array]:
+    """The cross-entropy of one example as a function of single numbers w₁ …, x₁ …, b, y: a node for each."""
+
+    def cross_entropy(*numbers: jax.Array) -> jax.Array:
+        w, x, (b, y) = numbers[:features], numbers[features:-2], numbers[-2:]
+        z = b
+        for j in range(features):
+            z = z + checkpoint_name(x[j] * w[j], f"a{j + 1}")
+        p = checkpoint_name(losses.sigmoid(checkpoint_name(z, "z")), "ŷ")
+        return checkpoint_name(-y * jnp.log(p) - (1 - y) * jnp.log(1 - p), "L")
+
+    names = [*(f"w{j + 1}" for j in range(features)), *(f"x{j + 1}" for j in range(features)), "b", "y"]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    cross_entropy.__signature__ = inspect.Signature(parameters)
+    return cross_entropy
+
+
+def two_layers(
+    W1: jax.Array, b1: jax.Array, w2: jax.Array, b2: jax.Array, x: jax.Array, y: jax.Array
+) -> jax.Array:
+    """E = (w₂ᵀ tanh(W₁x + b₁) + b₂ − y)²."""
+    s = checkpoint_name(linalg.matmul(W1, x) + b1, "s")
+    h = checkpoint_name(jnp.tanh(s), "h")
+    prediction = checkpoint_name(linalg.vecdot(w2, h) + b2, "ŷ")
+    return checkpoint_name(losses.squared_error(prediction, y), "E")
+
+
+def compare(
+    run: experiment.Run,
+    name: str,
+    f: Callable[..., jax.Array],
+    arguments: list[Any],
+    by_hand: reference.graph.Nodes,
+) -> graph.Graph:
+    """Draw f's graph; its named nodes are those by hand, its arguments' derivatives those of jax.grad."""
+    arguments = [jnp.asarray(argument) for argument in arguments]
+    traced = graph.trace(f, *arguments)
+    eps = float(np.finfo(np.float64).eps)
+    worst = max(
+        distance(got, wanted) / eps
+        for node, pair in by_hand.items()
+        for got, wanted in zip((traced[node].value, traced[node].derivative), pair, strict=True)
+    )
+    run.expect(
+        f"{name}: value and derivative of {len(by_hand)} nodes are those by hand, off by {worst:.1f} eps, "
+        f"at most {UNITS}",
+        worst <= UNITS,
+    )
+    gradient = jax.grad(f, tuple(range(len(arguments))))(*arguments)
+    pairs = list(zip(gradient, traced.nodes, strict=False))
+    worst = max(distance(node.derivative, one) / eps for one, node in pairs)
+    run.expect(
+        f"{name}: the derivatives of its {len(pairs)} arguments are those of jax.grad, off by {worst:.1f} eps, "
+        f"at most {UNITS}",
+        worst <= UNITS,
+    )
+    for ending, text in (("svg", traced.to_svg()), ("html", traced.to_html(f"Computation graph: {name}"))):
+        stop_if_asked()
+        (run.folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        run.pictures.append(f"{name}.{ending}")
+    print(f"{name}\n{traced.to_text()}\n")
+    return traced
+
+
+def distance(got: Any, wanted: Any) -> float:
+    """The largest difference, relative to the largest number or 1."""
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    if got.shape != wanted.shape:
+        return float("inf")
+    return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
+
+
+def check_paper(run: experiment.Run, results: dict[str, graph.Graph]) -> None:
+    """The figures and the identities as they stand on paper."""
+    drawn = results["formula"]
+    values = {name: round(float(drawn[name].value), 6) for name in ("u", "v", "ω", "f")}
+    run.expect(
+        f"formula: the values are {values}", values == {"u": 1.791759, "v": 9, "ω": 10.791759, "f": 10.791759}
+    )
+    slopes = {name: round(np.asarray(drawn[name].derivative).item(), 6) for name in ("x", "y", "z", "u", "v", "ω")}
+    on_paper = {"x": 10.791759, "y": 0.5, "z": 6, "u": 1, "v": 1, "ω": 1}
+    run.expect(f"formula: the derivatives are {slopes}", slopes == on_paper)
+    drawn = results["logistic"]
+    residual = float(drawn["ŷ"].value) - float(drawn["y"].value)
+    same = [node for node in drawn.nodes if node.name in ("z", "b") or node.name.startswith("a")]
+    run.expect(
+        f"logistic: ∂L/∂z, ∂L/∂b and every ∂L/∂aⱼ are ŷ − y = {residual:.6f}",
+        all(distance(node.derivative, residual) < 1e-14 for node in same) and len(same) > 2,
+    )
+
+
+if __name__ == "__main__":
+    experiment.run(main, Options, __doc__)
