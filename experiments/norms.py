@@ -80,7 +80,7 @@ def triangle(pairs: int, p: float) -> jax.Array:
 
 def draw(balls: dict[str, np.ndarray]) -> Any:
     """The balls inside each other, and beside them the set that is no ball."""
-    figure = pictures.new_figure(10.0, 6.2)
+    figure = pictures.new_figure(10.0, 5.1)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for (name, points), color in zip(balls.items(), pictures.COLORS, strict=False):
         axes = left if name in ORDERS else right
@@ -90,14 +90,15 @@ def draw(balls: dict[str, np.ndarray]) -> Any:
     right.plot([1, 0], [0, 1], "o", color="black", markersize=6)
     right.plot(0.5, 0.5, "X", color=pictures.COLORS[1], markersize=11)
     right.annotate("½(x + y): length 2", (0.5, 0.5), xytext=(0.5, 0.58))
-    right.annotate("x: length 1", (1, 0), xytext=(0.72, 0.08))
+    right.annotate("x: length 1", (1, 0), xytext=(1.03, 0.05))
     right.annotate("y: length 1", (0, 1), xytext=(-0.42, 1.07))
     left.set(title="p ≥ 1: convex, so the triangle inequality holds", ylabel="x₂  (no unit)")
-    right.set(title="p = ½: the middle of x and y lies outside", ylim=(-1.25, 1.25), xlim=(-1.25, 1.25))
+    right.set(title="p = ½: the middle of x and y lies outside", ylim=(-1.25, 1.25), xlim=(-1.25, 1.6))
     for axes in (left, right):
         axes.set(xlabel="x₁  (no unit)", aspect="equal")
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=5, fontsize=9)
+    left.legend(loc="center")
+    right.legend(loc="lower left", fontsize=8)
     figure.suptitle("All vectors of length 1: a norm is a convex ball")
     return figure
 
