@@ -16,9 +16,9 @@ pinv = jax.jit(linalg.pinv)
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
 @given(rank=st.integers(0, 4), decades=st.floats(0, 2), seed=st.integers(0, 2**31))
 @settings(derandomize=True, deadline=None, max_examples=25, database=None)
-def test_la12_moore_penrose(shape, rank, decades, seed):
+def test_la12_moore_penrose(shape: tuple[int, int], rank: int, decades: float, seed: int):
     """A P A = A, P A P = P, (A P)ᵀ = A P, (P A)ᵀ = P A, to 100·eps·κ, of full and deficient rank."""
-    a = np.asarray(with_spectrum(np.geomspace(1, 10**-decades, rank), *shape, seed), DTYPE)
+    a = np.asarray(with_spectrum(np.geomspace(1, 10**-decades, rank), shape[0], shape[1], seed), DTYPE)
     p = np.asarray(pinv(a, 100 * EPS), np.float64)
     a = a.astype(np.float64)
     tolerance = 100 * EPS * 10**decades

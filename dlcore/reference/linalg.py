@@ -190,13 +190,13 @@ def are_orthogonal(x: ArrayLike, y: ArrayLike, *, atol: float) -> np.ndarray:
 def are_orthonormal(vectors: ArrayLike, *, atol: float) -> np.ndarray:
     r"""$|v_i \cdot v_j - \delta_{ij}| \le t$, for rows."""
     v = np.asarray(vectors, np.float64)
-    return (np.abs(matmul(v, matrix_transpose(v)) - identity(v.shape[-2])) <= atol).all((-2, -1))
+    return np.asarray((np.abs(matmul(v, matrix_transpose(v)) - identity(v.shape[-2])) <= atol).all((-2, -1)))
 
 
 def is_orthogonal(a: ArrayLike, *, atol: float) -> np.ndarray:
     r"""Square, and $A A^\top = I$."""
     a = np.asarray(a, np.float64)
-    return are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2])
+    return np.asarray(are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2]))
 
 
 def is_symmetric(a: ArrayLike, *, rtol: float) -> np.ndarray:
