@@ -33,7 +33,7 @@ from dlcore.sweeping.loop import (
 )
 from dlcore.sweeping.settings import MakeOptimizer, Settings, check_settings, collect_rules, in_dtype
 
-PREDICTION_BYTES = 2**19
+PREDICTION_BYTES = 2**20
 """Most bytes of the predictions of all slots for one block of rows on a CPU: with the block they stay in cache."""
 
 STATE_BYTES = 2**19
@@ -99,8 +99,8 @@ def sweep(
       key: a JAX random key for `init`.
       tol: relative, ≥ 0; 0 goes on until no bit changes any more.
       max_steps: most updates of each model, ≥ 1.
-      slots: models at work at a time; None takes as many as keep the predictions of a block of rows and the
-        parameters within half a megabyte each on a CPU, and at most one for each setting.
+      slots: models at work at a time; None takes as many as keep, on a CPU, the predictions of a block of rows
+        within a megabyte and the parameters within half of one. Never more than the settings.
       chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
       callback: sees a `SweepProgress` after every chunk; a true answer stops all models where they are.
       record: whether to keep J and ‖∇J‖ of every step.
