@@ -42,7 +42,7 @@ class Limits(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One row for each model: its start until it is done, then its result."""
+    """One row for each model: its start until a slot takes it, then how it stood when a slot was last refilled."""
 
     params: Params
     steps: Array
@@ -170,14 +170,13 @@ def advance(
         return slots.row < limits.size
 
     def refill(state: SweepState) -> SweepState:
-        """Write what is done into the table and fill free slots from the queue."""
+        """Write all models into the table, which drops those of row `rows`, and fill free slots from the queue."""
         table, slots, models = state.table, state.slots, state.slots.state
         done = models.code != RUNNING
-        written = jnp.where(is_live(slots) & done, slots.row, rows)
         results = Table(
             models.params, models.step, models.code, models.value, models.gradient_norm, models.first_value
         )
-        table = jax.tree.map(lambda old, new: old.at[written].set(new, mode="drop"), table, results)
+        table = jax.tree.map(lambda old, new: old.at[slots.row].set(new, mode="drop"), table, results)
 
         free = done | ~is_live(slots)
         order = state.next + jnp.cumsum(free.astype(jnp.int32)) - 1
