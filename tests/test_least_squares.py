@@ -193,7 +193,7 @@ DIRECTIONS = {
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
 def test_the_derivative_of_lstsq(kind):
-    """Against central differences of SciPy-free float64, along a path of constant rank, in both modes."""
+    """Against central differences in float64, along a path of constant rank, in both modes."""
     a, rank = DIRECTIONS[kind]
     rng = np.random.default_rng(5)
     n, m = a.shape
@@ -229,3 +229,16 @@ def test_the_gradient_of_the_residual_norm():
     matrix, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     residual = right - matrix @ np.linalg.lstsq(matrix, right)[0]
     assert_close(gradient, residual / np.linalg.norm(residual), units=100)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shortest_solution_in_any_units(seed):
+    """Columns 2⁴⁰ apart and of rank 4 exactly, where a pseudo-inverse of the raw matrix has no digit left."""
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(-9, 10, (20, 4)), rng.integers(-9, 10, (4, 6))
+    right = right * 2.0 ** rng.permutation([-20, -12, -4, 4, 12, 20])
+    a, b = jnp.asarray(left @ right, DTYPE), random_like(seed, 20)
+    got = lstsq(a, b)
+    expected = exact_solution(right, exact_solution(left, b))
+    assert got.rank == 4
+    assert_close(got.solution, expected, units=200)
