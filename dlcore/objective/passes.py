@@ -49,9 +49,12 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
         others = (objective, arguments, blocked.y, blocked.weights)
         parts = threads.part_count(others, blocked.x, blocked.block)
         if parts > 1:
-            given = (objective, blocked, arguments)
-            sums = threads.on_all_cores(_part, given, block_count(blocked), parts, work=work)
-            return _finish(*given, sums, work=work)
+            placed, given = jax.device_put((objective, arguments))
+            # Inside a program of the caller's, whose arguments these are not, they are traced from here on.
+            if not any(map(_guards.is_traced, jax.tree.leaves((placed, given)))):
+                whole = (placed, blocked, given)
+                sums = threads.on_all_cores(_part, whole, block_count(blocked), parts, work=work)
+                return _finish(*whole, sums, work=work)
     return _whole(objective, data, arguments, work=work)
 
 

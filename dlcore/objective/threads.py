@@ -17,10 +17,11 @@ import jax
 import numpy as np
 
 from dlcore._guards import is_traced
+from dlcore._types import Array
 
-MIN_BYTES = 2**24
-"""Least size of X for which several threads are faster: below it a pass takes about a millisecond on one core,
-and finding the program and waking the threads half of one."""
+MIN_BYTES = 2**25
+"""Least size of X for which two threads are faster: below it a pass takes about two milliseconds on one core,
+and finding the program, waking the threads and adding their results takes about one."""
 
 
 def core_count() -> int:
@@ -30,7 +31,7 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
-def part_count(arguments: Any, x: Any, block: int) -> int:
+def part_count(arguments: Any, x: Array, block: int) -> int:
     """Into how many parts a pass over the rows of `x` is cut: one for each core, or 1 where that would not pay.
 
     Args:
@@ -39,9 +40,9 @@ def part_count(arguments: Any, x: Any, block: int) -> int:
       block: rows per block, of which a part has at least one.
     """
     settings: Any = jax.config
-    if not isinstance(x, jax.Array) or x.nbytes < MIN_BYTES or settings.jax_disable_jit:
+    if is_traced(x) or x.nbytes < MIN_BYTES or settings.jax_disable_jit:
         return 1
-    if any(map(is_traced, jax.tree.leaves((arguments, x)))):
+    if any(map(is_traced, jax.tree.leaves(arguments))):
         return 1
     if [device.platform for device in x.devices()] != ["cpu"]:
         return 1
@@ -55,7 +56,8 @@ def on_all_cores(
 
     Args:
       program: jitted, of (*arguments, first, last): what it does with the blocks from `first` to before `last`.
-      arguments: arrays of which nothing is copied.
+      arguments: JAX arrays, of which nothing is copied. A number of Python or NumPy might become one of another
+        dtype in another thread.
       blocks: how many there are in all.
       parts: how many ranges, at most `blocks`.
       static: other arguments of the program.
