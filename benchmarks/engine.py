@@ -101,6 +101,7 @@ def row(examples: int, models: int | None, repeats: int) -> dict[str, Any]:
     mine = timings["dlcore"].median
     bytes_per_second = x.nbytes / timings["memory"].median
     operations_per_second = 2 * len(square) ** 3 / timings["product"].median
+    operations = 4 * x.size * (models or 1)
     # What must be read once, and what must be multiplied: the longer of the two binds.
     least = {
         f"memory at {bytes_per_second / 1e9:.1f} GB/s": x.nbytes / bytes_per_second,

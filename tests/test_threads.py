@@ -118,7 +118,10 @@ def test_under_a_transformation_it_is_one_program(on_cores, names):
         1
     ]
     close(along, jnp.square(PARAMS.weight).sum() / 2)
+    targets = jnp.stack([data.y, 1 - data.y])
+    batch = jax.vmap(lambda y: f(PARAMS, BlockedData(data.x, y, data.weights, BLOCK)))(targets)
     assert names == []
+    close(batch[0], f(PARAMS, data))
 
 
 def test_a_constant_inside_a_program_of_the_caller(on_cores):
