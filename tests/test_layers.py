@@ -8,7 +8,17 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dlcore"
 
 FLOORS = {
-    0: ("_types", "_precision", "_status", "_checks", "_guards", "devices", "reference", "certificate"),
+    0: (
+        "_types",
+        "_precision",
+        "_status",
+        "_checks",
+        "_guards",
+        "devices",
+        "measuring",
+        "reference",
+        "certificate",
+    ),
     1: ("tensors", "linalg", "calculus", "graph"),
     2: ("losses", "models"),
     3: ("objective", "descent"),

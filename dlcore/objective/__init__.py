@@ -1,6 +1,7 @@
 """The objective: a finite sum over examples, summed block by block, plus a penalty."""
 
 from dlcore.objective.blocks import BlockedData, sum_over_blocks
-from dlcore.objective.finite_sum import Objective, penalised
+from dlcore.objective.finite_sum import Objective
+from dlcore.objective.summands import penalised
 
 __all__ = ["BlockedData", "Objective", "penalised", "sum_over_blocks"]

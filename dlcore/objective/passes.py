@@ -1,0 +1,188 @@
+"""One pass over the data: a sum over rows, and what is made of it. Value, gradient and curvature are such passes.
+
+Where X is long and on a CPU, each core sums its own blocks and a small program adds them in order; else, and under
+a transformation of JAX, the pass is one program.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import _guards
+from dlcore._types import Array, Params
+from dlcore.linalg import matmul, matrix_transpose
+from dlcore.objective import threads
+from dlcore.objective.blocks import BlockedData, block_count, sum_over_blocks
+from dlcore.objective.preparing import blocked_as_is
+from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
+
+Rows = tuple[Array, Array, Array | None]
+
+
+class Pass(NamedTuple):
+    """Two functions at module level: they are part of the compiled program.
+
+    Attributes:
+      of_rows: (objective, (x, y, weights) of some rows, params, ...) to their sum, a pytree of arrays.
+      finish: (objective, sum over all rows, sum of their weights, params, ...) to the result.
+    """
+
+    of_rows: Callable[..., Any]
+    finish: Callable[..., Any]
+
+
+def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
+    """The result of a pass, on all cores of a CPU where that pays.
+
+    Args:
+      work: what is summed.
+      objective: an `Objective`.
+      data: as `Objective.value` takes it.
+      arguments: what `work` takes, the parameters first.
+    """
+    blocked = _long(objective, data)
+    if blocked is not None:
+        others = (objective, arguments, blocked.y, blocked.weights)
+        parts = threads.part_count(others, blocked.x, blocked.block)
+        if parts > 1:
+            placed, given = jax.device_put((objective, arguments))
+            # Inside a program of the caller's, whose arguments these are not, they are traced from here on.
+            if not any(map(_guards.is_traced, jax.tree.leaves((placed, given)))):
+                whole = (placed, blocked, given)
+                sums = threads.on_all_cores(_part, whole, block_count(blocked), parts, work=work)
+                return _finish(*whole, sums, work=work)
+    return _whole(objective, data, arguments, work=work)
+
+
+@functools.partial(jax.jit, static_argnames="work")
+def _whole(objective: Any, data: Any, arguments: tuple[Any, ...], *, work: Pass) -> Any:
+    data = blocked_as_is(objective, data)
+    total = sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data)
+    return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
+
+
+@functools.partial(jax.jit, static_argnames="work")
+def _part(
+    objective: Any, data: BlockedData, arguments: tuple[Any, ...], first: Array, last: Array, *, work: Pass
+) -> Any:
+    return sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data, (first, last))
+
+
+@functools.partial(jax.jit, static_argnames="work")
+def _finish(
+    objective: Any, data: BlockedData, arguments: tuple[Any, ...], sums: tuple[Any, ...], *, work: Pass
+) -> Any:
+    total = functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
+    return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
+
+
+def _long(objective: Any, data: Any) -> BlockedData | None:
+    """The data on the device, if X is known and long enough for several threads, else None."""
+    if isinstance(data, BlockedData):
+        return data
+    if not isinstance(data, tuple | list) or not all(isinstance(part, jax.Array | np.ndarray) for part in data):
+        return None
+    x = data[0] if data else None
+    if _guards.is_traced(x) or x is None or x.nbytes < threads.MIN_BYTES:
+        return None
+    if any(part.dtype.kind not in "biufV" for part in data) or not jnp.issubdtype(x.dtype, jnp.floating):
+        return None
+    # Once, not once for each thread. The device may read NumPy's memory in place: the pass ends before it returns.
+    return blocked_as_is(
+        objective, tuple(jax.device_put(part) if isinstance(part, np.ndarray) else part for part in data)
+    )
+
+
+def _weight_sum(data: BlockedData, params: Params, *_: Any) -> Array:
+    """S, the sum of the weights."""
+    if data.weights is None:
+        return jnp.asarray(data.x.shape[0], dtype_of(params))
+    return data.weights.astype(dtype_of(params)).sum()
+
+
+def _cast_like(tree: Params, params: Params) -> Params:
+    """A tree in the dtypes of the parameters."""
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, jnp.result_type(like)), tree, params)
+
+
+def _sum(objective: Any, rows: Rows, params: Params) -> Array:
+    return sum_of_losses(objective, params, *rows)
+
+
+def _mean(objective: Any, total: Array, weight_sum: Array, params: Params) -> Array:
+    return total / weight_sum + penalty(objective, params)
+
+
+VALUE = Pass(_sum, _mean)
+
+
+def _sum_and_gradient(objective: Any, rows: Rows, params: Params) -> tuple[Array, Params]:
+    return jax.value_and_grad(lambda p: _sum(objective, rows, p))(in_working_dtype(params))
+
+
+def _mean_and_gradient(
+    objective: Any, total: tuple[Array, Params], weight_sum: Array, params: Params
+) -> tuple[Array, Params]:
+    scale = 1 / weight_sum
+    added, shrinkage = jax.value_and_grad(lambda p: penalty(objective, p))(in_working_dtype(params))
+    gradient = jax.tree.map(lambda summed, shrunk: summed * scale + shrunk, total[1], shrinkage)
+    return total[0] * scale + added, _cast_like(gradient, params)
+
+
+VALUE_AND_GRAD = Pass(_sum_and_gradient, _mean_and_gradient)
+
+
+def _sum_and_gradient_of_each(objective: Any, rows: Rows, params: Params) -> Any:
+    return jax.vmap(lambda one: _sum_and_gradient(objective, rows, one))(params)
+
+
+def _mean_and_gradient_of_each(objective: Any, total: Any, weight_sum: Array, params: Params) -> Any:
+    return jax.vmap(lambda summed, one: _mean_and_gradient(objective, summed, weight_sum, one))(total, params)
+
+
+VALUES_AND_GRADS = Pass(_sum_and_gradient_of_each, _mean_and_gradient_of_each)
+
+
+def _along(gradient: Callable[[Params], Params], params: Params, v: Params) -> Params:
+    """The derivative of a gradient in the direction v."""
+    params = in_working_dtype(params)
+    return jax.jvp(gradient, (params,), (_cast_like(v, params),))[1]
+
+
+def _curvature_along(objective: Any, rows: Rows, params: Params, v: Params) -> Params:
+    return _along(jax.grad(lambda p: _sum(objective, rows, p)), params, v)
+
+
+def _mean_along(objective: Any, total: Params, weight_sum: Array, params: Params, v: Params) -> Params:
+    shrinkage = _along(jax.grad(lambda p: penalty(objective, p)), params, v)
+    return _cast_like(jax.tree.map(lambda summed, shrunk: summed / weight_sum + shrunk, total, shrinkage), params)
+
+
+HVP = Pass(_curvature_along, _mean_along)
+
+
+def _curvature(objective: Any, rows: Rows, params: Params) -> Array:
+    """Sum of sᵢ ℓ''ᵢ aᵢaᵢᵀ, where aᵢ is a row of x with a 1 behind it for the bias."""
+    x, y, weights = rows
+    params = in_working_dtype(params)
+    x = x.astype(params.weight.dtype)
+    slope = jax.grad(lambda predictions: losses(objective, lambda z: z, predictions, y).sum())
+    predictions = matmul(x, params.weight) + params.bias
+    second = jax.jvp(slope, (predictions,), (jnp.ones_like(predictions),))[1]
+    if weights is not None:
+        second = jnp.where(weights.astype(bool), weights.astype(second.dtype) * second, 0)
+    extended = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1)
+    return matmul(matrix_transpose(extended * second[:, None]), extended)
+
+
+def _mean_curvature(objective: Any, total: Array, weight_sum: Array, _: Params) -> Array:
+    ridge = jnp.full(len(total), jnp.asarray(objective.l2, total.dtype)).at[-1].set(0)
+    # Rounding makes the two triangles differ; those of a Hessian do not.
+    return (total + matrix_transpose(total)) / (2 * weight_sum) + jnp.diag(ridge)
+
+
+HESSIAN = Pass(_curvature, _mean_curvature)

@@ -1,0 +1,83 @@
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import DTYPE, ROOT
+
+from dlcore import measuring
+
+
+def program():
+    """Work of tens of milliseconds that JAX hands back before it is done."""
+    start = jnp.full((200, 200), 0.01, DTYPE)
+    work = jax.jit(lambda x: jax.lax.fori_loop(0, 300, lambda _, a: jnp.tanh(jnp.matmul(a, a)), x))
+    return lambda: work(start)
+
+
+def waits():
+    """Whether the measured time holds the work: waiting for the result at once afterwards takes no time."""
+    run = program()
+    results = []
+    timing = measuring.measure({"work": lambda: results.append(run()) or results[-1]}, repeats=5)["work"]
+    for result in results:
+        result.block_until_ready()
+    whole = measuring.time.perf_counter()
+    for _ in range(5):
+        np.asarray(run())
+    whole = (measuring.time.perf_counter() - whole) / 5
+    return timing.median > whole / 4
+
+
+def test_a_result_is_waited_for_and_a_clock_that_does_not_is_caught(monkeypatch):
+    assert waits()
+    monkeypatch.setattr(measuring.jax, "block_until_ready", lambda result: result)
+    assert not waits()
+
+
+def test_contestants_take_turns_in_both_orders():
+    calls = []
+    contestants = {name: lambda name=name: calls.append(name) for name in "abc"}
+    timings = measuring.measure(contestants, repeats=4)
+    assert "".join(calls) == "abc" + "abc" + "cba" + "abc" + "cba"
+    assert list(timings) == ["a", "b", "c"]
+    assert all(timing.calls.shape == (4,) for timing in timings.values())
+
+
+def test_the_figures_of_a_timing():
+    timing = measuring.Timing(9.0, np.array([5.0, 1.0, 2.0, 3.0, 4.0]))
+    assert timing.median == 3
+    assert timing.quartiles == (2, 4)
+
+
+def test_the_first_call_is_apart():
+    seconds = iter([0.05, 0.0, 0.0, 0.0])
+    timing = measuring.measure({"a": lambda: measuring.time.sleep(next(seconds))}, repeats=3)["a"]
+    assert timing.first > 0.04 > timing.median
+
+
+@pytest.mark.parametrize(("contestants", "repeats"), [({}, 3), ({"a": lambda: None}, 0)])
+def test_nothing_to_measure_is_an_error(contestants, repeats):
+    with pytest.raises(ValueError, match="measure: expected contestants and at least 1 round"):
+        measuring.measure(contestants, repeats)
+
+
+@pytest.mark.skipif(DTYPE == "float64", reason="the benchmark chooses its own precision: once is enough")
+def test_the_engine_benchmark_runs():
+    command = [sys.executable, "benchmarks/engine.py", "--quick"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True, check=False
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    # In so small a run nothing is said of speed; the exit status may say that shares are impossible.
+    assert set(result["rows"]) == {"one model", "128 models"}
+    for row in result["rows"].values():
+        assert row["agree"]
+        assert {"dlcore", "naive", "numpy"} <= set(row["contestants"])
+        assert row["contestants"]["dlcore"]["ratio"] == 1
+        assert row["contestants"]["dlcore"]["first"] > row["contestants"]["dlcore"]["median"] > 0
+    assert done.returncode == 0, done.stderr
