@@ -64,11 +64,13 @@ def regular() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_forty_strengths_equal_scikit_learns(intercept):
     """More strengths than anchors: most heads only borrow curvature."""
     x, y, s = regular()
-    l2 = np.geomspace(1e-6, 10, 40)[::-1]
-    heads = fit_heads(x, y, l2=l2, sample_weight=s, fit_intercept=intercept, tol=1e-12)
+    l2 = np.geomspace(1e-4, 10, 40)[::-1]
+    heads = fit_heads(x, y, l2=l2, sample_weight=s, fit_intercept=intercept, tol=1e-10)
     assert set(heads.status) == {"converged"}
     for k in range(0, 40, 3):
-        peer = LogisticRegression(C=1 / (l2[k] * s.sum()), fit_intercept=intercept, tol=1e-12, solver="newton-cholesky")
+        peer = LogisticRegression(
+            C=1 / (l2[k] * s.sum()), fit_intercept=intercept, tol=1e-12, solver="newton-cholesky"
+        )
         peer.fit(x.astype(float), y, s)
         np.testing.assert_allclose(heads.coef[k], peer.coef_[0], atol=2e-6 * abs(peer.coef_).max())
         np.testing.assert_allclose(heads.intercept[k], np.ravel(peer.intercept_)[0] if intercept else 0, atol=2e-6)
@@ -83,18 +85,18 @@ def test_a_fold_is_a_fit_of_its_rows(loss):
     l2 = np.geomspace(1e-4, 1, 12)
     splitter = ShuffleSplit(3, test_size=0.3, random_state=0)
     target = y if loss == "logistic" else x[:, 0] + y
-    heads = fit_heads(x, target, loss=loss, l2=l2, folds=splitter, sample_weight=s, tol=1e-13)
+    heads = fit_heads(x, target, loss=loss, l2=l2, folds=splitter, sample_weight=s, tol=1e-10)
     assert heads.scores is not None
     for fold, (train, test) in enumerate(splitter.split(x)):
-        alone = fit_heads(x[train], target[train], loss=loss, l2=l2[[0, 7]], sample_weight=s[train], tol=1e-13)
-        assert (heads.fold_gap[fold] <= 1e-13 * heads.value.max()).all()
+        alone = fit_heads(x[train], target[train], loss=loss, l2=l2[[0, 7]], sample_weight=s[train], tol=1e-10)
+        assert (heads.fold_gap[fold] <= 1e-10 * heads.value.max()).all()
         for index, k in enumerate((0, 7)):
             if loss == "logistic":
                 p = alone.predict_proba(x[test])[index]
                 expected = -log_loss(target[test], p, sample_weight=s[test])
             else:
                 expected = r2_score(target[test], alone.predict(x[test])[index], sample_weight=s[test])
-            np.testing.assert_allclose(heads.scores[fold, k], expected, rtol=1e-6)
+            np.testing.assert_allclose(heads.scores[fold, k], expected, rtol=1e-5)
     assert heads.best == heads.scores.mean(0).argmax()
     assert (heads.fold_status == "converged").all()
 
@@ -152,7 +154,7 @@ def test_without_a_penalty():
     peer = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(x.astype(float), y)
     assert list(free.status) == ["unproven", "converged"]
     assert free.certificate.gap[0] == np.inf
-    np.testing.assert_allclose(free.coef[0], peer.coef_[0], atol=1e-3)
+    np.testing.assert_allclose(free.coef[0], peer.coef_[0], rtol=1e-6)
     apart = fit_heads(x, (x[:, 0] > 0.1).astype(int), l2=[0.0, 1e-3])
     assert list(apart.status) == ["separable", "converged"]
     assert apart.certificate.gap[0] == np.inf
@@ -217,13 +219,25 @@ Y = np.arange(12) % 2
         ({"folds": 1}, ValueError, "folds: expected an integer of at least 2, got 1"),
         ({"folds": 7}, ValueError, "folds: expected at most as many as rows of the rarest class, got 7"),
         ({"folds": np.full((2, 12), 0.5)}, ValueError, r"folds: expected 0/1 weights of shape \(folds, 12\)"),
-        ({"folds": np.ones((2, 12))}, ValueError, "folds: expected rows of positive weight to score every fold on"),
-        ({"folds": [Y]}, ValueError, "folds: expected both classes in the training rows of every fold, got one in 0"),
+        (
+            {"folds": np.ones((2, 12))},
+            ValueError,
+            "folds: expected rows of positive weight to score every fold on",
+        ),
+        (
+            {"folds": [Y]},
+            ValueError,
+            "folds: expected both classes in the training rows of every fold, got one in 0",
+        ),
         ({"folds": [([0, 1, 12], [3])]}, ValueError, "folds: expected the numbers of rows, 0 to 11"),
         ({"folds": "five"}, TypeError, "folds: expected None, an integer"),
         ({"sample_weight": -np.ones(12)}, ValueError, "sample_weight: expected numbers of at least 0"),
         ({"sample_weight": np.ones(11)}, ValueError, "sample_weight: expected shape"),
-        ({"scoring": "r2"}, ValueError, "scoring: expected 'log_loss' or 'accuracy' for loss 'logistic', got 'r2'"),
+        (
+            {"scoring": "r2"},
+            ValueError,
+            "scoring: expected 'log_loss' or 'accuracy' for loss 'logistic', got 'r2'",
+        ),
         ({"tol": 0}, ValueError, "tol: expected a finite number above 0"),
         ({"max_steps": 1.5}, TypeError, "max_steps: expected an integer"),
         ({"fit_intercept": "yes"}, TypeError, "fit_intercept: expected True or False"),

@@ -1,8 +1,8 @@
 """Many logistic heads at once: safeguarded Newton steps, all slots in one pass over the rows.
 
 A slot is one head: its strength, its fold (a bit) and its parameters. Settings are data, so that any number of
-heads runs the same two programs, a few slots at a time: `newton` with each slot's own curvature, and `chord`, whose
-steps need gradients alone because the curvature is a neighbour's.
+heads runs the same two programs, a few slots at a time: `newton` with each slot's own curvature, and `chord`,
+whose steps need gradients alone because the curvature is a neighbour's.
 """
 
 import functools
@@ -17,6 +17,8 @@ from dlcore.objective import BlockedData, sum_over_blocks
 
 ARMIJO = 1e-4
 """A step must bring this share of the decrease that its slope promises."""
+UNPENALISED = 1e-6
+"""Where nothing proves the gap, the decrement is taken this much further: one more of Newton's steps."""
 IDLE_AT_MOST = 6
 """So many passes in a row without progress: rounding decides, not the step."""
 
@@ -106,13 +108,16 @@ def _descend(slots, data, intercept, radius, direction, curved) -> Descended:
     def gap(place: Place, step: Array) -> Array:
         # The duality bound, its repair of the intercept replaced by a bound on what it does to the slope;
         # without a penalty there is none, and the decrement of Newton's step stands in.
-        slope = jnp.sqrt((place.gradient[:, :features] ** 2).sum(1)) + radius * jnp.abs(place.gradient[:, features])
+        slope = jnp.sqrt((place.gradient[:, :features] ** 2).sum(1)) + radius * jnp.abs(
+            place.gradient[:, features]
+        )
         duality = slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1))
         return jnp.where(slots.l2 > 0, duality, vecdot(place.gradient, step) / 2)
 
     def judged(place: Place, step: Array) -> tuple[Array, Array]:
         size = gap(place, step)
-        enough = size <= slots.accuracy * jnp.maximum(place.value, slots.floor)
+        aim = slots.accuracy * jnp.where(slots.l2 > 0, 1.0, UNPENALISED)
+        enough = size <= aim * jnp.maximum(place.value, slots.floor)
         return size, enough | ((slots.l2 == 0) & (place.wrong == 0))
 
     def go_on(state) -> Array:
@@ -132,7 +137,7 @@ def _descend(slots, data, intercept, radius, direction, curved) -> Descended:
         size, flat = judged(place, step)
         progress = better & ((size < 0.9 * state["least"]) | (promised > 1e-9 * place.value))
         idle = jnp.where(progress, 0, state["idle"] + 1)
-        count = state["count"] + state["active"]
+        count = state["count"] + state["active"].astype(jnp.int32)
         usable = jnp.isfinite(step).all(1)
         active = state["active"] & ~flat & (count < slots.steps) & (idle < IDLE_AT_MOST) & usable
         return {
@@ -168,9 +173,9 @@ def _descend(slots, data, intercept, radius, direction, curved) -> Descended:
 
 
 def _evaluate(slots: Slots, theta: Array, data: BlockedData, intercept: Array, curved) -> Place:
-    r"""J, ∇J in float64 and, where `curved` is a dtype, $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$ in it.
+    r"""J and ∇J in float64; where `curved` is a dtype, the data's curvature in it.
 
-    $\tilde x$ is x with a last entry 1, or 0 where there is no intercept.
+    That is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last entry 1, or 0 where there is no intercept.
     """
     heads, columns = theta.shape
 
@@ -179,12 +184,12 @@ def _evaluate(slots: Slots, theta: Array, data: BlockedData, intercept: Array, c
         rows = x.astype(jnp.float64)
         last = jnp.broadcast_to(intercept, (len(rows), 1))
         rows = jnp.concatenate([rows, last], axis=1)
-        chosen = (y[None, :, 1] >> slots.bit[:, None]) & 1
-        weight = jnp.where(chosen.astype(bool), weights[None], 0.0)
+        chosen = _bit_of(y[:, 1], slots.bit)
+        weight = jnp.where(chosen, weights[None], 0.0)
         sign = jnp.where(y[:, 0] == 1, 1.0, -1.0)
         margin = sign[None] * matmul(theta, rows.T)
         tail = jnp.exp(-jnp.abs(margin))
-        other = jnp.where(margin > 0, tail, 1.0) / (1 + tail)  # the probability of the other class
+        other = jnp.where(margin > 0, tail, 1.0) / (1 + tail)  # the other class's probability
         loss = (weight * (jnp.maximum(-margin, 0) + jnp.log1p(tail))).sum(1)
         residual = -weight * other * sign[None]
         missed = ((weight > 0) & (margin <= 0)).sum(1, dtype=jnp.int32)
@@ -195,7 +200,9 @@ def _evaluate(slots: Slots, theta: Array, data: BlockedData, intercept: Array, c
         return loss, matmul(residual, rows), matmul(narrow.T[None] * curve[:, None, :], narrow), missed
 
     loss, slope, curvature, missed = sum_over_blocks(block, data)
-    penalty = jnp.concatenate([jnp.broadcast_to(slots.l2[:, None], (heads, columns - 1)), jnp.zeros((heads, 1))], 1)
+    penalty = jnp.concatenate(
+        [jnp.broadcast_to(slots.l2[:, None], (heads, columns - 1)), jnp.zeros((heads, 1))], 1
+    )
     value = loss / slots.total + (penalty * theta**2).sum(1) / 2
     gradient = slope / slots.total[:, None] + penalty * theta
     curvature = curvature / slots.total.astype(curvature.dtype)[:, None, None]
@@ -218,6 +225,11 @@ def _factor(curvature: Array, l2: Array, intercept: Array) -> Array:
 def _solve(factor: Array, gradient: Array) -> Array:
     solved = jax.scipy.linalg.cho_solve((factor, True), gradient.astype(factor.dtype)[..., None])[..., 0]
     return solved.astype(gradient.dtype)
+
+
+def _bit_of(bits: Array, bit: Array) -> Array:
+    """Shape (K, n): whether that bit of each row is set."""
+    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)
 
 
 def _along(choice: Array, leaf: Array) -> Array:
@@ -245,8 +257,8 @@ def held_out(slots: Slots, data: BlockedData, intercept: Array) -> tuple[Array, 
         assert weights is not None
         rows = x.astype(jnp.float64)
         logit = matmul(slots.theta[:, :-1], rows.T) + intercept * slots.theta[:, -1:]
-        chosen = (y[None, :, 2] >> slots.bit[:, None]) & 1
-        weight = jnp.where(chosen.astype(bool), weights[None], 0.0)
+        chosen = _bit_of(y[:, 2], slots.bit)
+        weight = jnp.where(chosen, weights[None], 0.0)
         margin = jnp.where(y[:, 0] == 1, 1.0, -1.0)[None] * logit
         right = jnp.where((y[None, :, 0] == 1) == (logit > 0), weight, 0.0)
         loss = jnp.maximum(-margin, 0) + jnp.log1p(jnp.exp(-jnp.abs(margin)))

@@ -75,11 +75,17 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
     train, test = _folds(folds, len(rows), target if loss == "logistic" else None)
     for index, chosen in enumerate(train[1:]):
         if not (weight[chosen] > 0).any():
-            raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {index}")
+            raise ValueError(
+                f"folds: expected training rows of positive weight in every fold, got none in {index}"
+            )
         if not (weight[test[index + 1]] > 0).any():
-            raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {index}")
+            raise ValueError(
+                f"folds: expected rows of positive weight to score every fold on, got none in {index}"
+            )
         if loss == "logistic" and len(np.unique(target[chosen & (weight > 0)])) < 2:
-            raise ValueError(f"folds: expected both classes in the training rows of every fold, got one in {index}")
+            raise ValueError(
+                f"folds: expected both classes in the training rows of every fold, got one in {index}"
+            )
     return Inputs(rows, target, weight, _strengths(l2), train, test)
 
 
@@ -123,8 +129,8 @@ def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray
 def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """scikit-learn's KFold, and for labels its StratifiedKFold, both without shuffling.
 
-    Stratified: the labels, sorted by the order in which the classes first appear, are dealt one by one to the folds; that
-    says how many rows of each class each fold scores, and its rows take them in the order of the data.
+    Stratified: the labels, sorted by the order in which the classes first appear, are dealt one by one to the
+    folds; that says how many rows of each class each fold scores, and they are taken in the order of the data.
     """
     if folds > rows:
         raise ValueError(f"folds: expected at most as many as rows ({rows}), got {folds}")
@@ -145,14 +151,15 @@ def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple
 
 def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """0/1 weights [folds, n], 1 where a row trains; a splitter; or (train, test) pairs of row numbers."""
-    if hasattr(folds, "split"):
-        folds = list(folds.split(np.zeros((rows, 1)), labels))
-    if isinstance(folds, str | bytes) or not isinstance(folds, Iterable):
+    splits = getattr(folds, "split", None)
+    if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
         raise TypeError(f"folds: expected None, an integer, 0/1 weights or a splitter, got {folds!r}")
+    if splits is not None:
+        folds = list(splits(np.zeros((rows, 1)), labels))
     if not hasattr(folds, "ndim"):
         folds = list(folds)
         if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
-            return [tuple(_mask(part, rows) for part in pair) for pair in folds]  # type: ignore[misc]
+            return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
     table = _checks.as_host_numbers("folds", folds)
     if table.ndim != 2 or table.shape[1] != rows or not np.isin(table, (0, 1)).all():
         raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")

@@ -32,39 +32,40 @@ def fit_heads(
 ) -> Heads:
     r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
 
-    Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the intercept is
-    not penalised. It has converged where its certificate proves
-    $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The squared loss is
-    solved exactly from one factorisation per fold, the logistic by Newton's method with curvature shared between
-    neighbouring strengths and between folds; all in compiled programs that know neither strengths nor folds.
+    Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
+    intercept is not penalised. It has converged where its certificate proves
+    $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The
+    squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature shared
+    between neighbouring strengths and between folds; all in compiled programs that know neither strengths nor
+    folds, in which gradients are float64 whatever JAX's x64 mode.
 
     Args:
       x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
       y: shape (n,): labels 0 and 1; with the squared loss any numbers, then also (n, targets).
       loss: "logistic" or "squared".
       l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2.
-      folds: None; an integer, scikit-learn's StratifiedKFold (KFold for the squared loss) without shuffling; 0/1
-        weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn, or
-        pairs (rows that train, rows that are scored).
-      scoring: of the folds: "log_loss" (the default, negative) or "accuracy", "r2" for the squared loss; rows count
-        with their weight.
+      folds: None; an integer, scikit-learn's StratifiedKFold (KFold for the squared loss) without shuffling;
+        0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
+        or pairs (rows that train, rows that are scored). At most 31.
+      scoring: of the folds: "log_loss" (the default, negative) or "accuracy", "r2" for the squared loss; rows
+        count with their weight.
       sample_weight: shape (n,), s; None weighs every row 1.
       fit_intercept: whether b is fitted; else it is 0.
       tol: see above.
       max_steps: of the logistic loss, the most passes over the rows for one head.
 
     Returns:
-      `Heads`, float64 NumPy, in the order of `l2`. No head is returned without its certificate: a status other than
-      converged says why it proves less. At l2 = 0 the logistic loss has no bound: `separable` where the head
-      puts every row on its side, so that no optimum exists, else `unproven`. Not differentiable.
+      `Heads`, float64 NumPy, in the order of `l2`. No head is returned without its certificate: a status other
+      than converged says why it proves less. At l2 = 0 the logistic loss has no bound: `separable` where the
+      head puts every row on its side, so that no optimum exists, else `unproven`. Not differentiable.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class, or
-        a choice is unknown.
+      ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
+        or a choice is unknown.
       TypeError: if something is not an array of real numbers.
 
-    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1; Nocedal and
-    Wright, Numerical Optimization, section 3.3 (Newton with line search).
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
+    Nocedal and Wright, Numerical Optimization, section 3.3 (Newton with line search).
 
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
     >>> heads = fit_heads(x, np.array([0, 0, 1, 0, 1, 1]), l2=[0.01, 0.1, 1.0], folds=2)
@@ -156,8 +157,9 @@ def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol:
     proof = proofs[0]
     if inputs.y.ndim == 2:
         bound = np.array(proof.bound, object).reshape(proof.gap.shape).T
-        turned = (np.transpose(part) for part in (proof.value, proof.gradient_norm, proof.gap, proof.rounding))
-        proof = Certificate(*turned, tuple(bound.ravel()))
+        proof = Certificate(
+            proof.value.T, proof.gradient_norm.T, proof.gap.T, proof.rounding.T, tuple(bound.ravel())
+        )
     scores = None if scores is None else in_front(scores, -1)
     return Heads(
         in_front(theta[0, ..., :-1], 1),

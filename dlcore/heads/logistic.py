@@ -1,11 +1,13 @@
 """Logistic heads of every strength and fold: a few by Newton, the others by their neighbours' curvature.
 
-Anchors, strengths spread over the range, are solved with their own curvature. Between two of them both the optimum and
-the curvature change smoothly with log λ: a head starts at the interpolated optimum and steps with the interpolated
-curvature and its own λ, for which gradients alone are needed. A fold's heads start at those of all rows and
-step with the same curvature. A head for which that is too slow gets its own: Newton is what always works.
+Anchors, strengths spread over the range, are solved with their own curvature. Between two of them both the
+optimum and the curvature change smoothly with log λ: a head starts at the interpolated optimum and steps with
+the interpolated curvature and its own λ, for which gradients alone are needed. A fold's heads start at those of
+all rows and step with the same curvature. A head for which that is too slow
+gets its own: Newton is what always works.
 """
 
+import functools
 
 import jax
 import numpy as np
@@ -24,6 +26,9 @@ BLOCK_BYTES = 2**17
 """Size of the logits of a block on a CPU: a few arrays of it stay in the second-level cache."""
 CHORD_STEPS = 14
 """A head that is not flat after so many passes gets its own curvature."""
+SAMPLE_STEPS = 20
+FLOAT32_STEPS = 30
+"""A head that is not flat after so many passes gets curvature in float64."""
 SAMPLE = 32
 """Rows per column with which Newton starts, where there are many more."""
 
@@ -54,7 +59,7 @@ class Sweep:
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
         self.curvature: dict[int, np.ndarray] = {}
-        self._sample_start = self._sample(inputs, rows)
+        self._sample_start = self._sample(inputs, rows.weight)
 
     def _block(self, x: Array) -> int:
         """Rows per block, from the shape of X alone."""
@@ -62,7 +67,7 @@ class Sweep:
             return max(1, min(len(x), 2**28 // (8 * max(x.shape[1], self.slots))))
         return max(1, min(len(x), BLOCK_BYTES // (8 * self.slots)))
 
-    def _sample(self, inputs: Inputs, rows: Rows) -> tuple[BlockedData, float] | None:
+    def _sample(self, inputs: Inputs, weight_of: Array) -> tuple[BlockedData, float] | None:
         """Every so many rows, for Newton's first steps; None where that is no small part or lacks a class."""
         stride = len(inputs.x) // (SAMPLE * self.theta.shape[-1])
         if stride < 4:
@@ -70,7 +75,7 @@ class Sweep:
         weight = inputs.weight[::stride]
         if len(np.unique(inputs.y[::stride][weight > 0])) < 2:
             return None
-        x, marks, weights = _every(self.data.x, self.data.y, self.data.weights, stride=stride)
+        x, marks, weights = _every(self.data.x, self.data.y, weight_of, stride)
         return BlockedData(x, marks, weights, min(self.data.block, len(x))), float(weight.sum())
 
     def run(self) -> None:
@@ -113,9 +118,9 @@ class Sweep:
             for batch in _batches(heads, self.anchors):
                 slots = self._slots(batch, self.anchors)
                 slots = slots._replace(
-                    total=np.full(self.anchors, total),
-                    accuracy=np.full(self.anchors, 1e-2),
-                    steps=np.minimum(slots.steps, 20),
+                    total=jax.device_put(np.full(self.anchors, total)),
+                    accuracy=jax.device_put(np.full(self.anchors, 1e-2)),
+                    steps=jax.device_put(np.minimum(np.asarray(slots.steps), SAMPLE_STEPS)),
                 )
                 done = descent.newton(slots, sample, self.intercept, self.radius, curved="float32")
                 theta = np.asarray(done.theta)
@@ -125,7 +130,7 @@ class Sweep:
         for curved in ("float64",) if wide else ("float32", "float64"):
             heads = [(f, k) for f, k in heads if not self.flat[f, k] and self.steps[f, k] < self.max_steps]
             jobs = _batches(heads, self.anchors)
-            limit = self.max_steps if curved == "float64" else 30
+            limit = self.max_steps if curved == "float64" else FLOAT32_STEPS
 
             def work(batch: list[tuple[int, int]], curved: str = curved, limit: int = limit) -> Descended:
                 slots = self._slots(batch, self.anchors, limit)
@@ -166,14 +171,15 @@ class Sweep:
         fit, k = (_padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
         left = np.minimum(np.maximum(self.max_steps - self.steps[fit, k], 1), limit).astype(np.int32)
         left[len(batch) :] = 0
+        put = jax.device_put
         return Slots(
-            self.theta[fit, k],
-            self.l2[k],
-            fit.astype(np.uint32),
-            self.total[fit],
-            self.accuracy[fit, k],
-            1e-3 * self.entropy[fit],
-            left,
+            put(self.theta[fit, k]),
+            put(self.l2[k]),
+            put(fit.astype(np.uint32)),
+            put(self.total[fit]),
+            put(self.accuracy[fit, k]),
+            put(1e-3 * self.entropy[fit]),
+            put(left),
         )
 
     def _keep(self, batch: list[tuple[int, int]], done: Descended) -> None:
@@ -215,11 +221,9 @@ def spaced(l2: np.ndarray, positive: np.ndarray, most: int) -> np.ndarray:
     return positive[first[nearest]]
 
 
-def _every(x: Array, marks: Array, weights: Array, *, stride: int) -> tuple[Array, Array, Array]:
-    return _strided(x, marks, weights, stride)
-
-
-_strided = jax.jit(lambda x, marks, weights, stride: (x[::stride], marks[::stride], weights[::stride]), static_argnums=3)
+@functools.partial(jax.jit, static_argnums=3)
+def _every(x: Array, marks: Array, weights: Array, stride: int) -> tuple[Array, Array, Array]:
+    return x[::stride], marks[::stride], weights[::stride]
 
 
 def _batches(heads: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:

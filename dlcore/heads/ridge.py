@@ -1,10 +1,10 @@
 r"""Ridge: one factorisation for every strength and target.
 
-With the rows' weights s, their sum S and x, y centred by the weighted means (where there is an intercept), the optimum
-of $\frac1S\sum_i s_i(w^\top x_i + b - y_i)^2 + \frac\lambda2\|w\|^2$ solves $(H + \lambda I)w = c$ with
-$H = \frac2S X^\top sX$ and $c = \frac2S X^\top sy$. The eigenvectors of H make every λ a division. Where rows are fewer than
-columns, those of the kernel $\frac2S\sqrt s XX^\top\sqrt s$, which has the same eigenvalues but for zeros, take
-their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\frac2S\sqrt s y$ with $Z = \sqrt sX$.
+With the rows' weights s, their sum S and x, y about their weighted means (where there is an intercept), the
+optimum of $\frac1S\sum_i s_i(w^\top x_i + b - y_i)^2 + \frac\lambda2\|w\|^2$ solves $(H + \lambda I)w = c$ with
+$H = \frac2S X^\top sX$ and $c = \frac2S X^\top sy$. The eigenvectors of H make every λ a division. Where rows are
+fewer than columns, those of the kernel $ZZ^\top = UDU^\top$, $Z = \sqrt{2s/S}\,X$, which has the same eigenvalues
+but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$.
 """
 
 from typing import NamedTuple
@@ -51,7 +51,9 @@ def fit_ridge(inputs: Inputs, rows: Rows, *, fit_intercept: bool) -> np.ndarray:
     centred = jax.device_put(np.float64(fit_intercept))
     block = rows_at_once(rows.x)
     for fit in range(fits):
-        spectrum = factorise(BlockedData(rows.x, y, rows.weight, block), rows.train, np.uint32(fit), centred)
+        spectrum = factorise(
+            BlockedData(rows.x, y, rows.weight, block), rows.train, jax.device_put(np.uint32(fit)), centred
+        )
         for start in range(0, strengths, STRENGTHS):
             part = inputs.l2[start : start + STRENGTHS]
             l2 = np.concatenate([part, np.repeat(part[:1], STRENGTHS - len(part))])
@@ -68,7 +70,8 @@ def rows_at_once(x: Array) -> int:
 @jax.jit
 def factorise(data: BlockedData, train: Array, bit: Array, centred: Array) -> Spectrum:
     """The eigenvectors of H, or of the kernel where that is smaller, in float64."""
-    weights = jnp.where(((train >> bit) & 1).astype(bool), data.weights, 0.0)
+    assert data.weights is not None
+    weights = jnp.where(((train >> bit) & jnp.uint32(1)).astype(bool), data.weights, 0.0)
     total = weights.sum()
     data = BlockedData(data.x, data.y, weights, data.block)
 
@@ -82,7 +85,6 @@ def factorise(data: BlockedData, train: Array, bit: Array, centred: Array) -> Sp
         """√(2s/S) times x and y about their means."""
         assert s is not None
         root = jnp.sqrt(2 * s / total)[:, None]
-        # A row of weight 0 counts 0 also where the difference overflows.
         return root * (x.astype(jnp.float64) - middle[None]), root * (y - level[None])
 
     rows, columns = data.x.shape
@@ -116,7 +118,8 @@ def heads_of(spectrum: Spectrum, l2: Array) -> Array:
 @jax.jit
 def squared_errors(data: BlockedData, test: Array, bit: Array, theta: Array) -> tuple[Array, Array]:
     """On the rows that a fold holds out: Σ s(ŷ − y)², shape (l2, targets), and Σ s(y − ȳ)², shape (targets,)."""
-    weights = jnp.where(((test >> bit) & 1).astype(bool), data.weights, 0.0)
+    assert data.weights is not None
+    weights = jnp.where(((test >> bit) & jnp.uint32(1)).astype(bool), data.weights, 0.0)
     data = BlockedData(data.x, data.y, weights, data.block)
     level = matmul(weights, data.y) / weights.sum()
 
