@@ -67,6 +67,7 @@ def test_forty_strengths_equal_scikit_learns(intercept):
     l2 = np.geomspace(1e-4, 10, 40)[::-1]
     heads = fit_heads(x, y, l2=l2, sample_weight=s, fit_intercept=intercept, tol=1e-10)
     assert set(heads.status) == {"converged"}
+    assert heads.steps.mean() <= 4
     for k in range(0, 40, 3):
         peer = LogisticRegression(
             C=1 / (l2[k] * s.sum()), fit_intercept=intercept, tol=1e-12, solver="newton-cholesky"

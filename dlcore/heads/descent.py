@@ -175,7 +175,8 @@ def _descend(slots, data, intercept, radius, direction, curved) -> Descended:
 def _evaluate(slots: Slots, theta: Array, data: BlockedData, intercept: Array, curved) -> Place:
     r"""J and ∇J in float64; where `curved` is a dtype, the data's curvature in it.
 
-    That is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last entry 1, or 0 where there is no intercept.
+    That is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last entry 1, or 0
+    where there is no intercept.
     """
     heads, columns = theta.shape
 

@@ -35,9 +35,9 @@ def fit_heads(
     Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
     intercept is not penalised. It has converged where its certificate proves
     $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The
-    squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature shared
-    between neighbouring strengths and between folds; all in compiled programs that know neither strengths nor
-    folds, in which gradients are float64 whatever JAX's x64 mode.
+    squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature
+    shared between neighbouring strengths and between folds; all in compiled programs that know neither strengths
+    nor folds, in which gradients are float64 whatever JAX's x64 mode.
 
     Args:
       x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
@@ -183,7 +183,8 @@ def _certified(inputs: Inputs, theta: np.ndarray, fit: int, fit_intercept: bool,
     """Of the heads of all strengths of one fit."""
     chosen = inputs.train[fit]
     heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2, loss)
-    return certify(heads, inputs.x, inputs.y, np.where(chosen, inputs.weight, 0))
+    weights = np.where(chosen, inputs.weight, 0)
+    return certify(heads, inputs.x, inputs.y, None if (weights == weights[0]).all() else weights)
 
 
 def _gaps(proofs: list[Certificate]) -> np.ndarray:
