@@ -20,3 +20,7 @@ class Status(StrEnum):
     """An update changed no bit of parameters and state: no further step in this dtype changes anything."""
     STOPPED = "stopped"
     """The callback asked to stop."""
+    SEPARABLE = "separable"
+    """Without a penalty the classes separate: J has no minimum, and the coefficients would grow for ever."""
+    UNPROVEN = "unproven"
+    """Without a penalty no bound on J − J* is known; the solver stopped where it is flat or made all its steps."""

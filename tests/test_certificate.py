@@ -120,7 +120,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     problem = random_problem(3)
     head = heads(np.full(problem.x.shape[1] + 1, 0.1), problem.l2)
     whole = certify(head, problem.x, problem.y, problem.s)
-    monkeypatch.setattr("dlcore.certificate.BLOCK_BYTES", 8 * problem.x.shape[1] * 7)
+    monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", 8 * problem.x.shape[1] * 7)
     pieces = certify(head, problem.x, problem.y, problem.s)
     np.testing.assert_allclose(pieces.gap, whole.gap, rtol=1e-10)
     np.testing.assert_allclose(pieces.value, whole.value, rtol=1e-14)
@@ -232,7 +232,7 @@ def test_descent_reaches_its_optimum():
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"loss": "hinge"}, ValueError, "heads.loss: expected 'logistic', got 'hinge'"),
+        ({"loss": "hinge"}, ValueError, "heads.loss: expected 'logistic', 'softmax' or 'squared', got 'hinge'"),
         ({"coef": np.zeros(5)}, ValueError, r"heads.coef: expected shape \(30,\) or \(heads, 30\), got \(5,\)"),
         ({"coef": np.full(30, np.nan)}, ValueError, "heads.coef: expected finite numbers, got nan"),
         ({"intercept": np.inf}, ValueError, "heads.intercept: expected finite numbers, got infinity"),

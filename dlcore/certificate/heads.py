@@ -1,0 +1,147 @@
+"""What is certified and what is said of it: heads as plain numbers, read and checked."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore import _checks
+
+LOSSES = ("logistic", "softmax", "squared")
+
+
+class LinearHeads(NamedTuple):
+    """One linear head, or several on the same data, as plain numbers.
+
+    Attributes:
+      coef: shape (m,) for one head, (models, m) for several; with the loss "softmax" (classes, m) or
+        (models, classes, m); with the loss "squared" and y of shape (n, targets) (targets, m) or
+        (models, targets, m), each target a problem of its own.
+      intercept: the shape of `coef` without its last axis, or a number; None for heads without one.
+      l2: the strength λ that each was fitted with: a number, shape (models,), or one for each problem.
+      loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
+        (ŷ − y)².
+    """
+
+    coef: Any
+    intercept: Any
+    l2: Any
+    loss: str = "logistic"
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What is known of heads, in float64; numbers for one problem, arrays for several.
+
+    The arrays have the shape (models,), (targets,) or (models, targets).
+
+    Attributes:
+      value: J at the coefficients as given.
+      gradient_norm: ‖∇J‖ there, the intercept's component included.
+      gap: an upper bound on J − J*, rounding included; infinity where no bound is known.
+      rounding: the part of `gap` that accounts for the rounding of this computation itself.
+      bound: the name of the bound, "duality", "exact", "exact if the rank is …", or "none" with the reason; a
+        tuple of them for several problems, flat in the order of `gap`.
+      dtype: of the computation.
+    """
+
+    value: Any
+    gradient_norm: Any
+    gap: Any
+    rounding: Any
+    bound: str | tuple[str, ...]
+    dtype: str = "float64"
+
+
+class Bounds(NamedTuple):
+    """What each of H heads comes to: arrays (H,), and H names; the bound on J − J* is gap + rounding."""
+
+    value: np.ndarray
+    gradient_norm: np.ndarray
+    gap: np.ndarray
+    rounding: np.ndarray
+    bound: list[str]
+
+
+class Numbers(NamedTuple):
+    """Heads in float64, one after another.
+
+    Attributes:
+      coef: shape (H, m), for the softmax (H, classes, m).
+      intercept: shape (H,), (H, classes), or None.
+      l2: shape (H,).
+      models: how many, 0 where `coef` came without that axis.
+      shape: of what is answered: (), (models,), (targets,) or (models, targets).
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray | None
+    l2: np.ndarray
+    models: int
+    shape: tuple[int, ...]
+
+
+def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
+    """The numbers of heads for data of so many features, and of so many targets where y has that axis."""
+    coef = _checks.as_host_numbers("heads.coef", heads.coef).astype(np.float64)
+    inner = (
+        {"softmax": "classes", "squared": "targets"}.get(heads.loss)
+        if targets or heads.loss == "softmax"
+        else None
+    )
+    rank = 1 if inner is None else 2
+    fits = coef.ndim in (rank, rank + 1) and coef.shape[-1] == features and 0 not in coef.shape
+    if heads.loss == "squared" and targets and fits:
+        fits, inner = coef.shape[-2] == targets, str(targets)
+    if not fits:
+        axes = f"{features}" if inner is None else f"{inner}, {features}"
+        alone = f"({axes},)" if inner is None else f"({axes})"
+        many = "heads" if inner is None else "models"
+        raise ValueError(f"heads.coef: expected shape {alone} or ({many}, {axes}), got {coef.shape}")
+    if heads.loss == "softmax" and coef.shape[-2] < 2:
+        raise ValueError(f"heads.coef: expected at least two classes, got shape {coef.shape}")
+    _checks.check_finite("heads.coef", coef)
+
+    several = coef.shape[:-1]  # one number for each of these
+    models = coef.shape[:1] if coef.ndim > rank else ()
+    shape = models if heads.loss == "softmax" else several
+    l2 = _checks.as_host_numbers("heads.l2", heads.l2).astype(np.float64)
+    if l2.shape not in {(), models, shape}:
+        expected = " or ".join(str(s) for s in dict.fromkeys((models or (1,), shape or (1,))))
+        raise ValueError(f"heads.l2: expected a number or shape {expected}, got {l2.shape}")
+    _checks.check_finite("heads.l2", l2)
+    _checks.check_number("heads.l2", l2, least=0)
+    if l2.shape == models and shape != models:
+        l2 = l2[..., None]
+    l2 = np.broadcast_to(l2, shape).reshape(-1)
+
+    intercept = None
+    if heads.intercept is not None:
+        intercept = _checks.as_host_numbers("heads.intercept", heads.intercept).astype(np.float64)
+        if intercept.shape not in ((), several):
+            raise ValueError(
+                f"heads.intercept: expected a number or shape {several or (1,)}, got {intercept.shape}"
+            )
+        _checks.check_finite("heads.intercept", intercept)
+        intercept = np.broadcast_to(intercept, several)
+        intercept = intercept.reshape(-1, *coef.shape[-2:-1]) if heads.loss == "softmax" else intercept.reshape(-1)
+    flat = coef.reshape(-1, *coef.shape[-2:]) if heads.loss == "softmax" else coef.reshape(-1, features)
+    return Numbers(flat, intercept, l2, sum(models), shape)
+
+
+def read_weights(weights: Any, rows: int, numbers: Numbers) -> np.ndarray:
+    """Shape (1, n), or (models, n) where each model has its own."""
+    if weights is None:
+        return np.broadcast_to(np.float64(1), (1, rows))
+    s = _checks.as_host_numbers("weights", weights)
+    if s.ndim != 2 or not numbers.models:
+        _checks.check_weights(s, rows)
+        return s[None]
+    if s.shape != (numbers.models, rows):
+        raise ValueError(
+            f"weights: expected shape ({rows},), one per row of x, or ({numbers.models}, {rows}), got {s.shape}"
+        )
+    _checks.check_finite("weights", s)
+    for of_model in s:
+        _checks.check_weights(of_model, rows)
+    return s

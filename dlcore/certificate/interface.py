@@ -1,0 +1,123 @@
+"""certify: checks what comes in, asks the bound of the loss, and says what came out."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore import _checks
+from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
+from dlcore.certificate.logistic import logistic_bounds
+from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.softmax import softmax_bounds
+from dlcore.certificate.squared import squared_bounds
+
+
+def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
+    r"""An upper bound on how far heads are above the minimum of their objective.
+
+    For $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$ with the cross-entropy of probabilities $p_i$,
+    every $q$ of probabilities with $\sum_i s_i(q_i - y_i) = 0$ gives a lower bound on $J^*$ by Fenchel duality,
+    and with it
+
+    $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
+    + \frac{1}{2\lambda}\left\|\frac1S X^\top(s\circ(q - y)) + \lambda w\right\|^2$
+
+    Here q is p repaired: with the residuals of the heavier class shrunk until both classes weigh the same, or, of
+    more classes, with what over-full ones have too much of given to the others. No solve for the intercept, no
+    difference of large numbers. Without an intercept q = p and the first term is 0. With the squared loss the gap
+    is $\frac12 g^\top H^+ g$ exactly, g the gradient and H the Hessian.
+
+    The float64 gap is an upper bound too: each file of the package `certificate` derives what rounds and adds it.
+
+    Args:
+      heads: anything with the attributes of `LinearHeads`.
+      x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too; read block by block in float64,
+        never copied whole.
+      y: shape (n,): labels 0 and 1, the numbers 0, 1, … of classes, or with the loss "squared" any real numbers,
+        then also (n, targets).
+      weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
+        every row 1.
+
+    Returns:
+      A `Certificate`. Cross-entropy at λ = 0 has the gap infinity: this bound needs a penalty; and so where an
+      intercept has no optimum because a class has no weight. The squared loss at λ = 0 has one. Where columns are
+      collinear it holds if their rank is the one that `bound` then states; no float64 can see more.
+
+    Raises:
+      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, or the loss is
+        unknown.
+      TypeError: if something is not an array of real numbers.
+
+    Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); Yu, Huang and Lin (2011), Dual
+    coordinate descent methods for logistic regression (the dual).
+
+    >>> x, y = np.array([[-1.0], [0.0], [1.0], [2.0]]), np.array([0, 1, 0, 1])
+    >>> certificate = certify(LinearHeads(coef=[0.0], intercept=0.0, l2=0.5), x, y)
+    >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
+    0.6931 0.0625 duality
+    >>> certificate = certify(LinearHeads(coef=[0.0], intercept=0.0, l2=0.0, loss="squared"), x, y)
+    >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
+    0.5 0.3 exact
+    """
+    if heads.loss not in LOSSES:
+        raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
+    x = _checks.as_host_numbers("x", x)
+    y = _checks.as_host_numbers("y", y)
+    _checks.check_matrix("x", x)
+    _checks.check_rows(x=x, y=y)
+    if weights is not None:
+        weights = _checks.as_host_numbers("weights", weights)
+        if weights.ndim != 2 or np.ndim(heads.coef) < 2:
+            _checks.check_weights(weights, len(x))
+    _checks.check_finite("x", x)
+    _checks.check_finite("y", y)
+    positive = None if weights is None else weights.reshape(-1, len(x)).max(0)
+    if heads.loss == "logistic":
+        _checks.check_binary_labels(y, positive)
+    elif heads.loss == "squared" and y.ndim not in (1, 2):
+        raise ValueError(f"y: expected 1-D [n] or 2-D [n, targets], got {y.ndim}-D with shape {y.shape}")
+    numbers = read_heads(heads, x.shape[1], y.shape[1] if y.ndim == 2 else None)
+    if heads.loss == "softmax":
+        _check_labels(y, numbers.coef.shape[1])
+    s = scaled_weights(read_weights(weights, len(x), numbers))
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounds = _bounds_of(heads.loss, numbers, x, y, s)
+        gap = bounds.gap + bounds.rounding
+    return _certificate(bounds, gap, numbers.shape)
+
+
+def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any) -> Bounds:
+    coef, intercept, l2 = numbers[:3]
+    if loss == "logistic":
+        return logistic_bounds(coef, intercept, l2, x, y, s)
+    if loss == "softmax":
+        return softmax_bounds(coef, intercept, l2, x, y, s)
+    return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s)
+
+
+def _certificate(bounds: Bounds, gap: np.ndarray, shape: tuple[int, ...]) -> Certificate:
+    """In the shape of the heads; where no bound is known the gap is infinite and the name says why."""
+    overflow = "none: overflow"
+    bound = [
+        name if name.startswith("none") or np.isfinite(g) else overflow
+        for g, name in zip(gap, bounds.bound, strict=True)
+    ]
+    gap = np.where([name.startswith("none") for name in bound], np.inf, gap)
+
+    def shaped(numbers: np.ndarray) -> Any:
+        return numbers.reshape(shape) if shape else float(numbers[0])
+
+    value, gradient_norm, gap, rounding = map(shaped, (bounds.value, bounds.gradient_norm, gap, bounds.rounding))
+    return Certificate(value, gradient_norm, gap, rounding, tuple(bound) if shape else bound[0])
+
+
+def _check_labels(y: np.ndarray, classes: int) -> None:
+    """`y` holds the numbers of classes of the heads."""
+    _checks.check_rank("y", y, 1, "[n]")
+    values = np.unique(y).astype(np.float64)
+    wrong = values[(values < 0) | (values >= classes) | (values != np.floor(values))]
+    if len(wrong):
+        shown = ", ".join(f"{value:g}" for value in wrong[:5]) + (", …" if len(wrong) > 5 else "")
+        raise ValueError(
+            f"y: expected labels 0 to {classes - 1}, numbers of the {classes} classes of heads.coef, got {shown}"
+        )

@@ -1,0 +1,169 @@
+r"""The duality gap of logistic heads.
+
+With the probability p of class 1 and any $q \in [0, 1]^n$ whose residuals $s_i(q_i - y_i)$ sum to zero,
+
+$J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
++ \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
+
+Here q is p with the residuals of the heavier class shrunk until both classes weigh the same.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.certificate.heads import Bounds
+from dlcore.certificate.rows import (
+    UNIT,
+    Weights,
+    head_slices,
+    lengths,
+    rounding_over,
+    row_slices,
+    weights_of,
+)
+
+
+class _Sums(NamedTuple):
+    """Sums over the rows of one class, for H heads; r is the probability given to the other class.
+
+    Attributes:
+      weight: Σ s, (H,).
+      loss: Σ s·ℓ, (H,).
+      mass: Σ s·r, (H,).
+      slope: Σ s·r·x, (H, m).
+      magnitude: Σ s·r·‖x‖, (H,): what the rounding of the slope is measured by.
+      longest: the largest ‖x‖ among the rows of positive weight, (H,).
+    """
+
+    weight: np.ndarray
+    loss: np.ndarray
+    mass: np.ndarray
+    slope: np.ndarray
+    magnitude: np.ndarray
+    longest: np.ndarray
+
+
+def logistic_bounds(
+    coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights
+) -> Bounds:
+    """J, ‖∇J‖, the bound and its rounding term of H heads."""
+    bias = np.zeros(len(coef)) if intercept is None else intercept
+    negative, positive = sides = [_sums(coef, bias, x, y, s, label) for label in (0, 1)]
+    total = negative.weight + positive.weight
+
+    # Σ s(p - y) is the mass of class 0 minus that of class 1; shrink the heavier one by c.
+    lighter = np.minimum(negative.mass, positive.mass)
+    if intercept is None:
+        shrink = [np.ones(len(coef))] * 2
+    else:
+        shrink = [np.divide(lighter, side.mass, out=np.ones(len(coef)), where=side.mass > 0) for side in sides]
+    divergence = sum(_divergence(coef, bias, x, y, s, label, c) for label, c in enumerate(shrink) if (c < 1).any())
+    repaired = (shrink[0][:, None] * negative.slope - shrink[1][:, None] * positive.slope) / total[:, None]
+    distance = np.linalg.norm(repaired + l2[:, None] * coef, axis=1)
+
+    # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
+    # rounds: the sums over rows (by `unit`), the logits in the divergence, and that sum to zero.
+    unit, product = rounding_over(row_slices(x, len(coef)))
+    unit, product = 2 * unit, 2 * product  # a block holds rows of both classes, and each is summed for itself
+    weight_norm = np.linalg.norm(coef, axis=1)
+    mass = (negative.mass + positive.mass) / total
+    magnitude = (negative.magnitude + positive.magnitude) / total
+    longest = np.maximum(negative.longest, positive.longest)
+    blur = (product + unit) * magnitude + unit * l2 * weight_norm
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        duality = divergence / total + distance**2 / (2 * l2)
+        rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
+        logit = (coef.shape[1] + 2) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|
+        rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
+        if intercept is not None:
+            taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
+            rounding += taken * (unit * mass + logit * (magnitude * weight_norm + mass * abs(bias)))
+            residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
+            rounding += residual * (abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2))
+
+    value = (negative.loss + positive.loss) / total + l2 / 2 * weight_norm**2
+    gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * coef
+    slope_of_bias = (negative.mass - positive.mass) / total if intercept is not None else np.zeros(len(coef))
+    absent = np.minimum(negative.weight, positive.weight) == 0
+    bound = [
+        "none: the duality bound needs l2 > 0"
+        if penalty == 0
+        else "none: a class without weight has no finite intercept"
+        if one and intercept is not None
+        else "duality"
+        for penalty, one in zip(l2, absent, strict=True)
+    ]
+    return Bounds(value, np.hypot(np.linalg.norm(gradient, axis=1), slope_of_bias), duality, rounding, bound)
+
+
+def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, label: int) -> _Sums:
+    """The sums over the rows of one class."""
+    heads, features = coef.shape
+    weight, loss, mass, magnitude, longest = np.zeros((5, heads))
+    slope = np.zeros((heads, features))
+    for h, rows, scale in _blocks(heads, x, y, s, label):
+        margin = _margin(coef[h], bias[h], rows, label)
+        tail = np.exp(-np.abs(margin))
+        wrong = scale * (np.where(margin >= 0, tail, 1.0) / (1 + tail))
+        length = lengths(rows)
+        weight[h] += scale.sum(-1)
+        loss[h] += (scale * (np.maximum(-margin, 0) + np.log1p(tail))).sum(-1)
+        mass[h] += wrong.sum(-1)
+        slope[h] += wrong @ rows
+        magnitude[h] += wrong @ length
+        longest[h] = np.maximum(longest[h], np.where(scale > 0, length, 0).max(-1))
+    return _Sums(weight, loss, mass, slope, magnitude, longest)
+
+
+def _divergence(
+    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, label: int, c: np.ndarray
+) -> np.ndarray:
+    r"""Σ s·KL(q‖p) over the rows of one class, whose probability r of the other class is shrunk to c·r.
+
+    $\mathrm{KL} = cr\ln c + (1 - cr)\ln\frac{1 - cr}{1 - r}$, and with the margin t, $r/(1-r) = e^{-t}$, so that
+    the last logarithm is $\ln(1 + (1-c)e^{-t})$.
+    """
+    total = np.zeros(len(c))
+    with np.errstate(divide="ignore"):
+        log_c, log_rest = np.where(c > 0, np.log(c), 0.0)[:, None], np.log1p(-c)[:, None]  # 0 ln 0 is 0
+    for h, rows, scale in _blocks(len(c), x, y, s, label):
+        margin = _margin(coef[h], bias[h], rows, label)
+        tail = np.exp(-np.abs(margin))
+        kept = c[h, None] * (np.where(margin >= 0, tail, 1.0) / (1 + tail))
+        ratio = log_rest[h] - margin
+        terms = kept * log_c[h] + (1 - kept) * (np.maximum(ratio, 0) + np.log1p(np.exp(-np.abs(ratio))))
+        total[h] += (scale * np.maximum(terms, 0)).sum(-1)  # by rounding alone below 0
+    return total
+
+
+def _blocks(
+    heads: int, x: np.ndarray, y: np.ndarray, s: Weights, label: int
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Groups of heads, the rows of one class in float64, their weights: a block at a time."""
+    for block in row_slices(x, heads):
+        chosen = y[block] == label
+        if len(s.numbers) == 1:
+            chosen &= s.numbers[0, block] > 0
+        if chosen.any():
+            rows = x[block][chosen].astype(np.float64)
+            for h in head_slices(heads, len(rows)):
+                yield h, rows, weights_of(s, h, block)[:, chosen]
+
+
+def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, label: int) -> np.ndarray:
+    """(H, n): the logit, with the sign that makes it positive where the example is right."""
+    return (2 * label - 1) * (coef @ rows.T + bias[:, None])
+
+
+def _largest_intercept(longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray) -> np.ndarray:
+    r"""A bound on |b*|.
+
+    At the optimum the mean of p is the share π of class 1: some logit is at least and some at most that of π,
+    $|b^*| \le |\mathrm{logit}\,\pi| + \max_i\|x_i\|\,\|w^*\|$, and $\frac\lambda2\|w^*\|^2 \le J_0$, the objective
+    of the best intercept alone, which is the entropy of π.
+    """
+    shares = np.stack([ones, zeros]) / (ones + zeros)
+    entropy = -(shares * np.log(shares)).sum(0)
+    return abs(np.log(ones) - np.log(zeros)) + longest * np.sqrt(2 * entropy / l2)

@@ -1,0 +1,192 @@
+"""What `fit_heads` is given, checked once on the host and placed once on the device."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore import _checks
+from dlcore._types import Array
+
+LOSSES = ("logistic", "squared")
+FOLDS_AT_MOST = 31
+"""A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
+
+
+class Rows(NamedTuple):
+    """The training rows on the device. A fold is a bit: any folds of these rows run the same programs.
+
+    Attributes:
+      x: shape (n, m), in its own dtype.
+      y: shape (n,) or (n, targets), float64.
+      weight: shape (n,), float64, at most 1.
+      train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
+      test: the same of the rows that fit f is scored on.
+    """
+
+    x: Array
+    y: Array
+    weight: Array
+    train: Array
+    test: Array
+
+
+class Inputs(NamedTuple):
+    """What was asked for, on the host.
+
+    Attributes:
+      x: shape (n, m).
+      y: shape (n,) or (n, targets), float64.
+      weight: shape (n,), float64.
+      l2: shape (L,), float64.
+      train: shape (folds + 1, n), booleans; the first row is all True.
+      test: the same of the rows that are scored; the first row is all False.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    l2: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+
+
+def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: Any) -> Inputs:
+    """All checks of values; nothing is compiled here."""
+    if loss not in LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
+    rows = _checks.as_host_numbers("x", x)
+    _checks.check_matrix("x", rows)
+    target = _checks.as_host_numbers("y", y)
+    _checks.check_rows(x=rows, y=target)
+    _checks.check_finite("x", rows)
+    _checks.check_finite("y", target)
+    weight = np.ones(len(rows))
+    if sample_weight is not None:
+        weight = _checks.as_host_numbers("sample_weight", sample_weight).astype(np.float64)
+        _named("sample_weight", _checks.check_weights, weight, len(rows))
+        weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
+    if loss == "logistic":
+        _checks.check_binary_labels(target, weight)
+    elif target.ndim not in (1, 2) or 0 in target.shape:
+        raise ValueError(f"y: expected [n] or [n, targets], got shape {target.shape}")
+    target = target.astype(np.float64)
+    train, test = _folds(folds, len(rows), target if loss == "logistic" else None)
+    for index, chosen in enumerate(train[1:]):
+        if not (weight[chosen] > 0).any():
+            raise ValueError(
+                f"folds: expected training rows of positive weight in every fold, got none in {index}"
+            )
+        if not (weight[test[index + 1]] > 0).any():
+            raise ValueError(
+                f"folds: expected rows of positive weight to score every fold on, got none in {index}"
+            )
+        if loss == "logistic" and len(np.unique(target[chosen & (weight > 0)])) < 2:
+            raise ValueError(
+                f"folds: expected both classes in the training rows of every fold, got one in {index}"
+            )
+    return Inputs(rows, target, weight, _strengths(l2), train, test)
+
+
+def place(inputs: Inputs, x: Any) -> Rows:
+    """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
+    on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
+    return Rows(
+        on_device,
+        jax.device_put(inputs.y),
+        jax.device_put(inputs.weight),
+        jax.device_put(_bits(inputs.train)),
+        jax.device_put(_bits(inputs.test)),
+    )
+
+
+def _strengths(l2: Any) -> np.ndarray:
+    strengths = np.atleast_1d(_checks.as_host_numbers("l2", l2)).astype(np.float64)
+    if strengths.ndim != 1 or strengths.size == 0:
+        raise ValueError(f"l2: expected a number or a list of at least one, got shape {strengths.shape}")
+    if not (np.isfinite(strengths) & (strengths >= 0)).all():
+        raise ValueError(f"l2: expected finite numbers of at least 0, got {strengths}")
+    return strengths
+
+
+def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test), a row of booleans for the fit on all rows and for each fold."""
+    if folds is None:
+        pairs = []
+    elif isinstance(folds, int | np.integer) and not isinstance(folds, bool):
+        pairs = _consecutive(_checks.check_count("folds", folds, least=2, most=FOLDS_AT_MOST), rows, labels)
+    else:
+        pairs = _given(folds, rows, labels)
+    if len(pairs) > FOLDS_AT_MOST:
+        raise ValueError(f"folds: expected at most {FOLDS_AT_MOST} folds, got {len(pairs)}")
+    train, test = np.ones((len(pairs) + 1, rows), bool), np.zeros((len(pairs) + 1, rows), bool)
+    for index, (chosen, scored) in enumerate(pairs):
+        train[index + 1], test[index + 1] = chosen, scored
+    return train, test
+
+
+def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """scikit-learn's KFold, and for labels its StratifiedKFold, both without shuffling.
+
+    Stratified: the labels, sorted by the order in which the classes first appear, are dealt one by one to the
+    folds; that says how many rows of each class each fold scores, and they are taken in the order of the data.
+    """
+    if folds > rows:
+        raise ValueError(f"folds: expected at most as many as rows ({rows}), got {folds}")
+    if labels is None:
+        owner = np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(rows), folds)])
+    else:
+        order = np.unique(labels, return_index=True)[1].argsort()
+        codes = order.argsort()[np.searchsorted(np.unique(labels), labels)]
+        dealt = np.sort(codes)
+        owner = np.empty(rows, np.int64)
+        for code in range(len(order)):
+            counts = [int((dealt[fold::folds] == code).sum()) for fold in range(folds)]
+            if sum(counts) < folds:
+                raise ValueError(f"folds: expected at most as many as rows of the rarest class, got {folds}")
+            owner[codes == code] = np.repeat(np.arange(folds), counts)
+    return [(owner != fold, owner == fold) for fold in range(folds)]
+
+
+def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """0/1 weights [folds, n], 1 where a row trains; a splitter; or (train, test) pairs of row numbers."""
+    splits = getattr(folds, "split", None)
+    if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
+        raise TypeError(f"folds: expected None, an integer, 0/1 weights or a splitter, got {folds!r}")
+    if splits is not None:
+        folds = list(splits(np.zeros((rows, 1)), labels))
+    if not hasattr(folds, "ndim"):
+        folds = list(folds)
+        if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
+            return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
+    table = _checks.as_host_numbers("folds", folds)
+    if table.ndim != 2 or table.shape[1] != rows or not np.isin(table, (0, 1)).all():
+        raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")
+    return [(chosen, ~chosen) for chosen in table.astype(bool)]
+
+
+def _mask(part: Any, rows: int) -> np.ndarray:
+    """Row numbers, or booleans, as booleans."""
+    numbers = _checks.as_host_numbers("folds", part)
+    if numbers.dtype == bool and numbers.shape == (rows,):
+        return numbers
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= rows)).any():
+        raise ValueError(f"folds: expected the numbers of rows, 0 to {rows - 1}, got {part!r}")
+    mask = np.zeros(rows, bool)
+    mask[numbers] = True
+    return mask
+
+
+def _bits(masks: np.ndarray) -> np.ndarray:
+    """(fits, n) booleans as one number per row."""
+    shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
+    return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)
+
+
+def _named(name: str, check: Any, *arguments: Any) -> None:
+    """A check whose message speaks of `weights`, under the name that the caller used."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        raise ValueError(str(error).replace("weights", name, 1)) from None

@@ -1,0 +1,203 @@
+"""`fit_heads`: many linear heads over one copy of the features, each with its proof."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore import _checks
+from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.heads.inputs import Inputs, Rows, place, read_inputs
+from dlcore.heads.logistic import Sweep
+from dlcore.heads.result import Heads, statuses
+from dlcore.heads.ridge import fit_ridge, r2_scores
+
+SCORINGS = {"logistic": ("log_loss", "accuracy"), "squared": ("r2",)}
+ROUNDS = 3
+"""So often a head whose certificate is not good enough is taken further."""
+
+
+def fit_heads(
+    x: Any,
+    y: Any,
+    *,
+    loss: str = "logistic",
+    l2: Any,
+    folds: Any = None,
+    scoring: str | None = None,
+    sample_weight: Any = None,
+    fit_intercept: bool = True,
+    tol: float = 1e-6,
+    max_steps: int = 100,
+) -> Heads:
+    r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
+
+    Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
+    intercept is not penalised. It has converged where its certificate proves
+    $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The
+    squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature
+    shared between neighbouring strengths and between folds; all in compiled programs that know neither strengths
+    nor folds, in which gradients are float64 whatever JAX's x64 mode.
+
+    Args:
+      x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
+      y: shape (n,): labels 0 and 1; with the squared loss any numbers, then also (n, targets).
+      loss: "logistic" or "squared".
+      l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2.
+      folds: None; an integer, scikit-learn's StratifiedKFold (KFold for the squared loss) without shuffling;
+        0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
+        or pairs (rows that train, rows that are scored). At most 31.
+      scoring: of the folds: "log_loss" (the default, negative) or "accuracy", "r2" for the squared loss; rows
+        count with their weight.
+      sample_weight: shape (n,), s; None weighs every row 1.
+      fit_intercept: whether b is fitted; else it is 0.
+      tol: see above.
+      max_steps: of the logistic loss, the most passes over the rows for one head.
+
+    Returns:
+      `Heads`, float64 NumPy, in the order of `l2`. No head is returned without its certificate: a status other
+      than converged says why it proves less. At l2 = 0 the logistic loss has no bound: `separable` where the
+      head puts every row on its side, so that no optimum exists, else `unproven`. Not differentiable.
+
+    Raises:
+      ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
+        or a choice is unknown.
+      TypeError: if something is not an array of real numbers.
+
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
+    Nocedal and Wright, Numerical Optimization, section 3.3 (Newton with line search).
+
+    >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    >>> heads = fit_heads(x, np.array([0, 0, 1, 0, 1, 1]), l2=[0.01, 0.1, 1.0], folds=2)
+    >>> print(heads.coef.shape, heads.scores.shape, *heads.status)
+    (3, 1) (2, 3) converged converged converged
+    >>> ridge = fit_heads(x, 2 * x[:, 0] + 1, loss="squared", l2=0.0)
+    >>> print(ridge.coef.round(6), ridge.intercept.round(6))
+    [[2.]] [1.]
+    """
+    inputs = read_inputs(x, y, loss, l2, folds, sample_weight)
+    scoring = SCORINGS[loss][0] if scoring is None else scoring
+    if scoring not in SCORINGS[loss]:
+        expected = " or ".join(map(repr, SCORINGS[loss]))
+        raise ValueError(f"scoring: expected {expected} for loss {loss!r}, got {scoring!r}")
+    if not isinstance(fit_intercept, bool | np.bool_):
+        raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
+    _checks.check_number("tol", tol, above=0)
+    max_steps = _checks.check_count("max_steps", max_steps)
+    with jax.enable_x64(True):
+        rows = place(inputs, x)
+        device = str(next(iter(rows.x.devices())))
+        if loss == "squared":
+            return _squared(inputs, rows, scoring, bool(fit_intercept), float(tol), device)
+        return _logistic(inputs, rows, scoring, bool(fit_intercept), float(tol), max_steps, device)
+
+
+def _logistic(
+    inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, max_steps: int, device: str
+) -> Heads:
+    sweep = Sweep(inputs, rows, fit_intercept=fit_intercept, tol=tol, max_steps=max_steps)
+    sweep.run()
+    every = range(len(inputs.train))
+    proofs = [_certified(inputs, sweep.theta[f], f, fit_intercept, "logistic") for f in every]
+    for _ in range(ROUNDS):
+        gap, allowed = _gaps(proofs), tol * _scale(proofs, sweep.entropy)
+        short = [(int(f), int(k)) for f, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
+        closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
+        if not short or not sweep.again(short, closer):
+            break
+        for f in {f for f, _ in short}:
+            proofs[f] = _certified(inputs, sweep.theta[f], f, fit_intercept, "logistic")
+    gap = _gaps(proofs)
+    l2 = np.broadcast_to(inputs.l2, gap.shape)
+    exhausted = sweep.steps >= max_steps
+    ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
+    scores = best = None
+    if len(inputs.train) > 1:
+        loss, right = sweep.scores()
+        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1)[:, None]
+        scores = -loss / mass if scoring == "log_loss" else right / mass
+        best = _best(scores, inputs.l2)
+    return Heads(
+        sweep.theta[0, :, :-1],
+        sweep.theta[0, :, -1] * fit_intercept,
+        inputs.l2,
+        "logistic",
+        proofs[0].value,
+        ended[0],
+        proofs[0],
+        sweep.steps[0],
+        ended[1:],
+        gap[1:],
+        scores,
+        scoring,
+        best,
+        device,
+    )
+
+
+def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, device: str) -> Heads:
+    theta = fit_ridge(inputs, rows, fit_intercept=fit_intercept)
+    scores = r2_scores(inputs, rows, theta) if len(theta) > 1 else None
+    if inputs.y.ndim == 1:
+        theta = theta[:, :, 0]
+        scores = None if scores is None else scores[:, :, 0]
+    proofs = [_certified(inputs, theta[f], f, fit_intercept, "squared") for f in range(len(theta))]
+    gap = _gaps(proofs)
+    mass = np.where(inputs.train, inputs.weight, 0)
+    mass /= mass.sum(1, keepdims=True)
+    y = inputs.y.reshape(len(inputs.y), -1)
+    spread = np.stack([s @ (y - s @ y) ** 2 for s in mass]).reshape(len(mass), *inputs.y.shape[1:])
+    l2 = inputs.l2.reshape(-1, *[1] * (inputs.y.ndim - 1))
+    nothing = np.zeros(gap.shape, bool)
+    ended = statuses(gap, tol * _scale(proofs, spread), np.ones(gap.shape) * (l2 + 1), nothing, nothing)
+
+    def in_front(array: np.ndarray, axis: int) -> np.ndarray:
+        return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array
+
+    proof = proofs[0]
+    if inputs.y.ndim == 2:
+        bound = np.array(proof.bound, object).reshape(proof.gap.shape).T
+        proof = Certificate(
+            proof.value.T, proof.gradient_norm.T, proof.gap.T, proof.rounding.T, tuple(bound.ravel())
+        )
+    scores = None if scores is None else in_front(scores, -1)
+    return Heads(
+        in_front(theta[0, ..., :-1], 1),
+        in_front(theta[0, ..., -1], -1) * fit_intercept,
+        inputs.l2,
+        "squared",
+        proof.value,
+        in_front(ended[0], -1),
+        proof,
+        np.ones(proof.gap.shape, np.int64),
+        in_front(ended[1:], -1),
+        in_front(gap[1:], -1),
+        scores,
+        scoring,
+        None if scores is None else _best(scores, inputs.l2),
+        device,
+    )
+
+
+def _certified(inputs: Inputs, theta: np.ndarray, fit: int, fit_intercept: bool, loss: str) -> Certificate:
+    """Of the heads of all strengths of one fit."""
+    chosen = inputs.train[fit]
+    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2, loss)
+    weights = np.where(chosen, inputs.weight, 0)
+    return certify(heads, inputs.x, inputs.y, None if (weights == weights[0]).all() else weights)
+
+
+def _gaps(proofs: list[Certificate]) -> np.ndarray:
+    return np.stack([proof.gap for proof in proofs])
+
+
+def _scale(proofs: list[Certificate], start: np.ndarray) -> np.ndarray:
+    """max(J, 1e-3·J₀), J₀ of each fit (and target)."""
+    return np.maximum(np.stack([proof.value for proof in proofs]), 1e-3 * np.expand_dims(start, 1))
+
+
+def _best(scores: np.ndarray, l2: np.ndarray) -> Any:
+    """The index of the best mean score; the strongest penalty where several are equal."""
+    order = np.argsort(-l2, kind="stable")
+    best = order[scores.mean(-2)[..., order].argmax(-1)]
+    return int(best) if np.ndim(best) == 0 else best
