@@ -209,6 +209,13 @@ def test_extreme_heads_stay_finite():
         np.testing.assert_allclose(certificate.gap - certificate.rounding, expected, rtol=1e-12)
 
 
+def test_a_small_value_keeps_its_digits():
+    """All rows right by a margin of 60: J is e⁻⁶⁰ and not 0."""
+    x, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    certificate = certify(LinearHeads([[-30.0], [30.0], [-200.0]], [0, 0, -1000], 1e-60, "softmax"), x, y)
+    np.testing.assert_allclose(certificate.value, np.exp(-60), rtol=1e-14)
+
+
 def test_no_bound_where_there_is_none():
     x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([0, 1, 0])
     theta = np.zeros((3, 2))

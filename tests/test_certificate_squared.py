@@ -38,7 +38,7 @@ def random_regression(seed: int) -> Regression:
     return Regression(x, y, s, float(np.geomspace(1e-6, 10, 42)[(11 * seed) % 42]))
 
 
-def exact_value(problem: Regression, theta: np.ndarray):
+def exact_value(problem: Regression, theta: np.ndarray | list):
     """J, in 60 digits; theta has the intercept last."""
     with mpmath.workdps(60):
         total, value = mpmath.mpf(0), mpmath.mpf(0)
@@ -119,13 +119,13 @@ def test_without_a_penalty():
 
 
 def test_collinear_columns_without_a_penalty():
-    """A copy, a sum, a constant and an empty column: the gap of the columns that are left, said with the rank."""
+    """A copy, two constants and a multiple: the gap of the columns that are left, said with the rank."""
     problem = full_rank(1)
     least = exact_value(problem, least_squares(problem))
-    x = np.column_stack([problem.x, problem.x[:, 0], np.full(12, 0.1), np.zeros(12), 2 * problem.x[:, 1]])
+    x = np.column_stack([problem.x, problem.x[:, 0], np.full(12, 1 / 3), np.full(12, 0.7), 2 * problem.x[:, 1]])
     for scale in (1, 1e-3, 0):
         theta = as_theta(least_squares(problem)) + scale * np.array([1, 1e6, 1e-4, 1])
-        whole = np.concatenate([theta[:3] - [0.5, 1e6, 0], [0.5, 0.25, -3, 0.5e6], theta[3:] - 0.025])
+        whole = np.concatenate([theta[:3] - [0.5, 1e6, 0], [0.5, 0.25, -3, 0.5e6], theta[3:]])
         certificate = certify(heads(whole, 0.0), x, problem.y, problem.s)
         true = exact_value(problem._replace(x=x), whole) - least
         assert certificate.bound == "exact if the rank is 3"

@@ -208,7 +208,8 @@ def _quadratic(
 
     Let η be the error of A. Where λ > 4η every eigenvalue of A + λI is at least Λ + λ − η. Else the eigenvectors
     are split in C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ; in C, whatever U does, at
-    least Λ + λ − η − η²/λ (the Schur complement of U), and $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$.
+    least Λ + λ − η − η²/λ (the Schur complement of U), and $\|u + v\| \le \|u\| + \|v\|$ in the norm of
+    $(A + λI)^{-1}$.
 
     At λ = 0, U is taken as the null space: if A has the rank |C|, then its range is a graph over C, and
     $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the true h, which is in that range. That A has no more rank cannot
