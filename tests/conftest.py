@@ -19,3 +19,10 @@ def compiles():
     """A function that tells how many programs XLA has compiled since the test began."""
     start = len(compilations)
     return lambda: len(compilations) - start
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """The compiled programs of one file of tests do not outlive it: there are gigabytes of them in all."""
+    yield
+    jax.clear_caches()

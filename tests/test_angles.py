@@ -46,6 +46,9 @@ def test_angles_at_the_edges():
         linalg.angle(x, jax.lax.complex(x, x))
 
 
+gradient = jax.jit(jax.grad(linalg.angle))
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e15, 1e-15])
 def test_the_gradient_of_an_angle(scale):
     """∂θ/∂x = (x cos θ/‖x‖ − y/‖y‖)/(‖x‖ sin θ), in both modes."""
@@ -53,10 +56,10 @@ def test_the_gradient_of_an_angle(scale):
     u, v = (np.asarray(part, np.float64) / np.linalg.norm(np.asarray(part, np.float64)) for part in (x, y))
     cosine = u @ v
     expected = (cosine * u - v) / np.sqrt(1 - cosine**2) / np.linalg.norm(np.asarray(x, np.float64))
-    assert_close(jax.jit(jax.grad(linalg.angle))(x, y), expected, units=16)
-    assert_close(jax.jacfwd(linalg.angle)(x, y), expected, units=16)
-    assert jnp.isfinite(jax.grad(linalg.angle)(x, x)).all()
-    assert jnp.isfinite(jax.grad(linalg.angle)(x, -x)).all()
+    assert_close(gradient(x, y), expected, units=16)
+    assert_close(jax.jit(jax.jacfwd(linalg.angle))(x, y), expected, units=16)
+    assert jnp.isfinite(gradient(x, x)).all()
+    assert jnp.isfinite(gradient(x, -x)).all()
 
 
 ROTATION = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])

@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from helpers import DTYPE, ROOT, dlcore
 
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "experiments").glob("[!_]*.py"))}
 
 
-@pytest.mark.skipif(DTYPE == "float64", reason="an experiment chooses its own precision: once is enough")
+ONCE = DTYPE == "float32" and jax.device_count() == 1
+
+
+@pytest.mark.skipif(not ONCE, reason="an experiment chooses its own precision and device: once is enough")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_an_experiment_expects_comes_so(name, tmp_path):
     done = dlcore("run", name, "--quick", "--out", tmp_path)

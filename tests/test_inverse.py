@@ -8,6 +8,7 @@ from helpers import DTYPE, EPS, assert_close, random_like
 from matrices import SQUARE, exact_inverse, exact_solution, with_spectrum
 
 from dlcore import linalg, reference
+from dlcore.linalg._refining import refined_solution
 
 inv = jax.jit(linalg.inv)
 refined = jax.jit(linalg.solve, static_argnames="refine")
@@ -151,3 +152,15 @@ def test_refine_at_the_edges():
     for wrong in (jnp.bfloat16, jnp.int32, 2):
         with pytest.raises(TypeError, match="refine: expected the dtype of the factors"):
             linalg.solve(a, jnp.ones(2, DTYPE), refine=wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.4, 0.1, -1.0])
+def test_a_coarse_inverse_gives_the_right_answer_or_none(share):
+    """With share·A⁻¹ for an inverse the error shrinks by 1 − share a step: too slowly below ½."""
+    a, b = random_like(0, 6, 6) + 3 * jnp.eye(6, dtype=DTYPE), random_like(1, 6, 1)
+    inverse = jnp.asarray(share * np.linalg.inv(np.asarray(a, np.float64)), DTYPE)
+    x = refined_solution(a, inverse, b)
+    if share > 0.5:
+        assert_close(x[:, 0], exact_solution(a, b[:, 0]), units=1)
+    else:
+        assert jnp.isnan(x).all()

@@ -131,7 +131,7 @@ def test_lstsq_of_nothing(shape):
 
 @pytest.mark.parametrize("scale", [1e34, 1e-34])
 def test_lstsq_at_the_ends_of_the_range(scale):
-    a = jnp.asarray(with_spectrum([2, 1, 0.5], 20, 3), DTYPE)
+    a = jnp.asarray(with_spectrum([2, 1.8, 1.5, 1.1, 0.8, 0.5], 20, 6), DTYPE)  # a shape compiled before
     b = random_like(1, 20)
     x = exact_solution(a, b)
     for refine in (None, jnp.float32):
@@ -139,8 +139,8 @@ def test_lstsq_at_the_ends_of_the_range(scale):
         assert_close(same, x, units=64)
         assert_close(lstsq(a * scale, b, refine=refine).solution * scale, x, units=64)
         assert_close(lstsq(a, b * scale, refine=refine).solution / scale, x, units=64)
-        wide = lstsq(a.T * scale, b[:3], refine=refine).solution * scale
-        assert_close(wide, exact_solution(a.T, b[:3]), units=64)
+        wide = lstsq(a.T * scale, b[:6], refine=refine).solution * scale
+        assert_close(wide, exact_solution(a.T, b[:6]), units=64)
 
 
 @pytest.mark.timeout(60)
@@ -193,7 +193,7 @@ DIRECTIONS = {
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
 def test_the_derivative_of_lstsq(kind):
-    """Against central differences of SciPy-free float64, along a path of constant rank, in both modes."""
+    """Against central differences in float64, along a path of constant rank, in both modes."""
     a, rank = DIRECTIONS[kind]
     rng = np.random.default_rng(5)
     n, m = a.shape
@@ -229,3 +229,16 @@ def test_the_gradient_of_the_residual_norm():
     matrix, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     residual = right - matrix @ np.linalg.lstsq(matrix, right)[0]
     assert_close(gradient, residual / np.linalg.norm(residual), units=100)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shortest_solution_in_any_units(seed):
+    """Columns 2⁴⁰ apart and of rank 4 exactly, where a pseudo-inverse of the raw matrix has no digit left."""
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(-9, 10, (20, 4)), rng.integers(-9, 10, (4, 6))
+    right = right * 2.0 ** rng.permutation([-20, -12, -4, 4, 12, 20])
+    a, b = jnp.asarray(left @ right, DTYPE), random_like(seed, 20)
+    got = lstsq(a, b)
+    expected = exact_solution(right, exact_solution(left, b))
+    assert got.rank == 4
+    assert_close(got.solution, expected, units=200)
