@@ -116,6 +116,19 @@ def test_several_heads_at_once_equal_one_at_a_time():
         assert isinstance(alone.gap, float)
 
 
+def test_weights_of_each_model_are_its_fold():
+    x, y = breast_cancer(np.float64)
+    folds = np.arange(len(x)) % 3 != np.arange(3)[:, None]
+    coef = np.random.default_rng(0).normal(size=(3, 30)) / 10
+    together = certify(LinearHeads(coef, 0.1, 1e-2), x, y, folds)
+    for k, fold in enumerate(folds):
+        alone = certify(LinearHeads(coef[k], 0.1, 1e-2), x[fold], y[fold])
+        np.testing.assert_allclose(together.gap[k], alone.gap, rtol=1e-10)
+        np.testing.assert_allclose(together.value[k], alone.value, rtol=1e-13)
+    lone = certify(LinearHeads(coef, 0.1, 1e-2), x, y, np.stack([folds[0], folds[1], y == 1]))
+    assert lone.bound == ("duality", "duality", "none: a class without weight has no finite intercept")
+
+
 def test_blocks_of_rows_change_nothing(monkeypatch):
     problem = random_problem(3)
     head = heads(np.full(problem.x.shape[1] + 1, 0.1), problem.l2)

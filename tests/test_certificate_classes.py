@@ -71,10 +71,13 @@ def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
         residual = share[:, None] * (p - onehot)
         gradient = (residual[:, :, None] * design[:, None, :]).sum(0) + penalty * theta
         q = p.astype(float)
-        curvature = share.astype(float)[:, None, None] * (q[:, :, None] * np.eye(classes) - q[:, :, None] * q[:, None])
+        curvature = share.astype(float)[:, None, None] * (
+            q[:, :, None] * np.eye(classes) - q[:, :, None] * q[:, None]
+        )
         hessian = np.einsum("ikl,ij,ih->kjlh", curvature, design, design).reshape(theta.size, -1)
         hessian += np.diag(np.tile(penalty, classes))
         step = cast(Any, scipy.linalg.lstsq(hessian, gradient.astype(float).ravel()))[0].reshape(theta.shape)
+        step[:, -1] *= intercept
         rate = np.longdouble(1)
         while exact_value(problem, theta - rate * step) > value and rate > 1e-12:
             rate /= 2
@@ -93,8 +96,9 @@ def repaired(problem: Classes, p: np.ndarray) -> np.ndarray:
     q = p.copy()
     for i in range(len(p)):
         for k in range(problem.classes):
-            q[i, k] = p[i, k] * min(1, wanted[k] / there[k])
-        q[i] += (p[i] - q[i]).sum() * lack / lack.sum()
+            q[i, k] = p[i, k] * (wanted[k] / there[k] if there[k] > wanted[k] else 1)
+        if lack.any():
+            q[i] += (p[i] - q[i]).sum() * lack / lack.sum()
     return q
 
 
@@ -149,10 +153,11 @@ def test_the_gap_falls_with_the_square_of_the_distance(seed):
     problem = random_classes(seed)._replace(l2=1e-2)
     optimum = np.asarray(newton(problem), float)
     direction = np.random.default_rng(seed).normal(size=optimum.shape)
-    gaps = [
-        certify(heads(optimum + size * direction, 1e-2), problem.x, problem.y, problem.s).gap
-        for size in (1e-3, 1e-4, 1e-5)
+    certificates = [
+        certify(heads(optimum + size * direction, 1e-2), problem.x, problem.y, problem.s)
+        for size in (1e-4, 1e-5, 1e-6)
     ]
+    gaps = [certificate.gap - certificate.rounding for certificate in certificates]
     np.testing.assert_allclose(np.divide(gaps[:-1], gaps[1:]), 100, rtol=0.05)
 
 
@@ -204,6 +209,13 @@ def test_extreme_heads_stay_finite():
         np.testing.assert_allclose(certificate.gap - certificate.rounding, expected, rtol=1e-12)
 
 
+def test_a_small_value_keeps_its_digits():
+    """All rows right by a margin of 60: J is e⁻⁶⁰ and not 0."""
+    x, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    certificate = certify(LinearHeads([[-30.0], [30.0], [-200.0]], [0, 0, -1000], 1e-60, "softmax"), x, y)
+    np.testing.assert_allclose(certificate.value, np.exp(-60), rtol=1e-14)
+
+
 def test_no_bound_where_there_is_none():
     x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([0, 1, 0])
     theta = np.zeros((3, 2))
@@ -223,8 +235,12 @@ def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
     """40,000 × 100 would be 32 MB in float64; a block is made 1 MB."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 9, (40_000, 100)).astype(dtype)
-    kept = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", dtype=np.uint8 if dtype == np.uint8 else np.uint16 if
-                                     x.itemsize == 2 else np.uint32, shape=x.shape)
+    kept = np.lib.format.open_memmap(
+        tmp_path / "x.npy",
+        "w+",
+        dtype=np.uint8 if dtype == np.uint8 else np.uint16 if x.itemsize == 2 else np.uint32,
+        shape=x.shape,
+    )
     kept[:] = x.view(kept.dtype)
     y = rng.integers(0, 5, len(x))
     head = LinearHeads(rng.normal(size=(5, 100)) / 100, np.zeros(5), 0.1, "softmax")
@@ -246,7 +262,11 @@ def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
         ({}, [0, 1, -1], "y: expected labels 0 to 2, .* got -1"),
         ({}, [0, 1, 0.5], "y: expected labels 0 to 2, .* got 0.5"),
         ({}, np.eye(3), r"y: expected 1-D \[n\], got 2-D"),
-        ({"coef": np.zeros(1)}, [0, 1, 2], r"heads.coef: expected shape \(classes, 1\) or \(models, classes, 1\), got"),
+        (
+            {"coef": np.zeros(1)},
+            [0, 1, 2],
+            r"heads.coef: expected shape \(classes, 1\) or \(models, classes, 1\), got",
+        ),
         ({"coef": np.zeros((1, 1))}, [0, 0, 0], "heads.coef: expected at least two classes"),
         ({"intercept": np.zeros(2)}, [0, 1, 2], r"heads.intercept: expected a number or shape \(3,\), got \(2,\)"),
         ({"l2": np.ones(3)}, [0, 1, 2], r"heads.l2: expected a number or shape \(1,\), got \(3,\)"),
@@ -260,7 +280,9 @@ def test_wrong_heads_and_labels_are_named(changed, y, message):
 
 def test_wrong_weights_are_named():
     x, y = np.array([[-1.0], [0.0], [1.0]]), [0, 1, 2]
-    with pytest.raises(ValueError, match=r"weights: expected shape \(3,\), one per row of x, or \(2, 3\), got \(3, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"weights: expected shape \(3,\), one per row of x, or \(2, 3\), got \(3, 3\)"
+    ):
         certify(heads(np.zeros((2, 3, 2)), 0.1), x, y, np.ones((3, 3)))
     with pytest.raises(ValueError, match="weights: expected at least one positive number"):
         certify(heads(np.zeros((2, 3, 2)), 0.1), x, y, np.array([[1, 1, 1], [0, 0, 0]]))

@@ -84,20 +84,14 @@ class Numbers(NamedTuple):
 def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
     """The numbers of heads for data of so many features, and of so many targets where y has that axis."""
     coef = _checks.as_host_numbers("heads.coef", heads.coef).astype(np.float64)
-    inner = (
-        {"softmax": "classes", "squared": "targets"}.get(heads.loss)
-        if targets or heads.loss == "softmax"
-        else None
-    )
+    inner = "classes" if heads.loss == "softmax" else str(targets) if targets else None
     rank = 1 if inner is None else 2
     fits = coef.ndim in (rank, rank + 1) and coef.shape[-1] == features and 0 not in coef.shape
-    if heads.loss == "squared" and targets and fits:
-        fits, inner = coef.shape[-2] == targets, str(targets)
+    fits = fits and (heads.loss == "softmax" or targets is None or coef.shape[-2] == targets)
     if not fits:
-        axes = f"{features}" if inner is None else f"{inner}, {features}"
-        alone = f"({axes},)" if inner is None else f"({axes})"
-        many = "heads" if inner is None else "models"
-        raise ValueError(f"heads.coef: expected shape {alone} or ({many}, {axes}), got {coef.shape}")
+        many = f"heads, {features}" if inner is None else f"models, {inner}, {features}"
+        alone = f"{features}," if inner is None else f"{inner}, {features}"
+        raise ValueError(f"heads.coef: expected shape ({alone}) or ({many}), got {coef.shape}")
     if heads.loss == "softmax" and coef.shape[-2] < 2:
         raise ValueError(f"heads.coef: expected at least two classes, got shape {coef.shape}")
     _checks.check_finite("heads.coef", coef)

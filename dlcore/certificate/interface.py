@@ -51,6 +51,7 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); Yu, Huang and Lin (2011), Dual
     coordinate descent methods for logistic regression (the dual).
 
+    >>> from dlcore import LinearHeads
     >>> x, y = np.array([[-1.0], [0.0], [1.0], [2.0]]), np.array([0, 1, 0, 1])
     >>> certificate = certify(LinearHeads(coef=[0.0], intercept=0.0, l2=0.5), x, y)
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)

@@ -8,14 +8,15 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 
 since the loss of a row of logits z is
 $\ell_i(z) = (q_i - y_i)\cdot z + H(q_i) + \mathrm{KL}(q_i\|\mathrm{softmax}\,z)$
-with the entropy H: summed, with G the first term inside the norm, $J(W, b) = \langle G, W\rangle + \bar H(q)
-+ \overline{\mathrm{KL}} + \frac\lambda2\|W\|^2$, where the intercepts meet the residuals' sums, 0. At the optimum KL
-is at least 0 and $\langle G, W^*\rangle + \frac\lambda2\|W^*\|^2 \ge -\|G\|^2/2\lambda$; the difference is the bound.
+with the entropy H. Summed, with G the first term inside the norm,
+$J(W, b) = \langle G, W\rangle + \bar H(q) + \overline{\mathrm{KL}} + \frac\lambda2\|W\|^2$: the intercepts meet
+the residuals' sums, 0. At the optimum KL is at least 0 and
+$\langle G, W^*\rangle + \frac\lambda2\|W^*\|^2 \ge -\|G\|^2/2\lambda$; the difference is the bound.
 
-The repair of p: with the column sums $M_k = \sum_i s_i p_{ik}$, the weights $N_k$ of the classes, a share
-$a_k = (M_k - N_k)/M_k$ of each over-full column is taken away, and what a row loses,
-$d_i = \sum_k a_k p_{ik}$, goes to the other columns in the proportion π of what they lack. So
-$q_i = p_i - a\circ p_i + d_i\pi$ is linear in p, rows stay probabilities, columns sum to N, and the slope of q comes from that of p without another pass.
+The repair of p: with the column sums $M_k = \sum_i s_i p_{ik}$ and the weights $N_k$ of the classes, a share
+$a_k = (M_k - N_k)/M_k$ of each over-full column is taken away, and what a row loses, $d_i = \sum_k a_k p_{ik}$,
+goes to the other columns in the proportion π of what they lack. So $q_i = p_i - a\circ p_i + d_i\pi$ is linear in
+p, rows stay probabilities, columns sum to N, and the slope of q comes from that of p without another pass.
 """
 
 from typing import NamedTuple

@@ -97,22 +97,30 @@ def _sums(
 ) -> _Sums:
     heads, features = coef.shape
     blocks, everyone = row_slices(x, heads), slice(None)
-    total, shift = 0.0, np.zeros(features)
+    total, shift, squares = 0.0, np.zeros(features), np.zeros(features)
     for block in blocks:
         scale = weights_of(s, everyone, block)[0]
         total += scale.sum()
-        if bias is not None:
-            shift += scale @ x[block].astype(np.float64)
+        rows = x[block].astype(np.float64)
+        shift += scale @ rows
+        squares += scale @ (rows * rows)
+    squares /= total
     shift /= total
-
+    # About the spread of each column, to bound Σ|w||x| by the lengths of w and x in such units: any would do.
+    spread = np.sqrt(np.maximum(squares - shift**2, 1e-20 * squares))
+    units = np.where(spread > 0, spread, 1)
+    if bias is None:
+        shift[:] = 0
     level = coef @ shift + (0 if bias is None else bias)
+    reach_of_level = np.abs(coef) @ np.abs(shift) + np.abs(level)
+    reach_of_head = np.linalg.norm(coef * units, axis=1)
     value, mean, size, wobble = np.zeros((4, heads))
     slope, gram = np.zeros((heads, features)), np.zeros((features, features))
-    centre, weight_norm, offset = np.zeros(features), np.linalg.norm(coef, axis=1), np.linalg.norm(shift)
+    centre = np.zeros(features)
     for block in blocks:
         scale = weights_of(s, everyone, block)[0] / total
         rows = x[block].astype(np.float64) - shift
-        length = lengths(rows)
+        length = lengths(rows / units)
         heavy = scale[:, None] * rows
         gram += heavy.T @ rows
         centre += scale @ rows
@@ -122,7 +130,7 @@ def _sums(
             rest += level[h, None]
             rest -= aim
             # a product of m terms, a level of m + 1 more, two sums, and the rounding of the centred row
-            reach = weight_norm[h, None] * (length + offset) + np.abs(level[h, None]) + np.abs(aim)
+            reach = reach_of_head[h, None] * length + reach_of_level[h, None] + np.abs(aim)
             wobble[h] += (scale * ((features + 6) * UNIT * reach) ** 2).sum(-1)
             weighed = scale * rest
             value[h] += (weighed * rest).sum(-1)
@@ -200,7 +208,8 @@ def _quadratic(
 
     Let η be the error of A. Where λ > 4η every eigenvalue of A + λI is at least Λ + λ − η. Else the eigenvectors
     are split in C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ; in C, whatever U does, at
-    least Λ + λ − η − η²/λ (the Schur complement of U), and $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$.
+    least Λ + λ − η − η²/λ (the Schur complement of U), and $\|u + v\| \le \|u\| + \|v\|$ in the norm of
+    $(A + λI)^{-1}$.
 
     At λ = 0, U is taken as the null space: if A has the rank |C|, then its range is a graph over C, and
     $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the true h, which is in that range. That A has no more rank cannot

@@ -1,0 +1,229 @@
+"""The certificate of heads with squared loss against least squares in 60 digits."""
+
+from typing import NamedTuple
+
+import mpmath
+import numpy as np
+import pytest
+
+from dlcore import LinearHeads, certify
+
+
+class Regression(NamedTuple):
+    """A weighted ridge regression in float64."""
+
+    x: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+    l2: float
+
+
+KINDS = ("plain", "weighted", "ill-conditioned", "wide", "collinear", "one row", "far from 0")
+
+
+def random_regression(seed: int) -> Regression:
+    rng = np.random.default_rng(seed)
+    kind = KINDS[seed % len(KINDS)]
+    n, m = int(rng.integers(8, 25)), int(rng.integers(1, 5))
+    n, m = {"wide": (5, 8), "one row": (1, 3)}.get(kind, (n, m))
+    x = rng.normal(size=(n, m))
+    if kind == "ill-conditioned":
+        x = x @ np.diag(np.geomspace(1, 1e-4, m))
+    if kind == "collinear":
+        x = np.column_stack([x, x[:, 0], x @ rng.normal(size=m), np.full(n, 3.1)])
+    if kind == "far from 0":
+        x += 1e3
+    y = x @ rng.normal(size=x.shape[1]) + rng.normal(size=n)
+    s = 10 ** rng.uniform(-3, 3, n) if kind == "weighted" else np.ones(n)
+    return Regression(x, y, s, float(np.geomspace(1e-6, 10, 42)[(11 * seed) % 42]))
+
+
+def exact_value(problem: Regression, theta: np.ndarray | list):
+    """J, in 60 digits; theta has the intercept last."""
+    with mpmath.workdps(60):
+        total, value = mpmath.mpf(0), mpmath.mpf(0)
+        for row, target, weight in zip(problem.x, problem.y, problem.s, strict=True):
+            error = mpmath.fdot(map(mpmath.mpf, row), theta[:-1]) + theta[-1] - mpmath.mpf(target)
+            value += mpmath.mpf(weight) * error**2
+            total += mpmath.mpf(weight)
+        return value / total + mpmath.mpf(problem.l2) / 2 * mpmath.fdot(theta[:-1], theta[:-1])
+
+
+def least_squares(problem: Regression, intercept: bool = True):
+    """The optimum by the normal equations in 60 digits; l2 > 0 or columns of full rank."""
+    with mpmath.workdps(60):
+        columns = problem.x.shape[1] + 1
+        a, b, total = mpmath.zeros(columns), mpmath.zeros(columns, 1), mpmath.fsum(map(mpmath.mpf, problem.s))
+        for row, target, weight in zip(problem.x, problem.y, problem.s, strict=True):
+            v = mpmath.matrix([*map(mpmath.mpf, row), int(intercept)])
+            a += mpmath.mpf(weight) * v * v.T
+            b += mpmath.mpf(weight) * mpmath.mpf(target) * v
+        for j in range(columns - 1):
+            a[j, j] += mpmath.mpf(problem.l2) / 2 * total
+        if not intercept:
+            a[columns - 1, columns - 1] = 1
+        return list(mpmath.lu_solve(a, b))
+
+
+def as_theta(optimum) -> np.ndarray:
+    return np.array([float(number) for number in optimum])
+
+
+def heads(theta: np.ndarray, l2: float) -> LinearHeads:
+    return LinearHeads(theta[..., :-1], theta[..., -1], l2, "squared")
+
+
+def places(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Far from the optimum, nearer and nearer, at it, and at it but for the intercept."""
+    direction = np.random.default_rng(seed).normal(size=optimum.shape) * (1 + np.abs(optimum).max())
+    last = np.eye(len(optimum))[-1]
+    near = [optimum + scale * direction for scale in (10, 1, 1e-3, 1e-6, 0)]
+    return [np.zeros_like(optimum), *near, *(optimum + shift * last for shift in (5, 1e-3, -1e-6))]
+
+
+@pytest.mark.parametrize("seed", range(42))
+def test_the_gap_is_never_below_the_true_one_and_equals_it(seed):
+    """It is exact: all that it is above the true one is the rounding it states, which is small."""
+    problem = random_regression(seed)
+    optimum = least_squares(problem)
+    least = exact_value(problem, optimum)
+    for theta in places(as_theta(optimum), seed):
+        certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
+        value = exact_value(problem, theta)
+        true = value - least
+        assert certificate.bound == "exact"
+        assert certificate.gap >= true, f"bound {certificate.gap}, true {true}"
+        assert certificate.gap <= true + 2 * certificate.rounding
+        assert abs(certificate.value - value) <= certificate.rounding + 1e-13 * value
+        size = np.abs(problem.x).max() * (1 + np.abs(theta).max()) * len(theta) ** 2
+        off = 1e-13 * size * (1 + 1 / np.sqrt(problem.l2))  # of the root of the gap
+        assert certificate.rounding <= off * (2 * np.sqrt(max(0, float(true))) + off)
+
+
+def full_rank(seed: int, n: int = 12, m: int = 3) -> Regression:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, m)) * [1, 1e-6, 1e4]
+    return Regression(x, rng.normal(size=n), 10 ** rng.uniform(-1, 1, n), 0.0)
+
+
+def test_without_a_penalty():
+    problem = full_rank(0)
+    optimum = least_squares(problem)
+    least = exact_value(problem, optimum)
+    for theta in places(as_theta(optimum), 0):
+        certificate = certify(heads(theta, 0.0), problem.x, problem.y, problem.s)
+        true = exact_value(problem, theta) - least
+        assert certificate.bound == "exact"
+        assert true <= certificate.gap <= true + 2 * certificate.rounding
+        assert certificate.rounding <= 1e-8 * (true + 1e-9)
+
+
+def test_collinear_columns_without_a_penalty():
+    """A copy, two constants and a multiple: the gap of the columns that are left, said with the rank."""
+    problem = full_rank(1)
+    least = exact_value(problem, least_squares(problem))
+    x = np.column_stack([problem.x, problem.x[:, 0], np.full(12, 1 / 3), np.full(12, 0.7), 2 * problem.x[:, 1]])
+    for scale in (1, 1e-3, 0):
+        theta = as_theta(least_squares(problem)) + scale * np.array([1, 1e6, 1e-4, 1])
+        whole = np.concatenate([theta[:3] - [0.5, 1e6, 0], [0.5, 0.25, -3, 0.5e6], theta[3:]])
+        certificate = certify(heads(whole, 0.0), x, problem.y, problem.s)
+        true = exact_value(problem._replace(x=x), whole) - least
+        assert certificate.bound == "exact if the rank is 3"
+        assert true <= certificate.gap <= true + 2 * certificate.rounding
+        assert certificate.rounding <= 1e-9 * (true + 1e-6)
+
+
+def test_more_columns_than_rows_without_a_penalty():
+    """Then J* = 0."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 9)), rng.normal(size=5)
+    certificate = certify(heads(np.zeros(10), 0.0), x, y)
+    assert certificate.bound == "exact if the rank is 4"
+    assert certificate.value <= certificate.gap <= certificate.value * (1 + 1e-9)
+
+
+def test_a_rank_that_float64_cannot_see_is_no_bound():
+    """A column that differs from another in its last bits and explains all: the certified rank would hide it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 1))
+    y = rng.integers(-1, 2, 20) * 1.0
+    certificate = certify(heads(np.zeros(3), 0.0), np.column_stack([x, x + 1e-7 * y[:, None]]), 1e4 * y)
+    assert certificate.gap == np.inf
+    assert certificate.bound == "none: of 2 columns only 1 are independent in float64"
+
+
+def test_without_an_intercept():
+    problem = random_regression(0)
+    optimum = least_squares(problem, intercept=False)
+    least = exact_value(problem, optimum)
+    for scale in (0, 1e-3, 1):
+        theta = as_theta(optimum) + scale * np.append(np.ones(len(optimum) - 1), 0)
+        certificate = certify(LinearHeads(theta[:-1], None, problem.l2, "squared"), problem.x, problem.y)
+        true = exact_value(problem, theta) - least
+        assert true <= certificate.gap <= true + 2 * certificate.rounding
+        assert certificate.rounding <= 1e-9 * (true + 1e-9)
+
+
+def test_models_and_targets_equal_one_at_a_time(monkeypatch):
+    """Three models with l2 and a fold each, four targets, in one call, and in blocks of a few rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 4))
+    coef, intercept = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4))
+    l2, folds = np.array([0.0, 0.1, 1.0]), np.arange(40) % 2 == np.array([0, 1, 0])[:, None]
+    for block in (2**23, 8 * 12 * 7):
+        monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", block)
+        together = certify(LinearHeads(coef, intercept, l2, "squared"), x, y, folds)
+        assert together.gap.shape == (3, 4)
+        assert together.bound == ("exact",) * 12
+        for k, fold in enumerate(folds):
+            targets = certify(LinearHeads(coef[k], intercept[k], l2[k], "squared"), x, y, fold)
+            assert targets.gap.shape == (4,)
+            for j in range(4):
+                alone = certify(LinearHeads(coef[k, j], intercept[k, j], l2[k], "squared"), x[fold], y[fold, j])
+                for name in ("gap", "value", "gradient_norm"):
+                    expected = getattr(alone, name)
+                    np.testing.assert_allclose(getattr(together, name)[k, j], expected, rtol=1e-10)
+                    np.testing.assert_allclose(getattr(targets, name)[j], expected, rtol=1e-10)
+
+
+def test_the_gradient_norm_is_that_of_the_data_as_given():
+    problem = random_regression(6)
+    theta = np.full(problem.x.shape[1] + 1, 0.1)
+    residual = problem.x @ theta[:-1] + theta[-1] - problem.y
+    design = np.column_stack([problem.x, np.ones(len(residual))])
+    gradient = 2 * design.T @ residual / len(residual) + problem.l2 * np.append(theta[:-1], 0)
+    certificate = certify(heads(theta, problem.l2), problem.x, problem.y)
+    np.testing.assert_allclose(certificate.gradient_norm, np.linalg.norm(gradient), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("coef", "intercept", "y", "message"),
+    [
+        (
+            np.zeros(3),
+            0.0,
+            np.zeros((5, 2)),
+            r"heads.coef: expected shape \(2, 3\) or \(models, 2, 3\), got \(3,\)",
+        ),
+        (np.zeros((3, 3)), 0.0, np.zeros((5, 2)), r"heads.coef: expected shape \(2, 3\) or .*, got \(3, 3\)"),
+        (np.zeros(2), 0.0, np.zeros(5), r"heads.coef: expected shape \(3,\) or \(heads, 3\), got \(2,\)"),
+        (np.zeros((2, 3)), np.zeros(3), np.zeros((5, 2)), r"heads.intercept: expected a number or shape \(2,\)"),
+        (np.zeros(3), 0.0, np.zeros((5, 2, 1)), r"y: expected 1-D \[n\] or 2-D \[n, targets\], got 3-D"),
+        (np.zeros(3), 0.0, np.full(5, np.nan), "y: expected finite numbers, got nan"),
+    ],
+)
+def test_what_does_not_fit_is_named(coef, intercept, y, message):
+    with pytest.raises(ValueError, match=message):
+        certify(LinearHeads(coef, intercept, 0.1, "squared"), np.zeros((5, 3)), y)
+
+
+def test_weights_of_targets_are_refused():
+    with pytest.raises(ValueError, match=r"weights: expected shape \(5,\), one per row of x, got \(2, 5\)"):
+        certify(
+            LinearHeads(np.zeros((2, 3)), 0.0, 0.1, "squared"), np.zeros((5, 3)), np.zeros((5, 2)), np.ones((2, 5))
+        )
+
+
+def test_what_overflows_has_no_bound_and_says_so():
+    certificate = certify(LinearHeads([1.0], 0.0, 0.1, "squared"), [[1e200], [-1e200]], [0.0, 1.0])
+    assert (certificate.gap, certificate.bound) == (np.inf, "none: overflow")
