@@ -5,6 +5,7 @@ from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.fitting import Fit, fit
 from dlcore.objective import Objective
+from dlcore.sweeping import sweep
 
 __version__ = "0.1.0"
 
@@ -24,5 +25,6 @@ __all__ = [
     "models",
     "objective",
     "reference",
+    "sweep",
     "tensors",
 ]

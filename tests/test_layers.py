@@ -23,7 +23,7 @@ FLOORS = {
     2: ("losses", "models"),
     3: ("objective", "descent"),
     4: ("fitting",),
-    5: (),
+    5: ("sweeping",),
     6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]

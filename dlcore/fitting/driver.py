@@ -16,7 +16,7 @@ from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
 from dlcore.fitting.loop import Hyper, LoopState, Record, Trace, advance, split_rule
 from dlcore.fitting.start import start
-from dlcore.fitting.stopping import CODES, RUNNING
+from dlcore.fitting.stopping import CODES, RUNNING, sentence
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
 
@@ -64,25 +64,25 @@ class Progress(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """One fitted model and how it was reached.
+    """One fitted model and how it was reached, or, from `dlcore.sweep`, one of each setting along the first axis.
 
     Attributes:
       params: the parameters after the last update.
       value: J at `params`, a scalar array.
       gradient_norm: ‖∇J‖ at `params`, a scalar array.
-      steps: how many updates were made.
-      status: why it stopped.
+      steps: how many updates were made, an integer; of a sweep, a NumPy array.
+      status: why it stopped, a `Status`; of a sweep, a NumPy array of them.
       history: J and ‖∇J‖ at every step.
-      message: the status as a sentence, with what to do about it.
+      message: the status as a sentence, with what to do about it; of a sweep, a tuple of them.
     """
 
     params: Params
     value: Array
     gradient_norm: Array
-    steps: int
-    status: Status
+    steps: Any
+    status: Any
     history: History
-    message: str
+    message: Any
 
 
 def fit(
@@ -156,9 +156,9 @@ def fit(
     params = start(objective, blocked, params, key)
     rule, arrays = split_rule(optimizer)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=_settled("l2", objective.l2, dtype))
-    arrays = jax.tree.map(lambda number: _settled("optimizer", number, dtype), arrays)
-    hyper = Hyper(arrays, _settled("tol", tol, dtype), _settled("max_steps", np.int32(max_steps), dtype))
+    objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
+    arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
+    hyper = Hyper(arrays, settled("tol", tol, dtype), settled("max_steps", np.int32(max_steps), dtype))
     state = _before_start(rule.with_arrays(arrays), params)
     kept = _nothing if record is None else record
     capacity = _capacity(kept, params)
@@ -181,7 +181,7 @@ def fit(
             value, norm = traces[-1].value[-1], traces[-1].gradient_norm[-1]
             stopped = bool(callback(Progress(step, max_steps, float(value), float(norm), state.params)))
             if stopped:  # one more evaluation, at the parameters as they are, and no update
-                hyper = hyper._replace(max_steps=_settled("max_steps", np.int32(step), dtype))
+                hyper = hyper._replace(max_steps=settled("max_steps", np.int32(step), dtype))
         if chunk is None:
             # At most doubled: the first call compiles, and its time says little about the next.
             pace = (time.perf_counter() - clock) / max(step - first, 1)
@@ -202,7 +202,7 @@ def fit(
     )
 
 
-def _settled(name: str, number: Any, dtype: np.dtype) -> Any:
+def settled(name: str, number: Any, dtype: np.dtype) -> Any:
     """A number as an array, a real one in the dtype of the arithmetic: equal types, and so one program."""
     if _guards.is_traced(number):
         return number
@@ -260,23 +260,16 @@ def _known(number: Array) -> int:
 
 def _message(status: Status, steps: int, history: Trace, objective: Objective, data: BlockedData) -> str:
     """The status as a sentence."""
+    advice = _advice(objective, data, history.value.dtype) if status is Status.DIVERGED else ""
     first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
-    made = f"{steps} step" + "s" * (steps != 1)
-    if status is Status.CONVERGED:
-        return f"converged after {made}: J is flat at {last:.6g}"
-    if status is Status.OUT_OF_STEPS:
-        return f"ran out of steps after {made}: J is {last:.6g} and ‖∇J‖ still {norm:.1e}; raise max_steps"
-    if status is Status.PRECISION_FLOOR:
-        dtype = history.value.dtype
-        more = "; float64 goes on" if dtype != np.float64 else ""
-        return f"reached the floor of {dtype} after {made}: an update changed no bit, ‖∇J‖ is {norm:.1e}{more}"
-    if status is Status.DIVERGED:
-        if objective.model.affine and facts_of(objective.loss).curvature is not None:
-            safe = float(jax.lax.stop_gradient(lipschitz_step(objective, data)))
-            advice = f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"
-            if not 0 < safe < np.inf:
-                advice = f"1/L itself is beyond the range of {history.value.dtype}; scale the columns of x"
-        else:
-            advice = "try a smaller rate"
-        return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"
-    return f"stopped by the callback after {made}: J is {last:.6g}"
+    return sentence(status, steps, first, last, norm, advice)
+
+
+def _advice(objective: Objective, data: BlockedData, dtype: np.dtype) -> str:
+    """What to do about divergence."""
+    if not objective.model.affine or facts_of(objective.loss).curvature is None:
+        return "try a smaller rate"
+    safe = float(jax.lax.stop_gradient(lipschitz_step(objective, data)))
+    if not 0 < safe < np.inf:
+        return f"1/L itself is beyond the range of {dtype}; scale the columns of x"
+    return f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"

@@ -105,42 +105,10 @@ def advance(
     """
     optimizer = rule.with_arrays(hyper.rule)
 
-    def value_fn(params: Params) -> Array:
-        return objective.value(params, data)
-
     def iterate(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
         now, trace = carry
-        value, gradient = objective.value_and_grad(now.params, data)
-        norm = tree_norm(gradient)
-        started = now.step > 0
-        first_value = jnp.where(started, now.first_value, value)
-        first_norm = jnp.where(started, now.first_gradient_norm, norm)
-        l2, tol = jnp.asarray(objective.l2, value.dtype), jnp.asarray(hyper.tol, value.dtype)
-        code = judge(now.step, hyper.max_steps, value, first_value, norm, first_norm, l2, tol)
-
-        updates, optimizer_state = optimizer.update(
-            gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
-        )
-        params = optax.apply_updates(now.params, updates)
-        # Where no bit of all that the next step depends on changed, no later step can change one.
-        stuck = same_bits((params, optimizer_state), (now.params, now.optimizer))
-        code = jnp.where((code == RUNNING) & stuck, PRECISION_FLOOR, code)
-        going = code == RUNNING
-
-        def keep(new: Array, old: Array) -> Array:
-            return jnp.where(going, new, old)
-
-        after = LoopState(
-            step=now.step + going.astype(jnp.int32),
-            code=code,
-            params=jax.tree.map(keep, params, now.params),
-            optimizer=jax.tree.map(keep, optimizer_state, now.optimizer),
-            value=value,
-            gradient_norm=norm,
-            first_value=first_value,
-            first_gradient_norm=first_norm,
-        )
-        entry = jax.lax.stop_gradient(Trace(value, norm, record(now.params)))
+        after = step(objective, data, optimizer, hyper.tol, hyper.max_steps, now)
+        entry = jax.lax.stop_gradient(Trace(after.value, after.gradient_norm, record(now.params)))
         index = now.step - state.step
         return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new), trace, entry)
 
@@ -152,6 +120,51 @@ def advance(
     # The state of the rule is made here on the first step, so that a fit is one program and no more.
     optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
     return jax.lax.while_loop(unfinished, iterate, (state._replace(optimizer=optimizer_state), buffers))
+
+
+def step(
+    objective: Objective,
+    data: BlockedData,
+    optimizer: optax.GradientTransformationExtraArgs,
+    tol: Any,
+    max_steps: Any,
+    now: LoopState,
+) -> LoopState:
+    """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
+
+    def value_fn(params: Params) -> Array:
+        return objective.value(params, data)
+
+    value, gradient = objective.value_and_grad(now.params, data)
+    norm = tree_norm(gradient)
+    started = now.step > 0
+    first_value = jnp.where(started, now.first_value, value)
+    first_norm = jnp.where(started, now.first_gradient_norm, norm)
+    l2, tol = jnp.asarray(objective.l2, value.dtype), jnp.asarray(tol, value.dtype)
+    code = judge(now.step, max_steps, value, first_value, norm, first_norm, l2, tol)
+
+    updates, optimizer_state = optimizer.update(
+        gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
+    )
+    params = optax.apply_updates(now.params, updates)
+    # Where no bit of all that the next step depends on changed, no later step can change one.
+    stuck = same_bits((params, optimizer_state), (now.params, now.optimizer))
+    code = jnp.where((code == RUNNING) & stuck, PRECISION_FLOOR, code)
+    going = code == RUNNING
+
+    def keep(new: Array, old: Array) -> Array:
+        return jnp.where(going, new, old)
+
+    return LoopState(
+        step=now.step + going.astype(jnp.int32),
+        code=code,
+        params=jax.tree.map(keep, params, now.params),
+        optimizer=jax.tree.map(keep, optimizer_state, now.optimizer),
+        value=value,
+        gradient_norm=norm,
+        first_value=first_value,
+        first_gradient_norm=first_norm,
+    )
 
 
 def tree_norm(tree: Params) -> Array:

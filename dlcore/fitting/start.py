@@ -34,15 +34,25 @@ def start(objective: Objective, data: BlockedData, params: Params, key: Array | 
         return jax.device_put(leaf.astype(dtype))
 
     params = jax.tree.map(place, params)
+    check_start(objective, data, params)
+    return params
+
+
+def check_start(objective: Objective, data: BlockedData, params: Params) -> None:
+    """A ValueError if the objective has no use for such parameters; of them, only shapes matter."""
     if not jax.tree.leaves(params):
         raise ValueError("params: expected at least one array, got none")
     objective.check_penalised(params)
     objective.check_classes(params, data)
-    return params
 
 
 def _first(objective: Objective, data: BlockedData, key: Array | None) -> Params:
-    """What the model's `init` gives; that of an affine model is told how many features and classes there are."""
+    """What the model's `init` gives."""
+    return objective.model.init(key, *init_sizes(objective, data, key))
+
+
+def init_sizes(objective: Objective, data: BlockedData, key: Array | None) -> tuple[int, ...]:
+    """What `init` takes besides the key: of an affine model, how many features and classes there are."""
     sizes = data.x.shape[1:] if objective.model.affine else ()
     if objective.model.affine and facts_of(objective.loss).classes:
         sizes = (*sizes, class_count(data.y))
@@ -53,4 +63,4 @@ def _first(objective: Objective, data: BlockedData, key: Array | None) -> Params
         raise TypeError(
             f"params: the model's init does not take ({asked}) as this fit needs; pass params"
         ) from None
-    return objective.model.init(key, *sizes)
+    return sizes

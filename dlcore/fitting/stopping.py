@@ -1,6 +1,9 @@
 """When a descent stops, decided inside the compiled loop from numbers alone."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._status import Status
 from dlcore._types import Array
@@ -50,3 +53,30 @@ def judge(
     code = jnp.where(step >= max_steps, OUT_OF_STEPS, RUNNING)
     code = jnp.where(flat, CONVERGED, code)
     return jnp.where(diverged, DIVERGED, code).astype(jnp.int32)
+
+
+def sentence(status: Status, steps: int, first: Any, last: Any, gradient_norm: Any, advice: str) -> str:
+    """The status as a sentence, with what to do about it.
+
+    Args:
+      status: why the descent ended.
+      steps: how many updates were made.
+      first: J at the start.
+      last: J at the end, in the dtype of the arithmetic.
+      gradient_norm: ‖∇J‖ at the end.
+      advice: what to do if it diverged.
+    """
+    made = f"{steps} step" + "s" * (steps != 1)
+    if status is Status.CONVERGED:
+        return f"converged after {made}: J is flat at {last:.6g}"
+    if status is Status.OUT_OF_STEPS:
+        return (
+            f"ran out of steps after {made}: J is {last:.6g} and ‖∇J‖ still {gradient_norm:.1e}; raise max_steps"
+        )
+    if status is Status.PRECISION_FLOOR:
+        more = "; float64 goes on" if last.dtype != np.float64 else ""
+        reached = f"reached the floor of {last.dtype} after {made}"
+        return f"{reached}: an update changed no bit, ‖∇J‖ is {gradient_norm:.1e}{more}"
+    if status is Status.DIVERGED:
+        return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"
+    return f"stopped by the callback after {made}: J is {last:.6g}"
