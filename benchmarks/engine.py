@@ -88,16 +88,16 @@ def row(examples: int, models: int | None, repeats: int) -> dict[str, Any]:
         **of_torch(x, y, w),
     }
     contestants = {**contestants, **on_one_thread(contestants)}
+    square = np.ones((1024 if examples < 2**18 else 2048,) * 2, np.float32)
+    flat = x.reshape(-1)
+    limits: Contestants = {"memory": lambda: np.dot(flat, flat), "product": lambda: square @ square}
+    timings = measure({**contestants, **limits}, repeats)
     results = {name: contestant() for name, contestant in contestants.items()}
     agree = all(
         np.allclose(mine, theirs, rtol=1e-3, atol=1e-5)
         for result in results.values()
         for mine, theirs in zip(result, results["numpy"], strict=True)
     )
-    square = np.ones((1024 if examples < 2**18 else 2048,) * 2, np.float32)
-    flat = x.reshape(-1)
-    limits: Contestants = {"memory": lambda: np.dot(flat, flat), "product": lambda: square @ square}
-    timings = measure({**contestants, **limits}, repeats)
     mine = timings["dlcore"].median
     bytes_per_second = x.nbytes / timings["memory"].median
     operations_per_second = 2 * len(square) ** 3 / timings["product"].median
