@@ -22,9 +22,8 @@ import tyro
 
 from dlcore import Objective, reporting
 from dlcore.losses import sigmoid_cross_entropy
-from dlcore.measuring import Timing, measure
+from dlcore.measuring import Timing, core_count, measure
 from dlcore.models import LinearParams, logistic
-from dlcore.objective import threads
 
 FEATURES = 128
 
@@ -58,14 +57,14 @@ def main(options: Options) -> None:
         f"{name}: {result['share']:.0%} of the ceiling, {result['ceiling']}; expected to agree: {result['agree']}"
         for name, result in rows.items()
     ]
-    notes.append(f"load before {load[0]:.1f}, after {os.getloadavg()[0]:.1f}, on {threads.core_count()} cores")
+    notes.append(f"load before {load[0]:.1f}, after {os.getloadavg()[0]:.1f}, on {core_count()} cores")
     header = ["row", "contestant", "median ms", "first quartile", "third quartile", "× dlcore"]
     reporting.print_table("Value and gradient of the logistic objective", header, table, notes)
     agree = all(result["agree"] for result in rows.values())
     result = {
         "benchmark": "engine",
         "quick": options.quick,
-        "cores": threads.core_count(),
+        "cores": core_count(),
         "load": [round(load[0], 2), round(os.getloadavg()[0], 2)],
         "rows": rows,
     }
@@ -192,7 +191,7 @@ def of_torch(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Contestants:
         gradient = data.T @ (torch.sigmoid(z) - target) / len(x)
         return value.numpy(), gradient.numpy()
 
-    return {"torch": lambda: run(threads.core_count()), "torch, 1 thread": lambda: run(1)}
+    return {"torch": lambda: run(core_count()), "torch, 1 thread": lambda: run(1)}
 
 
 def on_one_thread(contestants: Contestants) -> Contestants:

@@ -50,30 +50,19 @@ def rows_per_block(x: Array) -> int:
     return max(1, min(rows, BLOCK_BYTES // (x.size // rows * x.dtype.itemsize)))
 
 
-def block_count(data: BlockedData) -> int:
-    """How many blocks there are, the last one included where it overlaps."""
-    return -(-data.x.shape[0] // data.block)
-
-
-def sum_over_blocks(
-    summand: Callable[[Array, Array, Array | None], Summand],
-    data: BlockedData,
-    ends: tuple[Array, Array] | None = None,
-) -> Summand:
+def sum_over_blocks(summand: Callable[[Array, Array, Array | None], Summand], data: BlockedData) -> Summand:
     r"""Sum of `summand` over the blocks of `data`.
 
     Args:
       summand: (x, y, weights) of some rows to a pytree of arrays: their sum, each row times its weight.
       data: n rows. Where n is no multiple of the block, the last block begins early and weighs 0 the rows
         that the block before it has summed: nothing is padded or copied.
-      ends: the first block and the one after the last; None sums all. They are data of the program, which
-        cannot be differentiated in reverse then.
 
     Returns:
       The sum over all rows, blocks added in order of their rows: the same bits for the same program.
     """
     rows = data.x.shape[0]
-    if data.block >= rows and ends is None:
+    if data.block >= rows:
         return summand(data.x, data.y, data.weights)
 
     def block(index: Array) -> Summand:
@@ -90,16 +79,14 @@ def sum_over_blocks(
             weights = None
         return summand(cut(data.x), cut(data.y), weights)
 
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
-    if ends is not None:
-        return jax.lax.fori_loop(*ends, lambda index, total: jax.tree.map(jnp.add, total, block(index)), zeros)
     # The rows of a block are cut again, not kept, when a derivative is taken of the sum: X is never copied.
     recomputed = jax.checkpoint(block)
 
     def add(total: Summand, index: Array) -> tuple[Summand, None]:
         return jax.tree.map(jnp.add, total, recomputed(index)), None
 
-    return jax.lax.scan(add, zeros, jnp.arange(block_count(data), dtype=jnp.int32))[0]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
+    return jax.lax.scan(add, zeros, jnp.arange(-(-rows // data.block), dtype=jnp.int32))[0]
 
 
 def _platform(x: Array) -> str:

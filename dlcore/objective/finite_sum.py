@@ -107,8 +107,8 @@ class Objective:
     def values_and_grads(self, params: Params, data: Any) -> tuple[Array, Params]:
         r"""$J$ and $\nabla J$ of many models, $\theta_1, \dots, \theta_K$, in one pass over the data.
 
-        What `jax.vmap(objective.value_and_grad, (0, None))` gives, on all cores: each block of X is read once
-        and multiplied in two matrix products.
+        What `jax.vmap(objective.value_and_grad, (0, None))` gives: each block of X is read once and multiplied in
+        two matrix products.
 
         Args:
           params: like those of `value_and_grad`, with an axis of length K in front of every leaf.

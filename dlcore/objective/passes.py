@@ -1,8 +1,4 @@
-"""One pass over the data: a sum over rows, and what is made of it. Value, gradient and curvature are such passes.
-
-Where X is long and on a CPU, each core sums its own blocks and a small program adds them in order; else, and under
-a transformation of JAX, the pass is one program.
-"""
+"""One pass over the data: a sum over rows and what is made of it, such as value, gradient and curvature."""
 
 import functools
 from collections.abc import Callable
@@ -10,13 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dlcore import _guards
 from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.objective import threads
-from dlcore.objective.blocks import BlockedData, block_count, sum_over_blocks
+from dlcore.objective.blocks import BlockedData, sum_over_blocks
 from dlcore.objective.preparing import blocked_as_is
 from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
 
@@ -35,8 +28,9 @@ class Pass(NamedTuple):
     finish: Callable[..., Any]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
-    """The result of a pass, on all cores of a CPU where that pays.
+    """The result of a pass, in one program.
 
     Args:
       work: what is summed.
@@ -44,57 +38,9 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
       data: as `Objective.value` takes it.
       arguments: what `work` takes, the parameters first.
     """
-    blocked = _long(objective, data)
-    if blocked is not None:
-        others = (objective, arguments, blocked.y, blocked.weights)
-        parts = threads.part_count(others, blocked.x, blocked.block)
-        if parts > 1:
-            placed, given = jax.device_put((objective, arguments))
-            # Inside a program of the caller's, whose arguments these are not, they are traced from here on.
-            if not any(map(_guards.is_traced, jax.tree.leaves((placed, given)))):
-                whole = (placed, blocked, given)
-                sums = threads.on_all_cores(_part, whole, block_count(blocked), parts, work=work)
-                return _finish(*whole, sums, work=work)
-    return _whole(objective, data, arguments, work=work)
-
-
-@functools.partial(jax.jit, static_argnames="work")
-def _whole(objective: Any, data: Any, arguments: tuple[Any, ...], *, work: Pass) -> Any:
     data = blocked_as_is(objective, data)
     total = sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data)
     return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
-
-
-@functools.partial(jax.jit, static_argnames="work")
-def _part(
-    objective: Any, data: BlockedData, arguments: tuple[Any, ...], first: Array, last: Array, *, work: Pass
-) -> Any:
-    return sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data, (first, last))
-
-
-@functools.partial(jax.jit, static_argnames="work")
-def _finish(
-    objective: Any, data: BlockedData, arguments: tuple[Any, ...], sums: tuple[Any, ...], *, work: Pass
-) -> Any:
-    total = functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
-    return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
-
-
-def _long(objective: Any, data: Any) -> BlockedData | None:
-    """The data on the device, if X is known and long enough for several threads, else None."""
-    if isinstance(data, BlockedData):
-        return data
-    if not isinstance(data, tuple | list) or not all(isinstance(part, jax.Array | np.ndarray) for part in data):
-        return None
-    x = data[0] if data else None
-    if _guards.is_traced(x) or x is None or x.nbytes < threads.MIN_BYTES:
-        return None
-    if any(part.dtype.kind not in "biufV" for part in data) or not jnp.issubdtype(x.dtype, jnp.floating):
-        return None
-    # Once, not once for each thread. The device may read NumPy's memory in place: the pass ends before it returns.
-    return blocked_as_is(
-        objective, tuple(jax.device_put(part) if isinstance(part, np.ndarray) else part for part in data)
-    )
 
 
 def _weight_sum(data: BlockedData, params: Params, *_: Any) -> Array:
