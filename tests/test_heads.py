@@ -257,3 +257,19 @@ def test_predicting_other_columns_is_refused():
     with pytest.raises(ValueError, match="expected heads with loss 'logistic', got 'squared'"):
         heads.predict_proba(X)
     assert jax.config.read("jax_enable_x64") == (jnp.result_type(float) == jnp.float64)
+
+
+@pytest.mark.parametrize("seed", [364, 532, 1188, 1679])
+def test_where_full_steps_of_newton_diverge_shorter_ones_arrive(seed):
+    """Features with heavy tails, found among 4,000 tables: Newton's method without a line search fails on them."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(6, 40)), int(rng.integers(1, 4))
+    x = rng.standard_t(1.2, size=(n, m))
+    slope, noise = rng.normal(size=m) * rng.uniform(0.2, 3), rng.logistic(size=n)
+    y = (x @ slope + noise > rng.normal() * 2).astype(int)
+    heads = fit_heads(x, y, l2=[1e-4, 1e-3, 1e-2])
+    assert set(heads.status) == {"converged"}
+    for l2, value in zip(heads.l2, heads.value, strict=True):
+        problem = Problem(x, y.astype(float), np.ones(n), float(l2))
+        least = exact_value(problem, newton(problem))
+        assert float(value) <= float(least) * (1 + 1e-6) + 1e-12
