@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -134,29 +135,38 @@ def exact_value(problem: Problem, theta: np.ndarray) -> np.longdouble:
     return (s * losses).sum() / s.sum() + np.longdouble(problem.l2) / 2 * (theta[:-1] ** 2).sum()
 
 
+def damped(
+    value: Callable[[np.ndarray], np.longdouble], direction: Callable[[np.ndarray], np.ndarray], theta: np.ndarray
+) -> np.ndarray:
+    """θ ← θ − rate·direction(θ), the rate halved until the value falls, until it falls no more."""
+    least = value(theta)
+    for _ in range(300):
+        step, rate = direction(theta), np.longdouble(1)
+        while value(theta - rate * step) > least and rate > 1e-12:
+            rate /= 2
+        candidate = theta - rate * step
+        if not value(candidate) < least:
+            break
+        theta, least = candidate, value(candidate)
+    return theta
+
+
 def newton(problem: Problem) -> np.ndarray:
     """The optimum by damped Newton: gradients in extended precision, steps by SciPy in float64."""
     x, y, s, l2 = problem
     extended = np.column_stack([x, np.ones(len(x))]).astype(np.longdouble)
     penalty = np.append(np.full(x.shape[1], np.longdouble(l2)), 0)
     share = s / s.sum()
-    theta = np.zeros(x.shape[1] + 1, np.longdouble)
-    value = exact_value(problem, theta)
-    for _ in range(200):
-        z = (extended * theta).sum(1)
-        p = 1 / (1 + np.exp(-z))
+
+    def direction(theta: np.ndarray) -> np.ndarray:
+        p = 1 / (1 + np.exp(-(extended * theta).sum(1)))
         gradient = ((share * (p - y))[:, None] * extended).sum(0) + penalty * theta
         curved = np.sqrt((share * p * (1 - p)).astype(np.float64))[:, None] * extended.astype(np.float64)
         hessian = curved.T @ curved + np.diag(penalty.astype(np.float64))
-        step = cast(Any, scipy.linalg.lstsq(hessian, gradient.astype(np.float64)))[0]
-        rate = np.longdouble(1)
-        while exact_value(problem, theta - rate * step) > value and rate > 1e-12:
-            rate /= 2
-        candidate = theta - rate * step
-        if not exact_value(problem, candidate) < value:
-            break
-        theta, value = candidate, exact_value(problem, candidate)
-    return theta
+        return cast(Any, scipy.linalg.lstsq(hessian, gradient.astype(np.float64)))[0]
+
+    start = np.zeros(x.shape[1] + 1, np.longdouble)
+    return damped(lambda theta: exact_value(problem, theta), direction, start)
 
 
 def random_like(seed: int, *shape: int, dtype=DTYPE) -> jax.Array:

@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.linalg
+from helpers import damped
 
 from dlcore import LinearHeads, certify
 
@@ -64,9 +65,8 @@ def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
     onehot = np.eye(classes)[y]
     penalty = np.append(np.full(x.shape[1], l2), 0.0)
     share = s.astype(np.longdouble) / s.astype(np.longdouble).sum()
-    theta = np.zeros((classes, design.shape[1]), np.longdouble)
-    value = exact_value(problem, theta)
-    for _ in range(300):
+
+    def direction(theta: np.ndarray) -> np.ndarray:
         p = np.exp(log_probabilities(problem, theta))
         residual = share[:, None] * (p - onehot)
         gradient = (residual[:, :, None] * design[:, None, :]).sum(0) + penalty * theta
@@ -78,14 +78,10 @@ def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
         hessian += np.diag(np.tile(penalty, classes))
         step = cast(Any, scipy.linalg.lstsq(hessian, gradient.astype(float).ravel()))[0].reshape(theta.shape)
         step[:, -1] *= intercept
-        rate = np.longdouble(1)
-        while exact_value(problem, theta - rate * step) > value and rate > 1e-12:
-            rate /= 2
-        candidate = theta - rate * step
-        if not exact_value(problem, candidate) < value:
-            break
-        theta, value = candidate, exact_value(problem, candidate)
-    return theta
+        return step
+
+    start = np.zeros((classes, design.shape[1]), np.longdouble)
+    return damped(lambda theta: exact_value(problem, theta), direction, start)
 
 
 def repaired(problem: Classes, p: np.ndarray) -> np.ndarray:

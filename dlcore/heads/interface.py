@@ -118,20 +118,20 @@ def _logistic(
         scores = -loss / mass if scoring == "log_loss" else right / mass
         best = _best(scores, inputs.l2)
     return Heads(
-        sweep.theta[0, :, :-1],
-        sweep.theta[0, :, -1] * fit_intercept,
-        inputs.l2,
-        "logistic",
-        proofs[0].value,
-        ended[0],
-        proofs[0],
-        sweep.steps[0],
-        ended[1:],
-        gap[1:],
-        scores,
-        scoring,
-        best,
-        device,
+        coef=sweep.theta[0, :, :-1],
+        intercept=sweep.theta[0, :, -1] * fit_intercept,
+        l2=inputs.l2,
+        loss="logistic",
+        value=proofs[0].value,
+        status=ended[0],
+        certificate=proofs[0],
+        steps=sweep.steps[0],
+        fold_status=ended[1:],
+        fold_gap=gap[1:],
+        scores=scores,
+        scoring=scoring,
+        best=best,
+        device=device,
     )
 
 
@@ -162,20 +162,20 @@ def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol:
         )
     scores = None if scores is None else in_front(scores, -1)
     return Heads(
-        in_front(theta[0, ..., :-1], 1),
-        in_front(theta[0, ..., -1], -1) * fit_intercept,
-        inputs.l2,
-        "squared",
-        proof.value,
-        in_front(ended[0], -1),
-        proof,
-        np.ones(proof.gap.shape, np.int64),
-        in_front(ended[1:], -1),
-        in_front(gap[1:], -1),
-        scores,
-        scoring,
-        None if scores is None else _best(scores, inputs.l2),
-        device,
+        coef=in_front(theta[0, ..., :-1], 1),
+        intercept=in_front(theta[0, ..., -1], -1) * fit_intercept,
+        l2=inputs.l2,
+        loss="squared",
+        value=proof.value,
+        status=in_front(ended[0], -1),
+        certificate=proof,
+        steps=np.ones(proof.gap.shape, np.int64),
+        fold_status=in_front(ended[1:], -1),
+        fold_gap=in_front(gap[1:], -1),
+        scores=scores,
+        scoring=scoring,
+        best=None if scores is None else _best(scores, inputs.l2),
+        device=device,
     )
 
 

@@ -129,14 +129,10 @@ class Sweep:
                         self.theta[f, k] = theta[slot]
         for curved in ("float64",) if wide else ("float32", "float64"):
             heads = [(f, k) for f, k in heads if not self.flat[f, k] and self.steps[f, k] < self.max_steps]
-            jobs = _batches(heads, self.anchors)
             limit = self.max_steps if curved == "float64" else FLOAT32_STEPS
-
-            def work(batch: list[tuple[int, int]], curved: str = curved, limit: int = limit) -> Descended:
+            for batch in _batches(heads, self.anchors):
                 slots = self._slots(batch, self.anchors, limit)
-                return descent.newton(slots, self.data, self.intercept, self.radius, curved=curved)
-
-            for batch, done in zip(jobs, map(work, jobs), strict=True):
+                done = descent.newton(slots, self.data, self.intercept, self.radius, curved=curved)
                 self._keep(batch, done)
                 curvature = np.asarray(done.curvature, np.float32)
                 for slot, (f, k) in enumerate(batch):
@@ -151,9 +147,7 @@ class Sweep:
         short = np.repeat(curvature[-1:], self.anchors - len(curvature), axis=0)
         anchors = jax.device_put(np.concatenate([curvature, short]))
         knots = np.log(self.l2[chosen])
-        jobs = _batches(heads, self.slots)
-
-        def work(batch: list[tuple[int, int]]) -> Descended:
+        for batch in _batches(heads, self.slots):
             where = np.log(self.l2[[k for _, k in batch]])
             left = np.clip(np.searchsorted(knots, where, side="right") - 1, 0, max(len(knots) - 2, 0))
             share = np.zeros(len(batch))
@@ -161,9 +155,7 @@ class Sweep:
                 share = (where - knots[left]) / (knots[left + 1] - knots[left])
             left, share = _padded(left.astype(np.int32), self.slots), _padded(share, self.slots)
             slots = self._slots(batch, self.slots, CHORD_STEPS)
-            return descent.chord(slots, self.data, self.intercept, self.radius, anchors, left, share)
-
-        for batch, done in zip(jobs, map(work, jobs), strict=True):
+            done = descent.chord(slots, self.data, self.intercept, self.radius, anchors, left, share)
             self._keep(batch, done)
 
     def _slots(self, batch: list[tuple[int, int]], size: int, limit: int = 2**30) -> Slots:
