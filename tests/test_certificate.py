@@ -7,6 +7,7 @@ from helpers import DTYPE, Problem, breast_cancer, exact_value, newton, random_p
 
 import dlcore
 from dlcore import LinearHeads, Objective, certify, descent
+from dlcore.certificate.logistic import NEGLIGIBLE
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
@@ -49,9 +50,12 @@ def test_the_gap_is_small_at_the_optimum(seed):
     assert certificate.rounding <= certificate.gap <= 1e-12 * (1 + longest / np.sqrt(problem.l2)) ** 2
 
 
-def test_the_gap_is_the_difference_of_primal_and_dual():
+@pytest.mark.parametrize(("l2", "exact"), [(None, False), (1.0, True), (0.01, True)])
+def test_the_gap_is_the_difference_of_primal_and_dual(l2, exact):
     """J − D(q), both evaluated apart in extended precision at the repaired q."""
     problem = random_problem(1)
+    if l2 is not None:
+        problem = problem._replace(l2=l2)
     x, y, s, l2 = problem
     theta = 0.1 * np.asarray(newton(problem), np.float64) + 0.1
     p = 1 / (1 + np.exp(-(x @ theta[:-1] + theta[-1]).astype(np.longdouble)))
@@ -66,7 +70,10 @@ def test_the_gap_is_the_difference_of_primal_and_dual():
     dual = (s * entropy).sum() / s.sum() - (slope @ slope) / (2 * l2)
     certificate = certify(heads(theta, l2), x, y, s)
     expected = exact_value(problem, theta) - dual
-    assert abs(certificate.gap - certificate.rounding - expected) <= 1e-14 * expected
+    if exact:
+        assert abs(certificate.gap - certificate.rounding - expected) <= 1e-14 * expected
+    else:  # a bound stands for the divergence where that is next to nothing
+        assert 0 < certificate.gap - certificate.rounding - expected <= NEGLIGIBLE * expected
 
 
 def test_a_wrong_intercept_alone_is_seen():

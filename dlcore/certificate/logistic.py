@@ -20,9 +20,15 @@ from dlcore.certificate.rows import (
     head_slices,
     lengths,
     rounding_over,
-    row_slices,
     weights_of,
 )
+
+CACHE_BYTES = 2**19
+"""Size of what a block of rows is multiplied to, in float64: a few such arrays stay in the second-level cache."""
+NEGLIGIBLE = 2.0**-10
+"""Where a bound on the divergence is below this share of the other part of the gap, it stands for it."""
+FINEST = 1e-10
+"""And where it is below this share of J: so much looser may the gap be than it need be."""
 
 
 class _Sums(NamedTuple):
@@ -35,6 +41,7 @@ class _Sums(NamedTuple):
       slope: Σ s·r·x, (H, m).
       magnitude: Σ s·r·‖x‖, (H,): what the rounding of the slope is measured by.
       longest: the largest ‖x‖ among the rows of positive weight, (H,).
+      farthest: how far on the wrong side the worst of these rows is, in units of the logit, at least 0, (H,).
     """
 
     weight: np.ndarray
@@ -43,6 +50,7 @@ class _Sums(NamedTuple):
     slope: np.ndarray
     magnitude: np.ndarray
     longest: np.ndarray
+    farthest: np.ndarray
 
 
 def logistic_bounds(
@@ -59,19 +67,28 @@ def logistic_bounds(
         shrink = [np.ones(len(coef))] * 2
     else:
         shrink = [np.divide(lighter, side.mass, out=np.ones(len(coef)), where=side.mass > 0) for side in sides]
-    divergence = sum(_divergence(coef, bias, x, y, s, label, c) for label, c in enumerate(shrink) if (c < 1).any())
     repaired = (shrink[0][:, None] * negative.slope - shrink[1][:, None] * positive.slope) / total[:, None]
     distance = np.linalg.norm(repaired + l2[:, None] * coef, axis=1)
+    weight_norm = np.linalg.norm(coef, axis=1)
+    value = (negative.loss + positive.loss) / total + l2 / 2 * weight_norm**2
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        divergence = _most(negative, shrink[0]) + _most(positive, shrink[1])
+        matters = divergence / total > NEGLIGIBLE * distance**2 / (2 * l2) + FINEST * value
+    if matters.any():  # then the divergence itself, by a second pass over the rows
+        some = Weights(*(part if len(part) == 1 else part[matters] for part in s))
+        place = coef[matters], bias[matters], x, y, some
+        divergence[matters] = sum(
+            _divergence(*place, label, c[matters]) for label, c in enumerate(shrink) if (c[matters] < 1).any()
+        )
 
     # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
     # rounds: the sums over rows (by `unit`), the logits in the divergence, and that sum to zero.
-    unit, product = rounding_over(row_slices(x, len(coef)))
-    unit, product = 2 * unit, 2 * product  # a block holds rows of both classes, and each is summed for itself
-    weight_norm = np.linalg.norm(coef, axis=1)
+    sums, unit = rounding_over(_slices(x, len(coef)))
+    unit = 2 * max(sums, unit)  # a block holds rows of both classes, and each is summed for itself
     mass = (negative.mass + positive.mass) / total
     magnitude = (negative.magnitude + positive.magnitude) / total
     longest = np.maximum(negative.longest, positive.longest)
-    blur = (product + unit) * magnitude + unit * l2 * weight_norm
+    blur = 2 * unit * magnitude + unit * l2 * weight_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence / total + distance**2 / (2 * l2)
         rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
@@ -83,7 +100,6 @@ def logistic_bounds(
             residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
             rounding += residual * (abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2))
 
-    value = (negative.loss + positive.loss) / total + l2 / 2 * weight_norm**2
     gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * coef
     slope_of_bias = (negative.mass - positive.mass) / total if intercept is not None else np.zeros(len(coef))
     absent = np.minimum(negative.weight, positive.weight) == 0
@@ -101,20 +117,38 @@ def logistic_bounds(
 def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, label: int) -> _Sums:
     """The sums over the rows of one class."""
     heads, features = coef.shape
-    weight, loss, mass, magnitude, longest = np.zeros((5, heads))
+    weight, loss, mass, magnitude, longest, farthest = np.zeros((6, heads))
     slope = np.zeros((heads, features))
     for h, rows, scale in _blocks(heads, x, y, s, label):
         margin = _margin(coef[h], bias[h], rows, label)
-        tail = np.exp(-np.abs(margin))
-        wrong = scale * (np.where(margin >= 0, tail, 1.0) / (1 + tail))
         length = lengths(rows)
+        least = margin if scale.all() else np.where(scale > 0, margin, 0)
+        farthest[h] = np.maximum(farthest[h], -least.min(-1))
+        tail = np.abs(margin)
+        np.exp(np.negative(tail, out=tail), out=tail)
+        loss[h] += _summed(np.log1p(tail), scale) - _summed(np.minimum(margin, 0), scale)
+        np.divide(tail, tail + 1, out=tail)
+        wrong = np.abs(np.subtract(margin < 0, tail, out=tail), out=tail)  # 1 - tail where the margin is negative
         weight[h] += scale.sum(-1)
-        loss[h] += (scale * (np.maximum(-margin, 0) + np.log1p(tail))).sum(-1)
-        mass[h] += wrong.sum(-1)
-        slope[h] += wrong @ rows
-        magnitude[h] += wrong @ length
+        mass[h] += _summed(wrong, scale)
+        magnitude[h] += _summed(wrong, scale * length)
+        slope[h] += wrong @ (rows * scale.T) if len(scale) == 1 else (wrong * scale) @ rows
         longest[h] = np.maximum(longest[h], np.where(scale > 0, length, 0).max(-1))
-    return _Sums(weight, loss, mass, slope, magnitude, longest)
+    return _Sums(weight, loss, mass, slope, magnitude, longest, farthest)
+
+
+def _summed(numbers: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Σ scale·numbers over the rows, (H,)."""
+    return numbers @ scale[0] if len(scale) == 1 else np.einsum("hn,hn->h", numbers, scale)
+
+
+def _most(side: _Sums, c: np.ndarray) -> np.ndarray:
+    r"""No less than Σ s·KL(q‖p) over the rows of one class, from its sums alone.
+
+    The divergence is at most that of χ², $(p - q)^2 / (p(1 - p)) = (1-c)^2\,r / (1 - r)$, and the odds r/(1 - r)
+    are at most $r(1 + e^M)$ where no margin is below -M. Twice that, which covers the rounding of M.
+    """
+    return np.where(c < 1, 2 * (1 - c) ** 2 * side.mass * (1 + np.exp(side.farthest)), 0.0)
 
 
 def _divergence(
@@ -142,7 +176,7 @@ def _blocks(
     heads: int, x: np.ndarray, y: np.ndarray, s: Weights, label: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Groups of heads, the rows of one class in float64, their weights: a block at a time."""
-    for block in row_slices(x, heads):
+    for block in _slices(x, heads):
         chosen = y[block] == label
         if len(s.numbers) == 1:
             chosen &= s.numbers[0, block] > 0
@@ -150,6 +184,12 @@ def _blocks(
             rows = x[block][chosen].astype(np.float64)
             for h in head_slices(heads, len(rows)):
                 yield h, rows, weights_of(s, h, block)[:, chosen]
+
+
+def _slices(x: np.ndarray, heads: int) -> list[slice]:
+    """Blocks of rows, smaller than those of `row_slices`: what a block makes of them stays in the cache."""
+    step = max(1, CACHE_BYTES // (8 * max(x.shape[1], min(heads, 512))))
+    return [slice(start, min(start + step, len(x))) for start in range(0, len(x), step)]
 
 
 def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, label: int) -> np.ndarray:
