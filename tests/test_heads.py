@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
 from dlcore import Heads, fit_heads
-from dlcore.heads.logistic import spaced
+from dlcore.heads.path import spaced
 
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "wide")
 STRENGTHS = np.array([1e-6, 1e-3, 0.3])
@@ -176,9 +176,13 @@ def test_any_sweep_of_a_shape_runs_the_same_programs(loss, compiles):
     assert isinstance(heads, Heads)
     first = compiles()
     assert first <= 8
-    fit_heads(x + 0.1, 1 - y, loss=loss, l2=np.geomspace(1e-3, 3, 70), folds=7)
-    fit_heads(x, y, loss=loss, l2=[0.01, 0.02])
+    shuffled = KFold(5, shuffle=True, random_state=0)
+    fit_heads(x + 0.1, 1 - y, loss=loss, l2=np.geomspace(1e-3, 3, 45), folds=shuffled)
     assert compiles() == first
+    for many in (5, 500):
+        before = compiles()
+        fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, many), folds=5)
+        assert compiles() - before <= 8
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "float64"])
@@ -194,8 +198,8 @@ def test_features_in_any_dtype(dtype):
 
 def test_anchors_span_the_strengths():
     l2 = np.array([1.0, 0.0, 1e-4, 1.0, 1e-2, 1e-3])
-    np.testing.assert_array_equal(l2[spaced(l2, np.flatnonzero(l2), 8)], [1e-4, 1e-3, 1e-2, 1.0])
-    np.testing.assert_array_equal(l2[spaced(l2, np.flatnonzero(l2), 2)], [1e-4, 1.0])
+    np.testing.assert_array_equal(l2[spaced(l2, 8)], [1e-4, 1e-3, 1e-2, 1.0])
+    np.testing.assert_array_equal(l2[spaced(l2, 2)], [1e-4, 1.0])
 
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -23,11 +23,11 @@ from dlcore.certificate.rows import (
     weights_of,
 )
 
-CACHE_BYTES = 2**19
+CACHE_BYTES = 2**20
 """Size of what a block of rows is multiplied to, in float64: a few such arrays stay in the second-level cache."""
 NEGLIGIBLE = 2.0**-10
 """Where a bound on the divergence is below this share of the other part of the gap, it stands for it."""
-FINEST = 1e-10
+FINEST = 1e-8
 """And where it is below this share of J: so much looser may the gap be than it need be."""
 
 

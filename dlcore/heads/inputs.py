@@ -42,6 +42,8 @@ class Inputs(NamedTuple):
       l2: shape (L,), float64.
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.
+      balance: shape (folds + 1, targets, 2), factors of the weights of the classes 0 and 1; None where they are 1.
+      scale: shape (folds + 1, m), the scale of each column that is divided out; None where none is.
     """
 
     x: np.ndarray
@@ -50,6 +52,8 @@ class Inputs(NamedTuple):
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    balance: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
 
 def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: Any) -> Inputs:

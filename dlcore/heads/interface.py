@@ -9,6 +9,7 @@ from dlcore import _checks
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.heads.inputs import Inputs, Rows, place, read_inputs
 from dlcore.heads.logistic import Sweep
+from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, statuses
 from dlcore.heads.ridge import fit_ridge, r2_scores
 
@@ -95,31 +96,31 @@ def fit_heads(
 def _logistic(
     inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, max_steps: int, device: str
 ) -> Heads:
-    sweep = Sweep(inputs, rows, fit_intercept=fit_intercept, tol=tol, max_steps=max_steps)
+    sweep = Sweep(inputs, rows.x, fit_intercept=fit_intercept, tol=tol, max_steps=max_steps)
     sweep.run()
+    theta = sweep.heads()
     every = range(len(inputs.train))
-    proofs = [_certified(inputs, sweep.theta[f], f, fit_intercept, "logistic") for f in every]
+    proofs = [_certified(inputs, theta[f, 0], f, fit_intercept, "logistic") for f in every]
     for _ in range(ROUNDS):
         gap, allowed = _gaps(proofs), tol * _scale(proofs, sweep.entropy)
         short = [(int(f), int(k)) for f, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
         closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
         if not short or not sweep.again(short, closer):
             break
+        theta = sweep.heads()
         for f in {f for f, _ in short}:
-            proofs[f] = _certified(inputs, sweep.theta[f], f, fit_intercept, "logistic")
+            proofs[f] = _certified(inputs, theta[f, 0], f, fit_intercept, "logistic")
     gap = _gaps(proofs)
     l2 = np.broadcast_to(inputs.l2, gap.shape)
     exhausted = sweep.steps >= max_steps
     ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
     scores = best = None
     if len(inputs.train) > 1:
-        loss, right = sweep.scores()
-        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1)[:, None]
-        scores = -loss / mass if scoring == "log_loss" else right / mass
+        scores = np.stack([_score(inputs, rows.x, theta[f, 0], f, scoring) for f in every[1:]])
         best = _best(scores, inputs.l2)
     return Heads(
-        coef=sweep.theta[0, :, :-1],
-        intercept=sweep.theta[0, :, -1] * fit_intercept,
+        coef=theta[0, 0, :, :-1],
+        intercept=theta[0, 0, :, -1],
         l2=inputs.l2,
         loss="logistic",
         value=proofs[0].value,
@@ -133,6 +134,17 @@ def _logistic(
         best=best,
         device=device,
     )
+
+
+def _score(inputs: Inputs, x: Any, theta: np.ndarray, fit: int, scoring: str) -> np.ndarray:
+    """Of the heads of one fold on the rows that it holds out, (L,)."""
+    index = np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))
+    logit = logits_of(x, theta, index)
+    weight, positive = inputs.weight[index], inputs.y[index] == 1
+    margin = np.where(positive, logit, -logit)
+    if scoring == "accuracy":
+        return (np.where(positive, logit > 0, logit <= 0) @ weight) / weight.sum()
+    return (np.minimum(margin, 0) - np.log1p(np.exp(-abs(margin)))) @ weight / weight.sum()
 
 
 def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, device: str) -> Heads:

@@ -1,227 +1,260 @@
-"""Logistic heads of every strength and fold: a few by Newton, the others by their neighbours' curvature.
+"""Logistic heads of every strength, fold and target: a few by Newton, the others by their neighbours' curvature.
 
-Anchors, strengths spread over the range, are solved with their own curvature. Between two of them both the
-optimum and the curvature change smoothly with log λ: a head starts at the interpolated optimum and steps with
-the interpolated curvature and its own λ, for which gradients alone are needed. A fold's heads start at those of
-all rows and step with the same curvature. A head for which that is too slow
-gets its own: Newton is what always works.
+Anchors, strengths spread over the range, are solved with their own curvature, first on samples of the rows and
+then on all of them. Every other head starts at the optimum interpolated between them and steps with the
+interpolated curvature and its own λ, for which gradients alone are needed. A fold's heads start at those of all
+rows and step with the same curvature. A head for which that is too slow gets its own: Newton is what always works.
 """
 
-import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore._types import Array
-from dlcore.heads import descent
-from dlcore.heads.descent import Descended, Slots
-from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.chord import chord
+from dlcore.heads.inputs import Inputs
+from dlcore.heads.newton import newton
+from dlcore.heads.packing import Head, batches, bits_of, padded, rows_at_once, strides
+from dlcore.heads.path import between, hermite, spaced
+from dlcore.heads.slots import Frame, Slots
 from dlcore.objective import BlockedData
 
 ANCHORS = 8
-SLOTS = 32
+"""Strengths that are solved with their own curvature, at most."""
+SLOTS = 128
+"""Heads that one pass serves."""
 SLOT_BYTES = 2**28
 """Curvatures and factors of all slots together stay about this small."""
-BLOCK_BYTES = 2**17
-"""Size of the logits of a block on a CPU: a few arrays of it stay in the second-level cache."""
+LOGIT_BYTES = 2**21
+"""Size of the logits of a block on a CPU: above it they leave the cache, below it products are slow."""
+SCALED_BYTES = 2**22
+"""Size of a block's rows times the curvature of each slot, on a CPU."""
 CHORD_STEPS = 14
 """A head that is not flat after so many passes gets its own curvature."""
 SAMPLE_STEPS = 20
+NEARER_STEPS = 2
+"""Of an anchor on the larger sample, and then on all rows with the curvature of that sample."""
 FLOAT32_STEPS = 30
 """A head that is not flat after so many passes gets curvature in float64."""
-SAMPLE = 32
-"""Rows per column with which Newton starts, where there are many more."""
+SAMPLE_AIM = 1e-2
+"""The gap on a sample, as a share of J: its optimum is further from that of all rows."""
+
+
+class Read(NamedTuple):
+    """Rows that a program reads: x, bits and labels, weights; and the sum of the weights for each problem."""
+
+    x: Any
+    marks: Any
+    weight: Any
+    total: np.ndarray
 
 
 class Sweep:
-    """The state of a sweep on the host: what each head has reached, and the rows on the device."""
+    """The state of a sweep on the host: what each head has reached, and the rows on the device.
 
-    def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
-        fits, strengths, columns = len(inputs.train), len(inputs.l2), inputs.x.shape[1] + 1
-        self.l2, self.max_steps = inputs.l2, max_steps
-        room = max(1, SLOT_BYTES // (8 * columns**2))
-        self.anchors, self.slots = min(ANCHORS, max(2, room // 4)), min(SLOTS, max(2, room))
-        marks = jax.device_put(
-            np.stack([inputs.y.astype(np.uint32), np.asarray(rows.train), np.asarray(rows.test)], axis=1)
-        )
-        self.data = BlockedData(rows.x, marks, rows.weight, self._block(rows.x))
-        self.intercept = jax.device_put(np.float64(fit_intercept))
-        self.radius = descent.spread(self.data)
-        mass = np.where(inputs.train, inputs.weight, 0)
-        self.total = mass.sum(1)
-        share = (mass * inputs.y).sum(1) / self.total
+    Problems are the fits, of all rows and of each fold, times the targets; arrays are (problems, L, …).
+    """
+
+    def __init__(self, inputs: Inputs, x: Array, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
+        labels = inputs.y.reshape(len(inputs.y), -1).astype(np.uint32)
+        self.inputs, self.max_steps = inputs, max_steps
+        self.fits, self.targets = len(inputs.train), labels.shape[1]
+        shape = problems, strengths = self.fits * self.targets, inputs.l2.shape[-1]
+        columns = inputs.x.shape[1] + 1
+        self.l2 = np.repeat(np.broadcast_to(inputs.l2, (self.fits, strengths)), self.targets, axis=0)
+        self.balance = None if inputs.balance is None else inputs.balance.reshape(problems, 2)
+        self.marks = np.concatenate([bits_of(inputs.train)[:, None], labels], axis=1)
+        self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
-        self.accuracy = np.full((fits, strengths), tol / 4)
-        self.theta = np.zeros((fits, strengths, columns))
+        self.theta = np.zeros((*shape, columns))
         if fit_intercept:
             self.theta[:, :, -1] = (np.log(share) - np.log1p(-share))[:, None]
-        self.steps = np.zeros((fits, strengths), np.int64)
-        self.flat = np.zeros((fits, strengths), bool)
-        self.separates = np.zeros((fits, strengths), bool)
-        self.curvature: dict[int, np.ndarray] = {}
-        self._sample_start = self._sample(inputs, rows.weight)
+        self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.entropy[:, None], strengths, axis=1)
+        self.steps = np.zeros(shape, np.int64)
+        self.flat, self.separates = np.zeros(shape, bool), np.zeros(shape, bool)
 
-    def _block(self, x: Array) -> int:
-        """Rows per block, from the shape of X alone."""
-        if next(iter(x.devices())).platform != "cpu":
-            return max(1, min(len(x), 2**28 // (8 * max(x.shape[1], self.slots))))
-        return max(1, min(len(x), BLOCK_BYTES // (8 * self.slots)))
+        few = inputs.x[:: max(1, len(inputs.x) // 4096)].astype(np.float64)
+        centre = few.mean(0) * fit_intercept
+        self.frame = Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
+        self.rows = Read(x, jax.device_put(self.marks), jax.device_put(inputs.weight), self.total)
+        self.chosen = spaced(self.l2[0], ANCHORS)
+        self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
+        self.own = min(max(1, len(self.chosen)), self.room)
 
-    def _sample(self, inputs: Inputs, weight_of: Array) -> tuple[BlockedData, float] | None:
-        """Every so many rows, for Newton's first steps; None where that is no small part or lacks a class."""
-        stride = len(inputs.x) // (SAMPLE * self.theta.shape[-1])
-        if stride < 4:
-            return None
-        weight = inputs.weight[::stride]
-        if len(np.unique(inputs.y[::stride][weight > 0])) < 2:
-            return None
-        x, marks, weights = _every(self.data.x, self.data.y, weight_of, stride)
-        return BlockedData(x, marks, weights, min(self.data.block, len(x))), float(weight.sum())
+    def _classes(self, weight: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of rows of these weights, (fits, n): the sum of weights of each problem, and the share of class 1."""
+        ones = weight @ labels
+        both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1).reshape(-1, 2)
+        both = both if self.balance is None else both * self.balance
+        return both.sum(1), both[:, 1] / both.sum(1)
 
     def run(self) -> None:
-        """All heads: those of all rows first, because the folds start from them."""
-        positive = np.flatnonzero(self.l2 > 0)
-        chosen = spaced(self.l2, positive, self.anchors)
-        if len(chosen):
-            self._newton([(0, int(k)) for k in chosen], sampled=True)
-            others = [int(k) for k in positive if k not in set(chosen)]
-            self._start_between(chosen, others)
-            self._chord(chosen, [(0, k) for k in others])
-        self._own_curvature()
-        for fit in range(1, len(self.theta)):
-            self.theta[fit] = self.theta[0]
-        self._chord(chosen, [(f, int(k)) for f in range(1, len(self.theta)) for k in positive])
-        self._own_curvature()
+        """All heads, the targets in groups whose curvatures and heads fit the slots."""
+        heads = self.l2.shape[1] * max(1, self.fits - 1)
+        together = max(1, min(self.targets, self.room // max(heads, self.own)))
+        for first in range(0, self.targets, together):
+            self._together(range(first, min(first + together, self.targets)))
 
-    def _own_curvature(self) -> None:
-        """Newton for what has been started and is not flat; the unpenalised start at the weakest penalty's."""
-        fits = range(len(self.theta)) if self.steps[1:].any() or (self.l2 == 0).all() else range(1)
-        positive = np.flatnonzero(self.l2 > 0)
-        for k in np.flatnonzero(self.l2 == 0):
-            if len(positive) and not self.steps[0, k]:
-                self.theta[0, k] = self.theta[0, positive[self.l2[positive].argmin()]]
-        self._newton([(f, int(k)) for f in fits for k in range(len(self.l2)) if not self.flat[f, k]])
+    def _together(self, targets: range) -> None:
+        """These targets: the fits on all rows first, because the folds start from them."""
+        folds = [f * self.targets + t for f in range(1, self.fits) for t in targets]
+        curvature = self._solve_anchors(targets) if len(self.chosen) else None
+        self._solve(list(targets), curvature)
+        for p in folds:
+            self.theta[p], self.value[p] = self.theta[p % self.targets], self.value[p % self.targets]
+        if folds:
+            self._solve(folds, curvature)
 
-    def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
+    def _solve(self, problems: list[int], curvature: np.ndarray | None) -> None:
+        """All strengths of these problems, from where they are."""
+        if curvature is not None:
+            self._between(problems, curvature)
+        for k in np.flatnonzero(self.l2[0] == 0) if len(self.chosen) else []:
+            for p in problems:  # the unpenalised start at the weakest penalty's
+                self.theta[p, k] = self.theta[p, self.chosen[0]]
+        self._finish([(p, k) for p in problems for k in range(self.l2.shape[1])])
+
+    def _solve_anchors(self, targets: range) -> np.ndarray:
+        """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
+        heads = [(t, int(k)) for t in targets for k in self.chosen]
+        limit, sampled = SAMPLE_STEPS, None
+        for stride in strides(*self.inputs.x.shape):
+            sampled = self._sampled(heads, stride, limit)
+            limit = NEARER_STEPS
+        if sampled is not None:
+            self._nearer(heads, sampled)
+        found = [
+            self._newton(batch, "float32", 2**30 if sampled is None else 1) for batch in batches(heads, self.own)
+        ]
+        parts = {name: np.concatenate([part[name] for part in found]) for name in ("ahead", "along", "curvature")}
+        for head, theta in zip(heads, parts["ahead"], strict=True):
+            self.theta[head] = theta
+        if sampled is not None:
+            self._nearer(heads, parts["curvature"], 1)
+        knots = np.log(self.l2[0, self.chosen])
+        where = np.log(np.maximum(self.l2[0], self.l2[0, self.chosen[0]]))
+        at, slope = hermite(knots, where)
+        for t, along in zip(targets, np.split(parts["along"], len(targets)), strict=True):
+            if np.isfinite(along).all():
+                self.theta[t] = at @ self.theta[t, self.chosen] + slope @ along
+            self.value[t] = np.interp(where, knots, self.value[t, self.chosen])
+        return parts["curvature"].reshape(len(targets), len(self.chosen), *parts["curvature"].shape[1:])
+
+    def _sampled(self, heads: list[Head], stride: int, limit: int) -> np.ndarray | None:
+        """Newton on every so many rows; the curvature there. None where a class is not among them."""
+        weight, marks = self.inputs.weight[::stride], self.marks[::stride]
+        total, share = self._classes(np.broadcast_to(weight, (self.fits, len(weight))), marks[:, 1:])
+        if not ((share > 0) & (share < 1)).all():
+            return None
+        sample = Read(np.ascontiguousarray(self.inputs.x[::stride]), marks, weight, total)
+        curvature = []
+        for batch in batches(heads, self.own):
+            done = self._newton(batch, "float32", limit, sample)
+            for head, theta in zip(batch, done["ahead"], strict=True):
+                self.theta[head] = theta
+            curvature.append(done["curvature"])
+        return np.concatenate(curvature)
+
+    def _nearer(self, heads: list[Head], curvature: np.ndarray, limit: int = NEARER_STEPS) -> None:
+        """Steps of gradients alone, with curvature from elsewhere, one for each head."""
+        size = self.own
+        for start in range(0, len(heads), size):
+            batch, anchors = heads[start : start + size], padded(curvature[start : start + size], size)
+            self._chord(batch, size, size, anchors, np.arange(size, dtype=np.int32), np.zeros(size), limit)
+            for head in batch:
+                self.flat[head] = False
+
+    def _between(self, problems: list[int], curvature: np.ndarray) -> None:
+        """Steps of gradients alone for these problems, with the curvature between the anchors."""
+        strengths = np.flatnonzero((self.l2[0] > 0) & (self.l2[problems] > 0).all(0))
+        knots = np.log(self.l2[0, self.chosen])
+        first = min(p % self.targets for p in problems)
+        for some in np.array_split(np.array(problems), -(-len(problems) // self.room)):
+            parts = -(-len(some) * len(strengths) // self.room)
+            together = -(-len(strengths) // parts)
+            for start in range(0, len(strengths), together):
+                mine = padded(strengths[start : start + together], together)
+                batch = [(int(p), int(k)) for p in some for k in mine]
+                left, share = between(knots, np.log([self.l2[head] for head in batch]))
+                left += np.array([p % self.targets - first for p, _ in batch], np.int32) * len(self.chosen)
+                anchors = curvature.reshape(-1, *curvature.shape[2:])
+                self._chord(batch, len(batch), len(some), anchors, left, share, CHORD_STEPS)
+
+    def _finish(self, heads: list[Head], curved: Sequence[str] = ("float32", "float64")) -> None:
+        """Newton for what is not flat, curvature in float32 and, where that is not enough, in float64."""
+        for dtype in curved:
+            left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
+            for batch in batches(left, self.own):
+                self._newton(batch, dtype, FLOAT32_STEPS if dtype == "float32" else 2**30)
+
+    def again(self, heads: list[Head], closer: np.ndarray) -> bool:
         """Those heads once more, aiming closer by a factor each; False where none has steps left."""
-        left = [(f, k) for f, k in heads if self.steps[f, k] < self.max_steps]
-        for f, k in left:
-            self.accuracy[f, k] *= closer[f, k]
-            self.flat[f, k] = False
-        self._newton(left, wide=True)
+        left = [head for head in heads if self.steps[head] < self.max_steps]
+        for head in left:
+            self.aim[head] *= closer[head]
+            self.flat[head] = False
+        self._finish(left, ("float64",))
         return bool(left)
 
-    def _newton(self, heads: list[tuple[int, int]], *, sampled: bool = False, wide: bool = False) -> None:
-        """Newton's steps for these heads, curvature in float32 and, where that was not enough, in float64."""
-        if sampled and self._sample_start is not None:
-            sample, total = self._sample_start
-            for batch in _batches(heads, self.anchors):
-                slots = self._slots(batch, self.anchors)
-                slots = slots._replace(
-                    total=jax.device_put(np.full(self.anchors, total)),
-                    accuracy=jax.device_put(np.full(self.anchors, 1e-2)),
-                    steps=jax.device_put(np.minimum(np.asarray(slots.steps), SAMPLE_STEPS)),
-                )
-                done = descent.newton(slots, sample, self.intercept, self.radius, curved="float32")
-                theta = np.asarray(done.theta)
-                for slot, (f, k) in enumerate(batch):
-                    if np.isfinite(theta[slot]).all():
-                        self.theta[f, k] = theta[slot]
-        for curved in ("float64",) if wide else ("float32", "float64"):
-            heads = [(f, k) for f, k in heads if not self.flat[f, k] and self.steps[f, k] < self.max_steps]
-            limit = self.max_steps if curved == "float64" else FLOAT32_STEPS
-            for batch in _batches(heads, self.anchors):
-                slots = self._slots(batch, self.anchors, limit)
-                done = descent.newton(slots, self.data, self.intercept, self.radius, curved=curved)
-                self._keep(batch, done)
-                curvature = np.asarray(done.curvature, np.float32)
-                for slot, (f, k) in enumerate(batch):
-                    if f == 0:
-                        self.curvature[k] = curvature[slot]
+    def _newton(self, batch: list[Head], curved: str, limit: int, sample: "Read | None" = None) -> dict[str, Any]:
+        """One call of the program; what it finds on all rows is kept."""
+        rows, size = sample or self.rows, self.own
+        slots = self._slots(batch, size, size, limit, rows.total)
+        if sample is not None:
+            slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None)
+        block = rows_at_once(self.rows.x, len(rows.x), SCALED_BYTES, 4 * size * rows.x.shape[1])
+        data = BlockedData(rows.x, rows.marks, rows.weight, block)
+        done = newton(slots, data, self.frame, np.bool_(sample is not None), curved=curved)
+        found = {name: np.asarray(part)[: len(batch)] for name, part in done._asdict().items()}
+        if sample is None:
+            p, k = self._keep(batch, found)
+            self.separates[p, k], self.value[p, k] = found["wrong"] == 0, found["value"]
+        return found
 
-    def _chord(self, chosen: np.ndarray, heads: list[tuple[int, int]]) -> None:
-        """Gradient-only steps for these heads, with the curvature between the anchors."""
-        if not heads:
-            return
-        curvature = np.stack([self.curvature[int(k)] for k in chosen])
-        short = np.repeat(curvature[-1:], self.anchors - len(curvature), axis=0)
-        anchors = jax.device_put(np.concatenate([curvature, short]))
-        knots = np.log(self.l2[chosen])
-        for batch in _batches(heads, self.slots):
-            where = np.log(self.l2[[k for _, k in batch]])
-            left = np.clip(np.searchsorted(knots, where, side="right") - 1, 0, max(len(knots) - 2, 0))
-            share = np.zeros(len(batch))
-            if len(knots) > 1:
-                share = (where - knots[left]) / (knots[left + 1] - knots[left])
-            left, share = _padded(left.astype(np.int32), self.slots), _padded(share, self.slots)
-            slots = self._slots(batch, self.slots, CHORD_STEPS)
-            done = descent.chord(slots, self.data, self.intercept, self.radius, anchors, left, share)
-            self._keep(batch, done)
+    def _chord(
+        self, batch, size: int, groups: int, anchors: np.ndarray, left: np.ndarray, share: np.ndarray, limit: int
+    ) -> None:
+        """One call of the program; what it finds is kept."""
+        slots = self._slots(batch, size, groups, limit, self.total)
+        x, marks, weight, _ = self.rows
+        data = BlockedData(x, marks, weight, rows_at_once(x, len(x), LOGIT_BYTES, 8 * max(size, x.shape[1])))
+        done = chord(slots, data, self.frame, anchors, left, share)
+        self._keep(batch, {name: np.asarray(part)[: len(batch)] for name, part in done._asdict().items()})
 
-    def _slots(self, batch: list[tuple[int, int]], size: int, limit: int = 2**30) -> Slots:
+    def _slots(self, batch: list[Head], size: int, groups: int, limit: int, total: np.ndarray) -> Slots:
         """These heads in a fixed number of slots; the ones that stand empty repeat the first and make no step."""
-        fit, k = (_padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
-        left = np.minimum(np.maximum(self.max_steps - self.steps[fit, k], 1), limit).astype(np.int32)
-        left[len(batch) :] = 0
-        put = jax.device_put
+        p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
+        steps = np.minimum(self.max_steps - self.steps[p, k], limit).astype(np.int32)
+        steps[len(batch) :] = 0
+        l2 = self.l2[p, k]
+        penalty = np.repeat(l2[:, None], self.theta.shape[-1], axis=1)
+        penalty[:, -1] = 0
+        if self.inputs.scale is not None:
+            penalty[:, :-1] *= self.inputs.scale[p // self.targets] ** 2
+        group = p[:: size // groups]
         return Slots(
-            put(self.theta[fit, k]),
-            put(self.l2[k]),
-            put(fit.astype(np.uint32)),
-            put(self.total[fit]),
-            put(self.accuracy[fit, k]),
-            put(1e-3 * self.entropy[fit]),
-            put(left),
+            theta=self.theta[p, k],
+            l2=l2,
+            penalty=penalty,
+            aim=self.aim[p, k],
+            floor=np.maximum(1e-3 * self.entropy[p], self.value[p, k]),
+            steps=steps,
+            total=total[group],
+            bit=(group // self.targets).astype(np.uint32) if self.fits > 1 else None,
+            target=(group % self.targets).astype(np.int32) if self.targets > 1 else None,
+            balance=None if self.balance is None else self.balance[group],
         )
 
-    def _keep(self, batch: list[tuple[int, int]], done: Descended) -> None:
-        theta, steps, wrong, flat = (np.asarray(part) for part in (done.theta, done.steps, done.wrong, done.flat))
-        for slot, (f, k) in enumerate(batch):
-            self.theta[f, k], self.flat[f, k], self.separates[f, k] = theta[slot], flat[slot], wrong[slot] == 0
-            self.steps[f, k] += steps[slot]
+    def _keep(self, batch: list[Head], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
+        self.theta[p, k], self.flat[p, k] = found["theta"], found["flat"]
+        np.add.at(self.steps, (p, k), found["steps"])
+        return p, k
 
-    def _start_between(self, chosen: np.ndarray, others: list[int]) -> None:
-        """Lagrange's polynomial in log λ through the four nearest anchors."""
-        knots = np.log(self.l2[chosen])
-        for k in others:
-            where = np.log(self.l2[k])
-            near = np.sort(np.argsort(abs(knots - where), kind="stable")[:4])
-            self.theta[0, k] = sum(
-                self.theta[0, chosen[i]]
-                * np.prod([(where - knots[j]) / (knots[i] - knots[j]) for j in near if j != i])
-                for i in near
-            )
-
-    def scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """(mean loss, share predicted right), each (folds, L), on the rows that the fold holds out."""
-        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
-        loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
-        for batch in _batches(heads, self.slots):
-            sums = descent.held_out(self._slots(batch, self.slots), self.data, self.intercept)
-            for slot, (f, k) in enumerate(batch):
-                loss[f, k], right[f, k] = float(sums[0][slot]), float(sums[1][slot])
-        return loss[1:], right[1:]
-
-
-def spaced(l2: np.ndarray, positive: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the positive strengths, evenly over their logarithms, ascending; each value once."""
-    values, first = np.unique(l2[positive], return_index=True)
-    if len(values) <= most:
-        return positive[first]
-    wanted = np.linspace(np.log(values[0]), np.log(values[-1]), most)
-    nearest = np.unique(abs(np.log(values)[None] - wanted[:, None]).argmin(1))
-    return positive[first[nearest]]
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _every(x: Array, marks: Array, weights: Array, stride: int) -> tuple[Array, Array, Array]:
-    return x[::stride], marks[::stride], weights[::stride]
-
-
-def _batches(heads: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    return [heads[start : start + size] for start in range(0, len(heads), size)]
-
-
-def _padded(numbers: np.ndarray, size: int) -> np.ndarray:
-    """Filled up with the first."""
-    return np.concatenate([numbers, np.repeat(numbers[:1], size - len(numbers))])
+    def heads(self) -> np.ndarray:
+        """Weights and, last, the intercept of rows as given: shape (fits, targets, L, m + 1)."""
+        theta = self.theta.copy()
+        theta[:, :, -1] = (theta[:, :, -1] - theta[:, :, :-1] @ self.frame.centre) * self.frame.intercept
+        return theta.reshape(self.fits, self.targets, *theta.shape[1:])

@@ -1,0 +1,41 @@
+"""How heads are packed into slots, folds into bits and rows into samples and blocks."""
+
+import numpy as np
+
+from dlcore._types import Array
+
+SAMPLE = 16
+"""Rows per column with which Newton starts, where there are many more."""
+Head = tuple[int, int]
+"""The number of a problem, which is fit · targets + target, and that of a strength."""
+
+
+def strides(rows: int, features: int) -> list[int]:
+    """Samples of rows to start on, each as much larger than the one before as all rows are than the last."""
+    most = rows // (SAMPLE * (features + 1))
+    if most < 4:
+        return []
+    return [most, round(most**0.5)] if most >= 9 else [most]
+
+
+def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
+    """Rows per block, from shapes alone: at least enough for a product, all of them on an accelerator."""
+    size = size if next(iter(x.devices())).platform == "cpu" else 2**28
+    most = max(1, min(rows, max(256, size // bytes_of_row)))
+    return -(-rows // -(-rows // most))
+
+
+def bits_of(masks: np.ndarray) -> np.ndarray:
+    """(fits, n) booleans as one number per row."""
+    shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
+    return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)
+
+
+def batches(heads: list[Head], size: int) -> list[list[Head]]:
+    """So many at a time."""
+    return [heads[start : start + size] for start in range(0, len(heads), size)]
+
+
+def padded(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Filled up with the first."""
+    return np.concatenate([numbers, np.repeat(numbers[:1], size - len(numbers), axis=0)])

@@ -1,0 +1,136 @@
+r"""One pass over the rows for K logistic heads at once: their objectives, gradients and curvature.
+
+A slot is one head: its strength, its fold (a bit of each row), its target (a column) and its parameters. All of
+them are data, so that any heads run the same program. Heads of the same fold and target stand together, in groups
+of one size, because what their rows weigh is then worked out once. Rows are taken about a centre, which the
+intercept makes up for: sums then lose no digits to an offset of the features.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from dlcore._types import Array
+from dlcore.linalg import matmul
+from dlcore.objective import BlockedData, sum_over_blocks
+
+
+class Slots(NamedTuple):
+    """K heads that are fitted together, in G groups of K / G.
+
+    Attributes:
+      theta: shape (K, m + 1), weights and, last, the intercept about the centre.
+      l2: shape (K,), λ.
+      penalty: shape (K, m + 1): λ times the square of each column's scale; 0 for the intercept.
+      aim: shape (K,), the gap that is good enough, as a share of max(J, floor).
+      floor: shape (K,).
+      steps: shape (K,), int32: the passes that this slot may make; 0 for a slot that stands empty.
+      total: shape (G,), the sum of the weights of a group's rows.
+      bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
+      target: shape (G,), int32, its column of labels; None where there is one.
+      balance: shape (G, 2), factors of the weights of the classes 0 and 1; None where they are 1.
+    """
+
+    theta: Any
+    l2: Any
+    penalty: Any
+    aim: Any
+    floor: Any
+    steps: Any
+    total: Any
+    bit: Any = None
+    target: Any = None
+    balance: Any = None
+
+
+class Frame(NamedTuple):
+    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
+
+    centre: Any
+    intercept: Any
+    radius: Any
+
+
+class Place(NamedTuple):
+    """What a pass tells of K heads: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked."""
+
+    value: Any
+    gradient: Array
+    curvature: Any
+    wrong: Any
+
+
+def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved: Any, valued: bool) -> Place:
+    r"""J and ∇J at `theta` in float64 and, where `curved` is a dtype, the data's curvature in it.
+
+    That is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last entry 1, or 0
+    where there is no intercept.
+
+    Args:
+      slots: K heads; their `theta` is not read.
+      theta: shape (K, m + 1).
+      data: x in any dtype; y of shape (n, 1 + targets), uint32: the bits of a row and its labels; weights.
+      frame: how rows are read.
+      curved: a dtype, or None.
+      valued: whether J and the rows on the wrong side are asked for.
+    """
+    group = len(slots.l2) // len(slots.total)
+
+    def of_heads(groups: Array) -> Array:
+        return groups if len(groups) == 1 else jnp.repeat(groups, group, axis=0)
+
+    total = jnp.repeat(slots.total, group)
+    weight_of, bias = theta[:, :-1], frame.intercept * theta[:, -1:]
+
+    def block(x: Array, marks: Array, weights: Array | None) -> dict[str, Array]:
+        assert weights is not None
+        rows = x.astype(jnp.float64) - frame.centre[None]
+        labels = marks[:, 1:] if slots.target is None else marks[:, 1:][:, slots.target]
+        positive = (labels == 1).T  # (1, n), or (G, n) where groups have targets of their own
+        weight = weights[None]
+        if slots.bit is not None:
+            weight = jnp.where(_chosen(marks[:, 0], slots.bit), weight, 0.0)
+        if slots.balance is not None:
+            weight = weight * jnp.where(positive, slots.balance[:, 1:], slots.balance[:, :1])
+        sign, weight = of_heads(jnp.where(positive, 1.0, -1.0)), of_heads(weight)
+        margin = sign * (matmul(weight_of, rows.T) + bias)
+        other = 1 / (1 + jnp.exp(margin))  # the other class's probability
+        residual = -sign * weight * other
+        sums = {"slope": matmul(residual, rows), "bias": residual.sum(1)}
+        if valued:
+            loss = weight * (jnp.maximum(-margin, 0) + jnp.log1p(jnp.exp(-jnp.abs(margin))))
+            wrong = ((weight > 0) & (margin <= 0)).sum(1, dtype=jnp.int32)
+            sums |= {"loss": loss.sum(1), "wrong": wrong}
+        if curved is not None:
+            narrow, curve = rows.astype(curved), (weight * other * (1 - other)).astype(curved)
+            inner = matmul(narrow.T[None] * curve[:, None, :], narrow)
+            sums |= {"inner": inner, "edge": matmul(curve, narrow), "corner": curve.sum(1)}
+        return sums
+
+    sums = sum_over_blocks(block, data)
+    slope = jnp.concatenate([sums["slope"], frame.intercept * sums["bias"][:, None]], axis=1)
+    gradient = slope / total[:, None] + slots.penalty * theta
+    value = wrong = curvature = None
+    if valued:
+        value = sums["loss"] / total + (slots.penalty * theta**2).sum(1) / 2
+        wrong = sums["wrong"]
+    if curved is not None:
+        there = jnp.asarray(frame.intercept).astype(curved)
+        edge, corner = there * sums["edge"][:, :, None], there * sums["corner"][:, None, None]
+        above = jnp.concatenate([sums["inner"], edge], axis=2)
+        below = jnp.concatenate([edge.swapaxes(1, 2), corner], axis=2)
+        curvature = jnp.concatenate([above, below], axis=1) / total.astype(curved)[:, None, None]
+    return Place(value, gradient, curvature, wrong)
+
+
+def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
+    """The duality bound, its repair of the intercept replaced by a bound on what that does to the slope."""
+    penalised = slots.penalty > 0
+    slope = (jnp.where(penalised, gradient, 0.0) ** 2 / jnp.where(penalised, slots.penalty, 1.0)).sum(1)
+    l2 = jnp.where(slots.l2 > 0, slots.l2, 1.0)
+    return (jnp.sqrt(slope) + frame.radius * jnp.abs(gradient[:, -1]) / jnp.sqrt(l2)) ** 2 / 2
+
+
+def _chosen(bits: Array, bit: Array) -> Array:
+    """Shape (G, n): whether that bit of each row is set."""
+    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)
