@@ -30,7 +30,7 @@ SLOT_BYTES = 2**28
 LOGIT_BYTES = 2**21
 """Size of the logits of a block on a CPU: above it they leave the cache, below it products are slow."""
 SCALED_BYTES = 2**22
-"""Size of a block's rows times the curvature of each slot, on a CPU."""
+"""Size of a block's rows times the curvature of each slot, on a CPU; of 2,048 rows at most."""
 CHORD_STEPS = 14
 """A head that is not flat after so many passes gets its own curvature."""
 SAMPLE_STEPS = 20
@@ -204,7 +204,9 @@ class Sweep:
         slots = self._slots(batch, size, size, limit, rows.total)
         if sample is not None:
             slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None)
-        block = rows_at_once(self.rows.x, len(rows.x), SCALED_BYTES, 4 * size * rows.x.shape[1])
+        block = rows_at_once(
+            self.rows.x, len(rows.x), SCALED_BYTES, max(4 * size * rows.x.shape[1], SCALED_BYTES // 2048)
+        )
         data = BlockedData(rows.x, rows.marks, rows.weight, block)
         done = newton(slots, data, self.frame, np.bool_(sample is not None), curved=curved)
         found = {name: np.asarray(part)[: len(batch)] for name, part in done._asdict().items()}
@@ -250,7 +252,7 @@ class Sweep:
     def _keep(self, batch: list[Head], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
         self.theta[p, k], self.flat[p, k] = found["theta"], found["flat"]
-        np.add.at(self.steps, (p, k), found["steps"])
+        self.steps[p, k] += found["steps"]  # once, where a head stands in two slots
         return p, k
 
     def heads(self) -> np.ndarray:
