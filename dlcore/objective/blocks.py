@@ -6,18 +6,23 @@ from memory for all that is computed from it; on an accelerator the whole array 
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from dlcore._guards import is_traced
 from dlcore._types import Array, Loss
+from dlcore.objective.sharding import check_awaited, run_alone, sum_over_devices
 
 BLOCK_BYTES = 2**19
 """Size of a block of rows on a CPU: half of the smallest second-level cache in common use."""
 
 Summand = TypeVar("Summand")
+
+Rows = tuple[Array, Array, Array | None]
+"""x, y and weights, or None, of some rows."""
 
 
 @jax.tree_util.register_dataclass
@@ -33,6 +38,8 @@ class BlockedData:
       weights: shape (n,), at least 0; None weighs all rows 1.
       block: rows per block, at least 1; part of the compiled program.
       checked_for: the loss whose targets these were found to be; None where nobody looked.
+      mesh: the devices that the rows lie over, equally many on each; None for one device.
+      awaited: whether whoever runs the program waits for it before the next; of interest to several CPU devices.
     """
 
     x: Array
@@ -40,44 +47,81 @@ class BlockedData:
     weights: Array | None
     block: int = dataclasses.field(metadata={"static": True})
     checked_for: Loss | None = dataclasses.field(default=None, metadata={"static": True})
+    mesh: Mesh | None = dataclasses.field(default=None, metadata={"static": True})
+    awaited: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
-def rows_per_block(x: Array) -> int:
-    """As many rows as fit `BLOCK_BYTES` on a CPU, all of them on an accelerator."""
-    rows = x.shape[0]
+def rows_per_block(x: Array, devices: int = 1) -> int:
+    """As many rows as fit `BLOCK_BYTES` on a CPU, all that a device has on an accelerator."""
+    rows = x.shape[0] // devices
     if _platform(x) != "cpu" or x.size == 0:
         return rows
-    return max(1, min(rows, BLOCK_BYTES // (x.size // rows * x.dtype.itemsize)))
+    return max(1, min(rows, BLOCK_BYTES // (x.size // x.shape[0] * x.dtype.itemsize)))
 
 
-def sum_over_blocks(summand: Callable[[Array, Array, Array | None], Summand], data: BlockedData) -> Summand:
-    r"""Sum of `summand` over the blocks of `data`.
+def sum_over_blocks(summand: Callable[..., Summand], data: BlockedData, *shared: Any) -> Summand:
+    r"""Sum of `summand` over the blocks of `data`, on every device that the rows lie over.
 
     Args:
-      summand: (x, y, weights) of some rows to a pytree of arrays: their sum, each row times its weight.
+      summand: (x, y, weights, *shared) of some rows to a pytree of arrays: their sum, each row times its weight.
       data: n rows. Where n is no multiple of the block, the last block begins early and weighs 0 the rows
         that the block before it has summed: nothing is padded or copied.
+      shared: what the summand needs besides; over several devices it must not close over what a derivative is
+        taken of.
 
     Returns:
-      The sum over all rows, blocks added in order of their rows: the same bits for the same program.
+      The sum over all rows, blocks added in order of their rows, devices by one collective at the end: the same
+      bits for the same program and the same devices.
     """
-    rows = data.x.shape[0]
-    if data.block >= rows:
-        return summand(data.x, data.y, data.weights)
+
+    def sum_of(rows: Rows, shared: tuple[Any, ...]) -> Summand:
+        return _sum_over_blocks(lambda x, y, weights: summand(x, y, weights, *shared), rows, data.block)
+
+    rows = data.x, data.y, data.weights
+    if data.mesh is None:
+        return sum_of(rows, shared)
+    if not data.awaited:
+        check_awaited(data.mesh)
+    return sum_over_devices(sum_of, data.mesh, rows, shared)
+
+
+def run_program(program: Callable[[Any], Any], data: Any, *arguments: Any) -> Any:
+    """What `program(data)` gives; of rows over several CPU devices, only once it is done.
+
+    Args:
+      program: a compiled function that sums over the blocks of `data`.
+      data: as `Objective.value` takes it.
+      arguments: the other arrays that the program works on. Where one of them or the data is traced, somebody else
+        runs the program.
+    """
+    if not isinstance(data, BlockedData) or data.mesh is None:
+        return program(data)
+    if any(map(is_traced, jax.tree.leaves((data, arguments)))):
+        return program(data)
+    waiting = dataclasses.replace(data, awaited=True)
+    return run_alone(lambda: program(waiting), data.mesh)
+
+
+def _sum_over_blocks(summand: Callable[..., Summand], arrays: Rows, size: int) -> Summand:
+    """The sum over the rows of one device."""
+    x, y, given = arrays
+    rows = x.shape[0]
+    if size >= rows:
+        return summand(x, y, given)
 
     def block(index: Array) -> Summand:
-        first = jnp.minimum(index * data.block, rows - data.block)
+        first = jnp.minimum(index * size, rows - size)
 
         def cut(array: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(array, first, data.block)
+            return jax.lax.dynamic_slice_in_dim(array, first, size)
 
-        weights = jnp.ones(data.block, bool) if data.weights is None else cut(data.weights)
-        if rows % data.block:
-            fresh = first + jnp.arange(data.block, dtype=jnp.int32) >= index * data.block
+        weights = jnp.ones(size, bool) if given is None else cut(given)
+        if rows % size:
+            fresh = first + jnp.arange(size, dtype=jnp.int32) >= index * size
             weights = jnp.where(fresh, weights, jnp.zeros_like(weights))
-        elif data.weights is None:
+        elif given is None:
             weights = None
-        return summand(cut(data.x), cut(data.y), weights)
+        return summand(cut(x), cut(y), weights)
 
     # The rows of a block are cut again, not kept, when a derivative is taken of the sum: X is never copied.
     recomputed = jax.checkpoint(block)
@@ -86,7 +130,7 @@ def sum_over_blocks(summand: Callable[[Array, Array, Array | None], Summand], da
         return jax.tree.map(jnp.add, total, recomputed(index)), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
-    return jax.lax.scan(add, zeros, jnp.arange(-(-rows // data.block), dtype=jnp.int32))[0]
+    return jax.lax.scan(add, zeros, jnp.arange(-(-rows // size), dtype=jnp.int32))[0]
 
 
 def _platform(x: Array) -> str:

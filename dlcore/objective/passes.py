@@ -9,11 +9,9 @@ import jax.numpy as jnp
 
 from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.objective.blocks import BlockedData, sum_over_blocks
+from dlcore.objective.blocks import BlockedData, Rows, run_program, sum_over_blocks
 from dlcore.objective.preparing import blocked_as_is
 from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
-
-Rows = tuple[Array, Array, Array | None]
 
 
 class Pass(NamedTuple):
@@ -28,7 +26,6 @@ class Pass(NamedTuple):
     finish: Callable[..., Any]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     """The result of a pass, in one program.
 
@@ -38,16 +35,30 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
       data: as `Objective.value` takes it.
       arguments: what `work` takes, the parameters first.
     """
+    return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     data = blocked_as_is(objective, data)
-    total = sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data)
-    return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
+    # Over several devices the weights are summed with the rest: one collective.
+    weighed = data.mesh is not None and data.weights is not None
+
+    def of_rows(x: Array, y: Array, weights: Array | None, *arguments: Any) -> Any:
+        summed = work.of_rows(objective, (x, y, weights), *arguments)
+        return summed, _weight_sum(x, weights, *arguments) if weighed else None
+
+    total, weight_sum = sum_over_blocks(of_rows, data, *arguments)
+    if weight_sum is None:
+        weight_sum = _weight_sum(data.x, data.weights, *arguments)
+    return work.finish(objective, total, weight_sum, *arguments)
 
 
-def _weight_sum(data: BlockedData, params: Params, *_: Any) -> Array:
+def _weight_sum(x: Array, weights: Array | None, params: Params, *_: Any) -> Array:
     """S, the sum of the weights."""
-    if data.weights is None:
-        return jnp.asarray(data.x.shape[0], dtype_of(params))
-    return data.weights.astype(dtype_of(params)).sum()
+    if weights is None:
+        return jnp.asarray(x.shape[0], dtype_of(params))
+    return weights.astype(dtype_of(params)).sum()
 
 
 def _cast_like(tree: Params, params: Params) -> Params:
