@@ -27,6 +27,25 @@ Rows = tuple[Array, Array, Array | None]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Batch:
+    """Some neighbouring rows, the same ones of every device: a view, nothing is copied.
+
+    Attributes:
+      index: which batch, from 0.
+      weight_sum: the sum of the weights of all rows divided by the number of batches. What is summed over the
+        batch is divided by it, so that the mean over all batches is what all rows give, weights and a shorter
+        last batch included.
+      rows: of one batch on each device. Where they do not divide, the last batch begins early and weighs 0 what
+        the one before it has.
+    """
+
+    index: Array
+    weight_sum: Array
+    rows: int = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class BlockedData:
     """Examples on the device, and how many rows of them are summed at a time.
 
@@ -40,6 +59,7 @@ class BlockedData:
       checked_for: the loss whose targets these were found to be; None where nobody looked.
       mesh: the devices that the rows lie over, equally many on each; None for one device.
       awaited: whether whoever runs the program waits for it before the next; of interest to several CPU devices.
+      batch: the rows that count; None for all.
     """
 
     x: Array
@@ -49,6 +69,12 @@ class BlockedData:
     checked_for: Loss | None = dataclasses.field(default=None, metadata={"static": True})
     mesh: Mesh | None = dataclasses.field(default=None, metadata={"static": True})
     awaited: bool = dataclasses.field(default=False, metadata={"static": True})
+    batch: Batch | None = None
+
+    @property
+    def rows_each(self) -> int:
+        """How many rows each device has."""
+        return self.x.shape[0] // (1 if self.mesh is None else self.mesh.size)
 
 
 def rows_per_block(x: Array, devices: int = 1) -> int:
@@ -73,11 +99,15 @@ def sum_over_blocks(summand: Callable[..., Summand], data: BlockedData, *shared:
       The sum over all rows, blocks added in order of their rows, devices by one collective at the end: the same
       bits for the same program and the same devices.
     """
+    size, batch = data.block, data.batch
 
     def sum_of(rows: Rows, shared: tuple[Any, ...]) -> Summand:
-        return _sum_over_blocks(lambda x, y, weights: summand(x, y, weights, *shared), rows, data.block)
+        begin, *rest = shared
+        count = None if batch is None else batch.rows
+        return _sum_over_blocks(lambda x, y, weights: summand(x, y, weights, *rest), rows, size, begin, count)
 
     rows = data.x, data.y, data.weights
+    shared = (None if batch is None else batch.index, *shared)
     if data.mesh is None:
         return sum_of(rows, shared)
     if not data.awaited:
@@ -102,27 +132,37 @@ def run_program(program: Callable[[Any], Any], data: Any, *arguments: Any) -> An
     return run_alone(lambda: program(waiting), data.mesh)
 
 
-def _sum_over_blocks(summand: Callable[..., Summand], arrays: Rows, size: int) -> Summand:
-    """The sum over the rows of one device."""
+def _sum_over_blocks(
+    summand: Callable[..., Summand], arrays: Rows, size: int, batch: Array | None = None, count: int | None = None
+) -> Summand:
+    """The sum over the rows of one device, or over the `count` rows of one batch of them."""
     x, y, given = arrays
     rows = x.shape[0]
-    if size >= rows:
+    start = fresh = 0
+    if batch is not None and count is not None:
+        fresh = batch * count
+        start, size = jnp.minimum(fresh, rows - count), min(size, count)
+    elif size >= rows:
         return summand(x, y, given)
+    many = rows if count is None else count
+    repeats = many % size != 0 or (count is not None and rows % count != 0)
 
     def block(index: Array) -> Summand:
-        first = jnp.minimum(index * size, rows - size)
+        first = start + jnp.minimum(index * size, many - size)
 
         def cut(array: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(array, first, size)
 
         weights = jnp.ones(size, bool) if given is None else cut(given)
-        if rows % size:
-            fresh = first + jnp.arange(size, dtype=jnp.int32) >= index * size
-            weights = jnp.where(fresh, weights, jnp.zeros_like(weights))
+        if repeats:
+            new = jnp.maximum(start + index * size, fresh)
+            weights = jnp.where(first + jnp.arange(size, dtype=jnp.int32) >= new, weights, jnp.zeros_like(weights))
         elif given is None:
             weights = None
         return summand(cut(x), cut(y), weights)
 
+    if size >= many:
+        return block(jnp.int32(0))
     # The rows of a block are cut again, not kept, when a derivative is taken of the sum: X is never copied.
     recomputed = jax.checkpoint(block)
 
@@ -130,7 +170,7 @@ def _sum_over_blocks(summand: Callable[..., Summand], arrays: Rows, size: int) -
         return jax.tree.map(jnp.add, total, recomputed(index)), None
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
-    return jax.lax.scan(add, zeros, jnp.arange(-(-rows // size), dtype=jnp.int32))[0]
+    return jax.lax.scan(add, zeros, jnp.arange(-(-many // size), dtype=jnp.int32))[0]
 
 
 def _platform(x: Array) -> str:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.objective.blocks import BlockedData, Rows, run_program, sum_over_blocks
+from dlcore.objective.blocks import Rows, run_program, sum_over_blocks
 from dlcore.objective.preparing import blocked_as_is
 from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
 
@@ -42,23 +43,25 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
 def _run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     data = blocked_as_is(objective, data)
     # Over several devices the weights are summed with the rest: one collective.
-    weighed = data.mesh is not None and data.weights is not None
+    weighed = data.mesh is not None and data.weights is not None and data.batch is None
 
     def of_rows(x: Array, y: Array, weights: Array | None, *arguments: Any) -> Any:
         summed = work.of_rows(objective, (x, y, weights), *arguments)
-        return summed, _weight_sum(x, weights, *arguments) if weighed else None
+        return summed, sum_of_weights(weights, dtype_of(arguments[0])) if weighed else None
 
-    total, weight_sum = sum_over_blocks(of_rows, data, *arguments)
-    if weight_sum is None:
-        weight_sum = _weight_sum(data.x, data.weights, *arguments)
-    return work.finish(objective, total, weight_sum, *arguments)
+    total, whole = sum_over_blocks(of_rows, data, *arguments)
+    if data.batch is not None:
+        whole = data.batch.weight_sum
+    elif not weighed:
+        whole = sum_of_weights(data.weights, dtype_of(arguments[0]), data.x.shape[0])
+    return work.finish(objective, total, whole, *arguments)
 
 
-def _weight_sum(x: Array, weights: Array | None, params: Params, *_: Any) -> Array:
-    """S, the sum of the weights."""
+def sum_of_weights(weights: Array | None, dtype: np.dtype, rows: int = 0) -> Array:
+    """S, the sum of the weights; without any, the number of rows."""
     if weights is None:
-        return jnp.asarray(x.shape[0], dtype_of(params))
-    return weights.astype(dtype_of(params)).sum()
+        return jnp.asarray(rows, dtype)
+    return weights.astype(dtype).sum()
 
 
 def _cast_like(tree: Params, params: Params) -> Params:

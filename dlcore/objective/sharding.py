@@ -1,8 +1,8 @@
 """Rows over several devices: where they lie, and why two programs over CPU devices are never in flight at once.
 
-A program that sums over several devices ends in a rendezvous of all of them, for which each device holds a thread.
-On a CPU the devices share one pool of threads: with a second such program in flight the pool may be full of threads
-that wait, some for the first and some for the second, and then both wait for ever.
+A program that sums over several devices ends in a rendezvous of all of them, for which each device holds a
+thread. On a CPU the devices share one pool of threads: with a second such program in flight the pool may be full
+of threads that wait, some for the first and some for the second, and then both wait for ever.
 """
 
 import os
@@ -95,10 +95,10 @@ def check_awaited(mesh: Mesh) -> None:
     """A RuntimeError where nobody can know that the program being traced is waited for, and it must be."""
     if may_deadlock(mesh):
         raise RuntimeError(
-            f"rows over {mesh.size} CPU devices under a transformation or a program of your own: two of these in "
+            f"data over {mesh.size} CPU devices in a transformation or a program of your own: two of these in "
             f"flight can wait for each other for ever, with {_threads()} threads. Start Python with the "
-            f"environment variable NPROC={2 * mesh.size}, or call the objective's functions and dlcore.fit as they "
-            "are: those wait"
+            f"environment variable NPROC={2 * mesh.size}, or call the objective's functions and dlcore.fit as "
+            "they are: those wait"
         )
 
 
@@ -113,8 +113,6 @@ def run_alone(program: Callable[..., Any], mesh: Mesh | None) -> Any:
 def _threads() -> int:
     """How many threads JAX's CPU client takes, but for those that more devices than cores make it take."""
     asked = os.environ.get("NPROC", "")
-    return int(asked) if asked.isdigit() else len(os.sched_getaffinity(0)) if _has_affinity() else os.cpu_count() or 1
-
-
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
+    if asked.isdigit():
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
