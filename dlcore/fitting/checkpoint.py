@@ -76,7 +76,7 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
       ValueError: if the file is damaged, or belongs to another problem.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(bytes(archive["about"]))
             arrays = [archive[f"leaf{i}"] for i in range(len(about["leaves"]))]
             found, kinds, written = about["problem"], about["leaves"], about["format"]
