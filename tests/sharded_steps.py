@@ -64,6 +64,9 @@ TOLD["of two models"] = said(OBJECTIVE.values_and_grads(both, data))
 TOLD["hvp"] = said(OBJECTIVE.hvp(point, point, data))
 TOLD["hessian"] = said(OBJECTIVE.hessian(point, data))
 TOLD["without weights"] = said(OBJECTIVE.value_and_grad(point, OBJECTIVE.prepare((X, Y), devices=devices)))
+TOLD["rows that divide"] = said(
+    OBJECTIVE.value_and_grad(point, OBJECTIVE.prepare((X[:16_000], Y[:16_000]), devices=devices))
+)
 TOLD["safe step"] = said(descent.lipschitz_step(OBJECTIVE, data))
 TOLD["steps"] = said(steps_without_waiting(data))
 

@@ -42,11 +42,13 @@ def test_the_batches_of_an_epoch_hold_every_row_once(rows, block, weighted):
 
     def held(index):
         def summand(x, y, s):
-            return (x * 0 + 1 if s is None else s.astype(DTYPE)) @ jax.nn.one_hot(x.astype(int), 23, dtype=DTYPE)
+            return (x * 0 + 1 if s is None else s.astype(DTYPE)) @ jax.nn.one_hot(
+                x.astype(jnp.int32), 23, dtype=DTYPE
+            )
 
         return sum_over_blocks(summand, dataclasses.replace(data, batch=Batch(index, jnp.ones(()), rows)))
 
-    each = jax.vmap(held)(jnp.arange(count))
+    each = jax.vmap(held)(jnp.arange(count, dtype=jnp.int32))
     expected = np.arange(23) // rows == np.arange(count)[:, None]
     np.testing.assert_array_equal(each, expected * (1 + np.arange(23) % 3 if weighted else 1))
 
@@ -147,7 +149,9 @@ def test_no_copy_of_x_is_made():
     rule, arrays = loop.split_rule(RULE)
     number = jnp.zeros((), DTYPE)
     count = -(-len(x) // 3_000)
-    state = loop.LoopState(jnp.int32(0), jnp.int32(0), start, (), *[number] * 4, jnp.zeros(count, jnp.int32))
+    state = loop.LoopState(
+        jnp.int32(0), jnp.int32(0), start, (), number, number, number, number, jnp.zeros(count, jnp.int32)
+    )
     hyper = loop.Hyper(
         tuple(None if a is None else jnp.asarray(a, DTYPE) for a in arrays), number, jnp.int32(5), KEY
     )

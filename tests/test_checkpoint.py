@@ -152,7 +152,8 @@ from dlcore.models import logistic
 
 driver.CHECKPOINT_SECONDS = 0.0  # all the time it writes
 problem, path = Objective(logistic, sigmoid_cross_entropy, 1e-3), sys.argv[1]
-fitted = fit(problem, breast_cancer(), descent.adam(0.01), tol=0, max_steps=int(sys.argv[2]), chunk=5, checkpoint=path)
+settings = {"tol": 0, "max_steps": int(sys.argv[2]), "chunk": 5}
+fitted = fit(problem, breast_cancer(), descent.adam(0.01), checkpoint=path, **settings)
 np.savez(sys.argv[3], value=fitted.history.value, weight=fitted.params.weight)
 """
 
@@ -253,7 +254,7 @@ def test_a_damaged_file_is_named_and_kept(damage, tmp_path):
         "flipped": good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
     }[damage]
     path.write_bytes(bad)
-    with pytest.raises(ValueError, match="fit.npz is damaged, or no checkpoint of dlcore"):
+    with pytest.raises(ValueError, match=r"fit\.npz is damaged, or no checkpoint of dlcore"):
         fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=5, checkpoint=path)
     assert path.read_bytes() == bad
 
@@ -264,3 +265,15 @@ def test_wrong_paths_are_named(tmp_path):
             fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=path)
     with pytest.raises(TypeError, match="checkpoint: expected a path, got 3"):
         fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=3)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_traced_has_no_checkpoint_and_no_certificate(tmp_path):
+    def bias(l2, **arguments):
+        problem = Objective(logistic, sigmoid_cross_entropy, l2)
+        return fit(problem, breast_cancer(), descent.adam(0.01), max_steps=5, **arguments).params.bias
+
+    l2 = jnp.asarray(0.1, DTYPE)
+    for arguments in ({"checkpoint": tmp_path / "fit.npz"}, {"stop": "certificate"}):
+        with pytest.raises(TypeError, match=r"cannot be traced|not under jax\.jvp"):
+            jax.jvp(lambda l2, more=arguments: bias(l2, **more), (l2,), (l2,))
+    assert not any(tmp_path.iterdir())

@@ -50,7 +50,16 @@ def test_two_hundred_steps_without_waiting_do_not_deadlock(devices, threads):
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_one_device_and_several_agree_to_rounding(devices):
     one, several = told(1, None), told(devices, None)
-    for name in ("value and gradient", "of two models", "hvp", "hessian", "without weights", "safe step"):
+    names = (
+        "value and gradient",
+        "of two models",
+        "hvp",
+        "hessian",
+        "without weights",
+        "rows that divide",
+        "safe step",
+    )
+    for name in names:
         for mine, theirs in zip(several[name], one[name], strict=True):
             # What the safe step takes off for rounding grows with the rows of a block: thousands of terms.
             units = 1_000_000 if name == "safe step" else 64

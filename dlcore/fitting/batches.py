@@ -17,16 +17,16 @@ class Batches(NamedTuple):
 
     Attributes:
       rows: of one batch on each device.
-      count: of batches, which are one epoch.
+      per_epoch: how many there are.
     """
 
     rows: int
-    count: int
+    per_epoch: int
 
     @property
     def interval(self) -> int:
         """Every how many steps J is compared with its start: whole epochs."""
-        return self.count * -(-DIVERGENCE_INTERVAL // self.count)
+        return self.per_epoch * -(-DIVERGENCE_INTERVAL // self.per_epoch)
 
 
 def check_batches(batch_size: Any, key: Any, data: BlockedData) -> Batches | None:
@@ -46,10 +46,10 @@ def check_batches(batch_size: Any, key: Any, data: BlockedData) -> Batches | Non
 
 def shuffled(batches: Batches, key: Array, step: Array) -> Array:
     """The order of the batches in the epoch that begins at `step`."""
-    epoch = jax.random.fold_in(key, step // batches.count)
-    return jax.random.permutation(epoch, jnp.arange(batches.count, dtype=jnp.int32))
+    epoch = jax.random.fold_in(key, step // batches.per_epoch)
+    return jax.random.permutation(epoch, jnp.arange(batches.per_epoch, dtype=jnp.int32))
 
 
 def take_batch(data: BlockedData, batches: Batches, index: Array, weight_sum: Array) -> BlockedData:
     """The rows of one batch, where they lie."""
-    return dataclasses.replace(data, batch=Batch(index, weight_sum / batches.count, batches.rows))
+    return dataclasses.replace(data, batch=Batch(index, weight_sum / batches.per_epoch, batches.rows))

@@ -46,12 +46,12 @@ def certifiable(objective: Objective, given: Any, data: BlockedData, params: Par
     """
     name = NAMES.get(objective.loss)
     shape = {"logistic": 1, "squared": 1, "softmax": 2}.get(name or "")
-    if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", None)) != shape:
+    if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", ())) != shape:
         raise ValueError(
             "stop: a certificate is known for linear heads with the losses sigmoid_cross_entropy, "
             "softmax_cross_entropy and squared_error; stop='flat' takes any"
         )
-    if is_traced(objective.l2):
+    if any(map(is_traced, (objective.l2, data.x, data.y))):
         raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")
     l2 = float(np.asarray(objective.l2, np.float64))
     if l2 == 0 and name != "squared":

@@ -52,7 +52,8 @@ def save(path: Path, problem: Fingerprint, tree: Any) -> None:
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     beside = path.with_name(path.name + ".partial")
     with open(beside, "wb") as file:
-        np.savez(file, about=text, **{f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
+        arrays: dict[str, Any] = {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)}
+        np.savez(file, about=text, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
@@ -90,7 +91,7 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
     if not changed and [kind[:2] for kind in kinds] != [[_name(key), _kind(leaf)[0]] for key, leaf in leaves]:
         changed = ["the state of the optimizer was another"]
     for array, kind, (key, leaf) in zip(arrays, kinds, leaves, strict=False):
-        shape, free = kind[1 + 1], leaf.shape[:1] == (0,)
+        shape, free = kind[2], leaf.shape[:1] == (0,)
         if not changed and (shape[1:] if free else shape) != list(leaf.shape[1:] if free else leaf.shape):
             changed = [f"the shape of {_name(key)} was {tuple(array.shape)}, is {leaf.shape}"]
     if changed:
@@ -144,7 +145,7 @@ def _bits(leaf: Any) -> np.ndarray:
 def _from_bits(array: np.ndarray, like: Any) -> Any:
     """The leaf that `_bits` was given."""
     if _is_key(like):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
     return array if array.dtype == like.dtype else array.view(like.dtype)[..., 0]
 
 

@@ -5,13 +5,12 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from dlcore import _checks, _guards
 from dlcore._status import Status
@@ -21,8 +20,9 @@ from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
+from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
 from dlcore.fitting.result import Fit, History, Progress
-from dlcore.fitting.start import start
+from dlcore.fitting.start import before_start, start
 from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, sentence
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective, run_program
@@ -141,19 +141,21 @@ def fit(
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
     limits = settled("tol", _real(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
     hyper = Hyper(arrays, *limits, None if batches is None else key)
-    state = _before_start(rule.with_arrays(arrays), params)
+    state = before_start(rule.with_arrays(arrays), params)
     if batches is not None:
-        state = state._replace(order=jax.device_put(np.zeros(batches.count, np.int32)))
+        state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
+    if (path or proof) and any(map(_guards.is_traced, jax.tree.leaves((objective, hyper, params, blocked)))):
+        raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
     kept = _nothing if record is None else record
     capacity = _capacity(kept, params)
-    epoch = 1 if batches is None else batches.count
+    epoch = 1 if batches is None else batches.per_epoch
     reached, problem = Reached(replicated(state, blocked.mesh), []), {}
     if path is not None:
         problem = checkpoints.fingerprint(
             objective, blocked, params, optimizer, record=record, batches=batches, key=key
         )
         if path.exists():
-            reached = _resumed(checkpoints.load(path, problem, _blank(state, kept)), blocked.mesh)
+            reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)
     saved, certificate = time.perf_counter(), None
 
     step, code, stopped = _known(reached.state.step), RUNNING, False
@@ -172,7 +174,7 @@ def fit(
                 step, code = _known(state.step), _known(state.code)
                 # The loop's last entry belongs to a step that made no update.
                 filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)
-                reached = Reached(state, [*reached.traces, _filled(trace, filled)])
+                reached = Reached(state, [*reached.traces, filled_part(trace, filled)])
             if proof is not None and code not in (RUNNING, DIVERGED):
                 certificate = proof.certificate(reached.state.params)
                 if code == CONVERGED and certificate.gap > proof.allowed(certificate, tol):  # not flat enough
@@ -180,7 +182,7 @@ def fit(
                     aim = aim_below(reached.state, float(objective.l2), certificate, allowed)
                     if aim >= np.finfo(dtype).tiny:
                         hyper = hyper._replace(tol=settled("tol", aim, dtype))
-                        reached, code = _reopened(reached, blocked.mesh), RUNNING
+                        reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
                     else:
                         code = PRECISION_FLOOR
             if callback is not None and not stopped:
@@ -189,7 +191,7 @@ def fit(
                 if stopped:  # one more evaluation, at the parameters as they are, and no update
                     hyper = hyper._replace(max_steps=settled("max_steps", np.int32(step), dtype))
             if path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                checkpoints.save(path, problem, _saved(reached))
+                checkpoints.save(path, problem, saved_as(reached))
                 saved = time.perf_counter()
             if chunk is None:
                 # At most doubled: the first call compiles, and its time says little about the next.
@@ -197,8 +199,9 @@ def fit(
                 steps_per_call = max(1, min(2 * steps_per_call, int(CALL_SECONDS / pace)))
     finally:
         if path is not None and reached.traces:
-            checkpoints.save(path, problem, _saved(reached))
-    history = _whole(reached.traces)
+            checkpoints.save(path, problem, saved_as(reached))
+    trace = whole(reached.traces)
+    history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
     status = CODES[code] or Status.STOPPED
     if stopped and status is Status.OUT_OF_STEPS:
         status = Status.STOPPED
@@ -213,17 +216,10 @@ def fit(
         gradient_norm=reached.state.gradient_norm,
         steps=step,
         status=status,
-        history=History(history.value, history.gradient_norm, history.recorded),
+        history=history,
         message=message,
         certificate=certificate,
     )
-
-
-class Reached(NamedTuple):
-    """How far a fit is: always a state and the history that belongs to it."""
-
-    state: LoopState
-    traces: list[Trace]
 
 
 def _advance(
@@ -241,36 +237,6 @@ def _advance(
     return advance(
         objective, data, hyper, state, end, rule=rule, record=record, capacity=capacity, batches=batches
     )
-
-
-def _whole(traces: list[Trace]) -> Trace:
-    """All pieces of the history, one after another."""
-    return jax.tree.map(lambda *pieces: np.concatenate(pieces), *traces)
-
-
-def _reopened(reached: Reached, mesh: Mesh | None) -> Reached:
-    """As before the last evaluation, which will be made and judged again."""
-    state = reached.state._replace(code=replicated(jax.device_put(np.int32(RUNNING)), mesh))
-    last = jax.tree.map(lambda buffer: buffer[:-1], reached.traces[-1])
-    return Reached(state, [*reached.traces[:-1], last])
-
-
-def _saved(reached: Reached) -> tuple[LoopState, Trace]:
-    """What a checkpoint holds."""
-    return reached.state, _whole(reached.traces)
-
-
-def _blank(state: LoopState, record: Record) -> tuple[LoopState, Trace]:
-    """What a checkpoint of such a fit looks like."""
-    entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
-    return state, jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
-
-
-def _resumed(saved: tuple[LoopState, Trace], mesh: Mesh | None) -> Reached:
-    """Where a checkpoint left off; if that was the end, before its last evaluation."""
-    state, trace = saved
-    reached = Reached(replicated(jax.device_put(state), mesh), [trace])
-    return reached if int(state.code) == RUNNING else _reopened(reached, mesh)
 
 
 def _real(number: Any) -> Any:
@@ -294,19 +260,6 @@ def settled(name: str, number: Any, dtype: np.dtype) -> Any:
     return jax.device_put(settled)
 
 
-def _before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
-    """The state of the loop before its first step: shapes and dtypes, the rule's own state still blank."""
-    shapes = jax.eval_shape(optimizer.init, params)
-    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(shapes)):
-        blank = optimizer.init(params)  # random keys have no blank
-    else:
-        blank = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    nothing = jax.device_put(np.zeros((), dtype))
-    zero = jax.device_put(np.int32(0))
-    return LoopState(zero, zero, params, blank, nothing, nothing, nothing, nothing)
-
-
 def _nothing(params: Params) -> None:
     """Records nothing."""
     del params
@@ -316,11 +269,6 @@ def _capacity(record: Record, params: Params) -> int:
     """How many steps' records one call may hold."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(record, params)))
     return max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
-
-
-def _filled(trace: Trace, count: int) -> Trace:
-    """The first `count` entries of a trace, on the host, in memory of their own."""
-    return jax.tree.map(lambda buffer: np.array(np.asarray(buffer)[:count]), trace)
 
 
 def _known(number: Array) -> int:
@@ -334,7 +282,7 @@ def _known(number: Array) -> int:
         ) from None
 
 
-def _message(status: Status, steps: int, history: Trace, objective: Objective, data: BlockedData) -> str:
+def _message(status: Status, steps: int, history: History, objective: Objective, data: BlockedData) -> str:
     """The status as a sentence."""
     advice = _advice(objective, data, history.value.dtype) if status is Status.DIVERGED else ""
     first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]

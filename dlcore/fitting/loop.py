@@ -113,8 +113,7 @@ def advance(
       `state.step`, every step without batches.
     """
     optimizer = rule.with_arrays(hyper.rule)
-    if batches is not None:
-        weight_sum = sum_of_weights(data.weights, state.value.dtype, data.x.shape[0])
+    weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
     def iterate(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
         now, trace = carry
@@ -123,7 +122,7 @@ def advance(
             index = now.step - state.step
         else:
             after = batch_step(objective, data, optimizer, hyper, now, batches, weight_sum)
-            made = evaluations(now.step, batches.count) - evaluations(state.step, batches.count)
+            made = evaluations(now.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
             index = jnp.where(is_evaluated(now.step, hyper.max_steps, batches), made, capacity)
         entry = jax.lax.stop_gradient(Trace(after.value, after.gradient_norm, record(now.params)))
         return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
@@ -146,7 +145,7 @@ def evaluations(step: Any, count: int) -> Any:
 
 def is_evaluated(step: Array, max_steps: Any, batches: Batches) -> Array:
     """Whether the whole objective is evaluated at `step`."""
-    return (step % batches.count == 0) | (step >= max_steps)
+    return (step % batches.per_epoch == 0) | (step >= max_steps)
 
 
 def step(
@@ -206,11 +205,11 @@ def batch_step(
 
     def evaluate() -> LoopState:
         seen, _ = _looked(objective, data, hyper.tol, hyper.max_steps, now, batches.interval)
-        begins = now.step % batches.count == 0
+        begins = now.step % batches.per_epoch == 0
         return seen._replace(order=jnp.where(begins, shuffled(batches, hyper.key, now.step), now.order))
 
     seen = jax.lax.cond(is_evaluated(now.step, hyper.max_steps, batches), evaluate, lambda: now)
-    batch = take_batch(data, batches, seen.order[now.step % batches.count], weight_sum)
+    batch = take_batch(data, batches, seen.order[now.step % batches.per_epoch], weight_sum)
 
     def value_fn(params: Params) -> Array:
         return objective.value(params, batch)
