@@ -75,7 +75,11 @@ def test_converged_means_that_the_float64_gap_is_within_tolerance(name, weighted
     assert fitted.certificate is not None
     assert (fitted.certificate.gap, fitted.certificate.value) == (independent.gap, independent.value)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        allowed = tol * max(independent.value, 1e-3 * null_value(objective, data))
+        of_nothing = null_value(objective, data)
+    proof = certified.certifiable(objective, data, objective.prepare(data), fitted.params)
+    np.testing.assert_allclose(proof.null_value, of_nothing, rtol=1e-4)
+    assert proof._replace(null_value=1e6).allowed(independent, tol) == tol * 1e3
+    allowed = tol * max(independent.value, 1e-3 * of_nothing)
     assert 0 <= independent.gap <= allowed * (1 + 1e-4)
     assert f"certified: at most {independent.gap:.2g} above the minimum" in fitted.message
     assert len(fitted.history.value) == fitted.steps + 1
@@ -97,6 +101,20 @@ def test_it_goes_on_where_flat_does_not_suffice(monkeypatch):
     assert len(proven.history.value) == proven.steps + 1
     assert 2 <= len(asked) <= 8
     assert flat.certificate is None
+
+
+def test_a_certificate_is_of_the_parameters_that_come_back(monkeypatch):
+    """One was asked for on the way, then the rate rose and the fit diverged: nothing is known of its end."""
+    asked = []
+    real = certified.certify
+    monkeypatch.setattr(certified, "certify", lambda *arguments: asked.append(1) or real(*arguments))
+    monkeypatch.setattr(certified.Problem, "allowed", lambda self, certificate, tol: 0.0)
+    rule = optax.sgd(optax.piecewise_constant_schedule(0.01, {50: 1e6}))
+    with jax.numpy_dtype_promotion("standard"):
+        fitted = fit(Objective(linear, squared_error), diabetes(), rule, tol=0.5, stop="certificate")
+    assert fitted.status is Status.DIVERGED
+    assert asked
+    assert fitted.certificate is None
 
 
 def test_it_says_that_the_dtype_ends_before_the_certificate_holds():

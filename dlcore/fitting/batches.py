@@ -45,7 +45,7 @@ def check_batches(batch_size: Any, key: Any, data: BlockedData) -> Batches | Non
 
 
 def shuffled(batches: Batches, key: Array, step: Array) -> Array:
-    """The order of the batches in the epoch that begins at `step`."""
+    """The order of the batches in the epoch of `step`."""
     epoch = jax.random.fold_in(key, step // batches.per_epoch)
     return jax.random.permutation(epoch, jnp.arange(batches.per_epoch, dtype=jnp.int32))
 

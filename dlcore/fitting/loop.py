@@ -205,8 +205,7 @@ def batch_step(
 
     def evaluate() -> LoopState:
         seen, _ = _looked(objective, data, hyper.tol, hyper.max_steps, now, batches.interval)
-        begins = now.step % batches.per_epoch == 0
-        return seen._replace(order=jnp.where(begins, shuffled(batches, hyper.key, now.step), now.order))
+        return seen._replace(order=shuffled(batches, hyper.key, now.step))
 
     seen = jax.lax.cond(is_evaluated(now.step, hyper.max_steps, batches), evaluate, lambda: now)
     batch = take_batch(data, batches, seen.order[now.step % batches.per_epoch], weight_sum)
