@@ -60,9 +60,13 @@ def test_ours_equal_optax_at_every_step(name):
     assert largest_difference(every_step(ours), path) <= bar
 
 
-@pytest.mark.parametrize("name", RULES)
+TWINS = {name: (ours, twin) for name, (ours, _, twin) in RULES.items()}
+TWINS["accelerated"] = (descent.accelerated(RATE), reference.descent.accelerated(RATE))
+
+
+@pytest.mark.parametrize("name", TWINS)
 def test_ours_equal_numpy_at_every_step(name):
-    ours, _, twin = RULES[name]
+    ours, twin = TWINS[name]
     x, y = breast_cancer(np.float64)
 
     def value_and_grad(theta):
@@ -77,9 +81,9 @@ def test_ours_equal_numpy_at_every_step(name):
     assert largest_difference(every_step(ours), path.parameters) <= bar
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", TWINS)
 def test_rules_go_through_optax(name):
-    rule = RULES[name][0]
+    rule = TWINS[name][0]
     assert isinstance(rule, optax.GradientTransformation)
     params = {"a": jnp.ones(3, DTYPE), "b": (jnp.zeros((), DTYPE),)}
     gradient = jax.tree.map(lambda p: p + 2, params)
@@ -92,7 +96,7 @@ def test_rules_go_through_optax(name):
     assert all(leaf.dtype == DTYPE for leaf in jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", TWINS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_rate_of_another_dtype_leaves_the_parameters_theirs(name, dtype):
     rule = getattr(descent, name)(np.float64(0.1))
@@ -114,7 +118,7 @@ def test_adam_in_halves_keeps_its_moments_in_float32():
 
 def test_rates_are_data():
     """Ten rates of each rule are ten leaves of one tree: vmap runs them as one program."""
-    for make in (descent.gradient_descent, descent.momentum, descent.nesterov, descent.adam):
+    for make in (getattr(descent, name) for name in TWINS):
         rates = jnp.linspace(0.1, 1, 10, dtype=DTYPE)
 
         def first_step(rate, make=make):
@@ -126,10 +130,69 @@ def test_rates_are_data():
         assert (jnp.diff(steps[:, 0]) < 0).all()
 
 
+def quadratic(condition: float) -> tuple[Any, Any]:
+    """Squared error without noise; the Hessian's eigenvalues from 1 to 1/condition, and 2 for the bias."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 20))
+    x = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(200 / 2 * np.geomspace(1, 1 / condition, 20))
+    return x.astype(DTYPE), (x @ (np.geomspace(1, condition, 20) ** 0.5)).astype(DTYPE)
+
+
+def test_accelerated_needs_far_fewer_steps():
+    """On a quadratic of condition 1,000, at the rate 1/L of each, to J = 1e-4 of its start."""
+    data, problem = quadratic(1e3), Objective(linear, squared_error)
+    rate = float(descent.lipschitz_step(problem, data))
+    steps = {}
+    for rule in (descent.gradient_descent(rate), descent.accelerated(rate)):
+        values = dlcore.fit(problem, data, rule, tol=0, max_steps=8_000).history.value
+        steps[rule] = int(np.argmax(values <= 1e-4 * values[0]))
+        assert steps[rule] > 0
+    plain, ours = steps.values()
+    assert 15 * ours < plain
+    assert ours < 10 * np.sqrt(1e3)
+
+
+def restarts(data, rate, steps) -> np.ndarray:
+    """The steps at which t is that after a restart, from the states of the rule itself."""
+    problem, rule = Objective(linear, squared_error), descent.accelerated(rate)
+    params = problem.model.init(None, data[0].shape[1])
+    state: Any = rule.init(params)
+    scales = []
+
+    @jax.jit
+    def step(params, state):
+        updates, state = rule.update(problem.value_and_grad(params, data)[1], state, params)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(steps):
+        params, state = step(params, state)
+        scales.append(float(state.scale))
+    return np.flatnonzero(np.isclose(scales, (1 + np.sqrt(5)) / 2))
+
+
+def test_accelerated_restarts_as_often_as_the_condition_asks():
+    """On a quadratic the period is about π/2 · √κ: restarts of a well-conditioned one come sooner."""
+    few, many = (restarts(quadratic(condition), 0.5, 300) for condition in (1e3, 10.0))
+    assert few[0] == many[0] == 0  # the first step is one
+    assert 1 < len(few) < 10
+    assert len(many) > 4 * len(few)
+
+
+def test_accelerated_ends_a_sweep_as_it_ends_a_fit():
+    data, problem = breast_cancer(), Objective(logistic, sigmoid_cross_entropy, 1e-3)
+    rates = np.array([0.05, 0.1, 0.3])
+    swept = dlcore.sweep(problem, data, lambda s: descent.accelerated(s["rate"]), {"rate": rates}, tol=1e-4)
+    for i, rate in enumerate(rates):
+        fitted = dlcore.fit(problem, data, descent.accelerated(rate), tol=1e-4)
+        assert swept.status[i] is fitted.status
+        assert abs(swept.steps[i] - fitted.steps) <= 2
+        assert_close(swept.value[i], fitted.value, units=1e-5 / EPS)
+
+
 BAD_RATES = [(np.nan, ValueError), (np.inf, ValueError), (0, ValueError), (-0.1, ValueError), ("0.1", TypeError)]
 
 
-@pytest.mark.parametrize("make", [descent.gradient_descent, descent.momentum, descent.nesterov, descent.adam])
+@pytest.mark.parametrize("make", [getattr(descent, name) for name in TWINS])
 @pytest.mark.parametrize(("rate", "error"), BAD_RATES)
 def test_a_wrong_rate_is_named(make, rate, error):
     with pytest.raises(error, match=f"rate: expected a .*number.*, got {rate!r}"):

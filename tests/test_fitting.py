@@ -28,6 +28,7 @@ def test_a_fit_compiles_one_program_and_the_next_none(compiles):
     assert compiles() == 1
     fit(objective(), (x, y), descent.gradient_descent(0.2), max_steps=50)
     fit(objective(0.0), (2 * x, 1 - y), descent.gradient_descent(0.2), tol=0.1, max_steps=2500, chunk=70)
+    fit(objective(0), (x, y), descent.gradient_descent(0.2), tol=0, max_steps=3)
     start = LinearParams(np.ones(30, DTYPE), np.ones((), DTYPE))
     fit(objective(3.0), (x, y), descent.gradient_descent(np.float32(0.3)), params=start, max_steps=3)
     assert compiles() == 1

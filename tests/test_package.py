@@ -57,7 +57,7 @@ def test_every_public_name_says_what_it_is(name):
     assert (getattr(dlcore, name).__doc__ or "").strip()
 
 
-MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "penalised")
+MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "run_program", "penalised")
 """Functions that compute no number: they are for those who add a rule or a loss."""
 
 

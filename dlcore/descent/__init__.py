@@ -1,8 +1,9 @@
 """Rules of descent: (init, update) pairs that Optax's own functions take, and the safe step size."""
 
+from dlcore.descent.accelerated import accelerated
 from dlcore.descent.adaptive import adam
 from dlcore.descent.gradient import gradient_descent, momentum, nesterov
 from dlcore.descent.interface import rule
 from dlcore.descent.step_size import lipschitz_step
 
-__all__ = ["adam", "gradient_descent", "lipschitz_step", "momentum", "nesterov", "rule"]
+__all__ = ["accelerated", "adam", "gradient_descent", "lipschitz_step", "momentum", "nesterov", "rule"]

@@ -9,7 +9,7 @@ from dlcore._precision import working_dtype
 from dlcore._types import Array
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.losses import facts_of
-from dlcore.objective import BlockedData, Objective, sum_over_blocks
+from dlcore.objective import BlockedData, Objective, run_program, sum_over_blocks
 
 
 def lipschitz_step(objective: Objective, data: Any) -> Array:
@@ -48,7 +48,7 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
     if curvature is None:
         name = getattr(objective.loss, "__name__", repr(objective.loss))
         raise ValueError(f"lipschitz_step: no bound on the curvature of the loss {name} is known")
-    return _step(objective, objective.prepare(data), curvature)
+    return run_program(lambda data: _step(objective, data, curvature), objective.prepare(data), objective)
 
 
 @jax.jit

@@ -1,9 +1,11 @@
 """`fit`: Python around the compiled loop, for progress, Ctrl-C and stopping."""
 
 import dataclasses
+import functools
+import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,17 @@ from dlcore import _checks, _guards
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
-from dlcore.fitting.loop import Hyper, LoopState, Record, Trace, advance, split_rule
-from dlcore.fitting.start import start
-from dlcore.fitting.stopping import CODES, RUNNING, sentence
+from dlcore.fitting import checkpoint as checkpoints
+from dlcore.fitting.batches import Batches, check_batches
+from dlcore.fitting.certified import aim_below, certifiable
+from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
+from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
+from dlcore.fitting.result import Fit, History, Progress
+from dlcore.fitting.start import before_start, start
+from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, sentence
 from dlcore.losses import facts_of
-from dlcore.objective import BlockedData, Objective
+from dlcore.objective import BlockedData, Objective, run_program
+from dlcore.objective.sharding import replicated
 
 CAPACITY = 1_024
 """Most steps in one call of the compiled loop."""
@@ -26,63 +34,11 @@ CAPACITY = 1_024
 RECORD_BYTES = 2**26
 """Most bytes of one call's recorded values: the capacity is lowered to keep under it."""
 
+CHECKPOINT_SECONDS = 30.0
+"""Least time between two checkpoints, but for that of the end."""
+
 CALL_SECONDS = 0.2
 """What one call takes, about, where the caller set no chunk: often enough for a progress bar and Ctrl-C."""
-
-
-@dataclasses.dataclass(frozen=True)
-class History:
-    """What happened at every step, the start included: entry k belongs to the parameters after k updates.
-
-    Attributes:
-      value: J, shape (steps + 1,).
-      gradient_norm: ‖∇J‖, shape (steps + 1,).
-      recorded: what `record` returned, with a leading axis (steps + 1,); None where nothing was asked.
-    """
-
-    value: np.ndarray
-    gradient_norm: np.ndarray
-    recorded: Any = None
-
-
-class Progress(NamedTuple):
-    """What the callback sees.
-
-    Attributes:
-      step: how many updates were made.
-      max_steps: how many there may be.
-      value, gradient_norm: J and ‖∇J‖ where they were last evaluated, at most one update before `step`.
-      params: the parameters after `step` updates.
-    """
-
-    step: int
-    max_steps: int
-    value: float
-    gradient_norm: float
-    params: Params
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """One fitted model and how it was reached, or, from `dlcore.sweep`, one of each setting along the first axis.
-
-    Attributes:
-      params: the parameters after the last update.
-      value: J at `params`, a scalar array.
-      gradient_norm: ‖∇J‖ at `params`, a scalar array.
-      steps: how many updates were made, an integer; of a sweep, a NumPy array.
-      status: why it stopped, a `Status`; of a sweep, a NumPy array of them.
-      history: J and ‖∇J‖ at every step.
-      message: the status as a sentence, with what to do about it; of a sweep, a tuple of them.
-    """
-
-    params: Params
-    value: Array
-    gradient_norm: Array
-    steps: Any
-    status: Any
-    history: History
-    message: Any
 
 
 def fit(
@@ -97,8 +53,12 @@ def fit(
     chunk: int | None = None,
     callback: Callable[[Progress], Any] | None = None,
     record: Record | None = None,
+    batch_size: int | None = None,
+    devices: Any = None,
+    stop: Literal["flat", "certificate"] = "flat",
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
-    r"""Minimise an objective by descent until it is flat.
+    r"""Minimise an objective by descent until it is flat, or proven to be near its minimum.
 
     $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
     $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\max(|J|, 10^{-3}|J_0|)$, or, without a penalty,
@@ -109,6 +69,13 @@ def fit(
     compiles once per object, and JAX keeps that program as long as the process lives. The result depends on no
     chunk, bit for bit.
 
+    With `batch_size` an update follows $\nabla J_B$ instead, where
+    $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$ is of one of M batches of neighbouring
+    rows, read where they lie. Each epoch takes every batch once, in an order of its own; the mean of $J_B$ over an
+    epoch at one point is J, weights and a shorter last batch included. Neighbours stay neighbours: rows that come
+    sorted, say by class, should be shuffled once before. J itself is evaluated, and judged, at the beginning of
+    every epoch and at the end.
+
     Args:
       objective: what is minimised.
       data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
@@ -117,13 +84,22 @@ def fit(
       params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
         the arithmetic, float32 for halves. A softmax regression then has as many classes as the highest label
         says, counted from 0.
-      key: a JAX random key for `init`; models whose start is not random need none.
-      tol: relative, ≥ 0; 0 goes on until no bit changes any more.
+      key: a JAX random key for `init` and for the order of the batches; needed where one of them is random.
+      tol: relative, ≥ 0; 0 goes on until no bit changes any more, with batches until max_steps.
       max_steps: most updates, ≥ 1.
       chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
       callback: sees a `Progress` after every chunk; a true answer stops the fit.
       record: a pure function of the parameters whose result is kept at every step, in `history.recorded`.
         Part of the program: pass the same function object to compile nothing new.
+      batch_size: rows of one step, at most all; None takes all. A multiple of the number of devices.
+      devices: as `Objective.prepare` takes it: how many devices the rows lie over, or a list of them.
+      stop: "flat", or "certificate", for linear heads with a known bound: converged then means that the float64
+        certificate of the parameters on the data as given has gap ≤ tol·max(J, 10⁻³ J₀), J₀ that of the best
+        intercept alone. It is computed in NumPy whenever the loop is flat to what may suffice.
+      checkpoint: the path of a file for the state of the fit, written between two calls of the loop every
+        half minute, at the end, and when an exception such as KeyboardInterrupt passes through. Where the file is
+        there already the fit goes on from it, with the bits that it would have had without the break, and with the
+        tol and max_steps of now. Of any other problem, data, rule or start it is refused.
 
     Returns:
       A `Fit`. It never fails silently: `status` says how it ended and `message` what to do. Differentiable
@@ -152,54 +128,120 @@ def fit(
     _guards.check_number("tol", tol, least=0)
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__}")
-    blocked = objective.prepare(data)
+    if stop not in ("flat", "certificate"):
+        raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
+    path = None if checkpoint is None else checkpoints.check_path(checkpoint)
+    blocked = objective.prepare(data, devices)
+    batches = check_batches(batch_size, key, blocked)
     params = start(objective, blocked, params, key)
+    proof = certifiable(objective, data, blocked, params) if stop == "certificate" else None
     rule, arrays = split_rule(optimizer)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
+    objective = dataclasses.replace(objective, l2=settled("l2", _real(objective.l2), dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
-    hyper = Hyper(arrays, settled("tol", tol, dtype), settled("max_steps", np.int32(max_steps), dtype))
-    state = _before_start(rule.with_arrays(arrays), params)
+    limits = settled("tol", _real(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
+    hyper = Hyper(arrays, *limits, None if batches is None else key)
+    state = before_start(rule.with_arrays(arrays), params)
+    if batches is not None:
+        state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
+    if (path or proof) and any(map(_guards.is_traced, jax.tree.leaves((objective, hyper, params, blocked)))):
+        raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
     kept = _nothing if record is None else record
     capacity = _capacity(kept, params)
+    epoch = 1 if batches is None else batches.per_epoch
+    reached, problem = Reached(replicated(state, blocked.mesh), []), {}
+    if path is not None:
+        problem = checkpoints.fingerprint(
+            objective, blocked, params, optimizer, record=record, batches=batches, key=key
+        )
+        if path.exists():
+            reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)
+    saved, certificate = time.perf_counter(), None
 
-    traces: list[Trace] = []
-    step, code, stopped = 0, RUNNING, False
+    step, code, stopped = _known(reached.state.step), RUNNING, False
     steps_per_call = 1 if chunk is None else chunk
-    while code == RUNNING:
-        clock, first, target = time.perf_counter(), step, step + steps_per_call
-        while code == RUNNING and step < target:
-            before, stop = step, min(target, step + capacity)
-            state, trace = advance(
-                objective, blocked, hyper, state, stop, rule=rule, record=kept, capacity=capacity
-            )
-            step, code = _known(state.step), _known(state.code)
-            # The loop's last entry belongs to a step that made no update.
-            filled = step - before + (code != RUNNING)
-            traces.append(_filled(trace, filled))
-        if callback is not None and not stopped:
-            value, norm = traces[-1].value[-1], traces[-1].gradient_norm[-1]
-            stopped = bool(callback(Progress(step, max_steps, float(value), float(norm), state.params)))
-            if stopped:  # one more evaluation, at the parameters as they are, and no update
-                hyper = hyper._replace(max_steps=settled("max_steps", np.int32(step), dtype))
-        if chunk is None:
-            # At most doubled: the first call compiles, and its time says little about the next.
-            pace = (time.perf_counter() - clock) / max(step - first, 1)
-            steps_per_call = max(1, min(2 * steps_per_call, int(CALL_SECONDS / pace)))
-
-    history = jax.tree.map(lambda *pieces: np.concatenate(pieces), *traces)
+    try:
+        while code == RUNNING:
+            clock, first, target = time.perf_counter(), step, step + steps_per_call
+            while code == RUNNING and step < target:
+                before, end = step, min(target, step + max(1, capacity * epoch - (epoch - 1)))
+                state, trace = run_program(
+                    functools.partial(
+                        _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
+                    ),
+                    blocked,
+                )
+                step, code = _known(state.step), _known(state.code)
+                # The loop's last entry belongs to a step that made no update.
+                filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)
+                reached = Reached(state, [*reached.traces, filled_part(trace, filled)])
+            if proof is not None and code not in (RUNNING, DIVERGED):
+                certificate = proof.certificate(reached.state.params)
+                if code == CONVERGED and certificate.gap > proof.allowed(certificate, tol):  # not flat enough
+                    allowed = proof.allowed(certificate, tol)
+                    aim = aim_below(reached.state, float(objective.l2), certificate, allowed)
+                    if aim >= np.finfo(dtype).tiny:
+                        hyper = hyper._replace(tol=settled("tol", aim, dtype))
+                        reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
+                    else:
+                        code = PRECISION_FLOOR
+            if callback is not None and not stopped:
+                value, norm = float(reached.state.value), float(reached.state.gradient_norm)
+                stopped = bool(callback(Progress(step, max_steps, value, norm, reached.state.params)))
+                if stopped:  # one more evaluation, at the parameters as they are, and no update
+                    hyper = hyper._replace(max_steps=settled("max_steps", np.int32(step), dtype))
+            if path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                checkpoints.save(path, problem, saved_as(reached))
+                saved = time.perf_counter()
+            if chunk is None:
+                # At most doubled: the first call compiles, and its time says little about the next.
+                pace = (time.perf_counter() - clock) / max(step - first, 1)
+                steps_per_call = max(1, min(2 * steps_per_call, int(CALL_SECONDS / pace)))
+    finally:
+        if path is not None and reached.traces:
+            checkpoints.save(path, problem, saved_as(reached))
+    trace = whole(reached.traces)
+    history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
     status = CODES[code] or Status.STOPPED
     if stopped and status is Status.OUT_OF_STEPS:
         status = Status.STOPPED
+    if certificate is not None and proof is not None and certificate.gap <= proof.allowed(certificate, tol):
+        status = Status.CONVERGED
+    message = _message(status, step, history, objective, blocked)
+    if certificate is not None:
+        message += f"; certified: at most {certificate.gap:.2g} above the minimum"
     return Fit(
-        params=state.params,
-        value=state.value,
-        gradient_norm=state.gradient_norm,
+        params=reached.state.params,
+        value=reached.state.value,
+        gradient_norm=reached.state.gradient_norm,
         steps=step,
         status=status,
-        history=History(history.value, history.gradient_norm, history.recorded),
-        message=_message(status, step, history, objective, blocked),
+        history=history,
+        message=message,
+        certificate=certificate,
     )
+
+
+def _advance(
+    objective: Objective,
+    hyper: Hyper,
+    state: LoopState,
+    end: int,
+    rule: Rule,
+    record: Record,
+    capacity: int,
+    batches: Batches | None,
+    data: BlockedData,
+) -> tuple[LoopState, Trace]:
+    """`advance`, the data last."""
+    return advance(
+        objective, data, hyper, state, end, rule=rule, record=record, capacity=capacity, batches=batches
+    )
+
+
+def _real(number: Any) -> Any:
+    """A number as a real one: 0 and 0.0 are one program."""
+    return number if _guards.is_traced(number) or np.ndim(number) else np.float64(number)
 
 
 def settled(name: str, number: Any, dtype: np.dtype) -> Any:
@@ -218,19 +260,6 @@ def settled(name: str, number: Any, dtype: np.dtype) -> Any:
     return jax.device_put(settled)
 
 
-def _before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
-    """The state of the loop before its first step: shapes and dtypes, the rule's own state still blank."""
-    shapes = jax.eval_shape(optimizer.init, params)
-    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(shapes)):
-        blank = optimizer.init(params)  # random keys have no blank
-    else:
-        blank = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    nothing = jax.device_put(np.zeros((), dtype))
-    zero = jax.device_put(np.int32(0))
-    return LoopState(zero, zero, params, blank, nothing, nothing, nothing, nothing)
-
-
 def _nothing(params: Params) -> None:
     """Records nothing."""
     del params
@@ -240,11 +269,6 @@ def _capacity(record: Record, params: Params) -> int:
     """How many steps' records one call may hold."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(record, params)))
     return max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
-
-
-def _filled(trace: Trace, count: int) -> Trace:
-    """The first `count` entries of a trace, on the host, in memory of their own."""
-    return jax.tree.map(lambda buffer: np.array(np.asarray(buffer)[:count]), trace)
 
 
 def _known(number: Array) -> int:
@@ -258,7 +282,7 @@ def _known(number: Array) -> int:
         ) from None
 
 
-def _message(status: Status, steps: int, history: Trace, objective: Objective, data: BlockedData) -> str:
+def _message(status: Status, steps: int, history: History, objective: Objective, data: BlockedData) -> str:
     """The status as a sentence."""
     advice = _advice(objective, data, history.value.dtype) if status is Status.DIVERGED else ""
     first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from dlcore._types import Array, Params
-from dlcore.fitting.stopping import PRECISION_FLOOR, RUNNING, judge
+from dlcore.fitting.batches import Batches, shuffled, take_batch
+from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, judge
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
+from dlcore.objective.passes import sum_of_weights
+from dlcore.objective.sharding import kept_replicated
 
 Record = Callable[[Params], Any]
 
@@ -27,6 +30,7 @@ class LoopState(NamedTuple):
       value, gradient_norm: J and ‖∇J‖ where they were last evaluated: at `params` once the loop has ended,
         one update before it while it runs.
       first_value, first_gradient_norm: the same at the start.
+      order: of the batches of this epoch; nothing where every step takes all rows.
     """
 
     step: Array
@@ -37,6 +41,7 @@ class LoopState(NamedTuple):
     gradient_norm: Array
     first_value: Array
     first_gradient_norm: Array
+    order: Any = ()
 
 
 class Trace(NamedTuple):
@@ -48,11 +53,12 @@ class Trace(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """What steers the loop and is data: the leaves of the rule that are arrays, and the limits."""
+    """What steers the loop and is data: the arrays of the rule, the limits, and the key of the batches' order."""
 
     rule: tuple[Any, ...]
     tol: Any
     max_steps: Any
+    key: Any = None
 
 
 class Rule(NamedTuple):
@@ -76,7 +82,7 @@ def split_rule(rule: optax.GradientTransformation) -> tuple[Rule, tuple[Any, ...
     return Rule(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "record", "capacity"))
+@functools.partial(jax.jit, static_argnames=("rule", "record", "capacity", "batches"))
 def advance(
     objective: Objective,
     data: BlockedData,
@@ -87,8 +93,9 @@ def advance(
     rule: Rule,
     record: Record,
     capacity: int,
+    batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Make steps until `stop`, `capacity` of them, or the end. The only program that a fit compiles.
+    """Make steps until `stop` or the end. The only program that a fit compiles.
 
     Args:
       objective: its l2 is data.
@@ -97,20 +104,28 @@ def advance(
       state: of the piece before; at step 0 the rule's own state is a blank.
       stop: no step from this number on is evaluated.
       rule: the functions of the rule.
-      record: of the parameters, kept at every step.
-      capacity: length of the history's buffers, at least stop - state.step.
+      record: of the parameters, kept whenever the whole objective is evaluated.
+      capacity: length of the history's buffers, at least as many as there are evaluations.
+      batches: of rows, where a step does not take all.
 
     Returns:
-      The state, and the history of this piece: entry i is of step `state.step + i`.
+      The state, and the history of this piece: entry i is of the i-th evaluation of the whole objective since
+      `state.step`, every step without batches.
     """
     optimizer = rule.with_arrays(hyper.rule)
+    weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
     def iterate(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
         now, trace = carry
-        after = step(objective, data, optimizer, hyper.tol, hyper.max_steps, now)
+        if batches is None:
+            after = step(objective, data, optimizer, hyper.tol, hyper.max_steps, now)
+            index = now.step - state.step
+        else:
+            after = batch_step(objective, data, optimizer, hyper, now, batches, weight_sum)
+            made = evaluations(now.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
+            index = jnp.where(is_evaluated(now.step, hyper.max_steps, batches), made, capacity)
         entry = jax.lax.stop_gradient(Trace(after.value, after.gradient_norm, record(now.params)))
-        index = now.step - state.step
-        return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new), trace, entry)
+        return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
 
     def unfinished(carry: tuple[LoopState, Trace]) -> Array:
         return (carry[0].code == RUNNING) & (carry[0].step < stop)
@@ -119,7 +134,18 @@ def advance(
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
     # The state of the rule is made here on the first step, so that a fit is one program and no more.
     optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
-    return jax.lax.while_loop(unfinished, iterate, (state._replace(optimizer=optimizer_state), buffers))
+    ended = jax.lax.while_loop(unfinished, iterate, (state._replace(optimizer=optimizer_state), buffers))
+    return kept_replicated(ended, data.mesh)
+
+
+def evaluations(step: Any, count: int) -> Any:
+    """How often the whole objective has been evaluated before `step`: at the beginning of every epoch."""
+    return -(-step // count)
+
+
+def is_evaluated(step: Array, max_steps: Any, batches: Batches) -> Array:
+    """Whether the whole objective is evaluated at `step`."""
+    return (step % batches.per_epoch == 0) | (step >= max_steps)
 
 
 def step(
@@ -135,35 +161,76 @@ def step(
     def value_fn(params: Params) -> Array:
         return objective.value(params, data)
 
+    seen, gradient = _looked(objective, data, tol, max_steps, now, DIVERGENCE_INTERVAL)
+    updates, optimizer_state = optimizer.update(
+        gradient, now.optimizer, now.params, value=seen.value, grad=gradient, value_fn=value_fn
+    )
+    params = optax.apply_updates(now.params, updates)
+    # Where no bit of all that the next step depends on changed, no later step can change one.
+    stuck = same_bits((params, optimizer_state), (now.params, now.optimizer))
+    code = jnp.where((seen.code == RUNNING) & stuck, PRECISION_FLOOR, seen.code)
+    return _moved(seen._replace(code=code), params, optimizer_state)
+
+
+def _looked(
+    objective: Objective, data: BlockedData, tol: Any, max_steps: Any, now: LoopState, interval: int
+) -> tuple[LoopState, Params]:
+    """J and its gradient at `now.params`, and how things stand."""
     value, gradient = objective.value_and_grad(now.params, data)
     norm = tree_norm(gradient)
     started = now.step > 0
     first_value = jnp.where(started, now.first_value, value)
     first_norm = jnp.where(started, now.first_gradient_norm, norm)
     l2, tol = jnp.asarray(objective.l2, value.dtype), jnp.asarray(tol, value.dtype)
-    code = judge(now.step, max_steps, value, first_value, norm, first_norm, l2, tol)
+    code = judge(now.step, max_steps, value, first_value, norm, first_norm, l2, tol, interval)
+    seen = now._replace(
+        code=code, value=value, gradient_norm=norm, first_value=first_value, first_gradient_norm=first_norm
+    )
+    return seen, gradient
 
+
+def batch_step(
+    objective: Objective,
+    data: BlockedData,
+    optimizer: optax.GradientTransformationExtraArgs,
+    hyper: Hyper,
+    now: LoopState,
+    batches: Batches,
+    weight_sum: Array,
+) -> LoopState:
+    """At the beginning of an epoch shuffle the batches, evaluate J and judge; then make one update on one batch.
+
+    That an update changes no bit proves nothing here: the next batch may.
+    """
+
+    def evaluate() -> LoopState:
+        seen, _ = _looked(objective, data, hyper.tol, hyper.max_steps, now, batches.interval)
+        return seen._replace(order=shuffled(batches, hyper.key, now.step))
+
+    seen = jax.lax.cond(is_evaluated(now.step, hyper.max_steps, batches), evaluate, lambda: now)
+    batch = take_batch(data, batches, seen.order[now.step % batches.per_epoch], weight_sum)
+
+    def value_fn(params: Params) -> Array:
+        return objective.value(params, batch)
+
+    value, gradient = objective.value_and_grad(now.params, batch)
     updates, optimizer_state = optimizer.update(
         gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
     )
-    params = optax.apply_updates(now.params, updates)
-    # Where no bit of all that the next step depends on changed, no later step can change one.
-    stuck = same_bits((params, optimizer_state), (now.params, now.optimizer))
-    code = jnp.where((code == RUNNING) & stuck, PRECISION_FLOOR, code)
-    going = code == RUNNING
+    return _moved(seen, optax.apply_updates(now.params, updates), optimizer_state)
+
+
+def _moved(seen: LoopState, params: Params, optimizer_state: Any) -> LoopState:
+    """One update further, unless the descent has ended."""
+    going = seen.code == RUNNING
 
     def keep(new: Array, old: Array) -> Array:
         return jnp.where(going, new, old)
 
-    return LoopState(
-        step=now.step + going.astype(jnp.int32),
-        code=code,
-        params=jax.tree.map(keep, params, now.params),
-        optimizer=jax.tree.map(keep, optimizer_state, now.optimizer),
-        value=value,
-        gradient_norm=norm,
-        first_value=first_value,
-        first_gradient_norm=first_norm,
+    return seen._replace(
+        step=seen.step + going.astype(jnp.int32),
+        params=jax.tree.map(keep, params, seen.params),
+        optimizer=jax.tree.map(keep, optimizer_state, seen.optimizer),
     )
 
 

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dlcore import _checks, _guards
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Params
+from dlcore.fitting.loop import LoopState
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.labels import class_count
@@ -64,3 +66,16 @@ def init_sizes(objective: Objective, data: BlockedData, key: Array | None) -> tu
             f"params: the model's init does not take ({asked}) as this fit needs; pass params"
         ) from None
     return sizes
+
+
+def before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
+    """The state of the loop before its first step: shapes and dtypes, the rule's own state still blank."""
+    shapes = jax.eval_shape(optimizer.init, params)
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(shapes)):
+        blank = optimizer.init(params)  # random keys have no blank
+    else:
+        blank = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    nothing = jax.device_put(np.zeros((), dtype))
+    zero = jax.device_put(np.int32(0))
+    return LoopState(zero, zero, params, blank, nothing, nothing, nothing, nothing)

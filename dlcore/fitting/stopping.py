@@ -42,12 +42,13 @@ def judge(
     first_gradient_norm: Array,
     l2: Array,
     tol: Array,
+    interval: int = DIVERGENCE_INTERVAL,
 ) -> Array:
-    """The code of how things stand at `step`, before its update."""
+    """The code of how things stand at `step`, before its update; J is compared with its start every `interval`."""
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
     # Above its start by more than the rounding of J could account for.
     margin = jnp.sqrt(jnp.finfo(value.dtype).eps) * jnp.abs(first_value)
-    looked_at = (step % DIVERGENCE_INTERVAL == 0) | (step >= max_steps)
+    looked_at = (step % interval == 0) | (step >= max_steps)
     diverged = ~finite | (looked_at & (value > first_value + margin))
     flat = is_flat(value, first_value, gradient_norm, first_gradient_norm, l2, tol)
     code = jnp.where(step >= max_steps, OUT_OF_STEPS, RUNNING)

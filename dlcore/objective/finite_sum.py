@@ -191,8 +191,8 @@ class Objective:
                 "l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0"
             )
 
-    def prepare(self, data: Any) -> BlockedData:
-        """Check the values of `data` once and place them on the default device, in blocks.
+    def prepare(self, data: Any, devices: Any = None) -> BlockedData:
+        """Check the values of `data` once and place them on the default device, or on several, in blocks.
 
         Args:
           data: (x, y) or (x, y, weights): NumPy or JAX arrays, lists, data frames. Integers and booleans
@@ -200,13 +200,18 @@ class Objective:
             unless JAX's x64 mode is on. Labels become int32 for a loss that takes classes. Copied once, so
             that the caller's arrays may change afterwards. The weights are scaled by a power of two, which
             changes no J.
+          devices: how many of `jax.devices()` the rows lie over, or a list of them; None for the default one.
+            Every pass then runs on all of them, on equally many rows each (the last one is repeated with weight
+            0 where they do not divide), and ends in one collective. Another number of devices changes results
+            by rounding; the same one gives the same bits. On CPU devices each call waits until it is done, and
+            a transformation of your own is refused where JAX has too few threads to be safe from deadlock.
 
         Returns:
           What `value`, `value_and_grad` and `fit` take as data.
 
         Raises:
           ValueError: if shapes do not fit, or a value is nan, infinite, beyond the range of the dtype, or not
-            what the loss takes.
+            what the loss takes, or there are not so many devices.
           TypeError: if something is not an array of real numbers.
         """
-        return preparing.prepare(self, data)
+        return preparing.prepare(self, data, devices)

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.objective.blocks import BlockedData, sum_over_blocks
+from dlcore.objective.blocks import Rows, run_program, sum_over_blocks
 from dlcore.objective.preparing import blocked_as_is
 from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
-
-Rows = tuple[Array, Array, Array | None]
 
 
 class Pass(NamedTuple):
@@ -28,7 +27,6 @@ class Pass(NamedTuple):
     finish: Callable[..., Any]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     """The result of a pass, in one program.
 
@@ -38,16 +36,32 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
       data: as `Objective.value` takes it.
       arguments: what `work` takes, the parameters first.
     """
+    return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     data = blocked_as_is(objective, data)
-    total = sum_over_blocks(lambda *rows: work.of_rows(objective, rows, *arguments), data)
-    return work.finish(objective, total, _weight_sum(data, *arguments), *arguments)
+    # Over several devices the weights are summed with the rest: one collective.
+    weighed = data.mesh is not None and data.weights is not None and data.batch is None
+
+    def of_rows(x: Array, y: Array, weights: Array | None, *arguments: Any) -> Any:
+        summed = work.of_rows(objective, (x, y, weights), *arguments)
+        return summed, sum_of_weights(weights, dtype_of(arguments[0])) if weighed else None
+
+    total, whole = sum_over_blocks(of_rows, data, *arguments)
+    if data.batch is not None:
+        whole = data.batch.weight_sum
+    elif not weighed:
+        whole = sum_of_weights(data.weights, dtype_of(arguments[0]), data.x.shape[0])
+    return work.finish(objective, total, whole, *arguments)
 
 
-def _weight_sum(data: BlockedData, params: Params, *_: Any) -> Array:
-    """S, the sum of the weights."""
-    if data.weights is None:
-        return jnp.asarray(data.x.shape[0], dtype_of(params))
-    return data.weights.astype(dtype_of(params)).sum()
+def sum_of_weights(weights: Array | None, dtype: np.dtype, rows: int = 0) -> Array:
+    """S, the sum of the weights; without any, the number of rows."""
+    if weights is None:
+        return jnp.asarray(rows, dtype)
+    return weights.astype(dtype).sum()
 
 
 def _cast_like(tree: Params, params: Params) -> Params:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from dlcore import _checks, _guards
 from dlcore._precision import working_dtype
@@ -12,13 +13,18 @@ from dlcore._types import Array
 from dlcore.losses import facts_of
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.objective.labels import are_labels
+from dlcore.objective.sharding import over_rows, row_mesh
 
 
-def prepare(objective: Any, data: Any) -> BlockedData:
+def prepare(objective: Any, data: Any, devices: Any = None) -> BlockedData:
     """What `Objective.prepare` says."""
+    mesh = None if devices is None else row_mesh(devices)
     if isinstance(data, BlockedData):
+        if mesh not in (None, data.mesh):
+            raise ValueError("devices: the data is placed already; pass the devices to prepare")
         if data.checked_for is objective.loss:
             return data
+        mesh = data.mesh
         data = (data.x, data.y) if data.weights is None else (data.x, data.y, data.weights)
     x, y, weights = _parts(data)
     named = {"x": x, "y": y} | ({} if weights is None else {"weights": weights})
@@ -27,6 +33,8 @@ def prepare(objective: Any, data: Any) -> BlockedData:
     if "x" in numbers and objective.model.affine:
         _checks.check_matrix("x", numbers["x"])
     if len(numbers) < len(named):  # what is traced has no values to check
+        if mesh is not None:
+            raise TypeError("devices: data that is traced cannot be placed; prepare it outside")
         for name, array in numbers.items():
             _checks.check_finite(name, array)
         return blocked_as_is(objective, data)
@@ -43,10 +51,13 @@ def prepare(objective: Any, data: Any) -> BlockedData:
         check_targets(y, weights)
     labels = are_labels(objective.loss, y)
     y_dtype = np.dtype(np.int32) if labels else working_dtype(_floating(y.dtype))
-    x, y = _place("x", x, _floating(x.dtype)), _place("y", y, y_dtype)
+    x_dtype = _floating(x.dtype)
+    if mesh is not None and len(x) % mesh.size and weights is None:
+        weights = np.ones(len(x))
+    x, y = _place("x", x, x_dtype, mesh), _place("y", y, y_dtype, mesh)
     if weights is not None:
-        weights = _place("weights", weights, working_dtype(x.dtype))
-    return BlockedData(x, y, weights, rows_per_block(x), objective.loss)
+        weights = _place("weights", weights, working_dtype(x_dtype), mesh, filling=0)
+    return BlockedData(x, y, weights, rows_per_block(x, 1 if mesh is None else mesh.size), objective.loss, mesh)
 
 
 def blocked_as_is(objective: Any, data: Any) -> BlockedData:
@@ -79,13 +90,22 @@ def _floating(dtype: np.dtype) -> np.dtype:
     return jax.dtypes.canonicalize_dtype(dtype if jnp.issubdtype(dtype, jnp.floating) else float)
 
 
-def _place(name: str, array: np.ndarray, dtype: np.dtype) -> Array:
-    """A copy of `array` on the default device: a device may otherwise read the caller's own memory."""
+def _place(name: str, array: np.ndarray, dtype: np.dtype, mesh: Mesh | None, filling: Any = None) -> Array:
+    """A copy of `array` on the device: a device may otherwise read the caller's own memory.
+
+    Over several devices, each has equally many rows: the last is repeated, or `filling`, until they have.
+    """
     with np.errstate(over="ignore"):
-        copy = np.array(array, dtype)
+        if mesh is None:
+            copy = np.array(array, dtype)
+        else:
+            rows = -(-len(array) // mesh.size) * mesh.size
+            copy = np.empty((rows, *array.shape[1:]), dtype)
+            copy[: len(array)] = array
+            copy[len(array) :] = array[-1:] if filling is None else filling
     if dtype.itemsize < array.dtype.itemsize:
         try:
             _checks.check_finite(name, copy)
         except ValueError:
             raise ValueError(f"{name}: expected numbers within the range of {dtype}; scale them") from None
-    return jax.device_put(copy)
+    return jax.device_put(copy, None if mesh is None else over_rows(mesh))

@@ -55,3 +55,26 @@ def adam(rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> 
         return -rate * unbiased_first / (np.sqrt(unbiased_second) + eps), (step, first, second)
 
     return Rule(lambda parameters: (0, np.zeros_like(parameters), np.zeros_like(parameters)), update)
+
+
+def accelerated(rate: float) -> Rule:
+    """FISTA's momentum with the gradient restart of O'Donoghue and Candès (2015), in their two sequences.
+
+    The memory is the parameters y (a sum of all updates, from 0), the point x of the step before, and t.
+    """
+
+    def init(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        return np.zeros_like(parameters), np.zeros_like(parameters), 1.0
+
+    def update(
+        gradient: np.ndarray, memory: tuple[np.ndarray, np.ndarray, float]
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, float]]:
+        y, before, t = memory
+        x = y - rate * gradient
+        if (gradient * (x - before)).sum() > 0:
+            t = 1.0
+        following = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        ahead = x + (t - 1) / following * (x - before)
+        return ahead - y, (ahead, x, following)
+
+    return Rule(init, update)

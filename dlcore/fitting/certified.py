@@ -1,0 +1,84 @@
+"""Stopping with a proof: the float64 certificate of a linear head, asked for when the loop thinks it may hold."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore import _checks
+from dlcore._guards import is_traced
+from dlcore._types import Params
+from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from dlcore.objective import BlockedData, Objective
+
+NAMES = {sigmoid_cross_entropy: "logistic", softmax_cross_entropy: "softmax", squared_error: "squared"}
+"""The losses for which a bound is known, as `dlcore.certify` calls them."""
+
+
+class Problem(NamedTuple):
+    """What is certified: the data as it was given, on the host, and the best J that no feature is needed for."""
+
+    loss: str
+    l2: float
+    x: Any
+    y: np.ndarray
+    weights: np.ndarray | None
+    null_value: float
+
+    def certificate(self, params: Params) -> Certificate:
+        """Of a head with these parameters."""
+        coef, intercept = np.asarray(params.weight, np.float64).T, np.asarray(params.bias, np.float64)
+        return certify(LinearHeads(coef, intercept, self.l2, self.loss), self.x, self.y, self.weights)
+
+    def allowed(self, certificate: Certificate, tol: float) -> float:
+        """The largest gap that counts as converged."""
+        return tol * max(certificate.value, 1e-3 * self.null_value)
+
+
+def certifiable(objective: Objective, given: Any, data: BlockedData, params: Params) -> Problem:
+    """The problem in float64, or why there is no certificate of it.
+
+    Args:
+      objective: what is minimised.
+      given: the data as the caller passed it.
+      data: what was made of it.
+      params: where the descent starts.
+    """
+    name = NAMES.get(objective.loss)
+    shape = {"logistic": 1, "squared": 1, "softmax": 2}.get(name or "")
+    if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", ())) != shape:
+        raise ValueError(
+            "stop: a certificate is known for linear heads with the losses sigmoid_cross_entropy, "
+            "softmax_cross_entropy and squared_error; stop='flat' takes any"
+        )
+    if any(map(is_traced, (objective.l2, data.x, data.y))):
+        raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")
+    l2 = float(np.asarray(objective.l2, np.float64))
+    if l2 == 0 and name != "squared":
+        raise ValueError("stop: without a penalty no certificate of a cross-entropy is known; pass l2 above 0")
+    parts = (data.x, data.y, data.weights) if isinstance(given, BlockedData) else (*given, None)[:3]
+    x, y = (_checks.as_host_numbers(part, array) for part, array in zip("xy", parts[:2], strict=True))
+    if y.ndim != 1:
+        raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
+    weights = None if parts[2] is None else _checks.as_host_numbers("weights", parts[2])
+    return Problem(name, l2, x, y, weights, _null_value(name, y, weights))
+
+
+def _null_value(loss: str, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """J of the best intercept alone: the entropy of the classes, or the variance."""
+    s = np.ones(len(y)) if weights is None else weights.astype(np.float64)
+    s = s / s.sum()
+    if loss == "squared":
+        target = y.astype(np.float64)
+        return float(s @ (target - s @ target) ** 2)
+    share = np.bincount(y.astype(np.int64), s)
+    share = share[share > 0]
+    return float(-(share @ np.log(share)))
+
+
+def aim_below(state: Any, l2: float, certificate: Certificate, allowed: float) -> float:
+    """The tolerance of the loop at which the certificate may hold, below the one at which it is flat now."""
+    value, first = abs(float(state.value)), abs(float(state.first_value))
+    norm, first_norm = float(state.gradient_norm), float(state.first_gradient_norm)
+    flat_at = norm**2 / (2 * l2 * max(value, 1e-3 * first)) if l2 > 0 else norm / first_norm if first_norm else 0.0
+    return flat_at * min(0.25, max(1e-3, 0.5 * allowed / certificate.gap))

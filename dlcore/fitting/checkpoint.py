@@ -1,0 +1,187 @@
+"""Checkpoints: the state of the loop in one file, written so that what was saved before is never lost.
+
+A file is a NumPy archive without pickles: the leaves of the state and of the history, and a text that says what
+they are and of what problem. It is written under another name beside its own, forced to the disk and renamed: at
+any moment the name stands for a whole checkpoint, the old one or the new.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._types import Array
+from dlcore.objective import BlockedData, Objective
+
+FORMAT = 1
+
+SAMPLE_ROWS = 1_024
+"""Rows of x that identify it, evenly spread; of y and the weights all count."""
+
+Fingerprint = dict[str, str]
+"""What a checkpoint belongs to: each part by name, as a short text."""
+
+
+def check_path(path: Any) -> Path:
+    """The path of a checkpoint, in a folder that is there."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"checkpoint: expected a path, got {path!r}")
+    found = Path(os.fspath(path)).absolute()
+    if not found.parent.is_dir() or found.is_dir():
+        raise ValueError(f"checkpoint: expected the path of a file in a folder that exists, got {str(path)!r}")
+    return found
+
+
+def save(path: Path, problem: Fingerprint, tree: Any) -> None:
+    """Write a tree of arrays.
+
+    Args:
+      path: of the file; what is there is replaced, in one instant.
+      problem: what the tree belongs to.
+      tree: arrays, random keys too.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    about = {"format": FORMAT, "problem": problem, "leaves": [[_name(key), *_kind(leaf)] for key, leaf in leaves]}
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    beside = path.with_name(path.name + ".partial")
+    with open(beside, "wb") as file:
+        arrays: dict[str, Any] = {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)}
+        np.savez(file, about=text, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load(path: Path, problem: Fingerprint, like: Any) -> Any:
+    """The tree of arrays that a checkpoint of this problem holds, on the host, random keys as such.
+
+    Args:
+      path: of the file.
+      problem: what the tree must belong to.
+      like: a tree of the same structure. A first axis of length 0 stands for any length.
+
+    Raises:
+      ValueError: if the file is damaged, or belongs to another problem.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            about = json.loads(bytes(archive["about"]))
+            arrays = [archive[f"leaf{i}"] for i in range(len(about["leaves"]))]
+            found, kinds, written = about["problem"], about["leaves"], about["format"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"checkpoint: {path} is damaged, or no checkpoint of dlcore: {error}") from error
+    if written != FORMAT:
+        raise ValueError(f"checkpoint: {path} is of format {written}, this version reads {FORMAT}")
+    names = sorted(problem.keys() | found.keys())
+    changed = [f"{k} was {found.get(k)}, is {problem.get(k)}" for k in names if found.get(k) != problem.get(k)]
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    if not changed and [kind[:2] for kind in kinds] != [[_name(key), _kind(leaf)[0]] for key, leaf in leaves]:
+        changed = ["the state of the optimizer was another"]
+    for array, kind, (key, leaf) in zip(arrays, kinds, leaves, strict=False):
+        shape, free = kind[2], leaf.shape[:1] == (0,)
+        if not changed and (shape[1:] if free else shape) != list(leaf.shape[1:] if free else leaf.shape):
+            changed = [f"the shape of {_name(key)} was {tuple(array.shape)}, is {leaf.shape}"]
+    if changed:
+        raise ValueError(f"checkpoint: {path} is of another problem: {'; '.join(changed)}; pass another path")
+    restored = [_from_bits(array, leaf) for array, (_, leaf) in zip(arrays, leaves, strict=True)]
+    return jax.tree.unflatten(structure, restored)
+
+
+def fingerprint(
+    objective: Objective, data: BlockedData, params: Any, optimizer: Any, *, record: Any, batches: Any, key: Any
+) -> Fingerprint:
+    """What the path of a descent depends on: where two are equal, so are all its bits, on the same machine."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    start = [(_name(where), *_kind(leaf), _digest(np.asarray(leaf))) for where, leaf in leaves]
+    parts = {"x": _sample(data.x), "y": _digest(np.asarray(data.y))}
+    if data.weights is not None:
+        parts["weights"] = _digest(np.asarray(data.weights))
+    return {
+        "model": _describe(objective.model),
+        "loss": _describe(objective.loss),
+        "l2": repr(np.asarray(objective.l2).item()),
+        "shape of x": f"{data.x.shape} {data.x.dtype}",
+        "devices": str(data.x.shape[0] // data.rows_each),
+        "block": str(data.block),
+        "start": _digest(np.frombuffer(repr(start).encode(), np.uint8)),
+        "optimizer": _describe(optimizer),
+        "record": _describe(record),
+        "batches": "none" if batches is None else f"of {batches.rows} rows, in the order of {_describe(key)}",
+    } | {f"contents of {name}": digest for name, digest in parts.items()}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+
+
+def _kind(leaf: Any) -> tuple[str, list[int]]:
+    """The dtype of a leaf, of a random key its kind, and the shape."""
+    return str(leaf.dtype), list(leaf.shape)
+
+
+def _bits(leaf: Any) -> np.ndarray:
+    """A leaf as an array that NumPy can write; bfloat16 and its like as bytes."""
+    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return array if array.dtype.kind in "biufc" else array[..., None].view(np.uint8)
+
+
+def _from_bits(array: np.ndarray, like: Any) -> Any:
+    """The leaf that `_bits` was given."""
+    if _is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
+    return array if array.dtype == like.dtype else array.view(like.dtype)[..., 0]
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()[:16]
+
+
+def _sample(x: Array) -> str:
+    """Of evenly spread rows, device by device: no copy of x is made."""
+    wanted = np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))
+    pieces = []
+    for shard in x.addressable_shards:
+        first = shard.index[0].start or 0
+        rows = wanted[(wanted >= first) & (wanted < first + len(shard.data))] - first
+        on_host = next(iter(shard.data.devices())).platform == "cpu"
+        pieces.append(np.asarray(shard.data)[rows] if on_host else np.asarray(shard.data[rows]))
+    return _digest(np.concatenate(pieces))
+
+
+def _describe(thing: Any, inside: tuple[int, ...] = ()) -> str:
+    """A function by its name and all the numbers that it holds, a number by itself: equal in every process."""
+    if id(thing) in inside:
+        return "…"
+    inner = functools.partial(_describe, inside=(*inside, id(thing)))
+    if thing is None or isinstance(thing, bool | int | float | complex | str):
+        return repr(thing)
+    if isinstance(thing, jax.Array | np.ndarray | np.generic):
+        array = _bits(thing)
+        return repr(array.item()) if array.ndim == 0 else f"{array.shape} {_digest(array)}"
+    if isinstance(thing, functools.partial):
+        parts = [inner(thing.func), *map(inner, thing.args)]
+        return ", ".join([*parts, *(f"{k}={inner(v)}" for k, v in sorted(thing.keywords.items()))])
+    if isinstance(thing, dict):
+        return "{" + ", ".join(f"{inner(k)}: {inner(v)}" for k, v in thing.items()) + "}"
+    if isinstance(thing, tuple | list):
+        return "(" + ", ".join(map(inner, thing)) + ")"
+    name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+    held = [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+    return f"{name}({', '.join(map(inner, held))})" if held else name

@@ -1,0 +1,273 @@
+"""Steps on batches of rows: what a batch is, in which order they come, and how such a fit ends."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE, EPS, assert_close, breast_cancer, random_like
+
+from dlcore import Objective, Status, descent, fit
+from dlcore.fitting.batches import Batches, shuffled, take_batch
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import LinearParams, linear, logistic
+from dlcore.objective import Batch, BlockedData, sum_over_blocks
+
+KEY = jax.random.key(3)
+RULE = descent.gradient_descent(0.1)
+
+
+def objective(l2: float = 1e-2) -> Objective:
+    return Objective(logistic, sigmoid_cross_entropy, l2)
+
+
+def recorded(params):
+    return params
+
+
+def batched(batch_size=64, **settings) -> Any:
+    arguments = {"key": KEY, "tol": 0, "max_steps": 100, "record": recorded, **settings}
+    return fit(objective(), breast_cancer(), arguments.pop("rule", RULE), batch_size=batch_size, **arguments)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("rows", "block"), [(1, 5), (4, 5), (5, 5), (7, 3), (12, 5), (23, 4), (23, 100)])
+def test_the_batches_of_an_epoch_hold_every_row_once(rows, block, weighted):
+    x = jnp.arange(23, dtype=DTYPE)
+    data = BlockedData(x, x, 1 + x % 3 if weighted else None, block)
+    count = -(-23 // rows)
+
+    def held(index):
+        def summand(x, y, s):
+            return (x * 0 + 1 if s is None else s.astype(DTYPE)) @ jax.nn.one_hot(
+                x.astype(jnp.int32), 23, dtype=DTYPE
+            )
+
+        return sum_over_blocks(summand, dataclasses.replace(data, batch=Batch(index, jnp.ones(()), rows)))
+
+    each = jax.vmap(held)(jnp.arange(count, dtype=jnp.int32))
+    expected = np.arange(23) // rows == np.arange(count)[:, None]
+    np.testing.assert_array_equal(each, expected * (1 + np.arange(23) % 3 if weighted else 1))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_over_the_batches_is_the_objective(weighted):
+    """Also where the last batch is shorter and where the weights of the batches differ."""
+    x, y = breast_cancer()
+    s = np.random.default_rng(0).random(len(x)) ** 4 if weighted else np.ones(len(x))
+    problem, params = objective(0.3), LinearParams(random_like(0, 30), random_like(1))
+    data = problem.prepare((x, y, s) if weighted else (x, y))
+    total = jnp.asarray(len(x) if data.weights is None else data.weights.sum(), DTYPE)
+    batches = Batches(100, 6)
+
+    @jax.jit
+    def one(index):
+        return problem.value_and_grad(params, take_batch(data, batches, index, total))
+
+    parts = [one(jnp.int32(index)) for index in range(6)]
+    mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves).astype(float), 0), *parts)
+    whole = problem.value_and_grad(params, data)
+    jax.tree.map(lambda a, b: assert_close(a, b, units=64, scale=max(1, np.abs(b).max())), mean, whole)
+    assert max(abs(part[0] - whole[0]) for part in parts) > 0.01
+
+
+def test_a_fit_on_batches_is_the_loop_written_out():
+    """Gradient descent on one batch after another, in the order that the key gives, in NumPy float64."""
+    x, y = breast_cancer(np.float64)
+    fitted = batched(100, max_steps=20)
+    batches = Batches(100, 6)
+    order = np.concatenate([shuffled(batches, KEY, jnp.int32(6 * epoch)) for epoch in range(4)])
+    theta, path = np.zeros(31), []
+    extended = np.column_stack([x, np.ones(len(x))])
+    for step in range(21):
+        path.append(theta)
+        rows = slice(100 * order[step], 100 * (order[step] + 1))
+        residual = 1 / (1 + np.exp(-extended[rows] @ theta)) - y[rows]
+        gradient = 6 / len(x) * extended[rows].T @ residual + 1e-2 * np.append(theta[:-1], 0)
+        theta = theta - 0.1 * gradient
+    at = [0, 6, 12, 18, 20]
+    found = np.column_stack(fitted.history.recorded)
+    assert_close(found, np.array(path)[at], units=400, scale=1)
+    for value, params in zip(fitted.history.value, found, strict=True):
+        theta = LinearParams(jnp.asarray(params[:-1], DTYPE), jnp.asarray(params[-1], DTYPE))
+        assert_close(value, objective().value(theta, breast_cancer()), units=64)
+
+
+def test_every_epoch_has_every_batch_once_and_an_order_of_its_own():
+    orders = np.stack([shuffled(Batches(10, 50), KEY, jnp.int32(50 * epoch)) for epoch in range(20)])
+    np.testing.assert_array_equal(np.sort(orders, 1), np.tile(np.arange(50), (20, 1)))
+    assert len(np.unique(orders, axis=0)) == 20
+    # No batch has a place of its own: the mean place of each over 20 epochs is near the middle, five sigma of it.
+    places = np.argsort(orders, 1).mean(0)
+    assert np.abs(places - 24.5).max() < 5 * np.sqrt(50**2 / 12 / 20)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, None])
+def test_the_bits_depend_on_the_key_and_on_no_chunk(chunk):
+    whole, pieces = batched(chunk=1_000, rule=descent.adam(0.01)), batched(chunk=chunk, rule=descent.adam(0.01))
+    jax.tree.map(np.testing.assert_array_equal, pieces.history.recorded, whole.history.recorded)
+    np.testing.assert_array_equal(pieces.history.value, whole.history.value)
+    assert (whole.steps, pieces.steps) == (100, 100)
+    if chunk == 7:
+        other = batched(key=jax.random.key(4), rule=descent.adam(0.01))
+        assert (other.params.weight != whole.params.weight).any()
+
+
+def test_small_buffers_hold_the_epochs_of_many_steps():
+    """Records of a megabyte: a call of the loop keeps 64 epochs and may make thousands of steps."""
+    big = jnp.zeros(2**18, DTYPE)
+
+    def record(params):
+        return big + params.bias
+
+    fitted = batched(300, record=record, max_steps=275)
+    few = batched(300, max_steps=275)
+    np.testing.assert_array_equal(fitted.history.value, few.history.value)
+    np.testing.assert_array_equal(fitted.history.recorded[:, 0], few.history.recorded.bias)
+    assert len(few.history.value) == 1 + 138  # after 0, 1, … 137 epochs, and after 275 steps
+
+
+def test_other_values_compile_nothing(compiles):
+    x, y = breast_cancer()
+    x, y = x[:331], y[:331]
+    for l2, rate, seed, steps in ((0.1, 0.1, 0, 30), (0, 0.3, 1, 7), (1, 0.2, 2, 1)):
+        rule, key = descent.gradient_descent(rate), jax.random.key(seed)
+        fit(objective(l2), (x, y), rule, batch_size=50, key=key, max_steps=steps)
+    assert compiles() == 1
+
+
+def test_no_copy_of_x_is_made():
+    """Of 20,011 rows in batches of 1,000 and of blocks of rows within them, while the fit runs."""
+    from dlcore.fitting import loop
+
+    x, y = np.ones((20_011, 64), DTYPE), (np.arange(20_011) % 2).astype(DTYPE)
+    data = objective().prepare((x, y))
+    start = LinearParams(jnp.zeros(64, DTYPE), jnp.zeros((), DTYPE))
+    rule, arrays = loop.split_rule(RULE)
+    number = jnp.zeros((), DTYPE)
+    count = -(-len(x) // 3_000)
+    state = loop.LoopState(
+        jnp.int32(0), jnp.int32(0), start, (), number, number, number, number, jnp.zeros(count, jnp.int32)
+    )
+    hyper = loop.Hyper(
+        tuple(None if a is None else jnp.asarray(a, DTYPE) for a in arrays), number, jnp.int32(5), KEY
+    )
+    program = loop.advance.lower(
+        objective(), data, hyper, state, 5, rule=rule, record=recorded, capacity=8, batches=Batches(3_000, count)
+    )
+    memory: Any = program.compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.25 * x.nbytes
+
+
+def test_it_stops_when_an_epoch_begins_flat():
+    """On data without noise every batch has the same optimum, and descent on batches reaches it."""
+    x = np.asarray(random_like(0, 500, 5))
+    y = x @ np.arange(5, dtype=DTYPE)
+    problem, rule = Objective(linear, squared_error), descent.gradient_descent(0.1)
+    fitted = fit(problem, (x, y), rule, batch_size=50, key=KEY, tol=1e-4)
+    assert fitted.status is Status.CONVERGED
+    assert fitted.steps % 10 == 0
+    norms = fitted.history.gradient_norm
+    assert len(norms) == fitted.steps // 10 + 1
+    assert norms[-1] <= 1e-4 * norms[0] < norms[-2]
+    assert fitted.value == fitted.history.value[-1]
+    whole = fit(problem, (x, y), rule, tol=1e-4)
+    assert fitted.steps // 10 < whole.steps / 3  # passes over the data
+
+
+def test_it_says_that_it_diverged():
+    x, y = breast_cancer()
+    problem = Objective(linear, squared_error)
+    fitted = fit(problem, (x, y), descent.gradient_descent(1.0), batch_size=64, key=KEY)
+    assert fitted.status is Status.DIVERGED
+    assert "a rate of" in fitted.message
+
+
+def test_slow_divergence_is_found_before_the_numbers_overflow():
+    """Just past 2/L, every batch alike: as soon as whole epochs make a thousand steps, 3 · 334."""
+    x, y = np.tile([[1.0], [-1.0]], (3, 1)).astype(DTYPE), np.ones(6, DTYPE)
+    start = LinearParams(np.ones(1, DTYPE), np.ones((), DTYPE))
+    fitted = fit(
+        Objective(linear, squared_error),
+        (x, y),
+        descent.gradient_descent(1.0005),
+        params=start,
+        batch_size=2,
+        key=KEY,
+        max_steps=20_000,
+        tol=0,
+    )
+    assert fitted.status is Status.DIVERGED
+    assert fitted.steps == 1_002
+    assert np.isfinite(fitted.value)
+
+
+def test_out_of_steps_within_an_epoch_gives_the_objective_where_it_ended():
+    fitted = batched(64, max_steps=13)
+    assert (fitted.steps, fitted.status) == (13, Status.OUT_OF_STEPS)
+    assert fitted.history.value.shape == (1 + 2,)  # before, after 9 steps and after 13
+    expected = objective().value_and_grad(fitted.params, breast_cancer())
+    assert_close(fitted.value, expected[0], units=8)
+    assert fitted.value == fitted.history.value[-1]
+
+
+def test_the_callback_sees_and_stops_between_two_steps():
+    seen = []
+
+    def callback(progress):
+        seen.append((progress.step, progress.value))
+        return progress.step >= 12
+
+    fitted = batched(64, chunk=4, callback=callback)
+    assert [step for step, _ in seen] == [4, 8, 12]
+    assert seen[0][1] == seen[1][1] == fitted.history.value[0]
+    assert (fitted.steps, fitted.status) == (12, Status.STOPPED)
+    assert_close(fitted.value, objective().value(fitted.params, breast_cancer()), units=8)
+
+
+def test_a_row_of_weight_zero_is_as_good_as_absent():
+    """Weights count in a batch as they do in the objective, whatever the other batches weigh."""
+    x, y = breast_cancer()
+    s = np.ones(len(x))
+    s[256:320] = 0  # the fifth batch of nine
+    kept = s > 0
+    fitted = fit(objective(), (x, y, s), RULE, batch_size=64, key=KEY, max_steps=9, tol=0)
+    order = np.asarray(shuffled(Batches(64, 9), KEY, jnp.int32(0)))
+    data = objective().prepare((x[kept], y[kept]))
+    params = LinearParams(jnp.zeros(30, DTYPE), jnp.zeros((), DTYPE))
+    for index in order:
+        if index == 4:
+            gradient = jax.tree.map(lambda p: 1e-2 * p, params)._replace(bias=jnp.zeros((), DTYPE))
+        else:
+            at = jnp.int32(index - (index > 4))
+            share = jnp.asarray(kept.sum() * 8 / 9, DTYPE)  # of nine batches, not of eight
+            gradient = objective().value_and_grad(params, take_batch(data, Batches(64, 8), at, share))[1]
+        params = jax.tree.map(lambda p, g: p - jnp.asarray(0.1, DTYPE) * g, params, gradient)
+    assert_close(fitted.params.weight, params.weight, units=64, scale=1)
+    assert_close(fitted.params.bias, params.bias, units=64, scale=1)
+
+
+@pytest.mark.parametrize("optimizer", [descent.adam(0.02), optax.adamw(0.02), optax.polyak_sgd()])
+def test_other_rules_descend_on_batches(optimizer):
+    with jax.numpy_dtype_promotion("standard"):
+        fitted = batched(64, rule=optimizer, max_steps=180)
+    assert fitted.value < 0.13
+    assert fitted.params.weight.dtype == DTYPE
+    assert EPS < fitted.gradient_norm < 0.1
+
+
+WRONG = [
+    ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
+    ({"batch_size": 1.5}, TypeError, "batch_size: expected an integer, got 1.5"),
+    ({"batch_size": 570}, ValueError, "batch_size: expected at most the 569 rows of the data, got 570"),
+    ({"batch_size": 64, "key": None}, ValueError, "key: the order of the batches is random"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), WRONG)
+def test_wrong_batches_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        batched(**arguments)

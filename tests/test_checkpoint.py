@@ -1,0 +1,279 @@
+"""Checkpoints: the same bits after any break, and nothing that was saved is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE, ROOT, breast_cancer
+
+from dlcore import Objective, Status, descent, fit
+from dlcore.fitting import checkpoint, driver
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import LinearParams, linear, logistic
+
+PROBLEM = Objective(logistic, sigmoid_cross_entropy, 1e-3)
+KEY = jax.random.key(5)
+
+
+def recorded(params):
+    return params
+
+
+def other_record(params):
+    return params
+
+
+class BreakError(Exception):
+    """Stands for whatever ends a fit from outside."""
+
+
+def until(step: int):
+    """A callback that breaks the fit off once it is so far."""
+
+    def callback(progress):
+        if progress.step >= step:
+            raise BreakError
+
+    return callback
+
+
+RULES = {
+    "ours": (descent.adam(0.01), {}),
+    "optax": (optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01, mu_dtype=jnp.bfloat16)), {}),
+    "random keys": (optax.noisy_sgd(0.1, 1e-4, key=jax.random.key(0)), {}),
+    "batches": (descent.momentum(0.01), {"batch_size": 64, "key": KEY}),
+}
+
+
+def same(one: Any, other: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    jax.tree.map(np.testing.assert_array_equal, one.history.recorded, other.history.recorded)
+    np.testing.assert_array_equal(one.history.value, other.history.value)
+    np.testing.assert_array_equal(one.history.gradient_norm, other.history.gradient_norm)
+    assert (one.steps, one.status, one.message) == (other.steps, other.status, other.message)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_broken_fit_goes_on_with_the_same_bits(name, tmp_path):
+    """Broken off twice, by an exception each time; the file is all that goes from one to the next."""
+    rule, more = RULES[name]
+    path = tmp_path / "fit.npz"
+    arguments: Any = {"tol": 0, "max_steps": 300, "record": recorded, **more}
+    with jax.numpy_dtype_promotion("standard"):
+        whole = fit(PROBLEM, breast_cancer(), rule, **arguments)
+        for step in (70, 200):
+            with pytest.raises(BreakError):
+                fit(PROBLEM, breast_cancer(), rule, **arguments, checkpoint=path, chunk=17, callback=until(step))
+            assert path.exists()
+        seen = []
+        resumed = fit(PROBLEM, breast_cancer(), rule, **arguments, checkpoint=path, callback=seen.append)
+    same(resumed, whole)
+    assert seen[0].step > 200
+    assert [entry.name for entry in tmp_path.iterdir()] == ["fit.npz"]
+
+
+def test_a_finished_fit_is_finished_at_once_and_more_steps_go_on(tmp_path):
+    rule, path = descent.gradient_descent(0.2), tmp_path / "fit.npz"
+    short = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=50, record=recorded, checkpoint=path)
+    again = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=50, record=recorded, checkpoint=path)
+    same(again, short)
+    more = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=80, record=recorded, checkpoint=path)
+    same(more, fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=80, record=recorded))
+    assert more.status is Status.OUT_OF_STEPS
+
+
+def test_a_fit_stopped_by_its_callback_goes_on(tmp_path):
+    rule, path = descent.nesterov(0.01), tmp_path / "fit.npz"
+    stopped = fit(
+        PROBLEM, breast_cancer(), rule, max_steps=60, checkpoint=path, chunk=9, callback=lambda p: p.step > 20
+    )
+    assert (stopped.status, stopped.steps) == (Status.STOPPED, 27)
+    resumed = fit(PROBLEM, breast_cancer(), rule, max_steps=60, checkpoint=path)
+    same(resumed, fit(PROBLEM, breast_cancer(), rule, max_steps=60))
+
+
+def test_resuming_compiles_nothing_new(compiles, tmp_path):
+    x, y = breast_cancer()
+    data, path = (x[:341], y[:341]), tmp_path / "fit.npz"
+    for steps in (20, 40, 60):
+        fit(PROBLEM, data, descent.adam(0.01), max_steps=steps, checkpoint=path)
+    assert compiles() == 1
+
+
+def test_it_is_written_every_so_often(tmp_path, monkeypatch):
+    """With the time between two of them at nothing, after every chunk; else at the end alone."""
+    written = []
+    real = checkpoint.save
+    monkeypatch.setattr(
+        checkpoint, "save", lambda path, problem, tree: written.append(1) or real(path, problem, tree)
+    )
+    arguments: Any = {"tol": 0, "max_steps": 50, "chunk": 10}
+    fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "one.npz", **arguments)
+    assert len(written) == 1
+    monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
+    fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "two.npz", **arguments)
+    assert len(written) == 1 + 6 + 1  # five chunks, the evaluation that ends it, and the end
+
+
+def test_nothing_saved_is_lost_where_writing_fails(tmp_path, monkeypatch):
+    """The disk is full, or the file system refuses the name: the old checkpoint stands."""
+    path = tmp_path / "fit.npz"
+    fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=20, checkpoint=path)
+    before = path.read_bytes()
+    for module, name in ((np, "savez"), (os, "fsync"), (os, "replace")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fails)
+            with pytest.raises(OSError, match="no space left"):
+                fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=40, checkpoint=path)
+        assert path.read_bytes() == before
+    assert fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=40, checkpoint=path).steps == 40
+
+
+def fails(*arguments, **named):
+    raise OSError("no space left")
+
+
+KILLED = """
+import sys
+import numpy as np
+from helpers import breast_cancer
+from dlcore import Objective, descent, fit
+from dlcore.fitting import driver
+from dlcore.losses import sigmoid_cross_entropy
+from dlcore.models import logistic
+
+driver.CHECKPOINT_SECONDS = 0.0  # all the time it writes
+problem, path = Objective(logistic, sigmoid_cross_entropy, 1e-3), sys.argv[1]
+settings = {"tol": 0, "max_steps": int(sys.argv[2]), "chunk": 5}
+fitted = fit(problem, breast_cancer(), descent.adam(0.01), checkpoint=path, **settings)
+np.savez(sys.argv[3], value=fitted.history.value, weight=fitted.params.weight)
+"""
+
+
+def test_kill_9_at_any_moment_costs_the_steps_since_the_last_checkpoint_alone(tmp_path):
+    """Four times, while it writes all the time; then it ends with the bits of a fit that nobody killed."""
+    path, out = tmp_path / "fit.npz", tmp_path / "out.npz"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", KILLED, str(path), "200000", str(out)]
+    reached = 0
+    for round_ in range(4):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if path.exists() and path.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(0.2 + 0.013 * round_)
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with np.load(path, allow_pickle=False) as archive:  # whole, each time
+            held = [archive[name] for name in archive.files]
+        steps = max(array.size for array in held if array.dtype == DTYPE)
+        assert steps > reached
+        reached = steps
+    ended = subprocess.run([*command[:4], str(reached + 50), str(out)], env=environment, check=False)
+    assert ended.returncode == 0
+    whole = fit(PROBLEM, breast_cancer(), descent.adam(0.01), tol=0, max_steps=reached + 50)
+    with np.load(out) as result:
+        np.testing.assert_array_equal(result["value"], whole.history.value)
+        np.testing.assert_array_equal(result["weight"], whole.params.weight)
+
+
+def other_data():
+    x, y = breast_cancer()
+    x = x.copy()
+    x[0, 0] += 1
+    return x, y
+
+
+def with_weights():
+    return *breast_cancer(), np.ones(569)
+
+
+OTHERS = {
+    "l2": ({"objective": Objective(logistic, sigmoid_cross_entropy, 1e-2)}, "l2 was 0.001.*, is 0.0(1|09)"),
+    "loss": ({"objective": Objective(linear, squared_error, 1e-3)}, "loss was .*sigmoid.*, is .*squared_error"),
+    "rate": ({"optimizer": descent.adam(0.02)}, "optimizer was .*0.01.*, is .*0.02"),
+    "rule": ({"optimizer": descent.momentum(0.01)}, "optimizer was .*adam.*, is .*momentum"),
+    "data": ({"data": other_data()}, "contents of x was"),
+    "weights": ({"data": with_weights()}, "contents of weights was None"),
+    "shape": ({"data": tuple(part[:500] for part in breast_cancer())}, "shape of x was"),
+    "start": ({"params": LinearParams(np.ones(30, DTYPE), np.zeros((), DTYPE))}, "start was"),
+    "batches": ({"batch_size": 64, "key": KEY}, "batches was none, is of 64 rows"),
+    "record": ({"record": other_record}, "record was .*recorded, is .*other_record"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_checkpoint_of_another_problem_is_refused_and_kept(name, tmp_path):
+    path = tmp_path / "fit.npz"
+    usual: Any = {
+        "objective": PROBLEM,
+        "data": breast_cancer(),
+        "optimizer": descent.adam(0.01),
+        "record": recorded,
+    }
+    fit(**usual, max_steps=5, checkpoint=path)
+    before = path.read_bytes()
+    changed, message = OTHERS[name]
+    with pytest.raises(ValueError, match=f"fit.npz is of another problem: .*{message}.*; pass another path"):
+        fit(**{**usual, **changed}, max_steps=5, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_the_numbers_inside_closures_count(tmp_path):
+    """Optax hides its rate in a closure; another one is another problem, the same one made again is not."""
+    path = tmp_path / "fit.npz"
+    for _ in range(2):
+        fit(PROBLEM, breast_cancer(), optax.sgd(0.1, momentum=0.9), max_steps=5, checkpoint=path)
+    for other in (optax.sgd(0.2, momentum=0.9), optax.sgd(0.1, momentum=0.8)):
+        with pytest.raises(ValueError, match="of another problem: optimizer was"):
+            fit(PROBLEM, breast_cancer(), other, max_steps=5, checkpoint=path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "text", "flipped"])
+def test_a_damaged_file_is_named_and_kept(damage, tmp_path):
+    path = tmp_path / "fit.npz"
+    fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=5, checkpoint=path)
+    good = path.read_bytes()
+    middle = good.index(b"leaf2.npy") + 160
+    bad = {
+        "empty": b"",
+        "half": good[: len(good) // 2],
+        "text": b"weights of mine",
+        "flipped": good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
+    }[damage]
+    path.write_bytes(bad)
+    with pytest.raises(ValueError, match=r"fit\.npz is damaged, or no checkpoint of dlcore"):
+        fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=5, checkpoint=path)
+    assert path.read_bytes() == bad
+
+
+def test_wrong_paths_are_named(tmp_path):
+    for path in (tmp_path / "no folder" / "fit.npz", tmp_path):
+        with pytest.raises(ValueError, match="checkpoint: expected the path of a file in a folder that exists"):
+            fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=path)
+    with pytest.raises(TypeError, match="checkpoint: expected a path, got 3"):
+        fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=3)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_traced_has_no_checkpoint_and_no_certificate(tmp_path):
+    def bias(l2, **arguments):
+        problem = Objective(logistic, sigmoid_cross_entropy, l2)
+        return fit(problem, breast_cancer(), descent.adam(0.01), max_steps=5, **arguments).params.bias
+
+    l2 = jnp.asarray(0.1, DTYPE)
+    for arguments in ({"checkpoint": tmp_path / "fit.npz"}, {"stop": "certificate"}):
+        with pytest.raises(TypeError, match=r"cannot be traced|not under jax\.jvp"):
+            jax.jvp(lambda l2, more=arguments: bias(l2, **more), (l2,), (l2,))
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,232 @@
+"""Fits that end with a proof, and Optax's quasi-Newton, which gets there fast."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE, breast_cancer
+from sklearn.datasets import load_diabetes, load_wine
+
+import dlcore
+from dlcore import LinearHeads, Objective, Status, certify, descent, fit
+from dlcore.fitting import certified
+from dlcore.losses import absolute_error, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from dlcore.models import linear, logistic, mlp, softmax
+
+LBFGS = optax.lbfgs()
+
+
+def logistic_of(l2: float) -> Objective:
+    return Objective(logistic, sigmoid_cross_entropy, l2)
+
+
+def standardised(load) -> tuple[np.ndarray, np.ndarray]:
+    x, y = load(return_X_y=True)
+    return ((x - x.mean(0)) / x.std(0)).astype(DTYPE), y
+
+
+def wine():
+    x, y = standardised(load_wine)
+    return x, y.astype(np.int32)
+
+
+def diabetes():
+    x, y = standardised(load_diabetes)
+    return x, ((y - y.mean()) / y.std() + 1).astype(DTYPE)
+
+
+HEADS = {
+    "logistic": (logistic_of(1e-2), breast_cancer),
+    "softmax": (Objective(softmax, softmax_cross_entropy, 1e-2), wine),
+    "squared": (Objective(linear, squared_error, 1e-2), diabetes),
+    "squared without a penalty": (Objective(linear, squared_error), diabetes),
+}
+
+
+def certificate_of(objective, params, data):
+    loss = certified.NAMES[objective.loss]
+    coef, bias = np.asarray(params.weight, float).T, np.asarray(params.bias, float)
+    return certify(LinearHeads(coef, bias, float(objective.l2), loss), *data)
+
+
+def null_value(objective, data) -> float:
+    """J of the best intercept alone, from a fit of nothing else."""
+    x, *rest = data
+    nothing = Objective(objective.model, objective.loss, 1.0)
+    params = None
+    fitted = fit(nothing, (np.zeros_like(x), *rest), LBFGS, params=params, tol=1e-9, max_steps=200)
+    return float(fitted.value)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", HEADS)
+def test_converged_means_that_the_float64_gap_is_within_tolerance(name, weighted):
+    objective, load = HEADS[name]
+    x, y = load()
+    s = np.random.default_rng(0).random(len(x))
+    data = (x, y, s) if weighted else (x, y)
+    tol = 1e-4 if np.float32 == DTYPE else 1e-8
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        fitted = fit(objective, data, LBFGS, tol=tol, max_steps=500, stop="certificate")
+    assert fitted.status is Status.CONVERGED
+    independent = certificate_of(objective, fitted.params, data)
+    assert fitted.certificate is not None
+    assert (fitted.certificate.gap, fitted.certificate.value) == (independent.gap, independent.value)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        of_nothing = null_value(objective, data)
+    proof = certified.certifiable(objective, data, objective.prepare(data), fitted.params)
+    np.testing.assert_allclose(proof.null_value, of_nothing, rtol=1e-4)
+    assert proof._replace(null_value=1e6).allowed(independent, tol) == tol * 1e3
+    allowed = tol * max(independent.value, 1e-3 * of_nothing)
+    assert 0 <= independent.gap <= allowed * (1 + 1e-4)
+    assert f"certified: at most {independent.gap:.2g} above the minimum" in fitted.message
+    assert len(fitted.history.value) == fitted.steps + 1
+
+
+def test_it_goes_on_where_flat_does_not_suffice(monkeypatch):
+    """Until the certificate itself holds; the steps up to there are those of a fit that stops where it is flat."""
+    asked = []
+    real = certified.certify
+    monkeypatch.setattr(certified, "certify", lambda *arguments: asked.append(1) or real(*arguments))
+    monkeypatch.setattr(certified.Problem, "allowed", lambda self, certificate, tol: tol * certificate.value / 50)
+    rule = descent.accelerated(0.1)
+    flat = fit(logistic_of(1e-2), breast_cancer(), rule, tol=1e-3)
+    proven = fit(logistic_of(1e-2), breast_cancer(), rule, tol=1e-3, stop="certificate")
+    assert proven.certificate is not None
+    assert proven.certificate.gap <= 1e-3 * proven.certificate.value / 50
+    assert flat.steps < proven.steps
+    np.testing.assert_array_equal(proven.history.value[: flat.steps + 1], flat.history.value)
+    assert len(proven.history.value) == proven.steps + 1
+    assert 2 <= len(asked) <= 8
+    assert flat.certificate is None
+
+
+def test_a_certificate_is_of_the_parameters_that_come_back(monkeypatch):
+    """One was asked for on the way, then the rate rose and the fit diverged: nothing is known of its end."""
+    asked = []
+    real = certified.certify
+    monkeypatch.setattr(certified, "certify", lambda *arguments: asked.append(1) or real(*arguments))
+    monkeypatch.setattr(certified.Problem, "allowed", lambda self, certificate, tol: 0.0)
+    rule = optax.sgd(optax.piecewise_constant_schedule(0.01, {50: 1e6}))
+    with jax.numpy_dtype_promotion("standard"):
+        fitted = fit(Objective(linear, squared_error), diabetes(), rule, tol=0.5, stop="certificate")
+    assert fitted.status is Status.DIVERGED
+    assert asked
+    assert fitted.certificate is None
+
+
+def test_it_says_that_the_dtype_ends_before_the_certificate_holds():
+    fitted = fit(
+        logistic_of(1e-2),
+        breast_cancer(),
+        descent.gradient_descent(0.25),
+        tol=1e-18,
+        max_steps=30_000,
+        stop="certificate",
+    )
+    assert fitted.status in (Status.PRECISION_FLOOR, Status.OUT_OF_STEPS)
+    assert fitted.certificate is not None
+    assert fitted.certificate.gap > 1e-18
+    optimal = fit(
+        Objective(linear, squared_error, 1.0),
+        (np.array([[-1.0], [1.0]], DTYPE), np.zeros(2, DTYPE)),
+        descent.gradient_descent(0.1),
+        tol=0,
+        stop="certificate",
+    )
+    assert optimal.status in (Status.PRECISION_FLOOR, Status.CONVERGED)  # the gap is 0, or rounding
+    assert optimal.steps == 0
+
+
+def test_out_of_steps_carries_what_is_known():
+    fitted = fit(
+        logistic_of(1e-2), breast_cancer(), descent.gradient_descent(0.2), max_steps=5, stop="certificate"
+    )
+    assert fitted.status is Status.OUT_OF_STEPS
+    assert fitted.certificate is not None
+    assert 1e-3 < fitted.certificate.gap < np.inf
+
+
+def test_the_data_as_given_is_what_is_certified():
+    """Float64 features that the arithmetic rounds to halves: the certificate is of the float64 problem."""
+    x, y = breast_cancer(np.float64)
+    rounded = x.astype(np.float16)
+    fitted = fit(
+        logistic_of(1e-2), (rounded, y), descent.accelerated(0.1), tol=1e-3, max_steps=2_000, stop="certificate"
+    )
+    certificate = certificate_of(logistic_of(1e-2), fitted.params, (rounded.astype(float), y))
+    assert fitted.certificate is not None
+    np.testing.assert_allclose(fitted.certificate.gap, certificate.gap, rtol=1e-9)
+    prepared = logistic_of(1e-2).prepare((x, y))
+    again = fit(logistic_of(1e-2), prepared, descent.accelerated(0.1), tol=1e-3, stop="certificate")
+    assert again.status is Status.CONVERGED
+
+
+def test_batches_may_end_with_a_certificate_too():
+    x, y = breast_cancer()
+    rule = optax.sgd(optax.exponential_decay(0.2, 400, 0.5))
+    fitted = fit(
+        logistic_of(0.1),
+        (x, y),
+        rule,
+        tol=3e-3,
+        max_steps=5_000,
+        stop="certificate",
+        batch_size=64,
+        key=jax.random.key(0),
+    )
+    assert fitted.status is Status.CONVERGED
+    assert len(fitted.history.value) == fitted.steps // 9 + 1
+
+
+REFUSED = {
+    "a loss": (Objective(linear, absolute_error, 0.1), breast_cancer(), "a certificate is known for linear heads"),
+    "a network": (Objective(mlp((30, 1)), sigmoid_cross_entropy, 0.1), breast_cancer(), "linear heads"),
+    "no penalty": (logistic_of(0), breast_cancer(), "without a penalty no certificate"),
+    "probabilities": (
+        Objective(softmax, softmax_cross_entropy, 0.1),
+        (np.ones((4, 2), DTYPE), np.full((4, 2), 0.5, DTYPE)),
+        "the numbers of classes, not their probabilities",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_certificate_is_refused(name):
+    objective, data, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        fit(objective, data, descent.adam(0.1), key=jax.random.key(0), stop="certificate")
+    with pytest.raises(ValueError, match="stop: expected 'flat' or 'certificate', got 'gap'"):
+        fit(objective, data, descent.adam(0.1), stop="gap")  # pyright: ignore[reportArgumentType]
+
+
+def test_lbfgs_reaches_a_certified_gap_in_one_compilation(compiles):
+    """On the real table, in tens of steps where gradient descent takes thousands."""
+    x, y = breast_cancer()
+    x, y = x[:351], y[:351]
+    tol = 1e-5 if np.float32 == DTYPE else 1e-10
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        fitted = fit(logistic_of(1e-3), (x, y), LBFGS, tol=tol, stop="certificate")
+        assert compiles() == 1
+        fit(logistic_of(1e-2), (2 * x, 1 - y), LBFGS, max_steps=20)
+    assert compiles() == 1
+    assert fitted.status is Status.CONVERGED
+    assert fitted.steps < 100
+    assert fitted.certificate is not None
+    assert fitted.certificate.gap <= tol * fitted.certificate.value
+
+
+def test_lbfgs_runs_in_a_sweep():
+    """Its line search is a loop of its own in every slot; each model ends as its own fit does."""
+    l2 = np.array([1e-3, 1e-2, 0.1, 1.0])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        swept = dlcore.sweep(
+            logistic_of(1.0), breast_cancer(), lambda setting: LBFGS, {"l2": l2}, tol=1e-4, max_steps=200, slots=2
+        )
+    assert set(swept.status) == {Status.CONVERGED}
+    for i, strength in enumerate(l2):
+        params: Any = jax.tree.map(lambda leaf, i=i: leaf[i], swept.params)
+        certificate = certificate_of(logistic_of(strength), params, breast_cancer())
+        assert certificate.gap <= 3e-4 * certificate.value
