@@ -131,11 +131,25 @@ def step(
     now: LoopState,
 ) -> LoopState:
     """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
+    value, gradient = objective.value_and_grad(now.params, data)
+    return judge_and_update(objective, data, optimizer, tol, max_steps, now, value, gradient)
+
+
+def judge_and_update(
+    objective: Objective,
+    data: BlockedData,
+    optimizer: optax.GradientTransformationExtraArgs,
+    tol: Any,
+    max_steps: Any,
+    now: LoopState,
+    value: Array,
+    gradient: Params,
+) -> LoopState:
+    """The rest of `step`, with J and its gradient at `now.params`."""
 
     def value_fn(params: Params) -> Array:
         return objective.value(params, data)
 
-    value, gradient = objective.value_and_grad(now.params, data)
     norm = tree_norm(gradient)
     started = now.step > 0
     first_value = jnp.where(started, now.first_value, value)
