@@ -1,210 +1,95 @@
-"""How near the machine's limit is the objective, and how does it compare?
+"""How near the machine's limit is the engine, and how does it compare?
 
-Value and gradient of the logistic objective in float32, for one model and for many at once, against NumPy, PyTorch
-where it is installed, and jit(value_and_grad) of the obvious formula. All in one run, side by side, in turn; X is
-in place, the weights come in and the results go out as NumPy arrays. Compile time is apart (first call). A peer
-gets the better of one and of all threads. The machine's ceilings are measured in the same run.
+Each row is one kind of work against its peers (NumPy, PyTorch and scikit-learn where they are installed, the
+obvious JAX program), all in one run, side by side, in turn. Compile time is apart (first call). A peer gets the
+better of one and of all threads, and its time counts only at a setting whose gap, certified in float64 by
+`dlcore.certify`, is within the tolerance. Times of heads hold everything from NumPy to NumPy, ours the certificate
+too.
 
-Command: scripts/bench engine [--quick] [--repeats 15]
-Takes: about a minute on two quiet cores; other work on the machine makes the figures worthless: see `load`.
+Command: scripts/bench engine [--quick] [--rows NAME ...] [--repeats 15]
+Takes: a minute each for the rows of the objective and the sweep, several for the others, up to an hour in all for
+the peers of softmax; other work on the machine makes the figures worthless: see `load`.
 """
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
+from rows import ROWS
 
-from dlcore import Objective, reporting
-from dlcore.losses import sigmoid_cross_entropy
-from dlcore.measuring import Timing, core_count, measure
-from dlcore.models import LinearParams, logistic
-
-FEATURES = 128
-
-Contestants = dict[str, Callable[[], Any]]
+from dlcore import reporting
+from dlcore.measuring import core_count
 
 
 @dataclasses.dataclass
 class Options:
     """What is measured."""
 
+    rows: tuple[str, ...] = tuple(ROWS)
+    """Which rows, by name."""
     quick: bool = False
     """Small shapes, to see that everything runs: its figures say nothing."""
     repeats: int = 15
-    """Rounds."""
+    """Most rounds; rows with slow peers make fewer."""
 
 
 def main(options: Options) -> None:
-    """Both rows, a table, one line of JSON."""
-    repeats = min(options.repeats, 3) if options.quick else options.repeats
+    """The rows, a table, one line of JSON."""
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        raise SystemExit(f"--rows: there is no {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    repeats = min(options.repeats, 2) if options.quick else options.repeats
     load = os.getloadavg()
-    rows = {
-        "one model": row(2**12 if options.quick else 2**20, None, repeats),
-        "128 models": row(2**11 if options.quick else 2**18, 8 if options.quick else 128, repeats),
-    }
-    table = [
-        [name, who, *(f"{1e3 * t:.1f}" for t in (found["median"], *found["quartiles"])), f"{found['ratio']:.2f}"]
-        for name, result in rows.items()
-        for who, found in result["contestants"].items()
-    ]
-    notes = [
-        f"{name}: {result['share']:.0%} of the ceiling, {result['ceiling']}; expected to agree: {result['agree']}"
-        for name, result in rows.items()
-    ]
+    results = {name: ROWS[name](options.quick, repeats) for name in options.rows}
+    notes = [f"{name}: {note}" for name, result in results.items() for note in notes_of(result)]
     notes.append(f"load before {load[0]:.1f}, after {os.getloadavg()[0]:.1f}, on {core_count()} cores")
-    header = ["row", "contestant", "median ms", "first quartile", "third quartile", "× dlcore"]
-    reporting.print_table("Value and gradient of the logistic objective", header, table, notes)
-    agree = all(result["agree"] for result in rows.values())
+    header = ["row", "contestant", "median ms", "quartiles", "first", "gap", "× dlcore"]
+    table = [line for name, result in results.items() for line in lines_of(name, result)]
+    reporting.print_table("The engine against its peers", header, table, notes)
     result = {
         "benchmark": "engine",
         "quick": options.quick,
         "cores": core_count(),
         "load": [round(load[0], 2), round(os.getloadavg()[0], 2)],
-        "rows": rows,
+        "rows": results,
     }
     reporting.print_result(result)
     # A share far above 1 is no speed but a clock that does not wait.
-    if not agree or any(result["share"] > 1.5 for result in rows.values()):
-        raise SystemExit("scripts/bench engine: results differ, or are faster than the machine can be")
+    wrong = [
+        name for name, found in results.items() if not found.get("agree", True) or found.get("share", 0) > 1.5
+    ]
+    if wrong:
+        raise SystemExit(f"scripts/bench engine: {', '.join(wrong)}: results differ, or are faster than can be")
 
 
-def row(examples: int, models: int | None, repeats: int) -> dict[str, Any]:
-    """One row of the table: every contestant and the ceiling that binds."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((examples, FEATURES), dtype=np.float32)
-    y = (rng.random(examples) < 0.5).astype(np.float32)
-    w = 0.1 * rng.standard_normal((FEATURES, *([models] if models else [])), dtype=np.float32)
-    contestants = {
-        "dlcore": of_dlcore(x, y, w),
-        "naive": of_naive(x, y, w),
-        "numpy": of_numpy(x, y, w),
-        **of_torch(x, y, w),
-    }
-    contestants = {**contestants, **on_one_thread(contestants)}
-    square = np.ones((1024 if examples < 2**18 else 2048,) * 2, np.float32)
-    flat = x.reshape(-1)
-    limits: Contestants = {"memory": lambda: np.dot(flat, flat), "product": lambda: square @ square}
-    timings = measure({**contestants, **limits}, repeats)
-    results = {name: contestant() for name, contestant in contestants.items()}
-    agree = all(
-        np.allclose(mine, theirs, rtol=1e-3, atol=1e-5)
-        for result in results.values()
-        for mine, theirs in zip(result, results["numpy"], strict=True)
-    )
-    mine = timings["dlcore"].median
-    bytes_per_second = x.nbytes / timings["memory"].median
-    operations_per_second = 2 * len(square) ** 3 / timings["product"].median
-    operations = 4 * x.size * (models or 1)
-    # What must be read once, and what must be multiplied: the longer of the two binds.
-    least = {
-        f"memory at {bytes_per_second / 1e9:.1f} GB/s": x.nbytes / bytes_per_second,
-        f"products at {operations_per_second / 1e9:.0f} GFLOP/s": operations / operations_per_second,
-    }
-    ceiling = max(least, key=lambda name: least[name])
-    return {
-        "shape": [examples, FEATURES],
-        "models": models or 1,
-        "contestants": {name: figures(timings[name], mine) for name in contestants},
-        "ceiling": ceiling,
-        "share": round(least[ceiling] / mine, 3),
-        "agree": bool(agree),
-    }
+def lines_of(name: str, result: dict[str, Any]) -> list[list[str]]:
+    """The table's lines of one row."""
+    found = result.get("contestants", {})
+    return [
+        [
+            name,
+            who,
+            f"{1e3 * one['median']:.1f}",
+            " to ".join(f"{1e3 * t:.1f}" for t in one["quartiles"]),
+            f"{1e3 * one['first']:.0f}",
+            f"{one['gap']:.0e}" if isinstance(one.get("gap"), float) else str(one.get("gap", "")),
+            f"{one['ratio']:.2f}",
+        ]
+        for who, one in found.items()
+    ]
 
 
-def figures(timing: Timing, mine: float) -> dict[str, Any]:
-    """What is printed of a contestant, in seconds; ratio: its median over ours."""
-    return {
-        "median": round(timing.median, 6),
-        "quartiles": [round(seconds, 6) for seconds in timing.quartiles],
-        "first": round(timing.first, 6),
-        "ratio": round(timing.median / mine, 3),
-    }
-
-
-def of_dlcore(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Callable[[], Any]:
-    """Ours, with X prepared once."""
-    objective = Objective(logistic, sigmoid_cross_entropy)
-    data = objective.prepare((x, y))
-    params = LinearParams(np.ascontiguousarray(w.T), np.zeros(w.shape[1:], np.float32))
-    work = objective.value_and_grad if w.ndim == 1 else objective.values_and_grads
-
-    def run() -> Any:
-        value, gradient = work(params, data)
-        return np.asarray(value), np.asarray(gradient.weight).T
-
-    return run
-
-
-def of_naive(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Callable[[], Any]:
-    """The formula as anyone writes it."""
-
-    def value(w: Any, x: Any, y: Any) -> Any:
-        z = x @ w
-        return jnp.mean(jnp.logaddexp(0.0, z) - y * z)
-
-    program = jax.value_and_grad(value)
-    if w.ndim == 2:
-        program = jax.vmap(program, (0, None, None))
-    program = jax.jit(program)
-    placed = jax.device_put(x), jax.device_put(y)
-    rows = np.ascontiguousarray(w.T)
-
-    def run() -> Any:
-        found, gradient = program(rows, *placed)
-        return np.asarray(found), np.asarray(gradient).T
-
-    return run
-
-
-def of_numpy(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Callable[[], Any]:
-    """Two products and the stable formulas between them."""
-    target = y if w.ndim == 1 else y[:, None]
-
-    def run() -> Any:
-        z = x @ w
-        e = np.exp(-np.abs(z))
-        value = (np.maximum(z, 0) + np.log1p(e) - target * z).mean(0)
-        residual = np.where(z >= 0, 1, e) / (1 + e) - target
-        return value, x.T @ residual / np.float32(len(x))
-
-    return run
-
-
-def of_torch(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Contestants:
-    """PyTorch's products on all threads and on one; nothing where it is not installed."""
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return {}
-    data, target = torch.from_numpy(x), torch.from_numpy(y if w.ndim == 1 else y[:, None])
-
-    def run(count: int) -> Any:
-        torch.set_num_threads(count)
-        z = data @ torch.from_numpy(w)
-        value = (torch.nn.functional.softplus(z) - target * z).mean(0)
-        gradient = data.T @ (torch.sigmoid(z) - target) / len(x)
-        return value.numpy(), gradient.numpy()
-
-    return {"torch": lambda: run(core_count()), "torch, 1 thread": lambda: run(1)}
-
-
-def on_one_thread(contestants: Contestants) -> Contestants:
-    """NumPy again with one thread of its BLAS, where threadpoolctl can ask for it."""
-    with contextlib.suppress(ImportError):
-        import threadpoolctl
-
-        def run() -> Any:
-            with threadpoolctl.threadpool_limits(1, "blas"):
-                return contestants["numpy"]()
-
-        return {"numpy, 1 thread": run}
-    return {}
+def notes_of(result: dict[str, Any]) -> list[str]:
+    """What is said of one row below the table."""
+    notes = list(result.get("notes", []))
+    if "skipped" in result:
+        notes.append(f"skipped: {result['skipped']}")
+    if "share" in result:
+        notes.append(f"{result['share']:.0%} of the ceiling, {result['ceiling']}")
+    if "agree" in result:
+        notes.append("results agree" if result["agree"] else "RESULTS DIFFER")
+    return notes
 
 
 if __name__ == "__main__":

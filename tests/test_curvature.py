@@ -45,6 +45,52 @@ def test_many_models_are_each_of_them(weighted):
         close(jax.tree.map(lambda leaf, index=index: leaf[index], gradients), gradient)
 
 
+def test_each_of_many_models_may_have_its_own_penalty():
+    data, l2 = example(), jnp.asarray([0.0, 2.0, 0.5], DTYPE)
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, -2 * leaf, 3 * leaf]), PARAMS)
+    expected = jax.vmap(lambda own, one: Objective(logistic, sigmoid_cross_entropy, own).value_and_grad(one, data))
+    close(OBJECTIVE.values_and_grads(stacked, data, l2), expected(l2, stacked))
+    head = LinearParams(random_like(1, 3, 5, 2), random_like(2, 3, 2))
+    classes = BlockedData(data.x, data.y.astype(jnp.int32), data.weights, BLOCK)
+    expected = jax.vmap(
+        lambda own, one: Objective(softmax, softmax_cross_entropy, own).value_and_grad(one, classes)
+    )
+    close(Objective(softmax, softmax_cross_entropy).values_and_grads(head, classes, l2), expected(l2, head))
+    with pytest.raises(ValueError, match=r"l2: expected one for each of the models \(3,\), got \(2,\)"):
+        OBJECTIVE.values_and_grads(stacked, data, l2[:2])
+
+
+def test_many_models_under_transformations():
+    """The gradient of a sum of values is the gradients; a derivative of those, the Hessian-vector product."""
+    data = example()
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, -2 * leaf]), PARAMS)
+    _, gradients = OBJECTIVE.values_and_grads(stacked, data)
+    close(jax.grad(lambda p: OBJECTIVE.values_and_grads(p, data)[0].sum())(stacked), gradients)
+    along = jax.jvp(lambda p: OBJECTIVE.values_and_grads(p, data)[1], (stacked,), (stacked,))[1]
+    for index in range(2):
+        one = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
+        close(jax.tree.map(lambda leaf, index=index: leaf[index], along), OBJECTIVE.hvp(one, one, data), units=128)
+
+
+def test_a_row_of_weight_zero_counts_for_none_of_many_models():
+    """Not even where its loss and slope are infinite."""
+    x = jnp.asarray([[1.0], [np.finfo(DTYPE).max]], DTYPE)
+    data = BlockedData(x, jnp.ones(2, DTYPE), jnp.asarray([1.0, 0.0], DTYPE), 1)
+    params = LinearParams(jnp.asarray([[0.0], [-3.0]], DTYPE), jnp.zeros(2, DTYPE))
+    values, gradients = Objective(logistic, squared_error).values_and_grads(params, data)
+    np.testing.assert_array_equal(values, [1, 16])
+    np.testing.assert_array_equal(gradients.weight, [[-2], [-8]])
+    np.testing.assert_array_equal(gradients.bias, [-2, -8])
+
+
+def test_a_loss_of_many_numbers_is_refused():
+    wrong = Objective(logistic, lambda z, y: jnp.stack([z, y]))
+    stacked = jax.tree.map(lambda leaf: leaf[None], PARAMS)
+    for call in (lambda: wrong.value(PARAMS, example()), lambda: wrong.values_and_grads(stacked, example())):
+        with pytest.raises(ValueError, match=r"loss: expected a scalar per example, got shape \(2,\)"):
+            call()
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_curvature_of_halves_is_computed_in_float32(dtype):
     data = example(dtype=dtype)
@@ -123,5 +169,5 @@ def test_many_models_are_two_products_per_block():
     for f in (OBJECTIVE.values_and_grads, jax.vmap(OBJECTIVE.value_and_grad, (0, None))):
         text = jax.jit(f).lower(params, data).as_text()
         dots = re.findall(r"stablehlo\.dot_general.*-> tensor<([0-9x]*)xf", text)
-        shapes = sorted(tuple(sorted(map(int, shape.split("x")))) for shape in dots)
+        shapes = sorted(tuple(sorted(map(int, shape.split("x")))) for shape in dots if "x" in shape)
         assert shapes == [(5, models), (models, BLOCK)]

@@ -74,10 +74,21 @@ def test_the_engine_benchmark_runs():
     )
     result = json.loads(done.stdout.splitlines()[-1])
     # In so small a run nothing is said of speed; the exit status may say that shares are impossible.
-    assert set(result["rows"]) == {"one model", "128 models"}
-    for row in result["rows"].values():
+    assert set(result["rows"]) == {
+        "one-model", "128-models", "one-fit", "100-strengths", "folds", "softmax", "ridge", "sweep", "growth"
+    }  # fmt: skip
+    for name, row in result["rows"].items():
+        assert ("skipped" in row) <= (name == "softmax")
+        if "skipped" in row or name == "growth":
+            continue
         assert row["agree"]
-        assert {"dlcore", "naive", "numpy"} <= set(row["contestants"])
+        assert len(row["contestants"]) > 1
         assert row["contestants"]["dlcore"]["ratio"] == 1
-        assert row["contestants"]["dlcore"]["first"] > row["contestants"]["dlcore"]["median"] > 0
+        assert row["contestants"]["dlcore"]["first"] > 0 < row["contestants"]["dlcore"]["median"]
+        gaps = [found["gap"] for found in row["contestants"].values() if "gap" in found]
+        assert max(gaps, default=0) <= 1e-6
+    assert set(result["rows"]["growth"]["growth"]) == {"rows", "features", "models", "classes"}
+    assert result["rows"]["growth"]["memory"]["ratio"] > 0
     assert done.returncode == 0, done.stderr
+    wide = [line for line in done.stdout.splitlines()[:-1] if len(line) > 100 and " ms of " not in line]
+    assert not wide

@@ -157,13 +157,28 @@ def step(
     now: LoopState,
 ) -> LoopState:
     """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
+    value, gradient = objective.value_and_grad(now.params, data)
+    return judge_and_update(objective, data, optimizer, tol, max_steps, now, value, gradient)
+
+
+def judge_and_update(
+    objective: Objective,
+    data: BlockedData,
+    optimizer: optax.GradientTransformationExtraArgs,
+    tol: Any,
+    max_steps: Any,
+    now: LoopState,
+    value: Array,
+    gradient: Params,
+) -> LoopState:
+    """The rest of `step`, with J and its gradient at `now.params`."""
 
     def value_fn(params: Params) -> Array:
         return objective.value(params, data)
 
-    seen, gradient = _looked(objective, data, tol, max_steps, now, DIVERGENCE_INTERVAL)
+    seen = _judged(objective, tol, max_steps, now, value, gradient, DIVERGENCE_INTERVAL)
     updates, optimizer_state = optimizer.update(
-        gradient, now.optimizer, now.params, value=seen.value, grad=gradient, value_fn=value_fn
+        gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(now.params, updates)
     # Where no bit of all that the next step depends on changed, no later step can change one.
@@ -172,21 +187,19 @@ def step(
     return _moved(seen._replace(code=code), params, optimizer_state)
 
 
-def _looked(
-    objective: Objective, data: BlockedData, tol: Any, max_steps: Any, now: LoopState, interval: int
-) -> tuple[LoopState, Params]:
-    """J and its gradient at `now.params`, and how things stand."""
-    value, gradient = objective.value_and_grad(now.params, data)
+def _judged(
+    objective: Objective, tol: Any, max_steps: Any, now: LoopState, value: Array, gradient: Params, interval: int
+) -> LoopState:
+    """How things stand, with J and its gradient at `now.params`."""
     norm = tree_norm(gradient)
     started = now.step > 0
     first_value = jnp.where(started, now.first_value, value)
     first_norm = jnp.where(started, now.first_gradient_norm, norm)
     l2, tol = jnp.asarray(objective.l2, value.dtype), jnp.asarray(tol, value.dtype)
     code = judge(now.step, max_steps, value, first_value, norm, first_norm, l2, tol, interval)
-    seen = now._replace(
+    return now._replace(
         code=code, value=value, gradient_norm=norm, first_value=first_value, first_gradient_norm=first_norm
     )
-    return seen, gradient
 
 
 def batch_step(
@@ -204,7 +217,8 @@ def batch_step(
     """
 
     def evaluate() -> LoopState:
-        seen, _ = _looked(objective, data, hyper.tol, hyper.max_steps, now, batches.interval)
+        value, gradient = objective.value_and_grad(now.params, data)
+        seen = _judged(objective, hyper.tol, hyper.max_steps, now, value, gradient, batches.interval)
         return seen._replace(order=shuffled(batches, hyper.key, now.step))
 
     seen = jax.lax.cond(is_evaluated(now.step, hyper.max_steps, batches), evaluate, lambda: now)

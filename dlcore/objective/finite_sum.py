@@ -4,13 +4,14 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _guards
 from dlcore._types import Array, Loss, Numeric, Params
 from dlcore.models import Model
 from dlcore.objective import passes, preparing
-from dlcore.objective.blocks import BlockedData
+from dlcore.objective.blocks import BlockedData, run_program
 from dlcore.objective.labels import are_labels, check_labels
 from dlcore.objective.summands import dtype_of, in_working_dtype, penalised
 
@@ -104,7 +105,7 @@ class Objective:
         self.check_penalised(params)
         return passes.run(passes.VALUE_AND_GRAD, self, data, params)
 
-    def values_and_grads(self, params: Params, data: Any) -> tuple[Array, Params]:
+    def values_and_grads(self, params: Params, data: Any, l2: Numeric | None = None) -> tuple[Array, Params]:
         r"""$J$ and $\nabla J$ of many models, $\theta_1, \dots, \theta_K$, in one pass over the data.
 
         What `jax.vmap(objective.value_and_grad, (0, None))` gives: each block of X is read once and multiplied in
@@ -113,20 +114,23 @@ class Objective:
         Args:
           params: like those of `value_and_grad`, with an axis of length K in front of every leaf.
           data: (x, y), (x, y, weights) or what `prepare` made of them; read in place.
+          l2: (K,), λ of each model in place of the objective's.
 
         Returns:
           Shape (K,) in the dtype of the parameters, float32 for halves, and a tree like `params`.
 
         Raises:
-          ValueError: if the leaves are not of one length K, the shapes of data and parameters do not fit, or l2
-            is not 0 and finds no `weight`.
+          ValueError: if the leaves and `l2` are not of one length K, the shapes of data and parameters do not fit,
+            or l2 is not 0 and finds no `weight`.
         """
         self.check_penalised(params)
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params)}
         if len(lengths) != 1 or () in lengths:
             shapes = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(params))
             raise ValueError(f"params: expected an axis of the models in front of every leaf, got shapes {shapes}")
-        return passes.run(passes.VALUES_AND_GRADS, self, data, params)
+        if l2 is not None and (np.shape(l2),) != tuple(lengths):
+            raise ValueError(f"l2: expected one for each of the models {next(iter(lengths))}, got {np.shape(l2)}")
+        return run_program(lambda data: _models_first(self, data, params, l2), data, self, params, l2)
 
     def hvp(self, params: Params, v: Params, data: Any) -> Params:
         r"""Hessian-vector product, $\nabla^2 J(\theta)\,v$, in one pass over the data.
@@ -215,3 +219,11 @@ class Objective:
           TypeError: if something is not an array of real numbers.
         """
         return preparing.prepare(self, data, devices)
+
+
+@jax.jit
+def _models_first(objective: Objective, data: Any, params: Params, l2: Any) -> tuple[Array, Params]:
+    """`passes.VALUES_AND_GRADS` with the axis of the models in front."""
+    behind = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)
+    values, gradients = passes.run(passes.VALUES_AND_GRADS, objective, data, behind, l2)
+    return values, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), gradients)

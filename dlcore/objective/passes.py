@@ -1,5 +1,6 @@
 """One pass over the data: a sum over rows and what is made of it, such as value, gradient and curvature."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,15 @@ from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.objective.blocks import Rows, run_program, sum_over_blocks
 from dlcore.objective.preparing import blocked_as_is
-from dlcore.objective.summands import dtype_of, in_working_dtype, losses, penalty, sum_of_losses
+from dlcore.objective.summands import (
+    dtype_of,
+    in_working_dtype,
+    losses,
+    penalty,
+    sum_and_gradient,
+    sum_of_losses,
+    sums_and_gradients,
+)
 
 
 class Pass(NamedTuple):
@@ -81,7 +90,7 @@ VALUE = Pass(_sum, _mean)
 
 
 def _sum_and_gradient(objective: Any, rows: Rows, params: Params) -> tuple[Array, Params]:
-    return jax.value_and_grad(lambda p: _sum(objective, rows, p))(in_working_dtype(params))
+    return sum_and_gradient(objective, params, *rows)
 
 
 def _mean_and_gradient(
@@ -96,15 +105,23 @@ def _mean_and_gradient(
 VALUE_AND_GRAD = Pass(_sum_and_gradient, _mean_and_gradient)
 
 
-def _sum_and_gradient_of_each(objective: Any, rows: Rows, params: Params) -> Any:
-    return jax.vmap(lambda one: _sum_and_gradient(objective, rows, one))(params)
+def _sum_and_gradient_of_each(objective: Any, rows: Rows, params: Params, l2: Array | None) -> Any:
+    del l2
+    return sums_and_gradients(objective, params, *rows)
 
 
-def _mean_and_gradient_of_each(objective: Any, total: Any, weight_sum: Array, params: Params) -> Any:
-    return jax.vmap(lambda summed, one: _mean_and_gradient(objective, summed, weight_sum, one))(total, params)
+def _mean_and_gradient_of_each(
+    objective: Any, total: Any, weight_sum: Array, params: Params, l2: Array | None
+) -> Any:
+    def mean(summed: Any, one: Params, own: Array | None) -> Any:
+        penalised = objective if own is None else dataclasses.replace(objective, l2=own)
+        return _mean_and_gradient(penalised, summed, weight_sum, one)
+
+    return jax.vmap(mean, ((0, -1), -1, 0), (0, -1))(total, params, l2)
 
 
 VALUES_AND_GRADS = Pass(_sum_and_gradient_of_each, _mean_and_gradient_of_each)
+"""Of models with their axis behind every leaf."""
 
 
 def _along(gradient: Callable[[Params], Params], params: Params, v: Params) -> Params:

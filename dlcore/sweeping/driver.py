@@ -33,8 +33,8 @@ from dlcore.sweeping.loop import (
 )
 from dlcore.sweeping.settings import MakeOptimizer, Settings, check_settings, collect_rules, in_dtype
 
-PREDICTION_BYTES = 2**20
-"""Most bytes of the predictions of all slots for one block of rows on a CPU: with the block they stay in cache."""
+PREDICTION_BYTES = 2**22
+"""Most bytes of the predictions of all slots for one block of rows on a CPU."""
 
 STATE_BYTES = 2**19
 """Most bytes of the parameters of all slots on a CPU; gradient, update and momentum are as much again each."""
@@ -94,13 +94,13 @@ def sweep(
         Optax's. It is called for every setting.
       settings: a dict of arrays (settings,) by name: whatever `make_optimizer` reads, and `l2`, which replaces
         the objective's, and `seed`, which is folded into `key` for the start. `weights` (settings, n) and
-        `targets` (settings, n) replace those of the data.
+        `targets` (settings, n) replace those of the data. A name that nobody reads is refused.
       params: where all start; None takes `objective.model.init(key, ...)`.
       key: a JAX random key for `init`.
       tol: relative, ≥ 0; 0 goes on until no bit changes any more.
       max_steps: most updates of each model, ≥ 1.
       slots: models at work at a time; None takes as many as keep, on a CPU, the predictions of a block of rows
-        within a megabyte and the parameters within half of one. Never more than the settings.
+        within four megabytes and the parameters within half of one. Never more than the settings.
       chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
       callback: sees a `SweepProgress` after every chunk; a true answer stops all models where they are.
       record: whether to keep J and ‖∇J‖ of every step.

@@ -10,7 +10,7 @@ import optax
 
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Params
-from dlcore.fitting.loop import LoopState, Rule, step
+from dlcore.fitting.loop import LoopState, Rule, judge_and_update
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
 from dlcore.sweeping.settings import Traced
@@ -152,14 +152,28 @@ def advance(
     def optimizer_of(setting: Queue) -> optax.GradientTransformationExtraArgs:
         return program.rule.with_arrays(setting.rule)
 
-    def one(setting: Queue, now: LoopState) -> LoopState:
-        own = dataclasses.replace(
-            data,
-            y=data.y if setting.targets is None else setting.targets,
-            weights=data.weights if setting.weights is None else setting.weights,
+    def own(setting: Queue) -> tuple[Objective, BlockedData]:
+        """What one model minimises."""
+        y = data.y if setting.targets is None else setting.targets
+        weights = data.weights if setting.weights is None else setting.weights
+        return dataclasses.replace(objective, l2=setting.l2), dataclasses.replace(data, y=y, weights=weights)
+
+    def evaluate(settings: Queue, params: Params) -> tuple[Array, Params]:
+        """J and its gradient of every slot."""
+        if settings.targets is None and settings.weights is None:
+            return objective.values_and_grads(params, data, settings.l2)
+
+        def one(setting: Queue, params: Params) -> tuple[Array, Params]:
+            objective, data = own(setting)
+            return objective.value_and_grad(params, data)
+
+        return jax.vmap(one)(settings, params)
+
+    def judge_and_update_one(setting: Queue, now: LoopState, value: Array, gradient: Params) -> LoopState:
+        objective, data = own(setting)
+        return judge_and_update(
+            objective, data, optimizer_of(setting), limits.tol, limits.max_steps, now, value, gradient
         )
-        penalised = dataclasses.replace(objective, l2=setting.l2)
-        return step(penalised, own, optimizer_of(setting), limits.tol, limits.max_steps, now)
 
     def starts() -> Params:
         if program.sizes is None:
@@ -202,7 +216,7 @@ def advance(
 
         def iterate(inner: tuple[LoopState, Any, Array]) -> tuple[LoopState, Any, Array]:
             now, passed, made = inner
-            after = jax.vmap(one)(setting, now)
+            after = jax.vmap(judge_and_update_one)(setting, now, *evaluate(setting, now.params))
             if program.capacity:
                 entry = Passed(row, now.step, after.value, after.gradient_norm)
                 passed = jax.tree.map(lambda buffer, new: buffer.at[made].set(new), passed, entry)

@@ -1,6 +1,6 @@
 """What differs between the models of a sweep, checked on the host, and how each optimizer becomes data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -119,19 +119,57 @@ def _rows(
     return weights, targets
 
 
+class Watched(dict[str, Any]):
+    """A setting that notes which of its names are asked for; whoever goes through it asks for all."""
+
+    def __init__(self, numbers: dict[str, Any], asked: set[str]) -> None:
+        super().__init__(numbers)
+        self.asked = asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any dict."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self.asked.update(super().keys())
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """As of any dict; so do `dict(setting)` and `**setting` read it."""
+        self.asked.update(super().keys())
+        return super().keys()
+
+    def values(self) -> Any:
+        """As of any dict."""
+        self.asked.update(super().keys())
+        return super().values()
+
+    def items(self) -> Any:
+        """As of any dict."""
+        self.asked.update(super().keys())
+        return super().items()
+
+
 def collect_rules(make_optimizer: MakeOptimizer, settings: Settings, dtype: np.dtype) -> tuple[Rule | Traced, Any]:
     """Every setting's optimizer as one program and data with a leading axis.
 
     `make_optimizer` is called on the host for every setting, so that what it refuses is refused before anything
-    is compiled. Where only numbers differ between the rules (ours), those are the data. Otherwise (a closure of
-    Optax's) the numbers of the settings are, and the rule is made of them inside the program.
+    is compiled, and so is a name that it asks for in none of them: misspelt, most likely. Where only numbers
+    differ between the rules (ours), those are the data. Otherwise (a closure of Optax's) the numbers of the
+    settings are, and the rule is made of them inside the program.
     """
     if not callable(make_optimizer):
         raise TypeError(f"make_optimizer: expected a function of a setting, got {make_optimizer!r}")
     names = list(settings.numbers)
     first, rules, leaves = None, set(), []
+    asked = {"l2", "seed"}  # the sweep's own
     for i in (0, *range(settings.size)):  # the first twice: a closure differs from itself made again
-        setting = {name: settings.numbers[name][i] for name in names}
+        setting = Watched({name: settings.numbers[name][i] for name in names}, asked)
         try:
             optimizer: Any = make_optimizer(setting)
         except KeyError as error:
@@ -147,6 +185,12 @@ def collect_rules(make_optimizer: MakeOptimizer, settings: Settings, dtype: np.d
         first = first or rule
         rules.add(rule)
         leaves.append(arrays)
+    if not asked.issuperset(names):
+        unread = next(name for name in names if name not in asked)
+        raise ValueError(
+            f"settings[{unread!r}]: make_optimizer does not read it, nor does the sweep, whose own are l2, seed, "
+            "weights and targets"
+        )
     if len(rules) > 1 or first is None:
         return Traced(make_optimizer), {
             name: in_dtype(f"settings[{name!r}]", array, dtype) for name, array in settings.numbers.items()

@@ -1,0 +1,143 @@
+"""What rows have in common: contestants timed in turn, peers tightened until their certified gap will do."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.measuring import Timing, core_count, measure
+
+TOL = 1e-6
+"""Of the certified gap, relative to max(J, 1e-3·J₀)."""
+
+TIGHTER = tuple((dtype, tol) for dtype in ("float32", "float64") for tol in (1e-4, 1e-6, 1e-8, 1e-10))
+"""What is tried of a peer, one after another: the dtype it is given and its own tolerance."""
+
+Contestants = dict[str, Callable[[], Any]]
+
+
+class Peer(NamedTuple):
+    """Somebody else's solver.
+
+    Attributes:
+      solve: (dtype, its tolerance) to its heads.
+      gap: of these the worst certified gap, relative to max(J, 1e-3·J₀).
+    """
+
+    solve: Callable[[str, float], Any]
+    gap: Callable[[Any], float]
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of the BLAS that NumPy, SciPy and scikit-learn call."""
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits(count):
+        yield
+
+
+def on_threads(run: Callable[[], Any], count: int) -> Callable[[], Any]:
+    """`run` with so many threads."""
+
+    def limited() -> Any:
+        with threads(count):
+            return run()
+
+    return limited
+
+
+def against_solvers(
+    ours: Callable[[], Any], gap: Callable[[Any], float], peers: Mapping[str, Peer], repeats: int
+) -> dict[str, Any]:
+    """Ours against peers, each at the loosest of its settings whose certified gap is within `TOL`.
+
+    The first try of a peer that takes three times as long as the best so far ends its trials, and so does a last
+    one that misses the gap: it is then out, and the notes say why.
+    """
+    start = time.perf_counter()
+    heads = ours()
+    first = time.perf_counter() - start  # compiles
+    contestants, gaps, notes = {"dlcore": ours}, {"dlcore": gap(heads)}, []
+    counts = sorted({1, core_count()})
+    best = np.inf
+    for name, peer in peers.items():
+        chosen = None
+        for dtype, tol in TIGHTER:
+            seconds, found = np.inf, None
+            for count in counts:
+                with threads(count):
+                    start = time.perf_counter()
+                    found = peer.solve(dtype, tol)
+                    seconds = min(seconds, time.perf_counter() - start)
+                if seconds > 3 * best:
+                    break
+            reached = peer.gap(found)
+            if reached <= TOL:
+                chosen = dtype, tol, reached
+                best = min(best, seconds)
+                break
+            took = f"{dtype}, tol {tol:g} took {seconds:.2f} s"
+            notes.append(f"{name}: {took} to a gap of {reached:.0e}, too much")
+            if seconds > 3 * best:
+                break
+        if chosen is None:
+            notes.append(f"{name} is out: not certified to {TOL:g} before it took three times the best")
+            continue
+        dtype, tol, reached = chosen
+        notes.append(f"{name} is given {dtype} and tol {tol:g}")
+        for count in counts:
+            title = f"{name}, {count} thread" + "s" * (count > 1)
+            contestants[title] = on_threads(lambda peer=peer, d=dtype, t=tol: peer.solve(d, t), count)
+            gaps[title] = reached
+    result = timed(contestants, repeats)
+    result["contestants"]["dlcore"]["first"] = round(first, 6)
+    for name, value in gaps.items():
+        result["contestants"][name]["gap"] = float(f"{value:.2g}") if np.isfinite(value) else str(value)
+    return {**result, "agree": bool(gaps["dlcore"] <= TOL), "notes": notes}
+
+
+def timed(contestants: Contestants, repeats: int) -> dict[str, Any]:
+    """The figures of all; their first call is apart."""
+    timings = measure(contestants, repeats)
+    mine = timings["dlcore"].median
+    return {"contestants": {name: figures(timing, mine) for name, timing in timings.items()}}
+
+
+def figures(timing: Timing, mine: float) -> dict[str, Any]:
+    """What is printed of a contestant, in seconds; ratio: its median over ours."""
+    return {
+        "median": round(timing.median, 6),
+        "quartiles": [round(seconds, 6) for seconds in timing.quartiles],
+        "first": round(timing.first, 6),
+        "ratio": round(timing.median / mine, 3),
+    }
+
+
+def correlated(rng: np.random.Generator, rows: int, features: int, condition: float) -> np.ndarray:
+    """Normal rows with correlated columns: singular values fall from 1 by `condition`, in random directions."""
+    turn = np.linalg.qr(rng.standard_normal((features, features)))[0]
+    spread = (np.geomspace(1, 1 / condition, features)[:, None] * turn).astype(np.float32)
+    x = rng.standard_normal((rows, features), dtype=np.float32) @ spread
+    return x / x.std(0)
+
+
+def labels(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Labels of a logistic model of x whose logits are of size 2."""
+    logits = x @ rng.standard_normal(x.shape[1], dtype=np.float32)
+    logits *= 2 / logits.std()
+    return (logits + rng.logistic(size=len(x)) > 0).astype(np.int64)
+
+
+def relative(certificate: Any, start: Any) -> float:
+    """The worst gap, relative to max(J, 1e-3·J₀)."""
+    return float(np.max(certificate.gap / np.maximum(certificate.value, 1e-3 * np.asarray(start))))
+
+
+def entropy(y: np.ndarray) -> float:
+    """J₀ of labels: the objective of the best intercept alone."""
+    share = np.bincount(y.astype(np.int64)) / len(y)
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum())
