@@ -84,17 +84,19 @@ def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept:
     $w\cdot x + b = w\cdot(x - \mu) + (b + w\cdot\mu)$.
     """
     dtype = gradient.dtype
-    basis, values, middle = (part.astype(dtype) for part in (metric.basis, metric.values, metric.middle))
-    tail, largest = metric.tail.astype(dtype), values.max()
+    basis, values, middle, tail, one = (
+        part.astype(dtype) for part in (metric.basis, metric.values, metric.middle, metric.tail, intercept)
+    )
+    heads, classes, _ = gradient.shape
     scale, penalty = spread.astype(dtype)[..., None], l2.astype(dtype)[:, None, None]
-    slope = gradient[..., :-1] - gradient[..., -1:] * middle
-    least = penalty + scale * jnp.asarray(jnp.finfo(jnp.float32).eps, dtype) * largest
-    # At λ = 0 and constant features there is no curvature at all, nor a slope.
-    least = jnp.maximum(least, jnp.finfo(dtype).tiny)
-    known = matmul(slope, basis)
+    slope = gradient[..., :-1] - gradient[..., -1:] * middle[None, None]
+    # At λ = 0 rounding alone bounds the curvature from below, and where features are constant nothing does.
+    least = penalty + scale * float(jnp.finfo(jnp.float32).eps) * values.max()
+    least = jnp.maximum(least, float(jnp.finfo(dtype).tiny))
     beyond = 1 / (scale * tail + least)
-    known = known * (1 / (scale * values + least) - beyond)
-    weight = matmul(known, basis.T) + slope * beyond
-    bias = intercept.astype(dtype) * gradient[..., -1] / scale[..., 0] - matmul(weight, middle)
-    step = jnp.concatenate([weight, (intercept.astype(dtype) * bias)[..., None]], axis=-1)
+    known = matmul(slope.reshape(heads * classes, -1), basis).reshape(heads, classes, -1)
+    known = known * (1 / (scale * values[None, None] + least) - beyond)
+    weight = matmul(known.reshape(heads * classes, -1), basis.T).reshape(slope.shape) + slope * beyond
+    bias = gradient[..., -1] / scale[..., 0] - (weight * middle[None, None]).sum(-1)
+    step = jnp.concatenate([weight, one * bias[..., None]], axis=-1)
     return step - step.mean(1, keepdims=True)

@@ -116,7 +116,7 @@ def descend(
 
 def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[State, Memory]:
     """Until no more than `enough` are active; each turn is one pass over the rows."""
-    eps = jnp.finfo(dtype).eps
+    eps = float(jnp.finfo(dtype).eps)
 
     def go_on(carry: tuple[State, Memory]) -> Array:
         return carry[0].active.sum(dtype=jnp.int32) > enough
@@ -180,7 +180,7 @@ def _remember(memory: Memory, step: Array, change: Array, better: Array) -> Memo
     """Writes the pair of every slot that has made a step, and zeros for the others."""
     kept, heads, size = memory.step.shape
     along = _inner(step, change)
-    least = jnp.finfo(jnp.float32).eps * jnp.sqrt(_inner(step, step) * _inner(change, change))
+    least = float(jnp.finfo(jnp.float32).eps) * jnp.sqrt(_inner(step, step) * _inner(change, change))
     usable = better & (along > least)
     scale = jnp.where(usable, 1 / jnp.sqrt(jnp.where(usable, along, 1)), 0)[:, None]
     at = memory.written % kept

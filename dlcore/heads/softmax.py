@@ -15,7 +15,7 @@ from dlcore.heads.multinomial import Place, Task, held_out
 from dlcore.heads.quasi_newton import Memory, State, descend
 from dlcore.objective import BlockedData
 
-SLOTS = 16
+SLOTS = 12
 COLUMNS = 256
 """Heads × classes that are solved at once: enough for products at full speed."""
 MEMORY_BYTES = 2**28
@@ -28,7 +28,7 @@ BLOCK_BYTES = 2**20
 """Size of the logits of a block on a CPU."""
 SAMPLE = 6
 """The sample has at most one row in so many."""
-SAMPLE_STEPS = 200
+SAMPLE_STEPS = 120
 SAMPLE_GOAL = 1e-3
 """The optimum of the sample is that of all rows to no better than this."""
 
@@ -44,7 +44,7 @@ class SoftmaxSweep:
         room = MEMORY_BYTES // (8 * self.slots * classes * columns)
         self.pairs = max(FEWEST_PAIRS, min(PAIRS, room))
         work = n * columns * classes * self.slots
-        self.sizes = _halved(self.slots) if work > WORTH else (self.slots,)
+        self.sizes = _sizes(self.slots) if work > WORTH else (self.slots,)
         marks = jax.device_put(
             np.stack([inputs.y.astype(np.uint32), np.asarray(rows.train), np.asarray(rows.test)], axis=1)
         )
@@ -187,12 +187,9 @@ class SoftmaxSweep:
         return loss[1:], right[1:]
 
 
-def _halved(most: int) -> tuple[int, ...]:
-    """Ascending sizes, each about half of the next."""
-    sizes = [most]
-    while sizes[0] > 1:
-        sizes.insert(0, -(-sizes[0] // 2))
-    return tuple(sizes)
+def _sizes(most: int) -> tuple[int, ...]:
+    """Ascending: one, a quarter, half, all."""
+    return tuple(sorted({1, -(-most // 4), -(-most // 2), most}))
 
 
 @jax.jit
