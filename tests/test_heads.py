@@ -215,7 +215,7 @@ Y = np.arange(12) % 2
         ({"y": 2 * Y - 1}, ValueError, "y: expected labels 0 and 1, got the values -1, 1"),
         ({"y": np.ones(12)}, ValueError, "y: expected both classes"),
         ({"y": X, "loss": "logistic"}, ValueError, r"y: expected 1-D \[n\]"),
-        ({"loss": "softmax"}, ValueError, "loss: expected one of 'logistic', 'squared', got 'softmax'"),
+        ({"loss": "hinge"}, ValueError, "loss: expected one of 'logistic', 'squared', 'softmax', got 'hinge'"),
         ({"l2": -1.0}, ValueError, "l2: expected finite numbers of at least 0"),
         ({"l2": []}, ValueError, "l2: expected a number or a list of at least one"),
         ({"l2": None}, ValueError, "l2: expected an array, got None"),
@@ -258,7 +258,7 @@ def test_predicting_other_columns_is_refused():
     heads = fit_heads(X, X[:, 0], loss="squared", l2=0.1)
     with pytest.raises(ValueError, match="x: expected 3 columns, got 2"):
         heads.predict(X[:, :2])
-    with pytest.raises(ValueError, match="expected heads with loss 'logistic', got 'squared'"):
+    with pytest.raises(ValueError, match="expected heads with loss 'logistic' or 'softmax', got 'squared'"):
         heads.predict_proba(X)
     assert jax.config.read("jax_enable_x64") == (jnp.result_type(float) == jnp.float64)
 

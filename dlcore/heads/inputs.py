@@ -9,7 +9,7 @@ import numpy as np
 from dlcore import _checks
 from dlcore._types import Array
 
-LOSSES = ("logistic", "squared")
+LOSSES = ("logistic", "squared", "softmax")
 FOLDS_AT_MOST = 31
 """A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
 
@@ -73,10 +73,13 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
         weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
     if loss == "logistic":
         _checks.check_binary_labels(target, weight)
+    elif loss == "softmax":
+        _check_classes(target, weight)
     elif target.ndim not in (1, 2) or 0 in target.shape:
         raise ValueError(f"y: expected [n] or [n, targets], got shape {target.shape}")
     target = target.astype(np.float64)
-    train, test = _folds(folds, len(rows), target if loss == "logistic" else None)
+    labels = None if loss == "squared" else target
+    train, test = _folds(folds, len(rows), labels)
     for index, chosen in enumerate(train[1:]):
         if not (weight[chosen] > 0).any():
             raise ValueError(
@@ -86,11 +89,33 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
             raise ValueError(
                 f"folds: expected rows of positive weight to score every fold on, got none in {index}"
             )
-        if loss == "logistic" and len(np.unique(target[chosen & (weight > 0)])) < 2:
-            raise ValueError(
-                f"folds: expected both classes in the training rows of every fold, got one in {index}"
-            )
+        if labels is not None:
+            _check_every_class(loss, labels, chosen & (weight > 0), index)
     return Inputs(rows, target, weight, _strengths(l2), train, test)
+
+
+def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
+    """`y` holds the numbers of classes, 0 to K − 1, each of them in rows of positive weight."""
+    _checks.check_rank("y", y, 1, "[n]")
+    _checks.check_class_labels(y, weights)
+    present = np.unique(y[weights > 0]).astype(np.int64)
+    classes = int(y.max()) + 1
+    if len(present) < classes:
+        first = int(np.argmax(np.append(present, classes) != np.arange(len(present) + 1)))
+        raise ValueError(
+            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}"
+        )
+
+
+def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int) -> None:
+    """The rows that train a fold hold every class."""
+    missing = np.setdiff1d(labels, labels[chosen])
+    if len(missing) and loss == "logistic":
+        raise ValueError(f"folds: expected both classes in the training rows of every fold, got one in {fold}")
+    if len(missing):
+        raise ValueError(
+            f"folds: expected every class in the training rows of every fold, got none of {missing[0]:g} in {fold}"
+        )
 
 
 def place(inputs: Inputs, x: Any) -> Rows:

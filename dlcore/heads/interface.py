@@ -9,11 +9,12 @@ from dlcore import _checks
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.heads.inputs import Inputs, Rows, place, read_inputs
 from dlcore.heads.logistic import Sweep
-from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, statuses
 from dlcore.heads.ridge import fit_ridge, r2_scores
+from dlcore.heads.softmax import SoftmaxSweep
 
-SCORINGS = {"logistic": ("log_loss", "accuracy"), "squared": ("r2",)}
+SCORINGS = {"logistic": ("log_loss", "accuracy"), "softmax": ("log_loss", "accuracy"), "squared": ("r2",)}
+MAX_STEPS = {"logistic": 100, "softmax": 1000, "squared": 1}
 ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
@@ -29,7 +30,7 @@ def fit_heads(
     sample_weight: Any = None,
     fit_intercept: bool = True,
     tol: float = 1e-6,
-    max_steps: int = 100,
+    max_steps: int | None = None,
 ) -> Heads:
     r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
 
@@ -84,23 +85,31 @@ def fit_heads(
     if not isinstance(fit_intercept, bool | np.bool_):
         raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
     _checks.check_number("tol", tol, above=0)
-    max_steps = _checks.check_count("max_steps", max_steps)
+    max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
     with jax.enable_x64(True):
         rows = place(inputs, x)
         device = str(next(iter(rows.x.devices())))
         if loss == "squared":
             return _squared(inputs, rows, scoring, bool(fit_intercept), float(tol), device)
-        return _logistic(inputs, rows, scoring, bool(fit_intercept), float(tol), max_steps, device)
+        kind = Sweep if loss == "logistic" else SoftmaxSweep
+        sweep = kind(inputs, rows, fit_intercept=bool(fit_intercept), tol=float(tol), max_steps=max_steps)
+        return _entropic(sweep, inputs, loss, scoring, bool(fit_intercept), float(tol), max_steps, device)
 
 
-def _logistic(
-    inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, max_steps: int, device: str
+def _entropic(
+    sweep: Sweep | SoftmaxSweep,
+    inputs: Inputs,
+    loss: str,
+    scoring: str,
+    fit_intercept: bool,
+    tol: float,
+    max_steps: int,
+    device: str,
 ) -> Heads:
-    sweep = Sweep(inputs, rows.x, fit_intercept=fit_intercept, tol=tol, max_steps=max_steps)
     sweep.run()
     theta = sweep.heads()
     every = range(len(inputs.train))
-    proofs = [_certified(inputs, theta[f, 0], f, fit_intercept, "logistic") for f in every]
+    proofs = [_certified(inputs, theta[f], f, fit_intercept, loss) for f in every]
     for _ in range(ROUNDS):
         gap, allowed = _gaps(proofs), tol * _scale(proofs, sweep.entropy)
         short = [(int(f), int(k)) for f, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
@@ -109,20 +118,22 @@ def _logistic(
             break
         theta = sweep.heads()
         for f in {f for f, _ in short}:
-            proofs[f] = _certified(inputs, theta[f, 0], f, fit_intercept, "logistic")
+            proofs[f] = _certified(inputs, theta[f], f, fit_intercept, loss)
     gap = _gaps(proofs)
     l2 = np.broadcast_to(inputs.l2, gap.shape)
     exhausted = sweep.steps >= max_steps
     ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
     scores = best = None
     if len(inputs.train) > 1:
-        scores = np.stack([_score(inputs, rows.x, theta[f, 0], f, scoring) for f in every[1:]])
+        lost, right = sweep.scores()
+        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1)[:, None]
+        scores = -lost / mass if scoring == "log_loss" else right / mass
         best = _best(scores, inputs.l2)
     return Heads(
-        coef=theta[0, 0, :, :-1],
-        intercept=theta[0, 0, :, -1],
+        coef=theta[0, ..., :-1],
+        intercept=theta[0, ..., -1],
         l2=inputs.l2,
-        loss="logistic",
+        loss=loss,
         value=proofs[0].value,
         status=ended[0],
         certificate=proofs[0],
@@ -134,17 +145,6 @@ def _logistic(
         best=best,
         device=device,
     )
-
-
-def _score(inputs: Inputs, x: Any, theta: np.ndarray, fit: int, scoring: str) -> np.ndarray:
-    """Of the heads of one fold on the rows that it holds out, (L,)."""
-    index = np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))
-    logit = logits_of(x, theta, index)
-    weight, positive = inputs.weight[index], inputs.y[index] == 1
-    margin = np.where(positive, logit, -logit)
-    if scoring == "accuracy":
-        return (np.where(positive, logit > 0, logit <= 0) @ weight) / weight.sum()
-    return (np.minimum(margin, 0) - np.log1p(np.exp(-abs(margin)))) @ weight / weight.sum()
 
 
 def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, device: str) -> Heads:

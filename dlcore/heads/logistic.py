@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore._types import Array
 from dlcore.heads.chord import chord
-from dlcore.heads.inputs import Inputs
+from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.logits import logits_of
 from dlcore.heads.newton import newton
 from dlcore.heads.packing import Head, batches, bits_of, padded, rows_at_once, strides
 from dlcore.heads.path import between, hermite, spaced
@@ -57,7 +57,7 @@ class Sweep:
     Problems are the fits, of all rows and of each fold, times the targets; arrays are (problems, L, …).
     """
 
-    def __init__(self, inputs: Inputs, x: Array, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
+    def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
         labels = inputs.y.reshape(len(inputs.y), -1).astype(np.uint32)
         self.inputs, self.max_steps = inputs, max_steps
         self.fits, self.targets = len(inputs.train), labels.shape[1]
@@ -78,7 +78,7 @@ class Sweep:
         few = inputs.x[:: max(1, len(inputs.x) // 4096)].astype(np.float64)
         centre = few.mean(0) * fit_intercept
         self.frame = Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
-        self.rows = Read(x, jax.device_put(self.marks), jax.device_put(inputs.weight), self.total)
+        self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
         self.chosen = spaced(self.l2[0], ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
         self.own = min(max(1, len(self.chosen)), self.room)
@@ -256,7 +256,19 @@ class Sweep:
         return p, k
 
     def heads(self) -> np.ndarray:
-        """Weights and, last, the intercept of rows as given: shape (fits, targets, L, m + 1)."""
+        """Weights and, last, the intercept of rows as given: shape (fits, L, m + 1)."""
         theta = self.theta.copy()
         theta[:, :, -1] = (theta[:, :, -1] - theta[:, :, :-1] @ self.frame.centre) * self.frame.intercept
-        return theta.reshape(self.fits, self.targets, *theta.shape[1:])
+        return theta
+
+    def scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the rows that each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
+        lost, right = np.zeros((2, self.fits - 1, self.l2.shape[1]))
+        for fold, theta in enumerate(self.heads()[1:]):
+            index = np.flatnonzero(self.inputs.test[fold + 1] & (self.inputs.weight > 0))
+            logit = logits_of(self.rows.x, theta, index)
+            weight, positive = self.inputs.weight[index], self.inputs.y[index] == 1
+            margin = np.where(positive, logit, -logit)
+            lost[fold] = (np.log1p(np.exp(-abs(margin))) - np.minimum(margin, 0)) @ weight
+            right[fold] = np.where(positive, logit > 0, logit <= 0) @ weight
+        return lost, right

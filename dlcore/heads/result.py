@@ -17,10 +17,10 @@ class Heads:
     Where y was [n, targets] every array has the targets' axis in front. All arrays are NumPy, numbers float64.
 
     Attributes:
-      coef: shape (l2, m).
-      intercept: shape (l2,), 0 without an intercept.
+      coef: shape (l2, m), of softmax heads (l2, classes, m), where they sum to 0 over the classes.
+      intercept: shape (l2,) or (l2, classes), 0 without an intercept.
       l2: shape (l2,).
-      loss: "logistic" or "squared".
+      loss: "logistic", "softmax" or "squared".
       value: shape (l2,), J.
       status: shape (l2,), a `Status` each: converged where gap ≤ tol·max(J, 1e-3·J₀).
       certificate: of the heads, arrays of shape (l2,).
@@ -49,15 +49,20 @@ class Heads:
     device: str
 
     def predict(self, x: Any) -> np.ndarray:
-        """Labels 0 and 1, or with the squared loss numbers, of every head: shape (l2, n), NumPy on the host."""
+        """Labels, or with the squared loss numbers, of every head: shape (l2, n), NumPy on the host."""
         logits = self._linear(x)
+        if self.loss == "softmax":
+            return logits.argmax(-1)
         return logits if self.loss == "squared" else (logits > 0).astype(np.int64)
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """The probabilities of the classes 0 and 1 by every logistic head: shape (l2, n, 2)."""
+        """The probabilities of all classes by every logistic or softmax head: shape (l2, n, classes)."""
         if self.loss == "squared":
-            raise ValueError("predict_proba: expected heads with loss 'logistic', got 'squared'")
+            raise ValueError("predict_proba: expected heads with loss 'logistic' or 'softmax', got 'squared'")
         logits = self._linear(x)
+        if self.loss == "softmax":
+            powers = np.exp(logits - logits.max(-1, keepdims=True))
+            return powers / powers.sum(-1, keepdims=True)
         tail = np.exp(-abs(logits))
         less, more = tail / (1 + tail), 1 / (1 + tail)
         positive = logits > 0
@@ -69,7 +74,8 @@ class Heads:
         if rows.shape[1] != self.coef.shape[-1]:
             raise ValueError(f"x: expected {self.coef.shape[-1]} columns, got {rows.shape[1]}")
         _checks.check_finite("x", rows)
-        return self.coef @ rows.T.astype(np.float64) + self.intercept[..., None]
+        logits = self.coef @ rows.T.astype(np.float64) + self.intercept[..., None]
+        return np.swapaxes(logits, -1, -2) if self.loss == "softmax" else logits
 
 
 def statuses(

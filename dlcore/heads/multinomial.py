@@ -1,0 +1,108 @@
+"""Sums over the rows for many softmax heads at once: value, slope and spread in one pass, and held-out scores."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore._types import Array
+from dlcore.linalg import matmul
+from dlcore.objective import BlockedData, sum_over_blocks
+
+
+class Task(NamedTuple):
+    """What b heads of K classes minimise.
+
+    Attributes:
+      l2: shape (b,).
+      bit: shape (b,), uint32, the fit that each row's bits are asked for.
+      total: shape (b,), the sum of the weights of its rows.
+      share: shape (b, K), the part of each class in it.
+      goal: shape (b,): stop where the estimate of the gap is below this share of max(J, floor).
+      floor: shape (b,).
+    """
+
+    l2: Array
+    bit: Array
+    total: Array
+    share: Array
+    goal: Array
+    floor: Array
+
+
+class Place(NamedTuple):
+    r"""What a pass over the rows tells of b heads.
+
+    Attributes:
+      value: shape (b,), J.
+      gradient: shape (b, K, m + 1), the intercepts' part last.
+      spread: shape (b, K), the mean of $p_k(1 - p_k)$.
+      doubted: shape (b,), int32: rows of which the right class has no more than half the probability.
+    """
+
+    value: Array
+    gradient: Array
+    spread: Array
+    doubted: Array
+
+
+def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: jnp.dtype) -> Place:
+    """One pass at theta (b, K, m + 1): products in `dtype`, sums over blocks in float64."""
+    heads, classes, columns = theta.shape
+    weight = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
+    bias = (intercept * theta[..., -1]).astype(dtype)
+
+    def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
+        assert weights is not None
+        rows = x.astype(dtype)
+        scale = jnp.where(_bit_of(y[:, 1], task.bit), weights[None], 0.0).astype(dtype)
+        logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
+        own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
+        top = logit.max(1)
+        power = jnp.exp(logit - top[:, None])
+        right = jnp.where(own, power, 0).sum(1)
+        rest = jnp.where(own, 0, power).sum(1)
+        whole = rest + right
+        loss = jnp.log(whole) + top - jnp.where(own, logit, 0).sum(1)
+        # What the right class lacks is the sum of the others: 1 − p would have no digits where p is near 1.
+        share = (scale / whole)[:, None]
+        residual = jnp.where(own, -rest[:, None], power) * share
+        ones = jnp.ones(len(rows), dtype)  # a product sums along a row faster than a sum does
+        spread = matmul(power * share * (1 - power / whole[:, None]), ones)
+        slope = matmul(residual.reshape(heads * classes, -1), rows)
+        doubted = ((scale > 0) & (rest >= right)).sum(1, dtype=jnp.int32)
+        total = (scale.astype(jnp.float64) * loss.astype(jnp.float64)).sum(1)
+        sums = (slope, matmul(residual, ones), spread)
+        return total, *(part.astype(jnp.float64) for part in sums), doubted
+
+    loss, slope, excess, spread, doubted = sum_over_blocks(block, data)
+    slope = slope.reshape(heads, classes, -1) / task.total[:, None, None]
+    excess = intercept * excess / task.total[:, None]
+    value = loss / task.total + task.l2 / 2 * (theta[..., :-1] ** 2).sum((1, 2))
+    slope = slope + task.l2[:, None, None] * theta[..., :-1]
+    gradient = jnp.concatenate([slope, excess[..., None]], axis=-1)
+    return Place(value, gradient, spread / task.total[:, None], doubted)
+
+
+@jax.jit
+def held_out(theta: Array, bit: Array, data: BlockedData, intercept: Array) -> tuple[Array, Array]:
+    """Sums over the rows that each head is scored on: weight times loss, weight of what is predicted right."""
+    heads, classes, columns = theta.shape
+    weight, bias = theta[..., :-1].reshape(-1, columns - 1), intercept * theta[..., -1]
+
+    def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
+        assert weights is not None
+        rows = x.astype(jnp.float64)
+        scale = jnp.where(_bit_of(y[:, 2], bit), weights[None], 0.0)
+        logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
+        own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
+        loss = jax.nn.logsumexp(logit, axis=1) - jnp.where(own, logit, 0).sum(1)
+        right = logit.argmax(1).astype(jnp.uint32) == y[:, 0][None]
+        return (scale * loss).sum(1), jnp.where(right, scale, 0.0).sum(1)
+
+    return sum_over_blocks(block, data)
+
+
+def _bit_of(bits: Array, bit: Array) -> Array:
+    """Shape (b, n): whether that bit of each row is set."""
+    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)

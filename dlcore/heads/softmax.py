@@ -1,0 +1,212 @@
+"""Softmax heads of every strength and fold: L-BFGS in a shared metric, on a sample of the rows first.
+
+A group of strengths starts together on the sample, where a pass costs a small part, and goes on with all rows and
+the memory of what the sample has shown of the curvature. A fold's heads start where those of all rows have
+ended, with their memory too. What float32 cannot bring to its goal goes on in float64.
+"""
+
+import jax
+import numpy as np
+
+from dlcore._types import Array
+from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.metric import metric_of
+from dlcore.heads.multinomial import Place, Task, held_out
+from dlcore.heads.quasi_newton import Memory, State, descend
+from dlcore.objective import BlockedData
+
+SLOTS = 12
+COLUMNS = 256
+"""Heads × classes that are solved at once: enough for products at full speed."""
+MEMORY_BYTES = 2**28
+PAIRS = 100
+"""The memory of a head: with so many pairs L-BFGS is nearly conjugate gradients that forget nothing."""
+FEWEST_PAIRS = 4
+WORTH = 2**26
+"""Products of a pass below which programs for fewer slots, or a start on a sample, save nothing."""
+BLOCK_BYTES = 2**20
+"""Size of the logits of a block on a CPU."""
+SAMPLE = 6
+"""The sample has at most one row in so many."""
+SAMPLE_STEPS = 120
+SAMPLE_GOAL = 1e-3
+"""The optimum of the sample is that of all rows to no better than this."""
+
+
+class SoftmaxSweep:
+    """The state of a sweep on the host: what each head has reached, and the rows on the device."""
+
+    def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
+        fits, strengths, columns = len(inputs.train), len(inputs.l2), inputs.x.shape[1] + 1
+        n, classes = len(inputs.x), int(inputs.y.max()) + 1
+        self.l2, self.max_steps = inputs.l2, max_steps
+        self.slots = max(1, min(SLOTS, COLUMNS // classes, MEMORY_BYTES // (8 * FEWEST_PAIRS * classes * columns)))
+        room = MEMORY_BYTES // (8 * self.slots * classes * columns)
+        self.pairs = max(FEWEST_PAIRS, min(PAIRS, room))
+        work = n * columns * classes * self.slots
+        self.sizes = _sizes(self.slots) if work > WORTH else (self.slots,)
+        marks = jax.device_put(
+            np.stack([inputs.y.astype(np.uint32), np.asarray(rows.train), np.asarray(rows.test)], axis=1)
+        )
+        self.data = BlockedData(rows.x, marks, rows.weight, self._block(rows.x, classes))
+        self.intercept = jax.device_put(np.float64(fit_intercept))
+        mass = np.where(inputs.train, inputs.weight, 0)
+        self.total = mass.sum(1)
+        labels = inputs.y.astype(np.int64)
+        self.share = np.stack([np.bincount(labels, s, classes) for s in mass]) / self.total[:, None]
+        self.entropy = -(self.share * np.log(self.share)).sum(1)
+        self.accuracy = np.full((fits, strengths), 0.7 * tol)
+        self.theta = np.zeros((fits, strengths, classes, columns))
+        if fit_intercept:
+            self.theta[..., -1] = np.log(self.share)[:, None]
+        self.steps = np.zeros((fits, strengths), np.int64)
+        self.flat = np.zeros((fits, strengths), bool)
+        self.separates = np.zeros((fits, strengths), bool)
+        self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
+        self.metric = metric_of(self.sample or self.data, self.intercept)
+
+    def _block(self, x: Array, classes: int) -> int:
+        """Rows per block, from the shape of X and the classes alone."""
+        most = 2**28 if next(iter(x.devices())).platform != "cpu" else BLOCK_BYTES
+        return max(1, min(len(x), max(256, most // (4 * max(classes * self.slots, 256)))))
+
+    def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
+        """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
+
+        Evenly spaced over the sum of the weights, the rows of a class one after another; and one row of each
+        class, which stands for the weight of a class that is too rare to be met otherwise.
+        """
+        rows, columns = self.data.x.shape
+        size = min(rows // SAMPLE, max(16 * columns, rows // 32))
+        spread = size - classes
+        if spread < 8 * classes:
+            return None
+        order = np.lexsort((weight, labels))
+        bound = np.cumsum(weight[order])
+        met = np.searchsorted(bound, (np.arange(spread) + 0.5) / spread * bound[-1])
+        drawn = order[np.minimum(met, rows - 1)]
+        heaviest = order[np.searchsorted(labels[order], np.arange(classes), side="right") - 1]
+        missing = np.bincount(labels[drawn], minlength=classes) == 0
+        alone = np.where(missing, self.share[0] * spread, 0)
+        index = np.concatenate([drawn, heaviest])
+        chosen = np.argsort(index, kind="stable")
+        x, marks = _rows(self.data.x, self.data.y, index[chosen].astype(np.int32))
+        weights = np.concatenate([np.ones(spread), alone])[chosen]
+        self.sample_total = weights.sum()
+        return BlockedData(x, marks, jax.device_put(weights), min(self.data.block, size))
+
+    def run(self) -> None:
+        """All heads, a group of strengths at a time, similar ones together: all rows first, then the folds."""
+        order = np.argsort(-self.l2, kind="stable")
+        for start in range(0, len(order), self.slots):
+            group = [int(k) for k in order[start : start + self.slots]]
+            heads, memory, where = [(0, k) for k in group], self._nothing(), np.arange(len(group))
+            if self.sample is not None:
+                memory, where = self._descend(heads, memory, where, "float32", sampled=True)
+            memory, where = self._to_the_end(heads, memory, where)
+            for fit in range(1, len(self.theta)):
+                self.theta[fit, group] = self.theta[0, group]
+            folds = [(f, k) for k in group for f in range(1, len(self.theta))]
+            for batch in _batches(folds, self.slots):
+                self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
+
+    def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
+        """Those heads once more, in float64, aiming closer by a factor each; False where none has steps left."""
+        left = [(f, k) for f, k in heads if self.steps[f, k] < self.max_steps]
+        for f, k in left:
+            self.accuracy[f, k] *= closer[f, k]
+            self.flat[f, k] = False
+        for batch in _batches(left, self.slots):
+            self._descend(batch, self._nothing(), np.arange(len(batch)), "float64")
+        return bool(left)
+
+    def _to_the_end(
+        self, heads: list[tuple[int, int]], memory: Memory, where: np.ndarray
+    ) -> tuple[Memory, np.ndarray]:
+        for dtype in ("float32", "float64"):
+            if any(not self.flat[f, k] and self.steps[f, k] < self.max_steps for f, k in heads):
+                memory, where = self._descend(heads, memory, where, dtype)
+        return memory, where
+
+    def _descend(
+        self, heads: list[tuple[int, int]], memory: Memory, where: np.ndarray, dtype: str, *, sampled: bool = False
+    ) -> tuple[Memory, np.ndarray]:
+        """Until all of these have ended; `where` says, before and after, which slot's memory is whose."""
+        data = self.data if not sampled or self.sample is None else self.sample
+        state = self._state(heads, sampled=sampled)
+        source, owner = _padded(where, self.slots), np.arange(self.slots)
+        active, order = np.asarray(state.active), np.arange(self.slots)
+        while active.any():
+            order = np.argsort(~active, kind="stable")
+            owner, source = owner[order], source[order]
+            level = int(np.searchsorted(self.sizes, active.sum()))
+            numbers = (np.asarray(part, np.int32) for part in (order, source, level))
+            state, memory = descend(
+                state, memory, *numbers, data, self.metric, self.intercept, sizes=self.sizes, dtype=dtype
+            )
+            active, source = np.asarray(state.active), np.arange(self.slots)
+        theta, left, flat, doubted = (
+            np.asarray(part) for part in (state.theta, state.left, state.flat, state.place.doubted)
+        )
+        slot = np.argsort(owner)[: len(heads)]
+        for at, (f, k) in zip(slot, heads, strict=True):
+            self.theta[f, k] = theta[at] - theta[at].mean(0)
+            if not sampled:
+                self.flat[f, k], self.separates[f, k] = flat[at], doubted[at] == 0
+                self.steps[f, k] = self.max_steps - left[at]
+        return memory, slot
+
+    def _nothing(self) -> Memory:
+        ring = np.zeros((self.pairs, self.slots, self.theta[0, 0].size), np.float32)
+        return Memory(ring, ring, np.int32(0))
+
+    def _state(self, heads: list[tuple[int, int]], *, sampled: bool) -> State:
+        """These heads in all slots; the ones that stand empty repeat the first and make no step."""
+        fit, k = (_padded(np.array(numbers), self.slots) for numbers in zip(*heads, strict=True))
+        theta, left = self.theta[fit, k], (self.max_steps - self.steps[fit, k]).astype(np.int32)
+        goal, total, flat = self.accuracy[fit, k], self.total[fit], self.flat[fit, k]
+        if sampled:
+            goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
+            left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
+        task = Task(self.l2[k], fit.astype(np.uint32), total, self.share[fit], goal, 1e-3 * self.entropy[fit])
+        unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
+        place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
+        active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
+        rate = np.ones(self.slots)
+        return State(task, theta, place, np.zeros_like(theta), rate, unknown, nothing, left, active, flat)
+
+    def heads(self) -> np.ndarray:
+        """Weights and, last, the intercepts: shape (fits, L, classes, m + 1)."""
+        theta = self.theta.copy()
+        theta[..., -1] *= float(self.intercept)
+        return theta
+
+    def scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mean loss, share predicted right), each (folds, L), on the rows that the fold holds out."""
+        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
+        loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
+        for batch in _batches(heads, self.slots):
+            fit, k = (_padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
+            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.intercept)
+            for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
+                loss[head], right[head] = lost, met
+        return loss[1:], right[1:]
+
+
+def _sizes(most: int) -> tuple[int, ...]:
+    """Ascending: one, a quarter, half, all."""
+    return tuple(sorted({1, -(-most // 4), -(-most // 2), most}))
+
+
+@jax.jit
+def _rows(x: Array, marks: Array, index: Array) -> tuple[Array, Array]:
+    return x[index], marks[index]
+
+
+def _batches(heads: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    return [heads[start : start + size] for start in range(0, len(heads), size)]
+
+
+def _padded(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Filled up with the first."""
+    return np.concatenate([numbers, np.repeat(numbers[:1], size - len(numbers))])
