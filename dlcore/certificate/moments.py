@@ -1,7 +1,7 @@
 r"""Sums of products over rows, shared by all sets of weights that are made of the same parts.
 
-Folds are sets of weights that agree where they are not 0. Rows that are in the same folds form a part; each part is
-multiplied once, about its own mean, and a set's sums are those of its parts. With the part p of total weight
+Folds are sets of weights that agree where they are not 0. Rows that are in the same folds form a part; each part
+is multiplied once, about its own mean, and a set's sums are those of its parts. With the part p of total weight
 $S_p$ about a point $a_p$, $r_p = \sum s(v - a_p)$ and $Q_p = \sum s(v - a_p)(v - a_p)^\top$, the sums about any
 point b are, with $d_p = a_p - b$,
 
@@ -33,7 +33,7 @@ class Moments(NamedTuple):
 
     Attributes:
       gram: Σ s·x·xᵀ, (m, m).
-      cross: Σ s·x·yᵀ, (m, targets).
+      cross: Σ s·y·xᵀ, (targets, m).
       height: Σ s·y², (targets,).
       middle: the means of x and y, (m + targets,).
       squares: shape (m + targets,): no number of `gram` or `cross` is off by more than `relative` times the root
@@ -134,8 +134,8 @@ def _parts(numbers: np.ndarray, size: int, room: int) -> tuple[list[np.ndarray],
     if not alike or np.ldexp(float(largest.max()), -500) > largest.min():
         return None
     codes, part = np.unique(np.packbits(chosen, axis=0), axis=1, return_inverse=True)
-    members = np.unpackbits(codes, axis=0, count=len(numbers)).astype(bool)
-    used = members.any(0)
+    members = np.array(np.unpackbits(codes, axis=0, count=len(numbers)), bool)
+    used = np.logical_or.reduce(members)
     if used.sum() > 2 * len(numbers) or used.sum() * size > room:
         return None
     order = np.argsort(part.reshape(-1), kind="stable")
@@ -147,7 +147,7 @@ def _parts(numbers: np.ndarray, size: int, room: int) -> tuple[list[np.ndarray],
 def _merged(parts: list[_Part]) -> Moments:
     total = sum(part.total for part in parts)
     features = len(parts[0].products)
-    middle = sum(part.total / total * part.point for part in parts)
+    middle = np.sum([part.total / total * part.point for part in parts], axis=0)
     shifts = [part.point - middle for part in parts]
     products = parts[0].products.copy()
     for part in parts[1:]:
@@ -158,12 +158,10 @@ def _merged(parts: list[_Part]) -> Moments:
         products += left[:, :features].T @ right
         products += right[:, :features].T @ rest
     products /= total
-    squares = sum(
-        (np.sqrt(part.squares) + np.sqrt(part.total) * abs(d)) ** 2 for part, d in zip(parts, shifts, strict=True)
-    )
-    squares = squares / total
-    height = sum(part.squares[features:] for part in parts) + (left * right + right * rest).sum(0)[features:]
-    height = height / total
+    own = np.stack([part.squares for part in parts])
+    weight = np.array([[part.total] for part in parts])
+    squares = ((np.sqrt(own) + np.sqrt(weight) * abs(right)) ** 2).sum(0) / total
+    height = (own + left * right + right * rest).sum(0)[features:] / total
     # The points are means up to rounding; what is left of the mean goes too.
     away = left.sum(0) / total
     products -= np.outer(away[:features], away)
@@ -174,5 +172,11 @@ def _merged(parts: list[_Part]) -> Moments:
     # Twice what the sums and the factors of their terms are off by: what is merged and taken off rounds less.
     relative = 2 * (rounding.products + 3 * rounding.sums)
     return Moments(
-        products[:, :features], products[:, features:], np.maximum(height, 0), middle, squares, relative, rounding
+        products[:, :features],
+        products[:, features:].T.copy(),
+        np.maximum(height, 0),
+        middle,
+        squares,
+        relative,
+        rounding,
     )

@@ -35,6 +35,15 @@ VAGUE = 1e-7
 """A head whose value or gap rounds by more than this part of its value is judged by its residuals."""
 
 
+class _Heads(NamedTuple):
+    """Heads with the same weights of rows: (H, m), (H,) or None, (H,), and the target of each, (H,)."""
+
+    coef: np.ndarray
+    bias: np.ndarray | None
+    l2: np.ndarray
+    target: np.ndarray
+
+
 class _Place(NamedTuple):
     """What is known of H heads, divided by Σ s, and how far it is off.
 
@@ -98,43 +107,50 @@ def squared_bounds(
     for k in range(len(kept)):
         of_set = of_model[model] == k
         bias = None if intercept is None else intercept[of_set]
-        found = bounds_of_set(sums, k, coef[of_set], bias, l2[of_set])
+        found = bounds_of_set(sums, k, sums.of(k), coef[of_set], bias, l2[of_set])
         answers[:, of_set], bound[of_set] = found[:4], found.bound
-    return Bounds(*answers, list(bound))
+    value, gradient_norm, gap, rounding = answers
+    return Bounds(value, gradient_norm, gap, rounding, list(bound))
 
 
 def bounds_of_set(
-    sums: RowSums,
-    k: int,
-    coef: np.ndarray,
-    bias: np.ndarray | None,
-    l2: np.ndarray,
-    moments: Moments | None = None,
+    sums: RowSums, k: int, moments: Moments, coef: np.ndarray, bias: np.ndarray | None, l2: np.ndarray
 ) -> Bounds:
-    """Of heads that all have the weights of set k."""
-    moments = sums.of(k) if moments is None else moments
+    """Of heads that all have the weights of set k, whose moments these are."""
+    heads, features = coef.shape
+    whole = _Heads(coef, bias, l2, np.arange(heads) % len(moments.cross))
     if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
-        value, mean, slope = _by_rows(sums, k, moments, coef, bias, np.arange(len(coef)))[:3]
-        nothing = np.full(len(coef), np.nan)
-        return Bounds(
-            *_level(moments, coef, l2, value, mean, slope), nothing, nothing, ["none: overflow"] * len(coef)
-        )
+        place = _by_rows(sums, k, moments, whole)
+        nothing = np.full(heads, np.nan)
+        level = _level(moments, whole, place, 2 * place.slope + l2[:, None] * coef)
+        return Bounds(*level, nothing, nothing, ["none: overflow"] * heads)
     curvature = _Curvature(moments, centred=bias is not None)
-    everyone = np.arange(len(coef))
-    if len(coef) <= max(FEW, coef.shape[1] // FEW):
-        return _judged(moments, curvature, coef, l2, _by_rows(sums, k, moments, coef, bias, everyone))
-    place = _by_moments(moments, coef, bias)
-    bounds = _judged(moments, curvature, coef, l2, place)
-    vague = np.flatnonzero(~(place.off + bounds.rounding <= VAGUE * bounds.value))
-    if not len(vague):
-        return bounds
-    again = _by_rows(sums, k, moments, coef[vague], None if bias is None else bias[vague], vague)
-    again = _judged(moments, curvature, coef[vague], l2[vague], again)
-    for whole, part in zip(bounds[:4], again[:4], strict=True):
-        whole[vague] = part
-    for h, name in zip(vague, again.bound, strict=True):
-        bounds.bound[h] = name
-    return bounds
+    if heads <= max(FEW, features // FEW):
+        return _judged(moments, curvature, whole, _by_rows(sums, k, moments, whole))
+    parts, vague = [], []
+    step = max(1, BLOCK_BYTES // (32 * features))  # what is computed of so many heads stays in the cache
+    for start in range(0, heads, step):
+        some = _some(whole, slice(start, start + step))
+        place = _by_moments(moments, some)
+        parts.append(bounds := _judged(moments, curvature, some, place))
+        vague.append(~(place.off + bounds.rounding <= VAGUE * bounds.value))
+    answers = [np.concatenate(arrays) for arrays in zip(*(part[:4] for part in parts), strict=True)]
+    names = [name for part in parts for name in part.bound]
+    again = np.flatnonzero(np.concatenate(vague))
+    if len(again):
+        some = _some(whole, again)
+        bounds = _judged(moments, curvature, some, _by_rows(sums, k, moments, some))
+        for all_of_it, part in zip(answers, bounds[:4], strict=True):
+            all_of_it[again] = part
+        for h, name in zip(again, bounds.bound, strict=True):
+            names[h] = name
+    value, gradient_norm, gap, rounding = answers
+    return Bounds(value, gradient_norm, gap, rounding, names)
+
+
+def _some(heads: _Heads, which: slice | np.ndarray) -> _Heads:
+    bias = None if heads.bias is None else heads.bias[which]
+    return _Heads(heads.coef[which], bias, heads.l2[which], heads.target[which])
 
 
 def _first_equal(numbers: np.ndarray) -> np.ndarray:
@@ -146,24 +162,17 @@ def _first_equal(numbers: np.ndarray) -> np.ndarray:
     return np.array(first)
 
 
-def _by_moments(moments: Moments, coef: np.ndarray, bias: np.ndarray | None) -> _Place:
-    r"""$\frac1S\sum s\rho x = Gw - c$ and $\frac1S\sum s\rho^2 = w^\top Gw - 2w^\top c + \frac1S\sum sy^2 + \bar\rho^2$."""
-    heads, features = coef.shape
-    target = np.arange(heads) % moments.cross.shape[1]
-    cross, roots = moments.cross.T.copy(), np.sqrt(moments.squares)
-    slope, data = np.empty((heads, features)), np.empty(heads)
-    step = max(1, BLOCK_BYTES // (32 * features))
-    for start in range(0, heads, step):
-        h = slice(start, start + step)
-        curved, aim = coef[h] @ moments.gram, cross[target[h]]
-        np.subtract(curved, aim, out=slope[h])
-        curved -= 2 * aim
-        data[h] = np.einsum("ij,ij->i", coef[h], curved)
-    data += moments.height[target]
+def _by_moments(moments: Moments, heads: _Heads) -> _Place:
+    r"""From G and c, with $\frac1S\sum s\rho^2 = w^\top(Gw - c) - w^\top c + \frac1S\sum sy^2 + \bar\rho^2$."""
+    coef, bias, _, target = heads
+    features, roots = coef.shape[1], np.sqrt(moments.squares)
+    slope, aims = coef @ moments.gram, moments.cross[target]
+    slope -= aims
+    data = np.einsum("ij,ij->i", coef, slope) - np.einsum("ij,ij->i", coef, aims) + moments.height[target]
     middle, aim = moments.middle[:features], moments.middle[features:][target]
     mean = coef @ middle - aim + (0 if bias is None else bias)
     level = np.abs(coef) @ np.abs(middle) + np.abs(aim) + (0 if bias is None else np.abs(bias))
-    # Numbers of G and c are off by `relative` of √squares √squares, products with them by as much as m terms round.
+    # Numbers of G and c are off by `relative` of √squares √squares, products with them as m terms round.
     reach = np.abs(coef) @ roots[:features] + roots[features:][target]
     relative = moments.relative + (features + 6) * UNIT
     drift = (features + 6) * UNIT * level + moments.relative * reach
@@ -172,18 +181,16 @@ def _by_moments(moments: Moments, coef: np.ndarray, bias: np.ndarray | None) -> 
     if bias is None:  # about 0, not about the mean: x and its squares grow by the mean, which is off by the drift
         slope += mean[:, None] * middle
         push += np.sqrt(2) * (drift + UNIT * np.abs(mean))
-        mean, drift = np.zeros(heads), np.zeros(heads)
+        mean, drift = np.zeros((2, len(coef)))
     return _Place(value, mean, slope, push, drift, off)
 
 
-def _by_rows(
-    sums: RowSums, k: int, moments: Moments, coef: np.ndarray, bias: np.ndarray | None, number: np.ndarray
-) -> _Place:
-    """From the residuals of every row; `number` says which of its set's heads each is."""
+def _by_rows(sums: RowSums, k: int, moments: Moments, some: _Heads) -> _Place:
+    """From the residuals of every row."""
     x, y = sums.x, sums.y
     s = Weights(sums.s.numbers[k : k + 1], sums.s.exponent[k : k + 1])
+    coef, bias, _, target = some
     heads, features = coef.shape
-    target = number % y.shape[1]
     blocks, everyone = row_slices(x, heads), slice(None)
     total = sum(weights_of(s, everyone, block).sum() for block in blocks)
     # About the spread of each column, to bound Σ|w||x| by the lengths of w and x in such units: any would do.
@@ -226,19 +233,17 @@ def _by_rows(
     return _Place(value, mean, slope, push, drift, off)
 
 
-def _level(
-    moments: Moments, coef: np.ndarray, l2: np.ndarray, value: np.ndarray, mean: np.ndarray, slope: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _level(moments: Moments, heads: _Heads, place: _Place, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """J and ‖∇J‖ of the data as given; the mean is 0 without an intercept."""
-    gradient = 2 * slope + l2[:, None] * coef
-    gradient += 2 * mean[:, None] * moments.middle[: coef.shape[1]]
-    norm = np.hypot(lengths(gradient), 2 * mean)
-    return value + l2 / 2 * np.einsum("ij,ij->i", coef, coef), norm
+    norm = np.hypot(lengths(h + 2 * place.mean[:, None] * moments.middle[: h.shape[1]]), 2 * place.mean)
+    return place.value + heads.l2 / 2 * np.einsum("ij,ij->i", heads.coef, heads.coef), norm
 
 
-def _judged(moments: Moments, curvature: _Curvature, coef: np.ndarray, l2: np.ndarray, place: _Place) -> Bounds:
+def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Place) -> Bounds:
     """The gap from the slope."""
-    value, gradient_norm = _level(moments, coef, l2, place.value, place.mean, place.slope)
+    coef, _, l2, _ = heads
+    h = 2 * place.slope + l2[:, None] * coef
+    value, gradient_norm = _level(moments, heads, place, h)
     # Rounding of ρ by δ moves √gap by at most √(Σsδ²/S), as the gap is a squared distance between predictions and
     # more; rounding of h by ε moves it by ε/√(2μ), μ the least curvature.
     gap, bent = np.zeros((2, len(coef)))
@@ -248,10 +253,12 @@ def _judged(moments: Moments, curvature: _Curvature, coef: np.ndarray, l2: np.nd
             continue
         spectrum = curvature.spectrum(scaled)
         of = slice(None) if of_kind.all() else of_kind
-        slack = place.push[of] * spectrum.length + 4 * UNIT * l2[of] * lengths(coef[of])
-        slack += 4 * UNIT * lengths(place.slope[of] * spectrum.scale if scaled else place.slope[of])
-        h = 2 * place.slope[of] + l2[of, None] * coef[of]
-        gap[of], bent[of], names[of] = _quadratic(spectrum, h, l2[of], slack)
+        slope, weight = place.slope[of], coef[of]
+        if scaled:
+            slope = slope * spectrum.scale
+        # the additions that make h, and its errors
+        slack = place.push[of] * spectrum.length + 4 * UNIT * (l2[of] * lengths(weight) + lengths(slope))
+        gap[of], bent[of], names[of] = _quadratic(spectrum, 2 * slope if scaled else h[of], l2[of], slack)
     root = np.sqrt(place.mean**2 + gap)
     error = place.drift + bent + moments.rounding.sums * root
     with np.errstate(over="ignore", invalid="ignore"):
@@ -283,6 +290,8 @@ def _quadratic(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""½hᵀ(A + λI)⁺h, how far the root of it may be below the true one, and the name of the bound.
 
+    h is in the scale of the spectrum.
+
     Let η be the error of A. Where λ > 4η every eigenvalue of A + λI is at least Λ + λ − η. Else the eigenvectors
     are split in C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ; in C, whatever U does, at
     least Λ + λ − η − η²/λ (the Schur complement of U), and $\|u + v\| \le \|u\| + \|v\|$ in the norm of
@@ -292,10 +301,10 @@ def _quadratic(
     $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the true h, which is in that range. That A has no more rank cannot
     be seen in float64, but h can refute it: in U it must vanish but for rounding.
     """
-    h = h * spectrum.scale
     # turning h into the basis of the eigenvectors rounds too
     slack = slack + 10 * h.shape[1] * UNIT * lengths(h)
-    squares = np.square(h @ spectrum.vectors)
+    squares = h @ spectrum.vectors
+    np.square(squares, out=squares)
     eta, count = spectrum.error, h.shape[1]
     gap, bent, names = np.zeros(len(h)), np.zeros(len(h)), np.full(len(h), "exact", dtype=object)
     for penalty in np.unique(l2):

@@ -157,8 +157,13 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
         return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
 
     bound = shaped(np.array(proof.bound, object).reshape(proof.gap.shape), 1)
-    numbers = (shaped(part, 1) for part in (proof.value, proof.gradient_norm, proof.gap, proof.rounding))
-    certificate = Certificate(*numbers, tuple(bound.ravel()))
+    certificate = Certificate(
+        value=shaped(proof.value, 1),
+        gradient_norm=shaped(proof.gradient_norm, 1),
+        gap=shaped(proof.gap, 1),
+        rounding=shaped(proof.rounding, 1),
+        bound=tuple(bound.ravel()),
+    )
     scores = None if scores is None else shaped(scores, -1)
     return Heads(
         coef=shaped(first.coef, 1),

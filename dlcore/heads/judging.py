@@ -27,7 +27,7 @@ class Judge:
         bias = intercept.reshape(-1) if self._centred else None
         moments = self._sums.of(fit)
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = bounds_of_set(self._sums, fit, coef.reshape(len(l2), -1), bias, l2, moments)
+            bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2)
         proof = certificate_of(bounds, shape)
         allowed = self._tol * np.maximum(proof.value, 1e-3 * moments.height[None])
         nothing = np.zeros(shape, bool)

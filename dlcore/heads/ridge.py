@@ -54,7 +54,10 @@ class Fitted(NamedTuple):
 
 
 def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
-    """Fit after fit, the one on all rows first."""
+    """Fit after fit, the one on all rows first.
+
+    The device does not work ahead while the caller looks at a fit: both would want all cores of a CPU.
+    """
     for fit in range(len(inputs.train)):
         spectrum = spectrum_of(inputs, streamed, fit)
         parts = [heads_of(spectrum, l2) for l2 in strengths(inputs, streamed)]
@@ -118,7 +121,7 @@ def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
     return weight, spectrum.level[None] - matmul(weight, spectrum.middle)
 
 
-def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Array, Array]]) -> np.ndarray:
+def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Array, ...]]) -> np.ndarray:
     """1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
     sums = streamed.tested(fit)
     scores = []
@@ -158,7 +161,7 @@ def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, i
     """Σ s(ŷ − y)² from the predictions of every row."""
     error = streamed.put(np.zeros(intercept.shape))
     for x, y, weight, _ in streamed.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
-        error = _add_errors(error, x, y, weight, coef, intercept)
+        error = _add_errors(jax.block_until_ready(error), x, y, weight, coef, intercept)
     return np.asarray(error)
 
 

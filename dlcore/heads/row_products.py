@@ -1,9 +1,9 @@
 r"""Sums of products over rows, on the device, each row multiplied once however many folds it is in.
 
-Rows that train and test the same folds form a part. Rows are streamed block by block, X is never copied. Sums are
-kept about the mean of their own rows, and two of them are merged by the update of Chan, Golub and LeVeque: with the
-difference d of their means, $G = G_a + G_b + \frac{S_aS_b}{S_a + S_b}dd^\top$. All terms are positive: no digits are
-lost, however far from 0 the columns are and the parts from one another.
+Rows that train and test the same folds form a part. Rows are streamed block by block, X is never copied. Sums
+are kept about the mean of their own rows, and two are merged by the update of Chan, Golub and LeVeque: with the
+difference d of their means, $G = G_a + G_b + \frac{S_aS_b}{S_a + S_b}dd^\top$. All terms are positive: no
+digits are lost, however far from 0 the columns are and the parts from one another.
 """
 
 import functools
@@ -65,6 +65,7 @@ class Streamed:
         self._sums: list[Products] | None = None
 
     def put(self, array: np.ndarray | np.generic) -> Array:
+        """On the device."""
         return jax.device_put(array, self.device)
 
     def whole(self) -> tuple[Array, Array]:
@@ -118,7 +119,8 @@ class Streamed:
         )
         sums = Products(*(self.put(np.zeros(shape)) for shape in shapes))
         for x, y, weight, _ in self.blocks(index):
-            sums = _add_rows(sums, x, y, weight)
+            # Blocks would queue up, all in memory, if the host ran ahead by more than one.
+            sums = _add_rows(jax.block_until_ready(sums), x, y, weight)
         return sums
 
     def _find_parts(self) -> list[np.ndarray] | None:
