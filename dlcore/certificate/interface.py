@@ -83,8 +83,7 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     s = scaled_weights(read_weights(weights, len(x), numbers))
     with np.errstate(over="ignore", invalid="ignore"):
         bounds = _bounds_of(heads.loss, numbers, x, y, s)
-        gap = bounds.gap + bounds.rounding
-    return _certificate(bounds, gap, numbers.shape)
+    return certificate_of(bounds, numbers.shape)
 
 
 def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any) -> Bounds:
@@ -96,8 +95,10 @@ def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any
     return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s)
 
 
-def _certificate(bounds: Bounds, gap: np.ndarray, shape: tuple[int, ...]) -> Certificate:
+def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:
     """In the shape of the heads; where no bound is known the gap is infinite and the name says why."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = bounds.gap + bounds.rounding
     overflow = "none: overflow"
     bound = [
         name if name.startswith("none") or np.isfinite(g) else overflow

@@ -47,7 +47,7 @@ def scaled_weights(numbers: np.ndarray) -> Weights:
     return Weights(numbers, -np.frexp(largest)[1])
 
 
-def weights_of(weights: Weights, heads: slice, rows: slice) -> np.ndarray:
+def weights_of(weights: Weights, heads: slice, rows: slice | np.ndarray) -> np.ndarray:
     """In float64, (1, rows) or (heads, rows)."""
     shared = len(weights.numbers) == 1
     numbers, exponent = weights if shared else (weights.numbers[heads], weights.exponent[heads])
@@ -62,6 +62,18 @@ def row_slices(x: np.ndarray, heads: int, columns: int = 1) -> list[slice]:
     """
     step = max(1, BLOCK_BYTES // (8 * max(x.shape[1], columns, min(heads * columns, 512))))
     return [slice(start, min(start + step, len(x))) for start in range(0, len(x), step)]
+
+
+def index_slices(rows: int, columns: int) -> list[slice]:
+    """Blocks of so many rows of so many columns."""
+    step = max(1, BLOCK_BYTES // (8 * columns))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def taken(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Those rows, ascending; in place where they follow one another."""
+    first, last = int(index[0]), int(index[-1])
+    return x[first : last + 1] if last - first + 1 == len(index) else x[index]
 
 
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:

@@ -7,7 +7,9 @@ $h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
 
 $J - J^* = \bar\rho^2 + \frac12 h^\top(A + \lambda I)^+ h$
 
-One eigendecomposition of A serves every head with these weights, whatever its l2 and target.
+One eigendecomposition of A serves every head with these weights, whatever its l2 and target. Of many heads h and J
+come from A too, $h = Aw - c + \lambda w$, without a look at the rows; of few, and where that rounds too much, from
+the residuals.
 """
 
 from typing import NamedTuple
@@ -15,7 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.heads import Bounds
+from dlcore.certificate.moments import Moments, RowSums
 from dlcore.certificate.rows import (
+    BLOCK_BYTES,
     UNIT,
     Weights,
     head_slices,
@@ -25,29 +29,39 @@ from dlcore.certificate.rows import (
     weights_of,
 )
 
+FEW = 8
+"""So many heads, or one for so many parts of the columns, are judged by their residuals: no dearer than A."""
+VAGUE = 1e-7
+"""A head whose value or gap rounds by more than this part of its value is judged by its residuals."""
 
-class _Sums(NamedTuple):
-    """Sums over rows of one set of weights, for H heads, divided by Σ s; x stands for the centred rows.
+
+class _Heads(NamedTuple):
+    """Heads with the same weights of rows: (H, m), (H,) or None, (H,), and the target of each, (H,)."""
+
+    coef: np.ndarray
+    bias: np.ndarray | None
+    l2: np.ndarray
+    target: np.ndarray
+
+
+class _Place(NamedTuple):
+    """What is known of H heads, divided by Σ s, and how far it is off.
 
     Attributes:
       value: Σ s·ρ², (H,).
-      mean: Σ s·ρ, (H,).
-      slope: Σ s·ρ·x, (H, m).
-      size: Σ s·|ρ|, (H,): what the rounding of the mean is measured by.
-      wobble: Σ s·δ², (H,), of bounds δ on the rounding of ρ.
-      gram: Σ s·x·xᵀ, (m, m).
-      squares: Σ s·x², (m,), before what the shift left of the mean was taken off: what `gram` rounds by.
-      shift: what was subtracted from every row, (m,).
+      mean: Σ s·ρ, (H,), 0 without an intercept.
+      slope: Σ s·ρ·x, (H, m), x centred.
+      push: (H,); no component of 2·slope is off by more than this times the root of A's bound `squares` there.
+      drift: (H,): how far errors of ρ and the mean move the root of the gap.
+      off: (H,): of the value.
     """
 
     value: np.ndarray
     mean: np.ndarray
     slope: np.ndarray
-    size: np.ndarray
-    wobble: np.ndarray
-    gram: np.ndarray
-    squares: np.ndarray
-    shift: np.ndarray
+    push: np.ndarray
+    drift: np.ndarray
+    off: np.ndarray
 
 
 class _Spectrum(NamedTuple):
@@ -63,72 +77,140 @@ class _Spectrum(NamedTuple):
     length: float
 
 
+class _Curvature:
+    """A, about the mean where there is an intercept, and its spectra when they are asked for."""
+
+    def __init__(self, moments: Moments, *, centred: bool) -> None:
+        middle = moments.middle[: len(moments.gram)]
+        self.gram, self.squares, self.relative = moments.gram, moments.squares[: len(middle)], moments.relative
+        if not centred:
+            self.gram = self.gram + np.outer(middle, middle)
+            self.squares = (np.sqrt(self.squares) + np.abs(middle)) ** 2
+        self._spectra: dict[bool, _Spectrum] = {}
+
+    def spectrum(self, scaled: bool) -> _Spectrum:
+        """For l2 > 0, and scaled for l2 = 0."""
+        if scaled not in self._spectra:
+            self._spectra[scaled] = _spectrum(2 * self.gram, 2 * self.squares, self.relative, scaled)
+        return self._spectra[scaled]
+
+
 def squared_bounds(
     coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights
 ) -> Bounds:
     """J, ‖∇J‖, the gap and its rounding term of H heads; y is (n, targets), head h has target h mod targets."""
-    answers = np.zeros((4, len(coef)))
-    bound = np.full(len(coef), "", dtype=object)
     model = np.arange(len(coef)) // y.shape[1] if len(s.numbers) > 1 else np.zeros(len(coef), int)
-    for numbers, exponent, of_set in _distinct(s, model):
+    first = _first_equal(s.numbers)
+    kept, of_model = np.unique(first, return_inverse=True)
+    sums = RowSums(x, y, Weights(s.numbers[kept], s.exponent[kept]))
+    answers, bound = np.zeros((4, len(coef))), np.full(len(coef), "", dtype=object)
+    for k in range(len(kept)):
+        of_set = of_model[model] == k
         bias = None if intercept is None else intercept[of_set]
-        target = np.flatnonzero(of_set) % y.shape[1]
-        sums = _sums(coef[of_set], bias, x, y, Weights(numbers, exponent), target)
-        answers[:, of_set], bound[of_set] = _bounds(coef[of_set], bias is not None, l2[of_set], x, sums)
+        found = bounds_of_set(sums, k, sums.of(k), coef[of_set], bias, l2[of_set])
+        answers[:, of_set], bound[of_set] = found[:4], found.bound
     value, gradient_norm, gap, rounding = answers
     return Bounds(value, gradient_norm, gap, rounding, list(bound))
 
 
-def _distinct(s: Weights, model: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each set of weights once, with the heads that have it."""
-    kept: list[tuple[int, list[int]]] = []
-    for k, numbers in enumerate(s.numbers):
-        for first, models in kept:
-            if np.array_equal(s.numbers[first], numbers):
-                models.append(k)
-                break
-        else:
-            kept.append((k, [k]))
-    return [(s.numbers[k : k + 1], s.exponent[k : k + 1], np.isin(model, models)) for k, models in kept]
+def bounds_of_set(
+    sums: RowSums, k: int, moments: Moments, coef: np.ndarray, bias: np.ndarray | None, l2: np.ndarray
+) -> Bounds:
+    """Of heads that all have the weights of set k, whose moments these are."""
+    heads, features = coef.shape
+    whole = _Heads(coef, bias, l2, np.arange(heads) % len(moments.cross))
+    if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
+        place = _by_rows(sums, k, moments, whole)
+        nothing = np.full(heads, np.nan)
+        level = _level(moments, whole, place, 2 * place.slope + l2[:, None] * coef)
+        return Bounds(*level, nothing, nothing, ["none: overflow"] * heads)
+    curvature = _Curvature(moments, centred=bias is not None)
+    if heads <= max(FEW, features // FEW):
+        return _judged(moments, curvature, whole, _by_rows(sums, k, moments, whole))
+    parts, vague = [], []
+    step = max(1, BLOCK_BYTES // (32 * features))  # what is computed of so many heads stays in the cache
+    for start in range(0, heads, step):
+        some = _some(whole, slice(start, start + step))
+        place = _by_moments(moments, some)
+        parts.append(bounds := _judged(moments, curvature, some, place))
+        vague.append(~(place.off + bounds.rounding <= VAGUE * bounds.value))
+    answers = [np.concatenate(arrays) for arrays in zip(*(part[:4] for part in parts), strict=True)]
+    names = [name for part in parts for name in part.bound]
+    again = np.flatnonzero(np.concatenate(vague))
+    if len(again):
+        some = _some(whole, again)
+        bounds = _judged(moments, curvature, some, _by_rows(sums, k, moments, some))
+        for all_of_it, part in zip(answers, bounds[:4], strict=True):
+            all_of_it[again] = part
+        for h, name in zip(again, bounds.bound, strict=True):
+            names[h] = name
+    value, gradient_norm, gap, rounding = answers
+    return Bounds(value, gradient_norm, gap, rounding, names)
 
 
-def _sums(
-    coef: np.ndarray, bias: np.ndarray | None, x: np.ndarray, y: np.ndarray, s: Weights, target: np.ndarray
-) -> _Sums:
+def _some(heads: _Heads, which: slice | np.ndarray) -> _Heads:
+    bias = None if heads.bias is None else heads.bias[which]
+    return _Heads(heads.coef[which], bias, heads.l2[which], heads.target[which])
+
+
+def _first_equal(numbers: np.ndarray) -> np.ndarray:
+    """For each row of numbers, the first that is equal to it."""
+    first: list[int] = []
+    for k, row in enumerate(numbers):
+        equal = (j for j in dict.fromkeys(first) if np.array_equal(numbers[j], row))
+        first.append(next(equal, k))
+    return np.array(first)
+
+
+def _by_moments(moments: Moments, heads: _Heads) -> _Place:
+    r"""From G and c, with $\frac1S\sum s\rho^2 = w^\top(Gw - c) - w^\top c + \frac1S\sum sy^2 + \bar\rho^2$."""
+    coef, bias, _, target = heads
+    features, roots = coef.shape[1], np.sqrt(moments.squares)
+    slope, aims = coef @ moments.gram, moments.cross[target]
+    slope -= aims
+    data = np.einsum("ij,ij->i", coef, slope) - np.einsum("ij,ij->i", coef, aims) + moments.height[target]
+    middle, aim = moments.middle[:features], moments.middle[features:][target]
+    mean = coef @ middle - aim + (0 if bias is None else bias)
+    level = np.abs(coef) @ np.abs(middle) + np.abs(aim) + (0 if bias is None else np.abs(bias))
+    # Numbers of G and c are off by `relative` of √squares √squares, products with them as m terms round.
+    reach = np.abs(coef) @ roots[:features] + roots[features:][target]
+    relative = moments.relative + (features + 6) * UNIT
+    drift = (features + 6) * UNIT * level + moments.relative * reach
+    off = relative * reach**2 + drift * (2 * np.abs(mean) + drift)
+    value, push = np.maximum(data, 0) + mean**2, np.sqrt(2) * relative * reach
+    if bias is None:  # about 0, not about the mean: x and its squares grow by the mean, which is off by the drift
+        slope += mean[:, None] * middle
+        push += np.sqrt(2) * (drift + UNIT * np.abs(mean))
+        mean, drift = np.zeros((2, len(coef)))
+    return _Place(value, mean, slope, push, drift, off)
+
+
+def _by_rows(sums: RowSums, k: int, moments: Moments, some: _Heads) -> _Place:
+    """From the residuals of every row."""
+    x, y = sums.x, sums.y
+    s = Weights(sums.s.numbers[k : k + 1], sums.s.exponent[k : k + 1])
+    coef, bias, _, target = some
     heads, features = coef.shape
     blocks, everyone = row_slices(x, heads), slice(None)
-    total, shift, squares = 0.0, np.zeros(features), np.zeros(features)
-    for block in blocks:
-        scale = weights_of(s, everyone, block)[0]
-        total += scale.sum()
-        rows = x[block].astype(np.float64)
-        shift += scale @ rows
-        squares += scale @ (rows * rows)
-    squares /= total
-    shift /= total
+    total = sum(weights_of(s, everyone, block).sum() for block in blocks)
     # About the spread of each column, to bound Σ|w||x| by the lengths of w and x in such units: any would do.
-    spread = np.sqrt(np.maximum(squares - shift**2, 1e-20 * squares))
-    units = np.where(spread > 0, spread, 1)
-    if bias is None:
-        shift[:] = 0
+    spread = np.sqrt(np.maximum(np.diag(moments.gram), 1e-20 * moments.squares[:features]))
+    units = np.where((spread > 0) & np.isfinite(spread), spread, 1)
+    shift = moments.middle[:features] if bias is not None else np.zeros(features)
     level = coef @ shift + (0 if bias is None else bias)
     reach_of_level = np.abs(coef) @ np.abs(shift) + np.abs(level)
     reach_of_head = np.linalg.norm(coef * units, axis=1)
     value, mean, size, wobble = np.zeros((4, heads))
-    slope, gram = np.zeros((heads, features)), np.zeros((features, features))
-    centre = np.zeros(features)
+    slope, centre = np.zeros((heads, features)), np.zeros(features)
     for block in blocks:
         scale = weights_of(s, everyone, block)[0] / total
         rows = x[block].astype(np.float64) - shift
         length = lengths(rows / units)
-        heavy = scale[:, None] * rows
-        gram += heavy.T @ rows
         centre += scale @ rows
         for h in head_slices(heads, len(rows)):
             aim = y[block].astype(np.float64)[:, target[h]].T
             rest = coef[h] @ rows.T
-            rest += level[h, None]
-            rest -= aim
+            rest -= aim - level[h, None]  # the two large ones first: nearly equal, they leave next to no error
             # a product of m terms, a level of m + 1 more, two sums, and the rounding of the centred row
             reach = reach_of_head[h, None] * length + reach_of_level[h, None] + np.abs(aim)
             wobble[h] += (scale * ((features + 6) * UNIT * reach) ** 2).sum(-1)
@@ -138,48 +220,50 @@ def _sums(
             slope[h] += weighed @ rows
             np.abs(weighed, out=weighed)
             size[h] += weighed.sum(-1)
-    squares = np.diag(gram).copy()
-    if bias is not None:  # the shift is the mean up to rounding; what is left of the mean goes too
+    rounding = rounding_over(blocks)
+    drift = np.sqrt(wobble)
+    if bias is None:
+        mean[:] = 0
+    else:  # the shift is the mean up to rounding; what is left of the mean goes too
         slope -= mean[:, None] * centre
-        gram -= np.outer(centre, centre)
-    return _Sums(value, mean, slope, size, wobble, gram, squares, shift)
+        drift += rounding.sums * size
+    # Σ s|ρ||x| ≤ √Σsρ² √Σsx², for h twice that, for the part of the mean as much again
+    push = 4 * (rounding.products + 3 * rounding.sums) * np.sqrt(value)
+    off = rounding.products * value + drift * (2 * np.sqrt(value) + drift)
+    return _Place(value, mean, slope, push, drift, off)
 
 
-def _bounds(
-    coef: np.ndarray, centred: bool, l2: np.ndarray, x: np.ndarray, sums: _Sums
-) -> tuple[np.ndarray, list[str]]:
-    """(value, gradient_norm, gap, rounding) as rows, and names."""
-    penalty = l2[:, None] * coef
-    mean = sums.mean if centred else np.zeros(len(coef))
-    half = sums.slope + penalty / 2  # h / 2
-    weight_norm = np.linalg.norm(coef, axis=1)
-    value = sums.value + l2 / 2 * weight_norm**2
-    gradient = 2 * (sums.slope + (mean[:, None] * sums.shift if centred else 0)) + penalty
-    gradient_norm = np.hypot(np.linalg.norm(gradient, axis=1), 2 * mean)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not (np.isfinite(sums.gram).all() and np.isfinite(half).all()):
-            nothing = np.full(len(coef), np.nan)
-            return np.stack([value, gradient_norm, nothing, nothing]), ["none: overflow"] * len(coef)
+def _level(moments: Moments, heads: _Heads, place: _Place, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """J and ‖∇J‖ of the data as given; the mean is 0 without an intercept."""
+    norm = np.hypot(lengths(h + 2 * place.mean[:, None] * moments.middle[: h.shape[1]]), 2 * place.mean)
+    return place.value + heads.l2 / 2 * np.einsum("ij,ij->i", heads.coef, heads.coef), norm
 
+
+def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Place) -> Bounds:
+    """The gap from the slope."""
+    coef, _, l2, _ = heads
+    h = 2 * place.slope + l2[:, None] * coef
+    value, gradient_norm = _level(moments, heads, place, h)
     # Rounding of ρ by δ moves √gap by at most √(Σsδ²/S), as the gap is a squared distance between predictions and
     # more; rounding of h by ε moves it by ε/√(2μ), μ the least curvature.
-    unit, product = rounding_over(row_slices(x, len(coef)))
-    drift = np.sqrt(sums.wobble) + unit * sums.size * centred
-
     gap, bent = np.zeros((2, len(coef)))
     names = np.full(len(coef), "exact", dtype=object)
     for of_kind, scaled in ((l2 > 0, False), (l2 == 0, True)):
-        if of_kind.any():
-            relative = 2 * (product + 3 * unit)
-            spectrum = _spectrum(2 * sums.gram, 2 * sums.squares, relative, scaled)
-            # Σ s|ρ||x| ≤ √Σsρ² √Σsx², for h twice that, for the part of the mean as much again
-            slack = 2 * relative * np.sqrt(sums.value) * spectrum.length + unit * l2 * weight_norm
-            part = _quadratic(spectrum, 2 * half[of_kind], l2[of_kind], slack[of_kind])
-            gap[of_kind], bent[of_kind], names[of_kind] = part
-    root = np.sqrt(mean**2 + gap)
-    error = drift + bent + unit * root
-    rounding = error * (2 * root + error)
-    return np.stack([value, gradient_norm, root**2, rounding]), list(names)
+        if not of_kind.any():
+            continue
+        spectrum = curvature.spectrum(scaled)
+        of = slice(None) if of_kind.all() else of_kind
+        slope, weight = place.slope[of], coef[of]
+        if scaled:
+            slope = slope * spectrum.scale
+        # the additions that make h, and its errors
+        slack = place.push[of] * spectrum.length + 4 * UNIT * (l2[of] * lengths(weight) + lengths(slope))
+        gap[of], bent[of], names[of] = _quadratic(spectrum, 2 * slope if scaled else h[of], l2[of], slack)
+    root = np.sqrt(place.mean**2 + gap)
+    error = place.drift + bent + moments.rounding.sums * root
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounding = error * (2 * root + error)
+    return Bounds(value, gradient_norm, root**2, rounding, list(names))
 
 
 def _spectrum(a: np.ndarray, squares: np.ndarray, relative: float, scaled: bool) -> _Spectrum:
@@ -203,8 +287,10 @@ def _spectrum(a: np.ndarray, squares: np.ndarray, relative: float, scaled: bool)
 
 def _quadratic(
     spectrum: _Spectrum, h: np.ndarray, l2: np.ndarray, slack: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""½hᵀ(A + λI)⁺h, how far the root of it may be below the true one, and the name of the bound.
+
+    h is in the scale of the spectrum.
 
     Let η be the error of A. Where λ > 4η every eigenvalue of A + λI is at least Λ + λ − η. Else the eigenvectors
     are split in C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ; in C, whatever U does, at
@@ -215,30 +301,33 @@ def _quadratic(
     $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the true h, which is in that range. That A has no more rank cannot
     be seen in float64, but h can refute it: in U it must vanish but for rounding.
     """
-    projected = (h * spectrum.scale) @ spectrum.vectors
     # turning h into the basis of the eigenvectors rounds too
-    slack = slack + 10 * h.shape[1] * UNIT * np.linalg.norm(h * spectrum.scale, axis=1)
-    eta = spectrum.error
-    root, bent, names = np.zeros(len(h)), np.zeros(len(h)), []
-    for k, (row, penalty, loose) in enumerate(zip(projected, l2, slack, strict=True)):
+    slack = slack + 10 * h.shape[1] * UNIT * lengths(h)
+    squares = h @ spectrum.vectors
+    np.square(squares, out=squares)
+    eta, count = spectrum.error, h.shape[1]
+    gap, bent, names = np.zeros(len(h)), np.zeros(len(h)), np.full(len(h), "exact", dtype=object)
+    for penalty in np.unique(l2):
+        same = np.flatnonzero(l2 == penalty)
+        same = slice(same[0], same[-1] + 1) if same[-1] - same[0] + 1 == len(same) else same
         extra = eta**2 / penalty if 0 < penalty <= 4 * eta else 0.0
-        certain = spectrum.values > 4 * (eta + extra) if penalty <= 4 * eta else np.full(len(row), True)
-        curvature = spectrum.values[certain] + penalty - eta - extra
-        inside, outside = row[certain], np.linalg.norm(row[~certain])
-        least = curvature.min(initial=np.inf)
-        root[k] = np.sqrt((inside**2 / (spectrum.values[certain] + penalty)).sum() / 2)
-        above = np.sqrt((inside**2 / curvature).sum() / 2) - root[k]
-        rank, name = int(certain.sum()), "exact"
+        certain = spectrum.values > 4 * (eta + extra) if penalty <= 4 * eta else np.full(count, True)
+        curvature = np.where(certain, spectrum.values + penalty - eta - extra, np.inf)
+        exact = np.where(certain, spectrum.values + penalty, np.inf)
+        weights = np.stack([1 / exact, 1 / curvature, ~certain, certain], axis=1)
+        sums = squares[same] @ weights
+        gap[same] = sums[:, 0] / 2
+        above = np.maximum(np.sqrt(sums[:, 1] / 2) - np.sqrt(gap[same]), 0)
+        outside, inside = np.sqrt(sums[:, 2]), np.sqrt(sums[:, 3])
+        least, rank, loose = curvature.min(), int(certain.sum()), slack[same]
         if penalty > 0:
-            bent[k] = max(above, 0) + loose / np.sqrt(2 * (max(penalty, least) if rank == len(row) else penalty))
-            if rank < len(row):
-                bent[k] += outside / np.sqrt(2 * penalty)
-        else:
-            bent[k] = max(above, 0) + (loose / np.sqrt(2 * least) if rank else 0)
-            if rank < len(row):
-                name = f"exact if the rank is {rank}"
-                tolerance = 2 * loose + (eta / least * np.linalg.norm(inside) if rank else 0)
-                if outside > tolerance:
-                    bent[k], name = np.inf, f"none: of {len(row)} columns only {rank} are independent in float64"
-        names.append(name)
-    return root**2, bent, names
+            bent[same] = above + loose / np.sqrt(2 * (max(penalty, least) if rank == count else penalty))
+            bent[same] += outside / np.sqrt(2 * penalty)
+            continue
+        bent[same] = above + (loose / np.sqrt(2 * least) if rank else 0)
+        if rank < count:
+            refuted = outside > 2 * loose + (eta / least * inside if rank else 0)
+            bent[same] = np.where(refuted, np.inf, bent[same])
+            none = f"none: of {count} columns only {rank} are independent in float64"
+            names[same] = np.where(refuted, none, f"exact if the rank is {rank}")
+    return gap, bent, names

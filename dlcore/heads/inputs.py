@@ -19,7 +19,7 @@ class Rows(NamedTuple):
 
     Attributes:
       x: shape (n, m), in its own dtype.
-      y: shape (n,) or (n, targets), float64.
+      y: shape (n,), float64.
       weight: shape (n,), float64, at most 1.
       train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
       test: the same of the rows that fit f is scored on.
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
 
     Attributes:
       x: shape (n, m).
-      y: shape (n,) or (n, targets), float64.
+      y: shape (n,), float64; with the squared loss also (n, targets), in the dtype it came in.
       weight: shape (n,), float64.
       l2: shape (L,), float64.
       train: shape (folds + 1, n), booleans; the first row is all True.
@@ -77,7 +77,8 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
         _check_classes(target, weight)
     elif target.ndim not in (1, 2) or 0 in target.shape:
         raise ValueError(f"y: expected [n] or [n, targets], got shape {target.shape}")
-    target = target.astype(np.float64)
+    if loss != "squared":
+        target = target.astype(np.float64)
     labels = None if loss == "squared" else target
     train, test = _folds(folds, len(rows), labels)
     for index, chosen in enumerate(train[1:]):

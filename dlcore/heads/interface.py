@@ -7,10 +7,12 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore.certificate import Certificate, LinearHeads, certify
-from dlcore.heads.inputs import Inputs, Rows, place, read_inputs
+from dlcore.heads.inputs import Inputs, place, read_inputs
+from dlcore.heads.judging import Judge
 from dlcore.heads.logistic import Sweep
 from dlcore.heads.result import Heads, statuses
-from dlcore.heads.ridge import fit_ridge, r2_scores
+from dlcore.heads.ridge import fit_ridge
+from dlcore.heads.row_products import Streamed
 from dlcore.heads.softmax import SoftmaxSweep
 
 SCORINGS = {"logistic": ("log_loss", "accuracy"), "softmax": ("log_loss", "accuracy"), "squared": ("r2",)}
@@ -87,10 +89,10 @@ def fit_heads(
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
     with jax.enable_x64(True):
+        if loss == "squared":
+            return _squared(inputs, x, scoring, bool(fit_intercept), float(tol))
         rows = place(inputs, x)
         device = str(next(iter(rows.x.devices())))
-        if loss == "squared":
-            return _squared(inputs, rows, scoring, bool(fit_intercept), float(tol), device)
         kind = Sweep if loss == "logistic" else SoftmaxSweep
         sweep = kind(inputs, rows, fit_intercept=bool(fit_intercept), tol=float(tol), max_steps=max_steps)
         return _entropic(sweep, inputs, loss, scoring, bool(fit_intercept), float(tol), max_steps, device)
@@ -147,47 +149,49 @@ def _entropic(
     )
 
 
-def _squared(inputs: Inputs, rows: Rows, scoring: str, fit_intercept: bool, tol: float, device: str) -> Heads:
-    theta = fit_ridge(inputs, rows, fit_intercept=fit_intercept)
-    scores = r2_scores(inputs, rows, theta) if len(theta) > 1 else None
-    if inputs.y.ndim == 1:
-        theta = theta[:, :, 0]
-        scores = None if scores is None else scores[:, :, 0]
-    proofs = [_certified(inputs, theta[f], f, fit_intercept, "squared") for f in range(len(theta))]
-    gap = _gaps(proofs)
-    mass = np.where(inputs.train, inputs.weight, 0)
-    mass /= mass.sum(1, keepdims=True)
-    y = inputs.y.reshape(len(inputs.y), -1)
-    spread = np.stack([s @ (y - s @ y) ** 2 for s in mass]).reshape(len(mass), *inputs.y.shape[1:])
-    l2 = inputs.l2.reshape(-1, *[1] * (inputs.y.ndim - 1))
-    nothing = np.zeros(gap.shape, bool)
-    ended = statuses(gap, tol * _scale(proofs, spread), np.ones(gap.shape) * (l2 + 1), nothing, nothing)
+def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: float) -> Heads:
+    streamed = Streamed(inputs, x, fit_intercept=fit_intercept)
+    judge = Judge(inputs, fit_intercept=fit_intercept, tol=tol)
+    fits = fit_ridge(inputs, streamed)
+    first = next(fits)
+    proof, ended = judge.judged(0, first.coef, first.intercept)
+    fold_gap, fold_status, fold_scores = [], [], []
+    for fit, fitted in enumerate(fits, 1):  # a fold's heads go as soon as they are judged
+        found, end = judge.judged(fit, fitted.coef, fitted.intercept)
+        fold_gap.append(found.gap)
+        fold_status.append(end)
+        fold_scores.append(fitted.scores)
+    folds = (len(fold_gap), *proof.gap.shape)
+    scores = np.stack(fold_scores) if fold_scores else None
 
-    def in_front(array: np.ndarray, axis: int) -> np.ndarray:
-        return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array
+    def shaped(array: np.ndarray, axis: int) -> np.ndarray:
+        """Without the axis of targets where y has none, else with that axis in front."""
+        return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
 
-    proof = proofs[0]
-    if inputs.y.ndim == 2:
-        bound = np.array(proof.bound, object).reshape(proof.gap.shape).T
-        proof = Certificate(
-            proof.value.T, proof.gradient_norm.T, proof.gap.T, proof.rounding.T, tuple(bound.ravel())
-        )
-    scores = None if scores is None else in_front(scores, -1)
+    bound = shaped(np.array(proof.bound, object).reshape(proof.gap.shape), 1)
+    certificate = Certificate(
+        value=shaped(proof.value, 1),
+        gradient_norm=shaped(proof.gradient_norm, 1),
+        gap=shaped(proof.gap, 1),
+        rounding=shaped(proof.rounding, 1),
+        bound=tuple(bound.ravel()),
+    )
+    scores = None if scores is None else shaped(scores, -1)
     return Heads(
-        coef=in_front(theta[0, ..., :-1], 1),
-        intercept=in_front(theta[0, ..., -1], -1) * fit_intercept,
+        coef=shaped(first.coef, 1),
+        intercept=shaped(first.intercept, 1) * fit_intercept,
         l2=inputs.l2,
         loss="squared",
-        value=proof.value,
-        status=in_front(ended[0], -1),
-        certificate=proof,
-        steps=np.ones(proof.gap.shape, np.int64),
-        fold_status=in_front(ended[1:], -1),
-        fold_gap=in_front(gap[1:], -1),
+        value=certificate.value,
+        status=shaped(ended, 1),
+        certificate=certificate,
+        steps=np.ones(certificate.gap.shape, np.int64),
+        fold_status=shaped(np.array(fold_status, object).reshape(folds), 2),
+        fold_gap=shaped(np.array(fold_gap).reshape(folds), 2),
         scores=scores,
         scoring=scoring,
         best=None if scores is None else _best(scores, inputs.l2),
-        device=device,
+        device=str(streamed.device),
     )
 
 

@@ -7,6 +7,8 @@ fewer than columns, those of the kernel $ZZ^\top = UDU^\top$, $Z = \sqrt{2s/S}\,
 but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -14,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
-from dlcore.heads.inputs import Inputs, Rows
-from dlcore.linalg import matmul
-from dlcore.objective import BlockedData, sum_over_blocks
+from dlcore.heads.inputs import Inputs
+from dlcore.heads.row_products import Products, Streamed, gram_of
+from dlcore.linalg import matmul, outer, vecdot
 
+HEADS = 1024
+"""So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
 STRENGTHS = 8
-"""So many at a time: more of them run the same program again."""
-BLOCK_BYTES = 2**20
-"""Size of a block of rows in float64 on a CPU: long enough for products at full speed."""
+DIGITS = 1e-10
+"""A score is taken from sums of products where that puts it off by less."""
 
 
 class Spectrum(NamedTuple):
@@ -42,105 +45,127 @@ class Spectrum(NamedTuple):
     level: Array
 
 
-def fit_ridge(inputs: Inputs, rows: Rows, *, fit_intercept: bool) -> np.ndarray:
-    """Weights and, last, the intercept: shape (fits, L, targets, m + 1)."""
-    fits, strengths = len(inputs.train), len(inputs.l2)
-    targets = 1 if inputs.y.ndim == 1 else inputs.y.shape[1]
-    y = rows.y.reshape(len(inputs.y), targets)
-    theta = np.zeros((fits, strengths, targets, inputs.x.shape[1] + 1))
-    centred = jax.device_put(np.float64(fit_intercept))
-    block = rows_at_once(rows.x)
-    for fit in range(fits):
-        spectrum = factorise(
-            BlockedData(rows.x, y, rows.weight, block), rows.train, jax.device_put(np.uint32(fit)), centred
+class Fitted(NamedTuple):
+    """The heads of one fit: (L, targets, m), (L, targets), and (L, targets) where it is scored."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    scores: np.ndarray | None
+
+
+def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
+    """Fit after fit, the one on all rows first.
+
+    The device does not work ahead while the caller looks at a fit: both would want all cores of a CPU.
+    """
+    for fit in range(len(inputs.train)):
+        spectrum = spectrum_of(inputs, streamed, fit)
+        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs, streamed)]
+        scores = r2_scores(inputs, streamed, fit, parts) if fit else None
+        coef, intercept = (
+            np.concatenate([np.asarray(part) for part in pieces])[: len(inputs.l2)]
+            for pieces in zip(*parts, strict=True)
         )
-        for start in range(0, strengths, STRENGTHS):
-            part = inputs.l2[start : start + STRENGTHS]
-            l2 = np.concatenate([part, np.repeat(part[:1], STRENGTHS - len(part))])
-            theta[fit, start : start + STRENGTHS] = np.asarray(heads_of(spectrum, l2))[: len(part)]
-    return theta
+        yield Fitted(coef, intercept, scores)
 
 
-def rows_at_once(x: Array) -> int:
-    """Rows per block, from the shape of X alone."""
-    size = BLOCK_BYTES if next(iter(x.devices())).platform == "cpu" else 2**30
-    return max(1, min(len(x), max(size // (8 * x.shape[1]), x.shape[1] // 8)))
+def strengths(inputs: Inputs, streamed: Streamed) -> list[Array]:
+    """λ in pieces of one length, which the shape of y says; the last is filled up."""
+    size = max(STRENGTHS, min(HEADS, HEADS // streamed.y.shape[1]) // STRENGTHS)
+    pieces = [inputs.l2[start : start + size] for start in range(0, len(inputs.l2), size)]
+    return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
-@jax.jit
-def factorise(data: BlockedData, train: Array, bit: Array, centred: Array) -> Spectrum:
-    """The eigenvectors of H, or of the kernel where that is smaller, in float64."""
-    assert data.weights is not None
-    weights = jnp.where(((train >> bit) & jnp.uint32(1)).astype(bool), data.weights, 0.0)
-    total = weights.sum()
-    data = BlockedData(data.x, data.y, weights, data.block)
-
-    def sums(x: Array, y: Array, s: Array | None) -> tuple[Array, Array]:
-        assert s is not None
-        return matmul(s, x.astype(jnp.float64)), matmul(s, y)
-
-    middle, level = jax.tree.map(lambda summed: centred * summed / total, sum_over_blocks(sums, data))
-
-    def scaled(x: Array, y: Array, s: Array | None) -> tuple[Array, Array]:
-        """√(2s/S) times x and y about their means."""
-        assert s is not None
-        root = jnp.sqrt(2 * s / total)[:, None]
-        return root * (x.astype(jnp.float64) - middle[None]), root * (y - level[None])
-
-    rows, columns = data.x.shape
-    if rows < columns:
-        z, t = scaled(data.x, data.y, data.weights)
-        values, vectors = jnp.linalg.eigh(matmul(z, z.T))
-        return Spectrum(values, matmul(z.T, vectors), matmul(vectors.T, t), middle, level)
-
-    def products(x: Array, y: Array, s: Array | None) -> tuple[Array, Array]:
-        z, t = scaled(x, y, s)
-        return matmul(z.T, z), matmul(z.T, t)
-
-    gram, cross = sum_over_blocks(products, data)
-    values, vectors = jnp.linalg.eigh(gram)
-    return Spectrum(values, vectors, matmul(vectors.T, cross), middle, level)
+def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int) -> Spectrum:
+    """Of H, or of the kernel where that is smaller."""
+    if len(inputs.x) >= inputs.x.shape[1]:
+        return _of_products(streamed.trained(fit), streamed.centred)
+    weight = streamed.put(np.where(inputs.train[fit], inputs.weight, 0))
+    x, y = streamed.whole()
+    return _of_kernel(x, y, weight, streamed.centred)
 
 
 @jax.jit
-def heads_of(spectrum: Spectrum, l2: Array) -> Array:
-    """Weights and intercepts of some strengths: shape (l2, targets, m + 1). At λ = 0 the shortest solution."""
+def _of_products(sums: Products, centred: Array) -> Spectrum:
+    """Without an intercept X and y are about 0: what their means add is positive."""
+    added = (1 - centred) * sums.total * sums.middle
+    gram, cross = gram_of(sums) + outer(added, sums.middle), sums.cross + outer(added, sums.level)
+    values, vectors = jnp.linalg.eigh(2 / sums.total * gram)
+    projected = matmul(vectors.T, 2 / sums.total * cross)
+    return Spectrum(values, vectors, projected, centred * sums.middle, centred * sums.level)
+
+
+@jax.jit
+def _of_kernel(x: Array, y: Array, weight: Array, centred: Array) -> Spectrum:
+    rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
+    middle, level = (centred * matmul(weight, a) / total for a in (rows, aims))
+    root = jnp.sqrt(2 * weight / total)[:, None]
+    z, t = root * (rows - middle[None]), root * (aims - level[None])
+    values, vectors = jnp.linalg.eigh(matmul(z, z.T))
+    return Spectrum(values, matmul(z.T, vectors), matmul(vectors.T, t), middle, level)
+
+
+def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
+    """(values + λ)⁻¹, shape (l2, k); 0 where both are nothing but rounding, which makes w the shortest solution."""
     values = jnp.maximum(spectrum.values, 0)
     cutoff = len(values) * jnp.finfo(values.dtype).eps * values.max()
-    divisor = values[None] + l2[:, None]
     dropped = (values[None] <= cutoff) & (l2[:, None] <= cutoff)
-    inverse = jnp.where(dropped, 0.0, 1 / jnp.where(dropped, 1.0, divisor))
-    weight = matmul(spectrum.basis[None], inverse[:, :, None] * spectrum.projected[None]).swapaxes(1, 2)
-    intercept = spectrum.level[None] - matmul(weight, spectrum.middle)
-    return jnp.concatenate([weight, intercept[..., None]], axis=-1)
+    return jnp.where(dropped, 0.0, 1 / jnp.where(dropped, 1.0, values[None] + l2[:, None]))
 
 
 @jax.jit
-def squared_errors(data: BlockedData, test: Array, bit: Array, theta: Array) -> tuple[Array, Array]:
-    """On the rows that a fold holds out: Σ s(ŷ − y)², shape (l2, targets), and Σ s(y − ȳ)², shape (targets,)."""
-    assert data.weights is not None
-    weights = jnp.where(((test >> bit) & jnp.uint32(1)).astype(bool), data.weights, 0.0)
-    data = BlockedData(data.x, data.y, weights, data.block)
-    level = matmul(weights, data.y) / weights.sum()
-
-    def errors(x: Array, y: Array, s: Array | None) -> tuple[Array, Array]:
-        assert s is not None
-        predicted = matmul(theta[..., :-1], x.astype(jnp.float64).T) + theta[..., -1:]
-        return (s[None, None] * (predicted - y.T[None]) ** 2).sum(-1), matmul(s, (y - level[None]) ** 2)
-
-    return sum_over_blocks(errors, data)
+def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
+    """Weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the shortest solution."""
+    scaled = inverse_of(spectrum, l2)[:, None, :] * spectrum.projected.T[None]
+    weight = matmul(scaled.reshape(-1, scaled.shape[-1]), spectrum.basis.T).reshape(*scaled.shape[:2], -1)
+    return weight, spectrum.level[None] - matmul(weight, spectrum.middle)
 
 
-def r2_scores(inputs: Inputs, rows: Rows, theta: np.ndarray) -> np.ndarray:
-    """1 − (squared error)/(variance) of the rows held out: shape (folds, L, targets)."""
-    scores = np.zeros((len(theta) - 1, *theta.shape[1:3]))
-    data = BlockedData(rows.x, rows.y.reshape(len(inputs.y), -1), rows.weight, rows_at_once(rows.x))
-    for fold in range(len(scores)):
-        for start in range(0, theta.shape[1], STRENGTHS):
-            part = theta[fold + 1, start : start + STRENGTHS]
-            part = np.concatenate([part, np.repeat(part[:1], STRENGTHS - len(part), axis=0)])
-            error, spread = (np.asarray(a) for a in squared_errors(data, rows.test, np.uint32(fold + 1), part))
-            constant = np.where(error == 0, 1.0, 0.0)  # as scikit-learn has it
-            r2 = np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), constant)
-            scores[fold, start : start + STRENGTHS] = r2[: len(scores[fold, start : start + STRENGTHS])]
-    return scores
+def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Array, ...]]) -> np.ndarray:
+    """1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
+    sums = streamed.tested(fit)
+    scores = []
+    for coef, intercept in parts:
+        error, height, digits = (np.asarray(a) for a in _errors(sums, coef, intercept))
+        if not (digits <= DIGITS).all():
+            error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
+        scores.append(r2(error, height))
+    return np.concatenate(scores)[: len(inputs.l2)]
+
+
+def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Where the target is constant 1 for no error and else 0, as scikit-learn has it."""
+    constant = np.where(error == 0, 1.0, 0.0)
+    return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
+
+
+@jax.jit
+def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
+    """Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
+    flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
+    mean = intercept + matmul(coef, sums.middle) - sums.level[None]
+    curved = vecdot(flat, matmul(flat, gram)).reshape(mean.shape)
+    linear = vecdot(coef, jnp.broadcast_to(sums.cross.T[None], coef.shape))
+    error = sums.total * mean**2 + curved - 2 * linear + sums.height[None]
+    largest = (
+        jnp.sqrt(jnp.trace(gram) * vecdot(flat, flat)).reshape(mean.shape) + jnp.sqrt(sums.height)[None]
+    ) ** 2
+    tiny = 64 * jnp.finfo(jnp.float64).eps
+    # A target that is constant has a height of nothing but rounding.
+    certain = sums.height > sums.total * (tiny * sums.level) ** 2
+    height = jnp.where(certain, sums.height, 0.0)
+    return error, height, tiny * largest / height[None]
+
+
+def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, intercept: Array) -> np.ndarray:
+    """Σ s(ŷ − y)² from the predictions of every row."""
+    error = streamed.put(np.zeros(intercept.shape))
+    for x, y, weight, _ in streamed.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
+        error = _add_errors(jax.block_until_ready(error), x, y, weight, coef, intercept)
+    return np.asarray(error)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, intercept: Array) -> Array:
+    predicted = matmul(coef, x.astype(jnp.float64).T) + intercept[..., None]
+    return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)

@@ -1,0 +1,34 @@
+"""The proofs of ridge heads, fit after fit, from sums over rows that all fits share."""
+
+import numpy as np
+
+from dlcore.certificate import Certificate
+from dlcore.certificate.interface import certificate_of
+from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.squared import RowSums, bounds_of_set
+from dlcore.heads.inputs import Inputs
+from dlcore.heads.result import statuses
+
+
+class Judge:
+    """What certifies the heads of any fit; it sees numbers only, not how they came about."""
+
+    def __init__(self, inputs: Inputs, *, fit_intercept: bool, tol: float) -> None:
+        same = (inputs.weight == inputs.weight[0]).all()
+        weights = inputs.train if same else np.where(inputs.train, inputs.weight, 0)
+        y = inputs.y.reshape(len(inputs.y), -1)
+        self._sums = RowSums(inputs.x, y, scaled_weights(weights))
+        self._l2, self._tol, self._centred = inputs.l2, tol, fit_intercept
+
+    def judged(self, fit: int, coef: np.ndarray, intercept: np.ndarray) -> tuple[Certificate, np.ndarray]:
+        """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets)."""
+        shape = intercept.shape
+        l2 = np.repeat(self._l2, shape[1])
+        bias = intercept.reshape(-1) if self._centred else None
+        moments = self._sums.of(fit)
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2)
+        proof = certificate_of(bounds, shape)
+        allowed = self._tol * np.maximum(proof.value, 1e-3 * moments.height[None])
+        nothing = np.zeros(shape, bool)
+        return proof, statuses(proof.gap, allowed, np.ones(shape), nothing, nothing)

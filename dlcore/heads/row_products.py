@@ -1,0 +1,187 @@
+r"""Sums of products over rows, on the device, each row multiplied once however many folds it is in.
+
+Rows that train and test the same folds form a part. Rows are streamed block by block, X is never copied. Sums
+are kept about the mean of their own rows, and two are merged by the update of Chan, Golub and LeVeque: with the
+difference d of their means, $G = G_a + G_b + \frac{S_aS_b}{S_a + S_b}dd^\top$. All terms are positive: no
+digits are lost, however far from 0 the columns are and the parts from one another.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._types import Array
+from dlcore.heads.inputs import Inputs
+from dlcore.linalg import matmul, outer
+
+ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
+"""Rows per block: enough for products at full speed, few beside the rows of a part."""
+BLOCK_BYTES = 2**24
+"""Size of a block of rows in float64, unless it would be shorter than `ROWS_AT_LEAST`."""
+KEPT_BYTES = 2**30
+"""So much may the sums of all parts take, or a quarter of X; else every fit sums its own rows."""
+
+
+class Products(NamedTuple):
+    """Sums over some rows; X and y are about their means over these rows.
+
+    Attributes:
+      total: shape (), Σ s.
+      middle: shape (m,), the mean of x.
+      level: shape (targets,), that of y.
+      upper: shape (m // 2, m), the first rows of the Gram matrix XᵀsX.
+      corner: its last rows and columns: with `upper` all that a symmetric matrix is.
+      cross: shape (m, targets), Xᵀsy.
+      height: shape (targets,), Σ s·y².
+    """
+
+    total: Array
+    middle: Array
+    level: Array
+    upper: Array
+    corner: Array
+    cross: Array
+    height: Array
+
+
+class Streamed:
+    """Products of any set of rows, and what else is summed over blocks of them."""
+
+    def __init__(self, inputs: Inputs, x: object, *, fit_intercept: bool) -> None:
+        """`x` is what the caller gave: rows of an array of JAX's are taken where it lies."""
+        self.inputs = inputs
+        self.x = x if isinstance(x, jax.Array) else inputs.x
+        self.y = inputs.y.reshape(len(inputs.y), -1)
+        self.device = next(iter(x.devices())) if isinstance(x, jax.Array) else jax.devices()[0]
+        self.centred = self.put(np.float64(fit_intercept))
+        rows, columns = inputs.x.shape
+        room = max(ROWS_AT_LEAST, BLOCK_BYTES // (8 * columns))
+        self.block = min(rows, room, max(ROWS_AT_LEAST, min(ROWS_AT_MOST, rows // 32)))
+        self._parts = self._find_parts()
+        self._sums: list[Products] | None = None
+
+    def put(self, array: np.ndarray | np.generic) -> Array:
+        """On the device."""
+        return jax.device_put(array, self.device)
+
+    def whole(self) -> tuple[Array, Array]:
+        """All of x and y."""
+        return (self.x if isinstance(self.x, jax.Array) else self.put(self.x)), self.put(self.y)
+
+    def trained(self, fit: int) -> Products:
+        """Of the rows that train a fit."""
+        return self._of(self.inputs.train, fit)
+
+    def tested(self, fit: int) -> Products:
+        """Of the rows that it is scored on."""
+        return self._of(self.inputs.test, fit)
+
+    def blocks(self, index: np.ndarray) -> Iterator[tuple[Array, Array, Array, np.ndarray]]:
+        """(x, y, weights, row numbers), always of one length; what is there twice weighs 0 the second time."""
+        size = self.block
+        for start in range(0, len(index), size):
+            first = max(0, min(start, len(index) - size))
+            rows = index[first : first + size]
+            rows = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+            weight = self.inputs.weight[rows]
+            weight[: start - first] = 0
+            weight[len(index) - first :] = 0
+            yield self._taken(rows), self.put(_rows_of(self.y, rows)), self.put(weight), rows
+
+    def _taken(self, rows: np.ndarray) -> Array:
+        if isinstance(self.x, jax.Array):
+            return _take(self.x, self.put(rows))
+        return self.put(_rows_of(self.x, rows))
+
+    def _of(self, chosen: np.ndarray, fit: int) -> Products:
+        if self._parts is None:
+            return self._sum(np.flatnonzero(chosen[fit] & (self.inputs.weight > 0)))
+        if self._sums is None:
+            self._sums = [self._sum(rows) for rows in self._parts]
+        parts = zip(self._parts, self._sums, strict=True)
+        return functools.reduce(_merge, [sums for rows, sums in parts if chosen[fit, rows[0]]])
+
+    def _sum(self, index: np.ndarray) -> Products:
+        features, targets = self.inputs.x.shape[1], self.y.shape[1]
+        half = features // 2
+        shapes = (
+            (),
+            (features,),
+            (targets,),
+            (half, features),
+            (features - half,) * 2,
+            (features, targets),
+            (targets,),
+        )
+        sums = Products(*(self.put(np.zeros(shape)) for shape in shapes))
+        for x, y, weight, _ in self.blocks(index):
+            # Blocks would queue up, all in memory, if the host ran ahead by more than one.
+            sums = _add_rows(jax.block_until_ready(sums), x, y, weight)
+        return sums
+
+    def _find_parts(self) -> list[np.ndarray] | None:
+        """Row numbers of each part, ascending; None where there are more parts than fits' own sets of rows."""
+        inputs, columns = self.inputs, self.inputs.x.shape[1]
+        folds = np.packbits(np.concatenate([inputs.train[1:], inputs.test[1:]]), axis=0)
+        index = np.flatnonzero(inputs.weight > 0)
+        codes, part = np.unique(folds[:, index], axis=1, return_inverse=True)
+        count, room = codes.shape[1], max(KEPT_BYTES, inputs.x.nbytes // 4)
+        if count > 2 * len(inputs.train) or 8 * count * columns * (columns + self.y.shape[1]) > room:
+            return None
+        order = index[np.argsort(part.reshape(-1), kind="stable")]
+        return np.split(order, np.cumsum(np.bincount(part.reshape(-1), minlength=count))[:-1])
+
+
+def gram_of(sums: Products) -> Array:
+    """The whole Gram matrix."""
+    half = len(sums.upper)
+    lower = jnp.concatenate([sums.upper[:, half:].T, sums.corner], axis=1)
+    return jnp.concatenate([sums.upper, lower])
+
+
+def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """In place where they follow one another."""
+    consecutive = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
+    return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
+
+
+@jax.jit
+def _take(x: Array, rows: Array) -> Array:
+    return x[rows]
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
+    """With a block of rows more."""
+    rows, aims = x.astype(jnp.float64), y.astype(jnp.float64)
+    total = weight.sum()
+    middle, level = matmul(weight, rows) / total, matmul(weight, aims) / total
+    root = jnp.sqrt(weight)[:, None]
+    z, t = root * (rows - middle[None]), root * (aims - level[None])
+    half = z.shape[1] // 2
+    upper, corner = matmul(z[:, :half].T, z), matmul(z[:, half:].T, z[:, half:])
+    return _merged(sums, Products(total, middle, level, upper, corner, matmul(z.T, t), (t * t).sum(0)))
+
+
+@jax.jit
+def _merge(a: Products, b: Products) -> Products:
+    return _merged(a, b)
+
+
+def _merged(a: Products, b: Products) -> Products:
+    total = a.total + b.total
+    x, y, share = b.middle - a.middle, b.level - a.level, a.total * b.total / total
+    half = len(a.upper)
+    return Products(
+        total,
+        a.middle + x * (b.total / total),
+        a.level + y * (b.total / total),
+        a.upper + b.upper + share * outer(x[:half], x),
+        a.corner + b.corner + share * outer(x[half:], x[half:]),
+        a.cross + b.cross + share * outer(x, y),
+        a.height + b.height + share * y**2,
+    )
