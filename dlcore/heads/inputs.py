@@ -37,13 +37,11 @@ class Inputs(NamedTuple):
 
     Attributes:
       x: shape (n, m).
-      y: shape (n,), float64; with the squared loss also (n, targets), in the dtype it came in.
+      y: shape (n,) or (n, targets); labels in float64, numbers in the dtype they came in.
       weight: shape (n,), float64.
       l2: shape (L,), float64.
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.
-      balance: shape (folds + 1, targets, 2), factors of the weights of the classes 0 and 1; None where they are 1.
-      scale: shape (folds + 1, m), the scale of each column that is divided out; None where none is.
     """
 
     x: np.ndarray
@@ -52,8 +50,6 @@ class Inputs(NamedTuple):
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
-    balance: np.ndarray | None = None
-    scale: np.ndarray | None = None
 
 
 def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: Any) -> Inputs:
@@ -71,7 +67,10 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
         weight = _checks.as_host_numbers("sample_weight", sample_weight).astype(np.float64)
         _named("sample_weight", _checks.check_weights, weight, len(rows))
         weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
-    if loss == "logistic":
+    if loss == "logistic" and target.ndim == 2 and target.size:
+        for column in target.T:
+            _checks.check_binary_labels(column, weight)
+    elif loss == "logistic":
         _checks.check_binary_labels(target, weight)
     elif loss == "softmax":
         _check_classes(target, weight)
@@ -80,7 +79,7 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
     if loss != "squared":
         target = target.astype(np.float64)
     labels = None if loss == "squared" else target
-    train, test = _folds(folds, len(rows), labels)
+    train, test = _folds(folds, len(rows), labels if target.ndim == 1 else None)
     for index, chosen in enumerate(train[1:]):
         if not (weight[chosen] > 0).any():
             raise ValueError(
@@ -90,8 +89,8 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
             raise ValueError(
                 f"folds: expected rows of positive weight to score every fold on, got none in {index}"
             )
-        if labels is not None:
-            _check_every_class(loss, labels, chosen & (weight > 0), index)
+        for column in [] if labels is None else labels.reshape(len(labels), -1).T:
+            _check_every_class(loss, column, chosen & (weight > 0), index)
     return Inputs(rows, target, weight, _strengths(l2), train, test)
 
 

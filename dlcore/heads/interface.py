@@ -45,7 +45,8 @@ def fit_heads(
 
     Args:
       x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
-      y: shape (n,): labels 0 and 1; with the squared loss any numbers, then also (n, targets).
+      y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
+        (n,), the numbers of classes 0, 1, ….
       loss: "logistic" or "squared".
       l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for the squared loss) without shuffling;
@@ -110,38 +111,53 @@ def _entropic(
 ) -> Heads:
     sweep.run()
     theta = sweep.heads()
-    every = range(len(inputs.train))
-    proofs = [_certified(inputs, theta[f], f, fit_intercept, loss) for f in every]
+    targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
+
+    def certified(p: int) -> Certificate:
+        return _certified(inputs, theta[p], p // targets, p % targets, fit_intercept, loss)
+
+    proofs = [certified(p) for p in range(len(theta))]
     for _ in range(ROUNDS):
         gap, allowed = _gaps(proofs), tol * _scale(proofs, sweep.entropy)
-        short = [(int(f), int(k)) for f, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
+        short = [(int(p), int(k)) for p, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
         closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
         if not short or not sweep.again(short, closer):
             break
         theta = sweep.heads()
-        for f in {f for f, _ in short}:
-            proofs[f] = _certified(inputs, theta[f], f, fit_intercept, loss)
+        for p in {p for p, _ in short}:
+            proofs[p] = certified(p)
     gap = _gaps(proofs)
     l2 = np.broadcast_to(inputs.l2, gap.shape)
     exhausted = sweep.steps >= max_steps
     ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
+
+    def of_all_rows(array: np.ndarray) -> np.ndarray:
+        """The fits on all rows, with an axis of targets where y has one."""
+        return array[:targets] if inputs.y.ndim == 2 else array[0]
+
+    def of_folds(array: np.ndarray) -> np.ndarray:
+        """Shape (folds, L), with that axis in front where y has it."""
+        array = array.reshape(-1, targets, array.shape[-1])
+        return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
+
     scores = best = None
     if len(inputs.train) > 1:
         lost, right = sweep.scores()
-        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1)[:, None]
-        scores = -lost / mass if scoring == "log_loss" else right / mass
+        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1).repeat(targets)[:, None]
+        scores = of_folds(-lost / mass if scoring == "log_loss" else right / mass)
         best = _best(scores, inputs.l2)
+    certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
     return Heads(
-        coef=theta[0, ..., :-1],
-        intercept=theta[0, ..., -1],
+        coef=of_all_rows(theta[..., :-1]),
+        intercept=of_all_rows(theta[..., -1]),
         l2=inputs.l2,
         loss=loss,
-        value=proofs[0].value,
-        status=ended[0],
-        certificate=proofs[0],
-        steps=sweep.steps[0],
-        fold_status=ended[1:],
-        fold_gap=gap[1:],
+        value=certificate.value,
+        status=of_all_rows(ended),
+        certificate=certificate,
+        steps=of_all_rows(sweep.steps),
+        fold_status=of_folds(ended[targets:]),
+        fold_gap=of_folds(gap[targets:]),
         scores=scores,
         scoring=scoring,
         best=best,
@@ -195,12 +211,24 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
     )
 
 
-def _certified(inputs: Inputs, theta: np.ndarray, fit: int, fit_intercept: bool, loss: str) -> Certificate:
-    """Of the heads of all strengths of one fit."""
+def _certified(
+    inputs: Inputs, theta: np.ndarray, fit: int, target: int, fit_intercept: bool, loss: str
+) -> Certificate:
+    """Of the heads of all strengths of one fit and target."""
     chosen = inputs.train[fit]
     heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2, loss)
     weights = np.where(chosen, inputs.weight, 0)
-    return certify(heads, inputs.x, inputs.y, None if (weights == weights[0]).all() else weights)
+    y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+    return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)
+
+
+def _together(proofs: list[Certificate]) -> Certificate:
+    """Of several targets, shape (targets, L)."""
+    arrays = {
+        name: np.stack([getattr(proof, name) for proof in proofs])
+        for name in ("value", "gradient_norm", "gap", "rounding")
+    }
+    return Certificate(**arrays, bound=tuple(name for proof in proofs for name in proof.bound))
 
 
 def _gaps(proofs: list[Certificate]) -> np.ndarray:

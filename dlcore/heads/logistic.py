@@ -61,10 +61,9 @@ class Sweep:
         labels = inputs.y.reshape(len(inputs.y), -1).astype(np.uint32)
         self.inputs, self.max_steps = inputs, max_steps
         self.fits, self.targets = len(inputs.train), labels.shape[1]
-        shape = problems, strengths = self.fits * self.targets, inputs.l2.shape[-1]
+        shape = _, strengths = self.fits * self.targets, len(inputs.l2)
         columns = inputs.x.shape[1] + 1
-        self.l2 = np.repeat(np.broadcast_to(inputs.l2, (self.fits, strengths)), self.targets, axis=0)
-        self.balance = None if inputs.balance is None else inputs.balance.reshape(problems, 2)
+        self.l2 = np.broadcast_to(inputs.l2, shape)
         self.marks = np.concatenate([bits_of(inputs.train)[:, None], labels], axis=1)
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
@@ -87,7 +86,6 @@ class Sweep:
         """Of rows of these weights, (fits, n): the sum of weights of each problem, and the share of class 1."""
         ones = weight @ labels
         both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1).reshape(-1, 2)
-        both = both if self.balance is None else both * self.balance
         return both.sum(1), both[:, 1] / both.sum(1)
 
     def run(self) -> None:
@@ -233,8 +231,6 @@ class Sweep:
         l2 = self.l2[p, k]
         penalty = np.repeat(l2[:, None], self.theta.shape[-1], axis=1)
         penalty[:, -1] = 0
-        if self.inputs.scale is not None:
-            penalty[:, :-1] *= self.inputs.scale[p // self.targets] ** 2
         group = p[:: size // groups]
         return Slots(
             theta=self.theta[p, k],
@@ -246,7 +242,6 @@ class Sweep:
             total=total[group],
             bit=(group // self.targets).astype(np.uint32) if self.fits > 1 else None,
             target=(group % self.targets).astype(np.int32) if self.targets > 1 else None,
-            balance=None if self.balance is None else self.balance[group],
         )
 
     def _keep(self, batch: list[Head], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -256,19 +251,20 @@ class Sweep:
         return p, k
 
     def heads(self) -> np.ndarray:
-        """Weights and, last, the intercept of rows as given: shape (fits, L, m + 1)."""
+        """Weights and, last, the intercept of rows as given: shape (problems, L, m + 1)."""
         theta = self.theta.copy()
         theta[:, :, -1] = (theta[:, :, -1] - theta[:, :, :-1] @ self.frame.centre) * self.frame.intercept
         return theta
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the rows that each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
-        lost, right = np.zeros((2, self.fits - 1, self.l2.shape[1]))
-        for fold, theta in enumerate(self.heads()[1:]):
-            index = np.flatnonzero(self.inputs.test[fold + 1] & (self.inputs.weight > 0))
-            logit = logits_of(self.rows.x, theta, index)
-            weight, positive = self.inputs.weight[index], self.inputs.y[index] == 1
+        """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds · targets, L)."""
+        theta = self.heads()[self.targets :]
+        lost, right = np.zeros((2, *theta.shape[:2]))
+        for p, heads in enumerate(theta):
+            index = np.flatnonzero(self.inputs.test[1 + p // self.targets] & (self.inputs.weight > 0))
+            logit = logits_of(self.rows.x, heads, index)
+            weight, positive = self.inputs.weight[index], self.marks[index, 1 + p % self.targets] == 1
             margin = np.where(positive, logit, -logit)
-            lost[fold] = (np.log1p(np.exp(-abs(margin))) - np.minimum(margin, 0)) @ weight
-            right[fold] = np.where(positive, logit > 0, logit <= 0) @ weight
+            lost[p] = (np.log1p(np.exp(-abs(margin))) - np.minimum(margin, 0)) @ weight
+            right[p] = np.where(positive, logit > 0, logit <= 0) @ weight
         return lost, right

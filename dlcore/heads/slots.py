@@ -21,14 +21,13 @@ class Slots(NamedTuple):
     Attributes:
       theta: shape (K, m + 1), weights and, last, the intercept about the centre.
       l2: shape (K,), λ.
-      penalty: shape (K, m + 1): λ times the square of each column's scale; 0 for the intercept.
+      penalty: shape (K, m + 1): λ, and 0 for the intercept.
       aim: shape (K,), the gap that is good enough, as a share of max(J, floor).
       floor: shape (K,).
       steps: shape (K,), int32: the passes that this slot may make; 0 for a slot that stands empty.
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
       target: shape (G,), int32, its column of labels; None where there is one.
-      balance: shape (G, 2), factors of the weights of the classes 0 and 1; None where they are 1.
     """
 
     theta: Any
@@ -40,7 +39,6 @@ class Slots(NamedTuple):
     total: Any
     bit: Any = None
     target: Any = None
-    balance: Any = None
 
 
 class Frame(NamedTuple):
@@ -90,8 +88,6 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
         weight = weights[None]
         if slots.bit is not None:
             weight = jnp.where(_chosen(marks[:, 0], slots.bit), weight, 0.0)
-        if slots.balance is not None:
-            weight = weight * jnp.where(positive, slots.balance[:, 1:], slots.balance[:, :1])
         sign, weight = of_heads(jnp.where(positive, 1.0, -1.0)), of_heads(weight)
         margin = sign * (matmul(weight_of, rows.T) + bias)
         other = 1 / (1 + jnp.exp(margin))  # the other class's probability
