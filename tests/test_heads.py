@@ -193,12 +193,14 @@ def test_many_targets_are_as_many_fits():
     folds, l2 = KFold(3), np.array([1e-4, 1e-2, 0.0, 1.0])
     together = fit_heads(x, y, l2=l2, folds=folds, tol=1e-9)
     assert together.coef.shape == (3, 4, 6)
+    assert together.scores is not None
     assert together.fold_gap.shape == together.scores.shape == (3, 3, 4)
     for t in range(3):
         alone = fit_heads(x, y[:, t], l2=l2, folds=folds, tol=1e-9)
         np.testing.assert_allclose(together.coef[t], alone.coef, rtol=0, atol=1e-4)
         np.testing.assert_allclose(together.intercept[t], alone.intercept, rtol=0, atol=1e-4)
         np.testing.assert_allclose(together.value[t], alone.value, rtol=1e-8)
+        assert alone.scores is not None
         np.testing.assert_allclose(together.scores[t], alone.scores, rtol=0, atol=1e-4)
         assert list(together.status[t]) == list(alone.status)
         assert together.best[t] == alone.best

@@ -224,11 +224,12 @@ def _certified(
 
 def _together(proofs: list[Certificate]) -> Certificate:
     """Of several targets, shape (targets, L)."""
-    arrays = {
-        name: np.stack([getattr(proof, name) for proof in proofs])
+    value, gradient_norm, gap, rounding = (
+        np.stack([getattr(proof, name) for proof in proofs])
         for name in ("value", "gradient_norm", "gap", "rounding")
-    }
-    return Certificate(**arrays, bound=tuple(name for proof in proofs for name in proof.bound))
+    )
+    bound = tuple(name for proof in proofs for name in proof.bound)
+    return Certificate(value, gradient_norm, gap, rounding, bound)
 
 
 def _gaps(proofs: list[Certificate]) -> np.ndarray:

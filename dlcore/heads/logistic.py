@@ -259,7 +259,7 @@ class Sweep:
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds · targets, L)."""
         theta = self.heads()[self.targets :]
-        lost, right = np.zeros((2, *theta.shape[:2]))
+        lost, right = np.zeros(theta.shape[:2]), np.zeros(theta.shape[:2])
         for p, heads in enumerate(theta):
             index = np.flatnonzero(self.inputs.test[1 + p // self.targets] & (self.inputs.weight > 0))
             logit = logits_of(self.rows.x, heads, index)
