@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from helpers import compilations
+from jax.sharding import NamedSharding, PartitionSpec
 
 from dlcore import Objective, descent, fit
 from dlcore.losses import sigmoid_cross_entropy
@@ -33,12 +34,16 @@ def said(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf, float).tolist(), jax.tree.leaves(tree))
 
 
+@jax.jit
+def downhill(params: LinearParams, gradient: LinearParams) -> LinearParams:
+    return jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+
+
 def steps_without_waiting(data: Any) -> Any:
     """Each depends on the one before, and nobody looks at any of them."""
-    params = START
+    params = jax.device_put(START, NamedSharding(data.mesh, PartitionSpec()))
     for _ in range(STEPS):
-        gradient = OBJECTIVE.value_and_grad(params, data)[1]
-        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+        params = downhill(params, OBJECTIVE.value_and_grad(params, data)[1])
     return params
 
 
@@ -47,7 +52,7 @@ def in_a_program(data: Any) -> Any:
 
     @jax.jit
     def step(params: LinearParams) -> LinearParams:
-        return jax.tree.map(lambda p, g: p - 0.5 * g, params, OBJECTIVE.value_and_grad(params, data)[1])
+        return downhill(params, OBJECTIVE.value_and_grad(params, data)[1])
 
     params = START
     for _ in range(STEPS):

@@ -16,7 +16,7 @@ from dlcore.heads.chord import chord
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.logits import logits_of
 from dlcore.heads.newton import newton
-from dlcore.heads.packing import Head, batches, bits_of, padded, rows_at_once, strides
+from dlcore.heads.packing import Head, batches, padded, rows_at_once, strides
 from dlcore.heads.path import between, hermite, spaced
 from dlcore.heads.slots import Frame, Slots
 from dlcore.objective import BlockedData
@@ -64,7 +64,7 @@ class Sweep:
         shape = _, strengths = self.fits * self.targets, len(inputs.l2)
         columns = inputs.x.shape[1] + 1
         self.l2 = np.broadcast_to(inputs.l2, shape)
-        self.marks = np.concatenate([bits_of(inputs.train)[:, None], labels], axis=1)
+        self.marks = np.concatenate([np.asarray(rows.train)[:, None], labels], axis=1)
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         self.theta = np.zeros((*shape, columns))

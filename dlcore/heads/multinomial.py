@@ -1,6 +1,6 @@
 """Sums over the rows for many softmax heads at once: value, slope and spread in one pass, and held-out scores."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ class Task(NamedTuple):
       floor: shape (b,).
     """
 
-    l2: Array
-    bit: Array
-    total: Array
-    share: Array
-    goal: Array
-    floor: Array
+    l2: Any
+    bit: Any
+    total: Any
+    share: Any
+    goal: Any
+    floor: Any
 
 
 class Place(NamedTuple):
@@ -40,10 +40,10 @@ class Place(NamedTuple):
       doubted: shape (b,), int32: rows of which the right class has no more than half the probability.
     """
 
-    value: Array
-    gradient: Array
-    spread: Array
-    doubted: Array
+    value: Any
+    gradient: Any
+    spread: Any
+    doubted: Any
 
 
 def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: jnp.dtype) -> Place:

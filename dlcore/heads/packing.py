@@ -1,4 +1,4 @@
-"""How heads are packed into slots, folds into bits and rows into samples and blocks."""
+"""How heads are packed into slots, and rows into samples and blocks."""
 
 import numpy as np
 
@@ -23,12 +23,6 @@ def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
     size = size if next(iter(x.devices())).platform == "cpu" else 2**28
     most = max(1, min(rows, max(256, size // bytes_of_row)))
     return -(-rows // -(-rows // most))
-
-
-def bits_of(masks: np.ndarray) -> np.ndarray:
-    """(fits, n) booleans as one number per row."""
-    shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
-    return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)
 
 
 def batches(heads: list[Head], size: int) -> list[list[Head]]:

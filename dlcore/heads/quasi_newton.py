@@ -5,7 +5,7 @@ smaller size holds the others: heads that are done stop costing, and no shape de
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +33,9 @@ class Memory(NamedTuple):
       written: how many have been written.
     """
 
-    step: Array
-    change: Array
-    written: Array
+    step: Any
+    change: Any
+    written: Any
 
 
 class State(NamedTuple):
@@ -55,15 +55,15 @@ class State(NamedTuple):
     """
 
     task: Task
-    theta: Array
+    theta: Any
     place: Place
-    direction: Array
-    rate: Array
-    least: Array
-    idle: Array
-    left: Array
-    active: Array
-    flat: Array
+    direction: Any
+    rate: Any
+    least: Any
+    idle: Any
+    left: Any
+    active: Any
+    flat: Any
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "dtype"))

@@ -106,7 +106,7 @@ def _of_kernel(x: Array, y: Array, weight: Array, centred: Array) -> Spectrum:
 
 
 def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
-    """(values + λ)⁻¹, shape (l2, k); 0 where both are nothing but rounding, which makes w the shortest solution."""
+    """(values + λ)⁻¹, shape (l2, k); 0 where both are but rounding, which makes w the shortest solution."""
     values = jnp.maximum(spectrum.values, 0)
     cutoff = len(values) * jnp.finfo(values.dtype).eps * values.max()
     dropped = (values[None] <= cutoff) & (l2[:, None] <= cutoff)

@@ -12,6 +12,7 @@ from dlcore._types import Array
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.metric import metric_of
 from dlcore.heads.multinomial import Place, Task, held_out
+from dlcore.heads.packing import batches, padded
 from dlcore.heads.quasi_newton import Memory, State, descend
 from dlcore.objective import BlockedData
 
@@ -107,7 +108,7 @@ class SoftmaxSweep:
             for fit in range(1, len(self.theta)):
                 self.theta[fit, group] = self.theta[0, group]
             folds = [(f, k) for k in group for f in range(1, len(self.theta))]
-            for batch in _batches(folds, self.slots):
+            for batch in batches(folds, self.slots):
                 self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
 
     def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
@@ -116,7 +117,7 @@ class SoftmaxSweep:
         for f, k in left:
             self.accuracy[f, k] *= closer[f, k]
             self.flat[f, k] = False
-        for batch in _batches(left, self.slots):
+        for batch in batches(left, self.slots):
             self._descend(batch, self._nothing(), np.arange(len(batch)), "float64")
         return bool(left)
 
@@ -134,7 +135,7 @@ class SoftmaxSweep:
         """Until all of these have ended; `where` says, before and after, which slot's memory is whose."""
         data = self.data if not sampled or self.sample is None else self.sample
         state = self._state(heads, sampled=sampled)
-        source, owner = _padded(where, self.slots), np.arange(self.slots)
+        source, owner = padded(where, self.slots), np.arange(self.slots)
         active, order = np.asarray(state.active), np.arange(self.slots)
         while active.any():
             order = np.argsort(~active, kind="stable")
@@ -162,7 +163,7 @@ class SoftmaxSweep:
 
     def _state(self, heads: list[tuple[int, int]], *, sampled: bool) -> State:
         """These heads in all slots; the ones that stand empty repeat the first and make no step."""
-        fit, k = (_padded(np.array(numbers), self.slots) for numbers in zip(*heads, strict=True))
+        fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*heads, strict=True))
         theta, left = self.theta[fit, k], (self.max_steps - self.steps[fit, k]).astype(np.int32)
         goal, total, flat = self.accuracy[fit, k], self.total[fit], self.flat[fit, k]
         if sampled:
@@ -185,8 +186,8 @@ class SoftmaxSweep:
         """(mean loss, share predicted right), each (folds, L), on the rows that the fold holds out."""
         heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
-        for batch in _batches(heads, self.slots):
-            fit, k = (_padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
+        for batch in batches(heads, self.slots):
+            fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
             sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.intercept)
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
@@ -201,12 +202,3 @@ def _sizes(most: int) -> tuple[int, ...]:
 @jax.jit
 def _rows(x: Array, marks: Array, index: Array) -> tuple[Array, Array]:
     return x[index], marks[index]
-
-
-def _batches(heads: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    return [heads[start : start + size] for start in range(0, len(heads), size)]
-
-
-def _padded(numbers: np.ndarray, size: int) -> np.ndarray:
-    """Filled up with the first."""
-    return np.concatenate([numbers, np.repeat(numbers[:1], size - len(numbers))])
