@@ -40,16 +40,18 @@ def fit_heads(
     intercept is not penalised. It has converged where its certificate proves
     $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The
     squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature
-    shared between neighbouring strengths and between folds; all in compiled programs that know neither strengths
-    nor folds, in which gradients are float64 whatever JAX's x64 mode.
+    shared between neighbouring strengths and between folds, the softmax by L-BFGS in a shared metric; all in
+    compiled programs that know neither strengths nor folds, whose last gradients are float64 where float32 is not
+    enough, whatever JAX's x64 mode. Another sweep of as many strengths and folds over data of the same shape
+    compiles nothing.
 
     Args:
       x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
-      loss: "logistic" or "squared".
+      loss: "logistic", "softmax" or "squared".
       l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2.
-      folds: None; an integer, scikit-learn's StratifiedKFold (KFold for the squared loss) without shuffling;
+      folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). At most 31.
       scoring: of the folds: "log_loss" (the default, negative) or "accuracy", "r2" for the squared loss; rows
@@ -57,12 +59,13 @@ def fit_heads(
       sample_weight: shape (n,), s; None weighs every row 1.
       fit_intercept: whether b is fitted; else it is 0.
       tol: see above.
-      max_steps: of the logistic loss, the most passes over the rows for one head.
+      max_steps: the most passes over all rows for one head: by default 100 (logistic) or 1000 (softmax).
 
     Returns:
-      `Heads`, float64 NumPy, in the order of `l2`. No head is returned without its certificate: a status other
-      than converged says why it proves less. At l2 = 0 the logistic loss has no bound: `separable` where the
-      head puts every row on its side, so that no optimum exists, else `unproven`. Not differentiable.
+      `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is
+      returned without its certificate: a status other than converged says why it proves less. At l2 = 0 the
+      cross-entropies have no bound: `separable` where the head puts every row on its side, so that no optimum
+      exists, else `unproven`. Not differentiable.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
