@@ -4,6 +4,9 @@ import jax
 import pytest
 from helpers import compilations
 
+# A script that test_devices runs in processes of its own.
+collect_ignore = ["sharded_steps.py"]
+
 # What JAX would convert or broadcast without a word is an error in the library.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
