@@ -15,21 +15,19 @@ FOLDS_AT_MOST = 31
 
 
 class Rows(NamedTuple):
-    """The training rows on the device. A fold is a bit: any folds of these rows run the same programs.
+    """The training rows. A fold is a bit: any folds of these rows run the same programs.
 
     Attributes:
-      x: shape (n, m), in its own dtype.
-      y: shape (n,), float64.
-      weight: shape (n,), float64, at most 1.
+      x: shape (n, m), in its own dtype, on the device.
+      weight: shape (n,), float64, at most 1, on the device.
       train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
       test: the same of the rows that fit f is scored on.
     """
 
     x: Array
-    y: Array
     weight: Array
-    train: Array
-    test: Array
+    train: np.ndarray
+    test: np.ndarray
 
 
 class Inputs(NamedTuple):
@@ -121,13 +119,7 @@ def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
     on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
-    return Rows(
-        on_device,
-        jax.device_put(inputs.y),
-        jax.device_put(inputs.weight),
-        jax.device_put(_bits(inputs.train)),
-        jax.device_put(_bits(inputs.test)),
-    )
+    return Rows(on_device, jax.device_put(inputs.weight), _bits(inputs.train), _bits(inputs.test))
 
 
 def _strengths(l2: Any) -> np.ndarray:

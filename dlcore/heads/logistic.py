@@ -63,8 +63,8 @@ class Sweep:
         self.fits, self.targets = len(inputs.train), labels.shape[1]
         shape = _, strengths = self.fits * self.targets, len(inputs.l2)
         columns = inputs.x.shape[1] + 1
-        self.l2 = np.broadcast_to(inputs.l2, shape)
-        self.marks = np.concatenate([np.asarray(rows.train)[:, None], labels], axis=1)
+        self.l2 = inputs.l2
+        self.marks = np.concatenate([rows.train[:, None], labels], axis=1)
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         self.theta = np.zeros((*shape, columns))
@@ -78,7 +78,7 @@ class Sweep:
         centre = few.mean(0) * fit_intercept
         self.frame = Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
         self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
-        self.chosen = spaced(self.l2[0], ANCHORS)
+        self.chosen = spaced(self.l2, ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
         self.own = min(max(1, len(self.chosen)), self.room)
 
@@ -90,7 +90,7 @@ class Sweep:
 
     def run(self) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
-        heads = self.l2.shape[1] * max(1, self.fits - 1)
+        heads = len(self.l2) * max(1, self.fits - 1)
         together = max(1, min(self.targets, self.room // max(heads, self.own)))
         for first in range(0, self.targets, together):
             self._together(range(first, min(first + together, self.targets)))
@@ -109,10 +109,10 @@ class Sweep:
         """All strengths of these problems, from where they are."""
         if curvature is not None:
             self._between(problems, curvature)
-        for k in np.flatnonzero(self.l2[0] == 0) if len(self.chosen) else []:
+        for k in np.flatnonzero(self.l2 == 0) if len(self.chosen) else []:
             for p in problems:  # the unpenalised start at the weakest penalty's
                 self.theta[p, k] = self.theta[p, self.chosen[0]]
-        self._finish([(p, k) for p in problems for k in range(self.l2.shape[1])])
+        self._finish([(p, k) for p in problems for k in range(len(self.l2))])
 
     def _solve_anchors(self, targets: range) -> np.ndarray:
         """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
@@ -126,17 +126,19 @@ class Sweep:
         found = [
             self._newton(batch, "float32", 2**30 if sampled is None else 1) for batch in batches(heads, self.own)
         ]
-        parts = {name: np.concatenate([part[name] for part in found]) for name in ("ahead", "along", "curvature")}
+        parts = {
+            name: np.concatenate([part[name] for part in found]) for name in ("ahead", "derivative", "curvature")
+        }
         for head, theta in zip(heads, parts["ahead"], strict=True):
             self.theta[head] = theta
         if sampled is not None:
             self._nearer(heads, parts["curvature"], 1)
-        knots = np.log(self.l2[0, self.chosen])
-        where = np.log(np.maximum(self.l2[0], self.l2[0, self.chosen[0]]))
+        knots = np.log(self.l2[self.chosen])
+        where = np.log(np.maximum(self.l2, self.l2[self.chosen[0]]))
         at, slope = hermite(knots, where)
-        for t, along in zip(targets, np.split(parts["along"], len(targets)), strict=True):
-            if np.isfinite(along).all():
-                self.theta[t] = at @ self.theta[t, self.chosen] + slope @ along
+        for t, derivative in zip(targets, np.split(parts["derivative"], len(targets)), strict=True):
+            if np.isfinite(derivative).all():
+                self.theta[t] = at @ self.theta[t, self.chosen] + slope @ derivative
             self.value[t] = np.interp(where, knots, self.value[t, self.chosen])
         return parts["curvature"].reshape(len(targets), len(self.chosen), *parts["curvature"].shape[1:])
 
@@ -166,8 +168,8 @@ class Sweep:
 
     def _between(self, problems: list[int], curvature: np.ndarray) -> None:
         """Steps of gradients alone for these problems, with the curvature between the anchors."""
-        strengths = np.flatnonzero((self.l2[0] > 0) & (self.l2[problems] > 0).all(0))
-        knots = np.log(self.l2[0, self.chosen])
+        strengths = np.flatnonzero(self.l2 > 0)
+        knots = np.log(self.l2[self.chosen])
         first = min(p % self.targets for p in problems)
         for some in np.array_split(np.array(problems), -(-len(problems) // self.room)):
             parts = -(-len(some) * len(strengths) // self.room)
@@ -175,7 +177,7 @@ class Sweep:
             for start in range(0, len(strengths), together):
                 mine = padded(strengths[start : start + together], together)
                 batch = [(int(p), int(k)) for p in some for k in mine]
-                left, share = between(knots, np.log([self.l2[head] for head in batch]))
+                left, share = between(knots, np.log([self.l2[k] for _, k in batch]))
                 left += np.array([p % self.targets - first for p, _ in batch], np.int32) * len(self.chosen)
                 anchors = curvature.reshape(-1, *curvature.shape[2:])
                 self._chord(batch, len(batch), len(some), anchors, left, share, CHORD_STEPS)
@@ -228,14 +230,10 @@ class Sweep:
         p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
         steps = np.minimum(self.max_steps - self.steps[p, k], limit).astype(np.int32)
         steps[len(batch) :] = 0
-        l2 = self.l2[p, k]
-        penalty = np.repeat(l2[:, None], self.theta.shape[-1], axis=1)
-        penalty[:, -1] = 0
         group = p[:: size // groups]
         return Slots(
             theta=self.theta[p, k],
-            l2=l2,
-            penalty=penalty,
+            l2=self.l2[k],
             aim=self.aim[p, k],
             floor=np.maximum(1e-3 * self.entropy[p], self.value[p, k]),
             steps=steps,

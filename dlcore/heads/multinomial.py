@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
@@ -55,7 +56,7 @@ def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: j
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
         assert weights is not None
         rows = x.astype(dtype)
-        scale = jnp.where(_bit_of(y[:, 1], task.bit), weights[None], 0.0).astype(dtype)
+        scale = jnp.where(has_bit(y[:, 1], task.bit), weights[None], 0.0).astype(dtype)
         logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
         top = logit.max(1)
@@ -93,7 +94,7 @@ def held_out(theta: Array, bit: Array, data: BlockedData, intercept: Array) -> t
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
         assert weights is not None
         rows = x.astype(jnp.float64)
-        scale = jnp.where(_bit_of(y[:, 2], bit), weights[None], 0.0)
+        scale = jnp.where(has_bit(y[:, 2], bit), weights[None], 0.0)
         logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
         loss = jax.nn.logsumexp(logit, axis=1) - jnp.where(own, logit, 0).sum(1)
@@ -101,8 +102,3 @@ def held_out(theta: Array, bit: Array, data: BlockedData, intercept: Array) -> t
         return (scale * loss).sum(1), jnp.where(right, scale, 0.0).sum(1)
 
     return sum_over_blocks(block, data)
-
-
-def _bit_of(bits: Array, bit: Array) -> Array:
-    """Shape (b, n): whether that bit of each row is set."""
-    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
+from dlcore.heads.packing import along
 from dlcore.heads.slots import Frame, Place, Slots, gap_estimate, look
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
@@ -26,7 +27,7 @@ class Newton(NamedTuple):
     Attributes:
       theta: shape (K, m + 1), the best place that was looked at.
       ahead: where the next step would go: better yet where full steps are being taken, and never looked at.
-      along: dθ/d ln λ of the optimum, as far as the curvature there tells.
+      derivative: dθ/d ln λ of the optimum, as far as the curvature there tells.
       value: J at `theta`.
       curvature: of the data at `theta`.
       steps: passes made.
@@ -36,7 +37,7 @@ class Newton(NamedTuple):
 
     theta: Array
     ahead: Array
-    along: Array
+    derivative: Array
     value: Array
     curvature: Array
     steps: Array
@@ -80,7 +81,7 @@ def newton(slots: Slots, data: BlockedData, frame: Frame, rough: Array, *, curve
         promised = rate * vecdot(place.gradient, step)
         noise = 8 * jnp.finfo(jnp.float64).eps * place.value
         better = state["active"] & (seen.value <= place.value - ARMIJO * promised + noise)
-        place = jax.tree.map(lambda new, old: jnp.where(_along(better, new), new, old), seen, place)
+        place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, place)
         theta = jnp.where(better[:, None], trial, theta)
         step = jnp.where(better[:, None], direction(place), step)
         rate = jnp.where(better, jnp.minimum(1.0, 4 * rate), rate / 4)
@@ -121,9 +122,5 @@ def newton(slots: Slots, data: BlockedData, frame: Frame, rough: Array, *, curve
     place, theta, step = end["place"], end["theta"], end["step"]
     sure = (end["rate"] == 1) & jnp.isfinite(step).all(1)
     ahead = jnp.where(sure[:, None], theta - step, theta)
-    along = -solve(factor(place.curvature, slots.penalty, frame.intercept), slots.penalty * ahead)
-    return Newton(theta, ahead, along, place.value, place.curvature, end["count"], place.wrong, end["flat"])
-
-
-def _along(choice: Array, leaf: Array) -> Array:
-    return choice.reshape(choice.shape + (1,) * (leaf.ndim - 1))
+    derivative = -solve(factor(place.curvature, slots.penalty, frame.intercept), slots.penalty * ahead)
+    return Newton(theta, ahead, derivative, place.value, place.curvature, end["count"], place.wrong, end["flat"])

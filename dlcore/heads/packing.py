@@ -1,5 +1,6 @@
-"""How heads are packed into slots, and rows into samples and blocks."""
+"""How heads are packed into slots, folds into bits, and rows into samples and blocks."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
@@ -23,6 +24,16 @@ def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
     size = size if next(iter(x.devices())).platform == "cpu" else 2**28
     most = max(1, min(rows, max(256, size // bytes_of_row)))
     return -(-rows // -(-rows // most))
+
+
+def has_bit(bits: Array, bit: Array) -> Array:
+    """Shape (K, n): whether each of K bits of each of n rows is set."""
+    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)
+
+
+def along(choice: Array, leaf: Array) -> Array:
+    """A choice for each slot, (K,), in as many dimensions as what is chosen, (K, …)."""
+    return choice.reshape(choice.shape + (1,) * (leaf.ndim - 1))
 
 
 def batches(heads: list[Head], size: int) -> list[list[Head]]:

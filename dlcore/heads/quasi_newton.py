@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from dlcore._types import Array
 from dlcore.heads.metric import Metric, invert
 from dlcore.heads.multinomial import Place, Task, look
+from dlcore.heads.packing import along
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 
@@ -134,11 +135,11 @@ def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[Sta
         rate = jnp.where(better, 1.0, state.rate * shorter)
         memory = _remember(memory, step, seen.gradient - place.gradient, better)
         fell = place.value - seen.value > 1e-2 * eps * seen.value
-        theta = jnp.where(_along(better, step), state.theta + step, state.theta)
-        place = jax.tree.map(lambda new, old: jnp.where(_along(better, new), new, old), seen, place)
+        theta = jnp.where(along(better, step), state.theta + step, state.theta)
+        place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, place)
 
         towards = _towards(memory, place, task, metric, intercept, dtype)
-        direction = jnp.where(_along(better, towards), towards, state.direction)
+        direction = jnp.where(along(better, towards), towards, state.direction)
         size = _gap(place, direction, task, metric.radius)
         flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * jnp.maximum(place.value, task.floor)
         flat |= (task.l2 == 0) & (place.doubted == 0)
@@ -228,7 +229,3 @@ def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept
 
 def _inner(a: Array, b: Array) -> Array:
     return vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
-
-
-def _along(choice: Array, leaf: Array) -> Array:
-    return choice.reshape(choice.shape + (1,) * (leaf.ndim - 1))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
@@ -21,7 +22,6 @@ class Slots(NamedTuple):
     Attributes:
       theta: shape (K, m + 1), weights and, last, the intercept about the centre.
       l2: shape (K,), λ.
-      penalty: shape (K, m + 1): λ, and 0 for the intercept.
       aim: shape (K,), the gap that is good enough, as a share of max(J, floor).
       floor: shape (K,).
       steps: shape (K,), int32: the passes that this slot may make; 0 for a slot that stands empty.
@@ -32,13 +32,18 @@ class Slots(NamedTuple):
 
     theta: Any
     l2: Any
-    penalty: Any
     aim: Any
     floor: Any
     steps: Any
     total: Any
     bit: Any = None
     target: Any = None
+
+    @property
+    def penalty(self) -> Array:
+        """Shape (K, m + 1): λ, and 0 for the intercept."""
+        is_last = jnp.arange(self.theta.shape[1]) == self.theta.shape[1] - 1
+        return jnp.where(is_last[None], 0.0, self.l2[:, None])
 
 
 class Frame(NamedTuple):
@@ -87,7 +92,7 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
         positive = (labels == 1).T  # (1, n), or (G, n) where groups have targets of their own
         weight = weights[None]
         if slots.bit is not None:
-            weight = jnp.where(_chosen(marks[:, 0], slots.bit), weight, 0.0)
+            weight = jnp.where(has_bit(marks[:, 0], slots.bit), weight, 0.0)
         sign, weight = of_heads(jnp.where(positive, 1.0, -1.0)), of_heads(weight)
         margin = sign * (matmul(weight_of, rows.T) + bias)
         other = 1 / (1 + jnp.exp(margin))  # the other class's probability
@@ -121,12 +126,5 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
 
 def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
     """The duality bound, its repair of the intercept replaced by a bound on what that does to the slope."""
-    penalised = slots.penalty > 0
-    slope = (jnp.where(penalised, gradient, 0.0) ** 2 / jnp.where(penalised, slots.penalty, 1.0)).sum(1)
-    l2 = jnp.where(slots.l2 > 0, slots.l2, 1.0)
-    return (jnp.sqrt(slope) + frame.radius * jnp.abs(gradient[:, -1]) / jnp.sqrt(l2)) ** 2 / 2
-
-
-def _chosen(bits: Array, bit: Array) -> Array:
-    """Shape (G, n): whether that bit of each row is set."""
-    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)
+    slope = jnp.sqrt((gradient[:, :-1] ** 2).sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
+    return slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1.0))

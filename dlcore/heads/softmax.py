@@ -12,7 +12,7 @@ from dlcore._types import Array
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.metric import metric_of
 from dlcore.heads.multinomial import Place, Task, held_out
-from dlcore.heads.packing import batches, padded
+from dlcore.heads.packing import batches, padded, rows_at_once
 from dlcore.heads.quasi_newton import Memory, State, descend
 from dlcore.objective import BlockedData
 
@@ -46,10 +46,9 @@ class SoftmaxSweep:
         self.pairs = max(FEWEST_PAIRS, min(PAIRS, room))
         work = n * columns * classes * self.slots
         self.sizes = _sizes(self.slots) if work > WORTH else (self.slots,)
-        marks = jax.device_put(
-            np.stack([inputs.y.astype(np.uint32), np.asarray(rows.train), np.asarray(rows.test)], axis=1)
-        )
-        self.data = BlockedData(rows.x, marks, rows.weight, self._block(rows.x, classes))
+        marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
+        block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
+        self.data = BlockedData(rows.x, marks, rows.weight, block)
         self.intercept = jax.device_put(np.float64(fit_intercept))
         mass = np.where(inputs.train, inputs.weight, 0)
         self.total = mass.sum(1)
@@ -65,11 +64,6 @@ class SoftmaxSweep:
         self.separates = np.zeros((fits, strengths), bool)
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
         self.metric = metric_of(self.sample or self.data, self.intercept)
-
-    def _block(self, x: Array, classes: int) -> int:
-        """Rows per block, from the shape of X and the classes alone."""
-        most = 2**28 if next(iter(x.devices())).platform != "cpu" else BLOCK_BYTES
-        return max(1, min(len(x), max(256, most // (4 * max(classes * self.slots, 256)))))
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
         """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
@@ -183,7 +177,7 @@ class SoftmaxSweep:
         return theta
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """(mean loss, share predicted right), each (folds, L), on the rows that the fold holds out."""
+        """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
         heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):

@@ -152,9 +152,8 @@ def sweep(
     slots = min(_checks.check_count("slots", slots), rows)
     queue = _queue(objective, blocked, checked, arrays, rows, dtype)
     program = Program(rule, sizes, CAPACITY if record else 0)
-    limits = Limits(
-        *(jax.device_put(np.int32(checked.size)), settled("tol", tol, dtype), jax.device_put(np.int32(max_steps)))
-    )
+    size, most = jax.device_put(np.int32(checked.size)), jax.device_put(np.int32(max_steps))
+    limits = Limits(size, settled("tol", float(tol), dtype), most)
     objective = dataclasses.replace(objective, l2=0.0)
     state = _before_start(rule, queue, one, slots)
 
