@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
 from dlcore import Heads, fit_heads
-from dlcore.heads.path import spaced
+from dlcore.heads.logistic import ANCHORS
+from dlcore.heads.path import between, hermite, spaced
 
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "wide")
 STRENGTHS = np.array([1e-6, 1e-3, 0.3])
@@ -216,6 +217,29 @@ def test_features_in_any_dtype(dtype):
     exact = fit_heads(np.asarray(given).astype(np.float64), y, l2=[1e-3])
     assert heads.coef.dtype == np.float64
     np.testing.assert_allclose(heads.coef, exact.coef, rtol=1e-6)
+
+
+def test_only_anchors_take_more_than_a_few_passes():
+    """What is interpolated, optimum and curvature, is so near that gradients of two or three passes are enough."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(4000, 10)).astype(np.float32) + 3
+    y = (x @ rng.normal(size=10) + rng.logistic(size=4000) > 0).astype(int)
+    heads = fit_heads(x, y, l2=np.geomspace(1e-7, 10, 60))
+    assert set(heads.status) == {"converged"}
+    assert np.median(heads.steps) <= 2
+    assert (heads.steps > 3).sum() <= ANCHORS
+
+
+def test_interpolation_is_exact_for_polynomials():
+    """Hermite's interpolant through four knots is of degree 7; values and derivatives at the knots are met."""
+    knots, where = np.array([0.0, 0.7, 1.5, 2.0, 3.5]), np.linspace(-0.2, 3.6, 23)
+    for degree in range(8):
+        values, slopes = hermite(knots, where)
+        f = np.polynomial.Polynomial.basis(degree)
+        found = values @ f(knots) + slopes @ f.deriv()(knots)
+        np.testing.assert_allclose(found, f(where), rtol=0, atol=1e-12 * 3.6**degree)
+    left, share = between(knots, where)
+    np.testing.assert_allclose((1 - share) * knots[left] + share * knots[left + 1], np.clip(where, 0, 3.5))
 
 
 def test_anchors_span_the_strengths():
