@@ -19,7 +19,7 @@ import tyro
 from rows import ROWS
 
 from dlcore import reporting
-from dlcore.measuring import core_count
+from dlcore.devices import core_count
 
 
 @dataclasses.dataclass

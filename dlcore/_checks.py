@@ -87,8 +87,8 @@ def check_finite(name: str, array: np.ndarray) -> None:
     """No nan and no infinity in `array`."""
     if array.dtype.kind in "biu":
         return
-    with np.errstate(all="ignore"):  # a sum is finite if all are, and needs no array of booleans
-        if math.isfinite(float(array.sum(dtype=np.float64))):
+    with np.errstate(all="ignore"):  # a sum that is finite has only finite terms, and needs no array of booleans
+        if math.isfinite(float(array.sum(dtype=np.promote_types(array.dtype, np.float32)))):
             return
     finite = np.isfinite(array)
     if not finite.all():

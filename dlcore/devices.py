@@ -1,10 +1,17 @@
-"""The device that a name stands for: there, or an error that lists what is."""
+"""The devices that are there: the one a name stands for, the one arrays are on, and the cores of the host."""
 
-from typing import Literal, get_args
+import math
+import os
+from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
 
+from dlcore._guards import is_traced
 from dlcore._types import Device
+
+ALIGNMENT = 64
+"""Bytes; memory of NumPy's that begins elsewhere is copied by JAX."""
 
 DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
 
@@ -31,6 +38,42 @@ def find_device(name: str = "auto") -> Device:
         found = [str(device) for platform in get_args(DeviceName)[1:] for device in _devices(platform)]
         raise ValueError(f"device: no {name} here; JAX found {', '.join(found)}")
     return devices[0]
+
+
+def platform_of(*arrays: Any) -> str:
+    """Where arrays are, or where a program that is being traced, or is given NumPy arrays, will run."""
+    for array in arrays:
+        if isinstance(array, jax.Array) and not is_traced(array):
+            return next(iter(array.devices())).platform
+    chosen = jax.config.values["jax_default_device"]  # a device, the name of a platform, or None
+    return getattr(chosen, "platform", chosen) or jax.default_backend()
+
+
+def aligned_copy(array: np.ndarray, dtype: np.dtype | None = None, rows: int | None = None) -> np.ndarray:
+    """A copy that begins at a multiple of 64 bytes: a CPU device takes it as it is, without another copy.
+
+    Nobody else may write to it from then on.
+
+    Args:
+      array: any.
+      dtype: of the copy; None keeps that of the array.
+      rows: of the copy, at least as many as the array has; those behind it are left unset. None makes no more.
+    """
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    shape = array.shape if rows is None else (rows, *array.shape[1:])
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    copy = memory[first : first + size].view(dtype).reshape(shape)
+    np.copyto(copy if rows is None else copy[: len(array)], array, casting="unsafe")
+    return copy
+
+
+def core_count() -> int:
+    """How many cores this process may use: `taskset` and containers with their own set of cores lower it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _devices(platform: str) -> list[Device]:

@@ -1,6 +1,5 @@
 """Timing done right: what is compared runs side by side, in turn, warm, and is waited for."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -69,10 +68,3 @@ def _seconds(contestant: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(contestant())
     return time.perf_counter() - start
-
-
-def core_count() -> int:
-    """How many cores this process may use: `taskset` and containers with their own set of cores lower it."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

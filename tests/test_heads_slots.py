@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 
-from dlcore.heads.slots import Frame, Slots, look
+from dlcore.heads.slots import Frame, Slots, place_of, sums_at
 from dlcore.objective import BlockedData
+from dlcore.objective.blocks import parts_of
 
 
-def test_a_pass_gives_each_head_its_own_sums():
+def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
     rng = np.random.default_rng(0)
     n, m = 37, 3
     x = rng.normal(size=(n, m)).astype(np.float32)
@@ -27,9 +28,13 @@ def test_a_pass_gives_each_head_its_own_sums():
             marks = np.concatenate([bits[:, None], labels.astype(np.uint32)], axis=1)
             data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(weight), 10)
             frame = Frame(centre, np.float64(intercept), np.float64(1))
-            seen = jax.jit(lambda s, d, f: look(s, s.theta, d, f, curved=np.dtype("float64"), valued=True))(
-                slots, data, frame
-            )
+
+            @jax.jit
+            def sums(slots, part, frame):
+                return sums_at(slots, slots.theta, part, frame, curved=np.dtype("float64"), valued=True)
+
+            parts = [sums(slots, part, frame) for part in parts_of(data, 2)]
+            seen = place_of(slots, slots.theta, frame, parts)
         rows = np.column_stack([x - centre, np.full(n, intercept)])
         for k in range(6):
             s, y = weight * train[fit[k // 2]], labels[:, target[k // 2]]

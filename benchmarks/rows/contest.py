@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.measuring import Timing, core_count, measure
+from dlcore.devices import core_count
+from dlcore.measuring import Timing, measure
 
 TOL = 1e-6
 """Of the certified gap, relative to max(J, 1e-3·J₀)."""

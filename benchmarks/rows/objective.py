@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import Objective
+from dlcore.devices import core_count
 from dlcore.losses import sigmoid_cross_entropy
-from dlcore.measuring import core_count, measure
+from dlcore.measuring import measure
 from dlcore.models import LinearParams, logistic
 from rows.contest import Contestants, figures, on_threads
 

@@ -1,13 +1,14 @@
 """Steps with a neighbour's curvature: a pass needs gradients alone, of as many heads as fit."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
-from dlcore.heads.slots import Frame, Slots, gap_estimate, look
+from dlcore.heads.laps import Method
+from dlcore.heads.slots import Frame, Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 
@@ -20,6 +21,43 @@ MARGIN = 4.0
 """A later step is taken to bring down the gap as the one before did, but for this factor."""
 
 
+class Given(NamedTuple):
+    """What is solved.
+
+    Attributes:
+      slots: K heads, λ > 0; `floor` is what J will be, or more.
+      frame: how rows are read.
+      anchors: shape (A, m + 1, m + 1), the data's curvature at neighbouring strengths, of products in float32.
+      left: shape (K,), int32: j, the anchor at or below the strength.
+      share: shape (K,): a, how far it is to the next.
+    """
+
+    slots: Slots
+    frame: Frame
+    anchors: Any
+    left: Any
+    share: Any
+
+
+class State(NamedTuple):
+    """Between two passes.
+
+    Attributes:
+      before: the place before `theta`.
+      size, decrement: the gap and Newton's decrement before the last step; infinite before the first.
+      factors: of each head's curvature.
+    """
+
+    theta: Array
+    before: Array
+    size: Array
+    decrement: Array
+    count: Array
+    flat: Array
+    active: Array
+    factors: Array
+
+
 class Chord(NamedTuple):
     """Where K slots ended: the parameters, passes made, whether the gap is expected to be good enough."""
 
@@ -28,65 +66,57 @@ class Chord(NamedTuple):
     flat: Array
 
 
-@jax.jit
-def chord(slots: Slots, data: BlockedData, frame: Frame, anchors: Array, left: Array, share: Array) -> Chord:
-    r"""Steps by $((1-a)H_j + aH_{j+1} + \Lambda)^{-1}\nabla J$ from the anchors' curvature.
-
-    The last step of a head is not looked at where the ones before it say that it arrives.
-
-    Args:
-      slots: K heads, λ > 0; `floor` is what J will be, or more.
-      data: see `look`.
-      frame: how rows are read.
-      anchors: shape (A, m + 1, m + 1), the data's curvature at neighbouring strengths.
-      left: shape (K,), int32: j.
-      share: shape (K,): a.
-    """
-    weight = share.astype(anchors.dtype)[:, None, None]
+def _start(given: Given) -> State:
+    slots, frame, anchors, left, share = given
+    weight = share[:, None, None]
     following = jnp.minimum(left + 1, len(anchors) - 1)
     between = (1 - weight) * anchors[left] + weight * anchors[following]
-    factors = factor(between, slots.penalty, frame.intercept)
-    goal = slots.aim * slots.floor
+    factors = factor(between, slots.penalty, frame.intercept, jnp.float32)
+    theta, zero = jnp.asarray(slots.theta), jnp.zeros(len(slots.l2), jnp.int32)
+    infinite = jnp.full(len(slots.l2), jnp.inf)
+    return State(theta, theta, infinite, infinite, zero, zero > 0, slots.steps > 0, factors)
 
-    def go_on(state) -> Array:
-        return state["active"].any()
 
-    def go(state):
-        theta, active = state["theta"], state["active"]
-        gradient = look(slots, theta, data, frame, curved=None, valued=False).gradient
-        step = solve(factors, gradient)
-        decrement, size = vecdot(gradient, step), gap_estimate(slots, frame, gradient)
-        first = jnp.isinf(state["size"])
-        better = jnp.isfinite(step).all(1) & (first | (decrement < SLOWEST * state["decrement"]))
-        flat = size <= goal
-        ratio = jnp.where(first, EXPECTED, jnp.minimum(MARGIN * size / state["size"], 1.0))
-        arrives = better & (size * ratio <= goal)
-        moved = theta - step
-        count = state["count"] + active.astype(jnp.int32)
-        # Where a step was no good the place before it stands.
-        place = jnp.where(
-            (better & ~flat)[:, None], moved, jnp.where((better | flat)[:, None], theta, state["before"])
-        )
-        ended = flat | arrives
-        return {
-            "theta": jnp.where(active[:, None], place, theta),
-            "before": jnp.where(active[:, None], theta, state["before"]),
-            "size": jnp.where(active, size, state["size"]),
-            "decrement": jnp.where(active, decrement, state["decrement"]),
-            "count": count,
-            "flat": state["flat"] | (active & ended),
-            "active": active & better & ~ended & (count < slots.steps),
-        }
+def _look(given: Given, state: State, data: BlockedData) -> Sums:
+    return sums_at(given.slots, state.theta, data, given.frame, curved=None, valued=False)
 
-    nothing = jnp.zeros(len(slots.l2), jnp.int32)
-    start = {
-        "theta": slots.theta,
-        "before": slots.theta,
-        "size": jnp.full(len(slots.l2), jnp.inf),
-        "decrement": jnp.full(len(slots.l2), jnp.inf),
-        "count": nothing,
-        "flat": nothing > 0,
-        "active": slots.steps > 0,
-    }
-    end = jax.lax.while_loop(go_on, go, start)
-    return Chord(end["theta"], end["count"], end["flat"])
+
+def _move(given: Given, state: State, sums: Sequence[Sums]) -> State:
+    slots, frame = given.slots, given.frame
+    theta, active, goal = state.theta, state.active, slots.aim * slots.floor
+    gradient = place_of(slots, theta, frame, sums).gradient
+    step = solve(state.factors, gradient)
+    decrement, size = vecdot(gradient, step), gap_estimate(slots, frame, gradient)
+    first = jnp.isinf(state.size)
+    better = jnp.isfinite(step).all(1) & (first | (decrement < SLOWEST * state.decrement))
+    flat = size <= goal
+    ratio = jnp.where(first, EXPECTED, jnp.minimum(MARGIN * size / state.size, 1.0))
+    arrives = better & (size * ratio <= goal)
+    count = state.count + active.astype(jnp.int32)
+    # Where a step was no good the place before it stands.
+    place = jnp.where(
+        (better & ~flat)[:, None], theta - step, jnp.where((better | flat)[:, None], theta, state.before)
+    )
+    ended = flat | arrives
+    return State(
+        theta=jnp.where(active[:, None], place, theta),
+        before=jnp.where(active[:, None], theta, state.before),
+        size=jnp.where(active, size, state.size),
+        decrement=jnp.where(active, decrement, state.decrement),
+        count=count,
+        flat=state.flat | (active & ended),
+        active=active & better & ~ended & (count < slots.steps),
+        factors=state.factors,
+    )
+
+
+def _finish(given: Given, state: State) -> Chord:
+    del given
+    return Chord(state.theta, state.count, state.flat)
+
+
+CHORD = Method(_start, _look, _move, _finish)
+r"""Steps by $((1-a)H_j + aH_{j+1} + \Lambda)^{-1}\nabla J$ from the anchors' curvature.
+
+The last step of a head is not looked at where the ones before it say that it arrives.
+"""

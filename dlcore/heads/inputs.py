@@ -8,6 +8,7 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
+from dlcore.devices import aligned_copy
 
 LOSSES = ("logistic", "squared", "softmax")
 FOLDS_AT_MOST = 31
@@ -118,7 +119,7 @@ def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: 
 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
-    on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
+    on_device = x if isinstance(x, jax.Array) else jax.device_put(aligned_copy(inputs.x))
     return Rows(on_device, jax.device_put(inputs.weight), _bits(inputs.train), _bits(inputs.test))
 
 

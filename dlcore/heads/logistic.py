@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore.heads.chord import chord
+from dlcore.devices import aligned_copy
+from dlcore.heads import chord, newton
 from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.laps import run
 from dlcore.heads.logits import logits_of
-from dlcore.heads.newton import newton
-from dlcore.heads.packing import Head, batches, padded, rows_at_once, strides
+from dlcore.heads.packing import Head, batches, is_ample, padded, rows_at_once, strides, work_of
 from dlcore.heads.path import between, hermite, spaced
 from dlcore.heads.slots import Frame, Slots
 from dlcore.objective import BlockedData
+from dlcore.objective.blocks import parts_of
+from dlcore.objective.cores import cores_for
 
 ANCHORS = 8
 """Strengths that are solved with their own curvature, at most."""
@@ -40,6 +43,10 @@ FLOAT32_STEPS = 30
 """A head that is not flat after so many passes gets curvature in float64."""
 SAMPLE_AIM = 1e-2
 """The gap on a sample, as a share of J: its optimum is further from that of all rows."""
+
+
+LEAST_WORK = 2**25
+"""See `work_of`: what keeps a core busy for about 10 ms."""
 
 
 class Read(NamedTuple):
@@ -117,10 +124,14 @@ class Sweep:
     def _solve_anchors(self, targets: range) -> np.ndarray:
         """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
         heads = [(t, int(k)) for t in targets for k in self.chosen]
+        shape = self.inputs.x.shape
+        alone = len(self.chosen) == np.count_nonzero(self.l2)  # no head is interpolated
         limit, sampled = SAMPLE_STEPS, None
-        for stride in strides(*self.inputs.x.shape):
+        for stride in strides(*shape, last=alone):
             sampled = self._sampled(heads, stride, limit)
             limit = NEARER_STEPS
+        if sampled is not None and alone and is_ample(*shape):
+            return sampled.reshape(len(targets), len(self.chosen), *sampled.shape[1:])
         if sampled is not None:
             self._nearer(heads, sampled)
         found = [
@@ -148,12 +159,13 @@ class Sweep:
         total, share = self._classes(np.broadcast_to(weight, (self.fits, len(weight))), marks[:, 1:])
         if not ((share > 0) & (share < 1)).all():
             return None
-        sample = Read(np.ascontiguousarray(self.inputs.x[::stride]), marks, weight, total)
+        x = jax.device_put(aligned_copy(self.inputs.x[::stride]))
+        sample = Read(x, jax.device_put(marks), jax.device_put(weight), total)
         curvature = []
         for batch in batches(heads, self.own):
             done = self._newton(batch, "float32", limit, sample)
-            for head, theta in zip(batch, done["ahead"], strict=True):
-                self.theta[head] = theta
+            for head, theta, value in zip(batch, done["ahead"], done["value"], strict=True):
+                self.theta[head], self.value[head] = theta, value
             curvature.append(done["curvature"])
         return np.concatenate(curvature)
 
@@ -208,8 +220,10 @@ class Sweep:
             self.rows.x, len(rows.x), SCALED_BYTES, max(4 * size * rows.x.shape[1], SCALED_BYTES // 2048)
         )
         data = BlockedData(rows.x, rows.marks, rows.weight, block)
-        done = newton(slots, data, self.frame, np.bool_(sample is not None), curved=curved)
-        found = {name: np.asarray(part)[: len(batch)] for name, part in done._asdict().items()}
+        parts = parts_of(data, cores_for(work_of(rows.x, size, squared=True), rows.x, least=LEAST_WORK))
+        given = newton.Given(slots, self.frame, np.bool_(sample is not None))
+        found = run(newton.NEWTON[curved], given, parts)._asdict()
+        found = {name: part[: len(batch)] for name, part in found.items()}
         if sample is None:
             p, k = self._keep(batch, found)
             self.separates[p, k], self.value[p, k] = found["wrong"] == 0, found["value"]
@@ -222,8 +236,9 @@ class Sweep:
         slots = self._slots(batch, size, groups, limit, self.total)
         x, marks, weight, _ = self.rows
         data = BlockedData(x, marks, weight, rows_at_once(x, len(x), LOGIT_BYTES, 8 * max(size, x.shape[1])))
-        done = chord(slots, data, self.frame, anchors, left, share)
-        self._keep(batch, {name: np.asarray(part)[: len(batch)] for name, part in done._asdict().items()})
+        parts = parts_of(data, cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK))
+        found = run(chord.CHORD, chord.Given(slots, self.frame, anchors, left, share), parts)._asdict()
+        self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})
 
     def _slots(self, batch: list[Head], size: int, groups: int, limit: int, total: np.ndarray) -> Slots:
         """These heads in a fixed number of slots; the ones that stand empty repeat the first and make no step."""

@@ -1,15 +1,17 @@
 """Damped Newton for K heads, each with its own curvature: what always works."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
+from dlcore.heads.laps import Method
 from dlcore.heads.packing import along
-from dlcore.heads.slots import Frame, Place, Slots, gap_estimate, look
+from dlcore.heads.slots import Frame, Place, Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 
@@ -45,82 +47,111 @@ class Newton(NamedTuple):
     flat: Array
 
 
-@functools.partial(jax.jit, static_argnames="curved")
-def newton(slots: Slots, data: BlockedData, frame: Frame, rough: Array, *, curved: str) -> Newton:
-    """From trial to trial: one pass gives J, ∇J and the curvature of all slots at their trial points.
+class Given(NamedTuple):
+    """What is solved.
 
-    Args:
+    Attributes:
       slots: K heads.
-      data: see `look`.
       frame: how rows are read.
       rough: whether the decrement stands for the gap: no bound, but no larger where λ is small.
-      curved: the dtype of curvature and factors; gradients are float64.
     """
 
-    def seen_at(theta: Array) -> Place:
-        return look(slots, theta, data, frame, curved=jnp.dtype(curved), valued=True)
+    slots: Slots
+    frame: Frame
+    rough: Any
 
-    def direction(place: Place) -> Array:
-        return solve(factor(place.curvature, slots.penalty, frame.intercept), place.gradient)
 
-    def judged(place: Place, step: Array) -> tuple[Array, Array]:
-        penalised = slots.l2 > 0
-        decrement = vecdot(place.gradient, step) / 2
-        size = jnp.where(penalised & ~rough, gap_estimate(slots, frame, place.gradient), decrement)
-        aim = slots.aim * jnp.where(penalised, 1.0, UNPENALISED)
-        enough = size <= aim * jnp.maximum(place.value, slots.floor)
-        return size, enough | (~penalised & (place.wrong == 0))
+class State(NamedTuple):
+    """Between two passes: each head's best place, the step from there, and the trial that is looked at next.
 
-    def go_on(state) -> Array:
-        return state["active"].any()
+    Attributes:
+      least: the smallest size of a gap so far.
+      idle: passes in a row without progress.
+    """
 
-    def go(state):
-        theta, place, step, rate = state["theta"], state["place"], state["step"], state["rate"]
-        trial = theta - rate[:, None] * step
-        seen = seen_at(trial)
-        promised = rate * vecdot(place.gradient, step)
-        noise = 8 * jnp.finfo(jnp.float64).eps * place.value
-        better = state["active"] & (seen.value <= place.value - ARMIJO * promised + noise)
-        place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, place)
-        theta = jnp.where(better[:, None], trial, theta)
-        step = jnp.where(better[:, None], direction(place), step)
-        rate = jnp.where(better, jnp.minimum(1.0, 4 * rate), rate / 4)
-        size, flat = judged(place, step)
-        progress = better & ((size < 0.9 * state["least"]) | (promised > 1e-9 * place.value))
-        idle = jnp.where(progress, 0, state["idle"] + 1)
-        count = state["count"] + state["active"].astype(jnp.int32)
-        usable = jnp.isfinite(step).all(1)
-        active = state["active"] & ~flat & (count < slots.steps) & (idle < IDLE_AT_MOST) & usable
-        return {
-            "theta": theta,
-            "place": place,
-            "step": step,
-            "rate": rate,
-            "least": jnp.minimum(size, state["least"]),
-            "idle": idle,
-            "count": count,
-            "active": active,
-            "flat": flat,
-        }
+    theta: Array
+    trial: Array
+    place: Place
+    step: Array
+    rate: Array
+    least: Array
+    idle: Array
+    count: Array
+    active: Array
+    flat: Array
 
-    place = seen_at(slots.theta)
-    step = direction(place)
-    size, flat = judged(place, step)
-    count = jnp.ones(len(slots.l2), jnp.int32)
-    start = {
-        "theta": slots.theta,
-        "place": place,
-        "step": step,
-        "rate": jnp.ones_like(slots.l2),
-        "least": size,
-        "idle": jnp.zeros_like(count),
-        "count": count,
-        "active": ~flat & (count < slots.steps) & jnp.isfinite(step).all(1),
-        "flat": flat,
-    }
-    end = jax.lax.while_loop(go_on, go, start)
-    place, theta, step = end["place"], end["theta"], end["step"]
-    sure = (end["rate"] == 1) & jnp.isfinite(step).all(1)
+
+def _start(given: Given) -> State:
+    theta = jnp.asarray(given.slots.theta)
+    heads, columns = theta.shape
+    nothing, zero = jnp.zeros(heads), jnp.zeros(heads, jnp.int32)
+    place = Place(nothing, jnp.zeros_like(theta), jnp.zeros((heads, columns, columns)), zero)
+    least, no = jnp.full(heads, jnp.inf), zero > 0
+    return State(theta, theta, place, jnp.zeros_like(theta), jnp.ones(heads), least, zero, zero, ~no, no)
+
+
+def _look(curved: str, given: Given, state: State, data: BlockedData) -> Sums:
+    return sums_at(given.slots, state.trial, data, given.frame, curved=jnp.dtype(curved), valued=True)
+
+
+def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> State:
+    """Where the trials were better they are the places from now on; else the step was too long."""
+    slots, frame, _ = given
+    first = state.count == 0
+    seen = place_of(slots, state.trial, frame, sums)
+    promised = state.rate * vecdot(state.place.gradient, state.step)
+    noise = 8 * jnp.finfo(jnp.float64).eps * state.place.value
+    better = first | (state.active & (seen.value <= state.place.value - ARMIJO * promised + noise))
+    place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, state.place)
+    theta = jnp.where(better[:, None], state.trial, state.theta)
+    newton_step = solve(factor(place.curvature, slots.penalty, frame.intercept, curved), place.gradient)
+    step = jnp.where(better[:, None], newton_step, state.step)
+    rate = jnp.where(better, jnp.minimum(1.0, 4 * state.rate), state.rate / 4)
+    size, flat = _judged(given, place, step)
+    progress = better & ((size < 0.9 * state.least) | (promised > 1e-9 * place.value))
+    idle = jnp.where(progress, 0, state.idle + 1)
+    count = state.count + state.active.astype(jnp.int32)
+    usable = jnp.isfinite(step).all(1)
+    return State(
+        theta=theta,
+        trial=theta - rate[:, None] * step,
+        place=place,
+        step=step,
+        rate=rate,
+        least=jnp.minimum(size, state.least),
+        idle=idle,
+        count=count,
+        active=state.active & ~flat & (count < slots.steps) & (idle < IDLE_AT_MOST) & usable,
+        flat=flat,
+    )
+
+
+def _judged(given: Given, place: Place, step: Array) -> tuple[Array, Array]:
+    """About how large the gap is, and whether that will do."""
+    slots, frame, rough = given
+    penalised = slots.l2 > 0
+    decrement = vecdot(place.gradient, step) / 2
+    size = jnp.where(penalised & ~rough, gap_estimate(slots, frame, place.gradient), decrement)
+    aim = slots.aim * jnp.where(penalised, 1.0, UNPENALISED)
+    enough = size <= aim * jnp.maximum(place.value, slots.floor)
+    return size, enough | (~penalised & (place.wrong == 0))
+
+
+def _finish(curved: str, given: Given, state: State) -> Newton:
+    slots, frame, _ = given
+    theta, step, place = state.theta, state.step, state.place
+    sure = (state.rate == 1) & jnp.isfinite(step).all(1)
     ahead = jnp.where(sure[:, None], theta - step, theta)
-    derivative = -solve(factor(place.curvature, slots.penalty, frame.intercept), slots.penalty * ahead)
-    return Newton(theta, ahead, derivative, place.value, place.curvature, end["count"], place.wrong, end["flat"])
+    factors = factor(place.curvature, slots.penalty, frame.intercept, curved)
+    derivative = -solve(factors, slots.penalty * ahead)
+    return Newton(theta, ahead, derivative, place.value, place.curvature, state.count, place.wrong, state.flat)
+
+
+def _newton(curved: str) -> Method:
+    """From trial to trial: one pass gives J, ∇J and the curvature of all heads at their trial points."""
+    look, move, finish = (functools.partial(function, curved) for function in (_look, _move, _finish))
+    return Method(_start, look, move, finish)
+
+
+NEWTON = {curved: _newton(curved) for curved in ("float32", "float64")}
+"""By the dtype of the products that the curvature is summed from; all else is float64."""

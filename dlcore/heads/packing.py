@@ -7,16 +7,33 @@ from dlcore._types import Array
 
 SAMPLE = 16
 """Rows per column with which Newton starts, where there are many more."""
+LAST_STRIDE = 8
+AMPLE = 64
+"""Rows per column whose curvature, taken at their optimum, brings the gap of all rows down fast enough."""
 Head = tuple[int, int]
 """The number of a problem, which is fit · targets + target, and that of a strength."""
 
 
-def strides(rows: int, features: int) -> list[int]:
-    """Samples of rows to start on, each as much larger than the one before as all rows are than the last."""
+def strides(rows: int, features: int, *, last: bool) -> list[int]:
+    """Samples of rows to start on, every so many, from the coarsest; none where there are few rows.
+
+    Args:
+      rows: how many there are.
+      features: the columns of each.
+      last: whether the finest sample gives the curvature for all rows. It then has every eighth row; where that is
+        too few for a good curvature it is not among them, and the samples only lead to a better start.
+    """
     most = rows // (SAMPLE * (features + 1))
     if most < 4:
         return []
+    if last and is_ample(rows, features):
+        return [most, LAST_STRIDE]
     return [most, round(most**0.5)] if most >= 9 else [most]
+
+
+def is_ample(rows: int, features: int) -> bool:
+    """Whether every eighth row is enough for a curvature that is that of all rows but for a few percent."""
+    return rows >= LAST_STRIDE * AMPLE * (features + 1)
 
 
 def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
@@ -24,6 +41,14 @@ def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
     size = size if next(iter(x.devices())).platform == "cpu" else 2**28
     most = max(1, min(rows, max(256, size // bytes_of_row)))
     return -(-rows // -(-rows // most))
+
+
+def work_of(x: Array, heads: int, *, squared: bool) -> int:
+    """How many numbers a pass makes for so many heads outside its products, which use all cores in any case.
+
+    Those of the rows, and about eight for each head; with curvature the rows anew for each head.
+    """
+    return x.size * (1 + heads * squared) + 8 * heads * x.shape[0]
 
 
 def has_bit(bits: Array, bit: Array) -> Array:

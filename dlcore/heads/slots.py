@@ -1,4 +1,4 @@
-r"""One pass over the rows for K logistic heads at once: their objectives, gradients and curvature.
+"""One pass over the rows for K logistic heads at once: their objectives, gradients and curvature.
 
 A slot is one head: its strength, its fold (a bit of each row), its target (a column) and its parameters. All of
 them are data, so that any heads run the same program. Heads of the same fold and target stand together, in groups
@@ -6,8 +6,11 @@ of one size, because what their rows weigh is then worked out once. Rows are tak
 intercept makes up for: sums then lose no digits to an offset of the features.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
@@ -63,18 +66,35 @@ class Place(NamedTuple):
     wrong: Any
 
 
-def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved: Any, valued: bool) -> Place:
-    r"""J and ∇J at `theta` in float64 and, where `curved` is a dtype, the data's curvature in it.
+class Sums(NamedTuple):
+    """What is summed over the rows for K heads, m features; None where it is not asked for.
 
-    That is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last entry 1, or 0
-    where there is no intercept.
+    Attributes:
+      slope, bias: of the residuals times the rows, (K, m), and of the residuals, (K,).
+      loss, wrong: of the losses, (K,), and of the rows on the wrong side, (K,) int32.
+      inner, edge, corner: of the curvature, (K, m, m), (K, m) and (K,).
+    """
+
+    slope: Any
+    bias: Any
+    loss: Any = None
+    wrong: Any = None
+    inner: Any = None
+    edge: Any = None
+    corner: Any = None
+
+
+def sums_at(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved: Any, valued: bool) -> Sums:
+    """One pass over the rows: what J and ∇J at `theta` are made of, and the curvature.
+
+    All in float64, but that the products of the curvature within a block are in a dtype of their own.
 
     Args:
       slots: K heads; their `theta` is not read.
       theta: shape (K, m + 1).
       data: x in any dtype; y of shape (n, 1 + targets), uint32: the bits of a row and its labels; weights.
       frame: how rows are read.
-      curved: a dtype, or None.
+      curved: a dtype, or None where curvature is not asked for.
       valued: whether J and the rows on the wrong side are asked for.
     """
     group = len(slots.l2) // len(slots.total)
@@ -82,10 +102,9 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
     def of_heads(groups: Array) -> Array:
         return groups if len(groups) == 1 else jnp.repeat(groups, group, axis=0)
 
-    total = jnp.repeat(slots.total, group)
     weight_of, bias = theta[:, :-1], frame.intercept * theta[:, -1:]
 
-    def block(x: Array, marks: Array, weights: Array | None) -> dict[str, Array]:
+    def block(x: Array, marks: Array, weights: Array | None) -> Sums:
         assert weights is not None
         rows = x.astype(jnp.float64) - frame.centre[None]
         labels = marks[:, 1:] if slots.target is None else marks[:, 1:][:, slots.target]
@@ -97,31 +116,41 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
         margin = sign * (matmul(weight_of, rows.T) + bias)
         other = 1 / (1 + jnp.exp(margin))  # the other class's probability
         residual = -sign * weight * other
-        sums = {"slope": matmul(residual, rows), "bias": residual.sum(1)}
+        sums = Sums(matmul(residual, rows), residual.sum(1))
         if valued:
             loss = weight * (jnp.maximum(-margin, 0) + jnp.log1p(jnp.exp(-jnp.abs(margin))))
             wrong = ((weight > 0) & (margin <= 0)).sum(1, dtype=jnp.int32)
-            sums |= {"loss": loss.sum(1), "wrong": wrong}
+            sums = sums._replace(loss=loss.sum(1), wrong=wrong)
         if curved is not None:
             narrow, curve = rows.astype(curved), (weight * other * (1 - other)).astype(curved)
             inner = matmul(narrow.T[None] * curve[:, None, :], narrow)
-            sums |= {"inner": inner, "edge": matmul(curve, narrow), "corner": curve.sum(1)}
+            parts = {"inner": inner, "edge": matmul(curve, narrow), "corner": curve.sum(1)}
+            sums = sums._replace(**{name: part.astype(jnp.float64) for name, part in parts.items()})
         return sums
 
-    sums = sum_over_blocks(block, data)
-    slope = jnp.concatenate([sums["slope"], frame.intercept * sums["bias"][:, None]], axis=1)
+    return sum_over_blocks(block, data)
+
+
+def place_of(slots: Slots, theta: Array, frame: Frame, parts: Sequence[Sums]) -> Place:
+    r"""J, ∇J and curvature at `theta` from the sums of all parts of the rows, added in their order.
+
+    The curvature is $\frac1S\sum_i s_ip_i(1-p_i)\tilde x_i\tilde x_i^\top$, where $\tilde x$ is x with a last
+    entry 1, or 0 where there is no intercept.
+    """
+    sums = functools.reduce(lambda one, other: jax.tree.map(jnp.add, one, other), parts)
+    total = jnp.repeat(slots.total, len(slots.l2) // len(slots.total))
+    slope = jnp.concatenate([sums.slope, frame.intercept * sums.bias[:, None]], axis=1)
     gradient = slope / total[:, None] + slots.penalty * theta
-    value = wrong = curvature = None
-    if valued:
-        value = sums["loss"] / total + (slots.penalty * theta**2).sum(1) / 2
-        wrong = sums["wrong"]
-    if curved is not None:
-        there = jnp.asarray(frame.intercept).astype(curved)
-        edge, corner = there * sums["edge"][:, :, None], there * sums["corner"][:, None, None]
-        above = jnp.concatenate([sums["inner"], edge], axis=2)
+    value = curvature = None
+    if sums.loss is not None:
+        value = sums.loss / total + (slots.penalty * theta**2).sum(1) / 2
+    if sums.inner is not None:
+        there = frame.intercept
+        edge, corner = there * sums.edge[:, :, None], there * sums.corner[:, None, None]
+        above = jnp.concatenate([sums.inner, edge], axis=2)
         below = jnp.concatenate([edge.swapaxes(1, 2), corner], axis=2)
-        curvature = jnp.concatenate([above, below], axis=1) / total.astype(curved)[:, None, None]
-    return Place(value, gradient, curvature, wrong)
+        curvature = jnp.concatenate([above, below], axis=1) / total[:, None, None]
+    return Place(value, gradient, curvature, sums.wrong)
 
 
 def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:

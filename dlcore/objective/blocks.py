@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from dlcore._guards import is_traced
 from dlcore._types import Array, Loss
+from dlcore.devices import platform_of
 from dlcore.objective.sharding import check_awaited, run_alone, sum_over_devices
 
 BLOCK_BYTES = 2**19
@@ -34,13 +36,13 @@ class Batch:
       index: which batch, from 0.
       weight_sum: the sum of the weights of all rows divided by the number of batches. What is summed over the
         batch is divided by it, so that the mean over all batches is what all rows give, weights and a shorter
-        last batch included.
+        last batch included. None where only sums are asked for.
       rows: of one batch on each device. Where they do not divide, the last batch begins early and weighs 0 what
         the one before it has.
     """
 
-    index: Array
-    weight_sum: Array
+    index: Array | np.integer
+    weight_sum: Array | None
     rows: int = dataclasses.field(metadata={"static": True})
 
 
@@ -80,7 +82,7 @@ class BlockedData:
 def rows_per_block(x: Array, devices: int = 1) -> int:
     """As many rows as fit `BLOCK_BYTES` on a CPU, all that a device has on an accelerator."""
     rows = x.shape[0] // devices
-    if _platform(x) != "cpu" or x.size == 0:
+    if platform_of(x) != "cpu" or x.size == 0:
         return rows
     return max(1, min(rows, BLOCK_BYTES // (x.size // x.shape[0] * x.dtype.itemsize)))
 
@@ -113,6 +115,14 @@ def sum_over_blocks(summand: Callable[..., Summand], data: BlockedData, *shared:
     if not data.awaited:
         check_awaited(data.mesh)
     return sum_over_devices(sum_of, data.mesh, rows, shared)
+
+
+def parts_of(data: BlockedData, count: int) -> list[BlockedData]:
+    """The rows in so many parts of one size, the same program for all; the last begins early, as a batch does."""
+    rows = -(-data.x.shape[0] // count)
+    if count == 1:
+        return [data]
+    return [dataclasses.replace(data, batch=Batch(np.int32(part), None, rows)) for part in range(count)]
 
 
 def run_program(program: Callable[[Any], Any], data: Any, *arguments: Any) -> Any:
@@ -171,11 +181,3 @@ def _sum_over_blocks(
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
     return jax.lax.scan(add, zeros, jnp.arange(-(-many // size), dtype=jnp.int32))[0]
-
-
-def _platform(x: Array) -> str:
-    """Where `x` is, or where a program that is being traced will run."""
-    if not is_traced(x):
-        return next(iter(x.devices())).platform
-    chosen = jax.config.values["jax_default_device"]  # a device, the name of a platform, or None
-    return getattr(chosen, "platform", chosen) or jax.default_backend()

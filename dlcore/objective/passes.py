@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._guards import is_traced
 from dlcore._types import Array, Params
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.objective.blocks import Rows, run_program, sum_over_blocks
+from dlcore.objective.blocks import BlockedData, Rows, parts_of, run_program, sum_over_blocks
+from dlcore.objective.cores import core_program, cores_for
 from dlcore.objective.preparing import blocked_as_is
 from dlcore.objective.summands import (
     dtype_of,
@@ -37,7 +39,7 @@ class Pass(NamedTuple):
 
 
 def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
-    """The result of a pass, in one program.
+    """The result of a pass: of one program, or, where each core of a CPU has enough to do, of one on each.
 
     Args:
       work: what is summed.
@@ -45,7 +47,22 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
       data: as `Objective.value` takes it.
       arguments: what `work` takes, the parameters first.
     """
-    return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+    traced = any(map(is_traced, jax.tree.leaves((objective, data, arguments))))
+    blocked = None if traced else blocked_as_is(objective, data)
+    if blocked is None or blocked.mesh is not None or blocked.batch is not None:
+        return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+    count = cores_for(work_of(blocked, arguments[0]), blocked.x)
+    if count == 1:
+        return _run(work, objective, blocked, *arguments)
+    parts = [(objective, part, *arguments) for part in parts_of(blocked, count)]
+    sums = _sum_of_part.on_each(parts, work=work)
+    return _of_parts(work, blocked.x.shape[0], objective, sums, *arguments)
+
+
+def work_of(data: BlockedData, params: Params) -> int:
+    """How many numbers a pass makes, about: those of x, times as many as each row is multiplied by."""
+    entries = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    return data.x.size * max(1, entries * data.x.shape[0] // max(1, data.x.size))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -53,17 +70,35 @@ def _run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     data = blocked_as_is(objective, data)
     # Over several devices the weights are summed with the rest: one collective.
     weighed = data.mesh is not None and data.weights is not None and data.batch is None
-
-    def of_rows(x: Array, y: Array, weights: Array | None, *arguments: Any) -> Any:
-        summed = work.of_rows(objective, (x, y, weights), *arguments)
-        return summed, sum_of_weights(weights, dtype_of(arguments[0])) if weighed else None
-
-    total, whole = sum_over_blocks(of_rows, data, *arguments)
+    total, whole = _sums(work, objective, data, weighed, *arguments)
     if data.batch is not None:
         whole = data.batch.weight_sum
     elif not weighed:
         whole = sum_of_weights(data.weights, dtype_of(arguments[0]), data.x.shape[0])
     return work.finish(objective, total, whole, *arguments)
+
+
+@core_program("work")
+def _sum_of_part(objective: Any, data: BlockedData, *arguments: Any, work: Pass) -> Any:
+    return _sums(work, objective, data, data.weights is not None, *arguments)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _of_parts(work: Pass, rows: int, objective: Any, sums: list[Any], *arguments: Any) -> Any:
+    """The result from the sums of all parts, added in their order."""
+    total, whole = functools.reduce(lambda one, other: jax.tree.map(jnp.add, one, other), sums)
+    whole = sum_of_weights(None, dtype_of(arguments[0]), rows) if whole is None else whole
+    return work.finish(objective, total, whole, *arguments)
+
+
+def _sums(work: Pass, objective: Any, data: BlockedData, weighed: bool, *arguments: Any) -> Any:
+    """The sum over the rows and, where it is asked for, that of their weights."""
+
+    def of_rows(x: Array, y: Array, weights: Array | None, *arguments: Any) -> Any:
+        summed = work.of_rows(objective, (x, y, weights), *arguments)
+        return summed, sum_of_weights(weights, dtype_of(arguments[0])) if weighed else None
+
+    return sum_over_blocks(of_rows, data, *arguments)
 
 
 def sum_of_weights(weights: Array | None, dtype: np.dtype, rows: int = 0) -> Array:

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from dlcore import _checks, _guards
 from dlcore._precision import working_dtype
 from dlcore._types import Array
+from dlcore.devices import aligned_copy
 from dlcore.losses import facts_of
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.objective.labels import are_labels
@@ -97,11 +98,9 @@ def _place(name: str, array: np.ndarray, dtype: np.dtype, mesh: Mesh | None, fil
     """
     with np.errstate(over="ignore"):
         if mesh is None:
-            copy = np.array(array, dtype)
+            copy = aligned_copy(array, dtype)
         else:
-            rows = -(-len(array) // mesh.size) * mesh.size
-            copy = np.empty((rows, *array.shape[1:]), dtype)
-            copy[: len(array)] = array
+            copy = aligned_copy(array, dtype, -(-len(array) // mesh.size) * mesh.size)
             copy[len(array) :] = array[-1:] if filling is None else filling
     if dtype.itemsize < array.dtype.itemsize:
         try:

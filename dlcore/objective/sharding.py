@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore import _checks
 from dlcore._types import Device
+from dlcore.devices import core_count
 
 AXIS = "rows"
 """The name of the mesh's one axis."""
@@ -115,4 +116,4 @@ def _threads() -> int:
     asked = os.environ.get("NPROC", "")
     if asked.isdigit():
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return core_count()

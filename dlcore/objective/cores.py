@@ -1,0 +1,118 @@
+"""One compiled program on every core of a CPU: host threads call it at the same time, each for its own part.
+
+XLA runs a loop over blocks on one core and hands the products in it to a pool of threads that all programs share:
+two such programs can then wait for each other's products for ever. Programs made here are compiled without that
+pool. Each runs from its start to its end on one thread and waits for nothing, so that however many of them are in
+flight, from however many threads, each one ends.
+"""
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.devices import core_count, platform_of
+
+ON_ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
+"""How XLA compiles a program for a CPU whose products stay on the thread that runs it."""
+
+
+class CoreProgram:
+    """A function that is compiled once for all threads that call it.
+
+    `jax.jit` would be asked by each thread for itself, and two that are the first to ask would both compile. So
+    programs are compiled ahead of their call, and kept by the shapes, dtypes and devices that they are for.
+    """
+
+    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str] = ()) -> None:
+        functools.update_wrapper(self, function)
+        self._jitted = jax.jit(function, static_argnames=tuple(static_argnames))
+        self._programs: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+        _ALL.add(self)
+
+    def on_each(self, arguments: Sequence[tuple[Any, ...]], **static: Any) -> list[Any]:
+        """The results for several sets of arguments, each worked out by a thread of its own, when all are there.
+
+        Args:
+          arguments: positional arguments; shapes, dtypes and devices are those of the first set. None is traced.
+          static: keyword arguments that are part of the program.
+        """
+        program, x64 = self._program(arguments[0], static), jax.config.read("jax_enable_x64")
+
+        def run(one: tuple[Any, ...]) -> Any:
+            with jax.enable_x64(x64):  # a thread has a mode of its own
+                return jax.block_until_ready(program(*one))
+
+        others = [_threads().submit(run, one) for one in arguments[1:]]
+        try:
+            first = run(arguments[0])
+        finally:
+            wait(others)
+        return [first, *(other.result() for other in others)]
+
+    def __call__(self, *arguments: Any, **static: Any) -> Any:
+        """The result for one set of arguments, when it is there."""
+        return self.on_each([arguments], **static)[0]
+
+    def _program(self, arguments: tuple[Any, ...], static: dict[str, Any]) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        mode = jax.config.read("jax_enable_x64"), jax.config.values["jax_default_device"]
+        key = (structure, tuple(map(_kind, leaves)), tuple(sorted(static.items())), mode)
+        with self._lock:
+            if key not in self._programs:
+                lowered = self._jitted.trace(*arguments, **static).lower()
+                options = ON_ONE_THREAD if platform_of(*leaves) == "cpu" else None
+                self._programs[key] = lowered.compile(options)
+            return self._programs[key]
+
+    def clear(self) -> None:
+        """Forget the programs, as `jax.clear_caches` does those of `jax.jit`."""
+        with self._lock:
+            self._programs.clear()
+
+
+def core_program(*static_argnames: str) -> Callable[[Callable[..., Any]], CoreProgram]:
+    """A decorator, as `jax.jit` is one."""
+    return functools.partial(CoreProgram, static_argnames=static_argnames)
+
+
+def clear_programs() -> None:
+    """Forget the programs of all functions."""
+    for program in list(_ALL):
+        program.clear()
+
+
+def cores_for(work: float, *arrays: Any, least: float = 2**21) -> int:
+    """How many threads are worth it: all cores of a CPU where each has that much to do, else one.
+
+    Args:
+      work: how many numbers, or products of them, a call reads or makes in all.
+      arrays: what it works on; on an accelerator one thread is enough.
+      least: what one thread should have to do; below it handing out work costs more than is gained.
+    """
+    if platform_of(*arrays) != "cpu":
+        return 1
+    return max(1, min(core_count(), int(work / least)))
+
+
+_ALL: "weakref.WeakSet[CoreProgram]" = weakref.WeakSet()
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads beside those of the callers, as many as there are cores; made when first needed."""
+    return ThreadPoolExecutor(core_count(), thread_name_prefix="dlcore")
+
+
+def _kind(leaf: Any) -> Any:
+    """What a program depends on of an array."""
+    if isinstance(leaf, jax.Array):
+        return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding, leaf.committed
+    array = np.asarray(leaf)
+    return array.shape, array.dtype, type(leaf) in (bool, int, float)
