@@ -4,6 +4,8 @@ import jax
 import pytest
 from helpers import compilations
 
+from dlcore.objective.cores import clear_programs
+
 # A script that test_devices runs in processes of its own.
 collect_ignore = ["sharded_steps.py"]
 
@@ -29,3 +31,4 @@ def bounded_memory():
     """The compiled programs of one file of tests do not outlive it: there are gigabytes of them in all."""
     yield
     jax.clear_caches()
+    clear_programs()

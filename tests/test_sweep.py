@@ -111,14 +111,15 @@ def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatc
     x = np.random.default_rng(0).normal(size=(20_000, 32)).astype(DTYPE)
     y = (x[:, 0] > 0).astype(DTYPE)
     seen = {}
-    program = driver.advance
+    on_each = driver.advance.on_each
 
-    def advance(*args, **static):
-        seen["compiled"] = program.lower(*args, **static).compile()
-        seen["block"] = args[1].block
-        return program(*args, **static)
+    def watched(arguments, **static):
+        seen["compiled"] = driver.advance.lower(*arguments[0], **static).compile()
+        seen["block"] = arguments[0][1].block
+        return on_each(arguments, **static)
 
-    monkeypatch.setattr(driver, "advance", advance)
+    monkeypatch.setattr(driver, "cores_for", lambda *_: 1)
+    monkeypatch.setattr(driver.advance, "on_each", watched)
     sweep(objective(), (x, y), plain, {"rate": [0.1] * 16}, slots=16, max_steps=1)
     text, block = seen["compiled"].as_text(), seen["block"]
     assert block < len(x)
@@ -128,6 +129,29 @@ def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatc
         either = [f"{dtype}[{a},{b}]" for a, b in (shape, shape[::-1])]
         assert sum(product in either for product in products) == 1, products
     assert seen["compiled"].memory_analysis().temp_size_in_bytes < 8 * 16 * block * DTYPE.itemsize < 2 * x.nbytes
+
+
+@pytest.mark.parametrize("slots", [None, 4])
+def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles):
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(DTYPE)
+    data = x, (x[:, 0] > 0).astype(DTYPE)
+    settings = {"rate": np.geomspace(0.05, 2, 7), "l2": np.geomspace(1, 1e-3, 7)}
+    found = {}
+    for count in (1, 3):
+        monkeypatch.setattr(driver, "cores_for", lambda *_, count=count: count)
+        before = compiles()
+        found[count] = sweep(objective(), data, plain, settings, tol=1e-3, max_steps=200, slots=slots, record=True)
+        assert compiles() == before + 1
+    one, three = found[1], found[3]
+    assert list(one.status) == list(three.status)
+    assert_close(three.params.weight, one.params.weight, units=200 * 8)
+    assert abs(one.steps - three.steps).max() <= 1
+    assert three.history.value.shape[0] == 7
+    for fitted in (one, three):  # every model's history is its own
+        for row, steps, value in zip(fitted.history.value, fitted.steps, fitted.value, strict=True):
+            assert np.isfinite(row[: steps + 1]).all()
+            assert np.isnan(row[steps + 1 :]).all()
+            assert row[steps] == value
 
 
 def test_a_finished_model_leaves_its_slot():

@@ -1,9 +1,12 @@
 """One compiled program on every core of a CPU: host threads call it at the same time, each for its own part.
 
-XLA runs a loop over blocks on one core and hands the products in it to a pool of threads that all programs share:
-two such programs can then wait for each other's products for ever. Programs made here are compiled without that
-pool. Each runs from its start to its end on one thread and waits for nothing, so that however many of them are in
-flight, from however many threads, each one ends.
+XLA runs a loop over blocks on one core, and of the work in it only products on all. Two threads that each run a
+program on half of the data keep both cores busy, products then made by the thread that needs them.
+
+No two programs may wait for each other. What can wait is a batched factorisation: jaxlib 0.10 hands the parts of
+the batch to XLA's pool of threads and waits for them on a thread of that same pool, which hangs for ever once as
+many wait as the pool has threads. A program for this module must hold none (`heads/factors.py` shows how); all
+else in XLA goes on when its inputs are there, and holds no thread meanwhile.
 """
 
 import functools
@@ -19,7 +22,7 @@ import numpy as np
 from dlcore.devices import core_count, platform_of
 
 ON_ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
-"""How XLA compiles a program for a CPU whose products stay on the thread that runs it."""
+"""How XLA compiles a program for a CPU whose products stay on the thread that needs them."""
 
 
 class CoreProgram:
@@ -39,11 +42,14 @@ class CoreProgram:
     def on_each(self, arguments: Sequence[tuple[Any, ...]], **static: Any) -> list[Any]:
         """The results for several sets of arguments, each worked out by a thread of its own, when all are there.
 
+        Of one set the products use all cores; of several, each set has one.
+
         Args:
           arguments: positional arguments; shapes, dtypes and devices are those of the first set. None is traced.
           static: keyword arguments that are part of the program.
         """
-        program, x64 = self._program(arguments[0], static), jax.config.read("jax_enable_x64")
+        program = self._program(arguments[0], static, alone=len(arguments) == 1)
+        x64 = jax.config.read("jax_enable_x64")
 
         def run(one: tuple[Any, ...]) -> Any:
             with jax.enable_x64(x64):  # a thread has a mode of its own
@@ -60,15 +66,18 @@ class CoreProgram:
         """The result for one set of arguments, when it is there."""
         return self.on_each([arguments], **static)[0]
 
-    def _program(self, arguments: tuple[Any, ...], static: dict[str, Any]) -> Any:
+    def lower(self, *arguments: Any, **static: Any) -> Any:
+        """What XLA would compile, as `jax.jit` has it."""
+        return self._jitted.trace(*arguments, **static).lower()
+
+    def _program(self, arguments: tuple[Any, ...], static: dict[str, Any], *, alone: bool) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
-        mode = jax.config.read("jax_enable_x64"), jax.config.values["jax_default_device"]
+        mode = jax.config.read("jax_enable_x64"), jax.config.values["jax_default_device"], alone
         key = (structure, tuple(map(_kind, leaves)), tuple(sorted(static.items())), mode)
         with self._lock:
             if key not in self._programs:
-                lowered = self._jitted.trace(*arguments, **static).lower()
-                options = ON_ONE_THREAD if platform_of(*leaves) == "cpu" else None
-                self._programs[key] = lowered.compile(options)
+                lowered = self.lower(*arguments, **static)
+                self._programs[key] = lowered.compile(None if alone else ON_ONE_THREAD)
             return self._programs[key]
 
     def clear(self) -> None:
@@ -113,6 +122,7 @@ def _threads() -> ThreadPoolExecutor:
 def _kind(leaf: Any) -> Any:
     """What a program depends on of an array."""
     if isinstance(leaf, jax.Array):
-        return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding, leaf.committed
+        weak = getattr(leaf, "weak_type", False)  # random keys have none
+        return leaf.shape, leaf.dtype, weak, leaf.sharding, leaf.committed
     array = np.asarray(leaf)
     return array.shape, array.dtype, type(leaf) in (bool, int, float)

@@ -19,6 +19,8 @@ from dlcore.fitting.start import check_start, init_sizes, start
 from dlcore.fitting.stopping import CODES, sentence
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
+from dlcore.objective.cores import cores_for
+from dlcore.objective.passes import work_of
 from dlcore.sweeping.loop import (
     Limits,
     Passed,
@@ -145,17 +147,18 @@ def sweep(
     dtype = jnp.result_type(*jax.tree.leaves(one))
     rule, arrays = collect_rules(make_optimizer, checked, dtype)
 
+    shares = _shares(checked.size, blocked, one)
     whole = checked.weights is not None or checked.targets is not None
-    rows = checked.size if whole else _power_of_two(checked.size)
+    rows = len(shares[0]) if whole else _power_of_two(len(shares[0]))
     if slots is None:
-        slots = _default_slots(objective, blocked, one, dtype)
-    slots = min(_checks.check_count("slots", slots), rows)
-    queue = _queue(objective, blocked, checked, arrays, rows, dtype)
+        slots = len(shares) * _default_slots(objective, blocked, one, dtype)
+    slots = min(-(-_checks.check_count("slots", slots) // len(shares)), rows)
+    queues = [_queue(objective, blocked, checked, arrays, share, rows, dtype) for share in shares]
     program = Program(rule, sizes, CAPACITY if record else 0)
-    size, most = jax.device_put(np.int32(checked.size)), jax.device_put(np.int32(max_steps))
-    limits = Limits(size, settled("tol", float(tol), dtype), most)
+    most, tolerance = jax.device_put(np.int32(max_steps)), settled("tol", float(tol), dtype)
+    limits = [Limits(jax.device_put(np.int32(len(share))), tolerance, most) for share in shares]
     objective = dataclasses.replace(objective, l2=0.0)
-    state = _before_start(rule, queue, one, slots)
+    states = [_before_start(rule, queue, one, slots) for queue in queues]
 
     pieces: list[Passed] = []
     steps, running, stopped = 0, 1, False
@@ -165,23 +168,36 @@ def sweep(
         while running and steps < first + steps_per_call:
             budget = first + steps_per_call - steps
             budget = jax.device_put(np.int32(min(budget, CAPACITY if record else 2**31 - 2)))
-            state, passed, made = advance(
-                objective, blocked, queue, limits, origin, state, budget, program=program
-            )
-            steps += int(made)
-            if passed is not None:
-                pieces.append(_filled(passed, int(made), checked.size))
-            running = int((np.asarray(state.slots.row) < checked.size).sum())
+            each = [
+                (objective, blocked, queue, limit, origin, state, budget)
+                for queue, limit, state in zip(queues, limits, states, strict=True)
+            ]
+            found = advance.on_each(each, program=program)
+            states, made = [state for state, _, _ in found], [int(count) for *_, count in found]
+            steps += max(made)
+            running = 0
+            for state, (_, passed, _), count, share in zip(states, found, made, shares, strict=True):
+                running += int((np.asarray(state.slots.row) < len(share)).sum())
+                if passed is not None:
+                    pieces.append(_filled(passed, count, share))
         if callback is not None and not stopped:
-            finished = int(state.next) - running
+            finished = sum(int(state.next) for state in states) - running
             stopped = bool(callback(SweepProgress(finished, checked.size, steps)))
             if stopped:  # one more evaluation of each model, where it is, and no update
-                limits = limits._replace(max_steps=jax.device_put(np.int32(0)))
+                limits = [limit._replace(max_steps=jax.device_put(np.int32(0))) for limit in limits]
         if chunk is None:
             # At most doubled: the first call compiles, and its time says little about the next.
             pace = (time.perf_counter() - clock) / max(steps - first, 1)
             steps_per_call = max(1, min(2 * steps_per_call, int(CALL_SECONDS / pace), 2**30))
-    return _fit(state.table, pieces, checked, max_steps, objective, dtype, record)
+    table = _joined([state.table for state in states], shares)
+    return _fit(table, pieces, max_steps, objective, dtype, record)
+
+
+def _shares(settings: int, data: BlockedData, one: Params) -> list[range]:
+    """The settings of each core, evenly; all of them in one where a step of all is soon made."""
+    count = min(cores_for(settings * work_of(data, one), data.x), settings)
+    each = -(-settings // count)
+    return [range(first, min(first + each, settings)) for first in range(0, settings, each)]
 
 
 def _start(
@@ -224,11 +240,18 @@ def _default_slots(objective: Objective, data: BlockedData, one: Params, dtype: 
 
 
 def _queue(
-    objective: Objective, data: BlockedData, settings: Settings, arrays: Any, rows: int, dtype: np.dtype
+    objective: Objective,
+    data: BlockedData,
+    settings: Settings,
+    arrays: Any,
+    share: range,
+    rows: int,
+    dtype: np.dtype,
 ) -> Queue:
-    """The settings on the device, padded by repeating the last."""
+    """The settings of a share on the device, padded by repeating the last."""
 
     def placed(array: np.ndarray) -> Array:
+        array = array[share.start : share.stop]
         return jax.device_put(np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)]))
 
     l2 = settings.numbers.get("l2", np.full(settings.size, np.asarray(objective.l2)))
@@ -272,11 +295,24 @@ def _before_start(rule: Any, queue: Queue, one: Params, slots: int) -> SweepStat
     )
 
 
-def _filled(passed: Passed, made: int, count: int) -> Passed:
-    """The entries of models at work, flat, on the host, in memory of their own."""
+def _filled(passed: Passed, made: int, share: range) -> Passed:
+    """The entries of models at work, flat, on the host, in memory of their own; rows counted over all shares."""
     host = jax.tree.map(lambda buffer: np.asarray(buffer)[:made], passed)
-    live = host.row < count
-    return jax.tree.map(lambda buffer: buffer[live], host)
+    live = host.row < len(share)
+    flat = jax.tree.map(lambda buffer: buffer[live], host)
+    return flat._replace(row=flat.row + share.start)
+
+
+def _joined(tables: list[Table], shares: list[range]) -> Table:
+    """The rows of all shares without their padding."""
+
+    def joined(*parts: Array) -> Array:
+        if len(parts) == 1 and len(parts[0]) == len(shares[0]):
+            return parts[0]
+        cut = [np.asarray(part)[: len(share)] for part, share in zip(parts, shares, strict=True)]
+        return jax.device_put(np.concatenate(cut))
+
+    return jax.tree.map(joined, *tables)
 
 
 def _history(pieces: list[Passed], steps: np.ndarray, dtype: np.dtype) -> History:
@@ -295,19 +331,13 @@ def _history(pieces: list[Passed], steps: np.ndarray, dtype: np.dtype) -> Histor
 def _fit(
     table: Table,
     pieces: list[Passed],
-    settings: Settings,
     max_steps: int,
     objective: Objective,
     dtype: np.dtype,
     record: bool,
 ) -> Fit:
-    """The results of the settings without the padding."""
-    count = settings.size
-
-    def cut(array: Array) -> Array:
-        return array if len(array) == count else jax.device_put(np.array(np.asarray(array)[:count]))
-
-    host = jax.tree.map(lambda array: np.array(np.asarray(array)[:count]), table._replace(params=()))
+    """The results of the settings."""
+    host = jax.tree.map(lambda array: np.array(np.asarray(array)), table._replace(params=()))
     status = np.array([CODES[code] for code in host.code], object)
     cut_short = (status == Status.OUT_OF_STEPS) & (host.steps < max_steps)
     status[cut_short] = Status.STOPPED
@@ -316,9 +346,9 @@ def _fit(
         advice += "; for gradient descent dlcore.descent.lipschitz_step gives one that would not"
     rows = zip(status, host.steps.tolist(), host.first_value, host.value, host.gradient_norm, strict=True)
     return Fit(
-        params=jax.tree.map(cut, table.params),
-        value=cut(table.value),
-        gradient_norm=cut(table.gradient_norm),
+        params=table.params,
+        value=table.value,
+        gradient_norm=table.gradient_norm,
         steps=host.steps,
         status=status,
         history=_history(pieces if record else [], host.steps, dtype),

@@ -13,6 +13,7 @@ from dlcore._types import Array, Params
 from dlcore.fitting.loop import LoopState, Rule, judge_and_update
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
+from dlcore.objective.cores import core_program
 from dlcore.sweeping.settings import Traced
 
 
@@ -117,7 +118,7 @@ def fresh_state(optimizer: optax.GradientTransformation, params: Params) -> Loop
     return LoopState(zero, zero, params, optimizer.init(params), nothing, nothing, nothing, nothing)
 
 
-@functools.partial(jax.jit, static_argnames=("program",))
+@core_program("program")
 def advance(
     objective: Objective,
     data: BlockedData,
