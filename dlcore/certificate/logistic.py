@@ -132,7 +132,7 @@ def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: W
         mass[h] += _summed(wrong, scale)
         magnitude[h] += _summed(wrong, scale * length)
         odds[h] += _summed(np.exp(np.negative(margin, out=margin), out=margin), scale)
-        slope[h] += wrong @ (rows * scale.T) if len(scale) == 1 else (wrong * scale) @ rows
+        slope[h] += (wrong * scale) @ rows if len(wrong) < features or len(scale) > 1 else wrong @ (rows * scale.T)
         longest[h] = np.maximum(longest[h], np.where(scale > 0, length, 0).max(-1))
     return _Sums(weight, loss, mass, slope, magnitude, longest, odds)
 

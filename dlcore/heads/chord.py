@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dlcore._types import Array
-from dlcore.heads.factors import factor, solve
+from dlcore.heads.factors import Factors, factor, solve
 from dlcore.heads.laps import Method
 from dlcore.heads.slots import Frame, Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
@@ -55,7 +55,7 @@ class State(NamedTuple):
     count: Array
     flat: Array
     active: Array
-    factors: Array
+    factors: Factors
 
 
 class Chord(NamedTuple):

@@ -32,13 +32,16 @@ SLOT_BYTES = 2**28
 """Curvatures and factors of all slots together stay about this small."""
 LOGIT_BYTES = 2**21
 """Size of the logits of a block on a CPU: above it they leave the cache, below it products are slow."""
+CORE_BYTES = 2**18
+"""The same where each core has a block of its own."""
 SCALED_BYTES = 2**22
 """Size of a block's rows times the curvature of each slot, on a CPU; of 2,048 rows at most."""
 CHORD_STEPS = 14
 """A head that is not flat after so many passes gets its own curvature."""
-SAMPLE_STEPS = 20
+SAMPLE_STEPS = (20, 2, 1)
+"""Of an anchor on the first sample, on the next and on the last."""
 NEARER_STEPS = 2
-"""Of an anchor on the larger sample, and then on all rows with the curvature of that sample."""
+"""Of an anchor on all rows with the curvature of the last sample."""
 FLOAT32_STEPS = 30
 """A head that is not flat after so many passes gets curvature in float64."""
 SAMPLE_AIM = 1e-2
@@ -126,10 +129,9 @@ class Sweep:
         heads = [(t, int(k)) for t in targets for k in self.chosen]
         shape = self.inputs.x.shape
         alone = len(self.chosen) == np.count_nonzero(self.l2)  # no head is interpolated
-        limit, sampled = SAMPLE_STEPS, None
-        for stride in strides(*shape, last=alone):
+        sampled = None
+        for limit, stride in zip(SAMPLE_STEPS, strides(*shape, last=alone), strict=False):
             sampled = self._sampled(heads, stride, limit)
-            limit = NEARER_STEPS
         if sampled is not None and alone and is_ample(*shape):
             return sampled.reshape(len(targets), len(self.chosen), *sampled.shape[1:])
         if sampled is not None:
@@ -235,8 +237,10 @@ class Sweep:
         """One call of the program; what it finds is kept."""
         slots = self._slots(batch, size, groups, limit, self.total)
         x, marks, weight, _ = self.rows
-        data = BlockedData(x, marks, weight, rows_at_once(x, len(x), LOGIT_BYTES, 8 * max(size, x.shape[1])))
-        parts = parts_of(data, cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK))
+        cores = cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK)
+        most = LOGIT_BYTES if cores == 1 else CORE_BYTES
+        data = BlockedData(x, marks, weight, rows_at_once(x, len(x), most, 8 * max(size, x.shape[1])))
+        parts = parts_of(data, cores)
         found = run(chord.CHORD, chord.Given(slots, self.frame, anchors, left, share), parts)._asdict()
         self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})
 

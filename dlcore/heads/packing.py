@@ -27,7 +27,7 @@ def strides(rows: int, features: int, *, last: bool) -> list[int]:
     if most < 4:
         return []
     if last and is_ample(rows, features):
-        return [most, LAST_STRIDE]
+        return [most, round((most * LAST_STRIDE) ** 0.5), LAST_STRIDE]
     return [most, round(most**0.5)] if most >= 9 else [most]
 
 
