@@ -1,9 +1,9 @@
 """Solving with the curvature of many heads at once.
 
 Of up to `LARGE` columns by the inverse of Cholesky's factor, made of products: LAPACK's threads, which stay awake
-after it is done, would take the cores from XLA's. For larger ones, and where every digit counts, it is LAPACK, on a
-CPU for one head after another: jaxlib 0.10 hands the parts of a batch to XLA's pool of threads and waits for them on
-a thread of that pool, so that two programs with batches in flight can wait for each other for ever.
+after it is done, would take the cores from XLA's. For larger ones, and where every digit counts, it is LAPACK, on
+a CPU for one head after another: jaxlib 0.10 hands the parts of a batch to XLA's pool of threads and waits for them
+on a thread of that pool, so that two programs with batches in flight can wait for each other for ever.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def _inverse_factor(matrices: Array) -> Array:
     r"""$L^{-1}$ of $LL^\top$, symmetric positive definite matrices (K, n, n), by halves.
 
     $$\begin{pmatrix}P & Q^\top\\ Q & R\end{pmatrix}: \quad
-    L^{-1} = \begin{pmatrix}M & 0\\ -NWM & N\end{pmatrix}, \quad M = L_P^{-1}, W = QM^\top, N = L_{R - WW^\top}^{-1}$$
+    L^{-1} = \begin{pmatrix}M & 0\\ -NWM & N\end{pmatrix}, M = L_P^{-1}, W = QM^\top, N = L_{R - WW^\top}^{-1}$$
     """
     half = matrices.shape[-1] // 2
     if matrices.shape[-1] <= SMALL:
