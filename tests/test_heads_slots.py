@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from dlcore.heads.slots import Frame, Slots, look
+from dlcore.heads.frame import Frame
+from dlcore.heads.slots import Slots, look
 from dlcore.objective import BlockedData
 
 

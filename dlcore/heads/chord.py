@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
-from dlcore.heads.slots import Frame, Slots, gap_estimate, look
+from dlcore.heads.frame import Frame
+from dlcore.heads.slots import Slots, gap_estimate, look
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 

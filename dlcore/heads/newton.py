@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
+from dlcore.heads.frame import Frame
 from dlcore.heads.packing import along
-from dlcore.heads.slots import Frame, Place, Slots, gap_estimate, look
+from dlcore.heads.slots import Place, Slots, gap_estimate, look
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 

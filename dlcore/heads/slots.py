@@ -2,8 +2,7 @@ r"""One pass over the rows for K logistic heads at once: their objectives, gradi
 
 A slot is one head: its strength, its fold (a bit of each row), its target (a column) and its parameters. All of
 them are data, so that any heads run the same program. Heads of the same fold and target stand together, in groups
-of one size, because what their rows weigh is then worked out once. Rows are taken about a centre, which the
-intercept makes up for: sums then lose no digits to an offset of the features.
+of one size, because what their rows weigh is then worked out once.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -46,14 +46,6 @@ class Slots(NamedTuple):
         return jnp.where(is_last[None], 0.0, self.l2[:, None])
 
 
-class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
-
-    centre: Any
-    intercept: Any
-    radius: Any
-
-
 class Place(NamedTuple):
     """What a pass tells of K heads: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked."""
 
@@ -87,7 +79,7 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
 
     def block(x: Array, marks: Array, weights: Array | None) -> dict[str, Array]:
         assert weights is not None
-        rows = x.astype(jnp.float64) - frame.centre[None]
+        rows = about(x, frame, jnp.float64)
         labels = marks[:, 1:] if slots.target is None else marks[:, 1:][:, slots.target]
         positive = (labels == 1).T  # (1, n), or (G, n) where groups have targets of their own
         weight = weights[None]
