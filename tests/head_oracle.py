@@ -39,7 +39,7 @@ class Least(NamedTuple):
 
 
 def least_value(objective: Objective) -> Least:
-    """J* of a head of any loss."""
+    """J* of a head of any loss; of a cross-entropy with l2 > 0."""
     if objective.loss == "squared":
         return Least(_least_of_squares(objective), mpmath.mpf(0))
     centre = objective.s @ objective.x / objective.s.sum() * objective.intercept
@@ -167,7 +167,7 @@ def _seen(
     gradient = (share[:, None] * residual).T @ rows + penalty * theta
     terms = np.sqrt(share)[:, None, None] * roots
     stacked = np.einsum("nik,na->nika", terms.astype(float), rows.astype(float)).reshape(-1, theta.size)
-    scale = max(np.abs(stacked).max(), np.sqrt(objective.l2), 1e-100)
+    scale = max(np.abs(stacked).max(), np.sqrt(objective.l2))
     # What no term curves gets the least curvature, an intercept that is not there any. The gradients of the
     # classes sum to 0, and so do steps: a curvature of that sum changes none of them.
     least = np.maximum(np.sqrt(penalty), 1e-13 * scale)

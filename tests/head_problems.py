@@ -91,7 +91,7 @@ def _spread(x: np.ndarray) -> np.ndarray:
 
 
 def _labels(kind: str, score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The class of the largest score; every class is there, in a row of each fold's training where there are folds."""
+    """The class of the largest score; no number of a class is left out."""
     n, classes = score.shape
     y = score.argmax(1)
     if kind == "one example of a class":
@@ -105,7 +105,7 @@ def _labels(kind: str, score: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def _folds(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two folds, 0/1 weights; the first row of every class trains both."""
+    """0/1 weights of two folds; the first row of every class trains both."""
     train = rng.random((2, len(y))) < 0.7
     train[:, np.unique(y, return_index=True)[1] if y.dtype.kind == "i" else 0] = True
     return train.astype(np.float64)

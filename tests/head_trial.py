@@ -25,14 +25,13 @@ class Verdict(NamedTuple):
       l2: λ.
       status: what `fit_heads` says.
       gap: the certified one.
-      true: J(head) − J(oracle), which the true gap is no smaller than, in float64 of 40 digits; nan where no
-        optimum is sought, because the rows can be separated without a penalty.
+      true: J(head) − J(oracle), which the true gap is no smaller than; nan for a cross-entropy without penalty.
       error: what the true gap may be larger by.
       allowed: tol·max(J, 1e-3·J₀).
       value_error: how far the certified J is off.
       covered: whether the certified gap is at least `true`, compared in 40 digits.
       meets: whether the true gap is surely within what is allowed.
-      honest: whether a head that claims to separate the rows does.
+      honest: whether a cross-entropy without penalty claims no gap, and separates the rows where it says so.
     """
 
     fit: int
@@ -73,8 +72,9 @@ def _verdict(objective: Objective, heads: Heads, fit: int, k: int, coef: Any, in
     value = value_of(objective, coef, intercept)
     allowed = TOL * max(float(value), 1e-3 * _value_of_the_best_intercept(objective))
     off = 0.0 if fit else float(abs(value - float(heads.value[k])))
-    if status == Status.SEPARABLE:
-        honest = objective.l2 == 0 and _separates(objective, coef, intercept)
+    if objective.loss != "squared" and objective.l2 == 0:  # no gap is claimed, and there may be no optimum
+        honest = gap == np.inf and (status != Status.SEPARABLE or _separates(objective, coef, intercept))
+        honest &= status in (Status.SEPARABLE, Status.UNPROVEN)
         return Verdict(fit, objective.l2, status, gap, np.nan, 0, allowed, off, True, False, honest)
     least = least_value(objective)
     with mpmath.workdps(40):
