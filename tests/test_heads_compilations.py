@@ -25,10 +25,11 @@ def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
-    """45 strengths and 5 folds; then other data, strengths, weights and folds, of other sizes and overlapping."""
+    """45 strengths and 5 folds of what is hard; then other data, strengths, weights, folds of other sizes."""
     x, y = table(loss, 0, 211)
-    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-4, 1, 45), folds=5)
-    assert compiles() == USUAL[loss]
+    scale = np.array([1, 1e-3, 1e3, 1], np.float32)
+    fit_heads(x * scale, 1e-6 * y if loss == "squared" else y, loss=loss, l2=np.geomspace(1e-8, 3, 45), folds=5)
+    assert compiles() == USUAL[loss] + 1
     x, y = table(loss, 1, 211)
     weights = np.random.default_rng(2).uniform(0.1, 2, 211)
     folds = (
@@ -37,11 +38,8 @@ def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
         else KFold(5, shuffle=True, random_state=0)
     )
     fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45), folds=folds, sample_weight=weights, tol=1e-5)
-    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45)[::-1], folds=5, fit_intercept=False, tol=1e-4)
-    assert compiles() == USUAL[loss]
-    scale = np.array([1, 1e-3, 1e3, 1], np.float32)
-    fit_heads(x * scale, 1e-6 * y if loss == "squared" else y, loss=loss, l2=np.geomspace(1e-8, 3, 45), folds=5)
-    assert compiles() <= USUAL[loss] + 1
+    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45)[::-1], folds=5, fit_intercept=False)
+    assert compiles() == USUAL[loss] + 1
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -51,7 +49,7 @@ def test_as_many_programs_for_5_strengths_as_for_500(loss, compiles):
         x, y = table(loss, 0, 211, columns)
         before = compiles()
         fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 1, strengths), folds=3)
-        assert compiles() - before == USUAL[loss]
+        assert compiles() - before - USUAL[loss] in (0, 1)
 
 
 def test_a_start_on_samples_of_the_rows_takes_few_programs_more(compiles):
