@@ -181,7 +181,7 @@ def _seen(
 
 def _solved(factor: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """(RᵀR)⁻¹ times the gradient."""
-    return scipy.linalg.solve_triangular(factor, scipy.linalg.solve_triangular(factor, gradient, trans="T"))
+    return scipy.linalg.solve_triangular(factor, scipy.linalg.solve_triangular(factor, gradient, trans=1))
 
 
 def _least_of_squares(objective: Objective) -> Any:
