@@ -6,8 +6,8 @@ from helpers import compilations
 
 from dlcore.objective.cores import clear_programs
 
-# A script that test_devices runs in processes of its own.
-collect_ignore = ["sharded_steps.py"]
+# Scripts that tests run in processes of their own.
+collect_ignore = ["repeated_fits.py", "sharded_steps.py"]
 
 # What JAX would convert or broadcast without a word is an error in the library.
 jax.config.update("jax_numpy_dtype_promotion", "strict")

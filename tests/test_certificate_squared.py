@@ -164,6 +164,21 @@ def test_without_an_intercept():
         assert certificate.rounding <= 1e-9 * (true + 1e-9)
 
 
+def test_a_constant_column_without_an_intercept():
+    """Its spread is nothing but rounding, which is no unit to measure it in."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=(30, 2)), np.full(30, -1000.1), np.zeros(30)])
+    problem = Regression(x, rng.normal(size=30), np.ones(30), 0.1)
+    optimum = least_squares(problem, intercept=False)
+    least = exact_value(problem, optimum)
+    for scale in (0, 1e-3):
+        theta = as_theta(optimum) + scale * np.append(np.ones(4), 0)
+        certificate = certify(LinearHeads(theta[:-1], None, problem.l2, "squared"), problem.x, problem.y)
+        true = exact_value(problem, theta) - least
+        assert true <= certificate.gap <= true + 2 * certificate.rounding
+        assert certificate.rounding <= 1e-9 * (true + 1e-9)
+
+
 def test_models_and_targets_equal_one_at_a_time(monkeypatch):
     """Three models with l2 and a fold each, four targets, in one call, and in blocks of a few rows."""
     rng = np.random.default_rng(0)

@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from dlcore.heads.slots import Frame, Slots, place_of, sums_at
+from dlcore.heads.frame import Frame
+from dlcore.heads.slots import Slots, gap_estimate, place_of, sums_at
 from dlcore.objective import BlockedData
 from dlcore.objective.blocks import parts_of
 
@@ -47,3 +48,32 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
             np.testing.assert_allclose(seen.gradient[k], gradient, atol=1e-14 * n)
             np.testing.assert_allclose(seen.curvature[k], curvature, atol=1e-14 * n)
             assert int(seen.wrong[k]) == ((s > 0) & ((2 * y - 1) * z <= 0)).sum()
+
+
+def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
+    """Its slope is that of probabilities repaired to the classes' weights. A head of 0 puts no row right."""
+    rng = np.random.default_rng(1)
+    n, m, heads = 41, 4, 12
+    x, y, s = rng.normal(size=(n, m)), rng.integers(0, 2, n), rng.uniform(0.1, 1, n)
+    theta = rng.normal(size=(heads, m + 1)) * np.geomspace(1e-3, 3, heads)[:, None]
+    theta[:, -1] += 2
+    theta[0] = 0
+    l2, nothing, none = np.full(heads, 0.1), np.zeros(heads), np.zeros(n, np.uint32)
+    frame = Frame(np.zeros(m), np.float64(1), np.sqrt((x**2).sum(1).max()))
+    with jax.enable_x64(True):
+        slots = jax.tree.map(jax.device_put, Slots(theta, l2, nothing, nothing, nothing, np.array([s.sum()])))
+        marks = np.stack([none, y.astype(np.uint32)], axis=1)
+        data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(s), n)
+        sums = jax.jit(lambda s, d, f: sums_at(s, s.theta, d, f, curved=None, valued=True))(slots, data, frame)
+        seen = place_of(slots, slots.theta, frame, [sums])
+        estimate = np.asarray(jax.jit(gap_estimate)(slots, frame, seen.gradient))
+    assert int(seen.wrong[0]) == n
+    for k in range(heads):
+        residual = s * (1 / (1 + np.exp(-x @ theta[k, :-1] - theta[k, -1])) - y)
+        mass = np.array([residual[y == 0].sum(), -residual[y == 1].sum()])
+        residual *= np.where(y == 0, mass.min() / mass[0], mass.min() / mass[1])
+        slope = residual @ x / s.sum() + 0.1 * theta[k, :-1]
+        assert estimate[k] >= slope @ slope / 0.2
+        radius, gradient = frame.radius, np.asarray(seen.gradient[k])
+        expected = (np.linalg.norm(gradient[:-1]) + radius * abs(gradient[-1])) ** 2 / 0.2
+        np.testing.assert_allclose(estimate[k], expected, rtol=1e-12)

@@ -232,6 +232,27 @@ def test_without_a_penalty():
     assert list(free.status) == ["unproven", "converged"]
 
 
+def test_an_offset_of_the_features_is_the_intercepts_affair():
+    """Rows are read about a centre: 1,000 more in every column changes neither passes nor weights."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-8, 8, (120, 6)) / 8.0
+    y = (x @ rng.normal(size=(6, 4)) + rng.gumbel(size=(120, 4))).argmax(1)
+    plain, moved = (fit_heads(x + by, y, loss="softmax", l2=[1e-3, 0.3], tol=1e-8) for by in (0, 1000))
+    assert set(moved.status) == {"converged"}
+    np.testing.assert_allclose(moved.coef, plain.coef, atol=1e-3 * abs(plain.coef).max())
+    np.testing.assert_allclose(moved.value, plain.value, rtol=1e-8)
+    assert (abs(moved.steps - plain.steps) <= 20).all()
+
+
+def test_passes_that_float32_cannot_use_are_left_to_float64():
+    """A column of 1,000 times the size of the others: rounding lets J rise and fall again for ever."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=(120, 8)), np.full(120, -1000.1)])
+    y = (x[:, :8] @ rng.normal(size=(8, 8)) + rng.gumbel(size=(120, 8))).argmax(1)
+    heads = fit_heads(x, y, loss="softmax", l2=[2e-6, 1e-7], fit_intercept=False)
+    assert set(heads.status) == {"converged"}
+
+
 def test_out_of_steps_says_so():
     x, y, _ = digits()
     heads = fit_heads(x, y, loss="softmax", l2=[1e-3, 1e-2], max_steps=2)

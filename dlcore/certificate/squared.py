@@ -193,10 +193,13 @@ def _by_rows(sums: RowSums, k: int, moments: Moments, some: _Heads) -> _Place:
     heads, features = coef.shape
     blocks, everyone = row_slices(x, heads), slice(None)
     total = sum(weights_of(s, everyone, block).sum() for block in blocks)
-    # About the spread of each column, to bound Σ|w||x| by the lengths of w and x in such units: any would do.
-    spread = np.sqrt(np.maximum(np.diag(moments.gram), 1e-20 * moments.squares[:features]))
-    units = np.where((spread > 0) & np.isfinite(spread), spread, 1)
-    shift = moments.middle[:features] if bias is not None else np.zeros(features)
+    middle = moments.middle[:features]
+    shift = middle if bias is not None else np.zeros(features)
+    # About the size of each column less the shift, to bound Σ|w||x| by the lengths of w and x in such units: any
+    # would do.
+    spread = np.maximum(np.diag(moments.gram), 1e-20 * moments.squares[:features])
+    units = np.sqrt(spread + (middle - shift) ** 2)
+    units = np.where((units > 0) & np.isfinite(units), units, 1)
     level = coef @ shift + (0 if bias is None else bias)
     reach_of_level = np.abs(coef) @ np.abs(shift) + np.abs(level)
     reach_of_head = np.linalg.norm(coef * units, axis=1)

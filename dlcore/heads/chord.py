@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import Factors, factor, solve
+from dlcore.heads.frame import Frame
 from dlcore.heads.laps import Method
-from dlcore.heads.slots import Frame, Slots, Sums, gap_estimate, place_of, sums_at
+from dlcore.heads.slots import Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 

@@ -2,8 +2,8 @@
 
 Of up to `LARGE` columns by the inverse of Cholesky's factor, made of products: LAPACK's threads, which stay awake
 after it is done, would take the cores from XLA's. For larger ones, and where every digit counts, it is LAPACK, on
-a CPU for one head after another: jaxlib 0.10 hands the parts of a batch to XLA's pool of threads and waits for them
-on a thread of that pool, so that two programs with batches in flight can wait for each other for ever.
+a CPU for one head after another: jaxlib 0.10 hands the parts of a batch to XLA's pool of threads and waits for
+them on a thread of that pool, so that two programs with batches in flight can wait for each other for ever.
 """
 
 from collections.abc import Callable

@@ -43,7 +43,8 @@ def fit_heads(
     shared between neighbouring strengths and between folds, the softmax by L-BFGS in a shared metric; all in
     compiled programs that know neither strengths nor folds, whose last gradients are float64 where float32 is not
     enough, whatever JAX's x64 mode. Another sweep of as many strengths and folds over data of the same shape
-    compiles nothing.
+    compiles nothing, but for a program that only what float32 cannot solve, or scores that round too much, ask
+    for: the first time it is needed.
 
     Args:
       x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.

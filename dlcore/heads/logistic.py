@@ -14,12 +14,13 @@ import numpy as np
 
 from dlcore.devices import aligned_copy
 from dlcore.heads import chord, newton
+from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.laps import run
 from dlcore.heads.logits import logits_of
 from dlcore.heads.packing import Head, batches, is_ample, padded, rows_at_once, strides, work_of
 from dlcore.heads.path import between, hermite, spaced
-from dlcore.heads.slots import Frame, Slots
+from dlcore.heads.slots import Slots
 from dlcore.objective import BlockedData
 from dlcore.objective.blocks import parts_of
 from dlcore.objective.cores import cores_for
@@ -84,9 +85,7 @@ class Sweep:
         self.steps = np.zeros(shape, np.int64)
         self.flat, self.separates = np.zeros(shape, bool), np.zeros(shape, bool)
 
-        few = inputs.x[:: max(1, len(inputs.x) // 4096)].astype(np.float64)
-        centre = few.mean(0) * fit_intercept
-        self.frame = Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
+        self.frame = frame_of(inputs.x, fit_intercept)
         self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
         self.chosen = spaced(self.l2, ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
@@ -137,7 +136,8 @@ class Sweep:
         if sampled is not None:
             self._nearer(heads, sampled)
         found = [
-            self._newton(batch, "float32", 2**30 if sampled is None else 1) for batch in batches(heads, self.own)
+            self._newton(batch, "float32", FLOAT32_STEPS if sampled is None else 1)
+            for batch in batches(heads, self.own)
         ]
         parts = {
             name: np.concatenate([part[name] for part in found]) for name in ("ahead", "derivative", "curvature")
@@ -269,9 +269,7 @@ class Sweep:
 
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercept of rows as given: shape (problems, L, m + 1)."""
-        theta = self.theta.copy()
-        theta[:, :, -1] = (theta[:, :, -1] - theta[:, :, :-1] @ self.frame.centre) * self.frame.intercept
-        return theta
+        return of_rows_as_given(self.theta, self.frame)
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds · targets, L)."""

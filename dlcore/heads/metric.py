@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.frame import Frame, about
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
@@ -27,38 +28,35 @@ class Metric(NamedTuple):
       basis: shape (m, q), V, float32.
       values: shape (q,), d.
       tail: the mean of the eigenvalues that were not found.
-      middle: shape (m,), the mean of x; 0 without an intercept.
-      radius: root of the mean squared length of a row.
+      middle: shape (m,), the mean of x about the centre; 0 without an intercept.
     """
 
     basis: Array
     values: Array
     tail: Array
     middle: Array
-    radius: Array
 
 
 @functools.partial(jax.jit, static_argnames=("full", "rank"))
-def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: int = RANK) -> Metric:
+def metric_of(data: BlockedData, frame: Frame, *, full: int = FULL, rank: int = RANK) -> Metric:
     """From rows of the given weights; of a table of more than `full` columns by randomised subspace iteration."""
     columns = data.x.shape[1]
 
     def sums(x: Array, y: Array, s: Array | None) -> tuple[Array, ...]:
         del y
         assert s is not None
-        rows = x.astype(jnp.float64)
+        rows = about(x, frame, jnp.float64)
         return s.sum(), matmul(s, rows), matmul(s, (rows**2).sum(1))
 
     total, middle, square = sum_over_blocks(sums, data)
-    radius = jnp.sqrt(square / total)
-    middle = intercept * middle / total
+    middle = frame.intercept * middle / total
     trace = jnp.maximum(square / total - (middle**2).sum(), 0)
 
     def covariance_times(v: Array | None) -> Array:
         def products(x: Array, y: Array, s: Array | None) -> Array:
             del y
             assert s is not None
-            rows = (x.astype(jnp.float64) - middle[None]) * jnp.sqrt(s / total)[:, None]
+            rows = (about(x, frame, jnp.float64) - middle[None]) * jnp.sqrt(s / total)[:, None]
             return matmul(rows.T, rows if v is None else matmul(rows, v))
 
         return sum_over_blocks(products, data)
@@ -66,7 +64,7 @@ def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: in
     if columns <= full:
         values, basis = jnp.linalg.eigh(covariance_times(None))
         values = jnp.maximum(values, 0)
-        return Metric(basis.astype(jnp.float32), values, values.max(), middle, radius)
+        return Metric(basis.astype(jnp.float32), values, values.max(), middle)
     start = jax.random.normal(jax.random.key(0), (columns, rank), jnp.float64)
     basis = jnp.linalg.qr(start)[0]
     for _ in range(2):
@@ -74,7 +72,7 @@ def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: in
     values, turned = jnp.linalg.eigh(matmul(basis.T, covariance_times(basis)))
     values = jnp.maximum(values, 0)
     tail = jnp.maximum(trace - values.sum(), 0) / (columns - rank)
-    return Metric(matmul(basis, turned).astype(jnp.float32), values, tail, middle, radius)
+    return Metric(matmul(basis, turned).astype(jnp.float32), values, tail, middle)
 
 
 def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept: Array) -> Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -47,15 +48,15 @@ class Place(NamedTuple):
     doubted: Any
 
 
-def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: jnp.dtype) -> Place:
-    """One pass at theta (b, K, m + 1): products in `dtype`, sums over blocks in float64."""
+def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.dtype) -> Place:
+    """One pass at theta (b, K, m + 1), about the centre: products in `dtype`, sums over blocks in float64."""
     heads, classes, columns = theta.shape
     weight = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
-    bias = (intercept * theta[..., -1]).astype(dtype)
+    bias = (frame.intercept * theta[..., -1]).astype(dtype)
 
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
         assert weights is not None
-        rows = x.astype(dtype)
+        rows = about(x, frame, dtype)
         scale = jnp.where(has_bit(y[:, 1], task.bit), weights[None], 0.0).astype(dtype)
         logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
@@ -78,7 +79,7 @@ def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: j
 
     loss, slope, excess, spread, doubted = sum_over_blocks(block, data)
     slope = slope.reshape(heads, classes, -1) / task.total[:, None, None]
-    excess = intercept * excess / task.total[:, None]
+    excess = frame.intercept * excess / task.total[:, None]
     value = loss / task.total + task.l2 / 2 * (theta[..., :-1] ** 2).sum((1, 2))
     slope = slope + task.l2[:, None, None] * theta[..., :-1]
     gradient = jnp.concatenate([slope, excess[..., None]], axis=-1)
@@ -86,14 +87,14 @@ def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: j
 
 
 @jax.jit
-def held_out(theta: Array, bit: Array, data: BlockedData, intercept: Array) -> tuple[Array, Array]:
+def held_out(theta: Array, bit: Array, data: BlockedData, frame: Frame) -> tuple[Array, Array]:
     """Sums over the rows that each head is scored on: weight times loss, weight of what is predicted right."""
     heads, classes, columns = theta.shape
-    weight, bias = theta[..., :-1].reshape(-1, columns - 1), intercept * theta[..., -1]
+    weight, bias = theta[..., :-1].reshape(-1, columns - 1), frame.intercept * theta[..., -1]
 
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
         assert weights is not None
-        rows = x.astype(jnp.float64)
+        rows = about(x, frame, jnp.float64)
         scale = jnp.where(has_bit(y[:, 2], bit), weights[None], 0.0)
         logit = matmul(weight, rows.T).reshape(heads, classes, -1) + bias[:, :, None]
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from dlcore._types import Array
 from dlcore.heads.factors import factor, solve
+from dlcore.heads.frame import Frame
 from dlcore.heads.laps import Method
 from dlcore.heads.packing import along
-from dlcore.heads.slots import Frame, Place, Slots, Sums, gap_estimate, place_of, sums_at
+from dlcore.heads.slots import Place, Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
 

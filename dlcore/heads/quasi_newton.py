@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.frame import Frame
 from dlcore.heads.metric import Metric, invert
 from dlcore.heads.multinomial import Place, Task, look
 from dlcore.heads.packing import along
@@ -48,6 +49,7 @@ class State(NamedTuple):
       place: at theta; a value of infinity where nobody has looked yet.
       direction: shape (B, K, m + 1), of the next step.
       rate: shape (B,), its length.
+      lowest: shape (B,), the smallest J so far.
       least: shape (B,), the smallest estimate of the gap so far.
       idle: shape (B,), int32, passes since the last progress.
       left: shape (B,), int32, the passes that it may still make.
@@ -60,6 +62,7 @@ class State(NamedTuple):
     place: Place
     direction: Any
     rate: Any
+    lowest: Any
     least: Any
     idle: Any
     left: Any
@@ -76,7 +79,7 @@ def descend(
     level: Array,
     data: BlockedData,
     metric: Metric,
-    intercept: Array,
+    frame: Frame,
     *,
     sizes: tuple[int, ...],
     dtype: str,
@@ -91,7 +94,7 @@ def descend(
       level: an index of `sizes`.
       data: the rows.
       metric: what stands in for curvature.
-      intercept: 1 or 0.
+      frame: how rows are read.
       sizes: ascending, the last is B.
       dtype: of the products.
     """
@@ -102,7 +105,7 @@ def descend(
         def run(state: State, memory: Memory) -> tuple[State, Memory]:
             few = jax.tree.map(lambda leaf: leaf[:size], state)
             past = Memory(memory.step[:, :size], memory.change[:, :size], memory.written)
-            few, past = _descend(few, past, enough, data, metric, intercept, jnp.dtype(dtype))
+            few, past = _descend(few, past, enough, data, metric, frame, jnp.dtype(dtype))
             state = jax.tree.map(lambda whole, part: whole.at[:size].set(part), state, few)
             step, change = (whole.at[:, :size].set(part) for whole, part in zip(memory[:2], past[:2], strict=True))
             return state, Memory(step, change, past.written)
@@ -113,7 +116,7 @@ def descend(
     return jax.lax.switch(level, branches, state, memory)
 
 
-def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[State, Memory]:
+def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, Memory]:
     """Until no more than `enough` are active; each turn is one pass over the rows."""
     eps = float(jnp.finfo(dtype).eps)
 
@@ -124,7 +127,7 @@ def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[Sta
         state, memory = carry
         task, place = state.task, state.place
         step = state.rate[:, None, None] * state.direction
-        seen = look(state.theta + step, task, data, intercept, dtype)
+        seen = look(state.theta + step, task, data, frame, dtype)
         before, after = _inner(place.gradient, step), _inner(seen.gradient, step)
         # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
         noise = 4 * eps * (1 + seen.value)
@@ -134,13 +137,14 @@ def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[Sta
         shorter = jnp.clip(jnp.nan_to_num(before / (before - after), nan=0.1), 0.1, 0.5)
         rate = jnp.where(better, 1.0, state.rate * shorter)
         memory = _remember(memory, step, seen.gradient - place.gradient, better)
-        fell = place.value - seen.value > 1e-2 * eps * seen.value
+        # Below the place alone would be no progress: rounding lets J rise and fall again for ever.
+        fell = state.lowest - seen.value > 1e-2 * eps * seen.value
         theta = jnp.where(along(better, step), state.theta + step, state.theta)
         place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, place)
 
-        towards = _towards(memory, place, task, metric, intercept, dtype)
+        towards = _towards(memory, place, task, metric, frame.intercept, dtype)
         direction = jnp.where(along(better, towards), towards, state.direction)
-        size = _gap(place, direction, task, metric.radius)
+        size = _gap(place, direction, task, frame.radius)
         flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * jnp.maximum(place.value, task.floor)
         flat |= (task.l2 == 0) & (place.doubted == 0)
         idle = jnp.where(better & (fell | (size < 0.9 * state.least)), 0, state.idle + 1)
@@ -152,6 +156,7 @@ def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[Sta
             place,
             direction,
             rate,
+            jnp.where(better, jnp.minimum(seen.value, state.lowest), state.lowest),
             jnp.minimum(size, state.least),
             idle,
             left,

@@ -2,8 +2,7 @@
 
 A slot is one head: its strength, its fold (a bit of each row), its target (a column) and its parameters. All of
 them are data, so that any heads run the same program. Heads of the same fold and target stand together, in groups
-of one size, because what their rows weigh is then worked out once. Rows are taken about a centre, which the
-intercept makes up for: sums then lose no digits to an offset of the features.
+of one size, because what their rows weigh is then worked out once.
 """
 
 import functools
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -47,14 +47,6 @@ class Slots(NamedTuple):
         """Shape (K, m + 1): λ, and 0 for the intercept."""
         is_last = jnp.arange(self.theta.shape[1]) == self.theta.shape[1] - 1
         return jnp.where(is_last[None], 0.0, self.l2[:, None])
-
-
-class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
-
-    centre: Any
-    intercept: Any
-    radius: Any
 
 
 class Place(NamedTuple):
@@ -106,7 +98,7 @@ def sums_at(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curv
 
     def block(x: Array, marks: Array, weights: Array | None) -> Sums:
         assert weights is not None
-        rows = x.astype(jnp.float64) - frame.centre[None]
+        rows = about(x, frame, jnp.float64)
         labels = marks[:, 1:] if slots.target is None else marks[:, 1:][:, slots.target]
         positive = (labels == 1).T  # (1, n), or (G, n) where groups have targets of their own
         weight = weights[None]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.metric import metric_of
 from dlcore.heads.multinomial import Place, Task, held_out
@@ -49,7 +50,7 @@ class SoftmaxSweep:
         marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
         block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
         self.data = BlockedData(rows.x, marks, rows.weight, block)
-        self.intercept = jax.device_put(np.float64(fit_intercept))
+        self.frame = frame_of(inputs.x, fit_intercept)
         mass = np.where(inputs.train, inputs.weight, 0)
         self.total = mass.sum(1)
         labels = inputs.y.astype(np.int64)
@@ -63,7 +64,7 @@ class SoftmaxSweep:
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
-        self.metric = metric_of(self.sample or self.data, self.intercept)
+        self.metric = metric_of(self.sample or self.data, self.frame)
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
         """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
@@ -137,7 +138,7 @@ class SoftmaxSweep:
             level = int(np.searchsorted(self.sizes, active.sum()))
             numbers = (np.asarray(part, np.int32) for part in (order, source, level))
             state, memory = descend(
-                state, memory, *numbers, data, self.metric, self.intercept, sizes=self.sizes, dtype=dtype
+                state, memory, *numbers, data, self.metric, self.frame, sizes=self.sizes, dtype=dtype
             )
             active, source = np.asarray(state.active), np.arange(self.slots)
         theta, left, flat, doubted = (
@@ -168,13 +169,11 @@ class SoftmaxSweep:
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
         rate = np.ones(self.slots)
-        return State(task, theta, place, np.zeros_like(theta), rate, unknown, nothing, left, active, flat)
+        return State(task, theta, place, np.zeros_like(theta), rate, unknown, unknown, nothing, left, active, flat)
 
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercepts: shape (fits, L, classes, m + 1)."""
-        theta = self.theta.copy()
-        theta[..., -1] *= float(self.intercept)
-        return theta
+        return of_rows_as_given(self.theta, self.frame)
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
@@ -182,7 +181,7 @@ class SoftmaxSweep:
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.intercept)
+            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.frame)
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]

@@ -1,0 +1,46 @@
+"""About which point rows are read: sums then lose no digits to an offset of the features."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._types import Array
+
+ROWS = 4096
+"""Rows that the point is the mean of, evenly spaced, at most twice as many: any point near them would do."""
+
+
+class Frame(NamedTuple):
+    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
+
+    centre: Any
+    intercept: Any
+    radius: Any
+
+
+def frame_of(x: np.ndarray, fit_intercept: bool) -> Frame:
+    """About the mean, for which the intercept makes up; about 0 where there is none."""
+    few = x[:: max(1, len(x) // ROWS)].astype(np.float64)
+    # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
+    centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
+    return Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
+
+
+def about(x: Array, frame: Frame, dtype: Any) -> Array:
+    """Rows about the centre in `dtype`, subtracted in the wider of it and their own."""
+    wide = _wider(x.dtype, dtype)
+    return (x.astype(wide) - jnp.asarray(frame.centre).astype(wide)[None]).astype(dtype)
+
+
+def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
+    """Weights and, last, intercepts about the centre as those of rows about 0."""
+    theta = theta.copy()
+    theta[..., -1] = (theta[..., -1] - theta[..., :-1] @ frame.centre) * frame.intercept
+    return theta
+
+
+def _wider(own: Any, dtype: Any) -> Any:
+    """The dtype of rows if they are of floating point and have more digits than `dtype`, else that."""
+    own, dtype = jnp.dtype(own), jnp.dtype(dtype)
+    return own if jnp.issubdtype(own, jnp.floating) and own.itemsize > dtype.itemsize else dtype

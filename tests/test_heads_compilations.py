@@ -1,0 +1,59 @@
+"""How many programs XLA compiles for heads: few, as many for 5 strengths as for 500, none for the next sweep.
+
+One more is compiled when it is needed for the first time: what goes on in float64 where float32 is not enough, and
+what looks at the rows held out where sums of products round too much.
+"""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold, ShuffleSplit
+
+from dlcore import fit_heads
+
+LOSSES = ("logistic", "softmax", "squared")
+USUAL = {"logistic": 4, "softmax": 3, "squared": 5}
+"""Logistic: curvature, gradients for all rows and for folds, scores. Softmax: metric, descent, scores. Squared:
+products, their merging, the spectrum, heads, scores."""
+
+
+def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns)).astype(np.float32)
+    score = x @ rng.normal(size=(columns, 3)) + rng.gumbel(size=(rows, 3))
+    return x, {"logistic": score.argmax(1) > 0, "softmax": score.argmax(1), "squared": score[:, 0]}[loss]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
+    """45 strengths and 5 folds of what is hard; then other data, strengths, weights, folds of other sizes."""
+    x, y = table(loss, 0, 211)
+    scale = np.array([1, 1e-3, 1e3, 1], np.float32)
+    fit_heads(x * scale, 1e-6 * y if loss == "squared" else y, loss=loss, l2=np.geomspace(1e-8, 3, 45), folds=5)
+    assert compiles() == USUAL[loss] + 1
+    x, y = table(loss, 1, 211)
+    weights = np.random.default_rng(2).uniform(0.1, 2, 211)
+    folds = (
+        ShuffleSplit(5, test_size=0.37, random_state=0)
+        if loss == "logistic"
+        else KFold(5, shuffle=True, random_state=0)
+    )
+    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45), folds=folds, sample_weight=weights, tol=1e-5)
+    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45)[::-1], folds=5, fit_intercept=False)
+    assert compiles() == USUAL[loss] + 1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_as_many_programs_for_5_strengths_as_for_500(loss, compiles):
+    """Each on a shape of its own, so that it begins with none."""
+    for columns, strengths in ((5, 5), (6, 500)):
+        x, y = table(loss, 0, 211, columns)
+        before = compiles()
+        fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 1, strengths), folds=3)
+        assert compiles() - before - USUAL[loss] in (0, 1)
+
+
+def test_a_start_on_samples_of_the_rows_takes_few_programs_more(compiles):
+    """Curvature on two samples, and gradients for the anchors alone."""
+    x, y = table("logistic", 0, 3_000)
+    fit_heads(x, y, l2=np.geomspace(1e-4, 1, 45), folds=5)
+    assert compiles() <= 8
