@@ -119,15 +119,15 @@ def check_rows(**arrays: np.ndarray) -> None:
         raise ValueError(f"{next(iter(rows))}: expected at least one row, got none")
 
 
-def check_weights(weights: np.ndarray, rows: int) -> None:
+def check_weights(weights: np.ndarray, rows: int, name: str = "weights") -> None:
     """`weights` is [rows], finite, nowhere negative and not all zero."""
     if weights.shape != (rows,):
-        raise ValueError(f"weights: expected shape ({rows},), one per row of x, got {weights.shape}")
-    check_finite("weights", weights)
+        raise ValueError(f"{name}: expected shape ({rows},), one per row of x, got {weights.shape}")
+    check_finite(name, weights)
     if (weights < 0).any():
-        raise ValueError(f"weights: expected numbers of at least 0, got {weights.min()}")
+        raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
     if not (weights > 0).any():
-        raise ValueError("weights: expected at least one positive number, got only zeros")
+        raise ValueError(f"{name}: expected at least one positive number, got only zeros")
 
 
 def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:

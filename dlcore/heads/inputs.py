@@ -8,6 +8,9 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
+from dlcore.heads.class_weights import class_weights, factors
+from dlcore.heads.strengths import read_strengths
+from dlcore.heads.validation import Validation, read_validation
 
 LOSSES = ("logistic", "squared", "softmax")
 FOLDS_AT_MOST = 31
@@ -36,10 +39,13 @@ class Inputs(NamedTuple):
     Attributes:
       x: shape (n, m).
       y: shape (n,) or (n, targets); labels in float64, numbers in the dtype they came in.
-      weight: shape (n,), float64.
-      l2: shape (L,), float64.
+      weight: shape (n,), float64, at most 1; of one target with its class weights.
+      l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.
+      scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
+      balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
+      validation: the rows that score the fits on all rows; None without.
     """
 
     x: np.ndarray
@@ -48,9 +54,26 @@ class Inputs(NamedTuple):
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    scored: np.ndarray
+    balance: np.ndarray | None
+    validation: Validation | None
+
+    def weights(self, fit: int, target: int) -> np.ndarray:
+        """What every row weighs in one fit of one target, (n,)."""
+        weight = np.where(self.train[fit], self.weight, 0)
+        return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
 
 
-def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: Any) -> Inputs:
+def read_inputs(
+    x: Any,
+    y: Any,
+    loss: str,
+    l2: Any,
+    folds: Any,
+    sample_weight: Any,
+    class_weight: Any = None,
+    validation: Any = None,
+) -> Inputs:
     """All checks of values; nothing is compiled here."""
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
@@ -63,7 +86,7 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
     weight = np.ones(len(rows))
     if sample_weight is not None:
         weight = _checks.as_host_numbers("sample_weight", sample_weight).astype(np.float64)
-        _named("sample_weight", _checks.check_weights, weight, len(rows))
+        _checks.check_weights(weight, len(rows), "sample_weight")
         weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
@@ -89,7 +112,17 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
             )
         for column in [] if labels is None else labels.reshape(len(labels), -1).T:
             _check_every_class(loss, column, chosen & (weight > 0), index)
-    return Inputs(rows, target, weight, _strengths(l2), train, test)
+    if validation is not None and folds is not None:
+        raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
+    held = None if validation is None else read_validation(validation, rows, target, loss)
+    scored, balance = weight, None
+    if class_weight is not None:
+        balance = class_weights(class_weight, target, weight, loss)
+        if target.ndim == 1:
+            weight, balance = weight * factors(balance[0], target), None
+    mass = np.where(train, weight, 0).sum(1)
+    strengths = read_strengths(l2, mass, alike=balance is None)
+    return Inputs(rows, target, weight, strengths, train, test, scored, balance, held)
 
 
 def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
@@ -120,15 +153,6 @@ def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
     on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
     return Rows(on_device, jax.device_put(inputs.weight), _bits(inputs.train), _bits(inputs.test))
-
-
-def _strengths(l2: Any) -> np.ndarray:
-    strengths = np.atleast_1d(_checks.as_host_numbers("l2", l2)).astype(np.float64)
-    if strengths.ndim != 1 or strengths.size == 0:
-        raise ValueError(f"l2: expected a number or a list of at least one, got shape {strengths.shape}")
-    if not (np.isfinite(strengths) & (strengths >= 0)).all():
-        raise ValueError(f"l2: expected finite numbers of at least 0, got {strengths}")
-    return strengths
 
 
 def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -203,11 +227,3 @@ def _bits(masks: np.ndarray) -> np.ndarray:
     """(fits, n) booleans as one number per row."""
     shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
     return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)
-
-
-def _named(name: str, check: Any, *arguments: Any) -> None:
-    """A check whose message speaks of `weights`, under the name that the caller used."""
-    try:
-        check(*arguments)
-    except ValueError as error:
-        raise ValueError(str(error).replace("weights", name, 1)) from None

@@ -14,6 +14,7 @@ from dlcore.heads.result import Heads, statuses
 from dlcore.heads.ridge import fit_ridge
 from dlcore.heads.row_products import Streamed
 from dlcore.heads.softmax import SoftmaxSweep
+from dlcore.heads.validated import validation_scores
 
 SCORINGS = {"logistic": ("log_loss", "accuracy"), "softmax": ("log_loss", "accuracy"), "squared": ("r2",)}
 MAX_STEPS = {"logistic": 100, "softmax": 1000, "squared": 1}
@@ -30,6 +31,8 @@ def fit_heads(
     folds: Any = None,
     scoring: str | None = None,
     sample_weight: Any = None,
+    class_weight: Any = None,
+    validation: Any = None,
     fit_intercept: bool = True,
     tol: float = 1e-6,
     max_steps: int | None = None,
@@ -50,13 +53,18 @@ def fit_heads(
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
       loss: "logistic", "softmax" or "squared".
-      l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2.
+      l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a table
+        (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). At most 31.
       scoring: of the folds: "log_loss" (the default, negative) or "accuracy", "r2" for the squared loss; rows
         count with their weight.
       sample_weight: shape (n,), s; None weighs every row 1.
+      class_weight: what the rows of a class weigh besides, in every J but in no score: a dictionary with a
+        positive number for every label; or "balanced", S/(K·S_k) for class k of K, over all rows and for each
+        target, as scikit-learn has it. S then counts them too, and `certify` takes s times them as weights.
+      validation: in place of folds, (x, y) or (x, y, weights): the heads are fitted on all rows and scored here.
       fit_intercept: whether b is fitted; else it is 0.
       tol: see above.
       max_steps: the most passes over all rows for one head: by default 100 (logistic) or 1000 (softmax).
@@ -69,7 +77,7 @@ def fit_heads(
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
-        or a choice is unknown.
+        a class has no weight or is unknown, or a choice is unknown.
       TypeError: if something is not an array of real numbers.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
@@ -83,7 +91,7 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
-    inputs = read_inputs(x, y, loss, l2, folds, sample_weight)
+    inputs = read_inputs(x, y, loss, l2, folds, sample_weight, class_weight, validation)
     scoring = SCORINGS[loss][0] if scoring is None else scoring
     if scoring not in SCORINGS[loss]:
         expected = " or ".join(map(repr, SCORINGS[loss]))
@@ -96,7 +104,7 @@ def fit_heads(
         if loss == "squared":
             return _squared(inputs, x, scoring, bool(fit_intercept), float(tol))
         rows = place(inputs, x)
-        device = str(next(iter(rows.x.devices())))
+        device = next(iter(rows.x.devices()))
         kind = Sweep if loss == "logistic" else SoftmaxSweep
         sweep = kind(inputs, rows, fit_intercept=bool(fit_intercept), tol=float(tol), max_steps=max_steps)
         return _entropic(sweep, inputs, loss, scoring, bool(fit_intercept), float(tol), max_steps, device)
@@ -110,11 +118,12 @@ def _entropic(
     fit_intercept: bool,
     tol: float,
     max_steps: int,
-    device: str,
+    device: Any,
 ) -> Heads:
     sweep.run()
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
+    l2 = inputs.l2.repeat(targets, axis=0)
 
     def certified(p: int) -> Certificate:
         return _certified(inputs, theta[p], p // targets, p % targets, fit_intercept, loss)
@@ -122,7 +131,7 @@ def _entropic(
     proofs = [certified(p) for p in range(len(theta))]
     for _ in range(ROUNDS):
         gap, allowed = _gaps(proofs), tol * _scale(proofs, sweep.entropy)
-        short = [(int(p), int(k)) for p, k in np.argwhere((gap > allowed) & (inputs.l2 > 0))]
+        short = [(int(p), int(k)) for p, k in np.argwhere((gap > allowed) & (l2 > 0))]
         closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
         if not short or not sweep.again(short, closer):
             break
@@ -130,7 +139,6 @@ def _entropic(
         for p in {p for p, _ in short}:
             proofs[p] = certified(p)
     gap = _gaps(proofs)
-    l2 = np.broadcast_to(inputs.l2, gap.shape)
     exhausted = sweep.steps >= max_steps
     ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
 
@@ -143,17 +151,19 @@ def _entropic(
         array = array.reshape(-1, targets, array.shape[-1])
         return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
 
-    scores = best = None
+    scores = None
     if len(inputs.train) > 1:
         lost, right = sweep.scores()
-        mass = np.where(inputs.test[1:], inputs.weight, 0).sum(1).repeat(targets)[:, None]
+        mass = np.where(inputs.test[1:], inputs.scored, 0).sum(1).repeat(targets)[:, None]
         scores = of_folds(-lost / mass if scoring == "log_loss" else right / mass)
-        best = _best(scores, inputs.l2)
+    elif inputs.validation is not None:
+        scores = validation_scores(theta, inputs.validation, loss, scoring, device)
+        scores = of_folds(scores)
     certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
     return Heads(
         coef=of_all_rows(theta[..., :-1]),
         intercept=of_all_rows(theta[..., -1]),
-        l2=inputs.l2,
+        l2=inputs.l2[0],
         loss=loss,
         value=certificate.value,
         status=of_all_rows(ended),
@@ -163,8 +173,8 @@ def _entropic(
         fold_gap=of_folds(gap[targets:]),
         scores=scores,
         scoring=scoring,
-        best=best,
-        device=device,
+        best=None if scores is None else _best(scores, inputs.l2[0]),
+        device=str(device),
     )
 
 
@@ -182,6 +192,9 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
         fold_scores.append(fitted.scores)
     folds = (len(fold_gap), *proof.gap.shape)
     scores = np.stack(fold_scores) if fold_scores else None
+    if inputs.validation is not None:
+        theta = np.concatenate([first.coef, first.intercept[..., None]], axis=-1).swapaxes(0, 1)
+        scores = validation_scores(theta, inputs.validation, "squared", scoring, streamed.device).T[None]
 
     def shaped(array: np.ndarray, axis: int) -> np.ndarray:
         """Without the axis of targets where y has none, else with that axis in front."""
@@ -199,7 +212,7 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
     return Heads(
         coef=shaped(first.coef, 1),
         intercept=shaped(first.intercept, 1) * fit_intercept,
-        l2=inputs.l2,
+        l2=inputs.l2[0],
         loss="squared",
         value=certificate.value,
         status=shaped(ended, 1),
@@ -209,7 +222,7 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
         fold_gap=shaped(np.array(fold_gap).reshape(folds), 2),
         scores=scores,
         scoring=scoring,
-        best=None if scores is None else _best(scores, inputs.l2),
+        best=None if scores is None else _best(scores, inputs.l2[0]),
         device=str(streamed.device),
     )
 
@@ -218,9 +231,8 @@ def _certified(
     inputs: Inputs, theta: np.ndarray, fit: int, target: int, fit_intercept: bool, loss: str
 ) -> Certificate:
     """Of the heads of all strengths of one fit and target."""
-    chosen = inputs.train[fit]
-    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2, loss)
-    weights = np.where(chosen, inputs.weight, 0)
+    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2[fit], loss)
+    weights = inputs.weights(fit, target)
     y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
     return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)
 

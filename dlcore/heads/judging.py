@@ -23,7 +23,7 @@ class Judge:
     def judged(self, fit: int, coef: np.ndarray, intercept: np.ndarray) -> tuple[Certificate, np.ndarray]:
         """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets)."""
         shape = intercept.shape
-        l2 = np.repeat(self._l2, shape[1])
+        l2 = np.repeat(self._l2[fit], shape[1])
         bias = intercept.reshape(-1) if self._centred else None
         moments = self._sums.of(fit)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -60,19 +60,19 @@ def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
     """
     for fit in range(len(inputs.train)):
         spectrum = spectrum_of(inputs, streamed, fit)
-        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs, streamed)]
+        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs.l2[fit], streamed)]
         scores = r2_scores(inputs, streamed, fit, parts) if fit else None
         coef, intercept = (
-            np.concatenate([np.asarray(part) for part in pieces])[: len(inputs.l2)]
+            np.concatenate([np.asarray(part) for part in pieces])[: inputs.l2.shape[1]]
             for pieces in zip(*parts, strict=True)
         )
         yield Fitted(coef, intercept, scores)
 
 
-def strengths(inputs: Inputs, streamed: Streamed) -> list[Array]:
+def strengths(l2: np.ndarray, streamed: Streamed) -> list[Array]:
     """λ in pieces of one length, which the shape of y says; the last is filled up."""
     size = max(STRENGTHS, min(HEADS, HEADS // streamed.y.shape[1]) // STRENGTHS)
-    pieces = [inputs.l2[start : start + size] for start in range(0, len(inputs.l2), size)]
+    pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
     return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
@@ -130,7 +130,7 @@ def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Ar
         if not (digits <= DIGITS).all():
             error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
         scores.append(r2(error, height))
-    return np.concatenate(scores)[: len(inputs.l2)]
+    return np.concatenate(scores)[: inputs.l2.shape[1]]
 
 
 def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ class Slots(NamedTuple):
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
       target: shape (G,), int32, its column of labels; None where there is one.
+      balance: shape (G, 2), a factor of the weights of rows of either class; None where there is none.
     """
 
     theta: Any
@@ -38,6 +39,7 @@ class Slots(NamedTuple):
     total: Any
     bit: Any = None
     target: Any = None
+    balance: Any = None
 
     @property
     def penalty(self) -> Array:
@@ -93,6 +95,8 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
         weight = weights[None]
         if slots.bit is not None:
             weight = jnp.where(has_bit(marks[:, 0], slots.bit), weight, 0.0)
+        if slots.balance is not None:
+            weight = weight * jnp.where(positive, slots.balance[:, 1:], slots.balance[:, :1])
         sign, weight = of_heads(jnp.where(positive, 1.0, -1.0)), of_heads(weight)
         margin = sign * (matmul(weight_of, rows.T) + bias)
         other = 1 / (1 + jnp.exp(margin))  # the other class's probability

@@ -38,7 +38,7 @@ class SoftmaxSweep:
     """The state of a sweep on the host: what each head has reached, and the rows on the device."""
 
     def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
-        fits, strengths, columns = len(inputs.train), len(inputs.l2), inputs.x.shape[1] + 1
+        (fits, strengths), columns = inputs.l2.shape, inputs.x.shape[1] + 1
         n, classes = len(inputs.x), int(inputs.y.max()) + 1
         self.l2, self.max_steps = inputs.l2, max_steps
         self.slots = max(1, min(SLOTS, COLUMNS // classes, MEMORY_BYTES // (8 * FEWEST_PAIRS * classes * columns)))
@@ -49,6 +49,7 @@ class SoftmaxSweep:
         marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
         block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
         self.data = BlockedData(rows.x, marks, rows.weight, block)
+        self.scored = BlockedData(rows.x, marks, jax.device_put(inputs.scored), block)
         self.intercept = jax.device_put(np.float64(fit_intercept))
         mass = np.where(inputs.train, inputs.weight, 0)
         self.total = mass.sum(1)
@@ -92,7 +93,7 @@ class SoftmaxSweep:
 
     def run(self) -> None:
         """All heads, a group of strengths at a time, similar ones together: all rows first, then the folds."""
-        order = np.argsort(-self.l2, kind="stable")
+        order = np.argsort(-self.l2[0], kind="stable")
         for start in range(0, len(order), self.slots):
             group = [int(k) for k in order[start : start + self.slots]]
             heads, memory, where = [(0, k) for k in group], self._nothing(), np.arange(len(group))
@@ -163,7 +164,7 @@ class SoftmaxSweep:
         if sampled:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        task = Task(self.l2[k], fit.astype(np.uint32), total, self.share[fit], goal, 1e-3 * self.entropy[fit])
+        task = Task(self.l2[fit, k], fit.astype(np.uint32), total, self.share[fit], goal, 1e-3 * self.entropy[fit])
         unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
@@ -178,11 +179,11 @@ class SoftmaxSweep:
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
-        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
+        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(self.l2.shape[1])]
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.intercept)
+            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.scored, self.intercept)
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]

@@ -1,0 +1,211 @@
+"""The options of `fit_heads` that change which problem is solved, each against an independent solver."""
+
+import functools
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.class_weight import compute_class_weight
+
+from dlcore import fit_heads
+
+L2 = np.array([1e-3, 1e-2, 0.3])
+
+
+@functools.cache
+def table(classes: int = 2, rows: int = 240) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of unlike scales about unlike means, unbalanced labels, weights."""
+    rng = np.random.default_rng(classes)
+    x = (rng.normal(size=(rows, 5)) @ (np.eye(5) + 0.3)) * [1.0, 3.0, 0.2, 1.0, 8.0] + [0, 1, 2, -3, 5]
+    slope = rng.normal(size=(5, classes)) / [[1.0], [3.0], [0.2], [1.0], [8.0]]
+    y = ((x - x.mean(0)) @ slope + rng.gumbel(size=(rows, classes)) + 1.5 * (np.arange(classes) == 0)).argmax(1)
+    return x, y, rng.uniform(0.5, 2, rows)
+
+
+def peer_of(x, y, s, l2: float, loss: str, class_weight: Any = None, intercept: bool = True) -> Any:
+    """scikit-learn's estimator of the same objective; the strength of its penalty counts the class weights in."""
+    if loss == "squared":
+        return Ridge(alpha=l2 * s.sum() / 2, fit_intercept=intercept, solver="svd").fit(x, y, s)
+    factor = compute_class_weight(class_weight, classes=np.unique(y), y=y, sample_weight=s)
+    total = (s * factor[y]).sum()
+    solver = "newton-cholesky" if loss == "logistic" else "lbfgs"
+    peer = LogisticRegression(
+        C=1 / (l2 * total),
+        class_weight=class_weight,
+        fit_intercept=intercept,
+        tol=1e-10,
+        max_iter=10_000,
+        solver=solver,
+    )
+    return peer.fit(x, y, s)
+
+
+def assert_same(coef, intercept, peer, tolerance: float = 1e-5) -> None:
+    """Coefficients, and intercepts up to what changes no probability."""
+    expected = np.asarray(peer.coef_).reshape(coef.shape)
+    shift = np.asarray(peer.intercept_).reshape(intercept.shape)
+    shift = shift - shift.mean() if np.ndim(shift) else shift
+    np.testing.assert_allclose(coef, expected, rtol=0, atol=tolerance * abs(expected).max())
+    np.testing.assert_allclose(intercept, shift, rtol=0, atol=tolerance * (1 + abs(shift).max()) * 5)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+@pytest.mark.parametrize("balance", ["balanced", {0: 1.0, 1: 7.5, 2: 0.25}])
+def test_class_weights_are_scikit_learns(loss, balance):
+    """Over all rows, also in the folds; scores do not know them."""
+    x, y, s = table(2 if loss == "logistic" else 3)
+    given = balance if isinstance(balance, str) else {k: balance[k] for k in range(y.max() + 1)}
+    folds = StratifiedKFold(3)
+    heads = fit_heads(x, y, loss=loss, l2=L2, sample_weight=s, class_weight=given, folds=folds, tol=1e-10)
+    assert set(heads.status) | set(heads.fold_status.ravel()) == {"converged"}
+    for k, l2 in enumerate(L2):
+        assert_same(heads.coef[k], heads.intercept[k], peer_of(x, y, s, l2, loss, given))
+    factor = compute_class_weight(given, classes=np.unique(y), y=y, sample_weight=s)
+    assert heads.scores is not None
+    for fold, (train, test) in enumerate(folds.split(x, y)):
+        peer = peer_of(x[train], y[train], (s * factor[y])[train], L2[1], loss)
+        expected = -log_loss(y[test], peer.predict_proba(x[test]), sample_weight=s[test])
+        np.testing.assert_allclose(heads.scores[fold, 1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("balance", ["balanced", {0: 1e-3, 1: 400.0}])
+def test_class_weights_of_each_target(balance):
+    """What is balanced differs from target to target: as separate fits, and as scikit-learn has each of them."""
+    x, y, s = table()
+    y = np.stack([y, x[:, 0] > 1.2, 1 - y], axis=1).astype(int)
+    y[5, 1], y[7, 1] = 1, 0
+    heads = fit_heads(x, y, l2=L2, sample_weight=s, class_weight=balance, folds=KFold(3), tol=1e-10)
+    assert set(heads.status.ravel()) | set(heads.fold_status.ravel()) == {"converged"}
+    assert heads.scores is not None
+    for t in range(3):
+        assert_same(heads.coef[t, 1], heads.intercept[t, 1], peer_of(x, y[:, t], s, L2[1], "logistic", balance))
+        alone = fit_heads(x, y[:, t], l2=L2, sample_weight=s, class_weight=balance, folds=KFold(3), tol=1e-10)
+        np.testing.assert_allclose(heads.scores[t], alone.scores, rtol=1e-4)
+        np.testing.assert_allclose(heads.value[t], alone.value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared"])
+def test_strengths_of_each_fold(loss):
+    """scikit-learn keeps C: λ = 1/(C·S) differs by fold, and the fits on all rows keep that C too."""
+    x, y, s = table(3 if loss == "softmax" else 2)
+    target = x[:, 0] + y if loss == "squared" else y
+    c = np.array([0.01, 0.5, 3.0])
+    splits = [(np.arange(240) % 3 != 0, np.arange(240) % 3 == 0), (np.arange(240) < 90, np.arange(240) >= 200)]
+    folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in splits]
+    l2 = np.stack([1 / (c * s[train].sum()) for train, _ in splits])
+    heads = fit_heads(x, target, loss=loss, l2=l2, sample_weight=s, folds=folds, tol=1e-10)
+    np.testing.assert_allclose(heads.l2, 1 / (c * s.sum()), rtol=1e-13)
+    assert set(heads.status) | set(heads.fold_status.ravel()) == {"converged"}
+    assert heads.scores is not None
+    for k in range(3):
+        assert_same(heads.coef[k], heads.intercept[k], peer_of(x, target, s, heads.l2[k], loss))
+        for fold, (train, test) in enumerate(splits):
+            peer = peer_of(x[train], target[train], s[train], l2[fold, k], loss)
+            if loss == "squared":
+                expected = r2_score(target[test], peer.predict(x[test]), sample_weight=s[test])
+            else:
+                expected = -log_loss(y[test], peer.predict_proba(x[test]), sample_weight=s[test])
+            np.testing.assert_allclose(heads.scores[fold, k], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared"])
+@pytest.mark.parametrize("many", [False, True])
+def test_a_fixed_validation_set(loss, many):
+    """Heads of all training rows score on the others as scikit-learn's metrics have it."""
+    if many and loss == "softmax":
+        pytest.skip("softmax heads have one target")
+    x, y, s = table(3 if loss == "softmax" else 2)
+    target = np.stack([x[:, 0] + y, y], axis=1) if loss == "squared" else np.stack([y, x[:, 0] > 0], axis=1)
+    target = target if many else target[:, 0]
+    train, held = np.arange(240) < 170, np.arange(240) >= 170
+    given: dict[str, Any] = {"loss": loss, "l2": L2, "sample_weight": s[train], "tol": 1e-10}
+    alone = fit_heads(x[train], target[train], **given)
+    for scoring in ("r2",) if loss == "squared" else ("log_loss", "accuracy"):
+        validation = (x[held].astype(np.float32), target[held], s[held])
+        heads = fit_heads(x[train], target[train], validation=validation, scoring=scoring, **given)
+        np.testing.assert_array_equal(heads.coef, alone.coef)
+        assert heads.scores is not None
+        scores = heads.scores if many else heads.scores[None]
+        assert scores.shape == (2 if many else 1, 1, 3)
+        assert heads.fold_gap.shape[-2:] == (0, 3)
+        np.testing.assert_array_equal(heads.best, heads.scores[..., 0, :].argmax(-1))
+        for t, column in enumerate(target[held].reshape(70, -1).T):
+            for k in range(3):
+                said = heads.predict(validation[0])[t, k] if many else heads.predict(validation[0])[k]
+                if scoring == "log_loss":
+                    p = heads.predict_proba(validation[0])
+                    expected = -log_loss(column, p[t, k] if many else p[k], sample_weight=s[held])
+                else:
+                    measure = r2_score if loss == "squared" else accuracy_score
+                    expected = measure(column, said, sample_weight=s[held])
+                np.testing.assert_allclose(scores[t, 0, k], expected, rtol=1e-12)
+
+
+X = np.random.default_rng(0).normal(size=(12, 3))
+Y = np.arange(12) % 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        (
+            {"class_weight": "balance"},
+            ValueError,
+            "class_weight: expected None, 'balanced' or a dictionary, got 'balance'",
+        ),
+        ({"class_weight": [1, 2]}, TypeError, "class_weight: expected None, 'balanced' or a dictionary"),
+        (
+            {"class_weight": {0: 1.0}},
+            ValueError,
+            "class_weight: expected the weight of every class, got none of 1",
+        ),
+        ({"class_weight": {0: 1, 1: 1, 2: 1}}, ValueError, "class_weight: expected the classes 0 to 1, got 2"),
+        ({"class_weight": {"a": 1, 1: 1}}, ValueError, "class_weight: expected the classes 0 to 1, got 'a'"),
+        ({"class_weight": {0: -1.0, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
+        ({"class_weight": {0: 0.0, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
+        ({"class_weight": {0: np.nan, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
+        ({"class_weight": {0: "1", 1: 1}}, TypeError, "class_weight: expected numbers, got '1'"),
+        ({"class_weight": {0: 1e-300, 1: 1e300}}, ValueError, "class_weight: expected numbers in the range"),
+        (
+            {"class_weight": "balanced", "loss": "squared"},
+            ValueError,
+            "class_weight: expected None for loss 'squared'",
+        ),
+        ({"l2": [[0.1, 0.2]]}, ValueError, r"l2: expected a number or a list of at least one, got shape \(1, 2\)"),
+        (
+            {"l2": np.ones((3, 2)), "folds": 2},
+            ValueError,
+            r"l2: expected a row for each of 2 folds, got shape \(3, 2\)",
+        ),
+        ({"l2": np.ones((2, 0)), "folds": 2}, ValueError, r"l2: .* or of shape \(2, l2\), got shape \(2, 0\)"),
+        ({"l2": np.ones((1, 2, 2)), "folds": 2}, ValueError, r"l2: .* or of shape \(2, l2\)"),
+        ({"l2": [[0.0, 1.0], [1.0, 1.0]], "folds": 2}, ValueError, "l2: expected 0 in every fold or in none"),
+        (
+            {"l2": np.ones((2, 1)), "folds": 2, "y": np.stack([Y, 1 - Y], 1), "class_weight": "balanced"},
+            ValueError,
+            "l2: expected a list where class weights differ by target",
+        ),
+        ({"validation": (X, Y), "folds": 2}, ValueError, "validation: expected None where there are folds"),
+        ({"validation": X}, TypeError, r"validation: expected \(x, y\) or \(x, y, weights\), got ndarray"),
+        ({"validation": (X,)}, TypeError, "validation: expected .* got 1 of them"),
+        ({"validation": (X[:, :2], Y)}, ValueError, "validation x: expected 3 columns, as x has, got 2"),
+        ({"validation": (X[:, 0], Y)}, ValueError, r"validation x: expected 2-D \[n, features\]"),
+        ({"validation": (X[:0], Y[:0])}, ValueError, "validation x: expected at least one row"),
+        ({"validation": (X, Y[1:])}, ValueError, "validation x has 12, validation y has 11"),
+        ({"validation": (X, X)}, ValueError, r"validation y: expected shape \(v\), as y has, got \(12, 3\)"),
+        ({"validation": (X * np.inf, Y)}, ValueError, "validation x: expected finite numbers"),
+        ({"validation": (X, Y + 1)}, ValueError, "validation y: expected classes that y has, got 2"),
+        ({"validation": (X, Y / 2)}, ValueError, "validation y: expected classes that y has, got 0.5"),
+        ({"validation": (X, Y, -Y)}, ValueError, "validation weights: expected numbers of at least 0"),
+        ({"validation": (X, Y, Y[1:])}, ValueError, "validation weights: expected shape"),
+        ({"validation": (X, np.array(["a"] * 12))}, TypeError, "validation y: expected numbers"),
+    ],
+)
+def test_wrong_input_is_named_before_anything_is_compiled(changed, error, message, compiles):
+    arguments: dict[str, Any] = {"x": X, "y": Y, "l2": 0.1} | changed
+    with pytest.raises(error, match=message):
+        fit_heads(cast(Any, arguments.pop("x")), arguments.pop("y"), **arguments)
+    assert compiles() == 0
