@@ -164,6 +164,15 @@ def test_without_an_intercept():
         assert certificate.rounding <= 1e-9 * (true + 1e-9)
 
 
+def test_a_constant_column_without_an_intercept_is_proven():
+    """It has no spread, and is no smaller for that."""
+    x = np.column_stack([np.random.default_rng(0).normal(size=(20, 2)), np.full(20, 0.1)])
+    y, l2 = x @ [1.0, 2.0, 3.0] + x[:, 0] ** 2, 1e-2
+    best = np.linalg.solve(x.T @ x / 10 + l2 * np.eye(3), x.T @ y / 10)
+    proof = certify(LinearHeads(best, None, l2, "squared"), x, y)
+    assert proof.gap <= 1e-12 * proof.value
+
+
 def test_models_and_targets_equal_one_at_a_time(monkeypatch):
     """Three models with l2 and a fold each, four targets, in one call, and in blocks of a few rows."""
     rng = np.random.default_rng(0)

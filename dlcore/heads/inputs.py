@@ -9,10 +9,15 @@ import numpy as np
 from dlcore import _checks
 from dlcore._types import Array
 from dlcore.heads.class_weights import class_weights, factors
+from dlcore.heads.packing import rows_at_once
+from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
+from dlcore.objective import BlockedData
 
 LOSSES = ("logistic", "squared", "softmax")
+SCALED_BYTES = 2**21
+"""Size of a block of rows in float64 whose deviations are summed, on a CPU."""
 FOLDS_AT_MOST = 31
 """A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
 
@@ -25,12 +30,14 @@ class Rows(NamedTuple):
       weight: shape (n,), float64, at most 1, on the device.
       train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
       test: the same of the rows that fit f is scored on.
+      scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
     x: Array
     weight: Array
     train: np.ndarray
     test: np.ndarray
+    scale: np.ndarray | None
 
 
 class Inputs(NamedTuple):
@@ -46,6 +53,7 @@ class Inputs(NamedTuple):
       scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
       balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
       validation: the rows that score the fits on all rows; None without.
+      standardize: whether the weights of standardised columns are penalised.
     """
 
     x: np.ndarray
@@ -57,6 +65,7 @@ class Inputs(NamedTuple):
     scored: np.ndarray
     balance: np.ndarray | None
     validation: Validation | None
+    standardize: bool
 
     def weights(self, fit: int, target: int) -> np.ndarray:
         """What every row weighs in one fit of one target, (n,)."""
@@ -73,10 +82,13 @@ def read_inputs(
     sample_weight: Any,
     class_weight: Any = None,
     validation: Any = None,
+    standardize: Any = False,
 ) -> Inputs:
     """All checks of values; nothing is compiled here."""
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
+    if not isinstance(standardize, bool | np.bool_):
+        raise TypeError(f"standardize: expected True or False, got {standardize!r}")
     rows = _checks.as_host_numbers("x", x)
     _checks.check_matrix("x", rows)
     target = _checks.as_host_numbers("y", y)
@@ -122,7 +134,7 @@ def read_inputs(
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
     strengths = read_strengths(l2, mass, alike=balance is None)
-    return Inputs(rows, target, weight, strengths, train, test, scored, balance, held)
+    return Inputs(rows, target, weight, strengths, train, test, scored, balance, held, bool(standardize))
 
 
 def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
@@ -152,7 +164,12 @@ def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
     on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
-    return Rows(on_device, jax.device_put(inputs.weight), _bits(inputs.train), _bits(inputs.test))
+    train, scale = _bits(inputs.train), None
+    if inputs.standardize:
+        block = rows_at_once(on_device, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
+        data = BlockedData(on_device, jax.device_put(train), jax.device_put(inputs.scored), block)
+        scale = np.asarray(column_scales(data, np.where(inputs.train, inputs.scored, 0).sum(1)))
+    return Rows(on_device, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
 
 
 def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ def fit_heads(
     class_weight: Any = None,
     validation: Any = None,
     fit_intercept: bool = True,
+    standardize: bool = False,
     tol: float = 1e-6,
     max_steps: int | None = None,
 ) -> Heads:
@@ -66,6 +67,9 @@ def fit_heads(
         target, as scikit-learn has it. S then counts them too, and `certify` takes s times them as weights.
       validation: in place of folds, (x, y) or (x, y, weights): the heads are fitted on all rows and scored here.
       fit_intercept: whether b is fitted; else it is 0.
+      standardize: whether the penalty is of the weights of standardised columns, $\frac{\lambda_k}2\sum_j
+        (\sigma_jw_j)^2$, σ the deviations that s gives over the rows that train the fit or fold, 1 for a constant
+        column. Weights and `certify` stay those of the columns as given; without an intercept none is centred.
       tol: see above.
       max_steps: the most passes over all rows for one head: by default 100 (logistic) or 1000 (softmax).
 
@@ -91,7 +95,7 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
-    inputs = read_inputs(x, y, loss, l2, folds, sample_weight, class_weight, validation)
+    inputs = read_inputs(x, y, loss, l2, folds, sample_weight, class_weight, validation, standardize)
     scoring = SCORINGS[loss][0] if scoring is None else scoring
     if scoring not in SCORINGS[loss]:
         expected = " or ".join(map(repr, SCORINGS[loss]))
@@ -107,12 +111,15 @@ def fit_heads(
         device = next(iter(rows.x.devices()))
         kind = Sweep if loss == "logistic" else SoftmaxSweep
         sweep = kind(inputs, rows, fit_intercept=bool(fit_intercept), tol=float(tol), max_steps=max_steps)
-        return _entropic(sweep, inputs, loss, scoring, bool(fit_intercept), float(tol), max_steps, device)
+        return _entropic(
+            sweep, inputs, rows.scale, loss, scoring, bool(fit_intercept), float(tol), max_steps, device
+        )
 
 
 def _entropic(
     sweep: Sweep | SoftmaxSweep,
     inputs: Inputs,
+    scale: np.ndarray | None,
     loss: str,
     scoring: str,
     fit_intercept: bool,
@@ -126,7 +133,9 @@ def _entropic(
     l2 = inputs.l2.repeat(targets, axis=0)
 
     def certified(p: int) -> Certificate:
-        return _certified(inputs, theta[p], p // targets, p % targets, fit_intercept, loss)
+        fit = p // targets
+        of_fit = None if scale is None else scale[fit]
+        return _certified(inputs, theta[p], of_fit, fit, p % targets, fit_intercept, loss)
 
     proofs = [certified(p) for p in range(len(theta))]
     for _ in range(ROUNDS):
@@ -175,6 +184,7 @@ def _entropic(
         scoring=scoring,
         best=None if scores is None else _best(scores, inputs.l2[0]),
         device=str(device),
+        scale=None if scale is None else scale[0],
     )
 
 
@@ -183,10 +193,10 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
     judge = Judge(inputs, fit_intercept=fit_intercept, tol=tol)
     fits = fit_ridge(inputs, streamed)
     first = next(fits)
-    proof, ended = judge.judged(0, first.coef, first.intercept)
+    proof, ended = judge.judged(0, first.coef, first.intercept, first.scale)
     fold_gap, fold_status, fold_scores = [], [], []
     for fit, fitted in enumerate(fits, 1):  # a fold's heads go as soon as they are judged
-        found, end = judge.judged(fit, fitted.coef, fitted.intercept)
+        found, end = judge.judged(fit, fitted.coef, fitted.intercept, fitted.scale)
         fold_gap.append(found.gap)
         fold_status.append(end)
         fold_scores.append(fitted.scores)
@@ -224,14 +234,21 @@ def _squared(inputs: Inputs, x: Any, scoring: str, fit_intercept: bool, tol: flo
         scoring=scoring,
         best=None if scores is None else _best(scores, inputs.l2[0]),
         device=str(streamed.device),
+        scale=first.scale,
     )
 
 
 def _certified(
-    inputs: Inputs, theta: np.ndarray, fit: int, target: int, fit_intercept: bool, loss: str
+    inputs: Inputs,
+    theta: np.ndarray,
+    scale: np.ndarray | None,
+    fit: int,
+    target: int,
+    fit_intercept: bool,
+    loss: str,
 ) -> Certificate:
     """Of the heads of all strengths of one fit and target."""
-    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2[fit], loss)
+    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2[fit], loss, scale)
     weights = inputs.weights(fit, target)
     y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
     return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)

@@ -76,7 +76,12 @@ class Sweep:
 
         few = inputs.x[:: max(1, len(inputs.x) // 4096)].astype(np.float64)
         centre = few.mean(0) * fit_intercept
-        self.frame = Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
+        unit, self.ratio = np.ones(columns - 1), None
+        if rows.scale is not None:
+            unit = 1 / rows.scale[0]
+            self.ratio = (rows.scale * unit) ** 2
+        radius = np.sqrt((((few - centre) * unit) ** 2).sum(1).mean())
+        self.frame = Frame(centre, unit, np.float64(fit_intercept), radius)
         self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
         self.chosen = spaced(self.l2[0], ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
@@ -207,7 +212,7 @@ class Sweep:
         rows, size = sample or self.rows, self.own
         slots = self._slots(batch, size, size, limit, rows.total)
         if sample is not None:
-            slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None)
+            slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None, ratio=None)
         block = rows_at_once(
             self.rows.x, len(rows.x), SCALED_BYTES, max(4 * size * rows.x.shape[1], SCALED_BYTES // 2048)
         )
@@ -244,6 +249,7 @@ class Sweep:
             total=total[group],
             bit=(group // self.targets).astype(np.uint32) if self.fits > 1 else None,
             target=(group % self.targets).astype(np.int32) if self.targets > 1 else None,
+            ratio=None if self.ratio is None or self.fits == 1 else self.ratio[group // self.targets],
             balance=None if self.inputs.balance is None else self.inputs.balance[group % self.targets],
         )
 
@@ -256,6 +262,7 @@ class Sweep:
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercept of rows as given: shape (problems, L, m + 1)."""
         theta = self.theta.copy()
+        theta[:, :, :-1] *= self.frame.unit
         theta[:, :, -1] = (theta[:, :, -1] - theta[:, :, :-1] @ self.frame.centre) * self.frame.intercept
         return theta
 

@@ -29,6 +29,7 @@ class Metric(NamedTuple):
       tail: the mean of the eigenvalues that were not found.
       middle: shape (m,), the mean of x; 0 without an intercept.
       radius: root of the mean squared length of a row.
+      unit: shape (m,), what the columns are multiplied by before all this.
     """
 
     basis: Array
@@ -36,17 +37,18 @@ class Metric(NamedTuple):
     tail: Array
     middle: Array
     radius: Array
+    unit: Array
 
 
 @functools.partial(jax.jit, static_argnames=("full", "rank"))
-def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: int = RANK) -> Metric:
+def metric_of(data: BlockedData, intercept: Array, unit: Array, *, full: int = FULL, rank: int = RANK) -> Metric:
     """From rows of the given weights; of a table of more than `full` columns by randomised subspace iteration."""
     columns = data.x.shape[1]
 
     def sums(x: Array, y: Array, s: Array | None) -> tuple[Array, ...]:
         del y
         assert s is not None
-        rows = x.astype(jnp.float64)
+        rows = x.astype(jnp.float64) * unit[None]
         return s.sum(), matmul(s, rows), matmul(s, (rows**2).sum(1))
 
     total, middle, square = sum_over_blocks(sums, data)
@@ -58,7 +60,7 @@ def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: in
         def products(x: Array, y: Array, s: Array | None) -> Array:
             del y
             assert s is not None
-            rows = (x.astype(jnp.float64) - middle[None]) * jnp.sqrt(s / total)[:, None]
+            rows = (x.astype(jnp.float64) * unit[None] - middle[None]) * jnp.sqrt(s / total)[:, None]
             return matmul(rows.T, rows if v is None else matmul(rows, v))
 
         return sum_over_blocks(products, data)
@@ -66,7 +68,7 @@ def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: in
     if columns <= full:
         values, basis = jnp.linalg.eigh(covariance_times(None))
         values = jnp.maximum(values, 0)
-        return Metric(basis.astype(jnp.float32), values, values.max(), middle, radius)
+        return Metric(basis.astype(jnp.float32), values, values.max(), middle, radius, unit)
     start = jax.random.normal(jax.random.key(0), (columns, rank), jnp.float64)
     basis = jnp.linalg.qr(start)[0]
     for _ in range(2):
@@ -74,11 +76,13 @@ def metric_of(data: BlockedData, intercept: Array, *, full: int = FULL, rank: in
     values, turned = jnp.linalg.eigh(matmul(basis.T, covariance_times(basis)))
     values = jnp.maximum(values, 0)
     tail = jnp.maximum(trace - values.sum(), 0) / (columns - rank)
-    return Metric(matmul(basis, turned).astype(jnp.float32), values, tail, middle, radius)
+    return Metric(matmul(basis, turned).astype(jnp.float32), values, tail, middle, radius, unit)
 
 
 def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept: Array) -> Array:
     r"""The metric's inverse times the gradients (b, K, m + 1), in their dtype, with classes summing to 0.
+
+    What λ is multiplied by for a column of a fold is near 1, and left out.
 
     In coordinates in which x is taken about its mean the intercept stands apart:
     $w\cdot x + b = w\cdot(x - \mu) + (b + w\cdot\mu)$.

@@ -16,6 +16,7 @@ class Task(NamedTuple):
 
     Attributes:
       l2: shape (b,).
+      ratio: shape (b, m), what λ is multiplied by for each column.
       bit: shape (b,), uint32, the fit that each row's bits are asked for.
       total: shape (b,), the sum of the weights of its rows.
       share: shape (b, K), the part of each class in it.
@@ -24,6 +25,7 @@ class Task(NamedTuple):
     """
 
     l2: Any
+    ratio: Any
     bit: Any
     total: Any
     share: Any
@@ -47,10 +49,10 @@ class Place(NamedTuple):
     doubted: Any
 
 
-def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: jnp.dtype) -> Place:
-    """One pass at theta (b, K, m + 1): products in `dtype`, sums over blocks in float64."""
+def look(theta: Array, task: Task, data: BlockedData, unit: Array, intercept: Array, dtype: jnp.dtype) -> Place:
+    """One pass at theta (b, K, m + 1), weights of rows times `unit`: products in `dtype`, sums in float64."""
     heads, classes, columns = theta.shape
-    weight = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
+    weight = (theta[..., :-1].reshape(-1, columns - 1) * unit[None]).astype(dtype)
     bias = (intercept * theta[..., -1]).astype(dtype)
 
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
@@ -77,10 +79,11 @@ def look(theta: Array, task: Task, data: BlockedData, intercept: Array, dtype: j
         return total, *(part.astype(jnp.float64) for part in sums), doubted
 
     loss, slope, excess, spread, doubted = sum_over_blocks(block, data)
-    slope = slope.reshape(heads, classes, -1) / task.total[:, None, None]
+    slope = slope.reshape(heads, classes, -1) * unit[None, None] / task.total[:, None, None]
     excess = intercept * excess / task.total[:, None]
-    value = loss / task.total + task.l2 / 2 * (theta[..., :-1] ** 2).sum((1, 2))
-    slope = slope + task.l2[:, None, None] * theta[..., :-1]
+    penalised = task.ratio[:, None] * theta[..., :-1]
+    value = loss / task.total + task.l2 / 2 * (penalised * theta[..., :-1]).sum((1, 2))
+    slope = slope + task.l2[:, None, None] * penalised
     gradient = jnp.concatenate([slope, excess[..., None]], axis=-1)
     return Place(value, gradient, spread / task.total[:, None], doubted)
 

@@ -124,7 +124,7 @@ def _descend(state, memory, enough, data, metric, intercept, dtype) -> tuple[Sta
         state, memory = carry
         task, place = state.task, state.place
         step = state.rate[:, None, None] * state.direction
-        seen = look(state.theta + step, task, data, intercept, dtype)
+        seen = look(state.theta + step, task, data, metric.unit, intercept, dtype)
         before, after = _inner(place.gradient, step), _inner(seen.gradient, step)
         # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
         noise = 4 * eps * (1 + seen.value)
@@ -170,7 +170,8 @@ def _gap(place: Place, direction: Array, task: Task, radius: Array) -> Array:
     $g_k^2/\pi_k$. Without a penalty there is no bound, and the decrement of the step stands in.
     """
     excess = place.gradient[..., -1]
-    slope = jnp.sqrt((place.gradient[..., :-1] ** 2).sum((1, 2))) + radius * jnp.sqrt((excess**2).sum(1))
+    squares = place.gradient[..., :-1] ** 2 / task.ratio[:, None]
+    slope = jnp.sqrt(squares.sum((1, 2))) + radius * jnp.sqrt((excess**2).sum(1))
     duality = slope**2 / (2 * jnp.where(task.l2 > 0, task.l2, 1)) + (excess**2 / task.share).sum(1)
     return jnp.where(task.l2 > 0, duality, -_inner(place.gradient, direction) / 2)
 

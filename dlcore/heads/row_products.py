@@ -58,6 +58,7 @@ class Streamed:
         self.y = inputs.y.reshape(len(inputs.y), -1)
         self.device = next(iter(x.devices())) if isinstance(x, jax.Array) else jax.devices()[0]
         self.centred = self.put(np.float64(fit_intercept))
+        self.standard = self.put(np.float64(inputs.standardize))
         rows, columns = inputs.x.shape
         room = max(ROWS_AT_LEAST, BLOCK_BYTES // (8 * columns))
         self.block = min(rows, room, max(ROWS_AT_LEAST, min(ROWS_AT_MOST, rows // 32)))

@@ -28,6 +28,7 @@ class Slots(NamedTuple):
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
       target: shape (G,), int32, its column of labels; None where there is one.
+      ratio: shape (G, m), what λ is multiplied by for each column; None for 1.
       balance: shape (G, 2), a factor of the weights of rows of either class; None where there is none.
     """
 
@@ -39,19 +40,30 @@ class Slots(NamedTuple):
     total: Any
     bit: Any = None
     target: Any = None
+    ratio: Any = None
     balance: Any = None
 
     @property
     def penalty(self) -> Array:
-        """Shape (K, m + 1): λ, and 0 for the intercept."""
-        is_last = jnp.arange(self.theta.shape[1]) == self.theta.shape[1] - 1
-        return jnp.where(is_last[None], 0.0, self.l2[:, None])
+        """Shape (K, m + 1): λ of each column, and 0 for the intercept."""
+        of_head = self.of_columns(self.l2[:, None])
+        return jnp.concatenate([of_head, jnp.zeros_like(of_head[:, :1])], axis=1)
+
+    def of_columns(self, numbers: Array) -> Array:
+        """A number of each head, (K, 1), times the ratio of each column: shape (K, m)."""
+        if self.ratio is None:
+            return jnp.broadcast_to(numbers, (len(self.l2), self.theta.shape[1] - 1))
+        return numbers * jnp.repeat(self.ratio, len(self.l2) // len(self.ratio), axis=0)
 
 
 class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
+    """How rows are read: about `centre` (m,), times `unit` (m,), followed by `intercept`, 1 or 0.
+
+    `radius` is their usual length.
+    """
 
     centre: Any
+    unit: Any
     intercept: Any
     radius: Any
 
@@ -89,7 +101,7 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
 
     def block(x: Array, marks: Array, weights: Array | None) -> dict[str, Array]:
         assert weights is not None
-        rows = x.astype(jnp.float64) - frame.centre[None]
+        rows = (x.astype(jnp.float64) - frame.centre[None]) * frame.unit[None]
         labels = marks[:, 1:] if slots.target is None else marks[:, 1:][:, slots.target]
         positive = (labels == 1).T  # (1, n), or (G, n) where groups have targets of their own
         weight = weights[None]
@@ -130,5 +142,6 @@ def look(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curved:
 
 def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
     """The duality bound, its repair of the intercept replaced by a bound on what that does to the slope."""
-    slope = jnp.sqrt((gradient[:, :-1] ** 2).sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
+    squares = gradient[:, :-1] ** 2 / slots.of_columns(jnp.ones_like(slots.l2)[:, None])
+    slope = jnp.sqrt(squares.sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
     return slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1.0))

@@ -64,7 +64,9 @@ class SoftmaxSweep:
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
-        self.metric = metric_of(self.sample or self.data, self.intercept)
+        scale = np.ones((fits, columns - 1)) if rows.scale is None else rows.scale
+        self.unit, self.ratio = 1 / scale[0], (scale / scale[0]) ** 2
+        self.metric = metric_of(self.sample or self.data, self.intercept, self.unit)
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
         """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
@@ -164,7 +166,15 @@ class SoftmaxSweep:
         if sampled:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        task = Task(self.l2[fit, k], fit.astype(np.uint32), total, self.share[fit], goal, 1e-3 * self.entropy[fit])
+        task = Task(
+            self.l2[fit, k],
+            self.ratio[fit],
+            fit.astype(np.uint32),
+            total,
+            self.share[fit],
+            goal,
+            1e-3 * self.entropy[fit],
+        )
         unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
@@ -174,16 +184,17 @@ class SoftmaxSweep:
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercepts: shape (fits, L, classes, m + 1)."""
         theta = self.theta.copy()
+        theta[..., :-1] *= self.unit
         theta[..., -1] *= float(self.intercept)
         return theta
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
-        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(self.l2.shape[1])]
+        heads, theta = [(f, k) for f in range(1, len(self.theta)) for k in range(self.l2.shape[1])], self.heads()
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.scored, self.intercept)
+            sums = held_out(theta[fit, k], fit.astype(np.uint32), self.scored, self.intercept)
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]
