@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._sparse import SparseRows, is_sparse
+
 # -- hyper-parameters ----------------------------------------------------------------------------------------
 
 
@@ -70,10 +72,10 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
         raise TypeError(f"{name}: np.matrix is not supported, pass np.asarray({name})")
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
-    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+    if is_sparse(data):
         raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
     try:
-        array = np.asarray(data)
+        array = np.asarray(data.detach() if hasattr(data, "detach") else data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
     if array.dtype.kind == "c":
@@ -83,8 +85,19 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
+def as_host_rows(name: str, data: Any) -> Any:
+    """`data` as `as_host_numbers` has it; a sparse table as rows that are dense once they are read."""
+    if isinstance(data, SparseRows):
+        return data
+    return SparseRows(name, data) if is_sparse(data) else as_host_numbers(name, data)
+
+
+def check_finite(name: str, array: np.ndarray | SparseRows) -> None:
     """No nan and no infinity in `array`."""
+    if isinstance(array, SparseRows):
+        if not np.isfinite(array.stored.data).all():
+            raise ValueError(f"{name}: expected finite numbers, got nan or infinity in a sparse table")
+        return
     if array.dtype.kind in "biu":
         return
     with np.errstate(all="ignore"):  # a sum is finite if all are, and needs no array of booleans
@@ -97,7 +110,7 @@ def check_finite(name: str, array: np.ndarray) -> None:
         raise ValueError(f"{name}: expected finite numbers, got {what} (first at index {where})")
 
 
-def check_matrix(name: str, x: np.ndarray) -> None:
+def check_matrix(name: str, x: np.ndarray | SparseRows) -> None:
     """`x` is [n, features] with at least one of each."""
     if x.ndim != 2:
         hint = f"; a single feature is {name}[:, None]" if x.ndim == 1 else ""
@@ -106,7 +119,7 @@ def check_matrix(name: str, x: np.ndarray) -> None:
         raise ValueError(f"{name}: expected at least one row and one column, got shape {x.shape}")
 
 
-def check_rows(**arrays: np.ndarray) -> None:
+def check_rows(**arrays: np.ndarray | SparseRows) -> None:
     """All arrays have the same number of rows, and at least one."""
     for name, array in arrays.items():
         if array.ndim == 0:

@@ -83,6 +83,7 @@ def test_class_weights_of_each_target(balance):
     for t in range(3):
         assert_same(heads.coef[t, 1], heads.intercept[t, 1], peer_of(x, y[:, t], s, L2[1], "logistic", balance))
         alone = fit_heads(x, y[:, t], l2=L2, sample_weight=s, class_weight=balance, folds=KFold(3), tol=1e-10)
+        assert alone.scores is not None
         np.testing.assert_allclose(heads.scores[t], alone.scores, rtol=1e-4)
         np.testing.assert_allclose(heads.value[t], alone.value, rtol=1e-10)
 
@@ -221,6 +222,35 @@ def test_standardised_columns_of_any_size(size):
     heads = fit_heads(x * size, y, l2=L2, standardize=True, folds=2)
     assert set(heads.status) | set(heads.fold_status.ravel()) == {"converged"}
     np.testing.assert_allclose(heads.coef * size, plain.coef, rtol=1e-3)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_fold_without_a_class_has_the_heads_of_the_others(standardize):
+    """Certified on these, and so named; the class has the probability 0, which costs infinity where it is met."""
+    x, y, s = table(4)
+    train = np.stack([y != 2, (y != 0) & (y != 3), np.arange(240) % 4 > 0])
+    test = np.stack([np.arange(240) > 200, np.isin(y, (1, 2)), np.arange(240) % 4 == 0])
+    folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in zip(train, test, strict=True)]
+    given: dict[str, Any] = {"loss": "softmax", "l2": L2, "tol": 1e-10, "standardize": standardize}
+    heads = fit_heads(x, y, folds=folds, sample_weight=s, **given)
+    right = fit_heads(x, y, folds=folds, sample_weight=s, scoring="accuracy", **given)
+    assert heads.scores is not None
+    assert right.scores is not None
+    assert [set(status) for status in heads.fold_status] == [{"class absent"}] * 2 + [{"converged"}]
+    assert set(heads.status) == {"converged"}
+    assert (heads.scores[0] == -np.inf).all()
+    for fold in range(2):
+        present = np.unique(y[train[fold]])
+        labels = np.searchsorted(present, y[train[fold]])
+        alone = fit_heads(x[train[fold]], labels, sample_weight=s[train[fold]], **given)
+        assert (heads.fold_gap[fold] <= 1e-10 * heads.value).all()
+        for k, said in enumerate(alone.predict(x[test[fold]])):
+            expected = accuracy_score(y[test[fold]], present[said], sample_weight=s[test[fold]])
+            np.testing.assert_allclose(right.scores[fold, k], expected, rtol=1e-12)
+            if fold == 1:
+                p = alone.predict_proba(x[test[1]])[k]
+                expected = -log_loss(y[test[1]], p, sample_weight=s[test[1]])
+                np.testing.assert_allclose(heads.scores[1, k], expected, rtol=1e-6)
 
 
 X = np.random.default_rng(0).normal(size=(12, 3))

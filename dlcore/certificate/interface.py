@@ -32,8 +32,8 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
 
     Args:
       heads: anything with the attributes of `LinearHeads`.
-      x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too; read block by block in float64,
-        never copied whole.
+      x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too, or a sparse table of SciPy's;
+        read block by block in float64, never copied whole.
       y: shape (n,): labels 0 and 1, the numbers 0, 1, … of classes, or with the loss "squared" any real numbers,
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
@@ -63,7 +63,7 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     """
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
-    x = _checks.as_host_numbers("x", x)
+    x = _checks.as_host_rows("x", x)
     y = _checks.as_host_numbers("y", y)
     _checks.check_matrix("x", x)
     _checks.check_rows(x=x, y=y)

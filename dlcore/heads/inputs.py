@@ -10,6 +10,7 @@ from dlcore import _checks
 from dlcore._types import Array
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.packing import rows_at_once
+from dlcore.heads.placing import on_device
 from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
@@ -44,7 +45,7 @@ class Inputs(NamedTuple):
     """What was asked for, on the host.
 
     Attributes:
-      x: shape (n, m).
+      x: shape (n, m), NumPy or `SparseRows`.
       y: shape (n,) or (n, targets); labels in float64, numbers in the dtype they came in.
       weight: shape (n,), float64, at most 1; of one target with its class weights.
       l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
@@ -56,7 +57,7 @@ class Inputs(NamedTuple):
       standardize: whether the weights of standardised columns are penalised.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     weight: np.ndarray
     l2: np.ndarray
@@ -83,13 +84,15 @@ def read_inputs(
     class_weight: Any = None,
     validation: Any = None,
     standardize: Any = False,
+    fit_intercept: Any = True,
 ) -> Inputs:
     """All checks of values; nothing is compiled here."""
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
-    if not isinstance(standardize, bool | np.bool_):
-        raise TypeError(f"standardize: expected True or False, got {standardize!r}")
-    rows = _checks.as_host_numbers("x", x)
+    for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
+        if not isinstance(choice, bool | np.bool_):
+            raise TypeError(f"{name}: expected True or False, got {choice!r}")
+    rows = _checks.as_host_rows("x", x)
     _checks.check_matrix("x", rows)
     target = _checks.as_host_numbers("y", y)
     _checks.check_rows(x=rows, y=target)
@@ -123,7 +126,7 @@ def read_inputs(
                 f"folds: expected rows of positive weight to score every fold on, got none in {index}"
             )
         for column in [] if labels is None else labels.reshape(len(labels), -1).T:
-            _check_every_class(loss, column, chosen & (weight > 0), index)
+            _check_known(loss, column, chosen & (weight > 0), index, without=bool(fit_intercept))
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
     held = None if validation is None else read_validation(validation, rows, target, loss)
@@ -150,26 +153,29 @@ def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
         )
 
 
-def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int) -> None:
-    """The rows that train a fold hold every class."""
-    missing = np.setdiff1d(labels, labels[chosen])
-    if len(missing) and loss == "logistic":
-        raise ValueError(f"folds: expected both classes in the training rows of every fold, got one in {fold}")
-    if len(missing):
+def _check_known(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int, *, without: bool) -> None:
+    """The rows that train a fold hold two classes, and every class where heads cannot do without one."""
+    present = np.unique(labels[chosen])
+    if len(present) < 2:
+        needed = "both" if loss == "logistic" else "two"
+        raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
+    missing = np.setdiff1d(labels, present)
+    if len(missing) and not without:
         raise ValueError(
-            f"folds: expected every class in the training rows of every fold, got none of {missing[0]:g} in {fold}"
+            "folds: expected every class in the training rows of every fold where there is no intercept, got none "
+            f"of {missing[0]:g} in {fold}"
         )
 
 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
-    on_device = x if isinstance(x, jax.Array) else jax.device_put(inputs.x)
+    rows = on_device(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = _bits(inputs.train), None
     if inputs.standardize:
-        block = rows_at_once(on_device, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
-        data = BlockedData(on_device, jax.device_put(train), jax.device_put(inputs.scored), block)
+        block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
+        data = BlockedData(rows, jax.device_put(train), jax.device_put(inputs.scored), block)
         scale = np.asarray(column_scales(data, np.where(inputs.train, inputs.scored, 0).sum(1)))
-    return Rows(on_device, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
+    return Rows(rows, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
 
 
 def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,12 @@ import jax
 import numpy as np
 
 from dlcore import _checks
+from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.heads.inputs import Inputs, place, read_inputs
 from dlcore.heads.judging import Judge
 from dlcore.heads.logistic import Sweep
+from dlcore.heads.placing import shared
 from dlcore.heads.result import Heads, statuses
 from dlcore.heads.ridge import fit_ridge
 from dlcore.heads.row_products import Streamed
@@ -50,7 +52,8 @@ def fit_heads(
     compiles nothing.
 
     Args:
-      x: shape (n, m): NumPy or JAX, any real dtype, kept as it is and read block by block in float64.
+      x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
+        torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone.
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
       loss: "logistic", "softmax" or "squared".
@@ -75,13 +78,14 @@ def fit_heads(
 
     Returns:
       `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is
-      returned without its certificate: a status other than converged says why it proves less. At l2 = 0 the
+      returned without its certificate: a status other than converged says why it proves less, or that no row of a
+      fold trains one of the classes, to which its softmax head gives the probability 0. At l2 = 0 the
       cross-entropies have no bound: `separable` where the head puts every row on its side, so that no optimum
       exists, else `unproven`. Not differentiable.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
-        a class has no weight or is unknown, or a choice is unknown.
+        or without an intercept not on all, a class has no weight or is unknown, or a choice is unknown.
       TypeError: if something is not an array of real numbers.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
@@ -95,13 +99,14 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
-    inputs = read_inputs(x, y, loss, l2, folds, sample_weight, class_weight, validation, standardize)
+    x = shared(x)
+    inputs = read_inputs(
+        x, y, loss, l2, folds, sample_weight, class_weight, validation, standardize, fit_intercept
+    )
     scoring = SCORINGS[loss][0] if scoring is None else scoring
     if scoring not in SCORINGS[loss]:
         expected = " or ".join(map(repr, SCORINGS[loss]))
         raise ValueError(f"scoring: expected {expected} for loss {loss!r}, got {scoring!r}")
-    if not isinstance(fit_intercept, bool | np.bool_):
-        raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
     with jax.enable_x64(True):
@@ -150,6 +155,8 @@ def _entropic(
     gap = _gaps(proofs)
     exhausted = sweep.steps >= max_steps
     ended = statuses(gap, tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
+    absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
+    ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
 
     def of_all_rows(array: np.ndarray) -> np.ndarray:
         """The fits on all rows, with an axis of targets where y has one."""
@@ -248,9 +255,12 @@ def _certified(
     loss: str,
 ) -> Certificate:
     """Of the heads of all strengths of one fit and target."""
-    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2[fit], loss, scale)
     weights = inputs.weights(fit, target)
     y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+    if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
+        present = np.isfinite(theta[0, :, -1])
+        theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
+    heads = LinearHeads(theta[..., :-1], theta[..., -1] if fit_intercept else None, inputs.l2[fit], loss, scale)
     return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)
 
 

@@ -10,6 +10,9 @@ from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
+ABSENT = -1e30
+"""The intercept of a class that no row trains: its probability is 0, and no number is infinite."""
+
 
 class Task(NamedTuple):
     """What b heads of K classes minimise.
@@ -53,7 +56,7 @@ def look(theta: Array, task: Task, data: BlockedData, unit: Array, intercept: Ar
     """One pass at theta (b, K, m + 1), weights of rows times `unit`: products in `dtype`, sums in float64."""
     heads, classes, columns = theta.shape
     weight = (theta[..., :-1].reshape(-1, columns - 1) * unit[None]).astype(dtype)
-    bias = (intercept * theta[..., -1]).astype(dtype)
+    bias = jnp.where(task.share > 0, intercept * theta[..., -1], ABSENT).astype(dtype)
 
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
         assert weights is not None
@@ -102,6 +105,6 @@ def held_out(theta: Array, bit: Array, data: BlockedData, intercept: Array) -> t
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
         loss = jax.nn.logsumexp(logit, axis=1) - jnp.where(own, logit, 0).sum(1)
         right = logit.argmax(1).astype(jnp.uint32) == y[:, 0][None]
-        return (scale * loss).sum(1), jnp.where(right, scale, 0.0).sum(1)
+        return jnp.where(scale > 0, scale * loss, 0.0).sum(1), jnp.where(right, scale, 0.0).sum(1)
 
     return sum_over_blocks(block, data)

@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
+from dlcore.heads.placing import on_device
 from dlcore.linalg import matmul, outer
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
@@ -71,7 +72,7 @@ class Streamed:
 
     def whole(self) -> tuple[Array, Array]:
         """All of x and y."""
-        return (self.x if isinstance(self.x, jax.Array) else self.put(self.x)), self.put(self.y)
+        return on_device(self.x, self.device), self.put(self.y)
 
     def trained(self, fit: int) -> Products:
         """Of the rows that train a fit."""

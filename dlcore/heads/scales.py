@@ -40,10 +40,11 @@ def column_scales(data: BlockedData, total: Array) -> Array:
     unit = jnp.where(size > 0, size / total[0], 1.0)  # in it no square leaves the range
 
     def squares(x: Array, bits: Array, weights: Array | None) -> Array:
-        rows = x.astype(jnp.float64)
+        assert weights is not None
+        rows, scale = x.astype(jnp.float64), weights
 
         def of_fit(fit: Array) -> Array:  # one after another: each about its own mean
-            chosen = jnp.where(has_bit(bits, fits[fit][None])[0], weights, 0.0)
+            chosen = jnp.where(has_bit(bits, fits[fit][None])[0], scale, 0.0)
             return matmul(chosen, ((rows - middle[fit][None]) / unit[None]) ** 2)
 
         return jax.lax.map(of_fit, jnp.arange(len(total), dtype=jnp.int32))

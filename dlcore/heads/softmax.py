@@ -55,11 +55,13 @@ class SoftmaxSweep:
         self.total = mass.sum(1)
         labels = inputs.y.astype(np.int64)
         self.share = np.stack([np.bincount(labels, s, classes) for s in mass]) / self.total[:, None]
-        self.entropy = -(self.share * np.log(self.share)).sum(1)
+        self.present = self.share > 0
+        logarithm = np.log(np.where(self.present, self.share, 1))
+        self.entropy = -(self.share * logarithm).sum(1)
         self.accuracy = np.full((fits, strengths), 0.7 * tol)
         self.theta = np.zeros((fits, strengths, classes, columns))
         if fit_intercept:
-            self.theta[..., -1] = np.log(self.share)[:, None]
+            self.theta[..., -1] = logarithm[:, None]
         self.steps = np.zeros((fits, strengths), np.int64)
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
@@ -103,7 +105,7 @@ class SoftmaxSweep:
                 memory, where = self._descend(heads, memory, where, "float32", sampled=True)
             memory, where = self._to_the_end(heads, memory, where)
             for fit in range(1, len(self.theta)):
-                self.theta[fit, group] = self.theta[0, group]
+                self.theta[fit, group] = self.theta[0, group] * self.present[fit][:, None]
             folds = [(f, k) for k in group for f in range(1, len(self.theta))]
             for batch in batches(folds, self.slots):
                 self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
@@ -148,7 +150,8 @@ class SoftmaxSweep:
         )
         slot = np.argsort(owner)[: len(heads)]
         for at, (f, k) in zip(slot, heads, strict=True):
-            self.theta[f, k] = theta[at] - theta[at].mean(0)
+            known = self.present[f][:, None]
+            self.theta[f, k] = known * (theta[at] - theta[at].mean(0, where=known))
             if not sampled:
                 self.flat[f, k], self.separates[f, k] = flat[at], doubted[at] == 0
                 self.steps[f, k] = self.max_steps - left[at]
@@ -182,10 +185,11 @@ class SoftmaxSweep:
         return State(task, theta, place, np.zeros_like(theta), rate, unknown, nothing, left, active, flat)
 
     def heads(self) -> np.ndarray:
-        """Weights and, last, the intercepts: shape (fits, L, classes, m + 1)."""
+        """Weights and, last, the intercepts, −∞ of absent classes: shape (fits, L, classes, m + 1)."""
         theta = self.theta.copy()
         theta[..., :-1] *= self.unit
         theta[..., -1] *= float(self.intercept)
+        theta[..., -1][np.broadcast_to(~self.present[:, None], theta.shape[:-1])] = -np.inf
         return theta
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:

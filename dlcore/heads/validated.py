@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from dlcore.heads.logits import logits_of
+from dlcore.heads.placing import on_device
 from dlcore.heads.ridge import r2
 from dlcore.heads.validation import Validation
 
@@ -25,7 +25,7 @@ def validation_scores(
       scoring: "log_loss", "accuracy" or "r2".
       device: where the pass runs.
     """
-    x = jax.device_put(validation.x, device)
+    x = on_device(validation.x, device)
     index = np.flatnonzero(validation.weight)
     weight = validation.weight[index] / validation.weight.sum()
     columns = validation.y.reshape(len(validation.y), -1)[index].T

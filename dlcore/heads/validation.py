@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _checks
+from dlcore.heads.placing import shared
 
 
 class Validation(NamedTuple):
@@ -25,9 +26,8 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
         got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
-    rows, target = (
-        _checks.as_host_numbers(f"validation {name}", part) for name, part in zip("xy", given[:2], strict=True)
-    )
+    rows = _checks.as_host_rows("validation x", shared(given[0]))
+    target = _checks.as_host_numbers("validation y", given[1])
     _checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
