@@ -13,7 +13,7 @@ import scipy.sparse
 
 from dlcore import certify, fit_heads
 from dlcore._sparse import SparseRows
-from dlcore.heads import interface, logistic, placing, softmax
+from dlcore.heads import inputs, interface, logistic, placing, softmax
 
 LOSSES = ("logistic", "softmax", "squared")
 
@@ -34,9 +34,11 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form, monkeypatch):
     take = SparseRows.__getitem__
     monkeypatch.setattr(SparseRows, "__getitem__", lambda self, rows: asked.append(take(self, rows)) or asked[-1])
     monkeypatch.setattr(placing, "DENSE_BYTES", 4 * 6 * 64)
-    for options in ({"folds": 3}, {"standardize": True, "folds": 3}, {"validation": (x[:50], y[:50])}):
+    for options in ({"standardize": True, "folds": 3}, {"validation": (x[:50], y[:50])}):
         given: dict[str, Any] = {"loss": loss, "l2": [1e-3, 0.1], **options}
-        sparse = given | ({"validation": (form(x[:50]), y[:50])} if "validation" in options else {})
+        sparse: dict[str, Any] = given | (
+            {"validation": (form(x[:50]), y[:50])} if "validation" in options else {}
+        )
         heads, dense = fit_heads(form(x), y, **sparse), fit_heads(x, y, **given)
         np.testing.assert_array_equal(heads.coef, dense.coef)
         np.testing.assert_array_equal(heads.scores, dense.scores)
@@ -45,6 +47,7 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form, monkeypatch):
     assert asked
     assert {block.dtype for block in asked} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(certify(heads, form(x), y).gap, certify(heads, x, y).gap)
+    assert {block.shape[1:] for block in asked} == {(6,)}
     rows = SparseRows("x", form(x))
     asked.clear()
     with jax.enable_x64(True):
@@ -60,7 +63,7 @@ def test_a_sparse_table_of_fewer_rows_than_columns():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int32"])
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "int32"])
 def test_tensors_of_torch(loss, dtype):
     """Read where they lie, bfloat16 and strided ones and such as want gradients too."""
     torch = pytest.importorskip("torch")
@@ -82,8 +85,7 @@ def test_tensors_of_torch(loss, dtype):
     assert set(heads.status) == {"converged"}
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("loss", "dtype"), [(loss, "bfloat16") for loss in LOSSES] + [("logistic", "float16")])
 def test_halves_stay_halves(loss, dtype, monkeypatch):
     """No program needs room for a copy of the rows, and no other array of their size is made."""
     rng = np.random.default_rng(0)
@@ -102,7 +104,8 @@ def test_halves_stay_halves(loss, dtype, monkeypatch):
 
         return run
 
-    for module, name in ((logistic, "newton"), (logistic, "chord"), (softmax, "descend"), (softmax, "metric_of")):
+    programs = [(logistic, "newton"), (logistic, "chord"), (softmax, "descend"), (softmax, "metric_of")]
+    for module, name in [*programs, (inputs, "column_scales")]:
         monkeypatch.setattr(module, name, watched(getattr(module, name)))
     if loss == "squared":
         step = interface.Streamed._sum
@@ -113,7 +116,7 @@ def test_halves_stay_halves(loss, dtype, monkeypatch):
             return step(self, index)
 
         monkeypatch.setattr(interface.Streamed, "_sum", watching)
-    heads = fit_heads(x, y, loss=loss, l2=[1e-1, 1.0], tol=1e-3, standardize=True)
+    heads = fit_heads(x, y, loss=loss, l2=0.1, tol=1e-3, standardize=True)
     assert set(heads.status) == {"converged"}
     assert max(room) < 2 * n * m
     assert all(
@@ -155,7 +158,6 @@ def test_features_on_disk_are_not_copied_to_memory(loss, tmp_path):
     ended.set()
     watcher.join()
     assert set(heads.status) == {"converged"}
-    print("grew", (most[0] - before) / size)
     assert most[0] - before < 0.6 * size
 
 
