@@ -7,7 +7,7 @@ import numpy as np
 
 def is_sparse(data: Any) -> bool:
     """Whether it is a table of SciPy's, of any format."""
-    return hasattr(data, "tocsr") and hasattr(data, "toarray") and hasattr(data, "nnz")
+    return hasattr(data, "toarray") and hasattr(data, "nnz")
 
 
 class SparseRows:
