@@ -75,7 +75,7 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     if is_sparse(data):
         raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
     try:
-        array = np.asarray(data.detach() if hasattr(data, "detach") else data)
+        array = _detached(name, data) if hasattr(data, "detach") else np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
     if array.dtype.kind == "c":
@@ -83,6 +83,14 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _detached(name: str, tensor: Any) -> np.ndarray:
+    """The numbers of a tensor of torch, which may be of a dtype or on a device that NumPy cannot read."""
+    try:
+        return np.asarray(tensor.detach())
+    except TypeError as error:
+        raise TypeError(f"{name}: expected a tensor that NumPy reads, got {error}") from None
 
 
 def as_host_rows(name: str, data: Any) -> Any:

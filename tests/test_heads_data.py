@@ -83,6 +83,9 @@ def test_tensors_of_torch(loss, dtype):
     strided = fit_heads(torch.stack([tensor, tensor], dim=2)[:, :, 1], target, **given)
     np.testing.assert_allclose(strided.coef, expected.coef, rtol=1e-9, atol=1e-12)
     assert set(heads.status) == {"converged"}
+    if dtype == "bfloat16":
+        with pytest.raises(TypeError, match=r"x: expected a tensor that NumPy reads, got .*BFloat16"):
+            certify(heads, tensor, y)
 
 
 @pytest.mark.parametrize(("loss", "dtype"), [(loss, "bfloat16") for loss in LOSSES] + [("logistic", "float16")])
