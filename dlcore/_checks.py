@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._sparse import SparseRows, is_sparse
+
 # -- hyper-parameters ----------------------------------------------------------------------------------------
 
 
@@ -70,10 +72,10 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
         raise TypeError(f"{name}: np.matrix is not supported, pass np.asarray({name})")
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
-    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+    if is_sparse(data):
         raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
     try:
-        array = np.asarray(data)
+        array = _detached(name, data) if hasattr(data, "detach") else np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
     if array.dtype.kind == "c":
@@ -83,8 +85,27 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
+def _detached(name: str, tensor: Any) -> np.ndarray:
+    """The numbers of a tensor of torch, which may be of a dtype or on a device that NumPy cannot read."""
+    try:
+        return np.asarray(tensor.detach())
+    except TypeError as error:
+        raise TypeError(f"{name}: expected a tensor that NumPy reads, got {error}") from None
+
+
+def as_host_rows(name: str, data: Any) -> Any:
+    """`data` as `as_host_numbers` has it; a sparse table as rows that are dense once they are read."""
+    if isinstance(data, SparseRows):
+        return data
+    return SparseRows(name, data) if is_sparse(data) else as_host_numbers(name, data)
+
+
+def check_finite(name: str, array: np.ndarray | SparseRows) -> None:
     """No nan and no infinity in `array`."""
+    if isinstance(array, SparseRows):
+        if not np.isfinite(array.stored.data).all():
+            raise ValueError(f"{name}: expected finite numbers, got nan or infinity in a sparse table")
+        return
     if array.dtype.kind in "biu":
         return
     with np.errstate(all="ignore"):  # a sum that is finite has only finite terms, and needs no array of booleans
@@ -97,7 +118,7 @@ def check_finite(name: str, array: np.ndarray) -> None:
         raise ValueError(f"{name}: expected finite numbers, got {what} (first at index {where})")
 
 
-def check_matrix(name: str, x: np.ndarray) -> None:
+def check_matrix(name: str, x: np.ndarray | SparseRows) -> None:
     """`x` is [n, features] with at least one of each."""
     if x.ndim != 2:
         hint = f"; a single feature is {name}[:, None]" if x.ndim == 1 else ""
@@ -106,7 +127,7 @@ def check_matrix(name: str, x: np.ndarray) -> None:
         raise ValueError(f"{name}: expected at least one row and one column, got shape {x.shape}")
 
 
-def check_rows(**arrays: np.ndarray) -> None:
+def check_rows(**arrays: np.ndarray | SparseRows) -> None:
     """All arrays have the same number of rows, and at least one."""
     for name, array in arrays.items():
         if array.ndim == 0:
@@ -119,15 +140,15 @@ def check_rows(**arrays: np.ndarray) -> None:
         raise ValueError(f"{next(iter(rows))}: expected at least one row, got none")
 
 
-def check_weights(weights: np.ndarray, rows: int) -> None:
+def check_weights(weights: np.ndarray, rows: int, name: str = "weights") -> None:
     """`weights` is [rows], finite, nowhere negative and not all zero."""
     if weights.shape != (rows,):
-        raise ValueError(f"weights: expected shape ({rows},), one per row of x, got {weights.shape}")
-    check_finite("weights", weights)
+        raise ValueError(f"{name}: expected shape ({rows},), one per row of x, got {weights.shape}")
+    check_finite(name, weights)
     if (weights < 0).any():
-        raise ValueError(f"weights: expected numbers of at least 0, got {weights.min()}")
+        raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
     if not (weights > 0).any():
-        raise ValueError("weights: expected at least one positive number, got only zeros")
+        raise ValueError(f"{name}: expected at least one positive number, got only zeros")
 
 
 def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:

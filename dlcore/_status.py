@@ -22,5 +22,7 @@ class Status(StrEnum):
     """The callback asked to stop."""
     SEPARABLE = "separable"
     """Without a penalty the classes separate: J has no minimum, and the coefficients would grow for ever."""
+    CLASS_ABSENT = "class absent"
+    """Converged, without the classes of which no row trains it: their intercepts are −∞, their coefficients 0."""
     UNPROVEN = "unproven"
     """Without a penalty no bound on J − J* is known; the solver stopped where it is flat or made all its steps."""

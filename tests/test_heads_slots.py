@@ -19,16 +19,16 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
     fit, target = np.array([2, 0, 1]), np.array([1, 0, 1])  # three groups of two heads
     theta, l2, centre = rng.normal(size=(6, m + 1)), rng.uniform(0.1, 1, 6), rng.normal(size=m)
     total = np.array([(weight * train[f]).sum() for f in fit])
-    nothing = np.zeros(6)
+    nothing, unit = np.zeros(6), rng.uniform(0.5, 2, m)
+    ratio, balance = rng.uniform(0.5, 2, (3, m)), rng.uniform(0.5, 2, (3, 2))
     for intercept in (1.0, 0.0):
         with jax.enable_x64(True):
-            slots = Slots(
-                theta, l2, nothing, nothing, nothing, total, fit.astype(np.uint32), target.astype(np.int32)
-            )
+            where = fit.astype(np.uint32), target.astype(np.int32)
+            slots = Slots(theta, l2, nothing, nothing, nothing, total, *where, ratio, balance)
             slots = jax.tree.map(jax.device_put, slots)
             marks = np.concatenate([bits[:, None], labels.astype(np.uint32)], axis=1)
             data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(weight), 10)
-            frame = Frame(centre, np.float64(intercept), np.float64(1))
+            frame = Frame(centre, unit, np.float64(intercept), np.float64(1))
 
             @jax.jit
             def sums(slots, part, frame):
@@ -36,14 +36,15 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
 
             parts = [sums(slots, part, frame) for part in parts_of(data, 2)]
             seen = place_of(slots, slots.theta, frame, parts)
-        rows = np.column_stack([x - centre, np.full(n, intercept)])
+        rows = np.column_stack([(x - centre) * unit, np.full(n, intercept)])
         for k in range(6):
             s, y = weight * train[fit[k // 2]], labels[:, target[k // 2]]
             z = rows @ theta[k]
-            p, penalty = 1 / (1 + np.exp(-z)), np.append(np.full(m, l2[k]), 0)
-            value = s @ (np.logaddexp(0, z) - y * z) / s.sum() + penalty @ theta[k] ** 2 / 2
-            gradient = rows.T @ (s * (p - y)) / s.sum() + penalty * theta[k]
-            curvature = (rows.T * (s * p * (1 - p))) @ rows / s.sum()
+            p, penalty = 1 / (1 + np.exp(-z)), np.append(l2[k] * ratio[k // 2], 0)
+            s = s * balance[k // 2][y]
+            value = s @ (np.logaddexp(0, z) - y * z) / total[k // 2] + penalty @ theta[k] ** 2 / 2
+            gradient = rows.T @ (s * (p - y)) / total[k // 2] + penalty * theta[k]
+            curvature = (rows.T * (s * p * (1 - p))) @ rows / total[k // 2]
             np.testing.assert_allclose(seen.value[k], value, rtol=1e-13)
             np.testing.assert_allclose(seen.gradient[k], gradient, atol=1e-14 * n)
             np.testing.assert_allclose(seen.curvature[k], curvature, atol=1e-14 * n)
@@ -59,7 +60,7 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
     theta[:, -1] += 2
     theta[0] = 0
     l2, nothing, none = np.full(heads, 0.1), np.zeros(heads), np.zeros(n, np.uint32)
-    frame = Frame(np.zeros(m), np.float64(1), np.sqrt((x**2).sum(1).max()))
+    frame = Frame(np.zeros(m), np.ones(m), np.float64(1), np.sqrt((x**2).sum(1).max()))
     with jax.enable_x64(True):
         slots = jax.tree.map(jax.device_put, Slots(theta, l2, nothing, nothing, nothing, np.array([s.sum()])))
         marks = np.stack([none, y.astype(np.uint32)], axis=1)

@@ -303,9 +303,14 @@ Y = np.arange(12) % 3
         ),
         ({"folds": 5}, ValueError, "folds: expected at most as many as rows of the rarest class, got 5"),
         (
-            {"folds": [Y < 2]},
+            {"folds": [Y < 2], "fit_intercept": False},
             ValueError,
-            "folds: expected every class in the training rows of every fold, got none of 2 in 0",
+            "folds: expected every class .* where there is no intercept, got none of 2 in 0",
+        ),
+        (
+            {"folds": [Y < 1]},
+            ValueError,
+            "folds: expected two classes in the training rows of every fold, got one in 0",
         ),
         (
             {"scoring": "r2"},

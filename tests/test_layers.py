@@ -12,6 +12,7 @@ FLOORS = {
         "_types",
         "_precision",
         "_status",
+        "_sparse",
         "_checks",
         "_guards",
         "devices",
@@ -27,7 +28,7 @@ FLOORS = {
     6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
-NUMPY_ONLY = ("_status", "_checks", "reference", "certificate")
+NUMPY_ONLY = ("_status", "_sparse", "_checks", "reference", "certificate")
 
 
 def imported(source: str) -> list[str]:

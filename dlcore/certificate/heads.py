@@ -11,7 +11,7 @@ LOSSES = ("logistic", "softmax", "squared")
 
 
 class LinearHeads(NamedTuple):
-    """One linear head, or several on the same data, as plain numbers.
+    r"""One linear head, or several on the same data, as plain numbers.
 
     Attributes:
       coef: shape (m,) for one head, (models, m) for several; with the loss "softmax" (classes, m) or
@@ -21,12 +21,15 @@ class LinearHeads(NamedTuple):
       l2: the strength λ that each was fitted with: a number, shape (models,), or one for each problem.
       loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
         (ŷ − y)².
+      scale: shape (m,), σ above 0: the penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the weights of
+        columns divided by σ, such as standardised ones; None penalises the weights as they are.
     """
 
     coef: Any
     intercept: Any
     l2: Any
     loss: str = "logistic"
+    scale: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Numbers(NamedTuple):
       l2: shape (H,).
       models: how many, 0 where `coef` came without that axis.
       shape: of what is answered: (), (models,), (targets,) or (models, targets).
+      scale: shape (m,), or None.
     """
 
     coef: np.ndarray
@@ -79,6 +83,7 @@ class Numbers(NamedTuple):
     l2: np.ndarray
     models: int
     shape: tuple[int, ...]
+    scale: np.ndarray | None
 
 
 def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
@@ -120,7 +125,19 @@ def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
         intercept = np.broadcast_to(intercept, several)
         intercept = intercept.reshape(-1, *coef.shape[-2:-1]) if heads.loss == "softmax" else intercept.reshape(-1)
     flat = coef.reshape(-1, *coef.shape[-2:]) if heads.loss == "softmax" else coef.reshape(-1, features)
-    return Numbers(flat, intercept, l2, sum(models), shape)
+    return Numbers(flat, intercept, l2, sum(models), shape, _read_scale(heads, features))
+
+
+def _read_scale(heads: Any, features: int) -> np.ndarray | None:
+    """That of heads which have one."""
+    if getattr(heads, "scale", None) is None:
+        return None
+    scale = _checks.as_host_numbers("heads.scale", heads.scale).astype(np.float64)
+    if scale.shape != (features,):
+        raise ValueError(f"heads.scale: expected shape ({features},), got {scale.shape}")
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"heads.scale: expected finite numbers above 0, got {scale}")
+    return scale
 
 
 def read_weights(weights: Any, rows: int, numbers: Numbers) -> np.ndarray:

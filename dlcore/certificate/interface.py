@@ -25,14 +25,15 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     Here q is p repaired: with the residuals of the heavier class shrunk until both classes weigh the same, or, of
     more classes, with what over-full ones have too much of given to the others. No solve for the intercept, no
     difference of large numbers. Without an intercept q = p and the first term is 0. With the squared loss the gap
-    is $\frac12 g^\top H^+ g$ exactly, g the gradient and H the Hessian.
+    is $\frac12 g^\top H^+ g$ exactly, g the gradient and H the Hessian. Heads with a scale σ are those of x/σ with
+    the weights σw, of which the same holds; what is computed of rows as they are is divided by σ afterwards.
 
     The float64 gap is an upper bound too: each file of the package `certificate` derives what rounds and adds it.
 
     Args:
       heads: anything with the attributes of `LinearHeads`.
-      x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too; read block by block in float64,
-        never copied whole.
+      x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too, or a sparse table of SciPy's;
+        read block by block in float64, never copied whole.
       y: shape (n,): labels 0 and 1, the numbers 0, 1, … of classes, or with the loss "squared" any real numbers,
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
@@ -62,7 +63,7 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     """
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
-    x = _checks.as_host_numbers("x", x)
+    x = _checks.as_host_rows("x", x)
     y = _checks.as_host_numbers("y", y)
     _checks.check_matrix("x", x)
     _checks.check_rows(x=x, y=y)
@@ -89,10 +90,10 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
 def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any) -> Bounds:
     coef, intercept, l2 = numbers[:3]
     if loss == "logistic":
-        return logistic_bounds(coef, intercept, l2, x, y, s)
+        return logistic_bounds(coef, intercept, l2, x, y, s, numbers.scale)
     if loss == "softmax":
-        return softmax_bounds(coef, intercept, l2, x, y, s)
-    return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s)
+        return softmax_bounds(coef, intercept, l2, x, y, s, numbers.scale)
+    return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, numbers.scale)
 
 
 def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:

@@ -5,7 +5,9 @@ With the probability p of class 1 and any $q \in [0, 1]^n$ whose residuals $s_i(
 $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
-Here q is p with the residuals of the heavier class shrunk until both classes weigh the same.
+Here q is p with the residuals of the heavier class shrunk until both classes weigh the same. With a scale σ the
+lengths below are those of x/σ and σw, whose products are the same: no logit is computed anew, and the slope of x/σ
+is that of x, divided by σ.
 """
 
 from collections.abc import Iterator
@@ -40,8 +42,8 @@ class _Sums(NamedTuple):
       loss: Σ s·ℓ, (H,).
       mass: Σ s·r, (H,).
       slope: Σ s·r·x, (H, m).
-      magnitude: Σ s·r·‖x‖, (H,): what the rounding of the slope is measured by.
-      longest: the largest ‖x‖ among the rows of positive weight, (H,).
+      magnitude: Σ s·r·‖x/σ‖, (H,): what the rounding of the slope is measured by.
+      longest: the largest ‖x/σ‖ among the rows of positive weight, (H,).
       odds: Σ s·r/(1 - r), (H,).
     """
 
@@ -55,11 +57,19 @@ class _Sums(NamedTuple):
 
 
 def logistic_bounds(
-    coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: Weights,
+    scale: np.ndarray | None = None,
 ) -> Bounds:
     """J, ‖∇J‖, the bound and its rounding term of H heads."""
     bias = np.zeros(len(coef)) if intercept is None else intercept
-    negative, positive = sides = [_sums(coef, bias, x, y, s, label) for label in (0, 1)]
+    negative, positive = sides = [_sums(coef, bias, x, y, s, label, scale) for label in (0, 1)]
+    unit_of_weight = np.ones(coef.shape[1]) if scale is None else scale
+    scaled = coef * unit_of_weight
     total = negative.weight + positive.weight
 
     # Σ s(p - y) is the mass of class 0 minus that of class 1; shrink the heavier one by c.
@@ -69,8 +79,8 @@ def logistic_bounds(
     else:
         shrink = [np.divide(lighter, side.mass, out=np.ones(len(coef)), where=side.mass > 0) for side in sides]
     repaired = (shrink[0][:, None] * negative.slope - shrink[1][:, None] * positive.slope) / total[:, None]
-    distance = np.linalg.norm(repaired + l2[:, None] * coef, axis=1)
-    weight_norm = np.linalg.norm(coef, axis=1)
+    distance = np.linalg.norm(repaired / unit_of_weight + l2[:, None] * scaled, axis=1)
+    weight_norm = np.linalg.norm(scaled, axis=1)
     value = (negative.loss + positive.loss) / total + l2 / 2 * weight_norm**2
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _most(negative, shrink[0]) + _most(positive, shrink[1])
@@ -83,7 +93,8 @@ def logistic_bounds(
         )
 
     # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
-    # rounds: the sums over rows (by `unit`), the logits in the divergence, and that sum to zero.
+    # rounds: the sums over rows (by `unit`, which has room for a division by σ), the logits in the divergence, and
+    # that sum to zero.
     sums, unit = rounding_over(_slices(x, len(coef)))
     unit = 2 * max(sums, unit)  # a block holds rows of both classes, and each is summed for itself
     mass = (negative.mass + positive.mass) / total
@@ -101,7 +112,7 @@ def logistic_bounds(
             residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
             rounding += residual * (abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2))
 
-    gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * coef
+    gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * scaled * unit_of_weight
     slope_of_bias = (negative.mass - positive.mass) / total if intercept is not None else np.zeros(len(coef))
     absent = np.minimum(negative.weight, positive.weight) == 0
     bound = [
@@ -115,14 +126,22 @@ def logistic_bounds(
     return Bounds(value, np.hypot(np.linalg.norm(gradient, axis=1), slope_of_bias), duality, rounding, bound)
 
 
-def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, label: int) -> _Sums:
+def _sums(
+    coef: np.ndarray,
+    bias: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: Weights,
+    label: int,
+    scale_of: np.ndarray | None,
+) -> _Sums:
     """The sums over the rows of one class."""
     heads, features = coef.shape
     weight, loss, mass, magnitude, longest, odds = np.zeros((6, heads))
     slope = np.zeros((heads, features))
     for h, rows, scale in _blocks(heads, x, y, s, label):
         margin = _margin(coef[h], bias[h], rows, label)
-        length = lengths(rows)
+        length = lengths(rows, scale_of)
         tail = np.abs(margin)
         np.exp(np.negative(tail, out=tail), out=tail)
         loss[h] += _summed(np.log1p(tail), scale) - _summed(np.minimum(margin, 0), scale)

@@ -89,6 +89,7 @@ def rounding_over(slices: list[slice]) -> Rounding:
     return Rounding((PAIRWISE + len(slices)) * UNIT, (longest + len(slices)) * UNIT)
 
 
-def lengths(rows: np.ndarray) -> np.ndarray:
-    """‖x‖ of each row, (n,)."""
+def lengths(rows: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+    """‖x‖, or ‖x/σ‖, of each row, (n,)."""
+    rows = rows if scale is None else rows / scale
     return np.sqrt(np.einsum("ij,ij->i", rows, rows))

@@ -17,6 +17,9 @@ The repair of p: with the column sums $M_k = \sum_i s_i p_{ik}$ and the weights 
 $a_k = (M_k - N_k)/M_k$ of each over-full column is taken away, and what a row loses, $d_i = \sum_k a_k p_{ik}$,
 goes to the other columns in the proportion π of what they lack. So $q_i = p_i - a\circ p_i + d_i\pi$ is linear in
 p, rows stay probabilities, columns sum to N, and the slope of q comes from that of p without another pass.
+
+With a scale σ the lengths below are those of x/σ and σw, whose products are the same: no logit is computed anew,
+and the slope of x/σ is that of x, divided by σ.
 """
 
 from typing import NamedTuple
@@ -48,8 +51,8 @@ class _Sums(NamedTuple):
       excess: Σ s·(p − y), (H, K).
       slope: Σ s·(p − y)·x, (H, K, m).
       members: Σ s·x over the rows of each class, (H or 1, K, m).
-      magnitude: Σ s·r·‖x‖, (H,): what the rounding of the slope is measured by.
-      longest: the largest ‖x‖ among the rows of positive weight, (H,).
+      magnitude: Σ s·r·‖x/σ‖, (H,): what the rounding of the slope is measured by.
+      longest: the largest ‖x/σ‖ among the rows of positive weight, (H,).
     """
 
     weight: np.ndarray
@@ -70,15 +73,23 @@ class _Repair(NamedTuple):
 
 
 def softmax_bounds(
-    coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: Weights,
+    scale: np.ndarray | None = None,
 ) -> Bounds:
     """J, ‖∇J‖, the bound and its rounding term of H heads."""
     heads, classes, features = coef.shape
     bias = np.zeros((heads, classes)) if intercept is None else intercept
-    sums = _sums(coef, bias, x, y, s)
+    sums = _sums(coef, bias, x, y, s, scale)
     total = sums.weight.sum(-1)
-    weight_norm = np.linalg.norm(coef.reshape(heads, -1), axis=1)
-    gradient = sums.slope / total[:, None, None] + l2[:, None, None] * coef
+    unit_of_weight = np.ones(features) if scale is None else scale
+    scaled = coef * unit_of_weight
+    weight_norm = np.linalg.norm(scaled.reshape(heads, -1), axis=1)
+    gradient = sums.slope / total[:, None, None] + l2[:, None, None] * scaled * unit_of_weight
     gradient_norm = np.linalg.norm(gradient.reshape(heads, -1), axis=1)
     divergence, moved, repaired = np.zeros(heads), np.zeros(heads), sums.slope
     if intercept is not None:
@@ -89,14 +100,15 @@ def softmax_bounds(
         whole = sums.slope + sums.members  # Σ s·p·x
         lost = np.einsum("hk,hkm->hm", repair.taken, whole)
         repaired = sums.slope - repair.taken[:, :, None] * whole + repair.given[:, :, None] * lost[:, None, :]
-    residue = repaired / total[:, None, None] + l2[:, None, None] * coef
+    residue = repaired / total[:, None, None] / unit_of_weight + l2[:, None, None] * scaled
     distance = np.linalg.norm(residue.reshape(heads, -1), axis=1)
 
     # Take as p the exactly normalised exponentials that the computer made, and as q what the stored a and π make
     # of it: any such q is allowed. What rounds is then:
-    # 1. residuals, each by (2K + 10)u of itself, sums of K terms being in it, and their sums over rows (`unit`);
+    # 1. residuals, each by (2K + 10)u of itself, sums of K terms being in it, their sums over rows (`unit`), and
+    #    twice 2u by the scale;
     sums_unit, product = rounding_over(row_slices(x, heads, classes))
-    unit = sums_unit + (2 * classes + 10) * UNIT
+    unit = sums_unit + (2 * classes + 14) * UNIT
     # 2. the slope, by `product` of Σ s‖q − y‖‖x‖, where ‖p − y‖ ≤ √2 r, and of what the repair adds: it takes
     #    a_k of Σ s p_k x, which is made of two sums of at most (M_k + 2 N_k)·max‖x‖ ≤ 3 M_k·max‖x‖, and gives
     #    as much;
@@ -109,7 +121,9 @@ def softmax_bounds(
         rounding = unit * (duality + 4 * moved) + blur * (2 * distance + blur) / (2 * l2)
         # 3. the logits that KL(q‖p) is taken with: as a function of them its gradient is p − q, Σ|p − q| ≤ 2d, and
         #    its curvature a variance, at most ε² for errors of at most ε;
-        logit = (features + 6) * UNIT * (sums.longest * np.linalg.norm(coef, axis=2).max(-1) + largest) + 4 * UNIT
+        logit = (features + 6) * UNIT * (
+            sums.longest * np.linalg.norm(scaled, axis=2).max(-1) + largest
+        ) + 4 * UNIT
         rounding += 2 * moved * logit + logit**2 / 2
         if intercept is not None:
             # 4. the sums of the residuals, off by some ε with Σε = 0 instead of 0, which adds ε·(b − b*), at most
@@ -130,14 +144,16 @@ def softmax_bounds(
     return Bounds(value, gradient_norm, duality, rounding, bound)
 
 
-def _sums(coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights) -> _Sums:
+def _sums(
+    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, scale_of: np.ndarray | None
+) -> _Sums:
     heads, classes, features = coef.shape
     loss, mass, magnitude, longest = np.zeros((4, heads))
     weight, excess = np.zeros((2, heads, classes))
     slope, members = np.zeros_like(coef), np.zeros((len(s.numbers), classes, features))
     for block in row_slices(x, heads, classes):
         rows, label = x[block].astype(np.float64), y[block].astype(np.intp)
-        length, index = lengths(rows), np.arange(len(label))
+        length, index = lengths(rows, scale_of), np.arange(len(label))
         for k in np.unique(label):
             chosen = label == k
             own = weights_of(s, slice(None), block)[:, chosen]

@@ -7,6 +7,7 @@ $h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
 
 $J - J^* = \bar\rho^2 + \frac12 h^\top(A + \lambda I)^+ h$
 
+With a scale σ the penalty is that of σw: h and A are then divided by σ, and σw takes the place of w.
 One eigendecomposition of A serves every head with these weights, whatever its l2 and target. Of many heads h and J
 come from A too, $h = Aw - c + \lambda w$, without a look at the rows; of few, and where that rounds too much, from
 the residuals.
@@ -78,14 +79,18 @@ class _Spectrum(NamedTuple):
 
 
 class _Curvature:
-    """A, about the mean where there is an intercept, and its spectra when they are asked for."""
+    """A of x/σ, about the mean where there is an intercept, and its spectra when they are asked for."""
 
-    def __init__(self, moments: Moments, *, centred: bool) -> None:
+    def __init__(self, moments: Moments, scale: np.ndarray | None, *, centred: bool) -> None:
+        self.scale = scale
         middle = moments.middle[: len(moments.gram)]
         self.gram, self.squares, self.relative = moments.gram, moments.squares[: len(middle)], moments.relative
         if not centred:
             self.gram = self.gram + np.outer(middle, middle)
             self.squares = (np.sqrt(self.squares) + np.abs(middle)) ** 2
+        if scale is not None:  # two divisions, and 2u more for the squares
+            self.gram, self.squares = self.gram / scale[:, None] / scale, self.squares / scale / scale
+            self.relative += 4 * UNIT
         self._spectra: dict[bool, _Spectrum] = {}
 
     def spectrum(self, scaled: bool) -> _Spectrum:
@@ -96,7 +101,13 @@ class _Curvature:
 
 
 def squared_bounds(
-    coef: np.ndarray, intercept: np.ndarray | None, l2: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    s: Weights,
+    scale: np.ndarray | None = None,
 ) -> Bounds:
     """J, ‖∇J‖, the gap and its rounding term of H heads; y is (n, targets), head h has target h mod targets."""
     model = np.arange(len(coef)) // y.shape[1] if len(s.numbers) > 1 else np.zeros(len(coef), int)
@@ -107,14 +118,20 @@ def squared_bounds(
     for k in range(len(kept)):
         of_set = of_model[model] == k
         bias = None if intercept is None else intercept[of_set]
-        found = bounds_of_set(sums, k, sums.of(k), coef[of_set], bias, l2[of_set])
+        found = bounds_of_set(sums, k, sums.of(k), coef[of_set], bias, l2[of_set], scale)
         answers[:, of_set], bound[of_set] = found[:4], found.bound
     value, gradient_norm, gap, rounding = answers
     return Bounds(value, gradient_norm, gap, rounding, list(bound))
 
 
 def bounds_of_set(
-    sums: RowSums, k: int, moments: Moments, coef: np.ndarray, bias: np.ndarray | None, l2: np.ndarray
+    sums: RowSums,
+    k: int,
+    moments: Moments,
+    coef: np.ndarray,
+    bias: np.ndarray | None,
+    l2: np.ndarray,
+    scale: np.ndarray | None,
 ) -> Bounds:
     """Of heads that all have the weights of set k, whose moments these are."""
     heads, features = coef.shape
@@ -122,9 +139,11 @@ def bounds_of_set(
     if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
         place = _by_rows(sums, k, moments, whole)
         nothing = np.full(heads, np.nan)
-        level = _level(moments, whole, place, 2 * place.slope + l2[:, None] * coef)
+        weight = coef if scale is None else coef * scale
+        h = 2 * place.slope + l2[:, None] * (weight if scale is None else weight * scale)
+        level = _level(moments, l2, weight, place, h)
         return Bounds(*level, nothing, nothing, ["none: overflow"] * heads)
-    curvature = _Curvature(moments, centred=bias is not None)
+    curvature = _Curvature(moments, scale, centred=bias is not None)
     if heads <= max(FEW, features // FEW):
         return _judged(moments, curvature, whole, _by_rows(sums, k, moments, whole))
     parts, vague = [], []
@@ -236,17 +255,20 @@ def _by_rows(sums: RowSums, k: int, moments: Moments, some: _Heads) -> _Place:
     return _Place(value, mean, slope, push, drift, off)
 
 
-def _level(moments: Moments, heads: _Heads, place: _Place, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _level(
+    moments: Moments, l2: np.ndarray, weight: np.ndarray, place: _Place, h: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """J and ‖∇J‖ of the data as given; the mean is 0 without an intercept."""
     norm = np.hypot(lengths(h + 2 * place.mean[:, None] * moments.middle[: h.shape[1]]), 2 * place.mean)
-    return place.value + heads.l2 / 2 * np.einsum("ij,ij->i", heads.coef, heads.coef), norm
+    return place.value + l2 / 2 * np.einsum("ij,ij->i", weight, weight), norm
 
 
 def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Place) -> Bounds:
     """The gap from the slope."""
-    coef, _, l2, _ = heads
-    h = 2 * place.slope + l2[:, None] * coef
-    value, gradient_norm = _level(moments, heads, place, h)
+    l2, scale = heads.l2, curvature.scale
+    coef, slopes = (heads.coef, place.slope) if scale is None else (heads.coef * scale, place.slope / scale)
+    h = 2 * slopes + l2[:, None] * coef
+    value, gradient_norm = _level(moments, l2, coef, place, h if scale is None else h * scale)
     # Rounding of ρ by δ moves √gap by at most √(Σsδ²/S), as the gap is a squared distance between predictions and
     # more; rounding of h by ε moves it by ε/√(2μ), μ the least curvature.
     gap, bent = np.zeros((2, len(coef)))
@@ -256,11 +278,11 @@ def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Plac
             continue
         spectrum = curvature.spectrum(scaled)
         of = slice(None) if of_kind.all() else of_kind
-        slope, weight = place.slope[of], coef[of]
+        slope, weight = slopes[of], coef[of]
         if scaled:
             slope = slope * spectrum.scale
-        # the additions that make h, and its errors
-        slack = place.push[of] * spectrum.length + 4 * UNIT * (l2[of] * lengths(weight) + lengths(slope))
+        # the additions and the scaling that make h, and its errors
+        slack = place.push[of] * spectrum.length + 6 * UNIT * (l2[of] * lengths(weight) + lengths(slope))
         gap[of], bent[of], names[of] = _quadratic(spectrum, 2 * slope if scaled else h[of], l2[of], slack)
     root = np.sqrt(place.mean**2 + gap)
     error = place.drift + bent + moments.rounding.sums * root

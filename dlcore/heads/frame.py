@@ -12,30 +12,38 @@ ROWS = 4096
 
 
 class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), followed by `intercept`, 1 or 0; `radius` is their usual length."""
+    """How rows are read: about `centre` (m,), times `unit` (m,), followed by `intercept`, 1 or 0.
+
+    `radius` is their usual length.
+    """
 
     centre: Any
+    unit: Any
     intercept: Any
     radius: Any
 
 
-def frame_of(x: np.ndarray, fit_intercept: bool) -> Frame:
-    """About the mean, for which the intercept makes up; about 0 where there is none."""
+def frame_of(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Frame:
+    """About the mean, for which the intercept makes up, or 0 where there is none; in units of `scale`, (m,)."""
     few = x[:: max(1, len(x) // ROWS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
-    return Frame(centre, np.float64(fit_intercept), np.sqrt(((few - centre) ** 2).sum(1).mean()))
+    unit = np.ones(x.shape[1]) if scale is None else 1 / scale
+    radius = np.sqrt((((few - centre) * unit) ** 2).sum(1).mean())
+    return Frame(centre, unit, np.float64(fit_intercept), radius)
 
 
 def about(x: Array, frame: Frame, dtype: Any) -> Array:
     """Rows about the centre in `dtype`, subtracted in the wider of it and their own."""
     wide = _wider(x.dtype, dtype)
-    return (x.astype(wide) - jnp.asarray(frame.centre).astype(wide)[None]).astype(dtype)
+    centre, unit = (jnp.asarray(part).astype(wide)[None] for part in (frame.centre, frame.unit))
+    return ((x.astype(wide) - centre) * unit).astype(dtype)
 
 
 def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
-    """Weights and, last, intercepts about the centre as those of rows about 0."""
+    """Weights and, last, intercepts about the centre as those of rows about 0, in the units that they came in."""
     theta = theta.copy()
+    theta[..., :-1] *= frame.unit
     theta[..., -1] = (theta[..., -1] - theta[..., :-1] @ frame.centre) * frame.intercept
     return theta
 

@@ -8,9 +8,17 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
-from dlcore.devices import aligned_copy
+from dlcore.heads.class_weights import class_weights, factors
+from dlcore.heads.packing import rows_at_once
+from dlcore.heads.placing import on_device
+from dlcore.heads.scales import column_scales
+from dlcore.heads.strengths import read_strengths
+from dlcore.heads.validation import Validation, read_validation
+from dlcore.objective import BlockedData
 
 LOSSES = ("logistic", "squared", "softmax")
+SCALED_BYTES = 2**21
+"""Size of a block of rows in float64 whose deviations are summed, on a CPU."""
 FOLDS_AT_MOST = 31
 """A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
 
@@ -23,39 +31,68 @@ class Rows(NamedTuple):
       weight: shape (n,), float64, at most 1, on the device.
       train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
       test: the same of the rows that fit f is scored on.
+      scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
     x: Array
     weight: Array
     train: np.ndarray
     test: np.ndarray
+    scale: np.ndarray | None
 
 
 class Inputs(NamedTuple):
     """What was asked for, on the host.
 
     Attributes:
-      x: shape (n, m).
+      x: shape (n, m), NumPy or `SparseRows`.
       y: shape (n,) or (n, targets); labels in float64, numbers in the dtype they came in.
-      weight: shape (n,), float64.
-      l2: shape (L,), float64.
+      weight: shape (n,), float64, at most 1; of one target with its class weights.
+      l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.
+      scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
+      balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
+      validation: the rows that score the fits on all rows; None without.
+      standardize: whether the weights of standardised columns are penalised.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     weight: np.ndarray
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    scored: np.ndarray
+    balance: np.ndarray | None
+    validation: Validation | None
+    standardize: bool
+
+    def weights(self, fit: int, target: int) -> np.ndarray:
+        """What every row weighs in one fit of one target, (n,)."""
+        weight = np.where(self.train[fit], self.weight, 0)
+        return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
 
 
-def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: Any) -> Inputs:
+def read_inputs(
+    x: Any,
+    y: Any,
+    loss: str,
+    l2: Any,
+    folds: Any,
+    sample_weight: Any,
+    class_weight: Any = None,
+    validation: Any = None,
+    standardize: Any = False,
+    fit_intercept: Any = True,
+) -> Inputs:
     """All checks of values; nothing is compiled here."""
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
-    rows = _checks.as_host_numbers("x", x)
+    for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
+        if not isinstance(choice, bool | np.bool_):
+            raise TypeError(f"{name}: expected True or False, got {choice!r}")
+    rows = _checks.as_host_rows("x", x)
     _checks.check_matrix("x", rows)
     target = _checks.as_host_numbers("y", y)
     _checks.check_rows(x=rows, y=target)
@@ -64,7 +101,7 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
     weight = np.ones(len(rows))
     if sample_weight is not None:
         weight = _checks.as_host_numbers("sample_weight", sample_weight).astype(np.float64)
-        _named("sample_weight", _checks.check_weights, weight, len(rows))
+        _checks.check_weights(weight, len(rows), "sample_weight")
         weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
@@ -89,8 +126,18 @@ def read_inputs(x: Any, y: Any, loss: str, l2: Any, folds: Any, sample_weight: A
                 f"folds: expected rows of positive weight to score every fold on, got none in {index}"
             )
         for column in [] if labels is None else labels.reshape(len(labels), -1).T:
-            _check_every_class(loss, column, chosen & (weight > 0), index)
-    return Inputs(rows, target, weight, _strengths(l2), train, test)
+            _check_known(loss, column, chosen & (weight > 0), index, without=bool(fit_intercept))
+    if validation is not None and folds is not None:
+        raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
+    held = None if validation is None else read_validation(validation, rows, target, loss)
+    scored, balance = weight, None
+    if class_weight is not None:
+        balance = class_weights(class_weight, target, weight, loss)
+        if target.ndim == 1:
+            weight, balance = weight * factors(balance[0], target), None
+    mass = np.where(train, weight, 0).sum(1)
+    strengths = read_strengths(l2, mass, alike=balance is None)
+    return Inputs(rows, target, weight, strengths, train, test, scored, balance, held, bool(standardize))
 
 
 def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
@@ -106,30 +153,29 @@ def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
         )
 
 
-def _check_every_class(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int) -> None:
-    """The rows that train a fold hold every class."""
-    missing = np.setdiff1d(labels, labels[chosen])
-    if len(missing) and loss == "logistic":
-        raise ValueError(f"folds: expected both classes in the training rows of every fold, got one in {fold}")
-    if len(missing):
+def _check_known(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int, *, without: bool) -> None:
+    """The rows that train a fold hold two classes, and every class where heads cannot do without one."""
+    present = np.unique(labels[chosen])
+    if len(present) < 2:
+        needed = "both" if loss == "logistic" else "two"
+        raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
+    missing = np.setdiff1d(labels, present)
+    if len(missing) and not without:
         raise ValueError(
-            f"folds: expected every class in the training rows of every fold, got none of {missing[0]:g} in {fold}"
+            "folds: expected every class in the training rows of every fold where there is no intercept, got none "
+            f"of {missing[0]:g} in {fold}"
         )
 
 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
-    on_device = x if isinstance(x, jax.Array) else jax.device_put(aligned_copy(inputs.x))
-    return Rows(on_device, jax.device_put(inputs.weight), _bits(inputs.train), _bits(inputs.test))
-
-
-def _strengths(l2: Any) -> np.ndarray:
-    strengths = np.atleast_1d(_checks.as_host_numbers("l2", l2)).astype(np.float64)
-    if strengths.ndim != 1 or strengths.size == 0:
-        raise ValueError(f"l2: expected a number or a list of at least one, got shape {strengths.shape}")
-    if not (np.isfinite(strengths) & (strengths >= 0)).all():
-        raise ValueError(f"l2: expected finite numbers of at least 0, got {strengths}")
-    return strengths
+    rows = on_device(x if isinstance(x, jax.Array) else inputs.x)
+    train, scale = _bits(inputs.train), None
+    if inputs.standardize:
+        block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
+        data = BlockedData(rows, jax.device_put(train), jax.device_put(inputs.scored), block)
+        scale = np.asarray(column_scales(data, np.where(inputs.train, inputs.scored, 0).sum(1)))
+    return Rows(rows, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
 
 
 def _folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -204,11 +250,3 @@ def _bits(masks: np.ndarray) -> np.ndarray:
     """(fits, n) booleans as one number per row."""
     shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
     return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)
-
-
-def _named(name: str, check: Any, *arguments: Any) -> None:
-    """A check whose message speaks of `weights`, under the name that the caller used."""
-    try:
-        check(*arguments)
-    except ValueError as error:
-        raise ValueError(str(error).replace("weights", name, 1)) from None

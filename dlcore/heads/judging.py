@@ -20,14 +20,16 @@ class Judge:
         self._sums = RowSums(inputs.x, y, scaled_weights(weights))
         self._l2, self._tol, self._centred = inputs.l2, tol, fit_intercept
 
-    def judged(self, fit: int, coef: np.ndarray, intercept: np.ndarray) -> tuple[Certificate, np.ndarray]:
+    def judged(
+        self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
+    ) -> tuple[Certificate, np.ndarray]:
         """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets)."""
         shape = intercept.shape
-        l2 = np.repeat(self._l2, shape[1])
+        l2 = np.repeat(self._l2[fit], shape[1])
         bias = intercept.reshape(-1) if self._centred else None
         moments = self._sums.of(fit)
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2)
+            bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2, scale)
         proof = certificate_of(bounds, shape)
         allowed = self._tol * np.maximum(proof.value, 1e-3 * moments.height[None])
         nothing = np.zeros(shape, bool)

@@ -72,34 +72,38 @@ class Sweep:
         labels = inputs.y.reshape(len(inputs.y), -1).astype(np.uint32)
         self.inputs, self.max_steps = inputs, max_steps
         self.fits, self.targets = len(inputs.train), labels.shape[1]
-        shape = _, strengths = self.fits * self.targets, len(inputs.l2)
+        shape = _, self.strengths = self.fits * self.targets, inputs.l2.shape[1]
         columns = inputs.x.shape[1] + 1
-        self.l2 = inputs.l2
+        self.l2 = inputs.l2.repeat(self.targets, axis=0)
         self.marks = np.concatenate([rows.train[:, None], labels], axis=1)
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         self.theta = np.zeros((*shape, columns))
         if fit_intercept:
             self.theta[:, :, -1] = (np.log(share) - np.log1p(-share))[:, None]
-        self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.entropy[:, None], strengths, axis=1)
+        self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.entropy[:, None], self.strengths, axis=1)
         self.steps = np.zeros(shape, np.int64)
         self.flat, self.separates = np.zeros(shape, bool), np.zeros(shape, bool)
 
-        self.frame = frame_of(inputs.x, fit_intercept)
+        self.ratio = None if rows.scale is None else (rows.scale / rows.scale[0]) ** 2
+        self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
-        self.chosen = spaced(self.l2, ANCHORS)
+        self.chosen = spaced(self.l2[0], ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
         self.own = min(max(1, len(self.chosen)), self.room)
 
     def _classes(self, weight: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of rows of these weights, (fits, n): the sum of weights of each problem, and the share of class 1."""
         ones = weight @ labels
-        both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1).reshape(-1, 2)
+        both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1)
+        if self.inputs.balance is not None:
+            both = both * self.inputs.balance
+        both = both.reshape(-1, 2)
         return both.sum(1), both[:, 1] / both.sum(1)
 
     def run(self) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
-        heads = len(self.l2) * max(1, self.fits - 1)
+        heads = self.strengths * max(1, self.fits - 1)
         together = max(1, min(self.targets, self.room // max(heads, self.own)))
         for first in range(0, self.targets, together):
             self._together(range(first, min(first + together, self.targets)))
@@ -118,10 +122,10 @@ class Sweep:
         """All strengths of these problems, from where they are."""
         if curvature is not None:
             self._between(problems, curvature)
-        for k in np.flatnonzero(self.l2 == 0) if len(self.chosen) else []:
+        for k in np.flatnonzero(self.l2[0] == 0) if len(self.chosen) else []:
             for p in problems:  # the unpenalised start at the weakest penalty's
                 self.theta[p, k] = self.theta[p, self.chosen[0]]
-        self._finish([(p, k) for p in problems for k in range(len(self.l2))])
+        self._finish([(p, k) for p in problems for k in range(self.strengths)])
 
     def _solve_anchors(self, targets: range) -> np.ndarray:
         """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
@@ -146,8 +150,9 @@ class Sweep:
             self.theta[head] = theta
         if sampled is not None:
             self._nearer(heads, parts["curvature"], 1)
-        knots = np.log(self.l2[self.chosen])
-        where = np.log(np.maximum(self.l2, self.l2[self.chosen[0]]))
+        l2 = self.l2[0]
+        knots = np.log(l2[self.chosen])
+        where = np.log(np.maximum(l2, l2[self.chosen[0]]))
         at, slope = hermite(knots, where)
         for t, derivative in zip(targets, np.split(parts["derivative"], len(targets)), strict=True):
             if np.isfinite(derivative).all():
@@ -182,8 +187,8 @@ class Sweep:
 
     def _between(self, problems: list[int], curvature: np.ndarray) -> None:
         """Steps of gradients alone for these problems, with the curvature between the anchors."""
-        strengths = np.flatnonzero(self.l2 > 0)
-        knots = np.log(self.l2[self.chosen])
+        strengths = np.flatnonzero(self.l2[0] > 0)
+        knots = np.log(self.l2[0, self.chosen])
         first = min(p % self.targets for p in problems)
         for some in np.array_split(np.array(problems), -(-len(problems) // self.room)):
             parts = -(-len(some) * len(strengths) // self.room)
@@ -191,7 +196,7 @@ class Sweep:
             for start in range(0, len(strengths), together):
                 mine = padded(strengths[start : start + together], together)
                 batch = [(int(p), int(k)) for p in some for k in mine]
-                left, share = between(knots, np.log([self.l2[k] for _, k in batch]))
+                left, share = between(knots, np.log([self.l2[head] for head in batch]))
                 left += np.array([p % self.targets - first for p, _ in batch], np.int32) * len(self.chosen)
                 anchors = curvature.reshape(-1, *curvature.shape[2:])
                 self._chord(batch, len(batch), len(some), anchors, left, share, CHORD_STEPS)
@@ -217,7 +222,7 @@ class Sweep:
         rows, size = sample or self.rows, self.own
         slots = self._slots(batch, size, size, limit, rows.total)
         if sample is not None:
-            slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None)
+            slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None, ratio=None)
         block = rows_at_once(
             self.rows.x, len(rows.x), SCALED_BYTES, max(4 * size * rows.x.shape[1], SCALED_BYTES // 2048)
         )
@@ -252,13 +257,15 @@ class Sweep:
         group = p[:: size // groups]
         return Slots(
             theta=self.theta[p, k],
-            l2=self.l2[k],
+            l2=self.l2[p, k],
             aim=self.aim[p, k],
             floor=np.maximum(1e-3 * self.entropy[p], self.value[p, k]),
             steps=steps,
             total=total[group],
             bit=(group // self.targets).astype(np.uint32) if self.fits > 1 else None,
             target=(group % self.targets).astype(np.int32) if self.targets > 1 else None,
+            ratio=None if self.ratio is None or self.fits == 1 else self.ratio[group // self.targets],
+            balance=None if self.inputs.balance is None else self.inputs.balance[group % self.targets],
         )
 
     def _keep(self, batch: list[Head], found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -276,9 +283,9 @@ class Sweep:
         theta = self.heads()[self.targets :]
         lost, right = np.zeros(theta.shape[:2]), np.zeros(theta.shape[:2])
         for p, heads in enumerate(theta):
-            index = np.flatnonzero(self.inputs.test[1 + p // self.targets] & (self.inputs.weight > 0))
+            index = np.flatnonzero(self.inputs.test[1 + p // self.targets] & (self.inputs.scored > 0))
             logit = logits_of(self.rows.x, heads, index)
-            weight, positive = self.inputs.weight[index], self.marks[index, 1 + p % self.targets] == 1
+            weight, positive = self.inputs.scored[index], self.marks[index, 1 + p % self.targets] == 1
             margin = np.where(positive, logit, -logit)
             lost[p] = (np.log1p(np.exp(-abs(margin))) - np.minimum(margin, 0)) @ weight
             right[p] = np.where(positive, logit > 0, logit <= 0) @ weight

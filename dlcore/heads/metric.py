@@ -78,6 +78,8 @@ def metric_of(data: BlockedData, frame: Frame, *, full: int = FULL, rank: int = 
 def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept: Array) -> Array:
     r"""The metric's inverse times the gradients (b, K, m + 1), in their dtype, with classes summing to 0.
 
+    What λ is multiplied by for a column of a fold is near 1, and left out. A class without spread stays.
+
     In coordinates in which x is taken about its mean the intercept stands apart:
     $w\cdot x + b = w\cdot(x - \mu) + (b + w\cdot\mu)$.
     """
@@ -86,7 +88,8 @@ def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept:
         part.astype(dtype) for part in (metric.basis, metric.values, metric.middle, metric.tail, intercept)
     )
     heads, classes, _ = gradient.shape
-    scale, penalty = spread.astype(dtype)[..., None], l2.astype(dtype)[:, None, None]
+    there = spread[..., None] > 0
+    scale, penalty = jnp.where(there, spread.astype(dtype)[..., None], 1), l2.astype(dtype)[:, None, None]
     slope = gradient[..., :-1] - gradient[..., -1:] * middle[None, None]
     # At λ = 0 rounding alone bounds the curvature from below, and where features are constant nothing does.
     least = penalty + scale * float(jnp.finfo(jnp.float32).eps) * values.max()
@@ -96,5 +99,5 @@ def invert(metric: Metric, gradient: Array, spread: Array, l2: Array, intercept:
     known = known * (1 / (scale * values[None, None] + least) - beyond)
     weight = matmul(known.reshape(heads * classes, -1), basis.T).reshape(slope.shape) + slope * beyond
     bias = gradient[..., -1] / scale[..., 0] - (weight * middle[None, None]).sum(-1)
-    step = jnp.concatenate([weight, one * bias[..., None]], axis=-1)
-    return step - step.mean(1, keepdims=True)
+    step = jnp.where(there, jnp.concatenate([weight, one * bias[..., None]], axis=-1), 0)
+    return jnp.where(there, step - step.sum(1, keepdims=True) / there.sum(1, keepdims=True, dtype=dtype), 0)

@@ -11,12 +11,16 @@ from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
+ABSENT = -1e30
+"""The intercept of a class that no row trains: its probability is 0, and no number is infinite."""
+
 
 class Task(NamedTuple):
     """What b heads of K classes minimise.
 
     Attributes:
       l2: shape (b,).
+      ratio: shape (b, m), what λ is multiplied by for each column.
       bit: shape (b,), uint32, the fit that each row's bits are asked for.
       total: shape (b,), the sum of the weights of its rows.
       share: shape (b, K), the part of each class in it.
@@ -25,6 +29,7 @@ class Task(NamedTuple):
     """
 
     l2: Any
+    ratio: Any
     bit: Any
     total: Any
     share: Any
@@ -52,7 +57,7 @@ def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.d
     """One pass at theta (b, K, m + 1), about the centre: products in `dtype`, sums over blocks in float64."""
     heads, classes, columns = theta.shape
     weight = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
-    bias = (frame.intercept * theta[..., -1]).astype(dtype)
+    bias = jnp.where(task.share > 0, frame.intercept * theta[..., -1], ABSENT).astype(dtype)
 
     def block(x: Array, y: Array, weights: Array | None) -> tuple[Array, ...]:
         assert weights is not None
@@ -80,8 +85,9 @@ def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.d
     loss, slope, excess, spread, doubted = sum_over_blocks(block, data)
     slope = slope.reshape(heads, classes, -1) / task.total[:, None, None]
     excess = frame.intercept * excess / task.total[:, None]
-    value = loss / task.total + task.l2 / 2 * (theta[..., :-1] ** 2).sum((1, 2))
-    slope = slope + task.l2[:, None, None] * theta[..., :-1]
+    penalised = task.ratio[:, None] * theta[..., :-1]
+    value = loss / task.total + task.l2 / 2 * (penalised * theta[..., :-1]).sum((1, 2))
+    slope = slope + task.l2[:, None, None] * penalised
     gradient = jnp.concatenate([slope, excess[..., None]], axis=-1)
     return Place(value, gradient, spread / task.total[:, None], doubted)
 
@@ -100,6 +106,6 @@ def held_out(theta: Array, bit: Array, data: BlockedData, frame: Frame) -> tuple
         own = (y[:, 0][None] == jnp.arange(classes, dtype=jnp.uint32)[:, None])[None]
         loss = jax.nn.logsumexp(logit, axis=1) - jnp.where(own, logit, 0).sum(1)
         right = logit.argmax(1).astype(jnp.uint32) == y[:, 0][None]
-        return (scale * loss).sum(1), jnp.where(right, scale, 0.0).sum(1)
+        return jnp.where(scale > 0, scale * loss, 0.0).sum(1), jnp.where(right, scale, 0.0).sum(1)
 
     return sum_over_blocks(block, data)

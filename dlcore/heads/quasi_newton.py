@@ -175,8 +175,11 @@ def _gap(place: Place, direction: Array, task: Task, radius: Array) -> Array:
     $g_k^2/\pi_k$. Without a penalty there is no bound, and the decrement of the step stands in.
     """
     excess = place.gradient[..., -1]
-    slope = jnp.sqrt((place.gradient[..., :-1] ** 2).sum((1, 2))) + radius * jnp.sqrt((excess**2).sum(1))
-    duality = slope**2 / (2 * jnp.where(task.l2 > 0, task.l2, 1)) + (excess**2 / task.share).sum(1)
+    squares = place.gradient[..., :-1] ** 2 / task.ratio[:, None]
+    slope = jnp.sqrt(squares.sum((1, 2))) + radius * jnp.sqrt((excess**2).sum(1))
+    duality = slope**2 / (2 * jnp.where(task.l2 > 0, task.l2, 1)) + (
+        excess**2 / jnp.where(task.share > 0, task.share, 1)
+    ).sum(1)
     return jnp.where(task.l2 > 0, duality, -_inner(place.gradient, direction) / 2)
 
 
@@ -227,6 +230,9 @@ def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept
     gradient = place.gradient.astype(dtype).reshape(heads, size)
     rest, shares = jax.lax.fori_loop(0, count, back, (gradient, jnp.zeros((kept, heads), dtype)))
     direction = jax.lax.fori_loop(0, count, forth, first_guess(rest))
+    # What the memory holds of a class that this fold has not goes nowhere.
+    known = jnp.broadcast_to((task.share > 0)[..., None], shape).reshape(heads, size)
+    direction = jnp.where(known, direction, 0)
     falls = ((direction * gradient).sum(1) > 0) & jnp.isfinite(direction).all(1)
     direction = jnp.where(falls[:, None], direction, first_guess(gradient))
     return -direction.reshape(shape).astype(jnp.float64)

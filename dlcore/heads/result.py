@@ -31,6 +31,7 @@ class Heads:
       scoring: what the scores are: "log_loss" (negative), "accuracy" or "r2".
       best: the index of the strength with the best mean score, the strongest of equals; None without folds.
       device: where the passes over the rows ran.
+      scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
     """
 
     coef: np.ndarray
@@ -47,6 +48,7 @@ class Heads:
     scoring: str
     best: Any
     device: str
+    scale: np.ndarray | None = None
 
     def predict(self, x: Any) -> np.ndarray:
         """Labels, or with the squared loss numbers, of every head: shape (l2, n), NumPy on the host."""

@@ -4,7 +4,8 @@ With the rows' weights s, their sum S and x, y about their weighted means (where
 optimum of $\frac1S\sum_i s_i(w^\top x_i + b - y_i)^2 + \frac\lambda2\|w\|^2$ solves $(H + \lambda I)w = c$ with
 $H = \frac2S X^\top sX$ and $c = \frac2S X^\top sy$. The eigenvectors of H make every λ a division. Where rows are
 fewer than columns, those of the kernel $ZZ^\top = UDU^\top$, $Z = \sqrt{2s/S}\,X$, which has the same eigenvalues
-but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$.
+but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$. Columns that are to be
+standardised are divided by their deviations here, and so are the weights then.
 """
 
 import functools
@@ -18,6 +19,7 @@ import numpy as np
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.row_products import Products, Streamed, gram_of
+from dlcore.heads.scales import deviation
 from dlcore.linalg import matmul, outer, vecdot
 
 HEADS = 1024
@@ -36,6 +38,7 @@ class Spectrum(NamedTuple):
       projected: shape (k, targets).
       middle: shape (m,), the mean that was taken from x.
       level: shape (targets,), the mean that was taken from y.
+      scale: shape (m,), what the columns were divided by; `basis` is of weights of the columns as they are.
     """
 
     values: Array
@@ -43,14 +46,16 @@ class Spectrum(NamedTuple):
     projected: Array
     middle: Array
     level: Array
+    scale: Array
 
 
 class Fitted(NamedTuple):
-    """The heads of one fit: (L, targets, m), (L, targets), and (L, targets) where it is scored."""
+    """The heads of a fit: (L, targets, m), (L, targets), (L, targets) where it is scored, (m,) if standardised."""
 
     coef: np.ndarray
     intercept: np.ndarray
     scores: np.ndarray | None
+    scale: np.ndarray | None
 
 
 def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
@@ -60,49 +65,57 @@ def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
     """
     for fit in range(len(inputs.train)):
         spectrum = spectrum_of(inputs, streamed, fit)
-        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs, streamed)]
+        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs.l2[fit], streamed)]
         scores = r2_scores(inputs, streamed, fit, parts) if fit else None
         coef, intercept = (
-            np.concatenate([np.asarray(part) for part in pieces])[: len(inputs.l2)]
+            np.concatenate([np.asarray(part) for part in pieces])[: inputs.l2.shape[1]]
             for pieces in zip(*parts, strict=True)
         )
-        yield Fitted(coef, intercept, scores)
+        scale = np.asarray(spectrum.scale) if inputs.standardize else None
+        yield Fitted(coef, intercept, scores, scale)
 
 
-def strengths(inputs: Inputs, streamed: Streamed) -> list[Array]:
+def strengths(l2: np.ndarray, streamed: Streamed) -> list[Array]:
     """λ in pieces of one length, which the shape of y says; the last is filled up."""
     size = max(STRENGTHS, min(HEADS, HEADS // streamed.y.shape[1]) // STRENGTHS)
-    pieces = [inputs.l2[start : start + size] for start in range(0, len(inputs.l2), size)]
+    pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
     return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
 def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int) -> Spectrum:
     """Of H, or of the kernel where that is smaller."""
     if len(inputs.x) >= inputs.x.shape[1]:
-        return _of_products(streamed.trained(fit), streamed.centred)
+        return _of_products(streamed.trained(fit), streamed.centred, streamed.standard)
     weight = streamed.put(np.where(inputs.train[fit], inputs.weight, 0))
     x, y = streamed.whole()
-    return _of_kernel(x, y, weight, streamed.centred)
+    return _of_kernel(x, y, weight, streamed.centred, streamed.standard)
 
 
 @jax.jit
-def _of_products(sums: Products, centred: Array) -> Spectrum:
+def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     """Without an intercept X and y are about 0: what their means add is positive."""
-    added = (1 - centred) * sums.total * sums.middle
-    gram, cross = gram_of(sums) + outer(added, sums.middle), sums.cross + outer(added, sums.level)
+    added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
+    scale = jnp.where(standard > 0, deviation(jnp.diagonal(gram) / sums.total, sums.middle), 1.0)
+    gram = (gram + outer(added, sums.middle)) / scale[:, None] / scale[None]
+    cross = (sums.cross + outer(added, sums.level)) / scale[:, None]
     values, vectors = jnp.linalg.eigh(2 / sums.total * gram)
     projected = matmul(vectors.T, 2 / sums.total * cross)
-    return Spectrum(values, vectors, projected, centred * sums.middle, centred * sums.level)
+    return Spectrum(
+        values, vectors / scale[:, None], projected, centred * sums.middle, centred * sums.level, scale
+    )
 
 
 @jax.jit
-def _of_kernel(x: Array, y: Array, weight: Array, centred: Array) -> Spectrum:
+def _of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
     rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
-    middle, level = (centred * matmul(weight, a) / total for a in (rows, aims))
+    mean, level = matmul(weight, rows) / total, centred * matmul(weight, aims) / total
+    variance, middle = matmul(weight, (rows - mean[None]) ** 2) / total, centred * mean
+    scale = jnp.where(standard > 0, deviation(variance, mean), 1.0)
     root = jnp.sqrt(2 * weight / total)[:, None]
-    z, t = root * (rows - middle[None]), root * (aims - level[None])
+    z, t = root * (rows - middle[None]) / scale[None], root * (aims - level[None])
     values, vectors = jnp.linalg.eigh(matmul(z, z.T))
-    return Spectrum(values, matmul(z.T, vectors), matmul(vectors.T, t), middle, level)
+    basis = matmul(z.T, vectors) / scale[:, None]
+    return Spectrum(values, basis, matmul(vectors.T, t), middle, level, scale)
 
 
 def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
@@ -130,7 +143,7 @@ def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Ar
         if not (digits <= DIGITS).all():
             error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
         scores.append(r2(error, height))
-    return np.concatenate(scores)[: len(inputs.l2)]
+    return np.concatenate(scores)[: inputs.l2.shape[1]]
 
 
 def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:

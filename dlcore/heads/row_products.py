@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
+from dlcore.heads.placing import on_device
 from dlcore.linalg import matmul, outer
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
@@ -58,6 +59,7 @@ class Streamed:
         self.y = inputs.y.reshape(len(inputs.y), -1)
         self.device = next(iter(x.devices())) if isinstance(x, jax.Array) else jax.devices()[0]
         self.centred = self.put(np.float64(fit_intercept))
+        self.standard = self.put(np.float64(inputs.standardize))
         rows, columns = inputs.x.shape
         room = max(ROWS_AT_LEAST, BLOCK_BYTES // (8 * columns))
         self.block = min(rows, room, max(ROWS_AT_LEAST, min(ROWS_AT_MOST, rows // 32)))
@@ -70,7 +72,7 @@ class Streamed:
 
     def whole(self) -> tuple[Array, Array]:
         """All of x and y."""
-        return (self.x if isinstance(self.x, jax.Array) else self.put(self.x)), self.put(self.y)
+        return on_device(self.x, self.device), self.put(self.y)
 
     def trained(self, fit: int) -> Products:
         """Of the rows that train a fit."""

@@ -31,6 +31,8 @@ class Slots(NamedTuple):
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
       target: shape (G,), int32, its column of labels; None where there is one.
+      ratio: shape (G, m), what λ is multiplied by for each column; None for 1.
+      balance: shape (G, 2), a factor of the weights of rows of either class; None where there is none.
     """
 
     theta: Any
@@ -41,12 +43,20 @@ class Slots(NamedTuple):
     total: Any
     bit: Any = None
     target: Any = None
+    ratio: Any = None
+    balance: Any = None
 
     @property
     def penalty(self) -> Array:
-        """Shape (K, m + 1): λ, and 0 for the intercept."""
-        is_last = jnp.arange(self.theta.shape[1]) == self.theta.shape[1] - 1
-        return jnp.where(is_last[None], 0.0, self.l2[:, None])
+        """Shape (K, m + 1): λ of each column, and 0 for the intercept."""
+        of_head = self.of_columns(self.l2[:, None])
+        return jnp.concatenate([of_head, jnp.zeros_like(of_head[:, :1])], axis=1)
+
+    def of_columns(self, numbers: Array) -> Array:
+        """A number of each head, (K, 1), times the ratio of each column: shape (K, m)."""
+        if self.ratio is None:
+            return jnp.broadcast_to(numbers, (len(self.l2), self.theta.shape[1] - 1))
+        return numbers * jnp.repeat(self.ratio, len(self.l2) // len(self.ratio), axis=0)
 
 
 class Place(NamedTuple):
@@ -104,6 +114,8 @@ def sums_at(slots: Slots, theta: Array, data: BlockedData, frame: Frame, *, curv
         weight = weights[None]
         if slots.bit is not None:
             weight = jnp.where(has_bit(marks[:, 0], slots.bit), weight, 0.0)
+        if slots.balance is not None:
+            weight = weight * jnp.where(positive, slots.balance[:, 1:], slots.balance[:, :1])
         sign, weight = of_heads(jnp.where(positive, 1.0, -1.0)), of_heads(weight)
         margin = sign * (matmul(weight_of, rows.T) + bias)
         other = 1 / (1 + jnp.exp(margin))  # the other class's probability
@@ -147,5 +159,6 @@ def place_of(slots: Slots, theta: Array, frame: Frame, parts: Sequence[Sums]) ->
 
 def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
     """The duality bound, its repair of the intercept replaced by a bound on what that does to the slope."""
-    slope = jnp.sqrt((gradient[:, :-1] ** 2).sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
+    squares = gradient[:, :-1] ** 2 / slots.of_columns(jnp.ones_like(slots.l2)[:, None])
+    slope = jnp.sqrt(squares.sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
     return slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1.0))

@@ -39,7 +39,7 @@ class SoftmaxSweep:
     """The state of a sweep on the host: what each head has reached, and the rows on the device."""
 
     def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
-        fits, strengths, columns = len(inputs.train), len(inputs.l2), inputs.x.shape[1] + 1
+        (fits, strengths), columns = inputs.l2.shape, inputs.x.shape[1] + 1
         n, classes = len(inputs.x), int(inputs.y.max()) + 1
         self.l2, self.max_steps = inputs.l2, max_steps
         self.slots = max(1, min(SLOTS, COLUMNS // classes, MEMORY_BYTES // (8 * FEWEST_PAIRS * classes * columns)))
@@ -50,20 +50,25 @@ class SoftmaxSweep:
         marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
         block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
         self.data = BlockedData(rows.x, marks, rows.weight, block)
-        self.frame = frame_of(inputs.x, fit_intercept)
+        self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
+        self.scored = BlockedData(rows.x, marks, jax.device_put(inputs.scored), block)
         mass = np.where(inputs.train, inputs.weight, 0)
         self.total = mass.sum(1)
         labels = inputs.y.astype(np.int64)
         self.share = np.stack([np.bincount(labels, s, classes) for s in mass]) / self.total[:, None]
-        self.entropy = -(self.share * np.log(self.share)).sum(1)
+        self.present = self.share > 0
+        logarithm = np.log(np.where(self.present, self.share, 1))
+        self.entropy = -(self.share * logarithm).sum(1)
         self.accuracy = np.full((fits, strengths), 0.7 * tol)
         self.theta = np.zeros((fits, strengths, classes, columns))
         if fit_intercept:
-            self.theta[..., -1] = np.log(self.share)[:, None]
+            self.theta[..., -1] = logarithm[:, None]
         self.steps = np.zeros((fits, strengths), np.int64)
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
+        scale = np.ones((fits, columns - 1)) if rows.scale is None else rows.scale
+        self.ratio = (scale / scale[0]) ** 2
         self.metric = metric_of(self.sample or self.data, self.frame)
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
@@ -93,7 +98,7 @@ class SoftmaxSweep:
 
     def run(self) -> None:
         """All heads, a group of strengths at a time, similar ones together: all rows first, then the folds."""
-        order = np.argsort(-self.l2, kind="stable")
+        order = np.argsort(-self.l2[0], kind="stable")
         for start in range(0, len(order), self.slots):
             group = [int(k) for k in order[start : start + self.slots]]
             heads, memory, where = [(0, k) for k in group], self._nothing(), np.arange(len(group))
@@ -101,7 +106,7 @@ class SoftmaxSweep:
                 memory, where = self._descend(heads, memory, where, "float32", sampled=True)
             memory, where = self._to_the_end(heads, memory, where)
             for fit in range(1, len(self.theta)):
-                self.theta[fit, group] = self.theta[0, group]
+                self.theta[fit, group] = self.theta[0, group] * self.present[fit][:, None]
             folds = [(f, k) for k in group for f in range(1, len(self.theta))]
             for batch in batches(folds, self.slots):
                 self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
@@ -146,7 +151,8 @@ class SoftmaxSweep:
         )
         slot = np.argsort(owner)[: len(heads)]
         for at, (f, k) in zip(slot, heads, strict=True):
-            self.theta[f, k] = theta[at] - theta[at].mean(0)
+            known = self.present[f][:, None]
+            self.theta[f, k] = known * (theta[at] - theta[at].mean(0, where=known))
             if not sampled:
                 self.flat[f, k], self.separates[f, k] = flat[at], doubted[at] == 0
                 self.steps[f, k] = self.max_steps - left[at]
@@ -164,7 +170,15 @@ class SoftmaxSweep:
         if sampled:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        task = Task(self.l2[k], fit.astype(np.uint32), total, self.share[fit], goal, 1e-3 * self.entropy[fit])
+        task = Task(
+            self.l2[fit, k],
+            self.ratio[fit],
+            fit.astype(np.uint32),
+            total,
+            self.share[fit],
+            goal,
+            1e-3 * self.entropy[fit],
+        )
         unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
@@ -172,16 +186,23 @@ class SoftmaxSweep:
         return State(task, theta, place, np.zeros_like(theta), rate, unknown, unknown, nothing, left, active, flat)
 
     def heads(self) -> np.ndarray:
-        """Weights and, last, the intercepts: shape (fits, L, classes, m + 1)."""
-        return of_rows_as_given(self.theta, self.frame)
+        """Weights and, last, the intercepts, −∞ of absent classes: shape (fits, L, classes, m + 1)."""
+        return self._without_absent(of_rows_as_given(self.theta, self.frame))
+
+    def _without_absent(self, theta: np.ndarray) -> np.ndarray:
+        """No row is of a class that is absent."""
+        theta = theta.copy()
+        theta[..., -1][np.broadcast_to(~self.present[:, None], theta.shape[:-1])] = -np.inf
+        return theta
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds, L) each."""
-        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(len(self.l2))]
+        heads = [(f, k) for f in range(1, len(self.theta)) for k in range(self.l2.shape[1])]
+        theta = self._without_absent(self.theta)
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(self.theta[fit, k], fit.astype(np.uint32), self.data, self.frame)
+            sums = held_out(theta[fit, k], fit.astype(np.uint32), self.scored, self.frame)
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]

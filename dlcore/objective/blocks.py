@@ -146,18 +146,22 @@ def _sum_over_blocks(
     summand: Callable[..., Summand], arrays: Rows, size: int, batch: Array | None = None, count: int | None = None
 ) -> Summand:
     """The sum over the rows of one device, or over the `count` rows of one batch of them."""
-    x, y, given = arrays
-    rows = x.shape[0]
+    y, given = arrays[1:]
+    rows = arrays[0].shape[0]
     start = fresh = 0
     if batch is not None and count is not None:
         fresh = batch * count
         start, size = jnp.minimum(fresh, rows - count), min(size, count)
     elif size >= rows:
-        return summand(x, y, given)
+        return summand(*arrays)
     many = rows if count is None else count
     repeats = many % size != 0 or (count is not None and rows % count != 0)
 
     def block(index: Array) -> Summand:
+        x = arrays[0]
+        if x.dtype == jnp.bfloat16:
+            # What a block is cast to does not depend on the block: a CPU would cast all rows before the loop.
+            x, index = jax.lax.optimization_barrier((x, index))
         first = start + jnp.minimum(index * size, many - size)
 
         def cut(array: Array) -> Array:

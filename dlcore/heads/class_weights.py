@@ -1,0 +1,65 @@
+"""What the classes weigh: a factor of the weights of their rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: str) -> np.ndarray:
+    r"""The factor of each class of each target, at most 1: shape (targets, classes).
+
+    "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
+    own: every class weighs the same in the end, over all rows and not in each fold, as scikit-learn has it. The
+    largest becomes a number in [½, 1) by a power of two, which changes no objective.
+
+    Args:
+      given: "balanced", or a dictionary with the weight of every class.
+      y: shape (n,) or (n, targets), labels of which every class stands in rows of positive weight.
+      weight: shape (n,).
+      loss: of the heads.
+
+    Raises:
+      ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
+      TypeError: if it is neither a string nor a dictionary, or a weight is no number.
+    """
+    if loss == "squared":
+        raise ValueError("class_weight: expected None for loss 'squared', which has no classes")
+    columns = y.reshape(len(y), -1).T.astype(np.intp)
+    classes = int(y.max()) + 1
+    if isinstance(given, str):
+        if given != "balanced":
+            raise ValueError(f"class_weight: expected None, 'balanced' or a dictionary, got {given!r}")
+        mass = np.stack([np.bincount(column, weight, classes) for column in columns])
+        table = weight.sum() / classes / mass
+    elif isinstance(given, Mapping):
+        table = np.repeat(_in_order(given, classes)[None], len(columns), axis=0)
+    else:
+        raise TypeError(f"class_weight: expected None, 'balanced' or a dictionary, got {given!r}")
+    table = np.ldexp(table, -np.frexp(table.max(1, keepdims=True))[1])
+    least = weight[weight > 0].min()
+    if not least * table.min() > 0:
+        raise ValueError("class_weight: expected numbers in the range of float64 also times sample_weight")
+    return table
+
+
+def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of every row, (n,)."""
+    return of_classes[y.astype(np.intp)]
+
+
+def _in_order(given: Mapping[Any, Any], classes: int) -> np.ndarray:
+    unknown = [label for label in given if label not in range(classes)]
+    if unknown:
+        raise ValueError(f"class_weight: expected the classes 0 to {classes - 1}, got {unknown[0]!r}")
+    missing = [label for label in range(classes) if label not in given]
+    if missing:
+        raise ValueError(f"class_weight: expected the weight of every class, got none of {missing[0]}")
+    numbers = [given[label] for label in range(classes)]
+    for number in numbers:
+        if not isinstance(number, int | float | np.integer | np.floating):
+            raise TypeError(f"class_weight: expected numbers, got {number!r}")
+    table = np.array(numbers, np.float64)
+    if not (np.isfinite(table) & (table > 0)).all():
+        raise ValueError(f"class_weight: expected finite numbers above 0, got {dict(given)}")
+    return table

@@ -1,0 +1,52 @@
+"""The rows on the device, once and in their own dtype, whoever made them."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._sparse import SparseRows
+from dlcore._types import Array
+from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
+
+DENSE_BYTES = 2**24
+"""Size of the rows of a sparse table that are dense on the host at a time."""
+
+
+def shared(x: Any) -> Any:
+    """An array that its library lends, such as torch's, as one of JAX's over the same memory; else what came."""
+    if isinstance(x, jax.Array | np.ndarray) or not hasattr(x, "__dlpack__"):
+        return x
+    try:
+        with jax.enable_x64(True):
+            if hasattr(x, "detach"):  # torch's: a strided one is copied
+                x = x.detach().contiguous()
+            return jax.dlpack.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return x  # NumPy may be able to read it, and says why where it is not
+
+
+def on_device(x: Any, device: Any = None) -> Array:
+    """An array that is there already is not copied, one of NumPy's only where the device cannot read it in place.
+
+    A sparse table becomes dense there, block by block: it is never dense on the host.
+    """
+    if isinstance(x, jax.Array):
+        return x
+    if not isinstance(x, SparseRows):
+        in_place = x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
+        return jax.device_put(x if in_place or platform_of() != "cpu" else aligned_copy(x), device)
+    rows, columns = x.shape
+    step = min(rows, max(1, DENSE_BYTES // (columns * x.dtype.itemsize)))
+    whole = jnp.zeros(x.shape, x.dtype, device=device)
+    for start in range(0, rows, step):
+        first = min(start, rows - step)
+        whole = _write(whole, x[first : first + step], np.int32(first))
+    return whole
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _write(whole: Array, rows: Array, first: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(whole, rows, first, 0)

@@ -1,0 +1,42 @@
+"""The strengths of the penalty: one list for all fits, or one for each fold."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore import _checks
+
+
+def read_strengths(l2: Any, mass: np.ndarray, *, alike: bool) -> np.ndarray:
+    r"""The strengths of every fit, shape (folds + 1, L), the first row those of the fits on all rows.
+
+    A table (folds, L) gives each fold its own. The fits on all rows then keep scikit-learn's C, which is
+    $1/(\lambda S)$: $\lambda_k = \frac1F\sum_f \lambda_{fk}S_f / S$, with the sums $S_f$ and S of the weights of
+    the rows that train fold f and of all rows.
+
+    Args:
+      l2: a number, a list, or a table with a row for each fold.
+      mass: shape (folds + 1,), S and the S_f.
+      alike: whether these are the same for all targets.
+
+    Raises:
+      ValueError: if the shape does not fit, a number is not finite or below 0, or a column of a table has 0 and
+        other numbers.
+    """
+    strengths = np.atleast_1d(_checks.as_host_numbers("l2", l2)).astype(np.float64)
+    folds = len(mass) - 1
+    if strengths.size == 0 or strengths.ndim > 2 or (strengths.ndim == 2 and folds == 0):
+        table = f", or of shape ({folds}, l2)" if folds else ""
+        raise ValueError(f"l2: expected a number or a list of at least one{table}, got shape {strengths.shape}")
+    if not (np.isfinite(strengths) & (strengths >= 0)).all():
+        raise ValueError(f"l2: expected finite numbers of at least 0, got {strengths}")
+    if strengths.ndim == 1:
+        return np.broadcast_to(strengths, (folds + 1, len(strengths)))
+    if len(strengths) != folds:
+        raise ValueError(f"l2: expected a row for each of {folds} folds, got shape {strengths.shape}")
+    if ((strengths == 0).any(0) != (strengths == 0).all(0)).any():
+        raise ValueError("l2: expected 0 in every fold or in none, got a column with 0 and other numbers")
+    if not alike:
+        raise ValueError("l2: expected a list where class weights differ by target, got a row for each fold")
+    whole = (strengths * (mass[1:] / mass[0])[:, None]).mean(0)
+    return np.concatenate([whole[None], strengths])

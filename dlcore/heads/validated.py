@@ -1,0 +1,57 @@
+"""What a fixed validation set says of heads."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.heads.logits import logits_of
+from dlcore.heads.placing import on_device
+from dlcore.heads.ridge import r2
+from dlcore.heads.validation import Validation
+
+LOGIT_BYTES = 2**28
+"""Size of the logits of the heads that are scored together."""
+
+
+def validation_scores(
+    heads: np.ndarray, validation: Validation, loss: str, scoring: str, device: Any
+) -> np.ndarray:
+    """Of the fits on all rows: (targets, L). The pass over the rows is compiled; what they say is summed here.
+
+    Args:
+      heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); weights and, last, intercepts.
+      validation: the rows.
+      loss: of the heads.
+      scoring: "log_loss", "accuracy" or "r2".
+      device: where the pass runs.
+    """
+    x = on_device(validation.x, device)
+    index = np.flatnonzero(validation.weight)
+    weight = validation.weight[index] / validation.weight.sum()
+    columns = validation.y.reshape(len(validation.y), -1)[index].T
+    targets, strengths = heads.shape[:2]
+    flat = heads.reshape(targets * strengths, -1, heads.shape[-1])  # one row for each head and class
+    together = max(1, LOGIT_BYTES // (8 * len(index) * flat.shape[1]))
+    scores = []
+    for start in range(0, len(flat), together):
+        some = flat[start : start + together]
+        logits = logits_of(x, some.reshape(-1, heads.shape[-1]), index).reshape(*some.shape[:2], -1)
+        aims = columns[np.arange(start, start + len(some)) // strengths]
+        scores.append(_scores(logits if loss == "softmax" else logits[:, 0], aims, weight, loss, scoring))
+    return np.concatenate(scores).reshape(targets, strengths)
+
+
+def _scores(logits: np.ndarray, y: np.ndarray, weight: np.ndarray, loss: str, scoring: str) -> np.ndarray:
+    """Of H heads, larger is better: logits (H, v), of the softmax (H, classes, v); y (H, v); weights sum to 1."""
+    if loss == "squared":
+        height = ((y - (y @ weight)[:, None]) ** 2) @ weight
+        return r2(((logits - y) ** 2) @ weight, height)
+    if loss == "logistic":
+        own, top = np.where(y == 1, logits, 0), np.maximum(logits, 0)
+        right = (logits > 0) == (y == 1)
+        losses = np.log1p(np.exp(-abs(logits))) + top - own
+    else:
+        own = np.take_along_axis(logits, y.astype(np.intp)[:, None], axis=1)[:, 0]
+        top, right = logits.max(1), logits.argmax(1) == y
+        losses = np.log(np.exp(logits - top[:, None]).sum(1)) + top - own
+    return right @ weight if scoring == "accuracy" else -losses @ weight

@@ -1,0 +1,50 @@
+"""A fixed set of rows that scores heads which all other rows have trained."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore import _checks
+from dlcore.heads.placing import shared
+
+
+class Validation(NamedTuple):
+    """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64."""
+
+    x: Any
+    y: np.ndarray
+    weight: np.ndarray
+
+
+def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
+    """(x, y) or (x, y, weights) that fit the training rows x and y.
+
+    Raises:
+      ValueError: if shapes do not fit, a value is not finite, or y holds a class unknown to training.
+      TypeError: if it is no such tuple, or something is not an array of real numbers.
+    """
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
+        raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
+    rows = _checks.as_host_rows("validation x", shared(given[0]))
+    target = _checks.as_host_numbers("validation y", given[1])
+    _checks.check_matrix("validation x", rows)
+    if rows.shape[1] != x.shape[1]:
+        raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
+    _checks.check_rows(**{"validation x": rows, "validation y": target})
+    if target.shape[1:] != y.shape[1:]:
+        expected = ("v", *map(str, y.shape[1:]))
+        raise ValueError(f"validation y: expected shape ({', '.join(expected)}), as y has, got {target.shape}")
+    _checks.check_finite("validation x", rows)
+    _checks.check_finite("validation y", target)
+    if loss != "squared":
+        unknown = np.setdiff1d(target, y)
+        if len(unknown):
+            raise ValueError(f"validation y: expected classes that y has, got {unknown[0]:g}")
+        target = target.astype(np.float64)
+    weight = np.ones(len(rows))
+    if len(given) == 3:
+        weight = _checks.as_host_numbers("validation weights", given[2]).astype(np.float64)
+        _checks.check_weights(weight, len(rows), "validation weights")
+        weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
+    return Validation(rows, target, weight)
