@@ -36,7 +36,7 @@ def about(x: Array, frame: Frame, dtype: Any) -> Array:
 def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
     """Weights and, last, intercepts about the centre as those of rows about 0."""
     theta = theta.copy()
-    theta[..., -1] = (theta[..., -1] - theta[..., :-1] @ frame.centre) * frame.intercept
+    theta[..., -1] -= theta[..., :-1] @ frame.centre
     return theta
 
 
