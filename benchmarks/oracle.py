@@ -7,7 +7,7 @@ extended precision, or for squares orthogonalisation in 60 digits; J is compared
 be below the true one, and what is called converged must be within the tolerance.
 
 Command: scripts/bench oracle [--problems 200] [--first 0]
-Takes: four to eight minutes on two cores.
+Takes: about seven minutes.
 """
 
 import dataclasses

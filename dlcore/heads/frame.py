@@ -44,7 +44,7 @@ def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
     """Weights and, last, intercepts about the centre as those of rows about 0, in the units that they came in."""
     theta = theta.copy()
     theta[..., :-1] *= frame.unit
-    theta[..., -1] = (theta[..., -1] - theta[..., :-1] @ frame.centre) * frame.intercept
+    theta[..., -1] -= theta[..., :-1] @ frame.centre
     return theta
 
 

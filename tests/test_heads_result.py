@@ -1,0 +1,51 @@
+"""How a head is said to have ended, which strength is best, and factors where curvature is singular."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore import Status
+from dlcore.heads.factors import factor, solve
+from dlcore.heads.interface import _best
+from dlcore.heads.result import statuses
+
+
+def test_converged_is_what_the_certificate_allows_and_no_more():
+    allowed = np.full(7, 1e-3)
+    gap = np.array([1e-3, np.nextafter(1e-3, 1), 2e-3, np.inf, np.inf, 1e-3, np.inf])
+    l2 = np.array([1, 1, 1, 0, 0, 0, 1.0])
+    separates = np.array([True, True, False, True, False, True, False])
+    exhausted = np.array([True, False, True, True, True, False, False])
+    assert list(statuses(gap, allowed, l2, separates, exhausted)) == [
+        Status.CONVERGED,
+        Status.PRECISION_FLOOR,
+        Status.OUT_OF_STEPS,
+        Status.SEPARABLE,
+        Status.UNPROVEN,
+        Status.CONVERGED,
+        Status.PRECISION_FLOOR,
+    ]
+
+
+def test_the_strongest_penalty_of_equals_is_best():
+    l2 = np.array([1e-3, 10.0, 1.0, 10.0])
+    assert _best(np.array([[2, 1, 0, 0], [0, 1, 2, 0]]), l2) == 1
+    assert _best(np.array([[2, 1, 0, 0], [1, 1, 2, 0.5]]), l2) == 0
+    targets = np.array([[[2, 1, 0, 0.0]], [[0, 1, 1, 1]]])  # (targets, folds, l2)
+    np.testing.assert_array_equal(_best(targets, l2), [0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_factors_of_a_singular_curvature_are_finite(dtype):
+    """Without a penalty, of less than full rank and of any size: what rounding leaves below 0 is made up for."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 3, 9)) * np.geomspace(1e-6, 1e6, 200)[:, None, None]
+    curvature = (rows.swapaxes(1, 2) @ rows).astype(dtype).astype(float)
+    with jax.enable_x64(True):
+        factors = factor(*map(jax.device_put, (curvature, np.zeros((200, 9)), np.float64(1))), products=dtype)
+        inside = (rows.swapaxes(1, 2) @ np.ones((200, 3, 1)))[..., 0]
+        solved = np.asarray(solve(factors, jax.device_put(inside)))
+    assert all(np.isfinite(np.asarray(part)).all() for part in jax.tree.leaves(factors))
+    again = (rows.swapaxes(1, 2) @ (rows @ solved[..., None]))[..., 0]
+    error = np.linalg.norm(again - inside, axis=1) / np.linalg.norm(inside, axis=1)
+    assert error.max() <= 2e3 * np.finfo(dtype).eps
