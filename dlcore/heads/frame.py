@@ -12,7 +12,7 @@ ROWS = 4096
 
 
 class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), times `unit` (m,), followed by `intercept`, 1 or 0.
+    """How rows are read: about `centre` (m,), times `unit` (m,) or None, followed by `intercept`, 1 or 0.
 
     `radius` is their usual length.
     """
@@ -28,22 +28,24 @@ def frame_of(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None
     few = x[:: max(1, len(x) // ROWS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
-    unit = np.ones(x.shape[1]) if scale is None else 1 / scale
-    radius = np.sqrt((((few - centre) * unit) ** 2).sum(1).mean())
+    unit = None if scale is None else 1 / scale
+    radius = np.sqrt((((few - centre) * (1 if unit is None else unit)) ** 2).sum(1).mean())
     return Frame(centre, unit, np.float64(fit_intercept), radius)
 
 
 def about(x: Array, frame: Frame, dtype: Any) -> Array:
     """Rows about the centre in `dtype`, subtracted in the wider of it and their own."""
     wide = _wider(x.dtype, dtype)
-    centre, unit = (jnp.asarray(part).astype(wide)[None] for part in (frame.centre, frame.unit))
-    return ((x.astype(wide) - centre) * unit).astype(dtype)
+    rows = x.astype(wide) - jnp.asarray(frame.centre).astype(wide)[None]
+    rows = rows if frame.unit is None else rows * jnp.asarray(frame.unit).astype(wide)[None]
+    return rows.astype(dtype)
 
 
 def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
     """Weights and, last, intercepts about the centre as those of rows about 0, in the units that they came in."""
     theta = theta.copy()
-    theta[..., :-1] *= frame.unit
+    if frame.unit is not None:
+        theta[..., :-1] *= frame.unit
     theta[..., -1] -= theta[..., :-1] @ frame.centre
     return theta
 
