@@ -149,6 +149,25 @@ def test_ridge_of_hard_tables():
         assert set(heads.status) == {"converged"}
 
 
+def test_ridge_of_more_rows_than_a_block():
+    """The last block begins early: what it repeats weighs nothing."""
+    rng = np.random.default_rng(0)
+    x, y, s = rng.normal(size=(700, 4)), rng.normal(size=700), rng.uniform(0.1, 3, 700)
+    heads = fit_heads(x, y, loss="squared", l2=1e-2, sample_weight=s)
+    peer = Ridge(alpha=1e-2 * s.sum() / 2, solver="svd").fit(x, y, s)
+    np.testing.assert_allclose(heads.coef[0], peer.coef_, rtol=1e-10)
+    assert list(heads.status) == ["converged"]
+
+
+def test_a_constant_target_is_scored_0():
+    """Rows held out that all say 0.1, with weights: their spread is nothing but rounding."""
+    rng = np.random.default_rng(0)
+    x, y, s = rng.normal(size=(60, 3)), rng.normal(size=60), rng.uniform(0.1, 1, 60)
+    y[:20] = 0.1
+    heads = fit_heads(x, y, loss="squared", l2=[1e-3, 1.0], folds=[np.arange(60) >= 20], sample_weight=s)
+    np.testing.assert_array_equal(heads.scores, np.zeros((1, 2)))
+
+
 def test_without_a_penalty():
     x, y, _ = regular()
     free = fit_heads(x, y, l2=[0.0, 1e-3])

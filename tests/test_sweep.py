@@ -321,6 +321,11 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "negative l2": ({"rate": [1, 1], "l2": [0, -1]}, ValueError, r"settings\['l2'\].*got -1 in setting 1"),
     "float seed": ({"rate": [1], "seed": [0.5]}, TypeError, r"settings\['seed'\]: expected integers"),
     "negative seed": ({"rate": [1, 1], "seed": [0, -3]}, ValueError, r"settings\['seed'\].*got -3 in setting 1"),
+    "large seed": (
+        {"rate": [1, 1], "seed": [0, 2**32]},
+        ValueError,
+        r"settings\['seed'\].*got 4294967296 in setting 1",
+    ),
     "seed without key": ({"rate": [1], "seed": [0]}, ValueError, "key: expected a key"),
     "rows": ({"rate": [1], "weights": np.ones((1, 5))}, ValueError, r"expected shape \(1, 569\).*got \(1, 5\)"),
     "flat weights": ({"rate": [1], "weights": np.ones(569)}, ValueError, r"settings\['weights'\]: expected 2-D"),
