@@ -6,6 +6,7 @@ interpolated curvature and its own λ, for which gradients alone are needed. A f
 rows and step with the same curvature. A head for which that is too slow gets its own: Newton is what always works.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from dlcore.heads.newton import newton
 from dlcore.heads.packing import Head, batches, padded, rows_at_once, strides
 from dlcore.heads.path import between, hermite, spaced
 from dlcore.heads.slots import Frame, Slots
+from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
 
 ANCHORS = 8
@@ -40,6 +42,9 @@ FLOAT32_STEPS = 30
 """A head that is not flat after so many passes gets curvature in float64."""
 SAMPLE_AIM = 1e-2
 """The gap on a sample, as a share of J: its optimum is further from that of all rows."""
+
+STATE = ("theta", "aim", "value", "steps", "flat", "separates")
+"""What a stage changes, of some problems."""
 
 
 class Read(NamedTuple):
@@ -88,18 +93,26 @@ class Sweep:
         both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1).reshape(-1, 2)
         return both.sum(1), both[:, 1] / both.sum(1)
 
-    def run(self) -> None:
+    def run(self, stages: Stages) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
         heads = len(self.l2) * max(1, self.fits - 1)
         together = max(1, min(self.targets, self.room // max(heads, self.own)))
         for first in range(0, self.targets, together):
-            self._together(range(first, min(first + together, self.targets)))
+            targets = range(first, min(first + together, self.targets))
+            problems = [f * self.targets + t for f in range(self.fits) for t in targets]
+            name = f"targets from {first}"
+            stages.on(name, self, STATE, problems, functools.partial(self._together, targets, stages, name))
 
-    def _together(self, targets: range) -> None:
+    def _together(self, targets: range, stages: Stages, name: str) -> None:
         """These targets: the fits on all rows first, because the folds start from them."""
         folds = [f * self.targets + t for f in range(1, self.fits) for t in targets]
-        curvature = self._solve_anchors(targets) if len(self.chosen) else None
-        self._solve(list(targets), curvature)
+        own = list(targets)
+
+        def solve_anchors() -> np.ndarray | None:
+            return self._solve_anchors(targets) if len(self.chosen) else None
+
+        curvature = stages.on(f"{name}/anchors", self, STATE, own, solve_anchors)
+        stages.on(f"{name}/all rows", self, STATE, own, lambda: self._solve(own, curvature))
         for p in folds:
             self.theta[p], self.value[p] = self.theta[p % self.targets], self.value[p % self.targets]
         if folds:

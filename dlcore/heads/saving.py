@@ -1,0 +1,54 @@
+"""Heads in a file, and back: every bit, every status."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore import _archive
+from dlcore._status import Status
+from dlcore.certificate import Certificate
+
+KIND, FORMAT = "heads of dlcore", 1
+ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
+OF_FOLDS = ("scores", "best")
+"""None without folds."""
+TEXTS = ("loss", "scoring", "device")
+ENDS = ("status", "fold_status")
+PROVEN = ("value", "gradient_norm", "gap", "rounding")
+
+
+def save(heads: Any, path: Path) -> None:
+    """Write `Heads`."""
+    arrays = {name: getattr(heads, name) for name in ARRAYS}
+    arrays |= {name: np.asarray(part) for name in OF_FOLDS if (part := getattr(heads, name)) is not None}
+    arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
+    arrays |= {f"certificate.{name}": getattr(heads.certificate, name) for name in PROVEN}
+    proof = {"bound": heads.certificate.bound, "dtype": heads.certificate.dtype}
+    texts = {name: getattr(heads, name) for name in TEXTS}
+    _archive.write(path, {"kind": KIND, "format": FORMAT, **texts, "certificate": proof}, arrays)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `Heads` are made of.
+
+    Raises:
+      ValueError: if the file is not there, is damaged, or is something else.
+    """
+    about, arrays = _archive.read("path", path, KIND, FORMAT)
+    try:
+        fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        fields |= {name: arrays.get(name) for name in OF_FOLDS} | {name: about[name] for name in TEXTS}
+        fields |= {name: as_statuses(arrays[name]) for name in ENDS}
+        proof, text = {name: arrays[f"certificate.{name}"] for name in PROVEN}, about["certificate"]
+        fields["certificate"] = Certificate(**proof, bound=tuple(text["bound"]), dtype=text["dtype"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"path: {path} is damaged, or no {KIND}: {error!r}") from error
+    if fields["best"] is not None and fields["best"].ndim == 0:
+        fields["best"] = int(fields["best"])
+    return fields
+
+
+def as_statuses(names: np.ndarray) -> np.ndarray:
+    """The statuses of those names, in their shape."""
+    return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
