@@ -47,7 +47,7 @@ def warn_at_the_edge(best: Any, l2: np.ndarray, stacklevel: int) -> None:
         if count and edge > 0:
             of = "" if np.ndim(best) == 0 else f" for {count} of {len(chosen)} targets"
             warnings.warn(
-                f"l2: the best strength, {edge:g}, is the {name} of the grid{of}; extend the grid to {way} ones",
+                f"l2: the best strength, {edge:g}, is the {name} of the grid{of}; extend it to {way} ones",
                 GridEdgeWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -74,6 +74,7 @@ def _r2(inputs: Inputs, streamed: Streamed, index: np.ndarray, spectrum: Spectru
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _add_squares(total: Array, error: Array, weight: Array) -> Array:
+    weight = weight[None, None]
     return total + jnp.where(weight > 0, weight * error**2, 0).sum(-1)
 
 
@@ -127,4 +128,4 @@ def _of_kernel(spectrum: Spectrum, l2: Array, weight: Array, index: Array, centr
     inverse = kept[None] / (values[None] + jnp.maximum(l2, least)[:, None])
     own = spectrum.rows[index]
     scaled = matmul(inverse[:, None] * spectrum.projected.T[None], own.T)
-    return scaled / matmul(inverse, (own**2).T)[:, None] / jnp.sqrt(2 * weight / weight.sum())
+    return scaled / matmul(inverse, (own**2).T)[:, None] / jnp.sqrt(2 * weight / weight.sum())[None, None]
