@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import scored
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import mean_squared_error, r2_score
 
@@ -44,28 +45,26 @@ def test_each_row_is_predicted_by_the_fit_of_the_others(shape, intercept, weight
     x, y, s = rows(*shape)
     s = s if weighted else np.ones(len(s))
     heads = fit_heads(x, y, loss="squared", l2=L2, folds="leave-one-out", sample_weight=s, fit_intercept=intercept)
-    assert heads.scores is not None
-    assert heads.scores.shape == (2, 1, 8)
+    assert scored(heads).shape == (2, 1, 8)
     assert heads.fold_status.shape == heads.fold_gap.shape == (2, 0, 8)
     assert heads.ties is None
     assert set(heads.status.ravel()) == {"converged"}
     for k, l2 in enumerate(L2):
         predicted = without_each(x, y, s, l2 * s.sum() / 2, intercept=intercept)
         expected = r2_score(y, predicted, sample_weight=s, multioutput="raw_values")
-        np.testing.assert_allclose(1 - heads.scores[:, 0, k], 1 - expected, rtol=1e-7)
+        np.testing.assert_allclose(1 - scored(heads)[:, 0, k], 1 - expected, rtol=1e-7)
 
 
 @BEST_AT_THE_EDGE
 @pytest.mark.parametrize("shape", [(60, 5), (20, 30)])
 def test_the_search_is_scikit_learns(shape):
-    x, y, _ = rows(*shape, 1)
+    x, y, _ = rows(*shape, targets=1)
     y = y[:, 0]
     alphas = L2 * len(x) / 2
     peer = RidgeCV(alphas, store_cv_results=True).fit(x, y)
     heads = fit_heads(x, y, loss="squared", l2=L2, folds="leave-one-out")
-    assert heads.scores is not None
     assert alphas[heads.best] == peer.alpha_
-    errors = (1 - heads.scores[0]) * y.var()
+    errors = (1 - scored(heads)[0]) * y.var()
     np.testing.assert_allclose(errors, peer.cv_results_.mean(0), rtol=1e-8)
     np.testing.assert_allclose(heads.coef[heads.best], peer.coef_, rtol=1e-8)
 
@@ -92,19 +91,17 @@ def test_a_function_is_asked_of_all_rows_left_out(shape, monkeypatch):
         np.testing.assert_allclose(seen[6 + t][1], predicted[:, t], rtol=1e-7)
         np.testing.assert_array_equal(seen[6 + t][2], s[there])
     ranked = fit_heads(x, y, **given)
-    assert heads.scores is not None
-    assert ranked.scores is not None
     mean = np.average(y, axis=0, weights=s)
     height = np.average((y - mean) ** 2, axis=0, weights=s)
-    np.testing.assert_allclose(heads.scores, -(1 - ranked.scores) * height[:, None, None], rtol=1e-9)
+    np.testing.assert_allclose(scored(heads), -(1 - scored(ranked)) * height[:, None, None], rtol=1e-9)
     monkeypatch.setattr(leave_one_out, "LOGIT_BYTES", 8 * y.size * 3)
-    np.testing.assert_allclose(fit_heads(x, y, scoring=score, **given).scores, heads.scores, rtol=1e-9)
+    np.testing.assert_allclose(scored(fit_heads(x, y, scoring=score, **given)), scored(heads), rtol=1e-9)
 
 
 def test_without_a_penalty():
     """At λ = 0 by the least squares of the others, the shortest of few rows; −inf where they know nothing."""
     for shape in ((30, 4), (9, 14)):
-        x, y, _ = rows(*shape, 1)
+        x, y, _ = rows(*shape, targets=1)
         heads = fit_heads(x, y[:, 0], loss="squared", l2=0.0, folds="leave-one-out")
         predicted = np.empty(len(x))
         for i in range(len(x)):
@@ -112,13 +109,11 @@ def test_without_a_penalty():
             middle = x[k].mean(0)
             w = np.linalg.lstsq(x[k] - middle, y[k, 0] - y[k, 0].mean(), rcond=None)[0]
             predicted[i] = y[k, 0].mean() + (x[i] - middle) @ w
-        assert heads.scores is not None
-        np.testing.assert_allclose(1 - heads.scores[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
+            np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
     x, y, _ = rows(30, 4, 1)
     x[:, 3] = np.arange(30) == 5  # a column that one row alone shows
     heads = fit_heads(x, y[:, 0], loss="squared", l2=[0.0, 1e-3], folds="leave-one-out")
-    assert heads.scores is not None
-    assert heads.scores[0, 0] == -np.inf
+    assert scored(heads)[0, 0] == -np.inf
     assert heads.best == 1
 
 
@@ -127,16 +122,13 @@ def test_rows_that_repeat_and_targets_that_do_not_change():
     x, y = np.tile(x, (2, 1)), np.tile(y[:, 0], 2)
     heads = fit_heads(x, y, loss="squared", l2=[1e-12, 1e-1], folds="leave-one-out")
     predicted = without_each(x, y[:, None], np.ones(16), 1e-1 * 8, intercept=True)
-    assert heads.scores is not None
-    assert heads.scores[0, 0] > 1 - 1e-9  # each row is predicted by its double
-    np.testing.assert_allclose(heads.scores[0, 1], r2_score(y, predicted), rtol=1e-9)
+    assert scored(heads)[0, 0] > 1 - 1e-9  # each row is predicted by its double
+    np.testing.assert_allclose(scored(heads)[0, 1], r2_score(y, predicted), rtol=1e-9)
     flat = fit_heads(x, np.full(16, 3.0), loss="squared", l2=0.1, folds="leave-one-out")
-    assert flat.scores is not None
-    assert flat.scores[0, 0] in (0.0, 1.0)
+    assert scored(flat)[0, 0] in (0.0, 1.0)
     nothing = fit_heads(np.zeros((6, 9)), np.arange(6), loss="squared", l2=0.1, folds="leave-one-out")
-    assert nothing.scores is not None
     mean = (15 - np.arange(6)) / 5  # of the others
-    np.testing.assert_allclose(nothing.scores[0, 0], r2_score(np.arange(6), mean), rtol=1e-12)
+    np.testing.assert_allclose(scored(nothing)[0, 0], r2_score(np.arange(6), mean), rtol=1e-12)
 
 
 @BEST_AT_THE_EDGE
@@ -147,9 +139,8 @@ def test_one_pass_in_blocks_and_nothing_compiled_again(compiles):
     first = compiles()
     assert first <= 8
     peer = RidgeCV([L2[4] * s.sum() / 2], store_cv_results=True).fit(x, y, s)
-    assert heads.scores is not None
     off = y - np.average(y, axis=0, weights=s)
-    mean = (1 - heads.scores[:, 0, 4]) * (s @ off**2) / len(s)
+    mean = (1 - scored(heads)[:, 0, 4]) * (s @ off**2) / len(s)
     np.testing.assert_allclose(mean, peer.cv_results_[..., 0].mean(0), rtol=1e-8)
     fit_heads(x + 1, y, loss="squared", l2=2 * L2, folds="leave-one-out", sample_weight=s[::-1].copy())
     assert compiles() == first

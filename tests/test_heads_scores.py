@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import scored
 from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, roc_auc_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
@@ -52,9 +53,8 @@ def test_folds_are_ranked_as_scikit_learn_ranks_them(targets):
     x, y, s = table(targets)
     folds = ShuffleSplit(3, test_size=0.3, random_state=0)
     heads = fit_heads(x, y, l2=L2, folds=folds, scoring="roc_auc", sample_weight=s)
-    assert heads.scores is not None
     assert heads.scoring == "roc_auc"
-    assert heads.scores.shape == (*([2] if targets > 1 else []), 3, 5)
+    assert scored(heads).shape == (*([2] if targets > 1 else []), 3, 5)
     for fold, (train, test) in enumerate(folds.split(x)):
         alone = fit_heads(x, y, l2=L2, sample_weight=s * np.isin(np.arange(200), train))
         coef, intercept = alone.coef.reshape(targets, 5, 3), alone.intercept.reshape(targets, 5)
@@ -62,7 +62,7 @@ def test_folds_are_ranked_as_scikit_learn_ranks_them(targets):
             for k in range(5):
                 logit = x[test] @ coef[t, k] + intercept[t, k]
                 expected = roc_auc_score(labels[test], logit, sample_weight=s[test])
-                found = heads.scores.reshape(targets, 3, 5)[t, fold, k]
+                found = scored(heads).reshape(targets, 3, 5)[t, fold, k]
                 np.testing.assert_allclose(found, expected, atol=1e-3)  # equal pairs may part by rounding
 
 
@@ -77,7 +77,7 @@ def test_classes_are_ranked_one_against_the_others():
     peer = fit_heads(
         x, y, scoring=lambda y, p, w: roc_auc_score(y, p, sample_weight=w, multi_class="ovr"), **given
     )
-    np.testing.assert_allclose(heads.scores, peer.scores, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(scored(heads), scored(peer), rtol=0, atol=1e-13)
     assert peer.scoring == "<lambda>"
 
 
@@ -93,7 +93,6 @@ def test_a_function_gets_what_the_folds_hold_out():
 
     heads = fit_heads(x, y, l2=L2, folds=3, scoring=balanced, sample_weight=7 * s)
     assert heads.scoring == "balanced"
-    assert heads.scores is not None
     assert len(seen) == 15
     for fold, (train, test) in enumerate(StratifiedKFold(3).split(x, y)):
         there = test[s[test] > 0]
@@ -105,11 +104,10 @@ def test_a_function_gets_what_the_folds_hold_out():
             np.testing.assert_array_equal(weights, 7 * s[there])
             np.testing.assert_allclose(p, alone.predict_proba(x[there])[k, :, 1], atol=1e-3)
             score = balanced_accuracy_score(labels, p > 0.5, sample_weight=weights)
-            assert heads.scores[fold, k] == score
+            assert scored(heads)[fold, k] == score
     many = fit_heads(*table(2)[:2], l2=L2, folds=3, scoring=lambda y, p, w: np.float32(len(y)), sample_weight=s)
-    assert many.scores is not None
     counted = [(s[test] > 0).sum() for _, test in KFold(3).split(x)]
-    np.testing.assert_array_equal(many.scores, np.broadcast_to(counted, (2, 5, 3)).swapaxes(1, 2))
+    np.testing.assert_array_equal(scored(many), np.broadcast_to(counted, (2, 5, 3)).swapaxes(1, 2))
 
 
 @BEST_AT_THE_EDGE
@@ -125,15 +123,14 @@ def test_a_function_of_numbers(shape, monkeypatch):
         return -mean_absolute_error(y, prediction, sample_weight=weights)
 
     heads = fit_heads(x, y, scoring=score, **given)
-    assert heads.scores is not None
     for fold, (train, test) in enumerate(KFold(3).split(x)):
         alone = fit_heads(x[train], y[train], loss="squared", l2=L2)
         for t in range(3):
             for k, predicted in enumerate(alone.predict(x[test])[t]):
                 expected = -mean_absolute_error(y[test, t], predicted)
-                np.testing.assert_allclose(heads.scores[t, fold, k], expected, rtol=1e-9)
+                np.testing.assert_allclose(scored(heads)[t, fold, k], expected, rtol=1e-9)
     monkeypatch.setattr(scoring, "LOGIT_BYTES", 8 * shape[0])
-    np.testing.assert_allclose(fit_heads(x, y, scoring=score, **given).scores, heads.scores, rtol=1e-12)
+    np.testing.assert_allclose(scored(fit_heads(x, y, scoring=score, **given)), scored(heads), rtol=1e-12)
 
 
 @BEST_AT_THE_EDGE
@@ -209,11 +206,10 @@ def test_wrong_input_is_named_before_anything_is_compiled(changed, message, comp
 def test_ties_lie_within_one_standard_error_of_the_best(targets):
     x, y, _ = table(targets)
     heads = fit_heads(x, y, loss="squared", l2=np.geomspace(1e-4, 100, 12), folds=4)
-    assert heads.scores is not None
     assert heads.ties is not None
     assert heads.ties.shape == heads.status.shape
     for scores, best, ties in zip(
-        heads.scores.reshape(targets, 4, 12),
+        scored(heads).reshape(targets, 4, 12),
         np.atleast_1d(heads.best),
         heads.ties.reshape(targets, 12),
         strict=True,

@@ -144,7 +144,8 @@ def statuses(
     gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, separates: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
     """How each head ended, from its certificate first; arrays of one shape."""
-    ended = np.full(gap.shape, Status.PRECISION_FLOOR, object)
+    ended = np.empty(gap.shape, object)  # np.full would keep the text of the status alone
+    ended[...] = Status.PRECISION_FLOOR
     ended[exhausted] = Status.OUT_OF_STEPS
     ended[l2 == 0] = Status.UNPROVEN
     ended[(l2 == 0) & separates] = Status.SEPARABLE
