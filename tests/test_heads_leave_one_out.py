@@ -61,7 +61,7 @@ def test_the_search_is_scikit_learns(shape):
     x, y, _ = rows(*shape, targets=1)
     y = y[:, 0]
     alphas = L2 * len(x) / 2
-    peer = RidgeCV(alphas, store_cv_results=True).fit(x, y)
+    peer: Any = RidgeCV(alphas, store_cv_results=True).fit(x, y)
     heads = fit_heads(x, y, loss="squared", l2=L2, folds="leave-one-out")
     assert alphas[heads.best] == peer.alpha_
     errors = (1 - scored(heads)[0]) * y.var()
@@ -109,7 +109,7 @@ def test_without_a_penalty():
             middle = x[k].mean(0)
             w = np.linalg.lstsq(x[k] - middle, y[k, 0] - y[k, 0].mean(), rcond=None)[0]
             predicted[i] = y[k, 0].mean() + (x[i] - middle) @ w
-            np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
+        np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
     x, y, _ = rows(30, 4, 1)
     x[:, 3] = np.arange(30) == 5  # a column that one row alone shows
     heads = fit_heads(x, y[:, 0], loss="squared", l2=[0.0, 1e-3], folds="leave-one-out")
