@@ -131,6 +131,15 @@ def test_the_file_is_written_in_a_small_share_of_the_time(tmp_path, monkeypatch)
     assert len(written) == 2 + 5
 
 
+def test_stages_within_one_that_is_done_leave_the_file(tmp_path):
+    """Curvatures are large."""
+    y, given = CASES["logistic"]
+    path = tmp_path / "heads.npz"
+    fit_heads(X, y, checkpoint=path, **given)
+    about, _ = _archive.read("checkpoint", path, stages.KIND, stages.FORMAT)
+    assert about["stages"] == ["targets from 0", *(f"proof 0 of {p}" for p in range(4))]
+
+
 def test_another_score_of_the_same_heads_solves_nothing(made, tmp_path):
     y, given = CASES["logistic"]
     path = tmp_path / "heads.npz"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from helpers import scored
@@ -11,6 +12,9 @@ from sklearn.metrics import mean_squared_error, r2_score
 import dlcore
 from dlcore import fit_heads
 from dlcore.heads import leave_one_out
+from dlcore.heads.inputs import read_inputs
+from dlcore.heads.ridge import spectrum_of
+from dlcore.heads.row_products import Streamed
 
 BEST_AT_THE_EDGE = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 L2 = np.geomspace(1e-6, 10, 8)
@@ -110,11 +114,26 @@ def test_without_a_penalty():
             w = np.linalg.lstsq(x[k] - middle, y[k, 0] - y[k, 0].mean(), rcond=None)[0]
             predicted[i] = y[k, 0].mean() + (x[i] - middle) @ w
         np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
-    x, y, _ = rows(30, 4, 1)
-    x[:, 3] = np.arange(30) == 5  # a column that one row alone shows
+    x, y, _ = rows(300, 4, 1)
+    x[:, 3] = np.arange(300) == 50  # a column that one row alone shows, and that row stands in both blocks
     heads = fit_heads(x, y[:, 0], loss="squared", l2=[0.0, 1e-3], folds="leave-one-out")
     assert scored(heads)[0, 0] == -np.inf
     assert heads.best == 1
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_the_kernel_has_the_eigenvalues_of_the_rows(intercept):
+    """The direction of the intercept is lifted above them for the decomposition alone."""
+    x, y, s = rows(9, 14)
+    with jax.enable_x64(True):
+        inputs = read_inputs(x, y, "squared", 0.1, None, s)
+        found = spectrum_of(inputs, Streamed(inputs, x, fit_intercept=intercept), 0)
+    z = np.sqrt(2 * s / s.sum())[:, None] * (x - intercept * np.average(x, axis=0, weights=s))
+    expected = np.linalg.eigvalsh(z @ z.T)
+    np.testing.assert_allclose(np.sort(found.values), expected, atol=1e-13 * expected.max())
+    if intercept:
+        assert found.rows is not None
+        np.testing.assert_allclose(abs(found.rows[:, -1]), np.sqrt(s / s.sum()), rtol=1e-12)
 
 
 def test_rows_that_repeat_and_targets_that_do_not_change():
