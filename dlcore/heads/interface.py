@@ -18,7 +18,7 @@ from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, statuses
 from dlcore.heads.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
 from dlcore.heads.row_products import Streamed
-from dlcore.heads.saving import as_statuses
+from dlcore.heads.saving import PROOF, as_statuses, proof_arrays, proof_of
 from dlcore.heads.scoring import SUMS, Scoring, check_held_out, name_of, read_scoring, scores_of, weight_scale
 from dlcore.heads.stages import Stages, problem_of
 
@@ -155,9 +155,9 @@ def _entropic(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
 
     def certified(p: int, times: int) -> Certificate:
         def made() -> dict[str, np.ndarray]:
-            return _as_arrays(_certified(inputs, theta[p], p // targets, p % targets, asked.fit_intercept, loss))
+            return proof_arrays(_certified(inputs, theta[p], p // targets, p % targets, asked.fit_intercept, loss))
 
-        return _as_certificate(stages.once(f"proof {times} of {p}", made))
+        return proof_of(stages.once(f"proof {times} of {p}", made))
 
     proofs = [certified(p, 0) for p in range(len(theta))]
     for times in range(1, ROUNDS + 1):
@@ -223,14 +223,14 @@ def _entropic(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
 def _squared(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     streamed = Streamed(inputs, x, fit_intercept=asked.fit_intercept)
     judge = Judge(inputs, fit_intercept=asked.fit_intercept, tol=asked.tol)
-    scored = functools.partial(ridge_scores, inputs, streamed, asked)
+    scored = functools.partial(_ridge_scores, inputs, streamed, asked)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
         """A fold's heads go as soon as they are judged."""
         score = functools.partial(scored, fit) if fit or asked.left_out else None
         found = fit_ridge(inputs, streamed, fit, score)
         proof, ended = judge.judged(fit, found.coef, found.intercept)
-        kept = {"ended": ended.astype(str)} | _as_arrays(proof)
+        kept = {"ended": ended.astype(str)} | proof_arrays(proof)
         kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
@@ -245,7 +245,7 @@ def _squared(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     def of_folds(name: str) -> np.ndarray:
         return shaped(np.array([fold[name] for fold in folds]).reshape(len(folds), *shape), 2)
 
-    certificate = _as_certificate({name: shaped(first[name], 1) for name in PROOF})
+    certificate = proof_of({name: shaped(first[name], 1) for name in PROOF})
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     scores = shaped(np.stack(scores), 2) if scores else None
     return Heads(
@@ -266,7 +266,7 @@ def _squared(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     )
 
 
-def ridge_scores(
+def _ridge_scores(
     inputs: Inputs, streamed: Streamed, asked: Asked, fit: int, spectrum: Spectrum, parts: Parts
 ) -> np.ndarray:
     """Of the rows that a fold holds out, or of each row left out: shape (L, targets)."""
@@ -278,19 +278,6 @@ def ridge_scores(
     theta = np.concatenate([coef, intercept[..., None]], axis=-1).swapaxes(0, 1)
     linear = functools.partial(predictions, streamed)
     return scores_of(asked.scoring, "squared", inputs, fit, theta, asked.scale, linear).T
-
-
-PROOF = ("value", "gradient_norm", "gap", "rounding", "bound")
-
-
-def _as_arrays(proof: Certificate) -> dict[str, np.ndarray]:
-    """As a stage keeps it, the names of the bounds in the shape of the numbers."""
-    return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
-
-
-def _as_certificate(arrays: dict[str, np.ndarray]) -> Certificate:
-    value, gradient_norm, gap, rounding, bound = (arrays[name] for name in PROOF)
-    return Certificate(value, gradient_norm, gap, rounding, tuple(map(str, bound.ravel())))
 
 
 def _certified(

@@ -76,6 +76,11 @@ class Heads:
         Raises:
           ValueError: if x has other columns than the heads, or a value is not finite.
           TypeError: if x is not an array of real numbers.
+
+        >>> from dlcore import fit_heads
+        >>> heads = fit_heads(np.arange(4.0)[:, None], [0, 0, 1, 1], l2=[0.01, 0.1])
+        >>> print(heads.predict([[-1.0], [4.0]]).tolist(), heads.predict_proba([[1.5]]).round(3)[0])
+        [[0, 1], [0, 1]] [[0.5 0.5]]
         """
         if self.loss == "softmax":
             return self._of_rows(x, lambda logits: logits.argmax(-2))
@@ -126,6 +131,15 @@ class Heads:
         Raises:
           ValueError: if its folder is not there.
           TypeError: if `path` is no path.
+
+        >>> import tempfile
+        >>> from dlcore import fit_heads
+        >>> heads = fit_heads(np.eye(3), [1.0, 2.0, 3.0], loss="squared", l2=[0.1, 1.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     heads.save(f"{folder}/heads.npz")
+        ...     again = Heads.load(f"{folder}/heads.npz")
+        >>> print(np.array_equal(again.coef, heads.coef), *again.status, *again.certificate.bound)
+        True converged converged exact exact
         """
         save(self, _archive.check_path("path", path))
 

@@ -15,7 +15,7 @@ OF_FOLDS = ("scores", "best")
 """None without folds."""
 TEXTS = ("loss", "scoring", "device")
 ENDS = ("status", "fold_status")
-PROVEN = ("value", "gradient_norm", "gap", "rounding")
+PROOF = ("value", "gradient_norm", "gap", "rounding", "bound")
 
 
 def save(heads: Any, path: Path) -> None:
@@ -23,10 +23,9 @@ def save(heads: Any, path: Path) -> None:
     arrays = {name: getattr(heads, name) for name in ARRAYS}
     arrays |= {name: np.asarray(part) for name in OF_FOLDS if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
-    arrays |= {f"certificate.{name}": getattr(heads.certificate, name) for name in PROVEN}
-    proof = {"bound": heads.certificate.bound, "dtype": heads.certificate.dtype}
+    arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
     texts = {name: getattr(heads, name) for name in TEXTS}
-    _archive.write(path, {"kind": KIND, "format": FORMAT, **texts, "certificate": proof}, arrays)
+    _archive.write(path, {"kind": KIND, "format": FORMAT, **texts}, arrays)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -40,8 +39,7 @@ def load(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OF_FOLDS} | {name: about[name] for name in TEXTS}
         fields |= {name: as_statuses(arrays[name]) for name in ENDS}
-        proof, text = {name: arrays[f"certificate.{name}"] for name in PROVEN}, about["certificate"]
-        fields["certificate"] = Certificate(**proof, bound=tuple(text["bound"]), dtype=text["dtype"])
+        fields["certificate"] = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path: {path} is damaged, or no {KIND}: {error!r}") from error
     if fields["best"] is not None and fields["best"].ndim == 0:
@@ -52,3 +50,14 @@ def load(path: Path) -> dict[str, Any]:
 def as_statuses(names: np.ndarray) -> np.ndarray:
     """The statuses of those names, in their shape."""
     return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
+
+
+def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
+    """A certificate of several heads, the names of the bounds in the shape of the numbers."""
+    return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
+
+
+def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
+    """The certificate that `proof_arrays` was given."""
+    value, gradient_norm, gap, rounding, bound = (arrays[name] for name in PROOF)
+    return Certificate(value, gradient_norm, gap, rounding, tuple(map(str, bound.ravel())))
