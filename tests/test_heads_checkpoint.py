@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from helpers import same_heads
 
 from dlcore import Heads, Objective, _archive, descent, fit, fit_heads
@@ -23,6 +24,18 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "softmax": (np.arange(60) % 3, {"loss": "softmax", "l2": np.geomspace(1e-4, 1, 5), "folds": 2}),
     "squared": (X[:, :2] + RNG.normal(size=(60, 2)), {"loss": "squared", "l2": 0.1, "folds": 4}),
     "left out": (X[:, 0] + Y, {"loss": "squared", "l2": [1e-3, 1.0], "folds": "leave-one-out"}),
+    "squared, standardised": (
+        X[:, 0] + Y,
+        {"loss": "squared", "l2": [[1e-3, 1.0], [1e-2, 0.5]], "folds": 2, "standardize": True},
+    ),
+    "logistic, of every kind": (
+        Y,
+        {"l2": [[1e-3, 1.0], [1e-2, 0.5]], "folds": 2, "standardize": True, "class_weight": "balanced"},
+    ),
+    "softmax, validation": (
+        np.arange(60) % 3,
+        {"loss": "softmax", "l2": [1e-2, 1.0], "validation": (X[:9], np.arange(9) % 3), "standardize": True},
+    ),
 }
 
 
@@ -94,25 +107,25 @@ def test_ctrl_c_within_a_program(tmp_path, monkeypatch):
     y, given = CASES["logistic, targets"]
     path, calls = tmp_path / "heads.npz", []
     whole = fit_heads(X, y, **given)
-    newton = logistic.newton
+    run = logistic.run
 
-    def broken(slots, *arguments, **named):
-        calls.append(int(slots.target[0]))
-        if slots.target[0] == 2 and slots.bit[0] == 1:
+    def broken(method, given, parts):
+        calls.append(int(given.slots.target[0]))
+        if given.slots.target[0] == 2 and given.slots.bit[0] == 1:
             raise KeyboardInterrupt
-        return newton(slots, *arguments, **named)
+        return run(method, given, parts)
 
-    monkeypatch.setattr(logistic, "newton", broken)
+    monkeypatch.setattr(logistic, "run", broken)
     with pytest.raises(KeyboardInterrupt):
         fit_heads(X, y, checkpoint=path, **given)
     assert {0, 1} <= set(calls)
     calls.clear()
 
-    def counted(slots, *arguments, **named):
-        calls.append(int(slots.target[0]))
-        return newton(slots, *arguments, **named)
+    def counted(method, given, parts):
+        calls.append(int(given.slots.target[0]))
+        return run(method, given, parts)
 
-    monkeypatch.setattr(logistic, "newton", counted)
+    monkeypatch.setattr(logistic, "run", counted)
     same_heads(fit_heads(X, y, checkpoint=path, **given), whole)
     assert set(calls) == {2}
 
@@ -159,6 +172,9 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "weights": ({"sample_weight": np.arange(60)}, "weights was"),
     "tol": ({"tol": 1e-3}, "tol was 1e-06, is 0.001"),
     "intercept": ({"fit_intercept": False}, "fit_intercept was True, is False"),
+    "l2 of a fold": ({"l2": [[0.1]] * 3 + [[0.2]]}, "l2 was"),
+    "standardize": ({"standardize": True}, "standardize was False, is True"),
+    "validation": ({"folds": None, "validation": (X, CASES["squared"][0])}, "validation was None, is"),
     "left out": ({"folds": "leave-one-out"}, "left_out was False, is True"),
     "scoring": ({"scoring": lambda y, p, w: 0.0}, "scoring was 'r2', is '<lambda>'"),
     "loss": ({"loss": "logistic", "y": Y}, "loss was 'squared', is 'logistic'"),
@@ -176,6 +192,27 @@ def test_a_checkpoint_of_another_problem_is_refused_and_kept(name, tmp_path):
     with pytest.raises(ValueError, match=f"heads.npz is of another problem: .*{message}.*; pass another path"):
         fit_heads(**{**usual, **changed})
     assert path.read_bytes() == before
+
+
+def test_class_weights_and_the_validation_set_are_of_the_problem(tmp_path):
+    """Sparse rows are told apart by their numbers too."""
+    path = tmp_path / "heads.npz"
+    targets = np.column_stack([Y, X[:, 0] > 1])
+    for y in (Y, targets):
+        path.unlink(missing_ok=True)
+        fit_heads(X, y, l2=0.1, class_weight="balanced", checkpoint=path)
+        with pytest.raises(ValueError, match="another problem: weights with those of classes was"):
+            fit_heads(X, y, l2=0.1, checkpoint=path)
+    path.unlink()
+    sparse, held = scipy.sparse.csr_array(X), scipy.sparse.csr_array(X[:20])
+    usual: dict[str, Any] = {"l2": 0.1, "checkpoint": path}
+    first = fit_heads(sparse, Y, validation=(held, Y[:20]), **usual)
+    same_heads(fit_heads(sparse, Y, validation=(held, Y[:20]), **usual), first)
+    for changed in ((2 * held, Y[:20]), (held, 1 - Y[:20]), (held, Y[:20], np.arange(20))):
+        with pytest.raises(ValueError, match="another problem: validation was"):
+            fit_heads(sparse, Y, validation=changed, **usual)
+    with pytest.raises(ValueError, match="another problem: contents of x was"):
+        fit_heads(2 * sparse, Y, validation=(held, Y[:20]), **usual)
 
 
 def test_damaged_files_and_wrong_paths_are_named_before_anything_is_compiled(tmp_path, compiles):

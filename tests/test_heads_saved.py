@@ -28,6 +28,11 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "softmax, folds": (np.arange(37) % 3, {"loss": "softmax", "folds": 2, "scoring": "accuracy"}),
     "squared, l2 = 0": (X[:, 0] + Y, {"loss": "squared", "l2": 0.0}),
     "squared, targets, left out": (X[:, :2] + 1, {"loss": "squared", "folds": "leave-one-out"}),
+    "a class absent, standardised": (
+        np.arange(37) % 3,
+        {"loss": "softmax", "standardize": True, "folds": [(np.flatnonzero(np.arange(37) % 3), [0, 1, 2])]},
+    ),
+    "validation": (Y, {"validation": (X, Y), "standardize": True}),
     "unproven": (Y, {"l2": [0.0, 1e-2]}),
     "a function": (Y, {"folds": 2, "scoring": lambda y, p, w: -np.mean((y - p) ** 2)}),
 }
