@@ -15,6 +15,8 @@ from dlcore import certify, fit_heads
 from dlcore._sparse import SparseRows
 from dlcore.heads import exact, inputs, laps, placing, softmax
 
+pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+
 LOSSES = ("logistic", "softmax", "squared")
 
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from dlcore import GridEdgeWarning, fit_heads
+from dlcore import GridEdgeWarning, Heads, fit_heads
 
 pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 
@@ -30,7 +30,7 @@ TARGETS: dict[str, tuple[str, np.ndarray]] = {
 }
 
 
-def predicted(heads: Any, x: np.ndarray) -> np.ndarray:
+def predicted(heads: Heads, x: Any) -> np.ndarray:
     """What a function is given, with the axes of targets and strengths in front."""
     if heads.loss == "squared":
         return heads.predict(x)
@@ -44,8 +44,8 @@ def test_a_function_is_asked_of_the_validation_set(name, sparse):
     loss, y = TARGETS[name]
     seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def score(*given: np.ndarray) -> float:
-        seen.append(given)
+    def score(truth: np.ndarray, prediction: np.ndarray, s: np.ndarray) -> float:
+        seen.append((truth, prediction, s))
         return float(len(seen))
 
     weights = np.where(np.arange(30) == 7, 0, 8 * S[HELD])
