@@ -4,7 +4,7 @@ from dlcore import calculus, descent, graph, linalg, losses, models, objective, 
 from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.fitting import Fit, fit
-from dlcore.heads import Heads, fit_heads
+from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.objective import Objective
 from dlcore.sweeping import sweep
 
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Certificate",
     "Fit",
+    "GridEdgeWarning",
     "Heads",
     "LinearHeads",
     "Objective",

@@ -11,7 +11,7 @@ from head_oracle import Objective, least_value, logits_of, value_of
 from head_problems import HeadsProblem
 
 from dlcore import Heads, Status, fit_heads
-from dlcore.heads import interface
+from dlcore.heads import entropic
 from dlcore.heads.judging import Judge
 
 TOL = 1e-6
@@ -89,17 +89,17 @@ def _verdict(objective: Objective, heads: Heads, fit: int, k: int, coef: Any, in
 def heads_of_every_fit() -> Iterator[dict[int, tuple[np.ndarray, np.ndarray]]]:
     """The coefficients of each fit that were certified last: those of folds are not handed back."""
     kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    certified, judged = interface._certified, Judge.judged
+    certified, judged = entropic.certificate_of, Judge.judged
 
     def certify(inputs: Any, theta: np.ndarray, fit: int, *rest: Any) -> Any:
         kept[fit] = theta[..., :-1], theta[..., -1]
         return certified(inputs, theta, fit, *rest)
 
-    def judge(self: Judge, fit: int, coef: np.ndarray, intercept: np.ndarray) -> Any:
+    def judge(self: Judge, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: Any) -> Any:
         kept[fit] = coef[:, 0], intercept[:, 0]
-        return judged(self, fit, coef, intercept)
+        return judged(self, fit, coef, intercept, scale)
 
-    with mock.patch.object(interface, "_certified", certify), mock.patch.object(Judge, "judged", judge):
+    with mock.patch.object(entropic, "certificate_of", certify), mock.patch.object(Judge, "judged", judge):
         yield kept
 
 

@@ -1,5 +1,6 @@
 """Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 import scipy.linalg
 from jax import monitoring
 from sklearn.datasets import load_breast_cancer
+
+from dlcore import Heads, Status
 
 ROOT = Path(__file__).parent.parent
 """The project."""
@@ -182,3 +185,26 @@ def dlcore(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL
     )
+
+
+def scored(heads: Heads) -> np.ndarray:
+    """The scores of heads that have some."""
+    assert heads.scores is not None
+    return heads.scores
+
+
+def same_heads(one: Any, other: Any) -> None:
+    """Two results of `fit_heads` are one: types, shapes, dtypes, bits."""
+    assert type(one) is type(other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            same_heads(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, np.ndarray):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        if one.dtype == object:
+            assert all(isinstance(end, Status) for end in other.ravel())
+            assert (one == other).all()
+        else:
+            assert one.tobytes() == other.tobytes()
+    else:
+        assert one == other

@@ -10,6 +10,8 @@ from sklearn.model_selection import KFold, ShuffleSplit
 
 from dlcore import fit_heads
 
+pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+
 LOSSES = ("logistic", "softmax", "squared")
 USUAL = {"logistic": 4, "softmax": 3, "squared": 5}
 """Logistic: curvature, gradients for all rows and for folds, scores. Softmax: metric, descent, scores. Squared:

@@ -13,7 +13,9 @@ import scipy.sparse
 
 from dlcore import certify, fit_heads
 from dlcore._sparse import SparseRows
-from dlcore.heads import inputs, interface, laps, placing, softmax
+from dlcore.heads import exact, inputs, laps, placing, softmax
+
+pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 
 LOSSES = ("logistic", "softmax", "squared")
 
@@ -111,14 +113,14 @@ def test_halves_stay_halves(loss, dtype, monkeypatch):
     for module, name in [*programs, (inputs, "column_scales")]:
         monkeypatch.setattr(module, name, watched(getattr(module, name)))
     if loss == "squared":
-        step = interface.Streamed._sum
+        step = exact.Streamed._sum
 
         def watching(self, index):
             large.append([a for a in jax.live_arrays() if a.size >= n * m])
             room.append(0)
             return step(self, index)
 
-        monkeypatch.setattr(interface.Streamed, "_sum", watching)
+        monkeypatch.setattr(exact.Streamed, "_sum", watching)
     heads = fit_heads(x, y, loss=loss, l2=0.1, tol=1e-3, standardize=True)
     assert set(heads.status) == {"converged"}
     assert max(room) < 2 * n * m

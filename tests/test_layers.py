@@ -14,6 +14,7 @@ FLOORS = {
         "_status",
         "_sparse",
         "_checks",
+        "_archive",
         "_guards",
         "devices",
         "measuring",
@@ -28,7 +29,7 @@ FLOORS = {
     6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
-NUMPY_ONLY = ("_status", "_sparse", "_checks", "reference", "certificate")
+NUMPY_ONLY = ("_status", "_sparse", "_checks", "_archive", "reference", "certificate")
 
 
 def imported(source: str) -> list[str]:

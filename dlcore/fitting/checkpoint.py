@@ -1,15 +1,10 @@
 """Checkpoints: the state of the loop in one file, written so that what was saved before is never lost.
 
-A file is a NumPy archive without pickles: the leaves of the state and of the history, and a text that says what
-they are and of what problem. It is written under another name beside its own, forced to the disk and renamed: at
-any moment the name stands for a whole checkpoint, the old one or the new.
+A file is an archive: the leaves of the state and of the history, and a text that says what they are and of what
+problem.
 """
 
 import functools
-import hashlib
-import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore import _archive
+from dlcore._archive import digest
 from dlcore._types import Array
 from dlcore.objective import BlockedData, Objective
 
-FORMAT = 1
+KIND, FORMAT = "checkpoint of dlcore", 2
 
 SAMPLE_ROWS = 1_024
 """Rows of x that identify it, evenly spread; of y and the weights all count."""
 
 Fingerprint = dict[str, str]
 """What a checkpoint belongs to: each part by name, as a short text."""
-
-
-def check_path(path: Any) -> Path:
-    """The path of a checkpoint, in a folder that is there."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"checkpoint: expected a path, got {path!r}")
-    found = Path(os.fspath(path)).absolute()
-    if not found.parent.is_dir() or found.is_dir():
-        raise ValueError(f"checkpoint: expected the path of a file in a folder that exists, got {str(path)!r}")
-    return found
 
 
 def save(path: Path, problem: Fingerprint, tree: Any) -> None:
@@ -48,21 +35,9 @@ def save(path: Path, problem: Fingerprint, tree: Any) -> None:
       tree: arrays, random keys too.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    about = {"format": FORMAT, "problem": problem, "leaves": [[_name(key), *_kind(leaf)] for key, leaf in leaves]}
-    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    beside = path.with_name(path.name + ".partial")
-    with open(beside, "wb") as file:
-        arrays: dict[str, Any] = {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)}
-        np.savez(file, about=text, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    kinds = [[_name(key), *_kind(leaf)] for key, leaf in leaves]
+    about = {"kind": KIND, "format": FORMAT, "problem": problem, "leaves": kinds}
+    _archive.write(path, about, {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
 
 
 def load(path: Path, problem: Fingerprint, like: Any) -> Any:
@@ -76,19 +51,13 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
     Raises:
       ValueError: if the file is damaged, or belongs to another problem.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            about = json.loads(bytes(archive["about"]))
-            arrays = [archive[f"leaf{i}"] for i in range(len(about["leaves"]))]
-            found, kinds, written = about["problem"], about["leaves"], about["format"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint: {path} is damaged, or no checkpoint of dlcore: {error}") from error
-    if written != FORMAT:
-        raise ValueError(f"checkpoint: {path} is of format {written}, this version reads {FORMAT}")
-    names = sorted(problem.keys() | found.keys())
-    changed = [f"{k} was {found.get(k)}, is {problem.get(k)}" for k in names if found.get(k) != problem.get(k)]
+    about, named = _archive.read("checkpoint", path, KIND, FORMAT)
+    found, kinds = about["problem"], about["leaves"]
+    arrays = [named[f"leaf{i}"] for i in range(len(kinds))]
+    _archive.check_same("checkpoint", path, found, problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    if not changed and [kind[:2] for kind in kinds] != [[_name(key), _kind(leaf)[0]] for key, leaf in leaves]:
+    changed = []
+    if [kind[:2] for kind in kinds] != [[_name(key), _kind(leaf)[0]] for key, leaf in leaves]:
         changed = ["the state of the optimizer was another"]
     for array, kind, (key, leaf) in zip(arrays, kinds, leaves, strict=False):
         shape, free = kind[2], leaf.shape[:1] == (0,)
@@ -105,10 +74,10 @@ def fingerprint(
 ) -> Fingerprint:
     """What the path of a descent depends on: where two are equal, so are all its bits, on the same machine."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    start = [(_name(where), *_kind(leaf), _digest(np.asarray(leaf))) for where, leaf in leaves]
-    parts = {"x": _sample(data.x), "y": _digest(np.asarray(data.y))}
+    start = [(_name(where), *_kind(leaf), digest(np.asarray(leaf))) for where, leaf in leaves]
+    parts = {"x": _sample(data.x), "y": digest(np.asarray(data.y))}
     if data.weights is not None:
-        parts["weights"] = _digest(np.asarray(data.weights))
+        parts["weights"] = digest(np.asarray(data.weights))
     return {
         "model": _describe(objective.model),
         "loss": _describe(objective.loss),
@@ -116,7 +85,7 @@ def fingerprint(
         "shape of x": f"{data.x.shape} {data.x.dtype}",
         "devices": str(data.x.shape[0] // data.rows_each),
         "block": str(data.block),
-        "start": _digest(np.frombuffer(repr(start).encode(), np.uint8)),
+        "start": digest(np.frombuffer(repr(start).encode(), np.uint8)),
         "optimizer": _describe(optimizer),
         "record": _describe(record),
         "batches": "none" if batches is None else f"of {batches.rows} rows, in the order of {_describe(key)}",
@@ -149,10 +118,6 @@ def _from_bits(array: np.ndarray, like: Any) -> Any:
     return array if array.dtype == like.dtype else array.view(like.dtype)[..., 0]
 
 
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()[:16]
-
-
 def _sample(x: Array) -> str:
     """Of evenly spread rows, device by device: no copy of x is made."""
     wanted = np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))
@@ -162,7 +127,7 @@ def _sample(x: Array) -> str:
         rows = wanted[(wanted >= first) & (wanted < first + len(shard.data))] - first
         on_host = next(iter(shard.data.devices())).platform == "cpu"
         pieces.append(np.asarray(shard.data)[rows] if on_host else np.asarray(shard.data[rows]))
-    return _digest(np.concatenate(pieces))
+    return digest(np.concatenate(pieces))
 
 
 def _describe(thing: Any, inside: tuple[int, ...] = ()) -> str:
@@ -174,7 +139,7 @@ def _describe(thing: Any, inside: tuple[int, ...] = ()) -> str:
         return repr(thing)
     if isinstance(thing, jax.Array | np.ndarray | np.generic):
         array = _bits(thing)
-        return repr(array.item()) if array.ndim == 0 else f"{array.shape} {_digest(array)}"
+        return repr(array.item()) if array.ndim == 0 else f"{array.shape} {digest(array)}"
     if isinstance(thing, functools.partial):
         parts = [inner(thing.func), *map(inner, thing.args)]
         return ", ".join([*parts, *(f"{k}={inner(v)}" for k, v in sorted(thing.keywords.items()))])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore import _checks, _guards
+from dlcore import _archive, _checks, _guards
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
@@ -130,7 +130,7 @@ def fit(
         raise TypeError(f"optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__}")
     if stop not in ("flat", "certificate"):
         raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
-    path = None if checkpoint is None else checkpoints.check_path(checkpoint)
+    path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
     blocked = objective.prepare(data, devices)
     batches = check_batches(batch_size, key, blocked)
     params = start(objective, blocked, params, key)

@@ -53,7 +53,7 @@ class State(NamedTuple):
     before: Array
     size: Array
     decrement: Array
-    count: Array
+    laps: Array
     flat: Array
     active: Array
     factors: Factors
@@ -93,7 +93,7 @@ def _move(given: Given, state: State, sums: Sequence[Sums]) -> State:
     flat = size <= goal
     ratio = jnp.where(first, EXPECTED, jnp.minimum(MARGIN * size / state.size, 1.0))
     arrives = better & (size * ratio <= goal)
-    count = state.count + active.astype(jnp.int32)
+    laps = state.laps + active.astype(jnp.int32)
     # Where a step was no good the place before it stands.
     place = jnp.where(
         (better & ~flat)[:, None], theta - step, jnp.where((better | flat)[:, None], theta, state.before)
@@ -104,16 +104,16 @@ def _move(given: Given, state: State, sums: Sequence[Sums]) -> State:
         before=jnp.where(active[:, None], theta, state.before),
         size=jnp.where(active, size, state.size),
         decrement=jnp.where(active, decrement, state.decrement),
-        count=count,
+        laps=laps,
         flat=state.flat | (active & ended),
-        active=active & better & ~ended & (count < slots.steps),
+        active=active & better & ~ended & (laps < slots.steps),
         factors=state.factors,
     )
 
 
 def _finish(given: Given, state: State) -> Chord:
     del given
-    return Chord(state.theta, state.count, state.flat)
+    return Chord(state.theta, state.laps, state.flat)
 
 
 CHORD = Method(_start, _look, _move, _finish)

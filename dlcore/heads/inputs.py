@@ -11,6 +11,7 @@ from dlcore._types import Array
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.packing import rows_at_once
 from dlcore.heads.placing import on_device
+from dlcore.heads.row_weights import read_weights
 from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
@@ -52,6 +53,7 @@ class Inputs(NamedTuple):
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.
       scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
+      unit: what the weights given were divided by, a power of two.
       balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
       validation: the rows that score the fits on all rows; None without.
       standardize: whether the weights of standardised columns are penalised.
@@ -64,6 +66,7 @@ class Inputs(NamedTuple):
     train: np.ndarray
     test: np.ndarray
     scored: np.ndarray
+    unit: float
     balance: np.ndarray | None
     validation: Validation | None
     standardize: bool
@@ -98,11 +101,7 @@ def read_inputs(
     _checks.check_rows(x=rows, y=target)
     _checks.check_finite("x", rows)
     _checks.check_finite("y", target)
-    weight = np.ones(len(rows))
-    if sample_weight is not None:
-        weight = _checks.as_host_numbers("sample_weight", sample_weight).astype(np.float64)
-        _checks.check_weights(weight, len(rows), "sample_weight")
-        weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
+    weight, unit = read_weights("sample_weight", sample_weight, len(rows))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
             _checks.check_binary_labels(column, weight)
@@ -137,7 +136,7 @@ def read_inputs(
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
     strengths = read_strengths(l2, mass, alike=balance is None)
-    return Inputs(rows, target, weight, strengths, train, test, scored, balance, held, bool(standardize))
+    return Inputs(rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize))
 
 
 def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
@@ -221,7 +220,8 @@ def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.nd
     """0/1 weights [folds, n], 1 where a row trains; a splitter; or (train, test) pairs of row numbers."""
     splits = getattr(folds, "split", None)
     if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
-        raise TypeError(f"folds: expected None, an integer, 0/1 weights or a splitter, got {folds!r}")
+        expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
+        raise TypeError(f"folds: expected {expected}, got {folds!r}")
     if splits is not None:
         folds = list(splits(np.zeros((rows, 1)), labels))
     if not hasattr(folds, "ndim"):

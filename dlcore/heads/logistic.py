@@ -6,6 +6,7 @@ interpolated curvature and its own λ, for which gradients alone are needed. A f
 rows and step with the same curvature. A head for which that is too slow gets its own: Newton is what always works.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from dlcore.heads.logits import logits_of
 from dlcore.heads.packing import Head, batches, is_ample, padded, rows_at_once, strides, work_of
 from dlcore.heads.path import between, hermite, spaced
 from dlcore.heads.slots import Slots
+from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
 from dlcore.objective.blocks import parts_of
 from dlcore.objective.cores import cores_for
@@ -48,9 +50,10 @@ FLOAT32_STEPS = 30
 SAMPLE_AIM = 1e-2
 """The gap on a sample, as a share of J: its optimum is further from that of all rows."""
 
-
 LEAST_WORK = 2**25
 """See `work_of`: what keeps a core busy for about 10 ms."""
+STATE = ("theta", "aim", "value", "steps", "flat", "separates")
+"""What a stage changes, of some problems."""
 
 
 class Read(NamedTuple):
@@ -101,18 +104,26 @@ class Sweep:
         both = both.reshape(-1, 2)
         return both.sum(1), both[:, 1] / both.sum(1)
 
-    def run(self) -> None:
+    def run(self, stages: Stages) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
         heads = self.strengths * max(1, self.fits - 1)
         together = max(1, min(self.targets, self.room // max(heads, self.own)))
         for first in range(0, self.targets, together):
-            self._together(range(first, min(first + together, self.targets)))
+            targets = range(first, min(first + together, self.targets))
+            problems = [f * self.targets + t for f in range(self.fits) for t in targets]
+            name = f"targets from {first}"
+            stages.on(name, self, STATE, problems, functools.partial(self._together, targets, stages, name))
 
-    def _together(self, targets: range) -> None:
+    def _together(self, targets: range, stages: Stages, name: str) -> None:
         """These targets: the fits on all rows first, because the folds start from them."""
         folds = [f * self.targets + t for f in range(1, self.fits) for t in targets]
-        curvature = self._solve_anchors(targets) if len(self.chosen) else None
-        self._solve(list(targets), curvature)
+        own = list(targets)
+
+        def solve_anchors() -> np.ndarray | None:
+            return self._solve_anchors(targets) if len(self.chosen) else None
+
+        curvature = stages.on(f"{name}/anchors", self, STATE, own, solve_anchors)
+        stages.on(f"{name}/all rows", self, STATE, own, lambda: self._solve(own, curvature))
         for p in folds:
             self.theta[p], self.value[p] = self.theta[p % self.targets], self.value[p % self.targets]
         if folds:

@@ -1,4 +1,8 @@
-"""What heads say of some rows."""
+"""What heads say of some rows: a compiled program reads the rows as they are, in float64, some at a time."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,3 +31,41 @@ def logits_of(x: Array, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
 @jax.jit
 def _logits(x: Array, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
+
+
+def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of all of x and what `theta`, (K, m + 1), says of them, (K, rows); the last begin early. Wants x64.
+
+    An array of JAX's is read where it lies, other rows are sent block by block, dense.
+    """
+    rows, there = len(x), jax.device_put(theta)
+    most = max(1, ROWS_BYTES // (8 * sum(theta.shape)))
+    size = -(-rows // -(-rows // most))
+    for start in range(0, rows, size):
+        first = min(start, rows - size)
+        part = slice(first, first + size)
+        block = _cut(x, np.int64(first), size) if isinstance(x, jax.Array) else x[part]
+        yield part, np.asarray(logits_of_block(block, there))
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _cut(x: Array, start: Array, size: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, start, size)
+
+
+@jax.jit
+def logits_of_block(x: Array, theta: Array) -> Array:
+    """Shape (K, rows), float64."""
+    return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]
+
+
+def probability(logit: np.ndarray) -> np.ndarray:
+    """1/(1 + exp(-z)), right in all digits at both ends."""
+    tail = np.exp(-abs(logit))
+    return np.where(logit > 0, 1, tail) / (1 + tail)
+
+
+def probabilities(logits: np.ndarray, axis: int) -> np.ndarray:
+    """Of all classes, along an axis."""
+    powers = np.exp(logits - logits.max(axis, keepdims=True))
+    return powers / powers.sum(axis, keepdims=True)

@@ -77,7 +77,7 @@ class State(NamedTuple):
     rate: Array
     least: Array
     idle: Array
-    count: Array
+    laps: Array
     active: Array
     flat: Array
 
@@ -98,7 +98,7 @@ def _look(curved: str, given: Given, state: State, data: BlockedData) -> Sums:
 def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> State:
     """Where the trials were better they are the places from now on; else the step was too long."""
     slots, frame, _ = given
-    first = state.count == 0
+    first = state.laps == 0
     seen = place_of(slots, state.trial, frame, sums)
     promised = state.rate * vecdot(state.place.gradient, state.step)
     noise = 8 * jnp.finfo(jnp.float64).eps * state.place.value
@@ -111,7 +111,7 @@ def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> Stat
     size, flat = _judged(given, place, step)
     progress = better & ((size < 0.9 * state.least) | (promised > 1e-9 * place.value))
     idle = jnp.where(progress, 0, state.idle + 1)
-    count = state.count + state.active.astype(jnp.int32)
+    laps = state.laps + state.active.astype(jnp.int32)
     usable = jnp.isfinite(step).all(1)
     return State(
         theta=theta,
@@ -121,8 +121,8 @@ def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> Stat
         rate=rate,
         least=jnp.minimum(size, state.least),
         idle=idle,
-        count=count,
-        active=state.active & ~flat & (count < slots.steps) & (idle < IDLE_AT_MOST) & usable,
+        laps=laps,
+        active=state.active & ~flat & (laps < slots.steps) & (idle < IDLE_AT_MOST) & usable,
         flat=flat,
     )
 
@@ -145,7 +145,7 @@ def _finish(curved: str, given: Given, state: State) -> Newton:
     ahead = jnp.where(sure[:, None], theta - step, theta)
     factors = factor(place.curvature, slots.penalty, frame.intercept, curved)
     derivative = -solve(factors, slots.penalty * ahead)
-    return Newton(theta, ahead, derivative, place.value, place.curvature, state.count, place.wrong, state.flat)
+    return Newton(theta, ahead, derivative, place.value, place.curvature, state.laps, place.wrong, state.flat)
 
 
 def _newton(curved: str) -> Method:

@@ -1,13 +1,19 @@
 """What `fit_heads` hands back: heads in float64, each with its proof."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
-from dlcore import _checks
+from dlcore import _archive, _checks
 from dlcore._status import Status
 from dlcore.certificate import Certificate
+from dlcore.heads.choosing import within_one_error
+from dlcore.heads.logits import logits_by_block, probabilities, probability
+from dlcore.heads.placing import shared
+from dlcore.heads.saving import load, save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +33,11 @@ class Heads:
       steps: shape (l2,), passes over the rows.
       fold_status: shape (folds, l2).
       fold_gap: shape (folds, l2), the certified gap of each fold's fit.
-      scores: shape (folds, l2), larger is better; None without folds.
-      scoring: what the scores are: "log_loss" (negative), "accuracy" or "r2".
-      best: the index of the strength with the best mean score, the strongest of equals; None without folds.
+      scores: shape (folds, l2), larger is better; of a validation set, or of rows left out one by one, (1, l2);
+        else None.
+      scoring: what the scores are: "log_loss" (negative), "accuracy", "roc_auc", "roc_auc_ovr", "r2", or the name
+        of a function.
+      best: the index of the strength with the best mean score, the strongest of equals; None without scores.
       device: where the passes over the rows ran.
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
     """
@@ -50,41 +58,113 @@ class Heads:
     device: str
     scale: np.ndarray | None = None
 
+    @property
+    def ties(self) -> np.ndarray | None:
+        r"""Strengths that the folds do not tell from the best: booleans, shape (l2,); None with fewer than two.
+
+        Those of a mean score of at least $\bar s_b - \sigma_b/\sqrt F$: b is `best`, F the number of folds and
+        $\sigma_b$ the standard deviation of its scores (with F − 1).
+
+        Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10.1.
+        """
+        return None if self.scores is None else within_one_error(self.scores, self.best)
+
     def predict(self, x: Any) -> np.ndarray:
-        """Labels, or with the squared loss numbers, of every head: shape (l2, n), NumPy on the host."""
-        logits = self._linear(x)
+        """Labels, or with the squared loss numbers, of every head: shape (l2, n), NumPy.
+
+        A compiled program reads x in its own dtype, some rows at a time, in float64.
+
+        Args:
+          x: shape (n, m), any real dtype, as `fit_heads` takes it.
+
+        Raises:
+          ValueError: if x has other columns than the heads, or a value is not finite.
+          TypeError: if x is not an array of real numbers.
+
+        >>> from dlcore import fit_heads
+        >>> heads = fit_heads(np.arange(4.0)[:, None], [0, 0, 1, 1], l2=[0.01, 0.1])
+        >>> print(heads.predict([[-1.0], [4.0]]).tolist(), heads.predict_proba([[1.5]]).round(3)[0])
+        [[0, 1], [0, 1]] [[0.5 0.5]]
+        """
         if self.loss == "softmax":
-            return logits.argmax(-1)
-        return logits if self.loss == "squared" else (logits > 0).astype(np.int64)
+            return self._of_rows(x, lambda logits: logits.argmax(-2))
+        return self._of_rows(x, lambda z: z if self.loss == "squared" else (z > 0).astype(np.int64))
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """The probabilities of all classes by every logistic or softmax head: shape (l2, n, classes)."""
+        """The probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
+
+        Args:
+          x: as `predict` takes it.
+
+        Raises:
+          ValueError: as `predict` does, and if the loss is "squared".
+          TypeError: if x is not an array of real numbers.
+        """
         if self.loss == "squared":
             raise ValueError("predict_proba: expected heads with loss 'logistic' or 'softmax', got 'squared'")
-        logits = self._linear(x)
         if self.loss == "softmax":
-            powers = np.exp(logits - logits.max(-1, keepdims=True))
-            return powers / powers.sum(-1, keepdims=True)
-        tail = np.exp(-abs(logits))
-        less, more = tail / (1 + tail), 1 / (1 + tail)
-        positive = logits > 0
-        return np.stack([np.where(positive, less, more), np.where(positive, more, less)], axis=-1)
+            return self._of_rows(x, lambda logits: probabilities(logits, -2).swapaxes(-1, -2))
+        return self._of_rows(x, lambda logit: np.stack([probability(-logit), probability(logit)], axis=-1))
 
-    def _linear(self, x: Any) -> np.ndarray:
-        rows = _checks.as_host_numbers("x", x)
+    def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `read` makes of logits, (l2, rows) or (l2, classes, rows), the axis of rows behind that of l2."""
+        x = shared(x)
+        rows = _checks.as_host_rows("x", x)
         _checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
             raise ValueError(f"x: expected {self.coef.shape[-1]} columns, got {rows.shape[1]}")
         _checks.check_finite("x", rows)
-        logits = self.coef @ rows.T.astype(np.float64) + self.intercept[..., None]
-        return np.swapaxes(logits, -1, -2) if self.loss == "softmax" else logits
+        theta = np.concatenate([self.coef, self.intercept[..., None]], axis=-1)
+        heads, found = self.status.shape, None
+        with jax.enable_x64(True):
+            given = x if isinstance(x, jax.Array) else rows
+            for part, logits in logits_by_block(given, theta.reshape(-1, theta.shape[-1])):
+                block = read(logits.reshape(*theta.shape[:-1], -1))
+                if found is None:
+                    found = np.empty((*heads, len(rows), *block.shape[len(heads) + 1 :]), block.dtype)
+                found[(*(slice(None) for _ in heads), part)] = block
+        assert found is not None
+        return found
+
+    def save(self, path: Any) -> None:
+        """Write everything into one file, a NumPy archive without pickles, from which `load` makes the same again.
+
+        Args:
+          path: of the file, with any name. What is there is replaced in one instant: the name never stands for
+            half a file.
+
+        Raises:
+          ValueError: if its folder is not there.
+          TypeError: if `path` is no path.
+
+        >>> import tempfile
+        >>> from dlcore import fit_heads
+        >>> heads = fit_heads(np.eye(3), [1.0, 2.0, 3.0], loss="squared", l2=[0.1, 1.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     heads.save(f"{folder}/heads.npz")
+        ...     again = Heads.load(f"{folder}/heads.npz")
+        >>> print(np.array_equal(again.coef, heads.coef), *again.status, *again.certificate.bound)
+        True converged converged exact exact
+        """
+        save(self, _archive.check_path("path", path))
+
+    @classmethod
+    def load(cls, path: Any) -> "Heads":
+        """The heads that `save` has written, to the last bit.
+
+        Raises:
+          ValueError: if the file is not there, is damaged, is something else, or is of another format.
+          TypeError: if `path` is no path.
+        """
+        return cls(**load(_archive.check_path("path", path)))
 
 
 def statuses(
     gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, separates: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
     """How each head ended, from its certificate first; arrays of one shape."""
-    ended = np.full(gap.shape, Status.PRECISION_FLOOR, object)
+    ended = np.empty(gap.shape, object)  # np.full would keep the text of the status alone
+    ended[...] = Status.PRECISION_FLOOR
     ended[exhausted] = Status.OUT_OF_STEPS
     ended[l2 == 0] = Status.UNPROVEN
     ended[(l2 == 0) & separates] = Status.SEPARABLE

@@ -9,7 +9,7 @@ standardised are divided by their deviations here, and so are the weights then.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
+from dlcore.heads.logits import logits_of_block
 from dlcore.heads.row_products import Products, Streamed, gram_of
 from dlcore.heads.scales import deviation
 from dlcore.linalg import matmul, outer, vecdot
@@ -39,6 +40,8 @@ class Spectrum(NamedTuple):
       middle: shape (m,), the mean that was taken from x.
       level: shape (targets,), the mean that was taken from y.
       scale: shape (m,), what the columns were divided by; `basis` is of weights of the columns as they are.
+      rows: shape (n, n), U; None where rows are as many as columns. With an intercept its last column is √(s/S),
+        of which the intercept takes all.
     """
 
     values: Array
@@ -47,6 +50,11 @@ class Spectrum(NamedTuple):
     middle: Array
     level: Array
     scale: Array
+    rows: Array | None
+
+
+Parts = list[tuple[Array, Array]]
+"""Weights and intercepts of some strengths each, as `heads_of` makes them."""
 
 
 class Fitted(NamedTuple):
@@ -58,26 +66,25 @@ class Fitted(NamedTuple):
     scale: np.ndarray | None
 
 
-def fit_ridge(inputs: Inputs, streamed: Streamed) -> Iterator[Fitted]:
-    """Fit after fit, the one on all rows first.
-
-    The device does not work ahead while the caller looks at a fit: both would want all cores of a CPU.
-    """
-    for fit in range(len(inputs.train)):
-        spectrum = spectrum_of(inputs, streamed, fit)
-        parts = [heads_of(spectrum, l2) for l2 in strengths(inputs.l2[fit], streamed)]
-        scores = r2_scores(inputs, streamed, fit, parts) if fit else None
-        coef, intercept = (
-            np.concatenate([np.asarray(part) for part in pieces])[: inputs.l2.shape[1]]
-            for pieces in zip(*parts, strict=True)
-        )
-        scale = np.asarray(spectrum.scale) if inputs.standardize else None
-        yield Fitted(coef, intercept, scores, scale)
+def fit_ridge(
+    inputs: Inputs, streamed: Streamed, fit: int, score: Callable[[Spectrum, Parts], np.ndarray] | None
+) -> Fitted:
+    """One fit, 0 the one on all rows, and what `score` says of it."""
+    spectrum = spectrum_of(inputs, streamed, fit)
+    parts = [heads_of(spectrum, l2) for l2 in strengths(inputs.l2[fit], streamed)]
+    scores = score(spectrum, parts) if score else None
+    coef, intercept = (
+        np.concatenate([np.asarray(part) for part in pieces])[: inputs.l2.shape[1]]
+        for pieces in zip(*parts, strict=True)
+    )
+    scale = np.asarray(spectrum.scale) if inputs.standardize else None
+    return Fitted(coef, intercept, scores, scale)
 
 
-def strengths(l2: np.ndarray, streamed: Streamed) -> list[Array]:
+def strengths(l2: np.ndarray, streamed: Streamed, most: int = HEADS) -> list[Array]:
     """λ in pieces of one length, which the shape of y says; the last is filled up."""
     size = max(STRENGTHS, min(HEADS, HEADS // streamed.y.shape[1]) // STRENGTHS)
+    size = min(size, most)
     pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
     return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
@@ -100,9 +107,8 @@ def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     cross = (sums.cross + outer(added, sums.level)) / scale[:, None]
     values, vectors = jnp.linalg.eigh(2 / sums.total * gram)
     projected = matmul(vectors.T, 2 / sums.total * cross)
-    return Spectrum(
-        values, vectors / scale[:, None], projected, centred * sums.middle, centred * sums.level, scale
-    )
+    basis, middle, level = vectors / scale[:, None], centred * sums.middle, centred * sums.level
+    return Spectrum(values, basis, projected, middle, level, scale, None)
 
 
 @jax.jit
@@ -113,9 +119,13 @@ def _of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Arra
     scale = jnp.where(standard > 0, deviation(variance, mean), 1.0)
     root = jnp.sqrt(2 * weight / total)[:, None]
     z, t = root * (rows - middle[None]) / scale[None], root * (aims - level[None])
-    values, vectors = jnp.linalg.eigh(matmul(z, z.T))
-    basis = matmul(z.T, vectors) / scale[:, None]
-    return Spectrum(values, basis, matmul(vectors.T, t), middle, level, scale)
+    kernel, own = matmul(z, z.T), jnp.sqrt(weight / total)
+    # With an intercept √(s/S) is in the null space: lifted above the other eigenvalues it stands alone, last.
+    size = jnp.sqrt((kernel * kernel).sum())
+    above = centred * jnp.where(size > 0, 2 * size, 1.0)
+    values, vectors = jnp.linalg.eigh(kernel + above * outer(own, own))
+    values, basis = values.at[-1].multiply(1 - centred), matmul(z.T, vectors) / scale[:, None]
+    return Spectrum(values, basis, matmul(vectors.T, t), middle, level, scale, vectors)
 
 
 def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
@@ -134,7 +144,7 @@ def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
     return weight, spectrum.level[None] - matmul(weight, spectrum.middle)
 
 
-def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: list[tuple[Array, ...]]) -> np.ndarray:
+def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: Parts) -> np.ndarray:
     """1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
     sums = streamed.tested(fit)
     scores = []
@@ -182,3 +192,11 @@ def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, i
 def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, intercept: Array) -> Array:
     predicted = matmul(coef, x.astype(jnp.float64).T) + intercept[..., None]
     return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)
+
+
+def predictions(streamed: Streamed, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Shape (K, len(index)): what `theta`, (K, m + 1), says of the rows of these numbers, ascending."""
+    found, there = np.empty((len(theta), len(index))), streamed.put(theta)
+    for x, _, _, rows in streamed.blocks(index):
+        found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, there))
+    return found

@@ -5,6 +5,8 @@ the memory of what the sample has shown of the curvature. A fold's heads start w
 ended, with their memory too. What float32 cannot bring to its goal goes on in float64.
 """
 
+import functools
+
 import jax
 import numpy as np
 
@@ -15,6 +17,7 @@ from dlcore.heads.metric import metric_of
 from dlcore.heads.multinomial import Place, Task, held_out
 from dlcore.heads.packing import batches, padded, rows_at_once
 from dlcore.heads.quasi_newton import Memory, State, descend
+from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
 
 SLOTS = 12
@@ -33,6 +36,8 @@ SAMPLE = 6
 SAMPLE_STEPS = 120
 SAMPLE_GOAL = 1e-3
 """The optimum of the sample is that of all rows to no better than this."""
+STATE = ("theta", "accuracy", "steps", "flat", "separates")
+"""What a stage changes, of some strengths."""
 
 
 class SoftmaxSweep:
@@ -96,20 +101,25 @@ class SoftmaxSweep:
         self.sample_total = weights.sum()
         return BlockedData(x, marks, jax.device_put(weights), min(self.data.block, size))
 
-    def run(self) -> None:
-        """All heads, a group of strengths at a time, similar ones together: all rows first, then the folds."""
+    def run(self, stages: Stages) -> None:
+        """All heads, a group of strengths at a time, similar ones together."""
         order = np.argsort(-self.l2[0], kind="stable")
         for start in range(0, len(order), self.slots):
             group = [int(k) for k in order[start : start + self.slots]]
-            heads, memory, where = [(0, k) for k in group], self._nothing(), np.arange(len(group))
-            if self.sample is not None:
-                memory, where = self._descend(heads, memory, where, "float32", sampled=True)
-            memory, where = self._to_the_end(heads, memory, where)
-            for fit in range(1, len(self.theta)):
-                self.theta[fit, group] = self.theta[0, group] * self.present[fit][:, None]
-            folds = [(f, k) for k in group for f in range(1, len(self.theta))]
-            for batch in batches(folds, self.slots):
-                self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
+            make = functools.partial(self._together, group)
+            stages.on(f"strengths from {start}", self, STATE, (slice(None), group), make)
+
+    def _together(self, group: list[int]) -> None:
+        """These strengths: all rows first, then the folds."""
+        heads, memory, where = [(0, k) for k in group], self._nothing(), np.arange(len(group))
+        if self.sample is not None:
+            memory, where = self._descend(heads, memory, where, "float32", sampled=True)
+        memory, where = self._to_the_end(heads, memory, where)
+        for fit in range(1, len(self.theta)):
+            self.theta[fit, group] = self.theta[0, group] * self.present[fit][:, None]
+        folds = [(f, k) for k in group for f in range(1, len(self.theta))]
+        for batch in batches(folds, self.slots):
+            self._to_the_end(batch, memory, where[[group.index(k) for _, k in batch]])
 
     def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
         """Those heads once more, in float64, aiming closer by a factor each; False where none has steps left."""

@@ -1,31 +1,36 @@
 """What a fixed validation set says of heads."""
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of
 from dlcore.heads.placing import on_device
 from dlcore.heads.ridge import r2
-from dlcore.heads.validation import Validation
+from dlcore.heads.scoring import SUMS, Scoring, held_out, scores_of
 
 LOGIT_BYTES = 2**28
 """Size of the logits of the heads that are scored together."""
 
 
-def validation_scores(
-    heads: np.ndarray, validation: Validation, loss: str, scoring: str, device: Any
-) -> np.ndarray:
+def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Scoring, device: Any) -> np.ndarray:
     """Of the fits on all rows: (targets, L). The pass over the rows is compiled; what they say is summed here.
 
     Args:
       heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); weights and, last, intercepts.
-      validation: the rows.
+      inputs: with the validation set.
       loss: of the heads.
-      scoring: "log_loss", "accuracy" or "r2".
+      scoring: a name or a function.
       device: where the pass runs.
     """
+    assert inputs.validation is not None
+    validation = inputs.validation
     x = on_device(validation.x, device)
+    if not isinstance(scoring, str) or scoring not in SUMS:
+        linear = functools.partial(logits_of, x)
+        return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
     index = np.flatnonzero(validation.weight)
     weight = validation.weight[index] / validation.weight.sum()
     columns = validation.y.reshape(len(validation.y), -1)[index].T

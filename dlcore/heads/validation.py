@@ -6,14 +6,16 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore.heads.placing import shared
+from dlcore.heads.row_weights import read_weights
 
 
 class Validation(NamedTuple):
-    """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64."""
+    """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64, in `unit`."""
 
     x: Any
     y: np.ndarray
     weight: np.ndarray
+    unit: float
 
 
 def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
@@ -42,9 +44,5 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
         if len(unknown):
             raise ValueError(f"validation y: expected classes that y has, got {unknown[0]:g}")
         target = target.astype(np.float64)
-    weight = np.ones(len(rows))
-    if len(given) == 3:
-        weight = _checks.as_host_numbers("validation weights", given[2]).astype(np.float64)
-        _checks.check_weights(weight, len(rows), "validation weights")
-        weight = np.ldexp(weight, -int(np.frexp(weight.max())[1]))
-    return Validation(rows, target, weight)
+    weights = given[2] if len(given) == 3 else np.ones(len(rows))
+    return Validation(rows, target, *read_weights("validation weights", weights, len(rows)))

@@ -1,0 +1,21 @@
+"""The choices of a call of `fit_heads`, checked."""
+
+from typing import Any, NamedTuple
+
+from dlcore.heads.scoring import Scoring, name_of
+
+
+class Asked(NamedTuple):
+    """What was asked for beside the data."""
+
+    loss: str
+    scoring: Scoring
+    left_out: bool
+    fit_intercept: bool
+    tol: float
+    max_steps: int
+
+    def problem(self) -> dict[str, Any]:
+        """What stages depend on. The scores of ridge heads are among them, those of others are made at the end."""
+        choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
+        return choices | ({"scoring": name_of(self.scoring)} if self.loss == "squared" else {})

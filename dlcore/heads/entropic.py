@@ -1,0 +1,145 @@
+"""Logistic and softmax heads: solved, certified, taken further where a certificate falls short, and scored."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from dlcore._status import Status
+from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.heads import logistic, softmax
+from dlcore.heads.asked import Asked
+from dlcore.heads.choosing import best_of
+from dlcore.heads.inputs import Inputs, Rows, place
+from dlcore.heads.logits import logits_of
+from dlcore.heads.result import Heads, statuses
+from dlcore.heads.saving import proof_arrays, proof_of
+from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
+from dlcore.heads.stages import Stages
+from dlcore.heads.validated import validation_scores
+
+SWEEPS = {"logistic": (logistic.Sweep, logistic.STATE), "softmax": (softmax.SoftmaxSweep, softmax.STATE)}
+Sweep = logistic.Sweep | softmax.SoftmaxSweep
+ROUNDS = 3
+"""So often a head whose certificate is not good enough is taken further."""
+
+
+def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
+    """Of either cross-entropy. Wants JAX's x64 mode."""
+    rows = place(inputs, x)
+    kind, state = SWEEPS[asked.loss]
+    sweep = kind(inputs, rows, fit_intercept=asked.fit_intercept, tol=asked.tol, max_steps=asked.max_steps)
+    sweep.run(stages)
+    theta = sweep.heads()
+    targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
+    l2 = inputs.l2.repeat(targets, axis=0)
+
+    def certified(p: int, times: int) -> Certificate:
+        def made() -> dict[str, np.ndarray]:
+            scale = None if rows.scale is None else rows.scale[p // targets]
+            return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked))
+
+        return proof_of(stages.once(f"proof {times} of {p}", made))
+
+    proofs = [certified(p, 0) for p in range(len(theta))]
+    for times in range(1, ROUNDS + 1):
+        gap, allowed = _gaps(proofs), asked.tol * _scale(proofs, sweep.entropy)
+        short = np.argwhere((gap > allowed) & (l2 > 0))
+        closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
+        if not len(short):
+            break
+        heads = [(int(p), int(k)) for p, k in short]
+        make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
+        if not stages.on(f"round {times}", sweep, state, tuple(short.T), make):
+            break
+        theta = sweep.heads()
+        for p in np.unique(short[:, 0]):
+            proofs[p] = certified(int(p), times)
+    gap = _gaps(proofs)
+    exhausted = sweep.steps >= asked.max_steps
+    ended = statuses(gap, asked.tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
+    absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
+    ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
+
+    def of_all_rows(array: np.ndarray) -> np.ndarray:
+        """The fits on all rows, with an axis of targets where y has one."""
+        return array[:targets] if inputs.y.ndim == 2 else array[0]
+
+    def of_folds(array: np.ndarray) -> np.ndarray:
+        """Shape (folds, L), with that axis in front where y has it."""
+        array = array.reshape(-1, targets, array.shape[-1])
+        return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
+
+    found = _scores(inputs, rows, sweep, theta, asked)
+    scores = None if found is None else of_folds(found)
+    certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
+    return Heads(
+        coef=of_all_rows(theta[..., :-1]),
+        intercept=of_all_rows(theta[..., -1]),
+        l2=inputs.l2[0],
+        loss=asked.loss,
+        value=certificate.value,
+        status=of_all_rows(ended),
+        certificate=certificate,
+        steps=of_all_rows(sweep.steps),
+        fold_status=of_folds(ended[targets:]),
+        fold_gap=of_folds(gap[targets:]),
+        scores=scores,
+        scoring=name_of(asked.scoring),
+        best=None if scores is None else best_of(scores, inputs.l2[0]),
+        device=str(next(iter(rows.x.devices()))),
+        scale=None if rows.scale is None else rows.scale[0],
+    )
+
+
+def _scores(inputs: Inputs, rows: Rows, sweep: Sweep, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
+    """Of every fold and target, or of the validation set: (problems, L). None where nothing is held out."""
+    scoring, loss, fits = asked.scoring, asked.loss, len(inputs.train)
+    if inputs.validation is not None:
+        return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
+    if fits == 1:
+        return None
+    if isinstance(scoring, str) and scoring in SUMS:
+        lost, right = sweep.scores()
+        mass = np.where(inputs.test[1:], inputs.scored, 0).sum(1).repeat(len(theta) // fits)[:, None]
+        return -lost / mass if scoring == "log_loss" else right / mass
+    linear, of_fits = functools.partial(logits_of, rows.x), theta.reshape(fits, -1, *theta.shape[1:])
+    return np.concatenate(
+        [
+            scores_of(scoring, loss, held_out(inputs, fit), inputs.l2[fit], of_fits[fit], linear)
+            for fit in range(1, fits)
+        ]
+    )
+
+
+def certificate_of(
+    inputs: Inputs, theta: np.ndarray, fit: int, target: int, scale: np.ndarray | None, asked: Asked
+) -> Certificate:
+    """Of the heads of all strengths of one fit and target; `scale` (m,) where columns are standardised."""
+    weights = inputs.weights(fit, target)
+    y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+    if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
+        present = np.isfinite(theta[0, :, -1])
+        theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
+    bias = theta[..., -1] if asked.fit_intercept else None
+    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], asked.loss, scale)
+    return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)
+
+
+def _together(proofs: list[Certificate]) -> Certificate:
+    """Of several targets, shape (targets, L)."""
+    value, gradient_norm, gap, rounding = (
+        np.stack([getattr(proof, name) for proof in proofs])
+        for name in ("value", "gradient_norm", "gap", "rounding")
+    )
+    bound = tuple(name for proof in proofs for name in proof.bound)
+    return Certificate(value, gradient_norm, gap, rounding, bound)
+
+
+def _gaps(proofs: list[Certificate]) -> np.ndarray:
+    return np.stack([proof.gap for proof in proofs])
+
+
+def _scale(proofs: list[Certificate], start: np.ndarray) -> np.ndarray:
+    """max(J, 1e-3·J₀), J₀ of each fit (and target)."""
+    return np.maximum(np.stack([proof.value for proof in proofs]), 1e-3 * np.expand_dims(start, 1))

@@ -1,0 +1,63 @@
+"""Heads in a file, and back: every bit, every status."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore import _archive
+from dlcore._status import Status
+from dlcore.certificate import Certificate
+
+KIND, FORMAT = "heads of dlcore", 1
+ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
+OPTIONAL = ("scores", "best", "scale")
+"""None where nothing is scored or standardised."""
+TEXTS = ("loss", "scoring", "device")
+ENDS = ("status", "fold_status")
+PROOF = ("value", "gradient_norm", "gap", "rounding", "bound")
+
+
+def save(heads: Any, path: Path) -> None:
+    """Write `Heads`."""
+    arrays = {name: getattr(heads, name) for name in ARRAYS}
+    arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
+    arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
+    arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
+    texts = {name: getattr(heads, name) for name in TEXTS}
+    _archive.write(path, {"kind": KIND, "format": FORMAT, **texts}, arrays)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `Heads` are made of.
+
+    Raises:
+      ValueError: if the file is not there, is damaged, or is something else.
+    """
+    about, arrays = _archive.read("path", path, KIND, FORMAT)
+    try:
+        fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in TEXTS}
+        fields |= {name: as_statuses(arrays[name]) for name in ENDS}
+        fields["certificate"] = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"path: {path} is damaged, or no {KIND}: {error!r}") from error
+    if fields["best"] is not None and fields["best"].ndim == 0:
+        fields["best"] = int(fields["best"])
+    return fields
+
+
+def as_statuses(names: np.ndarray) -> np.ndarray:
+    """The statuses of those names, in their shape."""
+    return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
+
+
+def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
+    """A certificate of several heads, the names of the bounds in the shape of the numbers."""
+    return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
+
+
+def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
+    """The certificate that `proof_arrays` was given."""
+    value, gradient_norm, gap, rounding, bound = (arrays[name] for name in PROOF)
+    return Certificate(value, gradient_norm, gap, rounding, tuple(map(str, bound.ravel())))

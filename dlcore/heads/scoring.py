@@ -1,0 +1,172 @@
+"""Scores of rows that are held out, larger is better: by name, or by a function of the caller's.
+
+Log loss, accuracy and r2 are sums over rows, which the solvers make on the device. What ranks rows, or is the
+caller's own, is of all rows together: their logits come from a compiled program, once for all that is asked.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.heads.inputs import Inputs
+from dlcore.heads.logits import probabilities, probability
+from dlcore.heads.packing import padded
+
+Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Of heads (K, m + 1) and row numbers: logits or predicted numbers, (K, rows)."""
+
+SCORINGS = {
+    "logistic": ("log_loss", "accuracy", "roc_auc"),
+    "softmax": ("log_loss", "accuracy", "roc_auc_ovr"),
+    "squared": ("r2",),
+}
+SUMS = ("log_loss", "accuracy", "r2")
+"""What the solvers sum themselves."""
+LOGIT_BYTES = 2**28
+"""Size of the logits of held-out rows that are on the host at a time, unless one head's take more."""
+
+
+def read_scoring(scoring: Any, loss: str) -> Scoring:
+    """A name that goes with the loss, or a function."""
+    if scoring is None:
+        return SCORINGS[loss][0]
+    if not callable(scoring) and not (isinstance(scoring, str) and scoring in SCORINGS[loss]):
+        expected = ", ".join(map(repr, SCORINGS[loss]))
+        raise ValueError(f"scoring: expected {expected} or a function for loss {loss!r}, got {scoring!r}")
+    return scoring
+
+
+def name_of(scoring: Scoring) -> str:
+    """A function's own name."""
+    return scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
+
+
+def check_held_out(scoring: Scoring, inputs: Inputs) -> None:
+    """Every class is in the rows that heads are scored on, where the score ranks one class above the others."""
+    if scoring not in ("roc_auc", "roc_auc_ovr"):
+        return
+    name, each = ("folds", "each fold is") if inputs.validation is None else ("validation", "heads are")
+    for held in all_held_out(inputs):
+        for known, column in zip(inputs.y.reshape(len(inputs.y), -1).T, held.y.T, strict=True):
+            missing = np.setdiff1d(known, column)
+            if len(missing):
+                raise ValueError(
+                    f"{name}: expected every class in the rows that {each} scored on, because scoring is "
+                    f"{scoring!r}, got none of {missing[0]:g} in {held.name}"
+                )
+
+
+class HeldOut(NamedTuple):
+    """Rows of positive weight that heads are scored on.
+
+    Attributes:
+      rows: shape (v,), their numbers, ascending.
+      y: shape (v, targets), float64.
+      weight: shape (v,), as the caller gave it.
+      name: what they are called in messages.
+    """
+
+    rows: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    name: str
+
+
+def all_held_out(inputs: Inputs) -> Iterator[HeldOut]:
+    """Of each fold, or of the validation set."""
+    if inputs.validation is None:
+        for fit in range(1, len(inputs.test)):
+            yield held_out(inputs, fit)
+    else:
+        yield held_out(inputs, 0)
+
+
+def held_out(inputs: Inputs, fit: int) -> HeldOut:
+    """The rows that score a fit: that on all rows, 0, has the validation set."""
+    rows, name, scored = inputs, f"fold {fit - 1}", inputs.scored
+    chosen = inputs.test[fit]
+    if fit == 0 and inputs.validation is not None:
+        rows, name, scored = inputs.validation, "the validation set", inputs.validation.weight
+        chosen = np.ones(len(scored), bool)
+    index = np.flatnonzero(chosen & (scored > 0))
+    y = rows.y.reshape(len(rows.y), -1)[index].astype(np.float64)
+    return HeldOut(index, y, scored[index] * rows.unit, name)
+
+
+def scores_of(
+    scoring: Scoring, loss: str, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
+) -> np.ndarray:
+    """Of all heads of a fit, each by the rows that are held out for it.
+
+    Args:
+      scoring: "roc_auc", "roc_auc_ovr" or a function.
+      loss: of the heads.
+      held: the rows.
+      l2: shape (L,), the strengths of the heads.
+      theta: shape (targets, L, m + 1) or (targets, L, classes, m + 1), the intercept last.
+      linear: what the heads say of rows.
+
+    Returns:
+      Shape (targets, L).
+
+    Raises:
+      ValueError: if a function answers nan or infinity.
+      TypeError: if it answers no real number.
+    """
+    index, aims, weight, name = held
+    strengths, inner = theta.shape[1], theta.shape[2:-1]
+    heads = theta.reshape(-1, *theta.shape[2:])
+    width = int(np.prod(inner))
+    size = max(1, min(len(heads), LOGIT_BYTES // (8 * len(index) * width)))
+    found = np.empty(len(heads))
+    for start in range(0, len(heads), size):
+        some = padded(heads[start : start + size], size).reshape(-1, theta.shape[-1])
+        logits = linear(some, index).reshape(size, *inner, -1)
+        for head, logit in zip(range(start, min(start + size, len(heads))), logits, strict=False):
+            y = aims[:, head // strengths]
+            if scoring == "roc_auc":
+                found[head] = roc_auc(y == 1, logit, weight)
+            elif scoring == "roc_auc_ovr":
+                p = probabilities(logit, 0)
+                found[head] = np.mean([roc_auc(y == k, p[k], weight) for k in range(len(p))])
+            else:
+                where = f"{name}, l2 = {l2[head % strengths]:g}"
+                found[head] = answer_of(scoring, y, _prediction(loss, logit), weight, where)
+    return found.reshape(theta.shape[:2])
+
+
+def _prediction(loss: str, logit: np.ndarray) -> np.ndarray:
+    """What a function is given: numbers, P(y = 1), or (n, classes) probabilities."""
+    if loss == "squared":
+        return logit
+    return probability(logit) if loss == "logistic" else np.ascontiguousarray(probabilities(logit, 0).T)
+
+
+def answer_of(scoring: Any, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:
+    """What a function answers: a finite number."""
+    answer, name = scoring(y, prediction, weight), name_of(scoring)
+    found = np.asarray(answer)
+    if found.ndim or found.dtype.kind not in "iuf":
+        raise TypeError(f"scoring: expected a real number from {name}, got {answer!r} ({where})")
+    if not np.isfinite(found):
+        raise ValueError(f"scoring: expected a finite number from {name}, got {answer!r} ({where})")
+    return float(found)
+
+
+def roc_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
+    r"""The weighted share of pairs of a positive and a negative row that the score ranks right; of equals half.
+
+    $\sum_{i+,j-} s_is_j([z_i > z_j] + \frac12[z_i = z_j]) / \sum_{i+}s_i\sum_{j-}s_j$, by one sort. Shapes (n,).
+
+    Source: Hanley and McNeil (1982), The meaning and use of the area under a ROC curve.
+    """
+    order = np.argsort(score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of rows of the same score
+    ones, zeros = (
+        np.diff(np.cumsum(np.where(chosen, weight, 0)[order])[last], prepend=0.0)
+        for chosen in (positive, ~positive)
+    )
+    below = np.cumsum(zeros) - zeros
+    return float(ones @ (below + zeros / 2) / (ones.sum() * zeros.sum()))

@@ -1,0 +1,115 @@
+"""Stages of a long computation, each made once: what they have found is in a file, from which another goes on.
+
+What a stage finds depends on what was asked and on the stages before it alone, so a run that takes some of them
+from the file ends with the bits of one that makes them all, on the same machine.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore import _archive
+from dlcore.heads.inputs import Inputs
+
+KIND, FORMAT = "checkpoint of dlcore heads", 1
+SHARE = 20
+"""Between two writings passes at least so many times what the last one took."""
+SAMPLE_ROWS = 1_024
+"""Rows of x that identify it, evenly spread; of all else every number counts."""
+
+Found = dict[str, np.ndarray]
+
+
+class Stages:
+    """What is done. As a context it writes what is not yet in the file when it is left, by an error too."""
+
+    def __init__(self, path: Path | None, problem: dict[str, str]) -> None:
+        self.path, self.problem = path, problem
+        self.done: dict[str, Found] = {}
+        self._written, self._took, self._new = -np.inf, 0.0, False
+        if path is not None and path.exists():
+            self.done = _read(path, problem)
+
+    def once(self, name: str, make: Callable[[], Found]) -> Found:
+        """What the stage of that name has found. Those inside it, "name/…", go when it is done."""
+        if name in self.done:
+            return self.done[name]
+        found = make()
+        if self.path is not None:
+            inside = [other for other in self.done if other.startswith(name + "/")]
+            for other in inside:
+                del self.done[other]
+            self.done[name], self._new = found, True
+            if time.monotonic() - self._written >= SHARE * self._took:
+                self._write()
+        return found
+
+    def on(self, name: str, holder: Any, arrays: Sequence[str], where: Any, make: Callable[[], Any]) -> Any:
+        """A stage that changes the entries `where` of some arrays of `holder`, and answers an array or None."""
+
+        def changed() -> Found:
+            answer = make()
+            found = {key: getattr(holder, key)[where] for key in arrays}
+            return found if answer is None else found | {"": answer}
+
+        found = self.once(name, changed)
+        for key in arrays:
+            getattr(holder, key)[where] = found[key]
+        return found.get("")
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._new:
+            self._write()
+
+    def _write(self) -> None:
+        assert self.path is not None
+        start = time.monotonic()
+        names = list(self.done)
+        about = {"kind": KIND, "format": FORMAT, "problem": self.problem, "stages": names}
+        arrays = {f"{i}.{key}": part for i, name in enumerate(names) for key, part in self.done[name].items()}
+        _archive.write(self.path, about, arrays)
+        self._written = time.monotonic()
+        self._took, self._new = self._written - start, False
+
+
+def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
+    about, arrays = _archive.read("checkpoint", path, KIND, FORMAT)
+    _archive.check_same("checkpoint", path, about["problem"], problem)
+    done: dict[str, Found] = {name: {} for name in about["stages"]}
+    for key, array in arrays.items():
+        number, _, name = key.partition(".")
+        done[about["stages"][int(number)]][name] = array
+    return done
+
+
+def problem_of(inputs: Inputs, **settings: Any) -> dict[str, str]:
+    """What all stages depend on."""
+    digest = _archive.digest
+    balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"
+    found = {
+        "shape of x": f"{inputs.x.shape} {inputs.x.dtype}",
+        "contents of x": digest(_sample(inputs.x)),
+        "y": f"{inputs.y.shape} {inputs.y.dtype} {digest(inputs.y)}",
+        "weights": digest(inputs.scored),
+        "weights with those of classes": f"{digest(inputs.weight)}{balance}",
+        "l2": f"{inputs.l2.shape} {digest(inputs.l2)}",
+        "folds": f"{len(inputs.train) - 1} {digest(inputs.train)} {digest(inputs.test)}",
+        "standardize": repr(inputs.standardize),
+        "validation": "None",
+    }
+    if inputs.validation is not None:
+        x, y, weight, _ = inputs.validation
+        parts = (_sample(x), y, weight)
+        found["validation"] = f"{x.shape} {x.dtype} {y.dtype} {' '.join(map(digest, parts))}"
+    return found | {name: repr(value) for name, value in settings.items()}
+
+
+def _sample(x: Any) -> np.ndarray:
+    """Rows that tell one table from another; those of a sparse one are dense."""
+    return x[np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))]
