@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dlcore import Status
+from dlcore.heads.choosing import best_of
 from dlcore.heads.factors import factor, solve
-from dlcore.heads.interface import _best
 from dlcore.heads.result import statuses
 
 
@@ -27,12 +27,12 @@ def test_converged_is_what_the_certificate_allows_and_no_more():
     ]
 
 
-def test_the_strongest_penalty_of_equals_is_best():
+def test_the_strongest_penalty_of_equals_isbest_of():
     l2 = np.array([1e-3, 10.0, 1.0, 10.0])
-    assert _best(np.array([[2, 1, 0, 0], [0, 1, 2, 0]]), l2) == 1
-    assert _best(np.array([[2, 1, 0, 0], [1, 1, 2, 0.5]]), l2) == 0
+    assert best_of(np.array([[2, 1, 0, 0], [0, 1, 2, 0]]), l2) == 1
+    assert best_of(np.array([[2, 1, 0, 0], [1, 1, 2, 0.5]]), l2) == 0
     targets = np.array([[[2, 1, 0, 0.0]], [[0, 1, 1, 1]]])  # (targets, folds, l2)
-    np.testing.assert_array_equal(_best(targets, l2), [0, 1])
+    np.testing.assert_array_equal(best_of(targets, l2), [0, 1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -60,7 +60,7 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
     theta[:, -1] += 2
     theta[0] = 0
     l2, nothing, none = np.full(heads, 0.1), np.zeros(heads), np.zeros(n, np.uint32)
-    frame = Frame(np.zeros(m), np.ones(m), np.float64(1), np.sqrt((x**2).sum(1).max()))
+    frame = Frame(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).max()))
     with jax.enable_x64(True):
         slots = jax.tree.map(jax.device_put, Slots(theta, l2, nothing, nothing, nothing, np.array([s.sum()])))
         marks = np.stack([none, y.astype(np.uint32)], axis=1)
