@@ -108,6 +108,7 @@ def fit_heads(
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
     Nocedal and Wright, Numerical Optimization, section 3.3 (Newton with line search).
 
+    >>> import numpy as np
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
     >>> heads = fit_heads(x, np.array([0, 0, 1, 0, 1, 1]), l2=[0.01, 0.1, 1.0, 10.0], folds=2)
     >>> print(heads.coef.shape, heads.scores.shape, *heads.status)
