@@ -321,3 +321,15 @@ def test_wrong_input_is_named_before_anything_is_compiled(changed, error, messag
     with pytest.raises(error, match=message):
         fit_heads(cast(Any, arguments.pop("x")), arguments.pop("y"), **arguments)
     assert compiles() == 0
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared"])
+def test_certify_knows_that_heads_have_no_intercept(loss, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 3)) + 1
+    y = np.arange(80) % (3 if loss == "softmax" else 2)
+    heads = fit_heads(x, y, loss=loss, l2=[0.1, 1.0], fit_intercept=False)
+    heads.save(tmp_path / "heads.npz")
+    for known in (heads, type(heads).load(tmp_path / "heads.npz")):
+        assert not known.fit_intercept
+        np.testing.assert_allclose(certify(known, x, y).gap, heads.certificate.gap, rtol=1e-6, atol=1e-18)

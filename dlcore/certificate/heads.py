@@ -115,7 +115,7 @@ def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
     l2 = np.broadcast_to(l2, shape).reshape(-1)
 
     intercept = None
-    if heads.intercept is not None:
+    if heads.intercept is not None and getattr(heads, "fit_intercept", True):
         intercept = _checks.as_host_numbers("heads.intercept", heads.intercept).astype(np.float64)
         if intercept.shape not in ((), several):
             raise ValueError(

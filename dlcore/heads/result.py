@@ -40,6 +40,7 @@ class Heads:
       best: the index of the strength with the best mean score, the strongest of equals; None without scores.
       device: where the passes over the rows ran.
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
+      fit_intercept: whether the intercept was fitted.
     """
 
     coef: np.ndarray
@@ -57,6 +58,7 @@ class Heads:
     best: Any
     device: str
     scale: np.ndarray | None = None
+    fit_intercept: bool = True
 
     @property
     def ties(self) -> np.ndarray | None:

@@ -13,7 +13,7 @@ KIND, FORMAT = "heads of dlcore", 1
 ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale")
 """None where nothing is scored or standardised."""
-TEXTS = ("loss", "scoring", "device")
+PLAIN = ("loss", "scoring", "device", "fit_intercept")
 ENDS = ("status", "fold_status")
 PROOF = ("value", "gradient_norm", "gap", "rounding", "bound")
 
@@ -24,8 +24,8 @@ def save(heads: Any, path: Path) -> None:
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
     arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
-    texts = {name: getattr(heads, name) for name in TEXTS}
-    _archive.write(path, {"kind": KIND, "format": FORMAT, **texts}, arrays)
+    plain = {name: getattr(heads, name) for name in PLAIN}
+    _archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def load(path: Path) -> dict[str, Any]:
     about, arrays = _archive.read("path", path, KIND, FORMAT)
     try:
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
-        fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in TEXTS}
+        fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         fields |= {name: as_statuses(arrays[name]) for name in ENDS}
         fields["certificate"] = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
     except (KeyError, TypeError, ValueError) as error:
