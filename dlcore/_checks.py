@@ -97,7 +97,8 @@ def as_host_rows(name: str, data: Any) -> Any:
     """`data` as `as_host_numbers` has it; a sparse table as rows that are dense once they are read."""
     if isinstance(data, SparseRows):
         return data
-    return SparseRows(name, data) if is_sparse(data) else as_host_numbers(name, data)
+    compressible = is_sparse(data) and hasattr(data, "tocsr")  # SciPy's of any format
+    return SparseRows(name, data) if compressible else as_host_numbers(name, data)
 
 
 def check_finite(name: str, array: np.ndarray | SparseRows) -> None:

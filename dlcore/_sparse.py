@@ -6,7 +6,7 @@ import numpy as np
 
 
 def is_sparse(data: Any) -> bool:
-    """Whether it is a table of SciPy's, of any format."""
+    """Whether it is a sparse table of any library."""
     return hasattr(data, "toarray") and hasattr(data, "nnz")
 
 

@@ -25,7 +25,7 @@ def changed(array, value):
 
 
 class Sparse:
-    """What SciPy's sparse matrices look like from outside."""
+    """A sparse table that cannot be compressed by rows, as SciPy's can."""
 
     nnz = 3
 
