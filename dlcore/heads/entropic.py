@@ -74,7 +74,6 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     scores = None if found is None else of_folds(found)
     certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
     return Heads(
-        fit_intercept=asked.fit_intercept,
         coef=of_all_rows(theta[..., :-1]),
         intercept=of_all_rows(theta[..., -1]),
         l2=inputs.l2[0],
@@ -90,6 +89,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
         best=None if scores is None else best_of(scores, inputs.l2[0]),
         device=str(next(iter(rows.x.devices()))),
         scale=None if rows.scale is None else rows.scale[0],
+        fit_intercept=asked.fit_intercept,
     )
 
 

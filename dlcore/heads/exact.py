@@ -52,7 +52,6 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
         scores = [validation_scores(theta, inputs, asked.loss, asked.scoring, streamed.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
     return Heads(
-        fit_intercept=asked.fit_intercept,
         coef=shaped(first["coef"], 1),
         intercept=shaped(first["intercept"], 1) * asked.fit_intercept,
         l2=inputs.l2[0],
@@ -68,6 +67,7 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
         best=None if scores is None else best_of(scores, inputs.l2[0]),
         device=str(streamed.device),
         scale=first.get("scale"),
+        fit_intercept=asked.fit_intercept,
     )
 
 
