@@ -154,6 +154,18 @@ def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles)
             assert row[steps] == value
 
 
+def test_rows_over_devices_are_swept_by_one_thread(monkeypatch):
+    """Two programs over several CPU devices at once can wait for each other for ever."""
+    monkeypatch.setattr(driver, "cores_for", lambda *_: 2)
+    x = np.ones((4, 2), DTYPE)
+    for devices, count in ((None, 2), (1, 1)):
+        data = objective().prepare((x, np.array([0, 1, 0, 1])), devices)
+        one = LinearParams(np.zeros(2, DTYPE), np.zeros((), DTYPE))
+        shares = driver._shares(6, data, one)
+        assert len(shares) == count
+        assert [i for share in shares for i in share] == list(range(6))
+
+
 def test_a_finished_model_leaves_its_slot():
     """The steps of all slots are those of a queue in which every model holds a slot for its own steps alone."""
     seen = []

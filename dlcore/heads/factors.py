@@ -17,6 +17,7 @@ from dlcore._types import Array
 from dlcore.linalg import matmul
 
 LARGE = 512
+"""Columns up to which a factor is inverted: beyond it the program itself would be large."""
 SMALL = 16
 """Columns that are eliminated one by one."""
 

@@ -142,7 +142,7 @@ class Sweep:
         """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
         heads = [(t, int(k)) for t in targets for k in self.chosen]
         shape = self.inputs.x.shape
-        alone = len(self.chosen) == np.count_nonzero(self.l2)  # no head is interpolated
+        alone = len(self.chosen) == np.count_nonzero(self.l2[0])  # no head is interpolated
         sampled = None
         for limit, stride in zip(SAMPLE_STEPS, strides(*shape, last=alone), strict=False):
             sampled = self._sampled(heads, stride, limit)

@@ -8,6 +8,7 @@ from dlcore._types import Array
 SAMPLE = 16
 """Rows per column with which Newton starts, where there are many more."""
 LAST_STRIDE = 8
+"""Every so many rows make the sample whose curvature serves all rows."""
 AMPLE = 64
 """Rows per column whose curvature, taken at their optimum, brings the gap of all rows down fast enough."""
 Head = tuple[int, int]

@@ -194,8 +194,8 @@ def sweep(
 
 
 def _shares(settings: int, data: BlockedData, one: Params) -> list[range]:
-    """The settings of each core, evenly; all of them in one where a step of all is soon made."""
-    count = min(cores_for(settings * work_of(data, one), data.x), settings)
+    """The settings of each core, evenly; all in one where a step of all is soon made, or rows lie over devices."""
+    count = 1 if data.mesh is not None else min(cores_for(settings * work_of(data, one), data.x), settings)
     each = -(-settings // count)
     return [range(first, min(first + each, settings)) for first in range(0, settings, each)]
 
