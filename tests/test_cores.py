@@ -96,7 +96,8 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-print(len(found), all((heads.coef == first.coef).all() for heads in found))
+ends = set(first.status) | set(first.fold_status.ravel())
+print(len(found), all((heads.coef == first.coef).all() for heads in found), *ends, first.steps.max() <= 6)
 """
 
 
@@ -107,4 +108,4 @@ def test_heads_in_several_threads_of_the_caller_end_with_the_same_bits(laned):
         [sys.executable, "-c", HEADS_IN_THREADS.format(laned=laned)],
         cwd=ROOT, text=True, capture_output=True, timeout=240, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == ["60", "True"]
+    assert done.stdout.split() == ["60", "True", "converged", "True"]
