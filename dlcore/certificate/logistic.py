@@ -26,12 +26,15 @@ from dlcore.certificate.rows import (
 )
 
 CACHE_BYTES = 2**20
-"""Size of what a block of rows is multiplied to, in float64, and a quarter of the size of the rows: found by
+"""Twice the size of what a block of rows is multiplied to, in float64, and half that of the rows: found by
 measurement between the overhead of small blocks and what the caches hold."""
+FEW = 4
+"""So many heads cost less to multiply by the rows of both classes than these cost to be put in order."""
 NEGLIGIBLE = 2.0**-10
 """Where a bound on the divergence is below this share of the other part of the gap, it stands for it."""
 FINEST = 1e-10
 """And where it is below this share of J: so much looser may the gap be than it need be."""
+LARGEST = float(np.finfo(np.float64).max)
 
 
 class _Sums(NamedTuple):
@@ -67,7 +70,7 @@ def logistic_bounds(
 ) -> Bounds:
     """J, ‖∇J‖, the bound and its rounding term of H heads."""
     bias = np.zeros(len(coef)) if intercept is None else intercept
-    negative, positive = sides = [_sums(coef, bias, x, y, s, label, scale) for label in (0, 1)]
+    negative, positive = sides = _sums(coef, bias, x, y, s, scale)
     unit_of_weight = np.ones(coef.shape[1]) if scale is None else scale
     scaled = coef * unit_of_weight
     total = negative.weight + positive.weight
@@ -88,9 +91,7 @@ def logistic_bounds(
     if matters.any():  # then the divergence itself, by a second pass over the rows
         some = Weights(*(part if len(part) == 1 else part[matters] for part in s))
         place = coef[matters], bias[matters], x, y, some
-        divergence[matters] = sum(
-            _divergence(*place, label, c[matters]) for label, c in enumerate(shrink) if (c[matters] < 1).any()
-        )
+        divergence[matters] = _divergence(*place, np.stack(shrink)[:, matters])
 
     # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
     # rounds: the sums over rows (by `unit`, which has room for a division by σ), the logits in the divergence, and
@@ -127,33 +128,35 @@ def logistic_bounds(
 
 
 def _sums(
-    coef: np.ndarray,
-    bias: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    s: Weights,
-    label: int,
-    scale_of: np.ndarray | None,
-) -> _Sums:
-    """The sums over the rows of one class."""
+    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, scale_of: np.ndarray | None
+) -> list[_Sums]:
+    """The sums over the rows of class 0, and of class 1."""
     heads, features = coef.shape
-    weight, loss, mass, magnitude, longest, odds = np.zeros((6, heads))
-    slope = np.zeros((heads, features))
-    for h, rows, scale in _blocks(heads, x, y, s, label):
-        margin = _margin(coef[h], bias[h], rows, label)
+    weight, loss, mass, magnitude, longest, odds = np.zeros((6, 2, heads))
+    slope = np.zeros((2, heads, features))
+    for h, rows, sign, sides in _blocks(heads, x, y, s):
+        margin = _margin(coef[h], bias[h], rows, sign)
         length = lengths(rows, scale_of)
         tail = np.abs(margin)
         np.exp(np.negative(tail, out=tail), out=tail)
-        loss[h] += _summed(np.log1p(tail), scale) - _summed(np.minimum(margin, 0), scale)
+        losses = np.log1p(tail)
+        losses -= np.minimum(margin, 0)
         np.divide(tail, tail + 1, out=tail)
         wrong = np.abs(np.subtract(margin < 0, tail, out=tail), out=tail)  # 1 - tail where the margin is negative
-        weight[h] += scale.sum(-1)
-        mass[h] += _summed(wrong, scale)
-        magnitude[h] += _summed(wrong, scale * length)
-        odds[h] += _summed(np.exp(np.negative(margin, out=margin), out=margin), scale)
-        slope[h] += (wrong * scale) @ rows if len(wrong) < features or len(scale) > 1 else wrong @ (rows * scale.T)
-        longest[h] = np.maximum(longest[h], np.where(scale > 0, length, 0).max(-1))
-    return _Sums(weight, loss, mass, slope, magnitude, longest, odds)
+        odd = np.exp(np.negative(margin, out=margin), out=margin)
+        np.minimum(odd, LARGEST, out=odd)  # times a weight of 0 it is 0
+        for label, part, scale in sides:
+            r = wrong[:, part]
+            weight[label, h] += scale.sum(-1)
+            loss[label, h] += _summed(losses[:, part], scale)
+            mass[label, h] += _summed(r, scale)
+            magnitude[label, h] += _summed(r, scale * length[part])
+            odds[label, h] += _summed(odd[:, part], scale)
+            few = len(r) < features or len(scale) > 1
+            slope[label, h] += (r * scale) @ rows[part] if few else r @ (rows[part] * scale.T)
+            longest[label, h] = np.maximum(longest[label, h], np.where(scale > 0, length[part], 0).max(-1))
+    sums = _Sums(weight, loss, mass, slope, magnitude, longest, odds)
+    return [_Sums(*(both[label] for both in sums)) for label in (0, 1)]
 
 
 def _summed(numbers: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -167,55 +170,87 @@ def _most(side: _Sums, c: np.ndarray) -> np.ndarray:
     The divergence is at most that of χ², $(p - q)^2 / (p(1 - p)) = (1-c)^2\,r / (1 - r)$. A thousandth more covers
     the rounding of the logits.
     """
-    odds = np.where(np.isnan(side.odds), np.inf, side.odds)  # rows of weight 0 whose odds are beyond the range
     with np.errstate(invalid="ignore"):
-        return np.where(c < 1, 1.001 * (1 - c) ** 2 * odds, 0.0)
+        return np.where(c < 1, 1.001 * (1 - c) ** 2 * side.odds, 0.0)
 
 
 def _divergence(
-    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, label: int, c: np.ndarray
+    coef: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, s: Weights, shrink: np.ndarray
 ) -> np.ndarray:
-    r"""Σ s·KL(q‖p) over the rows of one class, whose probability r of the other class is shrunk to c·r.
+    r"""Σ s·KL(q‖p), where the probability r of the other class is shrunk to c·r, c in (2, H) is its class's.
 
     $\mathrm{KL} = cr\ln c + (1 - cr)\ln\frac{1 - cr}{1 - r}$, and with the margin t, $r/(1-r) = e^{-t}$, so that
     the last logarithm is $\ln(1 + (1-c)e^{-t})$.
     """
-    total = np.zeros(len(c))
+    total = np.zeros(len(coef))
     with np.errstate(divide="ignore"):
-        log_c, log_rest = np.where(c > 0, np.log(c), 0.0)[:, None], np.log1p(-c)[:, None]  # 0 ln 0 is 0
-    for h, rows, scale in _blocks(len(c), x, y, s, label):
-        margin = _margin(coef[h], bias[h], rows, label)
-        tail = np.exp(-np.abs(margin))
-        kept = c[h, None] * (np.where(margin >= 0, tail, 1.0) / (1 + tail))
-        ratio = log_rest[h] - margin
-        terms = kept * log_c[h] + (1 - kept) * (np.maximum(ratio, 0) + np.log1p(np.exp(-np.abs(ratio))))
-        total[h] += (scale * np.maximum(terms, 0)).sum(-1)  # by rounding alone below 0
+        log_c = np.where(shrink > 0, np.log(shrink), 0.0)[..., None]  # 0 ln 0 is 0
+        log_rest = np.log1p(-shrink)[..., None]
+    for h, rows, sign, sides in _blocks(len(coef), x, y, s):
+        margins = _margin(coef[h], bias[h], rows, sign)
+        for label, part, scale in sides:
+            margin, c = margins[:, part], shrink[label, h, None]
+            if (c == 1).all():
+                continue
+            tail = np.exp(-np.abs(margin))
+            kept = c * (np.where(margin >= 0, tail, 1.0) / (1 + tail))
+            ratio = log_rest[label, h] - margin
+            terms = kept * log_c[label, h] + (1 - kept) * (np.maximum(ratio, 0) + np.log1p(np.exp(-np.abs(ratio))))
+            total[h] += (scale * np.maximum(terms, 0)).sum(-1)  # by rounding alone below 0
     return total
 
 
+class _Side(NamedTuple):
+    """The rows of one class in a block, and their weights, (1, rows) or (heads, rows)."""
+
+    label: int
+    part: slice
+    scale: np.ndarray
+
+
 def _blocks(
-    heads: int, x: np.ndarray, y: np.ndarray, s: Weights, label: int
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Groups of heads, the rows of one class in float64, their weights: a block at a time."""
-    for block in _slices(x, heads):
-        chosen = y[block] == label
-        if len(s.numbers) == 1:
-            chosen &= s.numbers[0, block] > 0
-        if chosen.any():
-            rows = x[block][chosen].astype(np.float64)
-            for h in head_slices(heads, len(rows)):
-                yield h, rows, weights_of(s, h, block)[:, chosen]
+    heads: int, x: np.ndarray, y: np.ndarray, s: Weights
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
+    """Groups of heads, rows in float64, 1 or -1 for the class of each, and the two classes: a block at a time.
+
+    A few heads meet all rows with weights that are 0 in the other class; more meet the rows of one class after
+    those of the other.
+    """
+    slices = _slices(x, heads)
+    room = np.empty((slices[0].stop, x.shape[1]))
+    for block in slices:
+        of_class = [y[block] == label for label in (0, 1)]
+        if heads <= FEW:
+            rows = room[: len(of_class[0])]
+            rows[...] = x[block]
+            sign = np.where(of_class[1], 1.0, -1.0)
+            places = [(slice(None), slice(None))] * 2
+        else:
+            if len(s.numbers) == 1:
+                of_class = [mine & (s.numbers[0, block] > 0) for mine in of_class]
+            zeros, ones = (np.flatnonzero(mine) for mine in of_class)
+            rows = room[: len(zeros) + len(ones)]
+            rows[...] = x[block][np.concatenate([zeros, ones])]
+            sign = np.repeat([-1.0, 1.0], [len(zeros), len(ones)])
+            places = [(slice(0, len(zeros)), zeros), (slice(len(zeros), len(rows)), ones)]
+        for h in head_slices(heads, max(1, len(rows))):
+            scale = weights_of(s, h, block)
+            sides = [
+                _Side(label, part, (scale * mine)[:, index])
+                for label, (mine, (part, index)) in enumerate(zip(of_class, places, strict=True))
+            ]
+            yield h, rows, sign, [side for side in sides if side.scale.any()]
 
 
 def _slices(x: np.ndarray, heads: int) -> list[slice]:
     """Blocks of rows, smaller than those of `row_slices`: what a block makes of them stays in the cache."""
-    step = max(1, min(CACHE_BYTES // (8 * min(heads, 512)), 4 * CACHE_BYTES // (8 * x.shape[1])))
+    step = max(1, min(CACHE_BYTES // (16 * min(heads, 512)), 2 * CACHE_BYTES // (8 * x.shape[1])))
     return [slice(start, min(start + step, len(x))) for start in range(0, len(x), step)]
 
 
-def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, label: int) -> np.ndarray:
+def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, sign: np.ndarray) -> np.ndarray:
     """(H, n): the logit, with the sign that makes it positive where the example is right."""
-    return (2 * label - 1) * (coef @ rows.T + bias[:, None])
+    return sign * (coef @ rows.T + bias[:, None])
 
 
 def _largest_intercept(longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray) -> np.ndarray:
