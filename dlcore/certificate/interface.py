@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _checks
+from dlcore.certificate.centre import Centred, far_point, moved_intercept
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
 from dlcore.certificate.logistic import logistic_bounds
 from dlcore.certificate.rows import scaled_weights
@@ -87,13 +88,15 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     return certificate_of(bounds, numbers.shape)
 
 
-def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any) -> Bounds:
-    coef, intercept, l2 = numbers[:3]
-    if loss == "logistic":
-        return logistic_bounds(coef, intercept, l2, x, y, s, numbers.scale)
-    if loss == "softmax":
-        return softmax_bounds(coef, intercept, l2, x, y, s, numbers.scale)
-    return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, numbers.scale)
+def _bounds_of(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any) -> Bounds:
+    coef, intercept, l2, scale = numbers.coef, numbers.intercept, numbers.l2, numbers.scale
+    if loss == "squared":
+        return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, scale)
+    point = None if intercept is None else far_point(x)
+    if intercept is not None and point is not None:
+        x, intercept = Centred(x, point), moved_intercept(coef, intercept, point)
+    bounds = logistic_bounds if loss == "logistic" else softmax_bounds
+    return bounds(coef, intercept, l2, x, y, s, scale, point)
 
 
 def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:
