@@ -6,8 +6,8 @@ rows: of columns at 10⁶ with a spread of 1 those about 0 are a million times a
 
 What is added by it. 1. A number of x − c is off by u of itself: so is a product with it. 2. b' is off by u of
 itself: the numbers of c have 26 digits and are multiplied with each half of w exactly, and `math.fsum` adds
-without error and rounds once. (Underflow is left out, here as elsewhere.) Both are errors of the logits and of the slope
-like those that the bounds count in any case; each of them has room for one u more.
+without error and rounds once. (Underflow is left out, here as elsewhere.) Both are errors of the logits and of
+the slope like those that the bounds count in any case; each of them has room for one u more.
 """
 
 import math
