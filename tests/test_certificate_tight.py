@@ -131,7 +131,7 @@ def test_what_has_too_many_coefficients_says_so(monkeypatch):
     monkeypatch.setattr(curvature, "MOST", 2)
     head = LinearHeads(np.zeros(problem.x.shape[1]), 0.0, problem.l2)
     found = certify(head, problem.x, problem.y, tight=True)
-    assert found.bound.startswith("duality (no curvature: ")
+    assert str(found.bound).startswith("duality (no curvature: ")
     assert found.gap == certify(head, problem.x, problem.y).gap
 
 

@@ -10,8 +10,9 @@ without error and rounds once. (Underflow is left out, here as elsewhere.) Both 
 the slope like those that the bounds count in any case; each of them has room for one u more.
 """
 
+import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ FAR = 4.0
 """A column is moved where its mean is this many times its spread."""
 
 
-class Centred(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Centred:
     """A table of which a point is subtracted from every row that is read, in float64."""
 
     table: Any

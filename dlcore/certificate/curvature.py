@@ -165,6 +165,25 @@ def _whitened(place: Place, x: Any, y: np.ndarray, s: Weights) -> _Pass | None:
     return best
 
 
+def newton_step(
+    place: Place, x: Any, y: np.ndarray, s: Weights, w: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Newton's step from there, (K, D), None where something overflows; and the W for the next one."""
+    sizes = _column_sizes(place, x, s)
+    w = np.diag(1 / np.tile(sizes, len(place.coef))) if w is None else w
+    for last in (False, True):
+        seen = _pass(place, x, y, s, w, sizes)
+        if seen is None:
+            return None, w
+        kept = np.maximum(seen.values, 10 * place.coef.size * UNIT * seen.values[-1])
+        root = seen.vectors / np.sqrt(kept)
+        if last:
+            step = -(w.T @ (root @ (root.T @ seen.slope)))
+            return step.reshape(place.coef.shape), root.T @ w
+        w = root.T @ w
+    raise AssertionError
+
+
 def _column_sizes(place: Place, x: Any, s: Weights) -> np.ndarray:
     """About the root mean square of each column, or what the penalty makes of it: any numbers above 0 would do."""
     squares, total = np.zeros(x.shape[1]), 0.0

@@ -1,5 +1,6 @@
 """certify: checks what comes in, asks the bound of the loss, and says what came out."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,22 @@ import numpy as np
 from dlcore import _checks
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
 from dlcore.certificate.curvature import tightened
+from dlcore.certificate.data import report_on
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
 from dlcore.certificate.logistic import logistic_bounds
-from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.report import DataReport
+from dlcore.certificate.rows import Weights, scaled_weights
+from dlcore.certificate.separation import SEPARABLE
 from dlcore.certificate.softmax import softmax_bounds
 from dlcore.certificate.squared import squared_bounds
 
+UNATTAINED = "none: separable, the infimum 0 is not attained"
+"""Of heads without a penalty."""
 
-def certify(heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False) -> Certificate:
+
+def certify(
+    heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False, report: bool = False
+) -> Certificate:
     r"""An upper bound on how far heads are above the minimum of their objective.
 
     For $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$ with the cross-entropy of probabilities $p_i$,
@@ -44,6 +53,7 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False
         give the smaller of the two. It takes a few passes over the rows for each head, each as many products as
         its Hessian, and is for heads of at most 2,000 coefficients, as `bound` says of others. The squared loss
         needs none.
+      report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
 
     Returns:
       A `Certificate`. Cross-entropy at λ = 0 has the gap infinity unless `tight` finds a minimum: duality needs a
@@ -68,8 +78,9 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
     0.5 0.3 exact
     """
-    if not isinstance(tight, bool):
-        raise TypeError(f"tight: expected True or False, got {tight!r}")
+    for name, asked in (("tight", tight), ("report", report)):
+        if not isinstance(asked, bool):
+            raise TypeError(f"{name}: expected True or False, got {asked!r}")
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
     x = _checks.as_host_rows("x", x)
@@ -93,7 +104,24 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False
     s = scaled_weights(read_weights(weights, len(x), numbers))
     with np.errstate(over="ignore", invalid="ignore"):
         bounds = _bounds_of(heads.loss, numbers, x, y, s, tight)
-    return certificate_of(bounds, numbers.shape)
+    found = _reported(heads.loss, numbers, x, y, s) if report else None
+    if found is not None and found.separability == SEPARABLE:
+        bounds = bounds._replace(
+            bound=[name if l2 > 0 else UNATTAINED for name, l2 in zip(bounds.bound, numbers.l2, strict=True)]
+        )
+    device = getattr(heads, "device", None)
+    about = {"heads_device": None if device is None else str(device), "report": found}
+    return dataclasses.replace(certificate_of(bounds, numbers.shape), **about)
+
+
+def _reported(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights) -> DataReport:
+    """On the rows that have a weight in any model; the heads themselves may separate the classes."""
+    if loss == "squared":
+        return report_on(x, y, s, 0, [], fit_intercept=numbers.intercept is not None)
+    classes = numbers.coef.shape[1] if loss == "softmax" else 1
+    intercept = np.zeros(numbers.coef.shape[:-1]) if numbers.intercept is None else numbers.intercept
+    heads = list(zip(numbers.coef, intercept, strict=True))
+    return report_on(x, y, s, classes, heads, fit_intercept=numbers.intercept is not None)
 
 
 def _bounds_of(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight: bool) -> Bounds:
