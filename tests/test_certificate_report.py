@@ -179,7 +179,8 @@ def test_separability_is_that_of_a_linear_program(seed, intercept):
     if found.separability == "separable":
         assert found.direction is not None
         assert found.direction_intercept is not None
-        margin = np.where(y == 1, 1, -1) * (x.astype(np.longdouble) @ found.direction + found.direction_intercept)
+        logit: Any = x.astype(np.longdouble) @ found.direction
+        margin = np.where(y == 1, 1, -1) * (logit + found.direction_intercept)
         assert (margin > 0).all()
         assert intercept or found.direction_intercept == 0
 

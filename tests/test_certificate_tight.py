@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from certified_places import places
+from certificate_problems import STRENGTHS, hard_objective, random_objective, unpenalised
+from certified_places import places, places_above
 from head_oracle import Objective
 from head_problems import heads_problem
 from helpers import exact_value, newton, random_problem
@@ -25,6 +26,23 @@ def test_the_smaller_bound_is_never_below_the_true_gap(seed):
         assert tight.value == plain.value
         if place.shift in (1e-6, 1e-3) and tight.bound == "curvature" and place.true > 1e6 * tight.rounding:
             assert tight.gap <= 1.5 * place.true + place.error
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_few_problems_of_the_trial(seed):
+    """`scripts/bench certificate` has hundreds; l2 from 1e-8 to 1e6."""
+    random = random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)]))
+    for objective in (random, hard_objective(seed)[1]):
+        for place in places_above(objective, np.random.default_rng(seed)):
+            tight, plain = place.certificate(tight=True).gap, place.certificate(tight=False).gap
+            assert place.true <= tight <= plain
+            if objective is random and place.shift < 1e-3:
+                assert tight <= 1.2 * place.true
+    exists, objective = unpenalised(seed)
+    if exists:
+        assert all(
+            p.true <= p.certificate(tight=True).gap for p in places_above(objective, np.random.default_rng(0))
+        )
 
 
 @pytest.mark.parametrize("seed", range(70))
