@@ -29,6 +29,8 @@ class Options:
 
     problems: int = 500
     """How many random ones."""
+    first: int = 0
+    """The seed of the first of them."""
     hard: int = 60
     """How many of the families."""
     unpenalised: int = 20
@@ -53,7 +55,7 @@ def main(options: Options) -> None:
     clock = time.perf_counter()
     random = [
         seen
-        for seed in range(options.problems)
+        for seed in range(options.first, options.first + options.problems)
         for seen in seen_at(
             "random", random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)])), np.random.default_rng(seed)
         )

@@ -10,6 +10,7 @@ from helpers import exact_value, newton, random_problem
 
 from dlcore import LinearHeads, certify
 from dlcore.certificate import curvature
+from dlcore.certificate import tight as choice
 
 
 @pytest.mark.parametrize("seed", [seed for seed in range(60) if seed % 3 < 2])
@@ -28,7 +29,7 @@ def test_the_smaller_bound_is_never_below_the_true_gap(seed):
             assert tight.gap <= 1.5 * place.true + place.error
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_few_problems_of_the_trial(seed):
     """`scripts/bench certificate` has hundreds; l2 from 1e-8 to 1e6."""
     random = random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)]))
@@ -36,8 +37,8 @@ def test_a_few_problems_of_the_trial(seed):
         for place in places_above(objective, np.random.default_rng(seed)):
             tight, plain = place.certificate(tight=True).gap, place.certificate(tight=False).gap
             assert place.true <= tight <= plain
-            if objective is random and place.shift < 1e-3:
-                assert tight <= 1.2 * place.true
+            if objective is random:  # where a is nearly 1 the bound is up to twice the decrement
+                assert tight <= (1.2 if place.shift < 1e-3 else 2.5) * place.true
     exists, objective = unpenalised(seed)
     if exists:
         assert all(
@@ -146,7 +147,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_what_has_too_many_coefficients_says_so(monkeypatch):
     problem = random_problem(1)
-    monkeypatch.setattr(curvature, "MOST", 2)
+    monkeypatch.setattr(choice, "MOST", 2)
     head = LinearHeads(np.zeros(problem.x.shape[1]), 0.0, problem.l2)
     found = certify(head, problem.x, problem.y, tight=True)
     assert str(found.bound).startswith("duality (no curvature: ")

@@ -49,7 +49,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.heads import Bounds
 from dlcore.certificate.rows import BLOCK_BYTES, UNIT, Weights, lengths, weights_of
 
 MOST = 2000
@@ -82,13 +81,8 @@ class _Pass(NamedTuple):
     error: float
 
 
-def curvature_bound(
-    coef: np.ndarray, intercept: Any, l2: float, x: Any, y: np.ndarray, s: Weights, scale: np.ndarray | None
-) -> tuple[float, float]:
-    """The bound of one head without what rounds, and that; infinite where it does not hold.
-
-    `coef` is (m,) for the sigmoid, (K, m) for the softmax; `s` has one set of weights.
-    """
+def place_of(coef: np.ndarray, intercept: Any, l2: float, scale: np.ndarray | None) -> Place:
+    """Of a head with `coef` (m,) for the sigmoid, (K, m) for the softmax."""
     several = coef.ndim == 2
     weight = np.atleast_2d(coef)
     unit = np.ones(weight.shape[1]) if scale is None else scale
@@ -96,7 +90,11 @@ def curvature_bound(
     if intercept is not None:
         weight = np.column_stack([weight, np.atleast_1d(intercept)])
         penalty, free = np.append(penalty, 0), np.append(free, True)
-    place = Place(weight, penalty, free & several, intercept is not None)
+    return Place(weight, penalty, free & several, intercept is not None)
+
+
+def curvature_bound(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[float, float]:
+    """The bound without what rounds, and that; infinite where it does not hold. `s` has one set of weights."""
     with np.errstate(all="ignore"):
         found = _whitened(place, x, y, s)
     if found is None:
@@ -105,33 +103,6 @@ def curvature_bound(
     slope, radius = float(np.linalg.norm(found.slope)) / root, found.radius / root
     nearly, bound = _largest(slope, radius), _largest(slope + found.error / root, radius)
     return (nearly, bound - nearly) if np.isfinite(bound) else (np.inf, np.inf)
-
-
-def tightened(
-    bounds: Bounds,
-    coef: np.ndarray,
-    intercept: np.ndarray | None,
-    l2: np.ndarray,
-    x: Any,
-    y: np.ndarray,
-    s: Weights,
-    scale: np.ndarray | None,
-) -> Bounds:
-    """Those of H heads, or the curvature's where it is the smaller one."""
-    size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
-    names = list(bounds.bound)
-    if size > MOST:
-        note = f" (no curvature: {size} coefficients are more than {MOST})"
-        return bounds._replace(bound=[name + note for name in names])
-    gap, rounding = bounds.gap.copy(), bounds.rounding.copy()
-    for h, name in enumerate(names):
-        own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
-        bias = None if intercept is None else intercept[h]
-        nearly, more = curvature_bound(coef[h], bias, float(l2[h]), x, y, own, scale)
-        known = np.inf if name.startswith("none") else gap[h] + rounding[h]
-        if nearly + more < known or (np.isnan(known) and np.isfinite(nearly + more)):
-            gap[h], rounding[h], names[h] = nearly, more, "curvature"
-    return bounds._replace(gap=gap, rounding=rounding, bound=names)
 
 
 def _largest(nu: float, r: float) -> float:
@@ -167,21 +138,22 @@ def _whitened(place: Place, x: Any, y: np.ndarray, s: Weights) -> _Pass | None:
 
 def newton_step(
     place: Place, x: Any, y: np.ndarray, s: Weights, w: np.ndarray | None
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Newton's step from there, (K, D), None where something overflows; and the W for the next one."""
+) -> tuple[np.ndarray | None, np.ndarray, bool]:
+    """Newton's step, None where something overflows; the W for the next one; whether a < 1, but for rounding."""
     sizes = _column_sizes(place, x, s)
     w = np.diag(1 / np.tile(sizes, len(place.coef))) if w is None else w
-    for last in (False, True):
-        seen = _pass(place, x, y, s, w, sizes)
-        if seen is None:
-            return None, w
-        kept = np.maximum(seen.values, 10 * place.coef.size * UNIT * seen.values[-1])
-        root = seen.vectors / np.sqrt(kept)
-        if last:
-            step = -(w.T @ (root @ (root.T @ seen.slope)))
-            return step.reshape(place.coef.shape), root.T @ w
-        w = root.T @ w
-    raise AssertionError
+    seen = _pass(place, x, y, s, w, sizes)
+    if seen is None:
+        return None, w, False
+    root = seen.vectors / np.sqrt(np.maximum(seen.values, 10 * len(seen.values) * UNIT * seen.values[-1]))
+    w = root.T @ w
+    seen = _pass(place, x, y, s, w, sizes)  # about I now
+    if seen is None:
+        return None, w, False
+    root = seen.vectors / np.sqrt(np.maximum(seen.values, 10 * len(seen.values) * UNIT * seen.values[-1]))
+    decrement = root.T @ seen.slope
+    step = -(w.T @ (root @ decrement)).reshape(place.coef.shape)
+    return step, root.T @ w, bool(seen.radius * np.linalg.norm(decrement) < 1)
 
 
 def _column_sizes(place: Place, x: Any, s: Weights) -> np.ndarray:

@@ -7,7 +7,6 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
-from dlcore.certificate.curvature import tightened
 from dlcore.certificate.data import report_on
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
 from dlcore.certificate.logistic import logistic_bounds
@@ -16,6 +15,7 @@ from dlcore.certificate.rows import Weights, scaled_weights
 from dlcore.certificate.separation import SEPARABLE
 from dlcore.certificate.softmax import softmax_bounds
 from dlcore.certificate.squared import squared_bounds
+from dlcore.certificate.tight import tightened
 
 UNATTAINED = "none: separable, the infimum 0 is not attained"
 """Of heads without a penalty."""
@@ -49,10 +49,10 @@ def certify(
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
         every row 1.
-      tight: whether to ask the curvature at the heads too (`dlcore.certificate.curvature` derives that bound), and
-        give the smaller of the two. It takes a few passes over the rows for each head, each as many products as
-        its Hessian, and is for heads of at most 2,000 coefficients, as `bound` says of others. The squared loss
-        needs none.
+      tight: whether to ask the curvature too, at the heads or at a place further down, and give the smaller of the
+        two bounds; `dlcore.certificate.curvature` derives it. It takes a few passes over the rows for each head,
+        more for one that is far from its optimum, each as many products as its Hessian, and is for heads of at
+        most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
       report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
 
     Returns:

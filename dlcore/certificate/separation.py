@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
-from dlcore.certificate.curvature import MOST, Place, curvature_bound, newton_step
+from dlcore.certificate.curvature import MOST, curvature_bound, place_of
+from dlcore.certificate.newton import margins, way_down
 from dlcore.certificate.rows import UNIT, Weights, index_slices, lengths, weights_of
 
-STEPS = 40
 SEPARABLE, INSEPARABLE, UNKNOWN = "separable", "not separable", "not known"
 
 
@@ -37,27 +37,13 @@ def separation_of(
     table = _Chosen(x, columns)
     point = far_point(table) if fit_intercept else None
     rows = table if point is None else Centred(table, point)
-    theta = np.zeros((classes, features + fit_intercept))
-    w = None
-    for _ in range(STEPS):
-        weight, bias = theta[:, :features], theta[:, features] if fit_intercept else None
-        shown, start = (weight[0], None if bias is None else bias[0]) if classes == 1 else (weight, bias)
-        if np.isfinite(sum(curvature_bound(shown, start, 0.0, rows, y, s, None))):
+    start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
+    bias = np.zeros(start.shape[:-1]) if fit_intercept else None
+    for place, near in way_down(place_of(start, bias, 0.0, None), rows, y, s):
+        if near and np.isfinite(sum(curvature_bound(place, rows, y, s))):
             return Separation(INSEPARABLE)
-        free = np.full(theta.shape[1], classes > 1)
-        with np.errstate(all="ignore"):
-            step, w = newton_step(Place(theta, np.zeros(theta.shape[1]), free, fit_intercept), rows, y, s, w)
-        if step is None:
-            break
-        value, rate = _value(theta, rows, y, s), 1.0
-        while _value(theta + rate * step, rows, y, s) >= value and rate > 1e-6:
-            rate /= 2
-        if rate <= 1e-6:
-            break
-        theta = theta + rate * step
-        witness = _witness(theta, x.shape[1], columns, point, fit_intercept=fit_intercept)
-        if separates(*witness, x, y, s):
-            coef, intercept = witness
+        coef, intercept = _witness(place.coef, x.shape[1], columns, point, fit_intercept=fit_intercept)
+        if separates(coef, intercept, x, y, s):
             return Separation(SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
     return Separation(UNKNOWN)
 
@@ -103,31 +89,8 @@ def separates(coef: np.ndarray, intercept: np.ndarray, x: Any, y: np.ndarray, s:
     for block in index_slices(len(x), x.shape[1] + len(coef)):
         chosen = weights_of(s, slice(None), block).max(0) > 0
         rows, label = rows_of[block][chosen].astype(np.float64), y[block][chosen].astype(np.intp)
-        margin = _margins(rows @ coef.T + intercept, label)
+        margin = margins(rows @ coef.T + intercept, label)
         off = 2 * (coef.shape[1] + 6) * UNIT * (lengths(rows) * norm + bias)
         if not (margin.min(1, initial=np.inf) > 2 * off).all():
             return False
     return True
-
-
-def _margins(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The logit of the right class less each other one, (n, others)."""
-    if logits.shape[1] == 1:
-        return (2.0 * label[:, None] - 1) * logits
-    index = np.arange(len(label))
-    margins = logits[index, label][:, None] - logits
-    margins[index, label] = np.inf
-    return margins
-
-
-def _value(theta: np.ndarray, rows_of: Any, y: np.ndarray, s: Weights) -> float:
-    """The mean loss, up to the sum of weights."""
-    features, total = rows_of.shape[1], 0.0
-    for block in index_slices(len(rows_of), features + len(theta)):
-        share = weights_of(s, slice(None), block).max(0)
-        bias = theta[:, features] if theta.shape[1] > features else 0.0
-        logits = rows_of[block].astype(np.float64) @ theta[:, :features].T + bias
-        wrong = -_margins(logits, y[block].astype(np.intp))
-        top = np.maximum(wrong.max(1), 0)
-        total += share @ (top + np.log(np.exp(wrong - top[:, None]).sum(1) + np.exp(-top)))
-    return float(total)
