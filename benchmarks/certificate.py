@@ -98,6 +98,7 @@ def main(options: Options) -> None:
             "benchmark": "certificate",
             "places": len(every),
             "below": below,
+            "least ratio": min((s.tight / s.true for s in every), default=None),
             "finite without a minimum": wrong,
             "duality": summary([s.plain / s.true for s in random]),
             "tight": summary([s.tight / s.true for s in random]),
@@ -179,17 +180,17 @@ def line_of(name: str, seen: list[Seen]) -> list[str]:
     plain, tight = (summary([gap / s.true for s, gap in pairs]) for pairs in (
         [(s, s.plain) for s in seen], [(s, s.tight) for s in seen],
     ))  # fmt: skip
-    numbers = [f"{part:.3g}" for pair in (plain, tight) for part in pair.values()]
+    numbers = ["" if part is None else f"{part:.3g}" for pair in (plain, tight) for part in pair.values()]
     share = f"{np.mean([s.bound == 'curvature' for s in seen]):.0%}" if seen else ""
     return [name, str(len(seen)), *numbers, share]
 
 
-def summary(ratios: list[float]) -> dict[str, float]:
-    """The median and the largest."""
-    return {
-        "median": float(np.median(ratios)) if ratios else np.nan,
-        "worst": max(ratios) if ratios else np.nan,
-    }
+def summary(ratios: list[float]) -> dict[str, float | None]:
+    """The median and the largest, None where there is none or it is infinite."""
+    pair = (
+        {"median": float(np.median(ratios)), "worst": max(ratios)} if ratios else {"median": None, "worst": None}
+    )
+    return {name: part if part is not None and np.isfinite(part) else None for name, part in pair.items()}
 
 
 if __name__ == "__main__":

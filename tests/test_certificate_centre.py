@@ -77,3 +77,12 @@ def test_the_moved_intercept_is_correctly_rounded():
 
 def test_rows_about_zero_stay_where_they_are():
     assert far_point(np.random.default_rng(0).normal(size=(50, 3))) is None
+
+
+def test_an_intercept_that_cancels_is_moved_without_error():
+    """Where c·w is a million times the logits, and every row pulls one way."""
+    x, y = far_rows(2, 2)
+    w = np.array([1.0, -2.0, 0.7, 3.0, 1.1])
+    b = float(3 - w @ x.mean(0))
+    value = value_of(Objective("logistic", x, y, np.ones(len(x)), 0.1, intercept=True), w, b)
+    assert abs(value - certify(LinearHeads(w, b, 0.1), x, y).value) <= 1e-14 * value
