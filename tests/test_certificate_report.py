@@ -200,7 +200,8 @@ def test_several_classes(classes):
     found = data_report(x, y, loss="softmax")
     assert found.separability == "separable"
     assert found.direction is not None
-    assert ((x @ found.direction.T + found.direction_intercept).argmax(1) == y).all()
+    logits: Any = x @ found.direction.T
+    assert ((logits + found.direction_intercept).argmax(1) == y).all()
     noisy = (score + rng.gumbel(size=score.shape)).argmax(1)
     noisy[:classes] = range(classes)
     assert data_report(x, noisy, loss="softmax").separability == "not separable"
