@@ -42,11 +42,17 @@ def least_value(objective: Objective) -> Least:
     """J* of a head of any loss; of a cross-entropy with l2 > 0."""
     if objective.loss == "squared":
         return Least(_least_of_squares(objective), mpmath.mpf(0))
+    return optimum_of(objective)[2]
+
+
+def optimum_of(objective: Objective) -> tuple[np.ndarray, np.ndarray, Least]:
+    """Of a cross-entropy: the oracle's place for rows about a centre, (outputs, m + 1), the centre, J there."""
     centre = objective.s @ objective.x / objective.s.sum() * objective.intercept
     theta, factor = _newton(objective, centre)
     z = logits_of(objective, theta, centre)
     gradient = np.array(_gradient(objective, theta, z, centre), float).ravel()
-    return Least(value_at(objective, theta, z), mpmath.mpf(float(gradient @ _solved(factor, gradient)) / 2))
+    error = mpmath.mpf(float(gradient @ _solved(factor, gradient)) / 2)
+    return theta, centre, Least(value_at(objective, theta, z), error)
 
 
 def value_of(objective: Objective, coef: np.ndarray, intercept: np.ndarray | float) -> Any:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _checks
+from dlcore.certificate.card import card_of, json_of, rows_of
+from dlcore.certificate.report import DataReport
 
 LOSSES = ("logistic", "softmax", "squared")
 
@@ -36,16 +38,20 @@ class LinearHeads(NamedTuple):
 class Certificate:
     """What is known of heads, in float64; numbers for one problem, arrays for several.
 
-    The arrays have the shape (models,), (targets,) or (models, targets).
+    The arrays have the shape (models,), (targets,) or (models, targets). `str` of it is a short card.
 
     Attributes:
       value: J at the coefficients as given.
       gradient_norm: ‖∇J‖ there, the intercept's component included.
       gap: an upper bound on J − J*, rounding included; infinity where no bound is known.
       rounding: the part of `gap` that accounts for the rounding of this computation itself.
-      bound: the name of the bound, "duality", "exact", "exact if the rank is …", or "none" with the reason; a
-        tuple of them for several problems, flat in the order of `gap`.
-      dtype: of the computation.
+      bound: the name of the bound, "duality", "curvature", "curvature further down", "exact", "exact if the rank
+        is …", or "none" with the reason; a tuple of them for several problems, flat in the order of `gap`.
+      dtype: of this computation.
+      precision: of its products.
+      device: what ran it.
+      heads_device: what the heads were fitted on, where they know.
+      report: on the data, where it was asked for.
     """
 
     value: Any
@@ -54,6 +60,21 @@ class Certificate:
     rounding: Any
     bound: str | tuple[str, ...]
     dtype: str = "float64"
+    precision: str = "float64"
+    device: str = "NumPy on the host"
+    heads_device: str | None = None
+    report: DataReport | None = None
+
+    def __str__(self) -> str:
+        return card_of(self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary for each head: head (its index), value, gradient_norm, gap, rounding, bound."""
+        return rows_of(self)
+
+    def to_json(self) -> str:
+        """All of it as JSON; what is not finite is null, and `bound` says why."""
+        return json_of(self)
 
 
 class Bounds(NamedTuple):

@@ -1,18 +1,29 @@
 """certify: checks what comes in, asks the bound of the loss, and says what came out."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from dlcore import _checks
+from dlcore.certificate.centre import Centred, far_point, moved_intercept
+from dlcore.certificate.data import report_on
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
 from dlcore.certificate.logistic import logistic_bounds
-from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.report import DataReport
+from dlcore.certificate.rows import Weights, scaled_weights
+from dlcore.certificate.separation import SEPARABLE
 from dlcore.certificate.softmax import softmax_bounds
 from dlcore.certificate.squared import squared_bounds
+from dlcore.certificate.tight import tightened
+
+UNATTAINED = "none: separable, the infimum 0 is not attained"
+"""Of heads without a penalty."""
 
 
-def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
+def certify(
+    heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False, report: bool = False
+) -> Certificate:
     r"""An upper bound on how far heads are above the minimum of their objective.
 
     For $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$ with the cross-entropy of probabilities $p_i$,
@@ -38,11 +49,17 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
         every row 1.
+      tight: whether to ask the curvature too, at the heads or at a place further down, and give the smaller of the
+        two bounds; `dlcore.certificate.curvature` derives it. It takes a few passes over the rows for each head,
+        more for one that is far from its optimum, each as many products as its Hessian, and is for heads of at
+        most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
+      report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
 
     Returns:
-      A `Certificate`. Cross-entropy at λ = 0 has the gap infinity: this bound needs a penalty; and so where an
-      intercept has no optimum because a class has no weight. The squared loss at λ = 0 has one. Where columns are
-      collinear it holds if their rank is the one that `bound` then states; no float64 can see more.
+      A `Certificate`. Cross-entropy at λ = 0 has the gap infinity unless `tight` finds a minimum: duality needs a
+      penalty; and so where an intercept has no optimum because a class has no weight. The squared loss at λ = 0
+      has one. Where columns are collinear it holds if their rank is the one that `bound` then states; no float64
+      can see more.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, or the loss is
@@ -61,6 +78,9 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
     0.5 0.3 exact
     """
+    for name, asked in (("tight", tight), ("report", report)):
+        if not isinstance(asked, bool):
+            raise TypeError(f"{name}: expected True or False, got {asked!r}")
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
     x = _checks.as_host_rows("x", x)
@@ -83,17 +103,37 @@ def certify(heads: Any, x: Any, y: Any, weights: Any = None) -> Certificate:
         _check_labels(y, numbers.coef.shape[1])
     s = scaled_weights(read_weights(weights, len(x), numbers))
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = _bounds_of(heads.loss, numbers, x, y, s)
-    return certificate_of(bounds, numbers.shape)
+        bounds = _bounds_of(heads.loss, numbers, x, y, s, tight)
+    found = _reported(heads.loss, numbers, x, y, s) if report else None
+    if found is not None and found.separability == SEPARABLE:
+        bounds = bounds._replace(
+            bound=[name if l2 > 0 else UNATTAINED for name, l2 in zip(bounds.bound, numbers.l2, strict=True)]
+        )
+    device = getattr(heads, "device", None)
+    about = {"heads_device": None if device is None else str(device), "report": found}
+    return dataclasses.replace(certificate_of(bounds, numbers.shape), **about)
 
 
-def _bounds_of(loss: str, numbers: Numbers, x: np.ndarray, y: np.ndarray, s: Any) -> Bounds:
-    coef, intercept, l2 = numbers[:3]
-    if loss == "logistic":
-        return logistic_bounds(coef, intercept, l2, x, y, s, numbers.scale)
-    if loss == "softmax":
-        return softmax_bounds(coef, intercept, l2, x, y, s, numbers.scale)
-    return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, numbers.scale)
+def _reported(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights) -> DataReport:
+    """On the rows that have a weight in any model; the heads themselves may separate the classes."""
+    if loss == "squared":
+        return report_on(x, y, s, 0, [], fit_intercept=numbers.intercept is not None)
+    classes = numbers.coef.shape[1] if loss == "softmax" else 1
+    intercept = np.zeros(numbers.coef.shape[:-1]) if numbers.intercept is None else numbers.intercept
+    heads = list(zip(numbers.coef, intercept, strict=True))
+    return report_on(x, y, s, classes, heads, fit_intercept=numbers.intercept is not None)
+
+
+def _bounds_of(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight: bool) -> Bounds:
+    coef, intercept, l2, scale = numbers.coef, numbers.intercept, numbers.l2, numbers.scale
+    if loss == "squared":
+        return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, scale)
+    point = None if intercept is None else far_point(x)
+    if intercept is not None and point is not None:
+        x, intercept = Centred(x, point), moved_intercept(coef, intercept, point)
+    by_duality = logistic_bounds if loss == "logistic" else softmax_bounds
+    bounds = by_duality(coef, intercept, l2, x, y, s, scale, point)
+    return tightened(bounds, coef, intercept, l2, x, y, s, scale) if tight else bounds
 
 
 def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:

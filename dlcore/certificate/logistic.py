@@ -67,8 +67,9 @@ def logistic_bounds(
     y: np.ndarray,
     s: Weights,
     scale: np.ndarray | None = None,
+    point: np.ndarray | None = None,
 ) -> Bounds:
-    """J, ‖∇J‖, the bound and its rounding term of H heads."""
+    """J, ‖∇J‖, the bound and its rounding term of H heads; `x` and `intercept` are about the point."""
     bias = np.zeros(len(coef)) if intercept is None else intercept
     negative, positive = sides = _sums(coef, bias, x, y, s, scale)
     unit_of_weight = np.ones(coef.shape[1]) if scale is None else scale
@@ -97,7 +98,7 @@ def logistic_bounds(
     # rounds: the sums over rows (by `unit`, which has room for a division by σ), the logits in the divergence, and
     # that sum to zero.
     sums, unit = rounding_over(_slices(x, len(coef)))
-    unit = 2 * max(sums, unit)  # a block holds rows of both classes, and each is summed for itself
+    unit = 2 * max(sums, unit) + UNIT  # a block holds rows of both classes, and each is summed for itself
     mass = (negative.mass + positive.mass) / total
     magnitude = (negative.magnitude + positive.magnitude) / total
     longest = np.maximum(negative.longest, positive.longest)
@@ -105,7 +106,7 @@ def logistic_bounds(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence / total + distance**2 / (2 * l2)
         rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
-        logit = (coef.shape[1] + 2) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|
+        logit = (coef.shape[1] + 4) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|, about a point too
         rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
         if intercept is not None:
             taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
@@ -115,6 +116,7 @@ def logistic_bounds(
 
     gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * scaled * unit_of_weight
     slope_of_bias = (negative.mass - positive.mass) / total if intercept is not None else np.zeros(len(coef))
+    gradient += 0 if point is None else slope_of_bias[:, None] * point  # that of the rows as they are
     absent = np.minimum(negative.weight, positive.weight) == 0
     bound = [
         "none: the duality bound needs l2 > 0"

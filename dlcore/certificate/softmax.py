@@ -80,8 +80,9 @@ def softmax_bounds(
     y: np.ndarray,
     s: Weights,
     scale: np.ndarray | None = None,
+    point: np.ndarray | None = None,
 ) -> Bounds:
-    """J, ‖∇J‖, the bound and its rounding term of H heads."""
+    """J, ‖∇J‖, the bound and its rounding term of H heads; `x` and `intercept` are about the point."""
     heads, classes, features = coef.shape
     bias = np.zeros((heads, classes)) if intercept is None else intercept
     sums = _sums(coef, bias, x, y, s, scale)
@@ -89,7 +90,8 @@ def softmax_bounds(
     unit_of_weight = np.ones(features) if scale is None else scale
     scaled = coef * unit_of_weight
     weight_norm = np.linalg.norm(scaled.reshape(heads, -1), axis=1)
-    gradient = sums.slope / total[:, None, None] + l2[:, None, None] * scaled * unit_of_weight
+    slope = sums.slope if point is None else sums.slope + sums.excess[:, :, None] * point  # of rows as they are
+    gradient = slope / total[:, None, None] + l2[:, None, None] * scaled * unit_of_weight
     gradient_norm = np.linalg.norm(gradient.reshape(heads, -1), axis=1)
     divergence, moved, repaired = np.zeros(heads), np.zeros(heads), sums.slope
     if intercept is not None:
@@ -106,9 +108,9 @@ def softmax_bounds(
     # Take as p the exactly normalised exponentials that the computer made, and as q what the stored a and π make
     # of it: any such q is allowed. What rounds is then:
     # 1. residuals, each by (2K + 10)u of itself, sums of K terms being in it, their sums over rows (`unit`), and
-    #    twice 2u by the scale;
+    #    twice 2u by the scale, u by a point that rows are about;
     sums_unit, product = rounding_over(row_slices(x, heads, classes))
-    unit = sums_unit + (2 * classes + 14) * UNIT
+    unit = sums_unit + (2 * classes + 15) * UNIT
     # 2. the slope, by `product` of Σ s‖q − y‖‖x‖, where ‖p − y‖ ≤ √2 r, and of what the repair adds: it takes
     #    a_k of Σ s p_k x, which is made of two sums of at most (M_k + 2 N_k)·max‖x‖ ≤ 3 M_k·max‖x‖, and gives
     #    as much;
@@ -121,7 +123,7 @@ def softmax_bounds(
         rounding = unit * (duality + 4 * moved) + blur * (2 * distance + blur) / (2 * l2)
         # 3. the logits that KL(q‖p) is taken with: as a function of them its gradient is p − q, Σ|p − q| ≤ 2d, and
         #    its curvature a variance, at most ε² for errors of at most ε;
-        logit = (features + 6) * UNIT * (
+        logit = (features + 8) * UNIT * (
             sums.longest * np.linalg.norm(scaled, axis=2).max(-1) + largest
         ) + 4 * UNIT
         rounding += 2 * moved * logit + logit**2 / 2

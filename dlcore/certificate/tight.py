@@ -1,0 +1,69 @@
+r"""The smaller of two bounds for each head: duality's, and that of the curvature, there or further down.
+
+Far from the optimum the curvature at a head says nothing of J*. But any place θ⁺ that is lower will do for it:
+
+$J(\theta) - J^* = (J(\theta) - J(\theta^+)) + (J(\theta^+) - J^*)$
+
+with the first difference from two sums over the rows and their errors, the second by the curvature at θ⁺. Such a
+place is looked for along Newton's way down; where it is found the bound is tight however far the head is out.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.certificate.curvature import MOST, Place, curvature_bound, place_of
+from dlcore.certificate.heads import Bounds
+from dlcore.certificate.newton import loss_of, way_down
+from dlcore.certificate.rows import Weights
+
+CLOSE = 0.1
+"""A place further down serves once what is not known of it is this part of the difference."""
+
+
+def tightened(
+    bounds: Bounds,
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: np.ndarray,
+    x: Any,
+    y: np.ndarray,
+    s: Weights,
+    scale: np.ndarray | None,
+) -> Bounds:
+    """Those of H heads, or the curvature's where it is the smaller one."""
+    size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
+    names = list(bounds.bound)
+    if size > MOST:
+        note = f" (no curvature: {size} coefficients are more than {MOST})"
+        return bounds._replace(bound=[name + note for name in names])
+    gap, rounding = bounds.gap.copy(), bounds.rounding.copy()
+    for h, name in enumerate(names):
+        own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
+        place = place_of(coef[h], None if intercept is None else intercept[h], float(l2[h]), scale)
+        known = np.inf if name.startswith("none") else gap[h] + rounding[h]
+        known = np.inf if np.isnan(known) else known
+        nearly, more = curvature_bound(place, x, y, own)
+        found = "curvature"
+        if not nearly < np.inf:
+            nearly, more, found = *_from_below(place, x, y, own), "curvature further down"
+        if nearly + more < known:
+            gap[h], rounding[h], names[h] = nearly, more, found
+    return bounds._replace(gap=gap, rounding=rounding, bound=names)
+
+
+def _from_below(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[float, float]:
+    """The bound by way of lower places, and what of it is rounding; infinite where none serves."""
+    value, error = loss_of(place, x, y, s)
+    best = np.inf, np.inf
+    for further, near in way_down(place, x, y, s):
+        if not near:
+            continue
+        nearly, more = curvature_bound(further, x, y, s)
+        lower, wrong = loss_of(further, x, y, s)
+        descent = max(value - lower, 0.0)
+        if descent + nearly + more + error + wrong < sum(best):
+            best = descent + nearly, more + error + wrong
+        if nearly + more <= CLOSE * descent:
+            break
+    return best

@@ -1,0 +1,258 @@
+"""The certificate as a card, rows and JSON, and the report on data."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.optimize
+
+from dlcore import LinearHeads, certify, fit_heads
+from dlcore.certificate import columns, data_report
+from dlcore.certificate.rows import BLOCK_BYTES, scaled_weights
+from dlcore.certificate.separation import separates
+
+
+def overlapping(seed: int = 0, n: int = 200, m: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, m))
+    return x, (x[:, 0] + rng.logistic(size=n) > 0).astype(int)
+
+
+def linear_program(x: np.ndarray, y: np.ndarray, *, intercept: bool) -> bool:
+    """Whether sign·(xw + b) ≥ 1 has a solution, by SciPy."""
+    sign = np.where(y == 1, 1.0, -1.0)
+    rows = np.column_stack([x, np.ones(len(x))]) if intercept else x
+    found: Any = scipy.optimize.linprog(
+        np.zeros(rows.shape[1]), -sign[:, None] * rows, -np.ones(len(x)), bounds=(None, None), method="highs"
+    )
+    return found.status == 0
+
+
+# -- the certificate as a value ------------------------------------------------------------------------------
+
+
+def test_a_card_has_the_numbers_and_how_they_were_made():
+    x, y = overlapping()
+    heads = fit_heads(x, y, l2=[1e-2, 1.0])
+    certificate = certify(heads, x, y)
+    card = str(certificate)
+    for k in range(2):
+        assert f"{certificate.value[k]:.7g}" in card
+        assert f"{certificate.gap[k]:.2g}" in card
+    assert card.splitlines()[-1] == (
+        f"computed in float64 by NumPy on the host, products in float64; the heads were fitted on {heads.device}"
+    )
+    assert certificate.heads_device == heads.device
+    assert all(line == line.rstrip() for line in card.splitlines())
+
+
+def test_a_card_of_one_head_and_of_many_is_short():
+    x, y = overlapping()
+    assert len(str(certify(LinearHeads(np.zeros(4), 0.0, 1.0), x, y)).splitlines()) == 3
+    many = str(certify(LinearHeads(np.zeros((500, 4)), 0.0, np.geomspace(1e-3, 1, 500)), x, y))
+    assert len(many.splitlines()) == 23
+    assert "… 480 more; of all 500 heads" in many
+
+
+def test_rows_and_json_hold_every_head():
+    x, y = overlapping()
+    targets = np.column_stack([y, x[:, 1]])
+    certificate = certify(LinearHeads(np.zeros((3, 2, 4)), 0.0, 0.1, "squared"), x, targets, report=True)
+    rows = certificate.rows()
+    assert [row["head"] for row in rows] == [(i, j) for i in range(3) for j in range(2)]
+    for row in rows:
+        assert row["gap"] == certificate.gap[row["head"]]
+        assert row["bound"] == "exact"
+    read = json.loads(certificate.to_json())
+    assert [part["value"] for part in read["heads"]] == certificate.value.ravel().tolist()
+    assert read["report"]["rank"] == 4
+    assert read["report"]["separability"] is None
+    none = certify(LinearHeads(np.zeros(4), 0.0, 0.0), x, y)
+    read = json.loads(none.to_json(), parse_constant=pytest.fail)
+    assert read["heads"][0]["gap"] is None
+    assert read["heads"][0]["bound"].startswith("none")
+    assert none.rows()[0]["head"] == ()
+
+
+# -- columns -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("condition", "offset"), [(1, 0), (1e4, 0), (1e8, 0), (1e12, 0), (1, 1e6), (1e4, 1e6)])
+def test_rank_and_condition_are_those_of_the_singular_values(condition, offset, monkeypatch):
+    """In blocks of a few rows; about the mean, in extended precision. What rounds is u·offset of the largest."""
+    rng = np.random.default_rng(0)
+    left = np.linalg.qr(rng.normal(size=(300, 6)))[0]
+    left -= left.mean(0)
+    x = left @ np.diag(np.geomspace(1, 1 / condition, 6)) @ np.linalg.qr(rng.normal(size=(6, 6)))[0] + offset
+    monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", 8 * 6 * 11)
+    centred = (x - x.astype(np.longdouble).mean(0)).astype(float)
+    values = np.linalg.svd(centred, compute_uv=False)
+    found = data_report(x, loss="squared")
+    assert found.rank == 6
+    np.testing.assert_allclose(found.condition, values[0] / values[-1], rtol=1e-9 + 1e-15 * condition)
+    assert data_report(x, loss="squared", fit_intercept=False).rank == 6
+
+
+def test_the_scale_of_columns_is_told_from_their_dependence():
+    x, y = overlapping()
+    x *= [1, 1e9, 1e-3, 1]
+    found = data_report(x, y)
+    assert (found.widest, found.narrowest) == (1, 2)
+    assert found.condition > 1e11
+    assert found.condition_scaled < 2
+    np.testing.assert_allclose(found.scale_ratio, x[:, 1].std() / x[:, 2].std(), rtol=1e-12)
+
+
+def test_constant_and_equal_columns_are_found_among_rows_that_weigh(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 9)).astype(np.float32)
+    x[:, 4], x[:, 7], x[:, 8] = x[:, 1], x[:, 1], x[:, 3]
+    x[:, 2], x[:, 5], x[:, 6] = 0.1, 0.0, x[:, 0]
+    x[50, 6] = np.nextafter(x[50, 6], np.float32(9))  # the last bit of one number
+    x[0] = rng.normal(size=9)
+    weights = np.arange(100)
+    monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", 8 * 9 * 7)
+    found = data_report(x, loss="squared", weights=weights)
+    assert found.constant == (2, 5)
+    assert found.duplicates == ((1, 4, 7), (3, 8))
+    assert found.rank == 4
+    assert found.condition == np.inf
+    assert (found.rows, found.columns, found.dtype) == (99, 9, "float32")
+
+
+def test_hashes_that_collide_make_no_group(monkeypatch):
+    """Columns are compared number by number."""
+    first = columns._first_pass
+
+    def colliding(*arguments: Any) -> Any:
+        return *first(*arguments)[:3], np.zeros((2, 4), np.uint64)
+
+    monkeypatch.setattr(columns, "_first_pass", colliding)
+    x, y = overlapping()
+    assert data_report(x, y).duplicates == ()
+    x[:, 2] = x[:, 0]
+    assert data_report(x, y).duplicates == ((0, 2),)
+
+
+def test_no_column_varies():
+    found = data_report(np.ones((5, 2)), [0, 1, 0, 1, 1])
+    assert (found.rank, found.widest, found.constant, found.duplicates) == (0, None, (0, 1), ((0, 1),))
+    assert np.isnan(found.condition)
+    assert "constant columns: 0, 1" in str(found)
+
+
+def test_a_table_on_disk_is_never_copied(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(600_000, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    y = (rows[:, 0] + rng.logistic(size=len(rows)) > 0).astype(np.uint8)
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    del rows
+    tracemalloc.start()
+    found = data_report(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.separability == "not separable"
+    assert peak < 12 * BLOCK_BYTES + 8 * len(x) * 4
+
+
+# -- separability --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_separability_is_that_of_a_linear_program(seed, intercept):
+    """Random rows, near the edge between the two, far from 0 and of several scales; a claim is never wrong."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(8, 40)), int(rng.integers(2, 9))
+    x = rng.normal(size=(n, m)) * 10.0 ** rng.integers(-3, 4, m) + (seed % 3 == 0) * 1e5
+    score = (x - x.mean(0)) / x.std(0) @ rng.normal(size=m)
+    y = (score + (seed % 2) * rng.logistic(size=n) > 0).astype(int)
+    y[:2] = 0, 1
+    found = data_report(x, y, fit_intercept=intercept)
+    truth = linear_program(x, y, intercept=intercept)
+    assert found.separability in {"separable" if truth else "not separable", "not known"}
+    if seed % 3 or intercept:
+        assert found.separability != "not known"
+    if found.separability == "separable":
+        assert found.direction is not None
+        assert found.direction_intercept is not None
+        logit: Any = x.astype(np.longdouble) @ found.direction
+        margin = np.where(y == 1, 1, -1) * (logit + found.direction_intercept)
+        assert (margin > 0).all()
+        assert intercept or found.direction_intercept == 0
+
+
+def test_classes_that_touch_are_not_known():
+    """No hyperplane has every row on its own side, and no minimum exists either."""
+    x = np.array([[-1.0], [0.0], [0.0], [1.0]])
+    assert data_report(x, [0, 0, 1, 1]).separability == "not known"
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_several_classes(classes):
+    rng = np.random.default_rng(classes)
+    x = rng.normal(size=(150, 3))
+    score = x @ rng.normal(size=(3, classes)) + rng.normal(size=classes) / 3
+    y = np.unique(score.argmax(1), return_inverse=True)[1]
+    found = data_report(x, y, loss="softmax")
+    assert found.separability == "separable"
+    assert found.direction is not None
+    logits: Any = x @ found.direction.T
+    assert ((logits + found.direction_intercept).argmax(1) == y).all()
+    noisy = (score + rng.gumbel(size=score.shape)).argmax(1)
+    noisy[:classes] = range(classes)
+    assert data_report(x, noisy, loss="softmax").separability == "not separable"
+
+
+def test_equal_and_constant_columns_do_not_hide_a_minimum():
+    x, y = overlapping()
+    x = np.column_stack([x, x[:, 0], np.full(len(x), 3.0), np.zeros(len(x))])
+    for intercept in (True, False):
+        assert data_report(x, y, fit_intercept=intercept).separability == "not separable"
+
+
+def test_heads_that_separate_are_the_witness():
+    x, y = overlapping()
+    y = (x[:, 0] > 0).astype(int)
+    heads = LinearHeads(np.array([[0.0, 0, 0, 0], [5.0, 0, 0, 0]]), 0.0, np.array([0.0, 0.1]))
+    found = certify(heads, x, y, report=True)
+    assert found.report is not None
+    np.testing.assert_array_equal(found.report.direction, [5, 0, 0, 0])
+    assert found.bound == ("none: separable, the infimum 0 is not attained", "duality")
+    assert found.gap[0] == np.inf
+    several = LinearHeads(np.array([[-5.0, 0, 0, 0], [5.0, 0, 0, 0]]), 0.0, 0.0, "softmax")
+    assert certify(several, x, y, report=True).bound == "none: separable, the infimum 0 is not attained"
+
+
+def test_a_margin_of_rounding_is_no_witness():
+    s = scaled_weights(np.ones((1, 2)))
+    x = np.array([[1.0, 1.0], [-1.0, -1.0]])
+    coef = np.array([[1.0, -1.0 + 2.0**-53]])
+    assert not separates(coef, np.zeros(1), x, np.array([1, 0]), s)
+    assert separates(np.array([[1.0, -0.9]]), np.zeros(1), x, np.array([1, 0]), s)
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+def test_wrong_input_is_refused_by_name():
+    x, y = overlapping()
+    with pytest.raises(TypeError, match="report: expected True or False"):
+        certify(LinearHeads(np.zeros(4), 0.0, 1.0), x, y, report=1)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="fit_intercept: expected True or False"):
+        data_report(x, y, fit_intercept=0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="loss: expected"):
+        data_report(x, y, loss="hinge")
+    with pytest.raises(ValueError, match="y: expected an array, got None"):
+        data_report(x)
+    with pytest.raises(ValueError, match="y: "):
+        data_report(x, y + 0.5, loss="softmax")
+    with pytest.raises(ValueError, match="y: "):
+        data_report(x, y - 1, loss="softmax")
+    with pytest.raises(ValueError, match="weights: "):
+        data_report(x, y, -np.ones(len(x)))
+    with pytest.raises(ValueError, match="x: expected finite"):
+        data_report(np.where(x > 2, np.nan, x), y)
