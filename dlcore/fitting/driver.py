@@ -19,6 +19,7 @@ from dlcore.descent import lipschitz_step
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
+from dlcore.fitting.cores import advance_on_cores, parts_of_fit
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
 from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
 from dlcore.fitting.result import Fit, History, Progress
@@ -156,6 +157,7 @@ def fit(
         )
         if path.exists():
             reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)
+    parts = parts_of_fit(objective, blocked, hyper, reached.state, rule, batches)
     saved, certificate = time.perf_counter(), None
 
     step, code, stopped = _known(reached.state.step), RUNNING, False
@@ -165,12 +167,17 @@ def fit(
             clock, first, target = time.perf_counter(), step, step + steps_per_call
             while code == RUNNING and step < target:
                 before, end = step, min(target, step + max(1, capacity * epoch - (epoch - 1)))
-                state, trace = run_program(
-                    functools.partial(
-                        _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
-                    ),
-                    blocked,
-                )
+                if len(parts) > 1:
+                    state, trace = advance_on_cores(
+                        objective, parts, hyper, reached.state, end, rule=rule, record=kept, capacity=capacity
+                    )
+                else:
+                    state, trace = run_program(
+                        functools.partial(
+                            _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
+                        ),
+                        blocked,
+                    )
                 step, code = _known(state.step), _known(state.code)
                 # The loop's last entry belongs to a step that made no update.
                 filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)
