@@ -65,9 +65,11 @@ def test_three_cores_take_the_path_of_one(name, weights, cores):
     one = fit(PROBLEM, data, rule, tol=0, max_steps=40, record=recorded)
     assert (found.steps, found.status) == (one.steps, one.status) == (40, Status.OUT_OF_STEPS)
     assert_close(found.history.value, one.history.value, units=8 * ROWS**0.5)
-    # The largest a rule may make of a rounding in a gradient: adam divides by the root of a small second moment.
+    # What a rule may make of a rounding in a gradient: adam divides by the root of a small second moment.
     jax.tree.map(lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.params, one.params)
-    jax.tree.map(lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.history.recorded, one.history.recorded)
+    jax.tree.map(
+        lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.history.recorded, one.history.recorded
+    )
 
 
 @pytest.mark.parametrize("name", ["gradient descent", "nesterov", "adam"])
@@ -109,7 +111,9 @@ def test_a_fit_that_was_broken_off_goes_on_with_the_same_bits(name, cores, tmp_p
 def test_a_callback_stops_and_a_limit_does(cores):
     seen = []
     rule = RULES["gradient descent"]
-    found = fit(PROBLEM, (X, Y), rule, chunk=5, callback=lambda now: seen.append(now.step) or now.step >= 10, tol=0)
+    found = fit(
+        PROBLEM, (X, Y), rule, chunk=5, callback=lambda now: seen.append(now.step) or now.step >= 10, tol=0
+    )
     assert (found.status, found.steps, len(found.history.value), seen) == (Status.STOPPED, 10, 11, [5, 10])
     assert float(found.value) == found.history.value[-1]
 

@@ -70,6 +70,10 @@ def fit(
     compiles once per object, and JAX keeps that program as long as the process lives. The result depends on no
     chunk, bit for bit.
 
+    Where a pass over the rows is long, on a CPU, it is two: each core makes the pass over its own rows, and the
+    second program is all else of a step. The number of cores then changes results by rounding. With batches, under
+    `jax.jvp`, and for a rule that evaluates J itself, as a line search does, it stays one on one core.
+
     With `batch_size` an update follows $\nabla J_B$ instead, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$ is of one of M batches of neighbouring
     rows, read where they lie. Each epoch takes every batch once, in an order of its own; the mean of $J_B$ over an

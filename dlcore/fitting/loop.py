@@ -95,7 +95,7 @@ def advance(
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Make steps until `stop` or the end. The only program that a fit compiles.
+    """Make steps until `stop` or the end. The only program that a fit compiles, but for one on several cores.
 
     Args:
       objective: its l2 is data.
