@@ -19,6 +19,7 @@ from dlcore.descent import lipschitz_step
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
+from dlcore.fitting.cores import advance_on_cores, parts_of_fit
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
 from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
 from dlcore.fitting.result import Fit, History, Progress
@@ -68,6 +69,10 @@ def fit(
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
     compiles once per object, and JAX keeps that program as long as the process lives. The result depends on no
     chunk, bit for bit.
+
+    Where a pass over the rows is long, on a CPU, it is two: each core makes the pass over its own rows, and the
+    second program is all else of a step. The number of cores then changes results by rounding. With batches, under
+    `jax.jvp`, and for a rule that evaluates J itself, as a line search does, it stays one on one core.
 
     With `batch_size` an update follows $\nabla J_B$ instead, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$ is of one of M batches of neighbouring
@@ -156,6 +161,7 @@ def fit(
         )
         if path.exists():
             reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)
+    parts = parts_of_fit(objective, blocked, hyper, reached.state, rule, batches)
     saved, certificate = time.perf_counter(), None
 
     step, code, stopped = _known(reached.state.step), RUNNING, False
@@ -165,12 +171,17 @@ def fit(
             clock, first, target = time.perf_counter(), step, step + steps_per_call
             while code == RUNNING and step < target:
                 before, end = step, min(target, step + max(1, capacity * epoch - (epoch - 1)))
-                state, trace = run_program(
-                    functools.partial(
-                        _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
-                    ),
-                    blocked,
-                )
+                if len(parts) > 1:
+                    state, trace = advance_on_cores(
+                        objective, parts, hyper, reached.state, end, rule=rule, record=kept, capacity=capacity
+                    )
+                else:
+                    state, trace = run_program(
+                        functools.partial(
+                            _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
+                        ),
+                        blocked,
+                    )
                 step, code = _known(state.step), _known(state.code)
                 # The loop's last entry belongs to a step that made no update.
                 filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)

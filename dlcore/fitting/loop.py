@@ -95,7 +95,7 @@ def advance(
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Make steps until `stop` or the end. The only program that a fit compiles.
+    """Make steps until `stop` or the end. The only program that a fit compiles, but for one on several cores.
 
     Args:
       objective: its l2 is data.
@@ -132,10 +132,14 @@ def advance(
 
     entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
-    # The state of the rule is made here on the first step, so that a fit is one program and no more.
-    optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
-    ended = jax.lax.while_loop(unfinished, iterate, (state._replace(optimizer=optimizer_state), buffers))
+    ended = jax.lax.while_loop(unfinished, iterate, (begun(optimizer, state), buffers))
     return kept_replicated(ended, data.mesh)
+
+
+def begun(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
+    """The state with that of the rule, made on the first step inside the program: so a fit needs no other one."""
+    made = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
+    return state._replace(optimizer=made)
 
 
 def evaluations(step: Any, count: int) -> Any:
@@ -158,12 +162,16 @@ def step(
 ) -> LoopState:
     """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
     value, gradient = objective.value_and_grad(now.params, data)
-    return judge_and_update(objective, data, optimizer, tol, max_steps, now, value, gradient)
+
+    def value_fn(params: Params) -> Array:
+        return objective.value(params, data)
+
+    return judge_and_update(objective, value_fn, optimizer, tol, max_steps, now, value, gradient)
 
 
 def judge_and_update(
     objective: Objective,
-    data: BlockedData,
+    value_fn: Callable[[Params], Array],
     optimizer: optax.GradientTransformationExtraArgs,
     tol: Any,
     max_steps: Any,
@@ -171,11 +179,7 @@ def judge_and_update(
     value: Array,
     gradient: Params,
 ) -> LoopState:
-    """The rest of `step`, with J and its gradient at `now.params`."""
-
-    def value_fn(params: Params) -> Array:
-        return objective.value(params, data)
-
+    """The rest of `step`, with J and its gradient at `now.params`, and J as a function."""
     seen = _judged(objective, tol, max_steps, now, value, gradient, DIVERGENCE_INTERVAL)
     updates, optimizer_state = optimizer.update(
         gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn

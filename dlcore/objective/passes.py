@@ -51,12 +51,21 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     blocked = None if traced else blocked_as_is(objective, data)
     if blocked is None or blocked.mesh is not None or blocked.batch is not None:
         return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
-    count = cores_for(work_of(blocked, arguments[0]), blocked.x)
-    if count == 1:
+    parts = parts_for_cores(blocked, arguments[0])
+    if len(parts) == 1:
         return _run(work, objective, blocked, *arguments)
-    parts = [(objective, part, *arguments) for part in parts_of(blocked, count)]
-    sums = _sum_of_part.on_each(parts, work=work)
+    sums = sums_of_parts(work, objective, parts, *arguments)
     return _of_parts(work, blocked.x.shape[0], objective, sums, *arguments)
+
+
+def parts_for_cores(data: BlockedData, params: Params) -> list[BlockedData]:
+    """The rows of one device, in as many parts as there are cores with enough to do in a pass."""
+    return parts_of(data, cores_for(work_of(data, params), data.x))
+
+
+def sums_of_parts(work: Pass, objective: Any, parts: list[BlockedData], *arguments: Any) -> list[Any]:
+    """What `of_parts` takes: the sums over each part of the rows, each on a core of its own."""
+    return _sum_of_part.on_each([(objective, part, *arguments) for part in parts], work=work)
 
 
 def work_of(data: BlockedData, params: Params) -> int:
@@ -83,12 +92,14 @@ def _sum_of_part(objective: Any, data: BlockedData, *arguments: Any, work: Pass)
     return _sums(work, objective, data, data.weights is not None, *arguments)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _of_parts(work: Pass, rows: int, objective: Any, sums: list[Any], *arguments: Any) -> Any:
+def of_parts(work: Pass, rows: int, objective: Any, sums: list[Any], *arguments: Any) -> Any:
     """The result from the sums of all parts, added in their order."""
     total, whole = functools.reduce(lambda one, other: jax.tree.map(jnp.add, one, other), sums)
     whole = sum_of_weights(None, dtype_of(arguments[0]), rows) if whole is None else whole
     return work.finish(objective, total, whole, *arguments)
+
+
+_of_parts = jax.jit(of_parts, static_argnums=(0, 1))
 
 
 def _sums(work: Pass, objective: Any, data: BlockedData, weighed: bool, *arguments: Any) -> Any:

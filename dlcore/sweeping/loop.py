@@ -173,7 +173,14 @@ def advance(
     def judge_and_update_one(setting: Queue, now: LoopState, value: Array, gradient: Params) -> LoopState:
         objective, data = own(setting)
         return judge_and_update(
-            objective, data, optimizer_of(setting), limits.tol, limits.max_steps, now, value, gradient
+            objective,
+            lambda params: objective.value(params, data),
+            optimizer_of(setting),
+            limits.tol,
+            limits.max_steps,
+            now,
+            value,
+            gradient,
         )
 
     def starts() -> Params:

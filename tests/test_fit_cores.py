@@ -1,0 +1,211 @@
+"""A fit on every core: the same path as on one up to rounding, the same bits whatever the chunk and the breaks."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import DTYPE, EPS, ROOT, assert_close
+
+from dlcore import Objective, Status, descent, fit
+from dlcore.fitting import cores as on_cores
+from dlcore.losses import sigmoid_cross_entropy
+from dlcore.models import logistic
+from dlcore.objective import passes
+
+RNG = np.random.default_rng(0)
+ROWS = 1_003  # no multiple of three
+X = RNG.normal(size=(ROWS, 4)).astype(DTYPE)
+Y = (X[:, 0] + RNG.logistic(size=ROWS) > 0).astype(DTYPE)
+S = RNG.random(ROWS) * (RNG.random(ROWS) < 0.7)
+PROBLEM = Objective(logistic, sigmoid_cross_entropy, 1e-2)
+RULES = {
+    "gradient descent": descent.gradient_descent(0.5),
+    "momentum": descent.momentum(0.1),
+    "nesterov": descent.nesterov(0.5),
+    "adam": descent.adam(0.02),
+    "accelerated": descent.accelerated(0.5),  # begins anew where it would climb
+    "optax": optax.chain(optax.clip_by_global_norm(1.0), optax.add_decayed_weights(1e-3), optax.sgd(0.2, 0.9)),
+}
+
+
+def recorded(params):
+    return params
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Sets how many cores a pass is worth."""
+
+    def use(count: int) -> None:
+        monkeypatch.setattr(passes, "cores_for", lambda *_, **__: count)
+
+    use(3)
+    return use
+
+
+def same_bits(one, other) -> None:
+    assert (one.steps, one.status, one.message) == (other.steps, other.status, other.message)
+    for name in ("params", "value", "gradient_norm"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
+    assert one.history.value.tobytes() == other.history.value.tobytes()
+    assert one.history.gradient_norm.tobytes() == other.history.gradient_norm.tobytes()
+    jax.tree.map(np.testing.assert_array_equal, one.history.recorded, other.history.recorded)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("weights", [None, S])
+def test_three_cores_take_the_path_of_one(name, weights, cores):
+    data, rule = ((X, Y) if weights is None else (X, Y, weights)), RULES[name]
+    found = fit(PROBLEM, data, rule, tol=0, max_steps=40, record=recorded)
+    cores(1)
+    one = fit(PROBLEM, data, rule, tol=0, max_steps=40, record=recorded)
+    assert (found.steps, found.status) == (one.steps, one.status) == (40, Status.OUT_OF_STEPS)
+    assert_close(found.history.value, one.history.value, units=8 * ROWS**0.5)
+    # What a rule may make of a rounding in a gradient: adam divides by the root of a small second moment.
+    jax.tree.map(lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.params, one.params)
+    jax.tree.map(
+        lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.history.recorded, one.history.recorded
+    )
+
+
+@pytest.mark.parametrize("name", ["gradient descent", "nesterov", "adam"])
+def test_three_cores_converge_where_one_does(name, cores):
+    found = fit(PROBLEM, (X, Y), RULES[name], tol=1e-6)
+    cores(1)
+    one = fit(PROBLEM, (X, Y), RULES[name], tol=1e-6)
+    assert found.status is one.status is Status.CONVERGED
+    assert abs(found.steps - one.steps) <= 1
+    assert_close(found.value, one.value, units=8 * ROWS**0.5)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_neither_chunk_nor_another_run_changes_a_bit(name, cores, monkeypatch):
+    first = fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=60, record=recorded)
+    for chunk in (1, 7, 1000):
+        same_bits(fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=60, record=recorded, chunk=chunk), first)
+    monkeypatch.setattr("dlcore.fitting.driver.CAPACITY", 8)
+    same_bits(fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=60, record=recorded), first)
+
+
+@pytest.mark.parametrize("name", ["nesterov", "optax"])
+def test_a_fit_that_was_broken_off_goes_on_with_the_same_bits(name, cores, tmp_path):
+    whole = fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=50, record=recorded)
+
+    def break_off(progress):
+        if progress.step >= 20:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "fit"
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            PROBLEM, (X, Y), RULES[name],
+            tol=0, max_steps=50, record=recorded, chunk=10, callback=break_off, checkpoint=path,
+        )  # fmt: skip
+    same_bits(fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=50, record=recorded, checkpoint=path), whole)
+
+
+def test_a_callback_stops_and_a_limit_does(cores):
+    seen = []
+    rule = RULES["gradient descent"]
+    found = fit(
+        PROBLEM, (X, Y), rule, chunk=5, callback=lambda now: seen.append(now.step) or now.step >= 10, tol=0
+    )
+    assert (found.status, found.steps, len(found.history.value), seen) == (Status.STOPPED, 10, 11, [5, 10])
+    assert float(found.value) == found.history.value[-1]
+
+
+def test_divergence_is_seen(cores):
+    found = fit(PROBLEM, (X, Y), descent.gradient_descent(1e6), max_steps=500)
+    assert found.status is Status.DIVERGED
+    assert "1/L" in found.message
+
+
+def test_a_certificate_stops_a_fit(cores):
+    found = fit(PROBLEM, (X, Y), RULES["nesterov"], tol=1e-4, stop="certificate")
+    assert found.status is Status.CONVERGED
+    assert found.certificate is not None
+    assert found.certificate.gap <= 1e-4 * found.certificate.value
+
+
+def test_other_settings_compile_nothing(cores, compiles):
+    x, y = X[:901], Y[:901]  # shapes that no other test uses
+    fit(PROBLEM, (x, y), descent.gradient_descent(0.1), max_steps=5)
+    assert compiles() == 2  # a pass, and all else of a step
+    fit(Objective(logistic, sigmoid_cross_entropy, 0), (2 * x, 1 - y), descent.gradient_descent(0.2), tol=0.1)
+    fit(PROBLEM, (x, y), descent.gradient_descent(1.0), max_steps=30, chunk=3, tol=0)
+    assert compiles() == 2
+
+
+def counted(monkeypatch) -> list[int]:
+    """The number of parts of every call of the loop on cores."""
+    calls, advance = [], on_cores.advance_on_cores
+
+    def count(objective, parts, *rest, **options):
+        calls.append(len(parts))
+        return advance(objective, parts, *rest, **options)
+
+    monkeypatch.setattr("dlcore.fitting.driver.advance_on_cores", count)
+    return calls
+
+
+def test_what_needs_one_program_stays_one(cores, monkeypatch):
+    """Line searches evaluate J inside the update; batches and derivatives are of one program too."""
+    calls = counted(monkeypatch)
+    with jax.numpy_dtype_promotion("standard"):  # Optax relies on it in float64
+        assert fit(PROBLEM, (X, Y), optax.lbfgs(), tol=1e-4).status is Status.CONVERGED
+    fit(PROBLEM, (X, Y), RULES["adam"], batch_size=100, key=jax.random.key(0), max_steps=20)
+
+    def value(l2):
+        problem = Objective(logistic, sigmoid_cross_entropy, l2)
+        return fit(problem, (X, Y), RULES["gradient descent"], max_steps=20, tol=0).value
+
+    jax.jvp(value, (jnp.asarray(1e-2, DTYPE),), (jnp.asarray(1.0, DTYPE),))
+    assert not calls
+    fit(PROBLEM, (X, Y), RULES["adam"], max_steps=20)
+    assert calls
+    assert set(calls) == {3}
+
+
+def test_cores_sum_the_first_gradient_to_rounding(cores):
+    """Each part rounds by at most eps for each of its additions; so do the sums of all."""
+    found = fit(PROBLEM, (X, Y), RULES["gradient descent"], max_steps=1)
+    gradient = X.astype(float).T @ (0.5 - Y.astype(float)) / ROWS
+    exact = np.hypot(np.linalg.norm(gradient), np.mean(0.5 - Y.astype(float)))
+    assert abs(found.history.gradient_norm[0] - exact) <= ROWS * EPS * np.abs(X).mean(0).sum()
+
+
+IN_THREADS = """
+import sys, threading, numpy as np, dlcore
+from dlcore import Objective, descent, losses, models
+from dlcore.objective import passes
+passes.cores_for = lambda *_, **__: 2
+rng = np.random.default_rng(0)
+x = rng.normal(size=(3000, 12)).astype(np.float32)
+y = (x[:, 0] + rng.logistic(size=3000) > 0).astype(np.float32)
+problem = Objective(models.logistic, losses.sigmoid_cross_entropy, 1e-2)
+def once():
+    return dlcore.fit(problem, (x, y), descent.nesterov(0.5), max_steps=60, tol=0)
+first, found = once(), []
+def work():
+    for _ in range(16):
+        found.append(once())
+        if {other}:
+            dlcore.fit_heads(x[:600], y[:600], l2=np.geomspace(1e-3, 1, 4), folds=2)
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(found), all((fit.params.weight == first.params.weight).all() for fit in found))
+"""
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_fits_in_several_threads_of_the_caller_end_with_the_same_bits(other):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THREADS.format(other=other)],
+        cwd=ROOT, text=True, capture_output=True, timeout=240, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["64", "True"]
