@@ -1,4 +1,4 @@
-"""Damped Newton with the whole Hessian of a softmax head: where L-BFGS comes to no end and the Hessian is small."""
+"""Damped Newton with the whole Hessian of a softmax head: where L-BFGS has no end and that is small."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -88,7 +88,7 @@ def _look(given: Given, state: State, data: BlockedData) -> Seen:
 
 
 def curvature_at(theta: Array, task: Task, data: BlockedData, frame: Frame) -> Array:
-    r"""The data's Hessian in float64, $\sum_i s_i (\mathrm{diag}(p_i) - p_i p_i^\top) \otimes x_i x_i^\top / S$."""
+    r"""The Hessian in float64, $\sum_i s_i (\mathrm{diag}(p_i) - p_i p_i^\top) \otimes x_i x_i^\top / S$."""
     heads, classes, columns = theta.shape
 
     def block(x: Array, y: Array, weights: Array | None) -> Array:
