@@ -144,7 +144,7 @@ def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, 
 
         towards = _towards(memory, place, task, metric, frame.intercept, dtype)
         direction = jnp.where(along(better, towards), towards, state.direction)
-        size = _gap(place, direction, task, frame.radius)
+        size = gap_estimate(place, direction, task, frame.radius)
         flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * jnp.maximum(place.value, task.floor)
         flat |= (task.l2 == 0) & (place.doubted == 0)
         idle = jnp.where(better & (fell | (size < 0.9 * state.least)), 0, state.idle + 1)
@@ -168,7 +168,7 @@ def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, 
     return jax.lax.while_loop(go_on, go, (state, memory))
 
 
-def _gap(place: Place, direction: Array, task: Task, radius: Array) -> Array:
+def gap_estimate(place: Place, direction: Array, task: Task, radius: Array) -> Array:
     r"""An estimate of the duality bound, its repair of the intercept replaced by what that does at most.
 
     Moving the mass of class k by the excess $g_k$ of its probabilities costs a divergence of about

@@ -2,7 +2,8 @@
 
 A group of strengths starts together on the sample, where a pass costs a small part, and goes on with all rows and
 the memory of what the sample has shown of the curvature. A fold's heads start where those of all rows have
-ended, with their memory too. What float32 cannot bring to its goal goes on in float64.
+ended, with their memory too. What float32 cannot bring to its goal goes on in float64; what has
+no end there is left to Newton's method with the whole Hessian, where that is small.
 """
 
 import functools
@@ -12,7 +13,9 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.frame import frame_of, of_rows_as_given
+from dlcore.heads.full_newton import FULL_NEWTON, Given
 from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.laps import run
 from dlcore.heads.metric import metric_of
 from dlcore.heads.multinomial import Place, Task, held_out
 from dlcore.heads.packing import batches, padded, rows_at_once
@@ -36,6 +39,12 @@ SAMPLE = 6
 SAMPLE_STEPS = 120
 SAMPLE_GOAL = 1e-3
 """The optimum of the sample is that of all rows to no better than this."""
+HESSIAN = 512
+"""Classes × columns up to which the whole Hessian is made, for heads that come to no end without it."""
+HESSIAN_BYTES = 2**24
+"""What a block's part of it takes on the way."""
+KEPT = 100
+"""Passes that are kept for it, at most a quarter of all."""
 STATE = ("theta", "accuracy", "steps", "flat", "separates")
 """What a stage changes, of some strengths."""
 
@@ -47,6 +56,7 @@ class SoftmaxSweep:
         (fits, strengths), columns = inputs.l2.shape, inputs.x.shape[1] + 1
         n, classes = len(inputs.x), int(inputs.y.max()) + 1
         self.l2, self.max_steps = inputs.l2, max_steps
+        self.most = max_steps - (min(KEPT, max_steps // 4) if classes * columns <= HESSIAN else 0)
         self.slots = max(1, min(SLOTS, COLUMNS // classes, MEMORY_BYTES // (8 * FEWEST_PAIRS * classes * columns)))
         room = MEMORY_BYTES // (8 * self.slots * classes * columns)
         self.pairs = max(FEWEST_PAIRS, min(PAIRS, room))
@@ -55,6 +65,8 @@ class SoftmaxSweep:
         marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
         block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
         self.data = BlockedData(rows.x, marks, rows.weight, block)
+        few = rows_at_once(rows.x, n, HESSIAN_BYTES, 8 * classes**2 * columns)
+        self.curved = BlockedData(rows.x, marks, rows.weight, few)
         self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         self.scored = BlockedData(rows.x, marks, jax.device_put(inputs.scored), block)
         mass = np.where(inputs.train, inputs.weight, 0)
@@ -127,17 +139,36 @@ class SoftmaxSweep:
         for f, k in left:
             self.accuracy[f, k] *= closer[f, k]
             self.flat[f, k] = False
-        for batch in batches(left, self.slots):
+        for batch in batches([(f, k) for f, k in left if self.steps[f, k] < self.most], self.slots):
             self._descend(batch, self._nothing(), np.arange(len(batch)), "float64")
+        self._by_the_whole_hessian(left)
         return bool(left)
 
     def _to_the_end(
         self, heads: list[tuple[int, int]], memory: Memory, where: np.ndarray
     ) -> tuple[Memory, np.ndarray]:
         for dtype in ("float32", "float64"):
-            if any(not self.flat[f, k] and self.steps[f, k] < self.max_steps for f, k in heads):
+            if any(not self.flat[f, k] and self.steps[f, k] < self.most for f, k in heads):
                 memory, where = self._descend(heads, memory, where, dtype)
+        self._by_the_whole_hessian(heads)
         return memory, where
+
+    def _by_the_whole_hessian(self, heads: list[tuple[int, int]]) -> None:
+        """What of these is still short of its goal, where a penalty makes the Hessian definite."""
+        if self.most == self.max_steps:
+            return
+        left = [(f, k) for f, k in heads if not self.flat[f, k] and self.l2[f, k] > 0]
+        left = [(f, k) for f, k in left if self.steps[f, k] < self.max_steps]
+        for batch in batches(left, self.slots):
+            fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
+            most = np.where(np.arange(self.slots) < len(batch), self.max_steps - self.steps[fit, k], 0)
+            given = Given(self._task(fit, k), self.theta[fit, k], most.astype(np.int32), self.frame)
+            found = run(FULL_NEWTON, given, [self.curved])
+            for at, (f, k) in enumerate(batch):
+                known = self.present[f][:, None]
+                self.theta[f, k] = known * (found.theta[at] - found.theta[at].mean(0, where=known))
+                self.flat[f, k], self.separates[f, k] = found.flat[at], found.doubted[at] == 0
+                self.steps[f, k] += found.steps[at]
 
     def _descend(
         self, heads: list[tuple[int, int]], memory: Memory, where: np.ndarray, dtype: str, *, sampled: bool = False
@@ -165,7 +196,7 @@ class SoftmaxSweep:
             self.theta[f, k] = known * (theta[at] - theta[at].mean(0, where=known))
             if not sampled:
                 self.flat[f, k], self.separates[f, k] = flat[at], doubted[at] == 0
-                self.steps[f, k] = self.max_steps - left[at]
+                self.steps[f, k] = self.most - left[at]
         return memory, slot
 
     def _nothing(self) -> Memory:
@@ -175,25 +206,29 @@ class SoftmaxSweep:
     def _state(self, heads: list[tuple[int, int]], *, sampled: bool) -> State:
         """These heads in all slots; the ones that stand empty repeat the first and make no step."""
         fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*heads, strict=True))
-        theta, left = self.theta[fit, k], (self.max_steps - self.steps[fit, k]).astype(np.int32)
-        goal, total, flat = self.accuracy[fit, k], self.total[fit], self.flat[fit, k]
+        theta, left = self.theta[fit, k], (self.most - self.steps[fit, k]).astype(np.int32)
+        task, flat = self._task(fit, k), self.flat[fit, k]
         if sampled:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
+            task = task._replace(goal=goal, total=total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        task = Task(
-            self.l2[fit, k],
-            self.ratio[fit],
-            fit.astype(np.uint32),
-            total,
-            self.share[fit],
-            goal,
-            1e-3 * self.entropy[fit],
-        )
         unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
         rate = np.ones(self.slots)
         return State(task, theta, place, np.zeros_like(theta), rate, unknown, unknown, nothing, left, active, flat)
+
+    def _task(self, fit: np.ndarray, k: np.ndarray) -> Task:
+        """What the heads of those fits and strengths minimise."""
+        return Task(
+            self.l2[fit, k],
+            self.ratio[fit],
+            fit.astype(np.uint32),
+            self.total[fit],
+            self.share[fit],
+            self.accuracy[fit, k],
+            1e-3 * self.entropy[fit],
+        )
 
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercepts, −∞ of absent classes: shape (fits, L, classes, m + 1)."""
