@@ -2,6 +2,7 @@
 
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args
 
 import jax
@@ -12,6 +13,11 @@ from dlcore._types import Device
 
 ALIGNMENT = 64
 """Bytes; memory of NumPy's that begins elsewhere is copied by JAX."""
+
+SHARED_BYTES = 2**24
+"""A copy of this size or more is made by all cores: new memory costs more to get than to fill."""
+PIECE_BYTES = 2**22
+"""So much a core copies at a time."""
 
 DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
 
@@ -65,7 +71,17 @@ def aligned_copy(array: np.ndarray, dtype: np.dtype | None = None, rows: int | N
     memory = np.empty(size + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     copy = memory[first : first + size].view(dtype).reshape(shape)
-    np.copyto(copy if rows is None else copy[: len(array)], array, casting="unsafe")
+    if size < SHARED_BYTES:
+        np.copyto(copy if rows is None else copy[: len(array)], array, casting="unsafe")
+        return copy
+    pieces = -(-len(array) * copy.strides[0] // PIECE_BYTES)
+    ends = [len(array) * piece // pieces for piece in range(pieces + 1)]
+
+    def write(first: int, last: int) -> None:
+        np.copyto(copy[first:last], array[first:last], casting="unsafe")
+
+    with ThreadPoolExecutor(core_count()) as threads:
+        list(threads.map(write, ends, ends[1:]))
     return copy
 
 

@@ -43,7 +43,7 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
     given = jax.device_put(given)
     state, sums, result = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(functools.partial(_first, method), given, parts[0]),
+        _first.eval_shape(given, parts[0], method=method),  # as `jit` keeps it: traced once
     )
     each, begun = [sums] * len(parts), np.bool_(False)
     while True:
@@ -63,7 +63,8 @@ def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     return method.finish(given, end)
 
 
-def _first(method: Method, given: Any, data: BlockedData) -> tuple[Any, Any, Any]:
+@functools.partial(jax.jit, static_argnames="method")
+def _first(given: Any, data: BlockedData, *, method: Method) -> tuple[Any, Any, Any]:
     """State, sums and result: what they look like."""
     state = method.start(given)
     return state, method.look(given, state, data), method.finish(given, state)
