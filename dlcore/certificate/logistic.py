@@ -252,7 +252,10 @@ def _slices(x: np.ndarray, heads: int) -> list[slice]:
 
 def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, sign: np.ndarray) -> np.ndarray:
     """(H, n): the logit, with the sign that makes it positive where the example is right."""
-    return sign * (coef @ rows.T + bias[:, None])
+    margin = coef @ rows.T
+    margin += bias[:, None]
+    margin *= sign
+    return margin
 
 
 def _largest_intercept(longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray) -> np.ndarray:
