@@ -1,8 +1,8 @@
 """Makes the table of the losses that `dlcore.verify` compares with: `python tests/loss_table.py`.
 
-Values, first and second derivatives in the prediction at 60 digits, from the definitions, on points of few bits. Each
-number is kept as two float64, what the first leaves being the second, and beside it the size that its error is
-measured by: that of the terms that it is a sum of.
+Values, first and second derivatives in the prediction at 60 digits, from the definitions, on points of few bits.
+Each number is kept as two float64, what the first leaves being the second, and beside it the size that its error
+is measured by: that of the terms that it is a sum of.
 """
 
 import itertools
