@@ -144,10 +144,7 @@ def _of_many(dtype: np.dtype, *inputs: np.ndarray) -> Check:
     def twin(weight: np.ndarray, bias: np.ndarray) -> dict[str, Exact]:
         x, y, s = (part.astype(np.float64) for part in data)
         found = [
-            [
-                twins.value_and_grad("logistic", *one, x, y, s, strength)
-                for *one, strength in zip(w, b, l2, strict=True)
-            ]
+            [twins.value_and_grad("logistic", w[k], b[k], x, y, s, float(l2[k])) for k in range(len(l2))]
             for w, b in zip(weight, bias, strict=True)
         ]
         values, gradients, intercepts = (np.array([[one[k] for one in row] for row in found]) for k in range(3))
