@@ -17,7 +17,7 @@ from dlcore.linalg import products
 from dlcore.objective import passes, summands
 from dlcore.objective.cores import clear_programs
 from dlcore.verification import Check, Exact, VerificationError, device_facts, verify
-from dlcore.verification.check import largest_error, run
+from dlcore.verification.check import UNMEASURED_FACTOR, largest_error, run
 from dlcore.verification.registry import NO_NUMBER, all_checks
 
 NAME = str(DTYPE)
@@ -36,11 +36,12 @@ def fresh():
     clear()
 
 
-def caught(*only: str, dtype: str = NAME) -> set[str]:
-    """The results that fail, of the checks concerned."""
+def caught(*only: str, dtype: str = NAME, factor: float = 1) -> set[str]:
+    """The results that are off by more than `factor` times their bounds, of the checks concerned."""
     with pytest.raises(VerificationError) as raised:
         verify("cpu", [dtype], only=only)
-    return {f"{failure.function} {failure.result}".strip() for failure in raised.value.verification.failures}
+    failures = raised.value.verification.failures
+    return {f"{one.function} {one.result}".strip() for one in failures if one.error > factor * one.bound}
 
 
 def test_the_table_is_what_its_script_makes():
@@ -166,13 +167,15 @@ def test_a_penalty_on_the_intercept_is_caught(monkeypatch, fresh):
 
 
 def test_a_product_rounded_to_tf32_is_caught(monkeypatch, fresh):
+    """By the wider bounds of devices where none are measured too."""
     right = jnp.matmul
 
     def rounded(a, b, **settings):
         return right(*(jax.lax.reduce_precision(array, 8, 10) for array in (a, b)), **settings)
 
     monkeypatch.setattr(products.jnp, "matmul", rounded)
-    assert caught("linalg.matmul") == {"linalg.matmul"}
+    found = caught("linalg.matmul", "objective.Objective softmax", factor=UNMEASURED_FACTOR)
+    assert {"linalg.matmul", "objective.Objective softmax gradient"} <= found
 
 
 def test_a_naive_logarithm_of_the_sigmoid_is_caught(monkeypatch):

@@ -11,7 +11,7 @@ from dlcore._types import Array
 
 UNMEASURED_FACTOR = 8
 """By how much a result may exceed its bound on a kind of device where no bound has been measured: functions of the
-hardware may round there by some units more, a product in TF32 is off by thousands."""
+hardware may round there by some units more. Products in TF32 are off by hundreds of bounds."""
 
 
 class Exact(NamedTuple):

@@ -5,8 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-import dlcore
-from dlcore import descent, graph
+from dlcore import certificate, descent, fitting, graph, heads, sweeping
 from dlcore._types import Array
 from dlcore.models import LinearParams
 from dlcore.reference import descent as twin_rules
@@ -66,7 +65,7 @@ def _fit(dtype: np.dtype) -> Check:
     def of(*data: np.ndarray) -> dict[str, Any]:
         start = LinearParams(np.zeros(FEATURES, dtype), np.zeros((), dtype))
         rule = descent.gradient_descent(0.25)
-        fitted = dlcore.fit(objective_of("logistic", l2), data, rule, params=start, tol=0, max_steps=STEPS)
+        fitted = fitting.fit(objective_of("logistic", l2), data, rule, params=start, tol=0, max_steps=STEPS)
         end = np.append(fitted.params.weight, fitted.params.bias)
         return {"parameters": end, "values": fitted.history.value, "norms": fitted.history.gradient_norm}
 
@@ -86,7 +85,7 @@ def _sweep(dtype: np.dtype) -> Check:
         def rule(setting: Any) -> Any:
             return descent.gradient_descent(setting["rate"])
 
-        swept = dlcore.sweep(objective, data, rule, settings, params=start, tol=0, max_steps=STEPS)
+        swept = sweeping.sweep(objective, data, rule, settings, params=start, tol=0, max_steps=STEPS)
         return {"parameters": np.column_stack([swept.params.weight, swept.params.bias])}
 
     def twin(*data: np.ndarray) -> dict[str, Exact]:
@@ -127,8 +126,8 @@ def _ridge() -> Check:
     s = s + 0.5
 
     def of(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Any]:
-        heads = dlcore.fit_heads(x, y, loss="squared", l2=STRENGTHS, folds=3, sample_weight=s)
-        return {"coef": heads.coef, "intercept": heads.intercept, "scores of the folds": heads.scores}
+        found = heads.fit_heads(x, y, loss="squared", l2=STRENGTHS, folds=3, sample_weight=s)
+        return {"coef": found.coef, "intercept": found.intercept, "scores of the folds": found.scores}
 
     def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
         ends = np.array([_normal_equations(x, y, s, l2) for l2 in STRENGTHS])
@@ -184,12 +183,12 @@ def _heads() -> Check:
     train = np.array([np.arange(len(data[0])) % 2 == 0, np.arange(len(data[0])) % 2 == 1])
 
     def of(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Any]:
-        heads = dlcore.fit_heads(x, y, l2=STRENGTHS, folds=train, sample_weight=s, tol=TOL)
-        ends = np.column_stack([heads.coef, heads.intercept])
+        found = heads.fit_heads(x, y, l2=STRENGTHS, folds=train, sample_weight=s, tol=TOL)
+        ends = np.column_stack([found.coef, found.intercept])
         least = [_value(_newton(x, y, s, l2, intercept=True), x, y, s, l2) for l2 in STRENGTHS]
         values = [_value(end, x, y, s, l2) for end, l2 in zip(ends, STRENGTHS, strict=True)]
-        above = np.array(values) - np.array(least) <= heads.certificate.gap
-        return {"J": np.array(values), "gap covers J − J*": above, "scores of the folds": heads.scores}
+        above = np.array(values) - np.array(least) <= found.certificate.gap
+        return {"J": np.array(values), "gap covers J − J*": above, "scores of the folds": found.scores}
 
     def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
         least = np.array([_value(_newton(x, y, s, l2, intercept=True), x, y, s, l2) for l2 in STRENGTHS])
@@ -218,7 +217,7 @@ def _certificate() -> Check:
     near = _newton(x, y, s, l2, intercept=False)[:-1] + 1e-6 * np.array([1.0, -1.0, 0.5])
 
     def of(x: np.ndarray, y: np.ndarray, s: np.ndarray, near: np.ndarray) -> dict[str, Any]:
-        found = dlcore.certify(dlcore.LinearHeads(near, None, l2), x, y, s)
+        found = certificate.certify(certificate.LinearHeads(near, None, l2), x, y, s)
         return {"value": found.value, "gradient norm": found.gradient_norm, "gap": found.gap - found.rounding}
 
     def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray, near: np.ndarray) -> dict[str, Exact]:

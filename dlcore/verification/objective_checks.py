@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore import Objective, losses, models
+from dlcore import losses, models
 from dlcore.models import LinearParams
+from dlcore.objective import Objective
 from dlcore.reference import losses as twin_losses
 from dlcore.reference import models as twin_models
 from dlcore.reference import objective as twins
