@@ -98,7 +98,8 @@ def _print(found: Verification) -> None:
 
 
 def _print_markdown(found: Verification) -> None:
-    print("# Accuracy\n\nWhat `dlcore verify --markdown` printed.\n")
+    dtypes = " ".join(dict.fromkeys(outcome.dtype for outcome in found.outcomes))
+    print(f"# Accuracy\n\nWhat `dlcore verify --dtype {dtypes} --markdown` printed.\n")
     print("\n".join(f"- {line}" for line in [*facts(found), _summary(found)]) + "\n")
     for row in (HEADER, ("---",) * len(HEADER), *rows(found)):
         print(f"| {' | '.join(row)} |")

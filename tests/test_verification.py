@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import loss_table
 import numpy as np
 import pytest
-from helpers import DTYPE
+from helpers import DTYPE, ROOT
 
 import dlcore
 from dlcore import losses, models
@@ -56,6 +56,15 @@ def test_every_public_function_is_checked_or_there_is_a_reason():
     assert public - covered == set(NO_NUMBER)
     assert not covered & set(NO_NUMBER)
     assert {"fit", "sweep", "fit_heads", "certify", "graph.trace"} <= covered
+
+
+def test_the_document_lists_every_check():
+    """`dlcore verify --dtype float32 float64 bfloat16 float16 --markdown` makes it."""
+    lines = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").splitlines()
+    listed = {tuple(line.strip("| ").split(" | ")[:2]) for line in lines if line.startswith("|")}
+    listed = {(name.partition(", ")[0], dtype) for name, dtype in listed} - {("function", "dtype"), ("---", "---")}
+    dtypes = ("float32", "float64", "bfloat16", "float16")
+    assert listed == {(check.name, dtype) for dtype in dtypes for check in all_checks(jnp.dtype(dtype))}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
