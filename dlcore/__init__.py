@@ -7,6 +7,7 @@ from dlcore.fitting import Fit, fit
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.objective import Objective
 from dlcore.sweeping import sweep
+from dlcore.verification import verify
 
 __version__ = "0.1.0"
 
@@ -31,4 +32,5 @@ __all__ = [
     "reference",
     "sweep",
     "tensors",
+    "verify",
 ]

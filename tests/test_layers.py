@@ -26,7 +26,17 @@ FLOORS = {
     3: ("objective", "descent"),
     4: ("fitting",),
     5: ("sweeping", "heads"),
-    6: ("reporting", "pictures", "expressions", "graph_command", "command_line", "experiment", "__main__"),
+    6: (
+        "verification",
+        "reporting",
+        "pictures",
+        "expressions",
+        "graph_command",
+        "verify_command",
+        "command_line",
+        "experiment",
+        "__main__",
+    ),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = ("_status", "_sparse", "_checks", "_archive", "reference", "certificate")

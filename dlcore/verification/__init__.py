@@ -1,0 +1,7 @@
+"""Every public function against its float64 twin, on the device at hand."""
+
+from dlcore.verification.check import Check, Exact, Outcome
+from dlcore.verification.device_facts import DeviceFacts
+from dlcore.verification.interface import Verification, VerificationError, verify
+
+__all__ = ["Check", "DeviceFacts", "Exact", "Outcome", "Verification", "VerificationError", "verify"]
