@@ -265,3 +265,11 @@ def test_wrong_heads_are_named(changed, error, message):
     x, y = breast_cancer()
     with pytest.raises(error, match=message):
         certify(LinearHeads(np.zeros(30), 0.0, 0.1)._replace(**changed), x, y)
+
+
+def test_the_longest_row_counts_in_the_rounding():
+    """A row that is right by far has no part in any sum, but its logit is off by u·‖x‖‖w‖ all the same."""
+    x = np.array([[1.0, 0.5], [-0.5, -1.0], [1e12, 1e12]])
+    certificate = certify(LinearHeads([0.3, 0.2], None, 0.1), x, np.array([1, 0, 1]))
+    unit = np.finfo(np.float64).eps / 2
+    assert certificate.rounding >= (2 * unit * 1e12 * np.hypot(0.3, 0.2)) ** 2 / 8

@@ -10,6 +10,7 @@ import pytest
 from helpers import DTYPE, ROOT, assert_close
 
 from dlcore import Objective
+from dlcore.devices import ALIGNMENT, aligned_copy
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic, softmax
 from dlcore.objective import cores, passes
@@ -109,3 +110,14 @@ def test_heads_in_several_threads_of_the_caller_end_with_the_same_bits(laned):
         cwd=ROOT, text=True, capture_output=True, timeout=240, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["60", "True", "converged", "True"]
+
+
+@pytest.mark.parametrize("rows", [None, 70_001])
+def test_a_large_copy_made_by_all_cores_is_the_array(rows):
+    """Above 16 MiB; in another dtype too, strided, with room behind it."""
+    array = np.arange(70_000 * 2 * 65, dtype=np.float64).reshape(70_000, -1)[:, ::2]
+    copy = aligned_copy(array, np.dtype(np.float32), rows)
+    assert copy.nbytes > 2**24
+    assert copy.ctypes.data % ALIGNMENT == 0
+    assert copy.shape == (rows or 70_000, 65)
+    np.testing.assert_array_equal(copy[:70_000], array.astype(np.float32))

@@ -84,9 +84,9 @@ def _move(
     return after, Trace(after.value, after.gradient_norm, record(state.params))
 
 
-def _unknown(params: Params) -> Array:
+def _unknown(_: Params) -> Array:
     """J as a function, for rules that do not ask."""
-    raise NotImplementedError("a rule that evaluates J runs in one program")
+    raise AssertionError("a rule that evaluates J runs in one program: see `parts_of_fit`")
 
 
 def _evaluates(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> bool:
