@@ -8,14 +8,16 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
+from dlcore.devices import aligned_copy
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.packing import rows_at_once
-from dlcore.heads.placing import on_device
+from dlcore.heads.placing import place_rows
 from dlcore.heads.row_weights import read_weights
 from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
 from dlcore.objective import BlockedData
+from dlcore.objective.lent import LentRows
 
 LOSSES = ("logistic", "squared", "softmax")
 SCALED_BYTES = 2**21
@@ -35,7 +37,7 @@ class Rows(NamedTuple):
       scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
-    x: Array
+    x: Array | LentRows
     weight: Array
     train: np.ndarray
     test: np.ndarray
@@ -135,6 +137,7 @@ def read_inputs(
         if target.ndim == 1:
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
+    weight = aligned_copy(weight)  # shared with the device
     strengths = read_strengths(l2, mass, alike=balance is None)
     return Inputs(rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize))
 
@@ -168,7 +171,7 @@ def _check_known(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int, *
 
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
-    rows = on_device(x if isinstance(x, jax.Array) else inputs.x)
+    rows = place_rows(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = _bits(inputs.train), None
     if inputs.standardize:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])

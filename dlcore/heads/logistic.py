@@ -21,6 +21,7 @@ from dlcore.heads.laps import run
 from dlcore.heads.logits import logits_of
 from dlcore.heads.packing import Head, batches, is_ample, padded, rows_at_once, strides, work_of
 from dlcore.heads.path import between, hermite, spaced
+from dlcore.heads.placing import place_rows
 from dlcore.heads.slots import Slots
 from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
@@ -78,7 +79,7 @@ class Sweep:
         shape = _, self.strengths = self.fits * self.targets, inputs.l2.shape[1]
         columns = inputs.x.shape[1] + 1
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
-        self.marks = np.concatenate([rows.train[:, None], labels], axis=1)
+        self.marks = aligned_copy(np.concatenate([rows.train[:, None], labels], axis=1))  # shared with the device
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         self.theta = np.zeros((*shape, columns))
@@ -177,7 +178,7 @@ class Sweep:
         total, share = self._classes(np.broadcast_to(weight, (self.fits, len(weight))), marks[:, 1:])
         if not ((share > 0) & (share < 1)).all():
             return None
-        x = jax.device_put(aligned_copy(self.inputs.x[::stride]))
+        x = place_rows(self.inputs.x[::stride])
         sample = Read(x, jax.device_put(marks), jax.device_put(weight), total)
         curvature = []
         for batch in batches(heads, self.own):

@@ -10,6 +10,7 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.linalg import matmul
+from dlcore.objective.lent import LentRows
 
 PARTS, ROWS_AT_LEAST = 16, 256
 """Rows are read a part of the table at a time, always as many, so that all folds share a program."""
@@ -17,7 +18,7 @@ ROWS_BYTES = 2**27
 """Size of the rows in float64 that are read at a time."""
 
 
-def logits_of(x: Array, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+def logits_of(x: Array | LentRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Shape (K, len(index)), float64: `theta`, (K, m + 1), on the rows of those numbers."""
     size = min(len(x), max(ROWS_AT_LEAST, len(x) // PARTS), max(1, ROWS_BYTES // (8 * x.shape[1])))
     found = []
@@ -29,7 +30,7 @@ def logits_of(x: Array, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _logits(x: Array, theta: Array, index: Array) -> Array:
+def _logits(x: Array | LentRows, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
 
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.objective.lent import LentRows
 
 SAMPLE = 16
 """Rows per column with which Newton starts, where there are many more."""
@@ -37,14 +38,14 @@ def is_ample(rows: int, features: int) -> bool:
     return rows >= LAST_STRIDE * AMPLE * (features + 1)
 
 
-def rows_at_once(x: Array, rows: int, size: int, bytes_of_row: int) -> int:
+def rows_at_once(x: Array | LentRows, rows: int, size: int, bytes_of_row: int) -> int:
     """Rows per block, from shapes alone: at least enough for a product, all of them on an accelerator."""
     size = size if next(iter(x.devices())).platform == "cpu" else 2**28
     most = max(1, min(rows, max(256, size // bytes_of_row)))
     return -(-rows // -(-rows // most))
 
 
-def work_of(x: Array, heads: int, *, squared: bool) -> int:
+def work_of(x: Array | LentRows, heads: int, *, squared: bool) -> int:
     """How many numbers a pass makes for so many heads outside its products, which use all cores in any case.
 
     Those of the rows, and about eight for each head; with curvature the rows anew for each head.

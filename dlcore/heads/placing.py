@@ -10,9 +10,13 @@ import numpy as np
 from dlcore._sparse import SparseRows
 from dlcore._types import Array
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
+from dlcore.objective.lent import LentRows, lend
 
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""
+LENT_BYTES = 2**25
+"""Rows of this size or more are not copied: from here on all that `malloc` returns begins alike, and no program is
+compiled again because an array happens to begin at a multiple of 64 bytes."""
 
 
 def shared(x: Any) -> Any:
@@ -28,6 +32,15 @@ def shared(x: Any) -> Any:
         return x  # NumPy may be able to read it, and says why where it is not
 
 
+def place_rows(x: Any) -> Array | LentRows:
+    """As `on_device`, for programs that read rows in blocks: many rows of NumPy's are read where they lie."""
+    if isinstance(x, np.ndarray) and x.nbytes >= LENT_BYTES and not _in_place(x) and platform_of() == "cpu":
+        lent = lend(x)
+        if lent is not None:
+            return lent
+    return on_device(x)
+
+
 def on_device(x: Any, device: Any = None) -> Array:
     """An array that is there already is not copied, one of NumPy's only where the device cannot read it in place.
 
@@ -36,8 +49,7 @@ def on_device(x: Any, device: Any = None) -> Array:
     if isinstance(x, jax.Array):
         return x
     if not isinstance(x, SparseRows):
-        in_place = x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
-        return jax.device_put(x if in_place or platform_of() != "cpu" else aligned_copy(x), device)
+        return jax.device_put(x if _in_place(x) or platform_of() != "cpu" else aligned_copy(x), device)
     rows, columns = x.shape
     step = min(rows, max(1, DENSE_BYTES // (columns * x.dtype.itemsize)))
     whole = jnp.zeros(x.shape, x.dtype, device=device)
@@ -45,6 +57,10 @@ def on_device(x: Any, device: Any = None) -> Array:
         first = min(start, rows - step)
         whole = _write(whole, x[first : first + step], np.int32(first))
     return whole
+
+
+def _in_place(x: np.ndarray) -> bool:
+    return x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
 
 
 @functools.partial(jax.jit, donate_argnums=0)

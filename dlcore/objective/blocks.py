@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from dlcore._guards import is_traced
 from dlcore._types import Array, Loss
 from dlcore.devices import platform_of
+from dlcore.objective.lent import LentRows
 from dlcore.objective.sharding import check_awaited, run_alone, sum_over_devices
 
 BLOCK_BYTES = 2**19
@@ -23,7 +24,7 @@ BLOCK_BYTES = 2**19
 
 Summand = TypeVar("Summand")
 
-Rows = tuple[Array, Array, Array | None]
+Rows = tuple[Any, Array, Array | None]
 """x, y and weights, or None, of some rows."""
 
 
@@ -54,7 +55,8 @@ class BlockedData:
     Made by `Objective.prepare`, which checks the values; accepted wherever data is.
 
     Attributes:
-      x: shape (n, ...), any real dtype; blocks are cast to the dtype of the parameters.
+      x: shape (n, ...), any real dtype; blocks are cast to the dtype of the parameters. An array, or `LentRows`
+        where nothing but `sum_over_blocks` reads it.
       y: shape (n, ...).
       weights: shape (n,), at least 0; None weighs all rows 1.
       block: rows per block, at least 1; part of the compiled program.
@@ -64,7 +66,7 @@ class BlockedData:
       batch: the rows that count; None for all.
     """
 
-    x: Array
+    x: Any
     y: Array
     weights: Array | None
     block: int = dataclasses.field(metadata={"static": True})
@@ -153,7 +155,7 @@ def _sum_over_blocks(
         fresh = batch * count
         start, size = jnp.minimum(fresh, rows - count), min(size, count)
     elif size >= rows:
-        return summand(*arrays)
+        return summand(_cut(arrays[0], jnp.int32(0), rows), *arrays[1:])
     many = rows if count is None else count
     repeats = many % size != 0 or (count is not None and rows % count != 0)
 
@@ -164,8 +166,8 @@ def _sum_over_blocks(
             x, index = jax.lax.optimization_barrier((x, index))
         first = start + jnp.minimum(index * size, many - size)
 
-        def cut(array: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(array, first, size)
+        def cut(array: Array | LentRows) -> Array:
+            return _cut(array, first, size)
 
         weights = jnp.ones(size, bool) if given is None else cut(given)
         if repeats:
@@ -185,3 +187,9 @@ def _sum_over_blocks(
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(block, jnp.int32(0)))
     return jax.lax.scan(add, zeros, jnp.arange(-(-many // size), dtype=jnp.int32))[0]
+
+
+def _cut(array: Array | LentRows, first: Array, size: int) -> Array:
+    if isinstance(array, LentRows):
+        return array.cut(first, size)
+    return array if size == array.shape[0] else jax.lax.dynamic_slice_in_dim(array, first, size)
