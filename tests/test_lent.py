@@ -26,9 +26,12 @@ def wide():
 
 
 def beginning(x: np.ndarray, numbers: int) -> np.ndarray:
-    """The same numbers, so many behind a multiple of 64 bytes, with nan all around."""
-    memory = np.full(x.size + 4 * ALIGNMENT, np.nan, x.dtype)
-    first = -memory.ctypes.data % ALIGNMENT // x.itemsize + ALIGNMENT // x.itemsize + numbers
+    """The same numbers, so many behind a multiple of 64 bytes, with nan all around, the end far from a page's."""
+    memory = np.full(x.size + 8 * ALIGNMENT, np.nan, x.dtype)
+    each = ALIGNMENT // x.itemsize
+    first = -memory.ctypes.data % ALIGNMENT // x.itemsize + each + numbers
+    if (memory.ctypes.data + (first + x.size) * x.itemsize) % mmap.PAGESIZE > mmap.PAGESIZE - 2 * ALIGNMENT:
+        first += 3 * each
     memory[first : first + x.size] = x.ravel()
     return memory[first : first + x.size].reshape(x.shape)
 
@@ -55,7 +58,7 @@ def test_any_beginning_runs_one_program(dtype, compiles):
 
 
 def test_every_so_many_rows_and_some_columns():
-    x = np.arange(300.0).reshape(30, 10)
+    x = beginning(np.arange(300.0).reshape(30, 10), 3)
     for view in (x[1::7], x[:, 2:9], x[3::4, 1:2]):
         there = lent(view)
         assert there.shape == view.shape
