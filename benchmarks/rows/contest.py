@@ -17,6 +17,9 @@ TOL = 1e-6
 TIGHTER = tuple((dtype, tol) for dtype in ("float32", "float64") for tol in (1e-4, 1e-6, 1e-8, 1e-10))
 """What is tried of a peer, one after another: the dtype it is given and its own tolerance."""
 
+FAR, PATIENCE = 10, 60.0
+"""A peer that takes so many times as long as ours, and so many seconds, and still misses the gap is out."""
+
 Contestants = dict[str, Callable[[], Any]]
 
 
@@ -56,30 +59,33 @@ def against_solvers(
 ) -> dict[str, Any]:
     """Ours against peers, each at the loosest of its settings whose certified gap is within `TOL`.
 
-    Settings are tried on one thread, then the one that will do on all: the better of both is timed. A peer that
-    takes three times as long as the best so far and still misses the gap is out, and the notes say so.
+    Settings are tried on all threads, then the one that will do on one: the better of both is timed. A peer that
+    takes three times as long as the best so far, or far longer than ours, and still misses the gap is out, and the
+    notes say so: its time is then a bound.
     """
     start = time.perf_counter()
     heads = ours()
     first = time.perf_counter() - start  # compiles
+    mine = _seconds(ours, core_count())[1]
     contestants, gaps, notes = {"dlcore": ours}, {"dlcore": gap(heads)}, []
     best = np.inf
     for name, peer in peers.items():
         solve, seconds, reached = None, np.inf, np.inf
         for dtype, tol in TIGHTER:
             solve = functools.partial(peer.solve, dtype, tol)
-            found, seconds = _seconds(solve, 1)
+            found, seconds = _seconds(solve, core_count())
             reached = peer.gap(found)
             if reached <= TOL:
                 break
             took = f"{dtype}, tol {tol:g} took {seconds:.2f} s"
             notes.append(f"{name}: {took} to a gap of {reached:.0e}, too much")
-            if seconds > 3 * best:
+            if seconds > 3 * best or seconds > max(PATIENCE, FAR * mine):
+                notes.append(f"{name}: that was {seconds / mine:.1f} × as long as one of dlcore's {mine:.2f} s")
                 break
         if solve is None or reached > TOL:
             notes.append(f"{name} is out")
             continue
-        each = {1: seconds, core_count(): _seconds(solve, core_count())[1]}
+        each = {1: _seconds(solve, 1)[1], core_count(): seconds}
         count = min(each, key=lambda count: each[count])
         best = min(best, each[count])
         listed = ", ".join(f"{seconds:.3g} s on {count}" for count, seconds in each.items())
