@@ -9,6 +9,8 @@ import pytest
 from sklearn.model_selection import KFold, ShuffleSplit
 
 from dlcore import fit_heads
+from dlcore.heads import logistic
+from dlcore.objective import cores
 
 pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 
@@ -59,3 +61,12 @@ def test_a_start_on_samples_of_the_rows_takes_few_programs_more(compiles):
     x, y = table("logistic", 0, 3_000)
     fit_heads(x, y, l2=np.geomspace(1e-4, 1, 45), folds=5)
     assert compiles() <= 8
+
+
+def test_every_pass_on_all_cores_runs_the_program_of_the_first(compiles, monkeypatch):
+    """A part of the rows for each core: one program for curvature and one for gradients, as on one core."""
+    monkeypatch.setattr(cores, "core_count", lambda: 2)
+    monkeypatch.setattr(logistic, "LEAST_WORK", 1)
+    x, y = table("logistic", 0, 223)
+    fit_heads(x, y, l2=np.geomspace(1e-3, 1, 12))
+    assert compiles() == 2

@@ -74,7 +74,7 @@ def _start(given: Given) -> State:
     between = (1 - weight) * anchors[left] + weight * anchors[following]
     factors = factor(between, slots.penalty, frame.intercept, jnp.float32)
     theta, zero = jnp.asarray(slots.theta), jnp.zeros(len(slots.l2), jnp.int32)
-    infinite = jnp.full(len(slots.l2), jnp.inf)
+    infinite = jnp.full(len(slots.l2), jnp.inf, jnp.float64)
     return State(theta, theta, infinite, infinite, zero, zero > 0, slots.steps > 0, factors)
 
 

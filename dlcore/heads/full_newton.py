@@ -75,7 +75,7 @@ class FullNewton(NamedTuple):
 def _start(given: Given) -> State:
     theta = jnp.asarray(given.theta)
     heads, classes, _ = theta.shape
-    zero, infinite = jnp.zeros(heads, jnp.int32), jnp.full(heads, jnp.inf)
+    zero, infinite = jnp.zeros(heads, jnp.int32), jnp.full(heads, jnp.inf, jnp.float64)
     nothing = jnp.zeros_like(theta)
     place = Place(infinite, nothing, jnp.zeros((heads, classes)), zero)
     return State(theta, theta, place, nothing, jnp.ones(heads), infinite, zero, zero, given.left > 0, zero > 0)

@@ -41,10 +41,9 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
     if len(parts) == 1:
         return jax.tree.map(np.asarray, _all_laps(given, parts[0], method=method))
     given = jax.device_put(given)
-    state, sums, result = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-        _first.eval_shape(given, parts[0], method=method),  # as `jit` keeps it: traced once
-    )
+    shapes = _first.eval_shape(given, parts[0], method=method)  # as `jit` keeps it: traced once
+    # On the device as what follows: NumPy's arrays would be another program.
+    state, sums, result = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     each, begun = [sums] * len(parts), np.bool_(False)
     while True:
         found = _lap.on_each([(given, part, begun, state, each) for part in parts], method=method)

@@ -87,7 +87,7 @@ def _start(given: Given) -> State:
     heads, columns = theta.shape
     nothing, zero = jnp.zeros(heads), jnp.zeros(heads, jnp.int32)
     place = Place(nothing, jnp.zeros_like(theta), jnp.zeros((heads, columns, columns)), zero)
-    least, no = jnp.full(heads, jnp.inf), zero > 0
+    least, no = jnp.full(heads, jnp.inf, jnp.float64), zero > 0
     return State(theta, theta, place, jnp.zeros_like(theta), jnp.ones(heads), least, zero, zero, ~no, no)
 
 
