@@ -7,17 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.damped import State, begin, move
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.laps import Method
 from dlcore.heads.multinomial import ABSENT, Place, Task, look
-from dlcore.heads.packing import along, has_bit
-from dlcore.heads.quasi_newton import ARMIJO, gap_estimate
-from dlcore.linalg import matmul, vecdot
+from dlcore.heads.packing import has_bit
+from dlcore.heads.quasi_newton import gap_estimate
+from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
-
-IDLE_AT_MOST = 6
-"""So many passes in a row without progress: rounding decides, not the step."""
 
 
 class Given(NamedTuple):
@@ -43,26 +41,6 @@ class Seen(NamedTuple):
     curvature: Any
 
 
-class State(NamedTuple):
-    """Between two passes: each head's best place, the step from there, and the trial that is looked at next.
-
-    Attributes:
-      least: the smallest estimate of the gap so far.
-      idle: passes in a row without progress.
-    """
-
-    theta: Array
-    trial: Array
-    place: Place
-    step: Array
-    rate: Array
-    least: Array
-    idle: Array
-    laps: Array
-    active: Array
-    flat: Array
-
-
 class FullNewton(NamedTuple):
     """Where b heads ended: the parameters, passes made, rows that are doubted, whether the gap was good enough."""
 
@@ -75,10 +53,10 @@ class FullNewton(NamedTuple):
 def _start(given: Given) -> State:
     theta = jnp.asarray(given.theta)
     heads, classes, _ = theta.shape
-    zero, infinite = jnp.zeros(heads, jnp.int32), jnp.full(heads, jnp.inf, jnp.float64)
-    nothing = jnp.zeros_like(theta)
-    place = Place(infinite, nothing, jnp.zeros((heads, classes)), zero)
-    return State(theta, theta, place, nothing, jnp.ones(heads), infinite, zero, zero, given.left > 0, zero > 0)
+    nothing = Place(
+        jnp.zeros(heads), jnp.zeros_like(theta), jnp.zeros((heads, classes)), jnp.zeros(heads, jnp.int32)
+    )
+    return begin(theta, nothing, given.left > 0)
 
 
 def _look(given: Given, state: State, data: BlockedData) -> Seen:
@@ -131,43 +109,22 @@ def _newton_step(given: Given, seen: Seen) -> Array:
 
 
 def _move(given: Given, state: State, sums: Sequence[Seen]) -> State:
-    """Where the trials were better they are the places from now on; else the step was too long."""
     (seen,) = sums
-    task, first = given.task, state.laps == 0
-    promised = state.rate * _inner(state.place.gradient, state.step)
-    noise = 4 * jnp.finfo(jnp.float64).eps * (1 + seen.place.value)
-    better = state.active & (first | (seen.place.value <= state.place.value - ARMIJO * promised + noise))
-    place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen.place, state.place)
-    step = jnp.where(along(better, state.step), _newton_step(given, seen), state.step)
-    theta = jnp.where(along(better, step), state.trial, state.theta)
-    rate = jnp.where(better, jnp.minimum(1.0, 4 * state.rate), state.rate / 4)
-    size = gap_estimate(place, -step, task, given.frame.radius)
-    flat = size <= task.goal * jnp.maximum(place.value, task.floor)
-    progress = better & ((size < 0.9 * state.least) | first | (promised > 1e-9 * place.value))
-    idle = jnp.where(progress, 0, state.idle + 1)
-    laps = state.laps + state.active.astype(jnp.int32)
-    usable = jnp.isfinite(step).all((1, 2))
-    return State(
-        theta=theta,
-        trial=theta - rate[:, None, None] * step,
-        place=place,
-        step=step,
-        rate=rate,
-        least=jnp.minimum(size, state.least),
-        idle=idle,
-        laps=laps,
-        active=state.active & ~flat & (laps < given.left) & (idle < IDLE_AT_MOST) & usable,
-        flat=jnp.where(state.active, flat, state.flat),
-    )
+    task, frame = given.task, given.frame
+
+    def noise(value: Array) -> Array:
+        return 4 * jnp.finfo(jnp.float64).eps * (1 + value)
+
+    def judged(place: Place, step: Array) -> tuple[Array, Array]:
+        size = gap_estimate(place, -step, task, frame.radius)
+        return size, size <= task.goal * jnp.maximum(place.value, task.floor)
+
+    return move(state, seen.place, _newton_step(given, seen), noise, judged, given.left)
 
 
 def _finish(given: Given, state: State) -> FullNewton:
     del given
     return FullNewton(state.theta, state.laps, state.place.doubted, state.flat)
-
-
-def _inner(a: Array, b: Array) -> Array:
-    return vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
 
 
 FULL_NEWTON = Method(_start, _look, _move, _finish)
