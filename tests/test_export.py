@@ -1,4 +1,4 @@
-"""Every public function becomes one artefact of `jax.export` for CPU, CUDA, ROCm and TPU: lowered, not run there."""
+"""Every public function becomes one `jax.export` artefact for CPU, CUDA, ROCm and TPU: lowered, not run there."""
 
 import jax
 import numpy as np
