@@ -175,10 +175,11 @@ def sample(package: str, copy: Path, number: int, seed: int) -> list[Mutant]:
             for occurrence, (start, _) in enumerate(found):
                 if not any(begin <= start < end for begin, end in spans):
                     places[path, start].append(Mutant(path, start[0], name, occurrence))
-    chance = random.Random(seed)
-    chosen = chance.sample(sorted(places), min(number, len(places)))
-    print(f"{package}: {len(chosen)} of {len(places)} places", flush=True)
-    return [chance.choice(places[place]) for place in chosen]
+    chance, order = random.Random(seed), sorted(places)
+    chance.shuffle(order)
+    drawn = [chance.choice(places[place]) for place in order]  # a larger sample begins with a smaller one
+    print(f"{package}: {min(number, len(drawn))} of {len(drawn)} places", flush=True)
+    return drawn[:number]
 
 
 def annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
