@@ -201,6 +201,45 @@ def test_models_and_targets_equal_one_at_a_time(monkeypatch):
                     np.testing.assert_allclose(getattr(targets, name)[j], expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("many", [False, True])
+def test_weights_that_share_nothing(intercept, many):
+    """Models each with weights of their own, none a multiple of another's: each certified as if alone."""
+    rng = np.random.default_rng(0)
+    count = 9 if many else 1  # heads of one set of weights: of many, the sums over the rows serve for all
+    x, y, s = rng.normal(size=(15, 3)), rng.normal(size=(15, 1)) * np.ones(count), rng.uniform(0.5, 2, (2, 15))
+    coef, bias = rng.normal(size=(2, count, 3)), rng.normal(size=(2, count)) if intercept else None
+    certificate = certify(LinearHeads(coef, bias, 0.1, "squared"), x, y, s)
+    for k in range(2):
+        problem = Regression(x, y[:, 0], s[k], 0.1)
+        least = exact_value(problem, least_squares(problem, intercept))
+        for h in range(count):
+            true = exact_value(problem, np.append(coef[k, h], 0.0 if bias is None else bias[k, h])) - least
+            gap, rounding = np.asarray(certificate.gap)[k, h], np.asarray(certificate.rounding)[k, h]
+            assert true <= gap <= true + 2 * rounding
+            assert rounding <= 1e-9 * true
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_many_heads_some_of_which_fit_to_the_last_digit(intercept):
+    """Where the sums over the rows leave nothing of a head's own value, its residuals are read."""
+    rng = np.random.default_rng(0)
+    x, best = rng.integers(-9, 10, (15, 3)).astype(float), np.array([3.0, -2.0, 5.0, 7.0 * intercept])
+    problem = Regression(x, x @ best[:3] + best[3], np.ones(15), 1e-12)
+    least = exact_value(problem, least_squares(problem, intercept))
+    scales = np.array([0, 0, 1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1])
+    thetas = best + scales[:, None] * rng.normal(size=(12, 4)) * [1, 1, 1, intercept]
+    bias = thetas[:, 3] if intercept else None
+    certificate = certify(LinearHeads(thetas[:, :3], bias, problem.l2, "squared"), x, problem.y)
+    for h, theta in enumerate(thetas):
+        value = exact_value(problem, theta)
+        true = value - least
+        gap, rounding = np.asarray(certificate.gap)[h], np.asarray(certificate.rounding)[h]
+        assert true <= gap <= true + 2 * rounding
+        assert rounding <= 1e-6 * value
+        assert abs(np.asarray(certificate.value)[h] - value) <= 1e-6 * value
+
+
 def test_the_gradient_norm_is_that_of_the_data_as_given():
     problem = random_regression(6)
     theta = np.full(problem.x.shape[1] + 1, 0.1)

@@ -145,6 +145,16 @@ def test_soft_targets_follow_the_formula():
     assert_close(slopes[1], -np.asarray(logits, np.float64), units=0)
 
 
+def test_the_mixed_derivatives_of_the_cross_entropies():
+    """∂²ℓ/∂z∂y = −1 from a logit, ∂²ℓ/∂p∂y = −1/(p(1 − p)) from a probability."""
+    p, y = (numbers.reshape(-1) for numbers in jnp.meshgrid(jnp.array([0.125, 0.5, 0.75]), jnp.array([0.25, 0.9])))
+    mixed = jax.vmap(jax.jacfwd(jax.grad(sigmoid_cross_entropy), 1))(8 * p - 4, y)
+    assert_close(mixed, -np.ones(6), units=1)
+    mixed = jax.vmap(jax.jacfwd(jax.grad(binary_cross_entropy), 1))(p, y)
+    exact = np.asarray(p, np.float64)
+    assert_close(mixed, -1 / (exact * (1 - exact)), units=4)
+
+
 def test_the_second_derivative_of_the_loss_is_the_derivative_of_sigmoid():
     second = jax.vmap(jax.grad(jax.grad(sigmoid_cross_entropy)))(GRID, jnp.ones_like(GRID))
     assert ulps(second, P * Q).max() <= 4

@@ -224,6 +224,30 @@ def test_history_holds_every_step():
     assert empty.history.value.shape == (3, 0)
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda setting: setting["rate"],
+        lambda setting: setting.get("rate"),
+        lambda setting: dict(setting)["rate"],
+        lambda setting: next(number for name, number in setting.items() if name == "rate"),
+        lambda setting: next(iter(setting.values())),
+        lambda setting: setting[next(iter(setting))],
+    ],
+)
+def test_a_setting_is_read_in_any_way_that_a_dict_is(read):
+    """It counts as read, and gives the numbers that it holds."""
+    rng = np.random.default_rng(0)
+    data, settings = (rng.normal(size=(20, 2)), rng.normal(size=20)), {"rate": np.array([0.05, 0.2])}
+    objective = Objective(linear, squared_error, l2=0.1)
+    found = sweep(objective, data, lambda setting: descent.gradient_descent(read(setting)), settings, max_steps=5)
+    plain = sweep(
+        objective, data, lambda setting: descent.gradient_descent(setting["rate"]), settings, max_steps=5
+    )
+    np.testing.assert_array_equal(found.value, plain.value)
+    assert found.value[0] != found.value[1]
+
+
 def test_weights_and_targets_of_each_setting():
     x, y = breast_cancer()
     rng = np.random.default_rng(0)
