@@ -58,6 +58,17 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
         _checks.check_number(name, value, above=above, least=least)
 
 
+def as_real(number: Any) -> Any:
+    """A number that is known as Python's float: 1 and 1.0 are one program.
+
+    What is traced, has axes, or is of floating point on a device stays as it is.
+    """
+    if is_traced(number) or np.ndim(number):
+        return number
+    on_device = isinstance(number, jax.Array) and jnp.issubdtype(number.dtype, jnp.floating)
+    return number if on_device else float(number)
+
+
 def check_fraction(name: str, value: Any) -> None:
     """`_checks.check_fraction`, of a value that is known."""
     if not is_traced(value):

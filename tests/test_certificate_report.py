@@ -44,7 +44,7 @@ def test_a_card_has_the_numbers_and_how_they_were_made():
     assert card.splitlines()[-1] == (
         f"computed in float64 by NumPy on the host, products in float64; the heads were fitted on {heads.device}"
     )
-    assert certificate.heads_device == heads.device
+    assert certificate.heads_device == heads.device == heads.certificate.heads_device
     assert all(line == line.rstrip() for line in card.splitlines())
 
 

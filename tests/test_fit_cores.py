@@ -1,7 +1,9 @@
 """A fit on every core: the same path as on one up to rounding, the same bits whatever the chunk and the breaks."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +108,64 @@ def test_a_fit_that_was_broken_off_goes_on_with_the_same_bits(name, cores, tmp_p
             tol=0, max_steps=50, record=recorded, chunk=10, callback=break_off, checkpoint=path,
         )  # fmt: skip
     same_bits(fit(PROBLEM, (X, Y), RULES[name], tol=0, max_steps=50, record=recorded, checkpoint=path), whole)
+
+
+def test_a_checkpoint_goes_on_with_another_number_of_cores_to_rounding(cores, tmp_path):
+    """Broken off on three cores, ended on one: cores are the machine's, and no reason to refuse a file."""
+    rule, arguments = RULES["nesterov"], {"tol": 0, "chunk": 10}
+    whole = fit(PROBLEM, (X, Y), rule, max_steps=50, **arguments)
+    path = tmp_path / "fit"
+    fit(PROBLEM, (X, Y), rule, max_steps=20, checkpoint=path, **arguments)
+    cores(1)
+    found = fit(PROBLEM, (X, Y), rule, max_steps=50, checkpoint=path, **arguments)
+    assert (found.steps, found.status) == (whole.steps, whole.status)
+    np.testing.assert_array_equal(found.history.value[:21], whole.history.value[:21])  # those of three
+    assert_close(found.history.value, whole.history.value, units=8 * ROWS**0.5)
+    jax.tree.map(lambda a, b: assert_close(a, b, units=100 * ROWS**0.5), found.params, whole.params)
+
+
+INTERRUPTED = """
+import sys, threading, numpy as np, dlcore
+from dlcore import Objective, descent, losses, models
+from dlcore.fitting import driver
+from dlcore.objective import passes
+passes.cores_for = lambda *_, **__: 3
+driver.CHECKPOINT_SECONDS = 0.0  # all the time it writes
+data = np.load(sys.argv[1])
+problem = Objective(models.logistic, losses.sigmoid_cross_entropy, 1e-2)
+try:
+    dlcore.fit(problem, (data["x"], data["y"]), descent.nesterov(0.5), tol=0, max_steps=10**7, chunk=20,
+               checkpoint=sys.argv[2])
+except KeyboardInterrupt:
+    named = sum(thread.name.startswith("dlcore") for thread in threading.enumerate())
+    print("interrupted beside", named, "threads")
+"""
+
+
+def test_ctrl_c_ends_a_fit_at_once_and_leaves_no_thread_and_a_checkpoint_that_is_read(cores, tmp_path):
+    """A real SIGINT, after the first checkpoint; the process must then end by itself."""
+    table, path = tmp_path / "data.npz", tmp_path / "fit"
+    np.savez(table, x=X, y=Y)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(table), str(path)],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert said.startswith("interrupted beside "), said
+    resumed = fit(PROBLEM, (X, Y), RULES["nesterov"], tol=0, max_steps=10**7, chunk=1, checkpoint=path,
+                  callback=lambda progress: True)  # fmt: skip
+    whole = fit(PROBLEM, (X, Y), RULES["nesterov"], tol=0, max_steps=resumed.steps)
+    assert resumed.steps > 1
+    assert resumed.history.value.tobytes() == whole.history.value.tobytes()
 
 
 def test_a_callback_stops_and_a_limit_does(cores):

@@ -6,7 +6,7 @@ import pytest
 from helpers import DTYPE, assert_close, breast_cancer, random_like
 
 import dlcore
-from dlcore import Objective, Status, descent, fit
+from dlcore import Objective, Status, descent, fit, sweep
 from dlcore.fitting import driver, stopping
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, Model, linear, logistic
@@ -45,6 +45,28 @@ def test_the_type_of_a_start_compiles_nothing(compiles):
     for params in (start, on_device, weak):
         fit(objective(), (x, y), descent.gradient_descent(0.1), params=params, max_steps=3)
     assert compiles() - before == 1
+
+
+def test_the_type_of_a_number_compiles_nothing(compiles):
+    """1, 1.0 and NumPy's of any width are one setting."""
+    x, y = breast_cancer()
+    data = x[:325] / 100, y[:325]  # of which 1 is no rate that diverges
+    numbers = [(kind(1), kind(0)) for kind in (float, int, np.int64, np.float32, np.float64)]
+    numbers += [(jnp.asarray(1), jnp.asarray(0))]
+    start = LinearParams(np.zeros(30, DTYPE), np.zeros((), DTYPE))
+
+    def momentum(setting):
+        return descent.momentum(setting["rate"], setting["decay"])
+
+    fit(objective(0.5), data, descent.momentum(0.5, 0.5), tol=0.5, max_steps=1)
+    sweep(objective(), data, momentum, {"rate": [0.5], "decay": [0.5]}, max_steps=1)
+    objective(0.5).value_and_grad(start, data)
+    before = compiles()
+    for one, zero in numbers:
+        fit(objective(one), data, descent.momentum(one, zero), tol=one, max_steps=1)
+        objective(one).value_and_grad(start, data)
+    sweep(objective(), data, momentum, {"rate": [1], "decay": [0]}, max_steps=1)
+    assert compiles() == before
 
 
 def test_the_start_is_copied():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore._guards import as_real
 from dlcore._types import Numeric, Params
 
 
@@ -21,7 +22,7 @@ def rule(
     Args:
       init: parameters to state.
       update: (*hyper_parameters, gradient, state, params=None) to (what is added to the parameters, state).
-      hyper_parameters: numbers or scalar arrays.
+      hyper_parameters: real numbers or scalar arrays; 1 is 1.0.
 
     Returns:
       What `optax.chain`, `optax.apply_updates` and `dlcore.fit` take.
@@ -34,7 +35,7 @@ def rule(
     [-0.1  0.1]
     """
     return optax.GradientTransformation(
-        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *hyper_parameters)
+        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_real, hyper_parameters))
     )
 
 

@@ -72,7 +72,11 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
 def fingerprint(
     objective: Objective, data: BlockedData, params: Any, optimizer: Any, *, record: Any, batches: Any, key: Any
 ) -> Fingerprint:
-    """What the path of a descent depends on: where two are equal, so are all its bits, on the same machine."""
+    """What the path of a descent depends on: where two are equal, so are all its bits, on the same machine.
+
+    How many cores make a pass is no part of it: they are the machine's, not the caller's, and to refuse hours of
+    work because a container has fewer would cost more than the rounding by which the rest of the path differs.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     start = [(_name(where), *_kind(leaf), digest(np.asarray(leaf))) for where, leaf in leaves]
     parts = {"x": _sample(data.x), "y": digest(np.asarray(data.y))}

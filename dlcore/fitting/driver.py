@@ -104,7 +104,8 @@ def fit(
       checkpoint: the path of a file for the state of the fit, written between two calls of the loop every
         half minute, at the end, and when an exception such as KeyboardInterrupt passes through. Where the file is
         there already the fit goes on from it, with the bits that it would have had without the break, and with the
-        tol and max_steps of now. Of any other problem, data, rule or start it is refused.
+        tol and max_steps of now. On a machine that gives a pass another number of cores it goes on too, and then
+        agrees to rounding. Of any other problem, data, rule or start it is refused.
 
     Returns:
       A `Fit`. It never fails silently: `status` says how it ended and `message` what to do. Differentiable
@@ -142,9 +143,9 @@ def fit(
     proof = certifiable(objective, data, blocked, params) if stop == "certificate" else None
     rule, arrays = split_rule(optimizer)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=settled("l2", _real(objective.l2), dtype))
+    objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
-    limits = settled("tol", _real(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
+    limits = settled("tol", _guards.as_real(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
     hyper = Hyper(arrays, *limits, None if batches is None else key)
     state = before_start(rule.with_arrays(arrays), params)
     if batches is not None:
@@ -248,11 +249,6 @@ def _advance(
     return advance(
         objective, data, hyper, state, end, rule=rule, record=record, capacity=capacity, batches=batches
     )
-
-
-def _real(number: Any) -> Any:
-    """A number as a real one: 0 and 0.0 are one program."""
-    return number if _guards.is_traced(number) or np.ndim(number) else np.float64(number)
 
 
 def settled(name: str, number: Any, dtype: np.dtype) -> Any:

@@ -1,5 +1,6 @@
 """Logistic and softmax heads: solved, certified, taken further where a certificate falls short, and scored."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -73,6 +74,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     found = _scores(inputs, rows, sweep, theta, asked)
     scores = None if found is None else of_folds(found)
     certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
+    device = str(next(iter(rows.x.devices())))
     return Heads(
         coef=of_all_rows(theta[..., :-1]),
         intercept=of_all_rows(theta[..., -1]),
@@ -80,14 +82,14 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
         loss=asked.loss,
         value=certificate.value,
         status=of_all_rows(ended),
-        certificate=certificate,
+        certificate=dataclasses.replace(certificate, heads_device=device),
         steps=of_all_rows(sweep.steps),
         fold_status=of_folds(ended[targets:]),
         fold_gap=of_folds(gap[targets:]),
         scores=scores,
         scoring=name_of(asked.scoring),
         best=None if scores is None else best_of(scores, inputs.l2[0]),
-        device=str(next(iter(rows.x.devices()))),
+        device=device,
         scale=None if rows.scale is None else rows.scale[0],
         fit_intercept=asked.fit_intercept,
     )

@@ -1,5 +1,6 @@
 """Ridge heads: solved, certified and scored, fit after fit."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -58,7 +59,7 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
         loss=asked.loss,
         value=certificate.value,
         status=as_statuses(shaped(first["ended"], 1)),
-        certificate=certificate,
+        certificate=dataclasses.replace(certificate, heads_device=str(streamed.device)),
         steps=np.ones(certificate.gap.shape, np.int64),
         fold_status=as_statuses(of_folds("ended")),
         fold_gap=of_folds("gap").astype(np.float64),

@@ -1,5 +1,6 @@
 """Heads in a file, and back: every bit, every status."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def load(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         fields |= {name: as_statuses(arrays[name]) for name in ENDS}
-        fields["certificate"] = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
+        proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
+        fields["certificate"] = dataclasses.replace(proof, heads_device=about["device"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"path: {path} is damaged, or no {KIND}: {error!r}") from error
     if fields["best"] is not None and fields["best"].ndim == 0:

@@ -56,6 +56,7 @@ class Objective:
         if not callable(self.loss):
             raise TypeError(f"loss: expected a function of (prediction, target), got {self.loss!r}")
         _guards.check_number("l2", self.l2, least=0)
+        object.__setattr__(self, "l2", _guards.as_real(self.l2))
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Numeric]], tuple[Model, Loss]]:
         """What is data, l2, and what is part of the program."""
