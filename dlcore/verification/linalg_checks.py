@@ -14,6 +14,8 @@ from dlcore.verification.check import Check, Exact
 N = 6
 """Of all matrices, so that few programs are compiled."""
 
+VECTOR_NORMS, MATRIX_NORMS = (1, 2, 3, np.inf), ("fro", "nuc", 1, 2, np.inf)
+
 HALVES = (jnp.bfloat16, jnp.float16)
 
 
@@ -103,7 +105,6 @@ def _norms(a: np.ndarray, x: np.ndarray, dtype: np.dtype) -> list[Check]:
     entries = np.where(np.abs(x) * 2**6 < largest, largest, x)  # none of them is subnormal at either end
     ends = (1.0, float(jnp.finfo(dtype).tiny) * 2.0**8, float(jnp.finfo(dtype).max) / 2.0**8)
     sized = np.concatenate([*(entries * np.asarray(end, dtype) for end in ends), np.zeros_like(x[:1])])
-    vectors, matrices = (1, 2, 3, np.inf), ("fro", "nuc", 1, 2, np.inf)
 
     def each(norm: Callable[..., Any], orders: tuple, array: Any) -> dict[str, Any]:
         return {str(order): norm(array, order) for order in orders}
@@ -112,16 +113,19 @@ def _norms(a: np.ndarray, x: np.ndarray, dtype: np.dtype) -> list[Check]:
         return {order: Exact(number, 2.0, N * number, unit="n·ulp") for order, number in numbers.items()}
 
     def of_rows(x: np.ndarray) -> dict[str, Exact]:
-        return units({str(order): twins.vector_norm(x, order, axis=-1) for order in vectors})
+        return units({str(order): twins.vector_norm(x, order, axis=-1) for order in VECTOR_NORMS})
 
     return [
         Check(
-            "linalg.vector_norm", lambda x: each(lambda *a: linalg.vector_norm(*a), vectors, x), of_rows, (sized,)
+            "linalg.vector_norm",
+            lambda x: each(lambda *a: linalg.vector_norm(*a), VECTOR_NORMS, x),
+            of_rows,
+            (sized,),
         ),
         Check(
             "linalg.matrix_norm",
-            lambda a: each(lambda *a: linalg.matrix_norm(*a), matrices, a),
-            lambda a: units(each(twins.matrix_norm, matrices, a)),
+            lambda a: each(lambda *a: linalg.matrix_norm(*a), MATRIX_NORMS, a),
+            lambda a: units(each(twins.matrix_norm, MATRIX_NORMS, a)),
             (a,),
         ),
         Check(
