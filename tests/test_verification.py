@@ -52,7 +52,7 @@ def test_the_table_is_what_its_script_makes():
 def test_every_public_function_is_checked_or_there_is_a_reason():
     checks = [check for dtype in (np.float32, np.float64) for check in all_checks(jnp.dtype(dtype))]
     covered = {name.partition(" ")[0] for check in checks for name in (check.name, *check.covers)}
-    modules = ("linalg", "calculus", "losses", "models", "objective", "descent")
+    modules = ("linalg", "calculus", "losses", "models", "objective", "descent", "tensors")
     public = {f"{module}.{name}" for module in modules for name in getattr(dlcore, module).__all__}
     assert public - covered == set(NO_NUMBER)
     assert not covered & set(NO_NUMBER)

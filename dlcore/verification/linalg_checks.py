@@ -1,6 +1,7 @@
 """Linear algebra, well and ill conditioned, against the twins; errors in units of n, or n·cond, roundings."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -209,11 +210,15 @@ def _solutions(dtype: np.dtype) -> list[Check]:
             "solution": Exact(x, 1.0, (2 * N * _condition(a) * size)[:, None], unit="n·cond·ulp"),
             "residual norm": Exact(norm, 1.0, 2 * N * (np.linalg.norm(b, axis=-1) + s[:, 0] * size), unit="n·ulp"),
             "rank": Exact(rank.astype(np.float64), 0.0),
+            **({} if dtype in HALVES else {"refined": Exact(_least(a, b), 4.0, size[:, None], unit="ulp")}),
         }
 
     def lstsq(a: Any, b: Any) -> dict[str, Any]:
         found = linalg.lstsq(a, b)
-        return {"solution": found.solution, "residual norm": found.residual_norm, "rank": found.rank}
+        plain = {"solution": found.solution, "residual norm": found.residual_norm, "rank": found.rank}
+        if dtype in HALVES:
+            return plain
+        return {**plain, "refined": linalg.lstsq(a, b, refine=jnp.float32).solution}
 
     return [
         Check("linalg.solve", solve, solved, (a, b)),
@@ -259,7 +264,28 @@ def _conditions(dtype: np.dtype) -> Check:
 
 def _exactly_solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The solution of a x = b by elimination in fractions: no solver in float64 is as right as a refined one."""
-    rows = [[Fraction(float(entry)) for entry in (*row, right)] for row, right in zip(a, b, strict=True)]
+    return _eliminated([_fractions((*row, right)) for row, right in zip(a, b, strict=True)])
+
+
+def _least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Least-squares solutions by the normal equations in fractions, which square no condition."""
+    found = []
+    for one, right in zip(a, b, strict=True):
+        columns = [_fractions(column) for column in (*one.T, right)]
+        found.append(
+            _eliminated(
+                [[sum(map(operator.mul, left, column), Fraction()) for column in columns] for left in columns[:N]]
+            )
+        )
+    return np.array(found)
+
+
+def _fractions(numbers: Iterable[Any]) -> list[Fraction]:
+    return [Fraction(float(number)) for number in numbers]
+
+
+def _eliminated(rows: list[list[Fraction]]) -> np.ndarray:
+    """The solution of equations whose right-hand sides stand last."""
     for k in range(N):
         pivot = next(i for i in range(k, N) if rows[i][k])
         rows[k], rows[pivot] = rows[pivot], rows[k]
