@@ -79,7 +79,7 @@ def _fit(dtype: np.dtype) -> Check:
 
 
 def _batches(dtype: np.dtype) -> Check:
-    """One epoch of batches of 16 rows, the last one of 8: in some order of them the twin ends at the same place."""
+    """One epoch of batches of 16 rows, the last of 8: in some order of them the twin ends at the same place."""
     data, l2, size, rate = data_of("logistic", dtype), 0.25, 16, 0.25
     count = -(-len(data[0]) // size)
 
@@ -108,7 +108,7 @@ def _batches(dtype: np.dtype) -> Check:
     def twin(*_: np.ndarray) -> dict[str, Exact]:
         return {"parameters": _steps(np.zeros(FEATURES + 1))}
 
-    return Check("fit, batches", of, twin, data, traced=False)
+    return Check("fit on batches", of, twin, data, traced=False)
 
 
 def _sweep(dtype: np.dtype) -> Check:

@@ -55,7 +55,7 @@ def _left_out() -> Check:
             scores[0, j] = 1 - (s * error**2).sum() / spread
         return {"scores": Exact(scores, 20.0, np.ones(scores.shape))}
 
-    return Check("fit_heads squared, leave-one-out", of, twin, (x, y, s), traced=False)
+    return Check("fit_heads squared leave-one-out", of, twin, (x, y, s), traced=False)
 
 
 def _softmax_parts(

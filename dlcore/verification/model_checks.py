@@ -57,7 +57,7 @@ def _drawn(bend: Any, dtype: np.dtype) -> Check:
             "biases": Exact(np.zeros(narrow), 0.0),
         }
 
-    return Check(f"models.mlp {bend}, init", of, twin, (np.zeros(1, np.int32),), traced=False)
+    return Check(f"models.mlp {bend} init", of, twin, (np.zeros(1, np.int32),), traced=False)
 
 
 def _of(name: str, weight: Any, bias: Any, x: Any) -> dict[str, Any]:
