@@ -15,6 +15,12 @@ from dlcore.verification.interface import sentence
 
 HEADER = ("function", "dtype", "error", "bound", "unit", "result")
 
+PEERS_EXPLAINED = """\
+The peers are what JAX, optax and NumPy have for the same, on the same points, by the same oracle, in the same
+unit: the larger error of a jitted and of a vmapped run, NumPy's of one call. `inf`: nan or infinity where there is
+a number, or the reverse. 10⁵ and more: no digit is left, mostly 0 in place of a small number. Linear algebra has
+none in float64, where NumPy is the oracle; NumPy computes that of float32 in float64."""
+
 
 @dataclasses.dataclass
 class Options:
@@ -26,6 +32,8 @@ class Options:
     """One or several."""
     only: tuple[str, ...] = ()
     """Names of functions, or beginnings of names: losses. linalg.solve"""
+    peers: bool = False
+    """Beside each error that of JAX's, optax's and NumPy's function for the same, on the same points."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File to write all of it into."""
     markdown: bool = False
@@ -46,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
             write_json(options.json, found.to_json())
     except (ValueError, OSError) as error:
         sys.exit(f"dlcore verify: {error}")
-    (_print_markdown if options.markdown else _print)(found)
+    (_print_markdown if options.markdown else _print)(found, options.peers)
     if not found.passed:
         print("\n".join(sentence(outcome) for outcome in found.failures), file=sys.stderr)
         sys.exit(1)
@@ -61,7 +69,7 @@ def _verified(options: Options) -> Verification:
             progress.update(task, advance=1, description=f"{outcome.function} {outcome.dtype}")
 
         try:
-            return verify(options.device, options.dtype, only=options.only, callback=show)
+            return verify(options.device, options.dtype, only=options.only, peers=options.peers, callback=show)
         except VerificationError as error:
             return error.verification
 
@@ -77,8 +85,8 @@ def facts(found: Verification) -> list[str]:
     ]
 
 
-def rows(found: Verification) -> list[tuple[str, ...]]:
-    """A line of the table for every outcome."""
+def rows(found: Verification, peers: bool = False) -> list[tuple[str, ...]]:
+    """A line of the table for every outcome, `peers` in a last column."""
     return [
         (
             f"{outcome.function}, {outcome.result}".removesuffix(", "),
@@ -87,21 +95,29 @@ def rows(found: Verification) -> list[tuple[str, ...]]:
             f"{outcome.bound:g}" if found.bounds_measured else "not measured yet",
             outcome.unit,
             "pass" if outcome.passed else "FAIL",
+            *([", ".join(f"{name} {error:.3g}" for name, error in outcome.peers)] if peers else []),
         )
         for outcome in found.outcomes
     ]
 
 
-def _print(found: Verification) -> None:
+def _header(peers: bool) -> tuple[str, ...]:
+    return (*HEADER, "peers' errors") if peers else HEADER
+
+
+def _print(found: Verification, peers: bool) -> None:
     print("\n".join(facts(found)))
-    print_table("largest error of each function", HEADER, rows(found), [_summary(found)])
+    print_table("largest error of each function", _header(peers), rows(found, peers), [_summary(found)])
 
 
-def _print_markdown(found: Verification) -> None:
+def _print_markdown(found: Verification, peers: bool) -> None:
     dtypes = " ".join(dict.fromkeys(outcome.dtype for outcome in found.outcomes))
-    print(f"# Accuracy\n\nWhat `dlcore verify --dtype {dtypes} --markdown` printed.\n")
+    print(f"# Accuracy\n\nWhat `dlcore verify --dtype {dtypes}{' --peers' * peers} --markdown` printed.\n")
     print("\n".join(f"- {line}" for line in [*facts(found), _summary(found)]) + "\n")
-    for row in (HEADER, ("---",) * len(HEADER), *rows(found)):
+    if peers:
+        print(PEERS_EXPLAINED + "\n")
+    header = _header(peers)
+    for row in (header, ("---",) * len(header), *rows(found, peers)):
         print(f"| {' | '.join(row)} |")
 
 

@@ -1,6 +1,8 @@
 """What programs ask of an accelerator: products state their precision, halves add up in float32."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from helpers import DTYPE
 
-from dlcore import linalg
+from dlcore import descent, fit, fit_heads, linalg, sweep
 from dlcore.models import LinearParams
-from dlcore.verification.objective_checks import data_of, objective_of
+from dlcore.objective.cores import clear_programs
+from dlcore.verification.objective_checks import FEATURES, data_of, objective_of
 from dlcore.verification.registry import all_checks
 
 HALVES = (jnp.bfloat16, jnp.float16)
@@ -108,6 +111,102 @@ def test_objectives_of_halves_are_computed_in_float32(name):
     program = jax.make_jaxpr(lambda params: objective_of(name).value_and_grad(params, data))(params).jaxpr
     assert unstated(program) == []
     assert sums_in_halves(program) == []
+
+
+PRODUCT = re.compile(r"stablehlo\.(?:dot_general|dot|convolution)\b.*->\s*tensor<(?:\d+x)*(?:f\d+|bf16)>")
+
+
+def compiled_products(directory: Path) -> list[str]:
+    """The products of floating-point numbers in every program that JAX has lowered since it was told to write."""
+    return [
+        line for path in directory.glob("*.mlir") for line in path.read_text().splitlines() if PRODUCT.search(line)
+    ]
+
+
+def vague(products: list[str]) -> list[str]:
+    """Those that do not ask for the highest precision of both operands."""
+    return [line for line in products if line.count("HIGHEST") != 2]
+
+
+@pytest.fixture
+def lowered(tmp_path):
+    """The directory that gets the text of every program that is compiled, none of which is there yet."""
+    jax.clear_caches()
+    clear_programs()
+    jax.config.update("jax_dump_ir_to", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_dump_ir_to", "")
+    jax.clear_caches()
+    clear_programs()
+
+
+def fitted(name: str, **options: Any) -> Any:
+    def call() -> None:
+        start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
+        rule = descent.gradient_descent(0.25)
+        fit(objective_of(name), data_of(name, DTYPE), rule, params=start, max_steps=3, **options)
+
+    return call
+
+
+def swept() -> None:
+    start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
+    settings = {"rate": np.array([0.1, 0.2], DTYPE), "l2": np.array([0.1, 0.2], DTYPE)}
+    data = data_of("logistic", DTYPE)
+    sweep(
+        objective_of("logistic", 0.0),
+        data,
+        lambda setting: descent.gradient_descent(setting["rate"]),
+        settings,
+        params=start,
+        max_steps=3,
+    )
+
+
+def stepped() -> None:
+    descent.lipschitz_step(objective_of("logistic"), data_of("logistic", DTYPE))
+
+
+def headed(loss: Any, **options: Any) -> Any:
+    def call() -> None:
+        x, y, _ = data_of("squared" if loss == "squared" else loss, DTYPE)
+        found = fit_heads(x, y, loss=loss, l2=[0.01, 0.1, 1.0], **options)
+        found.predict(x)
+
+    return call
+
+
+CALLS = {
+    "fit": fitted("logistic"),
+    "fit, certified": fitted("logistic", stop="certificate"),
+    "fit, batches": fitted("squared", batch_size=8, key=jax.random.key(0)),
+    "sweep": swept,
+    "lipschitz_step": stepped,
+    "fit_heads logistic": headed("logistic", folds=3),
+    "fit_heads softmax": headed("softmax", folds=3),
+    "fit_heads softmax, standardised": headed("softmax", standardize=True),
+    "fit_heads squared": headed("squared", folds=3),
+    "fit_heads squared, leave-one-out": headed("squared", folds="leave-one-out"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_every_program_that_a_call_compiles_states_the_precision_of_its_products(name, lowered):
+    """As XLA gets it: the loops within, and what the library compiles by itself. Certificates are NumPy's."""
+    CALLS[name]()
+    products = compiled_products(lowered)
+    assert products
+    assert vague(products) == []
+
+
+def test_a_product_without_precision_is_found_in_what_is_compiled(lowered):
+    a = jnp.ones((2, 2), DTYPE)
+    jax.jit(lambda a: jax.lax.fori_loop(0, 3, lambda _, b: linalg.matmul(a, b), a))(a)
+    assert len(compiled_products(lowered)) == 1
+    assert vague(compiled_products(lowered)) == []
+    jax.jit(lambda a: jax.lax.fori_loop(0, 3, lambda _, b: jnp.matmul(a, b), a))(a)
+    assert len(vague(compiled_products(lowered))) == 1
 
 
 def test_ten_million_float32_terms_keep_six_digits():

@@ -17,7 +17,8 @@ from dlcore.linalg import products
 from dlcore.objective import passes, summands
 from dlcore.objective.cores import clear_programs
 from dlcore.verification import Check, Exact, VerificationError, device_facts, verify
-from dlcore.verification.check import UNMEASURED_FACTOR, largest_error, run
+from dlcore.verification.check import UNMEASURED_FACTOR, Peer, largest_error, run
+from dlcore.verification.peers import PEERS
 from dlcore.verification.registry import NO_NUMBER, all_checks
 
 NAME = str(DTYPE)
@@ -51,7 +52,7 @@ def test_the_table_is_what_its_script_makes():
 def test_every_public_function_is_checked_or_there_is_a_reason():
     checks = [check for dtype in (np.float32, np.float64) for check in all_checks(jnp.dtype(dtype))]
     covered = {name.partition(" ")[0] for check in checks for name in (check.name, *check.covers)}
-    modules = ("linalg", "calculus", "losses", "models", "objective", "descent")
+    modules = ("linalg", "calculus", "losses", "models", "objective", "descent", "tensors")
     public = {f"{module}.{name}" for module in modules for name in getattr(dlcore, module).__all__}
     assert public - covered == set(NO_NUMBER)
     assert not covered & set(NO_NUMBER)
@@ -257,3 +258,48 @@ def test_a_transposed_gradient_of_a_softmax_regression_is_caught(monkeypatch, fr
     apply.defvjp(lambda params, x: (right(params, x), (params, x)), backward)
     monkeypatch.setattr(models, "softmax", models.softmax._replace(apply=apply))
     assert caught("objective.Objective softmax") == {"objective.Objective softmax gradient"}
+
+
+def test_peers_are_measured_beside_the_library_and_only_if_asked():
+    """Every one of them in float32; of linear algebra none in float64, where NumPy is the oracle."""
+    found = verify("cpu", ["float32"], only=tuple(PEERS), peers=True)
+    named = {(outcome.function, name) for outcome in found.outcomes for name, _ in outcome.peers}
+    assert named == {(check, peer.name) for check, peers in PEERS.items() for peer in peers}
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["passed"]
+    assert not any(outcome.peers for outcome in verify("cpu", ["float32"], only=["linalg.trace"]).outcomes)
+    assert not verify("cpu", ["float64"], only=["linalg.trace"], peers=True).outcomes[0].peers
+
+
+def test_the_error_of_a_peer_is_its_own():
+    """Measured by the oracle of the check, in its unit; a peer that fails or has another result has none."""
+    x = np.ones((2, 1), np.float32)
+    check = Check("f", lambda x: {"": x}, lambda x: {"": Exact(x, 1.0)}, (x,))
+
+    def fails(x):
+        raise TypeError
+
+    peers = [
+        Peer("off", lambda x: {"": x * np.float32(1 + 3 * 2.0**-23)}),
+        Peer("NumPy", lambda x: {"": np.full_like(x, np.nan)}, traced=False),
+        Peer("another", lambda x: {"result": x}),
+        Peer("none", fails),
+    ]
+    (outcome,) = run(check, jnp.dtype("float32"), 1, peers)
+    assert outcome.passed
+    assert outcome.peers == (("off", 3.0), ("NumPy", np.inf))
+
+
+def test_the_document_says_why_where_a_peer_is_closer():
+    """Less than half as far off, in what the document itself lists."""
+    table, reasons = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8").split("## Where a peer is closer")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "| pass |" in line
+    ]
+    beside = [
+        (row[0], float(row[2]), [float(part.split()[-1]) for part in row[6].split(",")])
+        for row in rows
+        if len(row) > 6 and row[6]
+    ]
+    assert len(beside) > 60
+    closer = {name.partition(",")[0] for name, error, peers in beside if error > 2 * min(peers)}
+    assert {name for name in closer if f"`{name}`" not in reasons} == set()

@@ -1,6 +1,6 @@
 """What a check is, how its error is measured, and the loop that runs it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +52,20 @@ class Check(NamedTuple):
     covers: tuple[str, ...] = ()
 
 
+class Peer(NamedTuple):
+    """A function of another library for the results of a check, or for some of them.
+
+    Attributes:
+      name: of the library.
+      function: as `Check.function`.
+      traced: as `Check.traced`.
+    """
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    traced: bool = True
+
+
 class Outcome(NamedTuple):
     """What a check found of one result of a function.
 
@@ -64,6 +78,7 @@ class Outcome(NamedTuple):
       unit: "ulp", units in the last place, or what these are multiplied by.
       passed: whether `error` is within the bound of this kind of device.
       note: what went wrong if nothing could be compared.
+      peers: the names of other libraries' functions with their errors on the same points, in the same unit.
     """
 
     function: str
@@ -74,15 +89,17 @@ class Outcome(NamedTuple):
     unit: str
     passed: bool
     note: str = ""
+    peers: tuple[tuple[str, float], ...] = ()
 
 
-def run(check: Check, dtype: np.dtype, factor: float) -> Iterator[Outcome]:
+def run(check: Check, dtype: np.dtype, factor: float, peers: Sequence[Peer] = ()) -> Iterator[Outcome]:
     """Run a check jitted, example by example, and vmapped over all; the larger error counts.
 
     Args:
       check: whose inputs have the dtype.
       dtype: of the results.
       factor: what the bounds are multiplied by.
+      peers: what is measured beside it.
     """
     name = str(jnp.dtype(dtype))
     try:
@@ -92,10 +109,24 @@ def run(check: Check, dtype: np.dtype, factor: float) -> Iterator[Outcome]:
         note = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         yield Outcome(check.name, "", name, float("inf"), 0.0, "ulp", False, note)
         return
+    beside = [(peer.name, _results_of(peer, check)) for peer in peers]
     for result, exact in answers.items():
         error = max(largest_error(found[result], exact, dtype) for found in runs)
         passed = error <= factor * exact.bound
-        yield Outcome(check.name, result, name, error, exact.bound, exact.unit, passed)
+        others = tuple(
+            (peer, max(largest_error(found[result], exact, dtype) for found in there))
+            for peer, there in beside
+            if there and result in there[0]
+        )
+        yield Outcome(check.name, result, name, error, exact.bound, exact.unit, passed, "", others)
+
+
+def _results_of(peer: Peer, check: Check) -> list[dict[str, np.ndarray]]:
+    """Of the runs of a peer; none if it does not take the dtype."""
+    try:
+        return list(_results(check._replace(function=peer.function, traced=peer.traced)))
+    except (TypeError, ValueError, NotImplementedError):
+        return []
 
 
 def _results(check: Check) -> Iterator[dict[str, np.ndarray]]:

@@ -11,6 +11,7 @@ import numpy as np
 from dlcore.devices import find_device
 from dlcore.verification.check import UNMEASURED_FACTOR, Outcome, run
 from dlcore.verification.device_facts import DeviceFacts, measure
+from dlcore.verification.peers import peers_of
 from dlcore.verification.registry import all_checks
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -46,7 +47,8 @@ class Verification:
         """All of it in plain values; an error that is not finite is null."""
         rows = [outcome._asdict() for outcome in self.outcomes]
         for row in rows:
-            row["error"] = row["error"] if np.isfinite(row["error"]) else None
+            row["error"] = _finite(row["error"])
+            row["peers"] = {name: _finite(error) for name, error in row["peers"]}
         return {
             "device": self.facts._asdict(),
             "versions": {"jax": jax.__version__, "numpy": np.__version__},
@@ -54,6 +56,10 @@ class Verification:
             "passed": self.passed,
             "outcomes": rows,
         }
+
+
+def _finite(error: float) -> float | None:
+    return error if np.isfinite(error) else None
 
 
 class VerificationError(AssertionError):
@@ -78,6 +84,7 @@ def verify(
     dtypes: Sequence[str] = ("float32", "float64"),
     *,
     only: Sequence[str] = (),
+    peers: bool = False,
     callback: Callable[[Outcome], Any] | None = None,
 ) -> Verification:
     r"""Compare every public function with its twin, on a device, jitted and vmapped.
@@ -93,6 +100,7 @@ def verify(
       dtypes: of "float32", "float64", "bfloat16", "float16"; halves are stored, not computed with, so little is
         asked of them besides.
       only: names, or beginnings of names, such as "losses." or "linalg.solve"; none means all.
+      peers: whether to measure beside it what JAX, optax and NumPy have for the same, on the same points.
       callback: called with every `Outcome` as it is found.
 
     Returns:
@@ -117,6 +125,7 @@ def verify(
     wanted = (only,) if isinstance(only, str) else tuple(only)
     chosen = find_device(device)
     measured = chosen.platform == "cpu"
+    factor = 1 if measured else UNMEASURED_FACTOR
     facts = measure(chosen)
     outcomes: list[Outcome] = []
     for name in names:
@@ -125,7 +134,7 @@ def verify(
             for check in all_checks(dtype):
                 if wanted and not any(covered.startswith(wanted) for covered in (check.name, *check.covers)):
                     continue
-                for outcome in run(check, dtype, 1 if measured else UNMEASURED_FACTOR):
+                for outcome in run(check, dtype, factor, peers_of(check, dtype) if peers else ()):
                     outcomes.append(outcome)
                     if callback is not None:
                         callback(outcome)

@@ -1,6 +1,7 @@
 """Linear algebra, well and ill conditioned, against the twins; errors in units of n, or n·cond, roundings."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,8 @@ from dlcore.verification.check import Check, Exact
 
 N = 6
 """Of all matrices, so that few programs are compiled."""
+
+VECTOR_NORMS, MATRIX_NORMS = (1, 2, 3, np.inf), ("fro", "nuc", 1, 2, np.inf)
 
 HALVES = (jnp.bfloat16, jnp.float16)
 
@@ -103,7 +106,6 @@ def _norms(a: np.ndarray, x: np.ndarray, dtype: np.dtype) -> list[Check]:
     entries = np.where(np.abs(x) * 2**6 < largest, largest, x)  # none of them is subnormal at either end
     ends = (1.0, float(jnp.finfo(dtype).tiny) * 2.0**8, float(jnp.finfo(dtype).max) / 2.0**8)
     sized = np.concatenate([*(entries * np.asarray(end, dtype) for end in ends), np.zeros_like(x[:1])])
-    vectors, matrices = (1, 2, 3, np.inf), ("fro", "nuc", 1, 2, np.inf)
 
     def each(norm: Callable[..., Any], orders: tuple, array: Any) -> dict[str, Any]:
         return {str(order): norm(array, order) for order in orders}
@@ -112,16 +114,19 @@ def _norms(a: np.ndarray, x: np.ndarray, dtype: np.dtype) -> list[Check]:
         return {order: Exact(number, 2.0, N * number, unit="n·ulp") for order, number in numbers.items()}
 
     def of_rows(x: np.ndarray) -> dict[str, Exact]:
-        return units({str(order): twins.vector_norm(x, order, axis=-1) for order in vectors})
+        return units({str(order): twins.vector_norm(x, order, axis=-1) for order in VECTOR_NORMS})
 
     return [
         Check(
-            "linalg.vector_norm", lambda x: each(lambda *a: linalg.vector_norm(*a), vectors, x), of_rows, (sized,)
+            "linalg.vector_norm",
+            lambda x: each(lambda *a: linalg.vector_norm(*a), VECTOR_NORMS, x),
+            of_rows,
+            (sized,),
         ),
         Check(
             "linalg.matrix_norm",
-            lambda a: each(lambda *a: linalg.matrix_norm(*a), matrices, a),
-            lambda a: units(each(twins.matrix_norm, matrices, a)),
+            lambda a: each(lambda *a: linalg.matrix_norm(*a), MATRIX_NORMS, a),
+            lambda a: units(each(twins.matrix_norm, MATRIX_NORMS, a)),
             (a,),
         ),
         Check(
@@ -205,11 +210,15 @@ def _solutions(dtype: np.dtype) -> list[Check]:
             "solution": Exact(x, 1.0, (2 * N * _condition(a) * size)[:, None], unit="n·cond·ulp"),
             "residual norm": Exact(norm, 1.0, 2 * N * (np.linalg.norm(b, axis=-1) + s[:, 0] * size), unit="n·ulp"),
             "rank": Exact(rank.astype(np.float64), 0.0),
+            **({} if dtype in HALVES else {"refined": Exact(_least(a, b), 4.0, size[:, None], unit="ulp")}),
         }
 
     def lstsq(a: Any, b: Any) -> dict[str, Any]:
         found = linalg.lstsq(a, b)
-        return {"solution": found.solution, "residual norm": found.residual_norm, "rank": found.rank}
+        plain = {"solution": found.solution, "residual norm": found.residual_norm, "rank": found.rank}
+        if dtype in HALVES:
+            return plain
+        return {**plain, "refined": linalg.lstsq(a, b, refine=jnp.float32).solution}
 
     return [
         Check("linalg.solve", solve, solved, (a, b)),
@@ -255,7 +264,28 @@ def _conditions(dtype: np.dtype) -> Check:
 
 def _exactly_solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The solution of a x = b by elimination in fractions: no solver in float64 is as right as a refined one."""
-    rows = [[Fraction(float(entry)) for entry in (*row, right)] for row, right in zip(a, b, strict=True)]
+    return _eliminated([_fractions((*row, right)) for row, right in zip(a, b, strict=True)])
+
+
+def _least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Least-squares solutions by the normal equations in fractions, which square no condition."""
+    found = []
+    for one, right in zip(a, b, strict=True):
+        columns = [_fractions(column) for column in (*one.T, right)]
+        found.append(
+            _eliminated(
+                [[sum(map(operator.mul, left, column), Fraction()) for column in columns] for left in columns[:N]]
+            )
+        )
+    return np.array(found)
+
+
+def _fractions(numbers: Iterable[Any]) -> list[Fraction]:
+    return [Fraction(float(number)) for number in numbers]
+
+
+def _eliminated(rows: list[list[Fraction]]) -> np.ndarray:
+    """The solution of equations whose right-hand sides stand last."""
     for k in range(N):
         pivot = next(i for i in range(k, N) if rows[i][k])
         rows[k], rows[pivot] = rows[pivot], rows[k]

@@ -9,10 +9,12 @@ from dlcore.verification import (
     calculus_checks,
     descent_checks,
     fitting_checks,
+    head_checks,
     linalg_checks,
     loss_checks,
     model_checks,
     objective_checks,
+    tensor_checks,
 )
 from dlcore.verification.check import Check
 
@@ -20,11 +22,13 @@ STORED: tuple[Callable[[np.dtype], list[Check]], ...] = (linalg_checks.checks, l
 """Each makes the checks of one module of the library for a dtype, halves included."""
 
 COMPUTED: tuple[Callable[[np.dtype], list[Check]], ...] = (
+    tensor_checks.checks,
     calculus_checks.checks,
     model_checks.checks,
     objective_checks.checks,
     descent_checks.checks,
     fitting_checks.checks,
+    head_checks.checks,
 )
 """The same for dtypes that are computed with."""
 
