@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> None:
         Options,
         prog="dlcore bench",
         args=list(arguments),
-        description="Times functions on devices and peers on the CPU, side by side. Also: dlcore bench compare A B.",
+        description="Times functions on devices and peers on the CPU, side by side; dlcore bench compare A B.",
     )
     try:
         if options.json is not None:
@@ -154,11 +154,10 @@ def _compare(two: Two) -> None:
         sys.exit(f"dlcore bench compare: {error}")
     rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
     agree = sum(change.agree for change in changes)
+    share = f"{agree} of {len(changes)} figures ({agree / len(changes):.0%})"
     print_table(
         "the second run's times over the first's",
         ("function", "size", "who", "×", "agree"),
         rows,
-        [
-            f"{agree} of {len(changes)} figures agree within the spread that both state ({agree / len(changes):.0%})"
-        ],
+        [f"{share} agree within the spread that both state"],
     )

@@ -7,7 +7,7 @@ from dlcore.benchmark.cells import Cell, Figure
 
 
 def best_of(cell: Cell, library: str) -> Figure | None:
-    """The peer's faster figure of those on all threads and on one that may be compared; None where there is none."""
+    """A peer's faster figure, on all threads or on one, of those that may be compared; None without any."""
     mine = [one for title, one in cell.figures.items() if title.startswith(f"{library}, ")]
     fair = [one for one in mine if not one.wrong]
     return min(fair or mine, key=lambda one: one.median) if mine else None
@@ -66,7 +66,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
         try:
             tables.append(
                 {
-                    (cell["name"], cell["shape"], who): (one["median"], *one["quartiles"])
+                    ((cell["name"], cell["shape"]), who): (one["median"], *one["quartiles"])
                     for cell in run["cells"]
                     for who, one in cell["figures"].items()
                     if not one["wrong"]
@@ -77,9 +77,10 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
     common = [key for key in tables[0] if key in tables[1]]
     if not common:
         raise ValueError("compare: the two runs have no figure in common")
+    pairs = {key: (tables[0][key], tables[1][key]) for key in common}
     return [
-        Change(*key, tables[1][key][0] / tables[0][key][0], _meet(tables[0][key], tables[1][key]))
-        for key in common
+        Change(name, shape, who, after[0] / before[0], _meet(before, after))
+        for ((name, shape), who), (before, after) in pairs.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Those who do a work, ready to be called: compiled, with inputs where they read them, other ones in every call."""
+"""Those who do a work, ready to be called: compiled, inputs where they read them, others in every call."""
 
 import functools
 import importlib

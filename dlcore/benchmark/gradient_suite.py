@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import Objective, losses, models
+from dlcore import losses, models
 from dlcore._types import Device
 from dlcore.benchmark.work import Family, Work
 from dlcore.models import LinearParams
+from dlcore.objective import Objective
 
 ROWS = tuple(4**k for k in range(4, 11))
 """256 to about a million."""
@@ -71,7 +72,7 @@ def _logistic(rows: int) -> Work:
         {"numpy": _np_logistic, "torch": _torch_logistic},
         *_costs(rows, 1),
         BOUND,
-        _ready(objective),
+        ready=_ready(objective),
     )
 
 
@@ -100,7 +101,7 @@ def _linear(rows: int) -> Work:
         {"numpy": _np_linear, "torch": lambda torch, *data: _np_linear(*data)},
         *_costs(rows, 1),
         BOUND,
-        _ready(objective),
+        ready=_ready(objective),
     )
 
 
@@ -124,7 +125,7 @@ def _softmax(rows: int) -> Work:
         {"numpy": _np_softmax, "torch": _torch_softmax},
         *_costs(rows, CLASSES),
         BOUND,
-        _ready(objective),
+        ready=_ready(objective),
     )
 
 
@@ -161,7 +162,7 @@ def _many(rows: int) -> Work:
         {"numpy": _np_many, "torch": _torch_many},
         *_costs(rows, MANY),
         BOUND,
-        _ready(objective, many=True),
+        ready=_ready(objective, many=True),
     )
 
 

@@ -34,6 +34,11 @@ class Benchmark(NamedTuple):
     cells: list[Cell]
     quick: bool
 
+    @property
+    def devices(self) -> list[str]:
+        """Where dlcore ran."""
+        return list(self.machine["devices"])
+
     def to_json(self) -> dict[str, Any]:
         """All of it, for a file."""
         return {
@@ -78,7 +83,7 @@ def bench(
             raise ValueError(f"{name}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
     there: dict[str, Device] = {}
     for name in devices:
-        device = find_device(name)  # pyright: ignore[reportArgumentType]
+        device = find_device(name)
         there[device.platform] = device
     families = [
         family for suite in suites for family in SUITES[suite]() if not only or family.name.startswith(tuple(only))
@@ -93,9 +98,7 @@ def bench(
     seconds, cells = QUICK_SECONDS if quick else SECONDS, []
     for family in families:
         for size in sizes_of(family, quick):
-            cells.append(
-                cell_of(family.make(size), there, ceilings, installed, QUICK_SECONDS if quick else SECONDS)
-            )
+            cells.append(cell_of(family.make(size), there, ceilings, installed, seconds))
             if callback is not None:
                 callback(cells[-1])
     known["load after"] = [round(load, 2) for load in os.getloadavg()]

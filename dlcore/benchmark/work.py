@@ -26,6 +26,7 @@ class Work(NamedTuple):
       operations: multiplications and additions that the algorithm cannot do without.
       traffic: bytes that must be read and written at least once.
       bound: the largest error allowed in an array of the answer, relative to its largest number.
+      counted: whether the compiler counts the operations: it does not look into libraries that it calls.
       ready: None where `function` is compiled as it stands; else (inputs, device) to a function of nothing, for a
         verb that calls its programs itself.
     """
@@ -41,6 +42,7 @@ class Work(NamedTuple):
     operations: float
     traffic: float
     bound: float
+    counted: bool = True
     ready: Callable[[tuple[np.ndarray, ...], Device], Callable[[], Any]] | None = None
 
 
