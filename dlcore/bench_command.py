@@ -101,7 +101,11 @@ def _print(found: Benchmark, device: str) -> None:
                 *("" if one is None else _ratio(ours, one) for one in theirs.values()),
             )
         )
-        notes += [f"{cell.name} {cell.shape}: {who} {one.wrong}" for who, one in cell.figures.items() if one.wrong]
+        notes += [
+            f"{cell.name} {cell.shape}: {who} {one.wrong}; not compared"
+            for who, one in cell.figures.items()
+            if one.wrong
+        ]
     print_table(f"{device}: milliseconds, and how many times longer peers take", header, rows, notes)
     for line in [*_crossovers(found, device, libraries), *_facts(found, device.removeprefix("dlcore "))]:
         print(line)

@@ -30,6 +30,10 @@ class Ceilings(NamedTuple):
     rate: float
     latency: float
 
+    def possible(self, operations: float, traffic: float) -> float:
+        """Seconds that so many of either take at least, calls apart: their latency is no law."""
+        return max(operations / self.rate, traffic / self.bandwidth)
+
     def least(self, operations: float, traffic: float, *, calls: bool) -> tuple[float, str]:
         """Seconds that a work takes at least, and what binds it: "memory", "products" or, of programs, "calls"."""
         bounds = {"memory": traffic / self.bandwidth, "products": operations / self.rate}

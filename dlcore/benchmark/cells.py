@@ -17,8 +17,9 @@ LEAST_ROUNDS, MOST_ROUNDS = 7, 101
 SPREAD = 0.2
 """The quartiles of a figure that is not noisy are this share of its median apart, at most."""
 FASTER_THAN_CAN_BE = 1.5
-"""A share of the ceiling above this is no speed: nobody waited, or nothing was computed. Ceilings are noisy too,
-and a small input may come from the cache."""
+"""A product faster than the best one by more than this is no speed: nobody waited, or nothing was computed."""
+FASTER_THAN_MEMORY = 8.0
+"""The same of bytes read: caches are that much faster than memory, and some hold all that is read in turn."""
 
 
 class Figure(NamedTuple):
@@ -75,65 +76,65 @@ def cell_of(
     with Compilations() as compiled:
         timings = measure(calls, rounds, before)
     exact = work.twin(*(array.astype(np.float64) if array.dtype.kind == "f" else array for array in work.inputs))
-    host, figures = ceilings["cpu"], {}
+    figures = {}
     for title, one in contestants.items():
-        first, warm = trial[title].first, timings[title]
         mine = title.startswith("dlcore ")
-        limits = ceilings[title.removeprefix("dlcore ")] if mine else host
-        least = limits.least(work.operations, work.traffic, calls=mine)[0]
-        result = one.call()
-        if one.compile is None and mine:  # a verb compiles in its first call
-            one = one._replace(compile=max(0.0, first - warm.median))
-        figures[title] = figure(
-            one, trial[title].first, timings[title], least, result, exact, work, bool(compiled)
+        limits = ceilings[title.removeprefix("dlcore ") if mine else "cpu"]
+        first, warm = trial[title].first, timings[title]
+        answer = one.call()
+        figures[title] = Figure(
+            # A verb compiles in its first call.
+            compile=max(0.0, first - warm.median) if mine and one.compile is None else one.compile,
+            transfer=one.transfer,
+            first=first,
+            median=warm.median,
+            quartiles=warm.quartiles,
+            rounds=rounds,
+            share=limits.least(work.operations, work.traffic, calls=mine)[0] / warm.median,
+            error=error_of(answer, exact),
+            wrong=wrong_of(work, one, warm, limits, answer, exact, compiled=bool(compiled)),
+            noisy=warm.quartiles[1] - warm.quartiles[0] > SPREAD * warm.median,
         )
     bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
     fresh = all(one.fresh for one in contestants.values())
     return Cell(work.name, work.suite, work.size, work.shape, bound_by, fresh, figures)
 
 
-def figure(
-    one: Contestant,
-    first: float,
-    timing: Timing,
-    least: float,
-    result: Any,
-    exact: Any,
-    work: Work,
-    compiled: bool,
-) -> Figure:
-    """The figure of one contestant, and what is wrong with it."""
-    found, right = ([np.asarray(leaf) for leaf in jax.tree.leaves(answer)] for answer in (result, exact))
-    error = error_of(found, right)
-    low, high = timing.quartiles
-    share = least / timing.median
+def wrong_of(
+    work: Work, one: Contestant, timing: Timing, limits: Ceilings, answer: Any, exact: Any, *, compiled: bool
+) -> str:
+    """Why a figure must not be compared; empty where it may be."""
     wanted = np.result_type(*(array.dtype for array in work.inputs if array.dtype.kind == "f"))
-    wrong = ""
-    if other := [array.dtype for array in found if array.dtype != wanted]:
-        wrong = f"computes in {other[0]}, not {wanted}"
-    elif not error <= work.bound:
-        wrong = f"is off by {error:.1e}, more than {work.bound:.0e}"
-    elif compiled and one.compile is not None:
-        wrong = "compiled while it was timed"
-    elif work.counted and one.operations is not None and one.operations < work.operations / 2:
-        wrong = f"was left {one.operations:.2g} of {work.operations:.2g} operations by the compiler"
-    elif least > FASTER_THAN_CAN_BE * low:  # the median would miss a queue that fills up and only then waits
-        wrong = f"is {least / low:.1f} times faster than the machine can be"
-    noisy = high - low > SPREAD * timing.median
-    return Figure(
-        one.compile, one.transfer, first, timing.median, (low, high), len(timing.calls), share, error, wrong, noisy
-    )
+    others = [array.dtype for array in _arrays(answer) if array.dtype != wanted]
+    error = error_of(answer, exact)
+    possible = limits.possible(work.operations / FASTER_THAN_CAN_BE, work.traffic / FASTER_THAN_MEMORY)
+    fast = timing.quartiles[0]  # the median would miss a queue that fills up and only then waits
+    if others:
+        return f"computes in {others[0]}, not {wanted}"
+    if not error <= work.bound:
+        return f"is off by {error:.1e}, more than {work.bound:.0e}"
+    if compiled and one.compile is not None:
+        return "compiled while it was timed"
+    if work.counted and one.operations is not None and one.operations < work.operations / 2:
+        return f"was left {one.operations:.2g} of {work.operations:.2g} operations by the compiler"
+    if fast < possible:
+        return f"took {fast:.2g} s, and the machine takes {possible:.2g} s at least"
+    return ""
 
 
-def error_of(found: list[np.ndarray], exact: list[np.ndarray]) -> float:
+def error_of(answer: Any, exact: Any) -> float:
     """The largest of any array, relative to its largest number; infinite where shapes differ or one is nan."""
     worst = 0.0
-    for one, right in zip(found, exact, strict=True):
+    for one, right in zip(_arrays(answer), _arrays(exact), strict=True):
         if one.shape != right.shape or not np.isfinite(one).all():
             return math.inf
         scale = float(np.abs(right).max(initial=0)) or 1.0
         worst = max(worst, float(np.abs(one.astype(np.float64) - right).max(initial=0)) / scale)
     return worst
+
+
+def _arrays(answer: Any) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]
 
 
 class Compilations:
