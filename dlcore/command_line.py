@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import tyro
 
-from dlcore import graph_command, verify_command
+from dlcore import bench_command, graph_command, verify_command
 
 MAIN_JOB = "logistic_regression"
 """What `dlcore run` runs where no experiment is named."""
@@ -25,6 +25,8 @@ commands:
   run --list                    every experiment with its question
   graph EXPRESSION [NAME=VALUE ...]
                                 the value and derivative of every intermediate; --help tells more
+  bench [OPTIONS]               what a device gains, against peers, judged; --help tells more
+  bench compare FIRST SECOND    whether two runs agree
   verify [OPTIONS]              every function against its twin on this device; --help tells more
 """
 
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(rest)
     elif command == "graph":
         graph_command.run(rest)
+    elif command == "bench":
+        bench_command.run(rest)
     elif command == "verify":
         verify_command.run(rest)
     elif command in ("-h", "--help"):

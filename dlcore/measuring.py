@@ -31,7 +31,11 @@ class Timing(NamedTuple):
         return float(low), float(high)
 
 
-def measure(contestants: Mapping[str, Callable[[], Any]], repeats: int = 9) -> dict[str, Timing]:
+def measure(
+    contestants: Mapping[str, Callable[[], Any]],
+    repeats: int = 9,
+    before: Mapping[str, Callable[[], Any]] | None = None,
+) -> dict[str, Timing]:
     """Time functions against each other in one run.
 
     What else the machine does falls on all alike: each round calls every contestant once, and every other round in
@@ -40,6 +44,7 @@ def measure(contestants: Mapping[str, Callable[[], Any]], repeats: int = 9) -> d
     Args:
       contestants: by name, functions of nothing.
       repeats: rounds after the first, at least 1.
+      before: by the same names, what is called before every call and not timed, such as setting threads.
 
     Returns:
       A `Timing` for each name. Compare medians of one call of this function, never of two.
@@ -55,16 +60,19 @@ def measure(contestants: Mapping[str, Callable[[], Any]], repeats: int = 9) -> d
     """
     if not contestants or repeats < 1:
         raise ValueError(f"measure: expected contestants and at least 1 round, got {len(contestants)}, {repeats}")
-    first = {name: _seconds(contestant) for name, contestant in contestants.items()}
+    ready = before or {}
+    first = {name: _seconds(contestant, ready.get(name)) for name, contestant in contestants.items()}
     calls: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats):
         for name in list(contestants)[:: -1 if turn % 2 else 1]:
-            calls[name].append(_seconds(contestants[name]))
+            calls[name].append(_seconds(contestants[name], ready.get(name)))
     return {name: Timing(first[name], np.array(calls[name])) for name in contestants}
 
 
-def _seconds(contestant: Callable[[], Any]) -> float:
+def _seconds(contestant: Callable[[], Any], before: Callable[[], Any] | None) -> float:
     """How long one call takes until its result is there."""
+    if before is not None:
+        before()
     start = time.perf_counter()
     jax.block_until_ready(contestant())
     return time.perf_counter() - start

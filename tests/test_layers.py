@@ -28,11 +28,13 @@ FLOORS = {
     5: ("sweeping", "heads"),
     6: (
         "verification",
+        "benchmark",
         "reporting",
         "pictures",
         "expressions",
         "graph_command",
         "verify_command",
+        "bench_command",
         "command_line",
         "experiment",
         "__main__",

@@ -1,0 +1,167 @@
+"""The command line: `dlcore bench`, what a device gains, and `dlcore bench compare`, whether two runs agree."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dlcore.benchmark import Benchmark, bench
+from dlcore.benchmark.cells import Cell, Figure
+from dlcore.benchmark.comparing import best_of, compare, crossover, gain
+from dlcore.devices import DeviceName
+from dlcore.reporting import print_table, progress_bar, write_json
+
+
+@dataclasses.dataclass
+class Options:
+    """Options of the command."""
+
+    suite: tuple[Literal["math", "gradient"], ...] = ("math", "gradient")
+    """One or several."""
+    devices: tuple[DeviceName, ...] = ("auto",)
+    """Where dlcore runs; "auto" is JAX's own choice."""
+    peers: tuple[Literal["numpy", "torch"], ...] = ("numpy", "torch")
+    """Who is compared with, on the CPU, where installed."""
+    only: tuple[str, ...] = ()
+    """Names of functions, or beginnings of names: losses. linalg.solve"""
+    quick: bool = False
+    """Small sizes and few rounds, to see that everything runs: its figures say nothing."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File to write all of it into."""
+
+
+@dataclasses.dataclass
+class Two:
+    """Two files of --json."""
+
+    first: Annotated[Path, tyro.conf.Positional]
+    """The run that is compared with."""
+    second: Annotated[Path, tyro.conf.Positional]
+    """The other."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure and print, or compare two runs."""
+    if arguments and arguments[0] == "compare":
+        _compare(tyro.cli(Two, prog="dlcore bench compare", args=list(arguments[1:])))
+        return
+    options = tyro.cli(
+        Options,
+        prog="dlcore bench",
+        args=list(arguments),
+        description="Times functions on devices and peers on the CPU, side by side; dlcore bench compare A B.",
+    )
+    try:
+        if options.json is not None:
+            options.json.touch()  # before minutes of work, whether it can be written
+        found = _measured(options)
+        if options.json is not None:
+            write_json(options.json, found.to_json())
+    except (ValueError, OSError) as error:
+        sys.exit(f"dlcore bench: {error}")
+    for device in dict.fromkeys(
+        title for cell in found.cells for title in cell.figures if title.startswith("dlcore ")
+    ):
+        _print(found, device)
+
+
+def _measured(options: Options) -> Benchmark:
+    with progress_bar() as progress:
+        task = progress.add_task("bench", total=None)
+
+        def show(cell: Cell) -> None:
+            progress.update(task, advance=1, description=f"{cell.name} {cell.shape}")
+
+        return bench(
+            options.suite, options.devices, options.peers, quick=options.quick, only=options.only, callback=show
+        )
+
+
+def _print(found: Benchmark, device: str) -> None:
+    """A table of one device; a ratio above 1 says that dlcore is faster."""
+    libraries = list(dict.fromkeys(t.partition(",")[0] for c in found.cells for t in c.figures if "," in t))
+    header = ("function", "size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
+    rows, notes = [], []
+    for cell in found.cells:
+        ours = cell.figures[device]
+        theirs = {name: best_of(cell, name) for name in libraries}
+        rows.append(
+            (
+                cell.name,
+                cell.shape,
+                _milliseconds(ours.median) + "~" * ours.noisy,
+                _milliseconds(ours.compile),
+                _milliseconds(ours.transfer),
+                "wrong" if ours.wrong else f"{ours.share:.0%} {cell.bound_by}",
+                *("" if one is None else _ratio(ours, one) for one in theirs.values()),
+            )
+        )
+        notes += [
+            f"{cell.name} {cell.shape}: {who} {one.wrong}; not compared"
+            for who, one in cell.figures.items()
+            if one.wrong
+        ]
+    print_table(f"{device}: milliseconds, and how many times longer peers take", header, rows, notes)
+    for line in [*_crossovers(found, device, libraries), *_facts(found, device.removeprefix("dlcore "))]:
+        print(line)
+
+
+def _ratio(ours: Figure, theirs: Figure) -> str:
+    """Not printed where one of both is wrong."""
+    found = gain(ours, theirs)
+    return "–" if found is None else f"{found:.2f}" + "~" * (ours.noisy or theirs.noisy)
+
+
+def _crossovers(found: Benchmark, device: str, libraries: list[str]) -> list[str]:
+    lines = []
+    for name in dict.fromkeys(cell.name for cell in found.cells):
+        cells = [cell for cell in found.cells if cell.name == name]
+        spelt = []
+        for library in libraries:
+            gains = [None if (one := best_of(c, library)) is None else gain(c.figures[device], one) for c in cells]
+            at = crossover([cell.size for cell in cells], gains)
+            if at is not None:
+                spelt.append(f"{library} {'at no size here' if math.isinf(at) else f'from {at:,.0f} on'}")
+        if spelt:
+            lines.append(f"{name} is faster than {', '.join(spelt)}")
+    return lines
+
+
+def _facts(found: Benchmark, device: str) -> list[str]:
+    limits, machine = found.ceilings[device], found.machine
+    noisy = sum(one.noisy for cell in found.cells for one in cell.figures.values())
+    count = sum(len(cell.figures) for cell in found.cells)
+    return [
+        f"ceilings: {limits.bandwidth / 1e9:.1f} GB/s, {limits.rate / 1e9:.0f} GFLOP/s, "
+        f"{1e6 * limits.latency:.0f} µs a call; share: of the nearer one",
+        f"{machine['processor']}, {machine['cores']} cores, jax {machine['packages'].get('jax')}, "
+        f"load {machine['load'][0]} before and {machine['load after'][0]} after",
+        f"~ marks what is noisy: {noisy} of {count} figures"
+        + (", quick: they say nothing" if found.quick else ""),
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.3g}" if seconds < 1 else f"{1e3 * seconds:.0f}"
+
+
+def _compare(two: Two) -> None:
+    try:
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in (two.first, two.second)]
+        changes = compare(*runs)
+    except (ValueError, OSError) as error:
+        sys.exit(f"dlcore bench compare: {error}")
+    rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
+    agree = sum(change.agree for change in changes)
+    share = f"{agree} of {len(changes)} figures ({agree / len(changes):.0%})"
+    print_table(
+        "the second run's times over the first's",
+        ("function", "size", "who", "×", "agree"),
+        rows,
+        [f"{share} agree within the spread that both state"],
+    )

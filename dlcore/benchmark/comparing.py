@@ -1,0 +1,89 @@
+"""What one run says, and two: who gains how much, from which size on, and whether a run repeats another."""
+
+import math
+from typing import Any, NamedTuple
+
+from dlcore.benchmark.cells import Cell, Figure
+
+
+def best_of(cell: Cell, library: str) -> Figure | None:
+    """A peer's faster figure, on all threads or on one, of those that may be compared; None without any."""
+    mine = [one for title, one in cell.figures.items() if title.startswith(f"{library}, ")]
+    fair = [one for one in mine if not one.wrong]
+    return min(fair or mine, key=lambda one: one.median) if mine else None
+
+
+def gain(ours: Figure, theirs: Figure) -> float | None:
+    """How many times faster ours is; None where one of both is wrong."""
+    return None if ours.wrong or theirs.wrong else theirs.median / ours.median
+
+
+def crossover(sizes: list[int], gains: list[float | None]) -> float | None:
+    """The size from which on the gain is above 1 to the end, between two sizes on a line of logarithms.
+
+    Infinite where it never is, None where a figure is missing.
+
+    >>> crossover([16, 64, 256], [0.25, 0.5, 2.0])
+    128.0
+    """
+    known = [found for found in gains if found is not None]
+    if len(known) < len(gains) or not known:
+        return None
+    below = [k for k, found in enumerate(known) if found <= 1]
+    if not below:
+        return float(sizes[0])
+    if below[-1] == len(sizes) - 1:
+        return math.inf
+    k = below[-1]
+    share = -math.log(known[k]) / (math.log(known[k + 1]) - math.log(known[k]))
+    return float(round(sizes[k] * (sizes[k + 1] / sizes[k]) ** share, 6))
+
+
+class Change(NamedTuple):
+    """One figure in two runs.
+
+    Attributes:
+      name, shape, who: which.
+      ratio: the second median over the first.
+      agree: whether the ranges that both state, the quartiles and half of their distance on either side, meet.
+    """
+
+    name: str
+    shape: str
+    who: str
+    ratio: float
+    agree: bool
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
+    """The figures that two files of `dlcore bench --json` have in common.
+
+    Raises:
+      ValueError: if a file is none of these, or they have nothing in common.
+    """
+    tables = []
+    for name, run in (("first", first), ("second", second)):
+        try:
+            tables.append(
+                {
+                    ((cell["name"], cell["shape"]), who): (one["median"], *one["quartiles"])
+                    for cell in run["cells"]
+                    for who, one in cell["figures"].items()
+                    if not one["wrong"]
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{name}: expected a file of dlcore bench --json, got one without {error}") from error
+    common = [key for key in tables[0] if key in tables[1]]
+    if not common:
+        raise ValueError("compare: the two runs have no figure in common")
+    pairs = {key: (tables[0][key], tables[1][key]) for key in common}
+    return [
+        Change(name, shape, who, after[0] / before[0], _meet(before, after))
+        for ((name, shape), who), (before, after) in pairs.items()
+    ]
+
+
+def _meet(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool:
+    ranges = [(low - (high - low) / 2, high + (high - low) / 2) for _, low, high in (first, second)]
+    return ranges[0][0] <= ranges[1][1] and ranges[1][0] <= ranges[0][1]

@@ -1,0 +1,61 @@
+"""What is measured: a function, its size, the inputs, what it must cost, and who else can do it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore._types import Device
+
+Peer = Callable[..., Any]
+"""Somebody else's function of the same inputs: NumPy's of arrays, PyTorch's of tensors."""
+
+
+class Work(NamedTuple):
+    """One function at one size.
+
+    Attributes:
+      name: of the function in the library, such as "linalg.matmul".
+      suite: the suite that it belongs to.
+      size: what grows from one work of this name to the next.
+      shape: the same in words.
+      function: pure JAX, of the inputs; None where there is `ready`.
+      inputs: of one call.
+      twin: of the inputs in float64, integers as they are, the right answer.
+      peers: by library.
+      operations: multiplications and additions that the algorithm cannot do without.
+      traffic: bytes that must be read and written at least once.
+      bound: the largest error allowed in an array of the answer, relative to its largest number.
+      counted: whether the compiler counts the operations: it does not look into libraries that it calls.
+      ready: None where `function` is compiled as it stands; else (inputs, device) to a function of nothing, for a
+        verb that calls its programs itself.
+    """
+
+    name: str
+    suite: str
+    size: int
+    shape: str
+    function: Callable[..., Any] | None
+    inputs: tuple[np.ndarray, ...]
+    twin: Callable[..., Any]
+    peers: Mapping[str, Peer]
+    operations: float
+    traffic: float
+    bound: float
+    counted: bool = True
+    ready: Callable[[tuple[np.ndarray, ...], Device], Callable[[], Any]] | None = None
+
+
+class Family(NamedTuple):
+    """The same function at growing sizes.
+
+    Attributes:
+      name, suite: of every work.
+      sizes: from the smallest, each four times the one before in what they cost to read.
+      make: (size) to the work.
+    """
+
+    name: str
+    suite: str
+    sizes: tuple[int, ...]
+    make: Callable[[int], Work]

@@ -1,0 +1,254 @@
+"""Benchmarks judge a figure before they compare it: each mistake that makes one a lie is planted, and caught."""
+
+import importlib.util
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import bench_command, linalg, measuring
+from dlcore.benchmark import bench, cells, contestants
+from dlcore.benchmark.ceilings import Ceilings, ceilings_of
+from dlcore.benchmark.cells import Cell, cell_of
+from dlcore.benchmark.comparing import best_of, compare, crossover, gain
+from dlcore.benchmark.interface import SUITES, sizes_of
+from dlcore.benchmark.work import Work
+from dlcore.devices import find_device
+
+CPU = {"cpu": find_device("cpu")}
+LIMITS = {"cpu": Ceilings(bandwidth=1e14, rate=1e17, latency=1e-12)}
+"""Of a machine that nobody outruns."""
+
+
+def work(side=64, **changed) -> Work:
+    a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
+    product = Work(
+        name="linalg.matmul",
+        suite="math",
+        size=side,
+        shape=f"{side} × {side}",
+        function=linalg.matmul,
+        inputs=(a, a),
+        twin=lambda a, b: a @ b,
+        peers={"numpy": np.matmul},
+        operations=2 * side**3,
+        traffic=12 * side**2,
+        bound=1e-5,
+    )
+    return product._replace(**changed)
+
+
+def measured(one: Work, limits=LIMITS) -> Cell:
+    return cell_of(one, CPU, limits, ("numpy",), 0.05)
+
+
+def test_what_is_right_is_compared():
+    cell = measured(work())
+    assert set(cell.figures) >= {"dlcore cpu", "numpy, 1 thread"}
+    assert [one.wrong for one in cell.figures.values()] == [""] * len(cell.figures)
+    ours, theirs = cell.figures["dlcore cpu"], best_of(cell, "numpy")
+    assert theirs is not None
+    assert gain(ours, theirs) == theirs.median / ours.median
+    assert ours.compile
+    assert ours.transfer is not None
+    assert theirs.compile is None
+
+
+def test_a_clock_that_does_not_wait(monkeypatch):
+    """JAX hands back a result before it is there: nobody is that fast."""
+    side = 600
+
+    def slow(a, b):
+        return jax.lax.fori_loop(0, 20, lambda _, x: jnp.matmul(x, b, precision="highest") / side**0.5, a)
+
+    def exact(a, b):
+        for _ in range(20):
+            a = a @ b / side**0.5
+        return a
+
+    one = work(side, function=slow, twin=exact, peers={}, operations=40 * side**3, bound=1e-3, counted=False)
+    limits = {"cpu": Ceilings(bandwidth=1e14, rate=1e12, latency=1e-12)}
+    assert "and the machine takes" not in measured(one, limits).figures["dlcore cpu"].wrong
+    monkeypatch.setattr(measuring.jax, "block_until_ready", lambda result: result)
+    assert "and the machine takes" in measured(one, limits).figures["dlcore cpu"].wrong
+
+
+def test_a_time_that_holds_a_compilation(monkeypatch):
+    placed = contestants._placed
+
+    def again(program, inputs, device):
+        del program
+        return lambda: placed(jax.jit(lambda a, b: linalg.matmul(a, b)), inputs, device)()
+
+    monkeypatch.setattr(contestants, "_placed", again)
+    assert measured(work()).figures["dlcore cpu"].wrong == "compiled while it was timed"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_a_peer_in_another_dtype(dtype):
+    cell = measured(work(peers={"numpy": lambda a, b: a.astype(dtype) @ b.astype(dtype)}))
+    theirs = best_of(cell, "numpy")
+    assert theirs is not None
+    assert theirs.wrong == f"computes in {np.dtype(dtype)}, not float32"
+    assert gain(cell.figures["dlcore cpu"], theirs) is None
+
+
+def test_a_peer_whose_products_are_rounded():
+    """As TF32 rounds them: the result is float32, and off."""
+
+    def rounded(a, b):
+        cut = np.uint32(0xFFFFE000)
+        return (a.view(np.uint32) & cut).view(np.float32) @ (b.view(np.uint32) & cut).view(np.float32)
+
+    theirs = best_of(measured(work(peers={"numpy": rounded})), "numpy")
+    assert theirs is not None
+    assert theirs.wrong.startswith("is off by")
+
+
+def test_a_peer_that_stops_early():
+    def half(a, b):
+        answer = np.zeros_like(a)
+        answer[: len(a) // 2] = a[: len(a) // 2] @ b
+        return answer
+
+    theirs = best_of(measured(work(peers={"numpy": half})), "numpy")
+    assert theirs is not None
+    assert theirs.wrong.startswith("is off by")
+
+
+def test_a_result_that_the_compiler_made_beforehand():
+    """Of constants it computes while it compiles, and the program has nothing left to do."""
+    a = work().inputs[0]
+    cell = measured(work(function=lambda x, y: (x[0, 0] + y[0, 0]) * 0 + jnp.asarray(a @ a)))
+    assert "operations by the compiler" in cell.figures["dlcore cpu"].wrong
+
+
+def test_a_share_that_nobody_can_have():
+    slow = {"cpu": Ceilings(bandwidth=1e3, rate=1e3, latency=1.0)}
+    figures = measured(work(), slow).figures
+    assert all("and the machine takes" in one.wrong for one in figures.values())
+
+
+def test_ceilings_are_those_of_a_machine():
+    limits = ceilings_of(CPU["cpu"], 2, 1 / 256)
+    assert 1e8 < limits.bandwidth < 1e14
+    assert 1e8 < limits.rate < 1e15
+    assert 1e-7 < limits.latency < 1
+
+
+def test_inputs_are_other_memory_in_every_call():
+    copies = contestants.copies_of(work().inputs)
+    assert len(copies) == contestants.COPIES
+    assert len({inputs[0].ctypes.data for inputs in copies}) == len(copies)
+    large = (np.zeros(contestants.CACHE_BYTES // 2 + 1, np.int8),)
+    assert len(contestants.copies_of(large)) == 2
+
+
+def test_an_error_is_relative_to_each_array():
+    right = [np.array([1e6, 1.0]), np.array(1e-3)]
+    assert cells.error_of([np.array([1e6, 2.0]), np.array(1e-3)], right) == 1e-6
+    assert cells.error_of([np.array([1e6, 1.0]), np.array(2e-3)], right) == 1.0
+    assert cells.error_of([np.array([np.nan, 1.0]), np.array(1e-3)], right) == math.inf
+    assert cells.error_of([np.array([1e6]), np.array(1e-3)], right) == math.inf
+
+
+def test_the_ceiling_that_binds():
+    limits = Ceilings(bandwidth=10.0, rate=100.0, latency=0.5)
+    assert limits.least(100.0, 50.0, calls=True) == (5.0, "memory")
+    assert limits.least(1000.0, 50.0, calls=True) == (10.0, "products")
+    assert limits.least(1.0, 1.0, calls=True) == (0.5, "calls")
+    assert limits.least(1.0, 1.0, calls=False) == (0.1, "memory")
+
+
+def test_crossovers():
+    sizes = [16, 64, 256]
+    assert crossover(sizes, [2.0, 2.0, 3.0]) == 16
+    assert crossover(sizes, [0.5, 0.5, 0.9]) == math.inf
+    assert crossover(sizes, [2.0, 0.5, 2.0]) == 128
+    assert crossover(sizes, [0.5, None, 2.0]) is None
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
+    for family in SUITES[suite]():
+        first, second = family.sizes[:2]
+        assert second in (2 * first, 4 * first)
+        one = family.make(first)
+        assert (one.name, one.suite, one.size) == (family.name, suite, first)
+        cell = cell_of(one, CPU, LIMITS, tuple(contestants.PEERS), 0.01) if _torch() else measured(one)
+        assert [f"{who} {found.wrong}" for who, found in cell.figures.items() if found.wrong] == []
+
+
+def _torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+@pytest.fixture(scope="module")
+def found():
+    return bench(["math"], ["cpu"], ["numpy"], quick=True, only=["linalg.vecdot"])
+
+
+def test_a_run_says_where_and_with_what(found):
+    assert found.devices == ["cpu"]
+    assert [cell.size for cell in found.cells] == list(sizes_of(next(SUITES["math"]()), True))
+    assert found.machine["packages"]["jax"] == jax.__version__
+    assert found.machine["devices"]["cpu"]["kind"]
+    assert len(found.machine["load after"]) == 3
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["cells"][0]["name"] == "linalg.vecdot"
+
+
+def test_runs_agree_where_the_spreads_they_state_meet(found):
+    def run(factor):
+        """The same, each figure so many times as long, with quartiles a tenth apart."""
+        table = json.loads(json.dumps(found.to_json()))
+        for cell in table["cells"]:
+            for one in cell["figures"].values():
+                middle = factor * one["median"]
+                one |= {"median": middle, "quartiles": [0.95 * middle, 1.05 * middle], "wrong": ""}
+        return table
+
+    for factor, agree in ((1.0, True), (1.2, True), (1.3, False), (0.7, False)):
+        changes = compare(run(1.0), run(factor))
+        assert len(changes) == sum(len(cell.figures) for cell in found.cells)
+        assert {change.agree for change in changes} == {agree}
+        assert all(change.ratio == pytest.approx(factor) for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"suites": ["maths"]}, "suites: there is no maths"),
+        ({"peers": ["cupy"]}, "peers: there is no cupy"),
+        ({"devices": ["npu"]}, "device: expected one of"),
+        ({"only": ["losses.nothing"]}, "only: no function"),
+    ],
+)
+def test_what_there_is_not(arguments, named, compiles):
+    with pytest.raises(ValueError, match=named):
+        bench(**arguments)
+    assert compiles() == 0
+
+
+def test_the_command(tmp_path, capsys):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        bench_command.run(["--quick", "--only", "linalg.vecdot", "--peers", "numpy", "--json", str(file)])
+    printed = capsys.readouterr().out
+    assert "linalg.vecdot" in printed
+    assert "GB/s" in printed
+    assert max(map(len, printed.splitlines()[:8])) <= 100
+    bench_command.run(["compare", *map(str, files)])
+    assert "agree within the spread" in capsys.readouterr().out
+
+
+def test_files_that_cannot_be_compared_or_written(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(SystemExit, match="expected a file of dlcore bench"):
+        bench_command.run(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
+    with pytest.raises(SystemExit, match="nowhere"):
+        bench_command.run(["compare", str(tmp_path / "nowhere.json"), str(tmp_path / "a.json")])
+    with pytest.raises(SystemExit, match="absent"):
+        bench_command.run(["--quick", "--json", str(tmp_path / "absent" / "a.json")])
