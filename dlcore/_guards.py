@@ -24,6 +24,7 @@ def as_array(name: str, x: Any) -> Array:
     """A JAX array from a JAX or NumPy array or a scalar; lists and strings are refused, as in `jax.numpy`."""
     if isinstance(x, jax.Array):
         return x
+    _checks.check_plain(name, x)
     if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
         if np.asarray(x).dtype.kind not in "biufcV":  # V: bfloat16 and its like
             raise TypeError(f"{name}: expected numbers, got dtype {np.asarray(x).dtype}")
@@ -39,6 +40,14 @@ def as_floating(name: str, x: Any) -> Array:
     return array
 
 
+def as_real(name: str, x: Any) -> Array:
+    """Like `as_array`, and not complex."""
+    array = as_array(name, x)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: complex numbers are not supported, got dtype {array.dtype}")
+    return array
+
+
 def as_inexact(name: str, x: Any) -> Array:
     """Like `as_array`; integers and booleans become the default floating-point dtype."""
     array = as_array(name, x)
@@ -50,6 +59,17 @@ def check_equal_shapes(**arrays: Array) -> None:
     if len({array.shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise ValueError(f"expected equal shapes (nothing is broadcast here), got {shapes}")
+
+
+def broadcast_shape(name: str, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that two shapes broadcast to, for the function called `name`."""
+    try:
+        return jnp.broadcast_shapes(x, y)
+    except ValueError:
+        raise ValueError(
+            f"{name}: axes, counted from the last, must have equal lengths, or the length 1 or none in one of "
+            f"the two; got shapes {x} and {y}"
+        ) from None
 
 
 def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> None:
