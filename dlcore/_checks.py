@@ -19,6 +19,7 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
     """`value`, a real number or an array of them, is finite, above `above` and at least `least`."""
     if isinstance(value, str | bytes) or not (np.isscalar(value) or hasattr(value, "__array__")):
         raise TypeError(f"{name}: expected a number, got {value!r}")
+    check_plain(name, value)
     numbers = np.asarray(value)
     if numbers.dtype.kind not in "iufV":
         raise TypeError(f"{name}: expected a real number, got {value!r}")

@@ -43,9 +43,17 @@ def as_floating(name: str, x: Any) -> Array:
 def as_real(name: str, x: Any) -> Array:
     """Like `as_array`, and not complex."""
     array = as_array(name, x)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name}: complex numbers are not supported, got dtype {array.dtype}")
+    check_real(name, array)
     return array
+
+
+def check_real(name: str, x: Any) -> None:
+    """`x` is a number or has the dtype of an array, and is not complex; nothing is converted."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None and not isinstance(x, int | float):
+        raise TypeError(f"{name}: expected arrays, got {type(x).__name__}")
+    if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: complex numbers are not supported, got dtype {dtype}")
 
 
 def as_inexact(name: str, x: Any) -> Array:

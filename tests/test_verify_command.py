@@ -52,7 +52,7 @@ def test_a_failure_is_shown_and_ends_with_1(monkeypatch, tmp_path, capsys):
         (["--only", "nothing"], "dlcore verify: only: there is no check of nothing"),
         (
             [*ONE[1:], "--json", "/nowhere/found.json"],
-            "dlcore verify: --json: expected the path of a file in a folder",
+            "dlcore verify: --json: expected the path of a file",
         ),
     ],
 )

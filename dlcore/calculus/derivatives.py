@@ -153,7 +153,7 @@ def gradient(f: Callable[..., Array]) -> Callable[..., Array]:
     _check_function("gradient", f)
 
     def of(x: Numeric, *fixed: Any) -> Array:
-        return jax.grad(f)(as_inexact("x", x), *fixed)
+        return jax.grad(f)(as_floating("x", as_inexact("x", x)), *fixed)
 
     return of
 

@@ -190,17 +190,17 @@ class Objective:
 
     def check_params(self, params: Params) -> None:
         """`params` are real arrays, a linear head's if the model is one, and l2 finds what it acts on."""
-        if self.model.affine and not (hasattr(params, "weight") and hasattr(params, "bias")):
-            raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
         if not jax.tree.leaves(params):
             raise ValueError("params: expected at least one array, got none")
-        for leaf in jax.tree.leaves(params):
-            _guards.as_real("params", leaf)
+        for leaf in jax.tree.leaves(params):  # of what is an array, or will be, the dtype alone is asked
+            _guards.check_real("params", leaf)
         known = not _guards.is_traced(self.l2)
         if known and not penalised(params) and np.asarray(self.l2).any():
             raise ValueError(
                 "l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0"
             )
+        if self.model.affine and not (hasattr(params, "weight") and hasattr(params, "bias")):
+            raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
 
     def prepare(self, data: Any, devices: Any = None) -> BlockedData:
         """Check the values of `data` once and place them on the default device, or on several, in blocks.
