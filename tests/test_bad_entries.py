@@ -80,7 +80,10 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "calculus.directional_derivative v": ("v", lambda bad: calculus.directional_derivative(square, V, bad)),
     "calculus.central_difference": ("x", lambda bad: calculus.central_difference(square, bad, ONE)),
     "calculus.difference_quotient": ("h", lambda bad: calculus.difference_quotient(square, ONE, bad)),
-    "calculus.check_gradient": ("f|check_gradient|function", lambda bad: calculus.check_gradient(bad, V)),
+    "calculus.check_gradient": (
+        "f|check_gradient|function",
+        lambda bad: calculus.check_gradient(bad, jnp.asarray(V)),
+    ),
     "graph.trace": ("f", lambda bad: graph.trace(bad, 1.0)),
     "tensors.Layout": ("Layout", tensors.Layout),
     "tensors.Layout.check": ("x", LAYOUT.check),
@@ -106,7 +109,10 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Objective.hvp": ("params", lambda bad: OBJECTIVE.hvp(bad, START, (A, V))),
     "Objective.hessian": ("params", lambda bad: OBJECTIVE.hessian(bad, (A, V))),
     "fit": ("data", lambda bad: fit(OBJECTIVE, bad, descent.gradient_descent(0.1))),
-    "sweep": ("settings", lambda bad: sweep(OBJECTIVE, (A, LABELS), descent.gradient_descent, bad)),
+    "sweep": (
+        "settings",
+        lambda bad: sweep(OBJECTIVE, (A, LABELS), lambda setting: descent.gradient_descent(setting["rate"]), bad),
+    ),
     "fit_heads": ("l2", lambda bad: fit_heads(A, LABELS, l2=bad)),
     "certify": ("heads", lambda bad: certify(bad, A, LABELS)),
     "Heads.load": ("path", Heads.load),
