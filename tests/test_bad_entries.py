@@ -82,7 +82,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "calculus.difference_quotient": ("h", lambda bad: calculus.difference_quotient(square, ONE, bad)),
     "calculus.check_gradient": (
         "f|check_gradient|function",
-        lambda bad: calculus.check_gradient(bad, jnp.asarray(V)),
+        lambda bad: calculus.check_gradient(bad, V),
     ),
     "graph.trace": ("f", lambda bad: graph.trace(bad, 1.0)),
     "tensors.Layout": ("Layout", tensors.Layout),
@@ -92,7 +92,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "models.mlp": ("sizes", models.mlp),
     "models.mlp activation": ("activation", lambda bad: models.mlp((3, 1), activation=bad)),
     "models.linear": ("x", lambda bad: models.linear.apply(START, bad)),
-    "models.logistic": ("params", lambda bad: models.logistic.apply(bad, V)),
+    "models.logistic": ("params", lambda bad: models.logistic.apply(bad, jnp.asarray(V))),
     "descent.gradient_descent": ("rate", descent.gradient_descent),
     "descent.momentum": ("rate", descent.momentum),
     "descent.nesterov": ("rate", descent.nesterov),
