@@ -4,13 +4,14 @@ A file is a NumPy archive without pickles, with a text in JSON. It is written un
 forced to the disk and renamed: at any moment the name stands for a whole file, the old one or the new.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,14 +37,31 @@ def write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
       about: what JSON can say, its "kind" and "format" among it.
       arrays: by name.
     """
-    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    beside = path.with_name(path.name + ".partial")
-    with open(beside, "wb") as file:
-        named: dict[str, Any] = {ABOUT: text, **arrays}
+    named: dict[str, Any] = {ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
+    with replacing(path) as file:
         np.savez(file, **named)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into that takes the place of `path` when the block ends; where it fails, nothing changes.
+
+    Raises:
+      OSError: of the kind that came, naming `path`, if it cannot be written or the disk is full.
+    """
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise type(error)(f"{path} cannot be written ({reason}); what was there is unchanged") from error
+    finally:
+        with contextlib.suppress(OSError):  # it is gone, or its folder is
+            beside.unlink()
     if os.name == "posix":  # elsewhere a folder cannot be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -19,6 +19,7 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
     """`value`, a real number or an array of them, is finite, above `above` and at least `least`."""
     if isinstance(value, str | bytes) or not (np.isscalar(value) or hasattr(value, "__array__")):
         raise TypeError(f"{name}: expected a number, got {value!r}")
+    check_plain(name, value)
     numbers = np.asarray(value)
     if numbers.dtype.kind not in "iufV":
         raise TypeError(f"{name}: expected a real number, got {value!r}")
@@ -68,10 +69,7 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     """
     if data is None:
         raise ValueError(f"{name}: expected an array, got None")
-    if isinstance(data, np.matrix):
-        raise TypeError(f"{name}: np.matrix is not supported, pass np.asarray({name})")
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
+    check_plain(name, data)
     if is_sparse(data):
         raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
     try:
@@ -83,6 +81,14 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def check_plain(name: str, data: Any) -> None:
+    """`data` is no kind of NumPy array whose products or missing entries would be lost without a word."""
+    if isinstance(data, np.matrix):
+        raise TypeError(f"{name}: np.matrix is not supported, pass np.asarray({name})")
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
 
 
 def _detached(name: str, tensor: Any) -> np.ndarray:

@@ -24,6 +24,7 @@ def as_array(name: str, x: Any) -> Array:
     """A JAX array from a JAX or NumPy array or a scalar; lists and strings are refused, as in `jax.numpy`."""
     if isinstance(x, jax.Array):
         return x
+    _checks.check_plain(name, x)
     if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
         if np.asarray(x).dtype.kind not in "biufcV":  # V: bfloat16 and its like
             raise TypeError(f"{name}: expected numbers, got dtype {np.asarray(x).dtype}")
@@ -39,6 +40,22 @@ def as_floating(name: str, x: Any) -> Array:
     return array
 
 
+def as_real(name: str, x: Any) -> Array:
+    """Like `as_array`, and not complex."""
+    array = as_array(name, x)
+    check_real(name, array)
+    return array
+
+
+def check_real(name: str, x: Any) -> None:
+    """`x` is a number or has the dtype of an array, and is not complex; nothing is converted."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None and not isinstance(x, int | float):
+        raise TypeError(f"{name}: expected arrays, got {type(x).__name__}")
+    if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: complex numbers are not supported, got dtype {dtype}")
+
+
 def as_inexact(name: str, x: Any) -> Array:
     """Like `as_array`; integers and booleans become the default floating-point dtype."""
     array = as_array(name, x)
@@ -52,13 +69,24 @@ def check_equal_shapes(**arrays: Array) -> None:
         raise ValueError(f"expected equal shapes (nothing is broadcast here), got {shapes}")
 
 
+def broadcast_shape(name: str, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that two shapes broadcast to, for the function called `name`."""
+    try:
+        return jnp.broadcast_shapes(x, y)
+    except ValueError:
+        raise ValueError(
+            f"{name}: axes, counted from the last, must have equal lengths, or the length 1 or none in one of "
+            f"the two; got shapes {x} and {y}"
+        ) from None
+
+
 def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> None:
     """`_checks.check_number`, of a value that is known."""
     if not is_traced(value):
         _checks.check_number(name, value, above=above, least=least)
 
 
-def as_real(number: Any) -> Any:
+def as_float(number: Any) -> Any:
     """A number that is known as Python's float: 1 and 1.0 are one program.
 
     What is traced, has axes, or is of floating point on a device stays as it is.

@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from dlcore._archive import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain
 from dlcore.devices import DeviceName
-from dlcore.reporting import print_table, progress_bar, write_json
+from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
 
 
 @dataclasses.dataclass
@@ -58,12 +58,14 @@ def run(arguments: Sequence[str]) -> None:
     )
     try:
         if options.json is not None:
-            options.json.touch()  # before minutes of work, whether it can be written
+            check_path("--json", options.json)  # before the work, not after it
         found = _measured(options)
         if options.json is not None:
             write_json(options.json, found.to_json())
-    except (ValueError, OSError) as error:
-        sys.exit(f"dlcore bench: {error}")
+    except ValueError as error:
+        fail(f"dlcore bench: {error}", WRONG_USE)
+    except OSError as error:
+        fail(f"dlcore bench: {error}", FAILED)
     for device in dict.fromkeys(
         title for cell in found.cells for title in cell.figures if title.startswith("dlcore ")
     ):
@@ -155,7 +157,7 @@ def _compare(two: Two) -> None:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in (two.first, two.second)]
         changes = compare(*runs)
     except (ValueError, OSError) as error:
-        sys.exit(f"dlcore bench compare: {error}")
+        fail(f"dlcore bench compare: {error}", WRONG_USE)
     rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
     agree = sum(change.agree for change in changes)
     share = f"{agree} of {len(changes)} figures ({agree / len(changes):.0%})"

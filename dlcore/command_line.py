@@ -12,6 +12,7 @@ from typing import TypeVar
 import tyro
 
 from dlcore import bench_command, graph_command, verify_command
+from dlcore.reporting import FAILED, WRONG_USE, fail
 
 MAIN_JOB = "logistic_regression"
 """What `dlcore run` runs where no experiment is named."""
@@ -33,6 +34,10 @@ commands:
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message says what would."""
+
+
+class ExperimentError(Exception):
+    """What an experiment found is not what it expects."""
 
 
 @contextlib.contextmanager
@@ -58,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif command in ("-h", "--help"):
         print(USAGE, end="")
     else:
-        sys.exit(f"dlcore: there is no command {command!r}\n{USAGE}")
+        fail(
+            f"dlcore: there is no command {command!r}; there are run, graph and verify (dlcore --help)", WRONG_USE
+        )
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -72,7 +79,7 @@ def run(arguments: Sequence[str]) -> None:
             print(f"{experiment:{width}}  {question(path)}")
         return
     if name not in scripts:
-        sys.exit(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}")
+        fail(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}", WRONG_USE)
     if not named and {"-h", "--help"} & set(options):
         print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
     sys.argv = [str(scripts[name]), *options]
@@ -101,7 +108,8 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
     """Read the options of an experiment and run it; what the user got wrong ends as one sentence, not a trace.
 
     Args:
-      main: the experiment; it raises `UsageError` for what the user got wrong.
+      main: the experiment; it raises `UsageError` for what the user got wrong, `ExperimentError` for a result
+        that did not come as expected.
       config: a dataclass of options; a string under each field is its help.
       description: shown by --help.
     """
@@ -112,7 +120,11 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
     try:
         main(chosen)
     except UsageError as error:
-        sys.exit(f"{program}: {error}")
+        fail(f"{program}: {error}", WRONG_USE)
+    except ExperimentError as error:
+        fail(f"{program}: {error}", FAILED)
+    except OSError as error:  # a disk that is full, a folder that went away
+        fail(f"{program}: {error}", FAILED)
     except Interruption as interrupted:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(128 + interrupted.signal)

@@ -37,7 +37,7 @@ def find_device(name: str = "auto") -> Device:
     >>> find_device("cpu").platform
     'cpu'
     """
-    if name not in get_args(DeviceName):
+    if not isinstance(name, str) or name not in get_args(DeviceName):
         raise ValueError(f"device: expected one of {', '.join(get_args(DeviceName))}, got {name!r}")
     devices = jax.devices() if name == "auto" else _devices(name)
     if not devices:

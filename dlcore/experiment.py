@@ -17,7 +17,7 @@ import matplotlib.figure
 
 from dlcore import reporting
 from dlcore._types import Device
-from dlcore.command_line import UsageError, checking_options, run_experiment, stop_if_asked
+from dlcore.command_line import ExperimentError, checking_options, run_experiment, stop_if_asked
 from dlcore.devices import DeviceName, find_device
 
 
@@ -111,4 +111,4 @@ def _run(main: Callable[[Config, Run], dict[str, Any]], options: Config, name: s
     print(f"Results in {result['folder']}")
     reporting.print_result(result)
     if not all(this.expected.values()):
-        raise UsageError("not everything came as expected")
+        raise ExperimentError("not everything came as expected")

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import tyro
 
 from dlcore import graph
+from dlcore._archive import check_path
 from dlcore.expressions import RequestError, function_of, value_of
+from dlcore.reporting import FAILED, WRONG_USE, fail, write_text
 
 
 @dataclasses.dataclass
@@ -41,13 +43,18 @@ def run(arguments: Sequence[str]) -> None:
         description="Every intermediate of a computation with its value and the derivative of the result.",
     )
     try:
+        for name, path in (("--svg", options.svg), ("--html", options.html)):
+            if path is not None:
+                check_path(name, path)  # before anything is printed
         traced = trace(options.function, options.values)
         print(traced.to_text())
         for path, text in ((options.svg, traced.to_svg), (options.html, lambda: traced.to_html(options.function))):
             if path is not None:
-                write(path, text())
-    except RequestError as error:
-        sys.exit(f"dlcore graph: {error}")
+                write_text(path, text())
+    except (RequestError, ValueError) as error:
+        fail(f"dlcore graph: {error}", WRONG_USE)
+    except OSError as error:
+        fail(f"dlcore graph: {error}", FAILED)
 
 
 def trace(function: str, values: Sequence[str]) -> graph.Graph:
@@ -91,14 +98,3 @@ def _imported(function: str) -> Callable[..., Any]:
     if not callable(found):
         raise RequestError(f"{function} is no function but {type(found).__name__}")
     return found
-
-
-def write(path: Path, text: str) -> None:
-    """A file that appears whole or not at all, in the place of one of the same name."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RequestError(f"{path} cannot be written: {error.strerror}") from None

@@ -5,16 +5,21 @@ import datetime
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rich.box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dlcore import _archive
 from dlcore._types import Device
+
+FAILED, WRONG_USE = 1, 2
+"""Exit statuses: the work did not come out, and what was asked for cannot be done (as tyro has it for options)."""
 
 TABLE_WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -68,15 +73,27 @@ def _rename(partial: Path, final: Path) -> None:
     raise FileExistsError(f"out: {final} and 998 others exist")
 
 
+def write_text(path: Path, text: str) -> None:
+    """A file that appears whole or not at all, in the place of one of the same name."""
+    with _archive.replacing(path) as file:
+        file.write(text.encode())
+
+
 def write_json(path: Path, value: Any) -> None:
-    """One JSON document, readable by a person."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    """One JSON document, readable by a person; whole or not at all, as by `write_text`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """One JSON document a line."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """End the process with a line on standard error and an exit status."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Layout:
 
     def axis(self, name: str) -> int:
         """Where the axis called `name` stands, counted from the first, 0."""
-        if name not in self.axes:
+        if not isinstance(name, str) or name not in self.axes:
             raise ValueError(f"Layout: there is no axis {name!r} in {self.names!r}")
         return self.axes.index(name)
 

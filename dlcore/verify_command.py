@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dlcore._archive import check_path
 from dlcore.devices import DeviceName
-from dlcore.reporting import print_table, progress_bar, write_json
+from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
 from dlcore.verification import Outcome, Verification, VerificationError, verify
 from dlcore.verification.interface import sentence
 
@@ -49,15 +50,19 @@ def run(arguments: Sequence[str]) -> None:
         description="Compares every public function with its float64 twin on a device, jitted and vmapped.",
     )
     try:
+        if options.json is not None:
+            check_path("--json", options.json)  # before the work, not after it
         found = _verified(options)
         if options.json is not None:
             write_json(options.json, found.to_json())
-    except (ValueError, OSError) as error:
-        sys.exit(f"dlcore verify: {error}")
+    except ValueError as error:
+        fail(f"dlcore verify: {error}", WRONG_USE)
+    except OSError as error:
+        fail(f"dlcore verify: {error}", FAILED)
     (_print_markdown if options.markdown else _print)(found, options.peers)
     if not found.passed:
         print("\n".join(sentence(outcome) for outcome in found.failures), file=sys.stderr)
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _verified(options: Options) -> Verification:

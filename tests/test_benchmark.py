@@ -244,11 +244,16 @@ def test_the_command(tmp_path, capsys):
     assert "agree within the spread" in capsys.readouterr().out
 
 
-def test_files_that_cannot_be_compared_or_written(tmp_path):
-    (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(SystemExit, match="expected a file of dlcore bench"):
-        bench_command.run(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
-    with pytest.raises(SystemExit, match="nowhere"):
-        bench_command.run(["compare", str(tmp_path / "nowhere.json"), str(tmp_path / "a.json")])
-    with pytest.raises(SystemExit, match="absent"):
-        bench_command.run(["--quick", "--json", str(tmp_path / "absent" / "a.json")])
+def test_files_that_cannot_be_compared_or_written(tmp_path, capsys):
+    empty, nowhere = tmp_path / "a.json", tmp_path / "nowhere.json"
+    empty.write_text("{}")
+    for arguments, status, named in (
+        (["compare", str(empty), str(empty)], 2, "expected a file of dlcore bench"),
+        (["compare", str(nowhere), str(empty)], 2, "nowhere"),
+        (["--quick", "--json", str(tmp_path / "absent" / "a.json")], None, "absent"),
+        (["--quick", "--only", "losses.nothing"], 2, "no function"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            bench_command.run(arguments)
+        assert ended.value.code in ((1, 2) if status is None else (status,))
+        assert named in capsys.readouterr().err

@@ -153,8 +153,9 @@ def test_float32_and_float64_are_as_near_as_proven():
             data = x.astype(dtype), Y.astype(dtype)
             params = fit(PROBLEM, data, descent.nesterov(0.1), tol=1e-5).params
             assert params.weight.dtype == dtype
-            found.append(LinearHeads([params.weight], [params.bias], [l2]))
-    assert_as_proven(*found, (x, Y))
+            coef, intercept = np.asarray(params.weight)[None], np.asarray(params.bias)[None]
+            found.append(LinearHeads(coef, intercept, np.array([l2])))
+    assert_as_proven(found[0], found[1], (x, Y))
     one, other = (fit_heads(x.astype(dtype), Y, l2=[1e-3, l2]) for dtype in (np.float32, np.float64))
     assert_as_proven(heads_of(one), heads_of(other), (x, Y))
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +113,8 @@ def test_a_fit_that_was_broken_off_goes_on_with_the_same_bits(name, cores, tmp_p
 
 def test_a_checkpoint_goes_on_with_another_number_of_cores_to_rounding(cores, tmp_path):
     """Broken off on three cores, ended on one: cores are the machine's, and no reason to refuse a file."""
-    rule, arguments = RULES["nesterov"], {"tol": 0, "chunk": 10}
+    rule = RULES["nesterov"]
+    arguments: dict[str, Any] = {"tol": 0, "chunk": 10}
     whole = fit(PROBLEM, (X, Y), rule, max_steps=50, **arguments)
     path = tmp_path / "fit"
     fit(PROBLEM, (X, Y), rule, max_steps=20, checkpoint=path, **arguments)
@@ -125,12 +127,13 @@ def test_a_checkpoint_goes_on_with_another_number_of_cores_to_rounding(cores, tm
 
 
 INTERRUPTED = """
-import sys, threading, numpy as np, dlcore
+import signal, sys, threading, numpy as np, dlcore
 from dlcore import Objective, descent, losses, models
 from dlcore.fitting import driver
 from dlcore.objective import passes
 passes.cores_for = lambda *_, **__: 3
 driver.CHECKPOINT_SECONDS = 0.0  # all the time it writes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 data = np.load(sys.argv[1])
 problem = Objective(models.logistic, losses.sigmoid_cross_entropy, 1e-2)
 try:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,8 +53,8 @@ def test_the_type_of_a_number_compiles_nothing(compiles):
     """1, 1.0 and NumPy's of any width are one setting."""
     x, y = breast_cancer()
     data = x[:325] / 100, y[:325]  # of which 1 is no rate that diverges
-    numbers = [(kind(1), kind(0)) for kind in (float, int, np.int64, np.float32, np.float64)]
-    numbers += [(jnp.asarray(1), jnp.asarray(0))]
+    kinds = (float, int, np.int64, np.float32, np.float64, jnp.asarray)
+    numbers: list[tuple[Any, Any]] = [(kind(1), kind(0)) for kind in kinds]
     start = LinearParams(np.zeros(30, DTYPE), np.zeros((), DTYPE))
 
     def momentum(setting):

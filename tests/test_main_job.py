@@ -91,7 +91,7 @@ def test_the_saved_parameters_are_the_certified_ones(main_job):
 
 def test_a_rate_that_diverges_stops_with_one_that_would_not(tmp_path):
     done = dlcore("run", "logistic_regression", "--out", tmp_path, "--learning-rate", "1e5", "--steps", "2000")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     sentence = done.stderr.strip().splitlines()[-1]
     assert "diverged at step" in sentence
@@ -123,7 +123,7 @@ def test_options_are_honoured(tmp_path):
 )
 def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
     done = dlcore("run", "--out", tmp_path, *options)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -133,7 +133,7 @@ def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
     done = dlcore("run", "--out", tmp_path / "file")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "out: the folder" in done.stderr
     assert "cannot be written (Not a directory); name another" in done.stderr
     assert (tmp_path / "file").read_text() == "mine"
@@ -162,6 +162,13 @@ def test_help_names_every_option():
 
 
 def test_what_is_no_command_or_experiment():
-    assert "there is no command 'fly'" in dlcore("fly").stderr
-    assert "there is no experiment 'fly'; there are " in dlcore("run", "fly").stderr
+    for arguments, message in [
+        (("fly",), "dlcore: there is no command 'fly'; there are run, graph and verify"),
+        (("run", "fly"), "dlcore run: there is no experiment 'fly'; there are "),
+    ]:
+        done = dlcore(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
     assert "usage: dlcore COMMAND" in dlcore().stdout

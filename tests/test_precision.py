@@ -140,7 +140,7 @@ def lowered(tmp_path):
     clear_programs()
 
 
-def fitted(name: str, **options: Any) -> Any:
+def fitted(name: Any, **options: Any) -> Any:
     def call() -> None:
         start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
         rule = descent.gradient_descent(0.25)

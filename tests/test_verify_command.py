@@ -1,5 +1,6 @@
 """`dlcore verify`: the table, the files, and how it ends."""
 
+import errno
 import json
 
 import jax.numpy as jnp
@@ -49,12 +50,33 @@ def test_a_failure_is_shown_and_ends_with_1(monkeypatch, tmp_path, capsys):
     [
         (["--device", "tpu"], "dlcore verify: device: no tpu here"),
         (["--only", "nothing"], "dlcore verify: only: there is no check of nothing"),
-        ([*ONE[1:], "--json", "/nowhere/found.json"], "dlcore verify: .*No such file"),
+        (
+            [*ONE[1:], "--json", "/nowhere/found.json"],
+            "dlcore verify: --json: expected the path of a file",
+        ),
     ],
 )
-def test_what_cannot_be_done_ends_as_one_sentence(arguments, message):
-    with pytest.raises(SystemExit, match=message):
+def test_what_cannot_be_done_ends_as_one_sentence(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
         main(["verify", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_older_file(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "found.json"
+    path.write_text("older")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SystemExit) as ended:
+        main([*ONE, "--json", str(path)])
+    assert ended.value.code == 1
+    assert "found.json cannot be written (No space left on device); what was there is" in capsys.readouterr().err
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def full(file: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_where_no_bound_has_been_measured_the_table_says_so():

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, check_equal_shapes
+from dlcore._guards import as_floating, as_inexact, check_equal_shapes
 from dlcore._types import Array, Numeric
 
 
@@ -153,7 +153,7 @@ def gradient(f: Callable[..., Array]) -> Callable[..., Array]:
     _check_function("gradient", f)
 
     def of(x: Numeric, *fixed: Any) -> Array:
-        return jax.grad(f)(as_inexact("x", x), *fixed)
+        return jax.grad(f)(as_floating("x", as_inexact("x", x)), *fixed)
 
     return of
 
@@ -183,7 +183,7 @@ def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
     _check_function("jacobian", f)
 
     def of(x: Numeric, *fixed: Any) -> Array:
-        x = as_inexact("x", x)
+        x = as_floating("x", as_inexact("x", x))
         entries = jax.eval_shape(f, x, *fixed).size
         sweep = jax.jacfwd if x.size <= entries else jax.jacrev
         return sweep(f)(x, *fixed)

@@ -81,6 +81,12 @@ def certify(
     for name, asked in (("tight", tight), ("report", report)):
         if not isinstance(asked, bool):
             raise TypeError(f"{name}: expected True or False, got {asked!r}")
+    missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
+    if missing:
+        raise TypeError(
+            f"heads: expected LinearHeads(coef, intercept, l2) or what fit_heads returns, got "
+            f"{type(heads).__name__} without {', '.join(missing)}"
+        )
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
     x = _checks.as_host_rows("x", x)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import as_real
+from dlcore._guards import as_float
 from dlcore._types import Numeric, Params
 
 
@@ -35,7 +35,7 @@ def rule(
     [-0.1  0.1]
     """
     return optax.GradientTransformation(
-        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_real, hyper_parameters))
+        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_float, hyper_parameters))
     )
 
 

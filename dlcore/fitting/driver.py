@@ -145,7 +145,7 @@ def fit(
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
-    limits = settled("tol", _guards.as_real(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
+    limits = settled("tol", _guards.as_float(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
     hyper = Hyper(arrays, *limits, None if batches is None else key)
     state = before_start(rule.with_arrays(arrays), params)
     if batches is not None:

@@ -42,9 +42,7 @@ def start(objective: Objective, data: BlockedData, params: Params, key: Array | 
 
 def check_start(objective: Objective, data: BlockedData, params: Params) -> None:
     """A ValueError if the objective has no use for such parameters; of them, only shapes matter."""
-    if not jax.tree.leaves(params):
-        raise ValueError("params: expected at least one array, got none")
-    objective.check_penalised(params)
+    objective.check_params(params)
     objective.check_classes(params, data)
 
 

@@ -8,7 +8,7 @@ mistake leaves.
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, check_number
+from dlcore._guards import as_inexact, broadcast_shape, check_number
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
@@ -180,7 +180,7 @@ def _vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype
     if min(x.ndim, y.ndim) < 1 or x.shape[-1] != y.shape[-1]:
         raise ValueError(f"{name}: expected vectors of one length, got shapes {x.shape} and {y.shape}")
     dtype = jnp.result_type(x, y)
-    shape = (*jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1]), x.shape[-1])
+    shape = (*broadcast_shape(name, x.shape[:-1], y.shape[:-1]), x.shape[-1])
     x, y = (jnp.broadcast_to(array, shape).astype(working_dtype(dtype)) for array in (x, y))
     return x, y, dtype
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from dlcore._checks import check_count
-from dlcore._guards import as_array
+from dlcore._guards import as_array, broadcast_shape
 from dlcore._types import Array, Numeric
 
 
@@ -119,11 +119,5 @@ def trace(a: Numeric, offset: int = 0) -> Array:
 
 def _entry_by_entry(name: str, operation: Callable[[Array, Array], Array], a: Numeric, b: Numeric) -> Array:
     a, b = as_array("a", a), as_array("b", b)
-    try:
-        shape = jnp.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: axes, counted from the last, must have equal lengths, or the length 1 or none in one of "
-            f"the two; got shapes {a.shape} and {b.shape}"
-        ) from None
+    shape = broadcast_shape(name, a.shape, b.shape)
     return operation(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))

@@ -6,7 +6,7 @@ Halves (bfloat16, float16) are multiplied as they are and accumulated in float32
 import jax.numpy as jnp
 
 from dlcore._checks import check_rank
-from dlcore._guards import as_array
+from dlcore._guards import as_array, broadcast_shape
 from dlcore._precision import HIGHEST, working_dtype
 from dlcore._types import Array, Numeric
 
@@ -64,7 +64,8 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
       The shape without `axis`; the common dtype, summed in float32 for halves; 0 where m is 0.
 
     Raises:
-      ValueError: if the lengths differ, an operand is a scalar or `axis` is not negative.
+      ValueError: if the lengths differ, the other axes do not broadcast, an operand is a scalar or `axis` is not
+        negative.
       TypeError: if an operand is not an array of numbers.
 
     Source: array API standard, `linalg.vecdot`.
@@ -77,6 +78,7 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
         raise ValueError(f"vecdot: expected a negative axis, counted from the last, got {axis}")
     if min(x.ndim, y.ndim) < -axis or x.shape[axis] != y.shape[axis]:
         raise ValueError(f"vecdot: expected vectors of one length, got shapes {x.shape} and {y.shape}")
+    broadcast_shape("vecdot", x.shape, y.shape)
     dtype = jnp.result_type(x, y)
     product = jnp.vecdot(x, y, axis=axis, precision=precision, preferred_element_type=working_dtype(dtype))
     return product.astype(dtype)

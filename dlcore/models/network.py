@@ -51,7 +51,7 @@ def mlp(sizes: Sequence[int], activation: Literal["tanh", "relu"] = "tanh") -> M
         raise TypeError(f"sizes: expected a sequence of integers, got {sizes!r}")
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least an input and an output, got {tuple(sizes)}")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation: expected {' or '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
     return _mlp(tuple(check_count(f"sizes[{i}]", size) for i, size in enumerate(sizes)), activation)
 

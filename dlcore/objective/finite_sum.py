@@ -56,7 +56,7 @@ class Objective:
         if not callable(self.loss):
             raise TypeError(f"loss: expected a function of (prediction, target), got {self.loss!r}")
         _guards.check_number("l2", self.l2, least=0)
-        object.__setattr__(self, "l2", _guards.as_real(self.l2))
+        object.__setattr__(self, "l2", _guards.as_float(self.l2))
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Numeric]], tuple[Model, Loss]]:
         """What is data, l2, and what is part of the program."""
@@ -84,7 +84,7 @@ class Objective:
         Raises:
           ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
         """
-        self.check_penalised(params)
+        self.check_params(params)
         return passes.run(passes.VALUE, self, data, params)
 
     def value_and_grad(self, params: Params, data: Any) -> tuple[Array, Params]:
@@ -103,7 +103,7 @@ class Objective:
         Raises:
           ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
         """
-        self.check_penalised(params)
+        self.check_params(params)
         return passes.run(passes.VALUE_AND_GRAD, self, data, params)
 
     def values_and_grads(self, params: Params, data: Any, l2: Numeric | None = None) -> tuple[Array, Params]:
@@ -124,7 +124,7 @@ class Objective:
           ValueError: if the leaves and `l2` are not of one length K, the shapes of data and parameters do not fit,
             or l2 is not 0 and finds no `weight`.
         """
-        self.check_penalised(params)
+        self.check_params(params)
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params)}
         if len(lengths) != 1 or () in lengths:
             shapes = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(params))
@@ -150,7 +150,7 @@ class Objective:
 
         Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
         """
-        self.check_penalised(params)
+        self.check_params(params)
         shapes = [jax.tree.map(np.shape, tree) for tree in (params, v)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"hvp: expected v of the shapes of params, got params {shapes[0]} and v {shapes[1]}")
@@ -174,6 +174,7 @@ class Objective:
 
         Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, equation 4.23.
         """
+        self.check_params(params)
         if not self.model.affine or len(np.shape(params.weight)) != 1:
             raise ValueError("hessian: expected a linear head with one output; use hvp")
         return passes.run(passes.HESSIAN, self, data, params)
@@ -188,13 +189,19 @@ class Objective:
             model = jax.eval_shape(lambda p, x: self.model.apply(in_working_dtype(p), x), params, example)
             check_labels(data.y, model)
 
-    def check_penalised(self, params: Params) -> None:
-        """A ValueError if there is a penalty and nothing in `params` that it acts on."""
+    def check_params(self, params: Params) -> None:
+        """`params` are real arrays, a linear head's if the model is one, and l2 finds what it acts on."""
+        if not jax.tree.leaves(params):
+            raise ValueError("params: expected at least one array, got none")
+        for leaf in jax.tree.leaves(params):  # of what is an array, or will be, the dtype alone is asked
+            _guards.check_real("params", leaf)
         known = not _guards.is_traced(self.l2)
         if known and not penalised(params) and np.asarray(self.l2).any():
             raise ValueError(
                 "l2: expected parameters with a leaf called `weight` to penalise, got none; pass l2=0"
             )
+        if self.model.affine and not (hasattr(params, "weight") and hasattr(params, "bias")):
+            raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
 
     def prepare(self, data: Any, devices: Any = None) -> BlockedData:
         """Check the values of `data` once and place them on the default device, or on several, in blocks.

@@ -66,13 +66,13 @@ def blocked_as_is(objective: Any, data: Any) -> BlockedData:
     if isinstance(data, BlockedData):
         return data
     x, y, weights = _parts(data)
-    x, y = _guards.as_inexact("x", x), _guards.as_array("y", y)
+    x, y = _guards.as_inexact("x", _guards.as_real("x", x)), _guards.as_real("y", y)
     if objective.model.affine:
         _checks.check_rank("x", x, 2, "[n, features]")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"expected a row of x for every row of y, got shapes x {x.shape} and y {y.shape}")
     if weights is not None:
-        weights = _guards.as_array("weights", weights)
+        weights = _guards.as_real("weights", weights)
         if weights.shape != x.shape[:1]:
             raise ValueError(f"weights: expected shape {x.shape[:1]}, one per row, got {weights.shape}")
     return BlockedData(x, y, weights, rows_per_block(x))
