@@ -20,7 +20,7 @@ PEERS_EXPLAINED = """\
 The peers are what JAX, optax and NumPy have for the same, on the same points, by the same oracle, in the same
 unit: the larger error of a jitted and of a vmapped run, NumPy's of one call. `inf`: nan or infinity where there is
 a number, or the reverse. 10⁵ and more: no digit is left, mostly 0 in place of a small number. Linear algebra has
-none in float64, where NumPy is the oracle; NumPy computes that of float32 in float64."""
+none in float64, where NumPy is the oracle; NumPy computes that of float32 in float64, and has no bfloat16."""
 
 
 @dataclasses.dataclass
