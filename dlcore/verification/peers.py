@@ -18,8 +18,8 @@ from dlcore.verification.loss_checks import CLASSES, SOFT, soft_labels, with_der
 def peers_of(check: Check, dtype: np.dtype) -> tuple[Peer, ...]:
     """The functions of others that should give what this check's function gives, or some of its results.
 
-    None of linear algebra in float64: there NumPy's own functions are the oracle. None of NumPy's in bfloat16, which
-    it has not: it would answer in another dtype.
+    None of linear algebra in float64: there NumPy's own functions are the oracle. None of NumPy's in bfloat16: it
+    would answer in another dtype.
     """
     judge = dtype == np.float64 and check.name.startswith("linalg.")
     found = () if judge else PEERS.get(check.name, ())
