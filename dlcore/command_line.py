@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(USAGE, end="")
     else:
         fail(
-            f"dlcore: there is no command {command!r}; there are run, graph and verify (dlcore --help)", WRONG_USE
+            f"dlcore: there is no command {command!r}; there are run, graph, bench and verify (dlcore --help)",
+            WRONG_USE,
         )
 
 
