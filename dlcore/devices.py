@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dlcore._guards import is_traced
 from dlcore._types import Device
@@ -55,7 +56,7 @@ def platform_of(*arrays: Any) -> str:
     return getattr(chosen, "platform", chosen) or jax.default_backend()
 
 
-def aligned_copy(array: np.ndarray, dtype: np.dtype | None = None, rows: int | None = None) -> np.ndarray:
+def aligned_copy(array: np.ndarray, dtype: DTypeLike | None = None, rows: int | None = None) -> np.ndarray:
     """A copy that begins at a multiple of 64 bytes: a CPU device takes it as it is, without another copy.
 
     Nobody else may write to it from then on.
@@ -65,13 +66,9 @@ def aligned_copy(array: np.ndarray, dtype: np.dtype | None = None, rows: int | N
       dtype: of the copy; None keeps that of the array.
       rows: of the copy, at least as many as the array has; those behind it are left unset. None makes no more.
     """
-    dtype = array.dtype if dtype is None else np.dtype(dtype)
     shape = array.shape if rows is None else (rows, *array.shape[1:])
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % ALIGNMENT
-    copy = memory[first : first + size].view(dtype).reshape(shape)
-    if size < SHARED_BYTES:
+    copy = aligned_empty(shape, array.dtype if dtype is None else dtype)
+    if copy.nbytes < SHARED_BYTES:
         np.copyto(copy if rows is None else copy[: len(array)], array, casting="unsafe")
         return copy
     pieces = -(-len(array) * copy.strides[0] // PIECE_BYTES)
@@ -83,6 +80,14 @@ def aligned_copy(array: np.ndarray, dtype: np.dtype | None = None, rows: int | N
     with ThreadPoolExecutor(core_count()) as threads:
         list(threads.map(write, ends, ends[1:]))
     return copy
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Unset memory that begins at a multiple of 64 bytes, for numbers that a CPU device shares from then on."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def core_count() -> int:

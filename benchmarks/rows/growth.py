@@ -33,7 +33,7 @@ x, y = data(rows, features)
 heads = dlcore.fit_heads(x, y, l2=[1e-3])
 with open("/proc/self/status") as file:  # ru_maxrss would be at least that of the parent process
     peak = next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-print(json.dumps({"x": x.nbytes, "above": peak - before, "status": str(heads.status[0])}))
+print(json.dumps({"data": x.nbytes + y.nbytes, "above": peak - before, "status": str(heads.status[0])}))
 """
 """Peak memory above what was held after a small fit, which compiles and loads all."""
 
@@ -58,7 +58,7 @@ def lines(quick: bool, repeats: int) -> dict[str, Any]:
         spelt = ", ".join(f"{size}: {1e3 * s:.2f}" for size, s in zip(along, seconds, strict=True))
         notes.append(f"{name}: slope {slope:.2f}; ms of {spelt}")
     memory = _memory(2**13 if quick else 2**20, 128)
-    notes.append(f"memory: fit_heads took {memory['ratio']:.2f} × X at its peak, X among it; {memory['status']}")
+    notes.append(f"memory: fit_heads took {memory['ratio']:.2f} × X and y at its peak, both among it; {memory['status']}")
     return {"growth": growth, "memory": memory, "notes": notes}
 
 
@@ -67,7 +67,7 @@ def _memory(rows: int, features: int) -> dict[str, Any]:
     command = [sys.executable, "-c", MEMORY, str(rows), str(features)]
     done = subprocess.run(command, env=os.environ, text=True, capture_output=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "ratio": round(found["above"] / found["x"], 3)}
+    return {**found, "ratio": round(found["above"] / found["data"], 3)}
 
 
 def _logistic(rows: int, features: int, models: int | None) -> Callable[[], Any]:

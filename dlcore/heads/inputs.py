@@ -8,7 +8,6 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
-from dlcore.devices import aligned_copy
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.packing import rows_at_once
 from dlcore.heads.placing import place_rows
@@ -137,7 +136,6 @@ def read_inputs(
         if target.ndim == 1:
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
-    weight = aligned_copy(weight)  # shared with the device
     strengths = read_strengths(l2, mass, alike=balance is None)
     return Inputs(rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize))
 

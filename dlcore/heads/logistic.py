@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore.devices import aligned_copy
+from dlcore.devices import aligned_empty
 from dlcore.heads import chord, newton
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.inputs import Inputs, Rows
@@ -73,13 +73,15 @@ class Sweep:
     """
 
     def __init__(self, inputs: Inputs, rows: Rows, *, fit_intercept: bool, tol: float, max_steps: int) -> None:
-        labels = inputs.y.reshape(len(inputs.y), -1).astype(np.uint32)
+        labels = inputs.y.reshape(len(inputs.y), -1)
         self.inputs, self.max_steps = inputs, max_steps
         self.fits, self.targets = len(inputs.train), labels.shape[1]
         shape = _, self.strengths = self.fits * self.targets, inputs.l2.shape[1]
         columns = inputs.x.shape[1] + 1
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
-        self.marks = aligned_copy(np.concatenate([rows.train[:, None], labels], axis=1))  # shared with the device
+        self.marks = aligned_empty((len(labels), 1 + self.targets), np.uint32)  # shared with the device
+        self.marks[:, 0], self.marks[:, 1:] = rows.train, labels
+        labels = self.marks[:, 1:]
         self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
         self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         self.theta = np.zeros((*shape, columns))

@@ -5,16 +5,19 @@ from typing import Any
 import numpy as np
 
 from dlcore import _checks
+from dlcore.devices import aligned_empty
 
 
 def read_weights(name: str, given: Any, rows: int) -> tuple[np.ndarray, float]:
     """(weights, unit): in float64, the largest in [½, 1), of a power of two, so that each comes back in every bit.
 
-    None weighs every row 1.
+    None weighs every row 1. A CPU device can share their memory.
     """
+    shared = aligned_empty((rows,), np.float64)
     if given is None:
-        return np.ones(rows), 1.0
+        shared.fill(1)
+        return shared, 1.0
     weight = _checks.as_host_numbers(name, given).astype(np.float64)
     _checks.check_weights(weight, rows, name)
     power = int(np.frexp(weight.max())[1])
-    return np.ldexp(weight, -power), float(np.ldexp(1.0, power))
+    return np.ldexp(weight, -power, out=shared), float(np.ldexp(1.0, power))
