@@ -163,7 +163,7 @@ def test_help_names_every_option():
 
 def test_what_is_no_command_or_experiment():
     for arguments, message in [
-        (("fly",), "dlcore: there is no command 'fly'; there are run, graph and verify"),
+        (("fly",), "dlcore: there is no command 'fly'; there are run, graph, bench and verify"),
         (("run", "fly"), "dlcore run: there is no experiment 'fly'; there are "),
     ]:
         done = dlcore(*arguments)
