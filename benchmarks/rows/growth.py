@@ -58,7 +58,9 @@ def lines(quick: bool, repeats: int) -> dict[str, Any]:
         spelt = ", ".join(f"{size}: {1e3 * s:.2f}" for size, s in zip(along, seconds, strict=True))
         notes.append(f"{name}: slope {slope:.2f}; ms of {spelt}")
     memory = _memory(2**13 if quick else 2**20, 128)
-    notes.append(f"memory: fit_heads took {memory['ratio']:.2f} × X and y at its peak, both among it; {memory['status']}")
+    notes.append(
+        f"memory: fit_heads took {memory['ratio']:.2f} × X and y at its peak, both among it; {memory['status']}"
+    )
     return {"growth": growth, "memory": memory, "notes": notes}
 
 
