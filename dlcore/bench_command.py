@@ -66,10 +66,8 @@ def run(arguments: Sequence[str]) -> None:
         fail(f"dlcore bench: {error}", WRONG_USE)
     except OSError as error:
         fail(f"dlcore bench: {error}", FAILED)
-    for device in dict.fromkeys(
-        title for cell in found.cells for title in cell.figures if title.startswith("dlcore ")
-    ):
-        _print(found, device)
+    for name in found.devices:
+        _print(found, f"dlcore {name}")
 
 
 def _measured(options: Options) -> Benchmark:

@@ -15,7 +15,7 @@ from dlcore.benchmark.ceilings import Ceilings, ceilings_of
 from dlcore.benchmark.cells import Cell, cell_of
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain
 from dlcore.benchmark.interface import SUITES, sizes_of
-from dlcore.benchmark.work import Work
+from dlcore.benchmark.work import Family, Work
 from dlcore.devices import find_device
 
 CPU = {"cpu": find_device("cpu")}
@@ -26,9 +26,6 @@ LIMITS = {"cpu": Ceilings(bandwidth=1e14, rate=1e17, latency=1e-12)}
 def work(side=64, **changed) -> Work:
     a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
     product = Work(
-        name="linalg.matmul",
-        suite="math",
-        size=side,
         shape=f"{side} × {side}",
         function=linalg.matmul,
         inputs=(a, a),
@@ -42,7 +39,7 @@ def work(side=64, **changed) -> Work:
 
 
 def measured(one: Work, limits=LIMITS) -> Cell:
-    return cell_of(one, CPU, limits, ("numpy",), 0.05)
+    return cell_of(Family("linalg.matmul", "math", (64,), lambda _: one), 64, CPU, limits, ("numpy",), 0.05)
 
 
 def test_what_is_right_is_compared():
@@ -176,14 +173,10 @@ def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
     for family in SUITES[suite]():
         first, second = family.sizes[:2]
         assert second in (2 * first, 4 * first)
-        one = family.make(first)
-        assert (one.name, one.suite, one.size) == (family.name, suite, first)
-        cell = cell_of(one, CPU, LIMITS, tuple(contestants.PEERS), 0.01) if _torch() else measured(one)
+        peers = tuple(contestants.PEERS) if importlib.util.find_spec("torch") else ("numpy",)
+        cell = cell_of(family, first, CPU, LIMITS, peers, 0.01)
+        assert (cell.name, cell.suite, cell.size) == (family.name, suite, first)
         assert [f"{who} {found.wrong}" for who, found in cell.figures.items() if found.wrong] == []
-
-
-def _torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 from dlcore._types import Device
 from dlcore.benchmark.ceilings import Ceilings
 from dlcore.benchmark.contestants import Contestant, contestants_of
-from dlcore.benchmark.work import Work
+from dlcore.benchmark.work import Family, Work
 from dlcore.measuring import Timing, measure
 
 LEAST_ROUNDS, MOST_ROUNDS = 7, 101
@@ -48,7 +48,14 @@ class Figure(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What came out of one work; `bound_by` is the nearer ceiling, `fresh` whether inputs came from memory."""
+    """What came out of one function at one size.
+
+    Attributes:
+      name, suite, size, shape: which.
+      bound_by: the nearer ceiling of the first device.
+      fresh: whether the inputs came from memory.
+      figures: by contestant.
+    """
 
     name: str
     suite: str
@@ -60,13 +67,15 @@ class Cell(NamedTuple):
 
 
 def cell_of(
-    work: Work,
+    family: Family,
+    size: int,
     devices: dict[str, Device],
     ceilings: Mapping[str, Ceilings],
     peers: tuple[str, ...],
     seconds: float,
 ) -> Cell:
     """Time everybody in turn for about so many seconds, then look at what they computed."""
+    work = family.make(size)
     contestants = contestants_of(work, devices, peers)
     calls = {title: one.call for title, one in contestants.items()}
     before = {title: one.before for title, one in contestants.items() if one.before is not None}
@@ -97,7 +106,7 @@ def cell_of(
         )
     bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
     fresh = all(one.fresh for one in contestants.values())
-    return Cell(work.name, work.suite, work.size, work.shape, bound_by, fresh, figures)
+    return Cell(family.name, family.suite, size, work.shape, bound_by, fresh, figures)
 
 
 def wrong_of(

@@ -46,11 +46,13 @@ def contestants_of(work: Work, devices: dict[str, Device], peers: tuple[str, ...
     size = sum(array.nbytes for array in work.inputs)
     fresh = size * len(copies) >= CACHE_BYTES
     found = {f"dlcore {name}": of_dlcore(work, copies, device, fresh) for name, device in devices.items()}
+    # Labels in the width that both libraries index with: a peer need not cast them in every call.
+    wide = [tuple(one.astype(np.int64) if one.dtype.kind == "i" else one for one in inputs) for inputs in copies]
     for name in peers:
         if name in work.peers:
             for threads in dict.fromkeys((core_count(), 1)):
                 title = f"{name}, {threads} thread" + "s" * (threads > 1)
-                found[title] = PEERS[name](work.peers[name], copies, threads, fresh)
+                found[title] = PEERS[name](work.peers[name], wide, threads, fresh)
     return found
 
 

@@ -62,9 +62,6 @@ def _costs(rows: int, models: int) -> tuple[float, float]:
 def _logistic(rows: int) -> Work:
     objective = Objective(models.logistic, losses.sigmoid_cross_entropy)
     return Work(
-        "value_and_grad, logistic",
-        "gradient",
-        rows,
         f"{rows:,} × {FEATURES}",
         None,
         _data(rows, FEATURES),
@@ -91,9 +88,6 @@ def _torch_logistic(torch: Any, x: Any, y: Any, w: Any) -> Any:
 def _linear(rows: int) -> Work:
     objective = Objective(models.linear, losses.squared_error)
     return Work(
-        "value_and_grad, linear",
-        "gradient",
-        rows,
         f"{rows:,} × {FEATURES}",
         None,
         _data(rows, FEATURES),
@@ -115,9 +109,6 @@ def _softmax(rows: int) -> Work:
     y = np.arange(rows, dtype=np.int32) % CLASSES
     objective = Objective(models.softmax, losses.softmax_cross_entropy)
     return Work(
-        "value_and_grad, softmax",
-        "gradient",
-        rows,
         f"{rows:,} × {FEATURES}, {CLASSES} classes",
         None,
         (x, y, weight),
@@ -144,17 +135,13 @@ def _np_softmax(x: Any, y: Any, w: Any) -> Any:
 def _torch_softmax(torch: Any, x: Any, y: Any, w: Any) -> Any:
     z = x @ w
     residual = torch.softmax(z, 1)
-    label = y.long()
-    residual[torch.arange(len(x)), label] -= 1
-    return torch.nn.functional.cross_entropy(z, label), x.T @ residual / len(x)
+    residual[torch.arange(len(x)), y] -= 1
+    return torch.nn.functional.cross_entropy(z, y), x.T @ residual / len(x)
 
 
 def _many(rows: int) -> Work:
     objective = Objective(models.logistic, losses.sigmoid_cross_entropy)
     return Work(
-        "values_and_grads, logistic",
-        "gradient",
-        rows,
         f"{rows:,} × {FEATURES}, {MANY} models",
         None,
         _data(rows, MANY, FEATURES),

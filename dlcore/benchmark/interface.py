@@ -98,11 +98,10 @@ def bench(
     seconds, cells = QUICK_SECONDS if quick else SECONDS, []
     for family in families:
         for size in sizes_of(family, quick):
-            cells.append(cell_of(family.make(size), there, ceilings, installed, seconds))
+            cells.append(cell_of(family, size, there, ceilings, installed, seconds))
             if callback is not None:
                 callback(cells[-1])
     known["load after"] = [round(load, 2) for load in os.getloadavg()]
-    jax.clear_caches()
     return Benchmark(known, ceilings, cells, quick)
 
 

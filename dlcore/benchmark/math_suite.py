@@ -36,9 +36,6 @@ def families() -> Iterator[Family]:
 def _vecdot(n: int) -> Work:
     a, b = _normal(n, n), _normal(n + 1, n)
     return Work(
-        "linalg.vecdot",
-        "math",
-        n,
         f"{n:,}",
         linalg.vecdot,
         (a, b),
@@ -53,9 +50,6 @@ def _vecdot(n: int) -> Work:
 def _norm(n: int) -> Work:
     x = _normal(n, n)
     return Work(
-        "linalg.vector_norm",
-        "math",
-        n,
         f"{n:,}",
         linalg.vector_norm,
         (x,),
@@ -96,9 +90,6 @@ def _elementwise(name: str, peers: dict[str, Peer]) -> Callable[[int], Work]:
     def make(n: int) -> Work:
         prediction, target = _normal(n, n), (_normal(n + 1, n) > 0).astype(FLOAT)
         return Work(
-            f"losses.{name}",
-            "math",
-            n,
             f"{n:,}",
             jax.vmap(getattr(losses, name)),
             (prediction, target),
@@ -115,9 +106,6 @@ def _elementwise(name: str, peers: dict[str, Peer]) -> Callable[[int], Work]:
 def _softmax(rows: int) -> Work:
     z = _normal(rows, rows, CLASSES)
     return Work(
-        "losses.softmax",
-        "math",
-        rows,
         f"{rows:,} × {CLASSES}",
         jax.vmap(losses.softmax),
         (z,),
@@ -137,16 +125,13 @@ def _np_softmax(z: Any) -> Any:
 def _cross_entropy(rows: int) -> Work:
     z, label = _normal(rows, rows, CLASSES), np.arange(rows, dtype=np.int32) % CLASSES
     return Work(
-        "losses.softmax_cross_entropy",
-        "math",
-        rows,
         f"{rows:,} × {CLASSES}",
         jax.vmap(losses.softmax_cross_entropy),
         (z, label),
         _np_cross_entropy,
         {
             "numpy": _np_cross_entropy,
-            "torch": lambda torch, z, y: torch.nn.functional.cross_entropy(z, y.long(), reduction="none"),
+            "torch": lambda torch, z, y: torch.nn.functional.cross_entropy(z, y, reduction="none"),
         },
         3 * z.size,
         4 * z.size,
@@ -162,9 +147,6 @@ def _np_cross_entropy(z: Any, label: Any) -> Any:
 def _matvec(n: int) -> Work:
     a, x = _normal(n, n, n), _normal(n + 1, n)
     return Work(
-        "linalg.matvec",
-        "math",
-        n,
         f"{n:,} × {n:,}",
         linalg.matmul,
         (a, x),
@@ -179,9 +161,6 @@ def _matvec(n: int) -> Work:
 def _matmul(n: int) -> Work:
     a, b = _normal(n, n, n), _normal(n + 1, n, n)
     return Work(
-        "linalg.matmul",
-        "math",
-        n,
         f"{n:,} × {n:,}",
         linalg.matmul,
         (a, b),
@@ -196,9 +175,6 @@ def _matmul(n: int) -> Work:
 def _solve(n: int) -> Work:
     a, b = _normal(n, n, n) + FLOAT(2 * n**0.5) * np.eye(n, dtype=FLOAT), _normal(n + 1, n)
     return Work(
-        "linalg.solve",
-        "math",
-        n,
         f"{n:,} × {n:,}",
         linalg.solve,
         (a, b),

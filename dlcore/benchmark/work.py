@@ -15,10 +15,7 @@ class Work(NamedTuple):
     """One function at one size.
 
     Attributes:
-      name: of the function in the library, such as "linalg.matmul".
-      suite: the suite that it belongs to.
-      size: what grows from one work of this name to the next.
-      shape: the same in words.
+      shape: the size in words.
       function: pure JAX, of the inputs; None where there is `ready`.
       inputs: of one call.
       twin: of the inputs in float64, integers as they are, the right answer.
@@ -31,9 +28,6 @@ class Work(NamedTuple):
         verb that calls its programs itself.
     """
 
-    name: str
-    suite: str
-    size: int
     shape: str
     function: Callable[..., Any] | None
     inputs: tuple[np.ndarray, ...]
@@ -50,7 +44,8 @@ class Family(NamedTuple):
     """The same function at growing sizes.
 
     Attributes:
-      name, suite: of every work.
+      name: of the function in the library, such as "linalg.matmul".
+      suite: the suite that it belongs to.
       sizes: from the smallest, each four times the one before in what they cost to read.
       make: (size) to the work.
     """
