@@ -13,6 +13,7 @@ from dlcore._archive import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain
+from dlcore.benchmark.interface import SUITES
 from dlcore.devices import DeviceName
 from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
 
@@ -21,16 +22,18 @@ from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar,
 class Options:
     """Options of the command."""
 
-    suite: tuple[Literal["math", "gradient"], ...] = ("math", "gradient")
-    """One or several."""
+    suite: tuple[Literal["math", "gradient", "fit", "sweep", "scale", "all"], ...] = ("math", "gradient")
+    """One or several; fit, sweep and scale, whose peers are slow, take the better part of an hour."""
     devices: tuple[DeviceName, ...] = ("auto",)
     """Where dlcore runs; "auto" is JAX's own choice."""
-    peers: tuple[Literal["numpy", "torch"], ...] = ("numpy", "torch")
-    """Who is compared with, on the CPU, where installed."""
+    peers: tuple[Literal["numpy", "torch", "jax", "sklearn"], ...] = ("numpy", "torch", "jax", "sklearn")
+    """Who is compared with, where installed: on the CPU, and what anyone writes in JAX where dlcore is."""
     only: tuple[str, ...] = ()
     """Names of functions, or beginnings of names: losses. linalg.solve"""
     quick: bool = False
     """Small sizes and few rounds, to see that everything runs: its figures say nothing."""
+    largest: bool = False
+    """Only the largest size of each function."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File to write all of it into."""
 
@@ -78,7 +81,13 @@ def _measured(options: Options) -> Benchmark:
             progress.update(task, advance=1, description=f"{cell.name} {cell.shape}")
 
         return bench(
-            options.suite, options.devices, options.peers, quick=options.quick, only=options.only, callback=show
+            tuple(SUITES) if "all" in options.suite else options.suite,
+            options.devices,
+            options.peers,
+            quick=options.quick,
+            largest=options.largest,
+            only=options.only,
+            callback=show,
         )
 
 

@@ -4,14 +4,15 @@ import functools
 import importlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore._types import Device
-from dlcore.benchmark.work import Work
+from dlcore.benchmark.solvers import Setting, Solver, asked
+from dlcore.benchmark.work import Inputs, Peer, Work
 from dlcore.devices import core_count
 
 CACHE_BYTES = 2**27
@@ -30,6 +31,8 @@ class Contestant(NamedTuple):
       transfer: seconds to bring one copy of the inputs to the device; None where they stay.
       operations: as the compiler counts them; None where it does not say.
       fresh: whether the copies together are larger than a cache.
+      device: the name of the one it computes on.
+      dispatched: whether a call hands out a program.
     """
 
     call: Callable[[], Any]
@@ -38,68 +41,124 @@ class Contestant(NamedTuple):
     transfer: float | None
     operations: float | None
     fresh: bool
+    device: str = "cpu"
+    dispatched: bool = False
 
 
-def contestants_of(work: Work, devices: dict[str, Device], peers: tuple[str, ...]) -> dict[str, Contestant]:
-    """By title: dlcore on each device, peers on all threads and on one."""
+def contestants_of(work: Work, devices: Mapping[str, Device], libraries: Sequence[str]) -> dict[str, Contestant]:
+    """By title: dlcore on each device; functions of libraries, on all threads and on one."""
     copies = copies_of(work.inputs)
-    size = sum(array.nbytes for array in work.inputs)
-    fresh = size * len(copies) >= CACHE_BYTES
-    found = {f"dlcore {name}": of_dlcore(work, copies, device, fresh) for name, device in devices.items()}
-    # Labels in the width that both libraries index with: a peer need not cast them in every call.
-    wide = [tuple(one.astype(np.int64) if one.dtype.kind == "i" else one for one in inputs) for inputs in copies]
-    for name in peers:
-        if name in work.peers:
-            for threads in dict.fromkeys((core_count(), 1)):
-                title = f"{name}, {threads} thread" + "s" * (threads > 1)
-                found[title] = PEERS[name](work.peers[name], wide, threads, fresh)
+    fresh = sum(array.nbytes for array in work.inputs) * len(copies) >= CACHE_BYTES
+    found = {f"dlcore {name}": of_dlcore(work, copies, name, device, fresh) for name, device in devices.items()}
+    wide = [_wide(inputs) for inputs in copies]
+    for name in libraries:
+        peer = work.peers.get(name)
+        if peer is not None and not isinstance(peer, Mapping):
+            found |= PEERS[name](peer, wide, devices, fresh)
     return found
 
 
-def copies_of(inputs: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, ...]]:
+def solvers_of(work: Work, libraries: Sequence[str]) -> dict[str, Solver]:
+    """By library and name."""
+    return {
+        f"{name}, {title}": solver
+        for name in libraries
+        if isinstance(found := work.peers.get(name), Mapping)
+        for title, solver in found.items()
+    }
+
+
+def of_solvers(
+    work: Work, solvers: Mapping[str, Solver], settings: Mapping[str, Setting]
+) -> dict[str, Contestant]:
+    """Those that are right, as they are best asked."""
+    return {
+        f"{title}, {_spelt(settings[title].threads)}": _taking_turns(
+            [asked(solver, settings[title], _wide(work.inputs))], fresh=False
+        )
+        for title, solver in solvers.items()
+        if not settings[title].wrong
+    }
+
+
+def _wide(inputs: Inputs) -> Inputs:
+    """Labels in the width that libraries index with: a peer need not cast them in every call."""
+    return tuple(one.astype(np.int64) if one.dtype.kind == "i" else one for one in inputs)
+
+
+def _spelt(threads: int) -> str:
+    return f"{threads} thread" + "s" * (threads > 1)
+
+
+def _taking_turns(calls: list[Callable[[], Any]], fresh: bool) -> Contestant:
+    """What compiles nothing, on the CPU."""
+    turn = itertools.cycle(calls)
+    return Contestant(lambda: next(turn)(), None, None, None, None, fresh)
+
+
+def copies_of(inputs: Inputs) -> list[Inputs]:
     """As many copies as the cache has room for, and one more; few of what is small."""
     size = max(1, sum(array.nbytes for array in inputs))
     count = min(COPIES, -(-CACHE_BYTES // size))
     return [inputs, *(tuple(array.copy() for array in inputs) for _ in range(count - 1))]
 
 
-def of_dlcore(work: Work, copies: list[tuple[np.ndarray, ...]], device: Device, fresh: bool) -> Contestant:
+def of_dlcore(work: Work, copies: list[Inputs], name: str, device: Device, fresh: bool) -> Contestant:
     """The function compiled ahead of its first call, or the verb that compiles in it."""
-    compiled = operations = None
+    if work.function is not None:
+        return of_program(jax.jit(work.function), copies, name, device, fresh)
+    assert work.ready is not None
+    return _placed(work.ready, copies, name, device, fresh)
+
+
+def of_program(program: Any, copies: list[Inputs], name: str, device: Device, fresh: bool) -> Contestant:
+    """A program of JAX's, compiled; inputs on the device."""
     with jax.default_device(device):
-        if work.function is not None:
-            program = jax.jit(work.function)
-            start = time.perf_counter()
-            ahead: Any = program.lower(*work.inputs).compile()
-            compiled = time.perf_counter() - start
-            operations = (ahead.cost_analysis() or {}).get("flops")
-            ready = functools.partial(_placed, program)  # a call of what `jit` keeps costs least
-        else:
-            assert work.ready is not None
-            ready = work.ready
-        calls, seconds = [], []
-        for inputs in copies:
-            start = time.perf_counter()
-            calls.append(ready(inputs, device))
-            seconds.append(time.perf_counter() - start)
-    turn = itertools.cycle(calls)
-    return Contestant(lambda: next(turn)(), None, compiled, float(np.median(seconds)), operations, fresh)
+        start = time.perf_counter()
+        ahead: Any = program.lower(*copies[0]).compile()
+        seconds = time.perf_counter() - start
+    operations = (ahead.cost_analysis() or {}).get("flops")
+    ready = functools.partial(_called, program)  # a call of what `jit` keeps costs least
+    return _placed(ready, copies, name, device, fresh)._replace(compile=seconds, operations=operations)
 
 
-def _placed(program: Any, inputs: tuple[np.ndarray, ...], device: Device) -> Callable[[], Any]:
+def _called(program: Any, inputs: Inputs, device: Device) -> Callable[[], Any]:
     there = jax.block_until_ready(jax.device_put(inputs, device))
     return lambda: program(*there)
 
 
-def _of_numpy(peer: Any, copies: list[tuple[np.ndarray, ...]], threads: int, fresh: bool) -> Contestant:
-    turn = itertools.cycle(copies)
-    pools = _pools()
+def _placed(
+    ready: Callable[[Inputs, Device], Callable[[], Any]],
+    copies: list[Inputs],
+    name: str,
+    device: Device,
+    fresh: bool,
+) -> Contestant:
+    calls, seconds = [], []
+    for inputs in copies:
+        start = time.perf_counter()
+        calls.append(ready(inputs, device))
+        seconds.append(time.perf_counter() - start)
+    turn = itertools.cycle(calls)
+    return Contestant(lambda: next(turn)(), None, None, float(np.median(seconds)), None, fresh, name, True)
 
-    def before() -> None:
-        for pool in pools:
-            pool.set_num_threads(threads)
 
-    return Contestant(lambda: peer(*next(turn)), before, None, None, None, fresh)
+def _of_numpy(
+    peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool
+) -> dict[str, Contestant]:
+    del devices
+
+    def of(threads: int) -> Contestant:
+        pools = _pools()
+
+        def before() -> None:
+            for pool in pools:
+                pool.set_num_threads(threads)
+
+        calls = [functools.partial(peer, *inputs) for inputs in copies]
+        return _taking_turns(calls, fresh)._replace(before=before)
+
+    return {f"numpy, {_spelt(count)}": of(count) for count in _thread_counts()}
 
 
 @functools.cache
@@ -110,12 +169,32 @@ def _pools() -> Sequence[Any]:
     return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _of_torch(peer: Any, copies: list[tuple[np.ndarray, ...]], threads: int, fresh: bool) -> Contestant:
+def _of_torch(
+    peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool
+) -> dict[str, Contestant]:
+    del devices
     torch = importlib.import_module("torch")
-    turn = itertools.cycle([tuple(map(torch.from_numpy, inputs)) for inputs in copies])
-    before = functools.partial(torch.set_num_threads, threads)
-    return Contestant(lambda: peer(torch, *next(turn)), before, None, None, None, fresh)
+    calls = [functools.partial(peer, torch, *map(torch.from_numpy, inputs)) for inputs in copies]
+    return {
+        f"torch, {_spelt(count)}": _taking_turns(calls, fresh)._replace(
+            before=functools.partial(torch.set_num_threads, count)
+        )
+        for count in _thread_counts()
+    }
 
 
-PEERS: dict[str, Callable[..., Contestant]] = {"numpy": _of_numpy, "torch": _of_torch}
-"""What makes a contestant of a peer's function, by library."""
+def _of_jax(peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool) -> dict[str, Contestant]:
+    """What anyone writes in JAX, on every device that dlcore is on."""
+    return {
+        f"jax, {name}": of_program(jax.jit(peer), copies, name, device, fresh) for name, device in devices.items()
+    }
+
+
+def _thread_counts() -> tuple[int, ...]:
+    return tuple(dict.fromkeys((core_count(), 1)))
+
+
+PEERS: dict[str, Callable[..., dict[str, Contestant]]] = {"numpy": _of_numpy, "torch": _of_torch, "jax": _of_jax}
+"""What makes contestants of a peer's function, by library."""
+LIBRARIES = (*PEERS, "sklearn")
+"""Who is compared with; of scikit-learn only solvers."""

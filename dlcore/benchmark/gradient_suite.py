@@ -4,27 +4,29 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore import losses, models
 from dlcore._types import Device
+from dlcore.benchmark.judging import near
 from dlcore.benchmark.work import Family, Work
 from dlcore.models import LinearParams
 from dlcore.objective import Objective
 
 ROWS = tuple(4**k for k in range(4, 11))
 """256 to about a million."""
-FEATURES, MANY, CLASSES = 128, 32, 10
+FEATURES, MANY, CLASSES = 128, 128, 10
 BOUND = 1e-4
 """Sums of up to a million float32 terms, in whatever order."""
 
 
 def families() -> Iterator[Family]:
     """All of the suite."""
-    yield Family("value_and_grad, logistic", "gradient", ROWS, _logistic)
-    yield Family("value_and_grad, linear", "gradient", ROWS, _linear)
-    yield Family("value_and_grad, softmax", "gradient", ROWS[:-1], _softmax)
-    yield Family("values_and_grads, logistic", "gradient", ROWS[:-1], _many)
+    yield Family("value_and_grad, logistic", "gradient", ROWS, logistic, "rows")
+    yield Family("value_and_grad, linear", "gradient", ROWS, _linear, "rows")
+    yield Family("value_and_grad, softmax", "gradient", ROWS[:-1], softmax, "rows")
+    yield Family("values_and_grads, logistic", "gradient", ROWS[:-1], many, "rows")
 
 
 def _ready(objective: Objective, many: bool = False) -> Callable[[tuple[np.ndarray, ...], Device], Any]:
@@ -47,28 +49,28 @@ def _ready(objective: Objective, many: bool = False) -> Callable[[tuple[np.ndarr
     return ready
 
 
-def _data(rows: int, *shape: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _data(rows: int, features: int, *shape: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     random = np.random.default_rng(rows)
-    x = random.standard_normal((rows, FEATURES), dtype=np.float32)
+    x = random.standard_normal((rows, features), dtype=np.float32)
     weight = np.float32(0.1) * random.standard_normal(shape, dtype=np.float32)
     return x, (random.random(rows) < 0.5).astype(np.float32), weight
 
 
-def _costs(rows: int, models: int) -> tuple[float, float]:
+def _costs(rows: int, features: int, models: int = 1) -> tuple[float, float]:
     """Two products with X, which is read once."""
-    return 4.0 * rows * FEATURES * models, 4.0 * rows * FEATURES
+    return 4.0 * rows * features * models, 4.0 * rows * features
 
 
-def _logistic(rows: int) -> Work:
+def logistic(rows: int, features: int = FEATURES) -> Work:
+    """Of one model."""
     objective = Objective(models.logistic, losses.sigmoid_cross_entropy)
     return Work(
-        f"{rows:,} × {FEATURES}",
+        f"{rows:,} × {features}",
         None,
-        _data(rows, FEATURES),
-        _np_logistic,
-        {"numpy": _np_logistic, "torch": _torch_logistic},
-        *_costs(rows, 1),
-        BOUND,
+        _data(rows, features, features),
+        near(_np_logistic, BOUND),
+        {"numpy": _np_logistic, "torch": _torch_logistic, "jax": _jax_logistic},
+        *_costs(rows, features),
         ready=_ready(objective),
     )
 
@@ -85,16 +87,25 @@ def _torch_logistic(torch: Any, x: Any, y: Any, w: Any) -> Any:
     return torch.nn.functional.binary_cross_entropy_with_logits(z, y), x.T @ (torch.sigmoid(z) - y) / len(x)
 
 
+def _jax_logistic(x: Any, y: Any, w: Any) -> Any:
+    """As anyone writes it, of a formula that is safe."""
+
+    def value(w: Any) -> Any:
+        z = x @ w
+        return jnp.mean(jnp.logaddexp(0.0, z) - y * z)
+
+    return jax.value_and_grad(value)(w)
+
+
 def _linear(rows: int) -> Work:
     objective = Objective(models.linear, losses.squared_error)
     return Work(
         f"{rows:,} × {FEATURES}",
         None,
-        _data(rows, FEATURES),
-        _np_linear,
+        _data(rows, FEATURES, FEATURES),
+        near(_np_linear, BOUND),
         {"numpy": _np_linear, "torch": lambda torch, *data: _np_linear(*data)},
-        *_costs(rows, 1),
-        BOUND,
+        *_costs(rows, FEATURES),
         ready=_ready(objective),
     )
 
@@ -104,18 +115,18 @@ def _np_linear(x: Any, y: Any, w: Any) -> Any:
     return (residual * residual).mean(), x.T @ residual * (2 / len(x))
 
 
-def _softmax(rows: int) -> Work:
-    x, _, weight = _data(rows, FEATURES, CLASSES)
-    y = np.arange(rows, dtype=np.int32) % CLASSES
+def softmax(rows: int, classes: int = CLASSES) -> Work:
+    """Of one model of several classes."""
+    x, _, weight = _data(rows, FEATURES, FEATURES, classes)
+    y = np.arange(rows, dtype=np.int32) % classes
     objective = Objective(models.softmax, losses.softmax_cross_entropy)
     return Work(
-        f"{rows:,} × {FEATURES}, {CLASSES} classes",
+        f"{rows:,} × {FEATURES}, {classes} classes",
         None,
         (x, y, weight),
-        _np_softmax,
+        near(_np_softmax, BOUND),
         {"numpy": _np_softmax, "torch": _torch_softmax},
-        *_costs(rows, CLASSES),
-        BOUND,
+        *_costs(rows, FEATURES, classes),
         ready=_ready(objective),
     )
 
@@ -139,16 +150,16 @@ def _torch_softmax(torch: Any, x: Any, y: Any, w: Any) -> Any:
     return torch.nn.functional.cross_entropy(z, y), x.T @ residual / len(x)
 
 
-def _many(rows: int) -> Work:
+def many(rows: int, count: int = MANY) -> Work:
+    """Of several logistic models at once."""
     objective = Objective(models.logistic, losses.sigmoid_cross_entropy)
     return Work(
-        f"{rows:,} × {FEATURES}, {MANY} models",
+        f"{rows:,} × {FEATURES}, {count} models",
         None,
-        _data(rows, MANY, FEATURES),
-        _np_many,
-        {"numpy": _np_many, "torch": _torch_many},
-        *_costs(rows, MANY),
-        BOUND,
+        _data(rows, FEATURES, count, FEATURES),
+        near(_np_many, BOUND),
+        {"numpy": _np_many, "torch": _torch_many, "jax": jax.vmap(_jax_logistic, (None, None, 0))},
+        *_costs(rows, FEATURES, count),
         ready=_ready(objective, many=True),
     )
 

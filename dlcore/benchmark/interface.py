@@ -1,5 +1,6 @@
 """`bench`: suites on devices against peers, side by side, every figure judged before it is compared."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,16 +8,26 @@ from typing import Any, NamedTuple
 import jax
 
 from dlcore._types import Device
-from dlcore.benchmark import gradient_suite, machine, math_suite
+from dlcore.benchmark import fit_suite, gradient_suite, machine, math_suite, scale_suite, sweep_suite
 from dlcore.benchmark.ceilings import Ceilings, ceilings_of
-from dlcore.benchmark.cells import Cell, cell_of
-from dlcore.benchmark.contestants import PEERS
+from dlcore.benchmark.cells import Cell, cell_of, merged
+from dlcore.benchmark.contestants import LIBRARIES
 from dlcore.benchmark.work import Family
 from dlcore.devices import find_device
 
-SUITES = {"math": math_suite.families, "gradient": gradient_suite.families}
-QUICK_SIZES, QUICK_SECONDS, SECONDS = 3, 0.05, 1.0
-"""With `quick` the first few sizes and as many seconds a cell; else all, and so many."""
+SUITES = {
+    "math": math_suite.families,
+    "gradient": gradient_suite.families,
+    "fit": fit_suite.families,
+    "sweep": sweep_suite.families,
+    "scale": scale_suite.families,
+}
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+"""Names under which libraries are installed, where they are others."""
+PASSES, SECONDS = 3, 1.0
+"""All cells are measured so often, minutes apart, for so many seconds in all: machines change while they work."""
+QUICK_SIZES, QUICK_SECONDS = 3, 0.05
+"""With `quick` the first few sizes, one for what is fitted, in one pass."""
 
 
 class Benchmark(NamedTuple):
@@ -45,31 +56,44 @@ class Benchmark(NamedTuple):
             "machine": self.machine,
             "ceilings": {name: limits._asdict() for name, limits in self.ceilings.items()},
             "cells": [
-                {**cell._asdict(), "figures": {who: one._asdict() for who, one in cell.figures.items()}}
+                {
+                    **cell._asdict(),
+                    "figures": {who: _finite(one._asdict()) for who, one in cell.figures.items()},
+                    "settings": {who: _finite(one._asdict()) for who, one in cell.settings.items()},
+                }
                 for cell in self.cells
             ],
             "quick": self.quick,
         }
 
 
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity."""
+    return {
+        name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in values.items()
+    }
+
+
 def bench(
-    suites: Sequence[str] = tuple(SUITES),
+    suites: Sequence[str] = ("math", "gradient"),
     devices: Sequence[str] = ("auto",),
-    peers: Sequence[str] = tuple(PEERS),
+    peers: Sequence[str] = LIBRARIES,
     *,
     quick: bool = False,
+    largest: bool = False,
     only: Sequence[str] = (),
     callback: Callable[[Cell], Any] | None = None,
 ) -> Benchmark:
     """Measure suites on devices, with peers on the CPU side by side.
 
     Args:
-      suites: "math" and "gradient".
+      suites: "math", "gradient", "fit", "sweep" and "scale"; the last three take the better part of an hour.
       devices: "auto", "cpu", "gpu", "tpu"; dlcore runs on each.
-      peers: "numpy" and "torch"; one that is not installed is left out.
+      peers: "numpy", "torch", "jax" and "sklearn"; one that is not installed is left out.
       quick: few small sizes and rounds, to see that all runs.
+      largest: only the largest size of each function.
       only: names of functions, or beginnings of names.
-      callback: called with each cell when it is there.
+      callback: called with each cell when it is there, in every pass.
 
     Raises:
       ValueError: of a suite, a device or a peer that there is not, and names that no function begins with.
@@ -78,7 +102,7 @@ def bench(
     >>> sorted(found.cells[0].figures)[0]
     'dlcore cpu'
     """
-    for name, given, known in (("suites", suites, SUITES), ("peers", peers, PEERS)):
+    for name, given, known in (("suites", suites, SUITES), ("peers", peers, LIBRARIES)):
         if unknown := sorted(set(given) - set(known)):
             raise ValueError(f"{name}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
     there: dict[str, Device] = {}
@@ -90,21 +114,31 @@ def bench(
     ]
     if not families:
         raise ValueError(f"only: no function of {', '.join(suites)} begins with {', '.join(only)}")
-    known = machine.record(there)
-    scale = 1 / 64 if quick else 1.0
+    places = [(family, size) for family in families for size in sizes_of(family, quick, largest)]
+    record = machine.record(there)
     judged = {"cpu": jax.devices("cpu")[0], **there}  # peers are on the CPU
-    ceilings = {name: ceilings_of(device, 3 if quick else 9, scale) for name, device in judged.items()}
-    installed = tuple(name for name in peers if name in known["packages"])
-    seconds, cells = QUICK_SECONDS if quick else SECONDS, []
-    for family in families:
-        for size in sizes_of(family, quick):
-            cells.append(cell_of(family, size, there, ceilings, installed, seconds))
+    ceilings = {
+        name: ceilings_of(device, *((3, 1 / 64) if quick else (9, 1.0))) for name, device in judged.items()
+    }
+    installed = tuple(name for name in peers if DISTRIBUTIONS.get(name, name) in record["packages"])
+    count, seconds = (1, QUICK_SECONDS) if quick else (PASSES, SECONDS / PASSES)
+    passes: list[list[Cell]] = []
+    for turn in range(count):
+        passes.append([])
+        for place, (family, size) in enumerate(places):
+            before = passes[0][place] if turn else None
+            passes[-1].append(cell_of(family, size, there, ceilings, installed, seconds, before))
             if callback is not None:
-                callback(cells[-1])
-    known["load after"] = [round(load, 2) for load in os.getloadavg()]
-    return Benchmark(known, ceilings, cells, quick)
+                callback(passes[-1][-1])
+        record["pace"].append(machine.pace())
+    record["load after"] = [round(load, 2) for load in os.getloadavg()]
+    return Benchmark(record, ceilings, [merged(cells) for cells in zip(*passes, strict=True)], quick)
 
 
-def sizes_of(family: Family, quick: bool) -> tuple[int, ...]:
-    """All of them, or the first few."""
-    return family.sizes[:QUICK_SIZES] if quick else family.sizes
+def sizes_of(family: Family, quick: bool = False, largest: bool = False) -> tuple[int, ...]:
+    """All of them, the first few, or the last."""
+    if largest:
+        return family.sizes[-1:]
+    if quick:
+        return family.sizes[: QUICK_SIZES if family.suite in ("math", "gradient") else 1]
+    return family.sizes

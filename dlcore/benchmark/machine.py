@@ -4,9 +4,11 @@ import importlib.metadata
 import os
 import platform
 import sys
+import time
 from typing import Any
 
 import jax
+import numpy as np
 
 from dlcore._types import Device
 from dlcore.devices import core_count
@@ -14,14 +16,32 @@ from dlcore.devices import core_count
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "dlcore-jax")
 
 
+PACE_SIDE, PACE_ROUNDS = 64, 2_000
+"""A product of matrices that stay in the nearest cache, so often: what it takes is the clock's doing."""
+
+
+def pace() -> float:
+    """Seconds that a fixed work of one core takes, the best of five: it grows where the clock falls."""
+    a = np.ones((PACE_SIDE, PACE_SIDE), np.float32)
+    return round(min(_seconds(a) for _ in range(5)), 6)
+
+
+def _seconds(a: np.ndarray) -> float:
+    start = time.perf_counter()
+    for _ in range(PACE_ROUNDS):
+        np.einsum("ij,ij->", a, a)  # no BLAS, so that no thread of a peer's joins in
+    return time.perf_counter() - start
+
+
 def record(devices: dict[str, Device]) -> dict[str, Any]:
-    """Processor, system, devices with the version of their driver, packages, threads, load, JAX's settings."""
+    """Processor, system, devices with the version of their driver, packages, pace, load, JAX's settings."""
     return {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "python": sys.version.split()[0],
         "cores": core_count(),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
+        "pace": [pace()],
         "load": [round(load, 2) for load in os.getloadavg()],
         "devices": {
             name: {"kind": device.device_kind, "platform": device.platform, "version": _version(device)}

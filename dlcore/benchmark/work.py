@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._types import Device
+from dlcore.benchmark.judging import Judge
+from dlcore.benchmark.solvers import Solver
 
+Inputs = tuple[np.ndarray, ...]
 Peer = Callable[..., Any]
-"""Somebody else's function of the same inputs: NumPy's of arrays, PyTorch's of tensors."""
+"""Somebody else's function of the same inputs: NumPy's of arrays, PyTorch's of tensors, JAX's of placed arrays."""
 
 
 class Work(NamedTuple):
@@ -18,11 +21,10 @@ class Work(NamedTuple):
       shape: the size in words.
       function: pure JAX, of the inputs; None where there is `ready`.
       inputs: of one call.
-      twin: of the inputs in float64, integers as they are, the right answer.
-      peers: by library.
+      judge: of the inputs, what judges an answer.
+      peers: by library a function, or by name what minimises to a tolerance of its own.
       operations: multiplications and additions that the algorithm cannot do without.
       traffic: bytes that must be read and written at least once.
-      bound: the largest error allowed in an array of the answer, relative to its largest number.
       counted: whether the compiler counts the operations: it does not look into libraries that it calls.
       ready: None where `function` is compiled as it stands; else (inputs, device) to a function of nothing, for a
         verb that calls its programs itself.
@@ -30,14 +32,13 @@ class Work(NamedTuple):
 
     shape: str
     function: Callable[..., Any] | None
-    inputs: tuple[np.ndarray, ...]
-    twin: Callable[..., Any]
-    peers: Mapping[str, Peer]
+    inputs: Inputs
+    judge: Callable[[Inputs], Judge]
+    peers: Mapping[str, Peer | Mapping[str, Solver]]
     operations: float
     traffic: float
-    bound: float
     counted: bool = True
-    ready: Callable[[tuple[np.ndarray, ...], Device], Callable[[], Any]] | None = None
+    ready: Callable[[Inputs, Device], Callable[[], Any]] | None = None
 
 
 class Family(NamedTuple):
@@ -48,9 +49,11 @@ class Family(NamedTuple):
       suite: the suite that it belongs to.
       sizes: from the smallest, each four times the one before in what they cost to read.
       make: (size) to the work.
+      along: what the size counts.
     """
 
     name: str
     suite: str
     sizes: tuple[int, ...]
     make: Callable[[int], Work]
+    along: str = "numbers"

@@ -1,0 +1,48 @@
+"""The suite `scale`: how time grows with features, models, classes and strengths; with rows the others tell."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dlcore.benchmark import gradient_suite, problems
+from dlcore.benchmark.fit_suite import heads_work
+from dlcore.benchmark.work import Family, Work
+
+ROWS, HEADS_ROWS = 4**8, 20_000
+
+
+def families() -> Iterator[Family]:
+    """All of the suite."""
+    yield Family("value_and_grad by features", "scale", _from(32), _features, "features")
+    yield Family("values_and_grads by models", "scale", _from(4), _models, "models")
+    yield Family("value_and_grad by classes", "scale", _from(4), _classes, "classes")
+    yield Family("fit_heads by l2", "scale", _from(4), _strengths, "strengths")
+    yield Family("fit_heads by features", "scale", _from(16), _heads_features, "features")
+
+
+def _from(least: int) -> tuple[int, ...]:
+    return tuple(least * 4**k for k in range(4))
+
+
+def _features(features: int) -> Work:
+    return gradient_suite.logistic(ROWS // 4, features)
+
+
+def _models(models: int) -> Work:
+    return gradient_suite.many(ROWS, models)
+
+
+def _classes(classes: int) -> Work:
+    return gradient_suite.softmax(ROWS, classes)
+
+
+def _strengths(count: int) -> Work:
+    x = problems.correlated(1, HEADS_ROWS, 64, 30)
+    y = problems.two_classes(2, x)
+    return heads_work(x, y, np.geomspace(10, 1e-7, count), "logistic", ("newton-cholesky",))
+
+
+def _heads_features(features: int) -> Work:
+    x = problems.correlated(1, HEADS_ROWS, features, 30)
+    y = problems.two_classes(2, x)
+    return heads_work(x, y, np.array([1 / HEADS_ROWS]), "logistic", ("newton-cholesky", "lbfgs"))
