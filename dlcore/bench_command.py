@@ -12,7 +12,7 @@ import tyro
 from dlcore._archive import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.cells import Cell, Figure
-from dlcore.benchmark.comparing import best_of, compare, crossover, gain
+from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
 from dlcore.benchmark.interface import SUITES
 from dlcore.devices import DeviceName
 from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
@@ -116,7 +116,7 @@ def _print(found: Benchmark, device: str) -> None:
             if one.wrong
         ]
     print_table(f"{device}: milliseconds, and how many times longer peers take", header, rows, notes)
-    for line in [*_crossovers(found, device, libraries), *_facts(found, device.removeprefix("dlcore "))]:
+    for line in [*_growth(found, device, libraries), *_facts(found, device.removeprefix("dlcore "))]:
         print(line)
 
 
@@ -126,18 +126,24 @@ def _ratio(ours: Figure, theirs: Figure) -> str:
     return "–" if found is None else f"{found:.2f}" + "~" * (ours.noisy or theirs.noisy)
 
 
-def _crossovers(found: Benchmark, device: str, libraries: list[str]) -> list[str]:
+def _growth(found: Benchmark, device: str, libraries: list[str]) -> list[str]:
+    """Of each function, from which size on it is faster than a library, and how its time grows."""
     lines = []
     for name in dict.fromkeys(cell.name for cell in found.cells):
         cells = [cell for cell in found.cells if cell.name == name]
+        sizes = [cell.size for cell in cells]
         spelt = []
         for library in libraries:
             gains = [None if (one := best_of(c, library)) is None else gain(c.figures[device], one) for c in cells]
-            at = crossover([cell.size for cell in cells], gains)
+            at = crossover(sizes, gains)
             if at is not None:
                 spelt.append(f"{library} {'at no size here' if math.isinf(at) else f'from {at:,.0f} on'}")
-        if spelt:
-            lines.append(f"{name} is faster than {', '.join(spelt)}")
+        parts = [f"is faster than {', '.join(spelt)}"] if spelt else []
+        grows = slope(sizes, [cell.figures[device].median for cell in cells])
+        if grows is not None:
+            parts.append(f"grows as {cells[0].along}^{grows:.2f}")
+        if parts:
+            lines.append(f"{name} {'; '.join(parts)}")
     return lines
 
 
@@ -149,7 +155,9 @@ def _facts(found: Benchmark, device: str) -> list[str]:
         f"ceilings: {limits.bandwidth / 1e9:.1f} GB/s, {limits.rate / 1e9:.0f} GFLOP/s, "
         f"{1e6 * limits.latency:.0f} µs a call; share: of the nearer one",
         f"{machine['processor']}, {machine['cores']} cores, jax {machine['packages'].get('jax')}, "
-        f"load {machine['load'][0]} before and {machine['load after'][0]} after",
+        f"load {machine['load'][0]} before and {machine['load after'][0]} after; one core's pace was "
+        f"{min(machine['pace']) / machine['pace'][0]:.2f} to {max(machine['pace']) / machine['pace'][0]:.2f} "
+        "of the time it took at first",
         f"~ marks what is noisy: {noisy} of {count} figures"
         + (", quick: they say nothing" if found.quick else ""),
     ]

@@ -1,13 +1,8 @@
-import json
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPE, ROOT
+from helpers import DTYPE
 
 from dlcore import measuring
 
@@ -64,31 +59,3 @@ def test_the_first_call_is_apart():
 def test_nothing_to_measure_is_an_error(contestants, repeats):
     with pytest.raises(ValueError, match="measure: expected contestants and at least 1 round"):
         measuring.measure(contestants, repeats)
-
-
-@pytest.mark.skipif(DTYPE == "float64", reason="the benchmark chooses its own precision: once is enough")
-def test_the_engine_benchmark_runs():
-    command = [sys.executable, "benchmarks/engine.py", "--quick"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True, check=False
-    )
-    result = json.loads(done.stdout.splitlines()[-1])
-    # In so small a run nothing is said of speed; the exit status may say that shares are impossible.
-    assert set(result["rows"]) == {
-        "one-model", "128-models", "one-fit", "100-strengths", "folds", "softmax", "ridge", "sweep", "growth"
-    }  # fmt: skip
-    for name, row in result["rows"].items():
-        assert ("skipped" in row) <= (name == "softmax")
-        if "skipped" in row or name == "growth":
-            continue
-        assert row["agree"]
-        assert len(row["contestants"]) > 1
-        assert row["contestants"]["dlcore"]["ratio"] == 1
-        assert row["contestants"]["dlcore"]["first"] > 0 < row["contestants"]["dlcore"]["median"]
-        gaps = [found["gap"] for found in row["contestants"].values() if "gap" in found]
-        assert max(gaps, default=0) <= 1e-6
-    assert set(result["rows"]["growth"]["growth"]) == {"rows", "features", "models", "classes"}
-    assert result["rows"]["growth"]["memory"]["ratio"] > 0
-    assert done.returncode == 0, done.stderr
-    wide = [line for line in done.stdout.splitlines()[:-1] if len(line) > 100 and " ms of " not in line]
-    assert not wide

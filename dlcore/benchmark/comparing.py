@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dlcore.benchmark.cells import Cell, Figure
 
 
@@ -37,6 +39,17 @@ def crossover(sizes: list[int], gains: list[float | None]) -> float | None:
     k = below[-1]
     share = -math.log(known[k]) / (math.log(known[k + 1]) - math.log(known[k]))
     return float(round(sizes[k] * (sizes[k + 1] / sizes[k]) ** share, 6))
+
+
+def slope(sizes: list[int], seconds: list[float]) -> float | None:
+    """That of log time against log size over the last three sizes, 1 where time is a line; None of fewer.
+
+    >>> slope([1, 4, 16, 64], [9.0, 1.0, 4.0, 16.0])
+    1.0
+    """
+    if len(sizes) < 3:
+        return None
+    return round(float(np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0]), 6)
 
 
 class Change(NamedTuple):

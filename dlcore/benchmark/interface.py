@@ -91,7 +91,7 @@ def bench(
       devices: "auto", "cpu", "gpu", "tpu"; dlcore runs on each.
       peers: "numpy", "torch", "jax" and "sklearn"; one that is not installed is left out.
       quick: few small sizes and rounds, to see that all runs.
-      largest: only the largest size of each function.
+      largest: only the largest size of each function, unless `quick`.
       only: names of functions, or beginnings of names.
       callback: called with each cell when it is there, in every pass.
 
@@ -136,9 +136,7 @@ def bench(
 
 
 def sizes_of(family: Family, quick: bool = False, largest: bool = False) -> tuple[int, ...]:
-    """All of them, the first few, or the last."""
-    if largest:
-        return family.sizes[-1:]
+    """All of them, or the first few, or the last."""
     if quick:
         return family.sizes[: QUICK_SIZES if family.suite in ("math", "gradient") else 1]
-    return family.sizes
+    return family.sizes[-1:] if largest else family.sizes

@@ -27,8 +27,8 @@ def families() -> Iterator[Family]:
     """All of the suite; the largest sizes are those of the engine's table."""
     yield Family("fit_heads, 100 l2", "sweep", _up_to(20_000), _strengths, "rows")
     yield Family("fit_heads, folds", "sweep", _up_to(20_000), _folds, "rows")
-    yield Family("fit_heads, softmax l2", "sweep", _up_to(60_000), _softmax, "rows")
-    yield Family("fit_heads, ridge grid", "sweep", _up_to(50_000), _ridge, "rows")
+    yield Family("fit_heads, softmax l2", "sweep", _up_to(60_000), softmax, "rows")
+    yield Family("fit_heads, ridge grid", "sweep", _up_to(50_000), ridge, "rows")
     yield Family("sweep, gradient_descent", "sweep", _up_to(2_000), _rates, "settings")
 
 
@@ -43,9 +43,9 @@ def _strengths(rows: int) -> Work:
     return heads_work(x, y, np.geomspace(10, 1e-7, 100), "logistic", ("newton-cholesky", "lbfgs"))
 
 
-def _softmax(rows: int) -> Work:
+def softmax(rows: int, features: int = 784) -> Work:
     """10 classes, 10 strengths; features as wide as small images, and as correlated."""
-    x = problems.correlated(1, rows, 784, 1e3)
+    x = problems.correlated(1, rows, features, 1e3)
     y = problems.many_classes(2, x, 10)
     return heads_work(x, y, np.geomspace(1, 1e-4, 10), "softmax", ("lbfgs",))
 
@@ -88,10 +88,10 @@ def _folds(rows: int) -> Work:
     )
 
 
-def _ridge(rows: int) -> Work:
+def ridge(rows: int, features: int = 512, count: int = 100) -> Work:
     """30 strengths × 5 folds × 100 targets, 512 features; a loop of Ridge, and RidgeCV."""
-    x = problems.correlated(3, rows, 512, 3)
-    y = problems.targets(4, x, 100)
+    x = problems.correlated(3, rows, features, 3)
+    y = problems.targets(4, x, count)
     l2 = np.geomspace(1e-4, 1e2, 30)
 
     def loop(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> Any:

@@ -201,15 +201,31 @@ def _remember(memory: Memory, step: Array, change: Array, better: Array) -> Memo
 
 
 def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept: Array, dtype) -> Array:
-    """The L-BFGS direction (two loops) with the metric as first guess; its inverse alone where that fails."""
+    r"""The L-BFGS direction (two loops); the metric's inverse alone where that fails.
+
+    The first guess is half the metric's inverse, half the identity, each scaled to the last pair: y·Hy = s·y.
+    Where few rows hold all the curvature, as of nearly separable classes, the metric says little of it.
+
+    Source: Nocedal and Wright, Numerical Optimization, section 7.2 (the identity's scale).
+    """
     kept, heads, size = memory.step.shape
     count = jnp.minimum(memory.written, kept)
     shape = place.gradient.shape
     # The mean of p_k is the class's share at the optimum: no wider spread than this is wanted, nor much less.
     spread = jnp.clip(place.spread, 0.05 * task.share, task.share)
 
-    def first_guess(gradient: Array) -> Array:
+    def inverse(gradient: Array) -> Array:
         return invert(metric, gradient.reshape(shape), spread, task.l2, intercept).reshape(heads, size)
+
+    last = memory.change[(memory.written - 1) % kept].astype(dtype)
+    there = (last != 0).any(1)
+    by_metric, by_identity = vecdot(last, inverse(last)), vecdot(last, last)
+    by_metric, by_identity = (1 / jnp.where(there, part, 1) for part in (by_metric, by_identity))
+
+    def first_guess(gradient: Array) -> Array:
+        turned = inverse(gradient)
+        mixed = 0.5 * (by_metric[:, None] * turned + by_identity[:, None] * gradient)
+        return jnp.where(there[:, None], mixed, turned)
 
     def pair(age: Array) -> tuple[Array, Array]:
         at = (memory.written - 1 - age) % kept
@@ -234,7 +250,7 @@ def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept
     known = jnp.broadcast_to((task.share > 0)[..., None], shape).reshape(heads, size)
     direction = jnp.where(known, direction, 0)
     falls = ((direction * gradient).sum(1) > 0) & jnp.isfinite(direction).all(1)
-    direction = jnp.where(falls[:, None], direction, first_guess(gradient))
+    direction = jnp.where(falls[:, None], direction, inverse(gradient))
     return -direction.reshape(shape).astype(jnp.float64)
 
 

@@ -1,0 +1,69 @@
+"""How much memory `fit_heads` takes at its peak, above what it holds before: X and y are part of it.
+
+In a fresh process for each size, which first fits 4,096 rows, so that all is compiled and loaded.
+
+Command: scripts/bench memory [--rows 1048576 2097152] [--features 128]
+Takes: half a minute each.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import tyro
+
+from dlcore import reporting
+
+PROCESS = """
+import json, os, sys
+import numpy as np
+import dlcore
+def data(rows, features):
+    rng = np.random.default_rng(0)
+    x = np.empty((rows, features), np.float32)
+    for first in range(0, rows, 4096):
+        x[first:first + 4096] = rng.standard_normal((len(x[first:first + 4096]), features), dtype=np.float32)
+    return x, (x[:, 0] + rng.logistic(size=rows) > 0).astype(np.int64)
+rows, features = map(int, sys.argv[1:])
+small = data(4096, features)
+dlcore.fit_heads(*small, l2=[1e-3])
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+x, y = data(rows, features)
+heads = dlcore.fit_heads(x, y, l2=[1e-3])
+with open("/proc/self/status") as file:  # ru_maxrss would be at least that of the parent process
+    peak = next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+print(json.dumps({"data": x.nbytes + y.nbytes, "above": peak - before, "status": str(heads.status[0])}))
+"""
+
+
+@dataclasses.dataclass
+class Options:
+    """Of which tables."""
+
+    rows: tuple[int, ...] = (2**20,)
+    """Rows, each in a process of its own."""
+    features: int = 128
+    """Columns of float32."""
+
+
+def main(options: Options) -> None:
+    """A table, one line of JSON."""
+    found, table = {}, []
+    for rows in options.rows:
+        command = [sys.executable, "-c", PROCESS, str(rows), str(options.features)]
+        done = subprocess.run(command, env=os.environ, text=True, capture_output=True, check=True)
+        one = json.loads(done.stdout.splitlines()[-1])
+        one["ratio"] = round(one["above"] / one["data"], 3)
+        found[rows] = one
+        mebibytes = (f"{one[name] / 2**20:,.0f}" for name in ("data", "above"))
+        table.append([f"{rows:,} × {options.features}", *mebibytes, f"{one['ratio']:.2f}", one["status"]])
+    header = ["x", "x and y, MiB", "peak, MiB", "×", "ended"]
+    reporting.print_table("Memory of fit_heads at its peak, x and y among it", header, table)
+    reporting.print_result({"benchmark": "memory", "features": options.features, "rows": found})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
