@@ -7,7 +7,7 @@ from helpers import DTYPE, Problem, breast_cancer, exact_value, newton, random_p
 
 import dlcore
 from dlcore import LinearHeads, Objective, certify, descent
-from dlcore.certificate.logistic import NEGLIGIBLE
+from dlcore.certificate.logistic import NEGLIGIBLE, _largest_intercept
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
@@ -273,3 +273,15 @@ def test_the_longest_row_counts_in_the_rounding():
     certificate = certify(LinearHeads([0.3, 0.2], None, 0.1), x, np.array([1, 0, 1]))
     unit = np.finfo(np.float64).eps / 2
     assert certificate.rounding >= (2 * unit * 1e12 * np.hypot(0.3, 0.2)) ** 2 / 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_intercept_of_the_optimum_is_within_its_bound(seed):
+    """Also where features are far from 0, so that it balances large weights."""
+    problem = random_problem(seed)
+    moved = problem._replace(x=problem.x + 20)
+    for one in (problem, moved):
+        zeros, ones = (np.atleast_1d(one.s[one.y == label].sum()) for label in (0, 1))
+        longest = np.sqrt((one.x**2).sum(1).max())
+        bound = _largest_intercept(longest, zeros, ones, np.array([one.l2]))
+        assert abs(newton(one)[-1]) <= bound
