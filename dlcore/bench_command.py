@@ -92,11 +92,19 @@ def _measured(options: Options) -> Benchmark:
 
 
 def _print(found: Benchmark, device: str) -> None:
-    """A table of one device; a ratio above 1 says that dlcore is faster."""
-    libraries = list(dict.fromkeys(t.partition(",")[0] for c in found.cells for t in c.figures if "," in t))
+    """A table of each suite on one device, and what all of them say of the machine."""
+    for suite in dict.fromkeys(cell.suite for cell in found.cells):
+        _print_suite(suite, [cell for cell in found.cells if cell.suite == suite], device)
+    for line in _facts(found, device.removeprefix("dlcore ")):
+        print(line)
+
+
+def _print_suite(suite: str, cells: list[Cell], device: str) -> None:
+    """A ratio above 1 says that dlcore is faster."""
+    libraries = list(dict.fromkeys(t.partition(",")[0] for c in cells for t in c.figures if "," in t))
     header = ("function", "size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
     rows, notes = [], []
-    for cell in found.cells:
+    for cell in cells:
         ours = cell.figures[device]
         theirs = {name: best_of(cell, name) for name in libraries}
         rows.append(
@@ -115,9 +123,8 @@ def _print(found: Benchmark, device: str) -> None:
             for who, one in cell.figures.items()
             if one.wrong
         ]
-    print_table(f"{device}: milliseconds, and how many times longer peers take", header, rows, notes)
-    for line in [*_growth(found, device, libraries), *_facts(found, device.removeprefix("dlcore "))]:
-        print(line)
+    title = f"{suite}, {device}: milliseconds, and how many times longer peers take"
+    print_table(title, header, rows, [*notes, *_growth(cells, device, libraries)])
 
 
 def _ratio(ours: Figure, theirs: Figure) -> str:
@@ -126,11 +133,11 @@ def _ratio(ours: Figure, theirs: Figure) -> str:
     return "–" if found is None else f"{found:.2f}" + "~" * (ours.noisy or theirs.noisy)
 
 
-def _growth(found: Benchmark, device: str, libraries: list[str]) -> list[str]:
+def _growth(every: list[Cell], device: str, libraries: list[str]) -> list[str]:
     """Of each function, from which size on it is faster than a library, and how its time grows."""
     lines = []
-    for name in dict.fromkeys(cell.name for cell in found.cells):
-        cells = [cell for cell in found.cells if cell.name == name]
+    for name in dict.fromkeys(cell.name for cell in every):
+        cells = [cell for cell in every if cell.name == name]
         sizes = [cell.size for cell in cells]
         spelt = []
         for library in libraries:

@@ -257,6 +257,18 @@ def test_passes_that_float32_cannot_use_are_left_to_float64():
     assert set(heads.status) == {"converged"}
 
 
+def test_nearly_separable_classes_of_correlated_features_take_few_passes():
+    """Few rows hold all the curvature: a metric of all rows alone would take twice as many."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(120, 120)))[0]
+    x = rng.normal(size=(150, 120)) @ (np.geomspace(1, 1e-3, 120)[:, None] * turn)
+    x = (x / x.std(0)).astype(np.float32)
+    y = (x @ rng.normal(size=(120, 5))).argmax(1)
+    heads = fit_heads(x, y, loss="softmax", l2=[1e-4])
+    assert heads.status[0] == "converged"
+    assert heads.steps[0] <= 150
+
+
 def test_out_of_steps_says_so():
     x, y, _ = digits()
     heads = fit_heads(x, y, loss="softmax", l2=[1e-3, 1e-2], max_steps=2)
