@@ -55,6 +55,7 @@ class Cell(NamedTuple):
       bound_by: the nearer ceiling of the first device.
       fresh: whether the inputs came from memory.
       figures: by contestant.
+      operations, traffic: what the algorithm cannot do without, as counted from it, not measured.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Cell(NamedTuple):
     bound_by: str
     fresh: bool
     figures: dict[str, Figure]
+    operations: float
+    traffic: float
 
 
 def cell_of(
@@ -106,7 +109,9 @@ def cell_of(
         )
     bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
     fresh = all(one.fresh for one in contestants.values())
-    return Cell(family.name, family.suite, size, work.shape, bound_by, fresh, figures)
+    return Cell(
+        family.name, family.suite, size, work.shape, bound_by, fresh, figures, work.operations, work.traffic
+    )
 
 
 def wrong_of(

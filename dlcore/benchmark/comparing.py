@@ -39,6 +39,15 @@ def crossover(sizes: list[int], gains: list[float | None]) -> float | None:
     return float(round(sizes[k] * (sizes[k + 1] / sizes[k]) ** share, 6))
 
 
+def crossover_of(cells: list[Cell], who: str, library: str) -> float | None:
+    """The crossover of one function's cells, from the smallest: `who` against the best of a library."""
+    gains: list[float | None] = []
+    for cell in cells:
+        ours, theirs = cell.figures.get(who), best_of(cell, library)
+        gains.append(None if ours is None or theirs is None else gain(ours, theirs))
+    return crossover([cell.size for cell in cells], gains)
+
+
 class Change(NamedTuple):
     """One figure in two runs.
 
