@@ -68,7 +68,7 @@ summary:hover { background: var(--shade) }
   body { max-width: none; padding: 0; font-size: 10pt }
   nav { display: none }
   h2, h3, p, caption, summary { break-after: avoid }
-  tr, figure { break-inside: avoid }
+  p, tr, figure { break-inside: avoid }
   .table, figure { overflow: visible }
   svg { min-width: 0 }
   table { font-size: 6.5pt }

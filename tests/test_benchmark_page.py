@@ -160,6 +160,17 @@ def test_a_crossover_is_a_number_and_a_ring(found, text, device, library):
     assert (ring in titles(text)) == math.isfinite(at)
 
 
+@pytest.mark.parametrize(("size", "marked"), [(1_000, False), (4_000, True), (16_000, True), (64_000, False)])
+def test_a_crossover_beside_a_noisy_figure_is_marked(size, marked):
+    group = cells("linalg.right")
+    at = crossover_of(group, "dlcore cpu", "numpy")
+    assert at is not None
+    assert 4_000 < at < 16_000
+    group[SIZES.index(size)].figures["numpy, 1 thread"] = figure("numpy, 1 thread", size, noisy=True)
+    row = [row for row in Page(to_html(made_up([group]))).rows if len(row) == 8][1]
+    assert row[6] == f"from {'~ ' * marked}{at:,.0f}"
+
+
 def test_names_are_text(text):
     assert "<b>" not in text
     assert Page(text).words.count("losses.<b>noisy") >= 4

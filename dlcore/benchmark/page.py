@@ -6,7 +6,7 @@ from typing import Any
 
 from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import best_of, crossover_of, gain
-from dlcore.benchmark.drawing import draw_key, libraries_of, looks_of, quantity, seconds, sentence
+from dlcore.benchmark.drawing import draw_key, figure_of, libraries_of, looks_of, quantity, seconds, sentence
 from dlcore.benchmark.interface import Benchmark
 from dlcore.benchmark.roofline import counted, draw_names, draw_roof, roof_line, window_of
 from dlcore.benchmark.times import draw_parts, draw_times
@@ -114,11 +114,15 @@ def _percent(share: float) -> str:
 
 
 def _from(group: list[Cell], device: str, library: str) -> str:
-    """The crossover in words."""
+    """The crossover in words, marked where a figure beside it is noisy."""
     at = crossover_of(group, device, library)
     if at is None:
         return "–"
-    return "at no size here" if math.isinf(at) else f"from {at:,.0f}"
+    beside = [max((cell for cell in group if cell.size <= at), key=lambda cell: cell.size)]
+    beside += [cell for cell in group if cell.size >= at][:1]
+    noisy = any(one.noisy for cell in beside for who in (device, library) if (one := figure_of(cell, who)))
+    mark = "~ " * noisy
+    return f"{mark}at no size here" if math.isinf(at) else f"from {mark}{at:,.0f}"
 
 
 def _crossings(group: list[Cell], devices: Sequence[str], libraries: Sequence[str]) -> str:
