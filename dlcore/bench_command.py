@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,10 +12,10 @@ import tyro
 from dlcore._archive import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.cells import Cell, Figure
-from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
+from dlcore.benchmark.comparing import best_of, compare, crossover_of, gain, slope
 from dlcore.benchmark.interface import SUITES
 from dlcore.devices import DeviceName
-from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
+from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json, write_text
 
 
 @dataclasses.dataclass
@@ -36,6 +36,8 @@ class Options:
     """Only the largest size of each function."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File to write all of it into."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File to write a page into: crossovers, roofline and parts of a call as pictures, and every figure."""
 
 
 @dataclasses.dataclass
@@ -62,15 +64,31 @@ def run(arguments: Sequence[str]) -> None:
     try:
         if options.json is not None:
             check_path("--json", options.json)  # before the work, not after it
+        write_page = _page_writer(options.html)
         found = _measured(options)
         if options.json is not None:
             write_json(options.json, found.to_json())
+        write_page(found)
     except ValueError as error:
         fail(f"dlcore bench: {error}", WRONG_USE)
     except OSError as error:
         fail(f"dlcore bench: {error}", FAILED)
     for name in found.devices:
         _print(found, f"dlcore {name}")
+
+
+def _page_writer(path: Path | None) -> Callable[[Benchmark], None]:
+    """What writes the page, or nothing where none is asked for; what is missing for it is said now."""
+    if path is None:
+        return lambda found: None
+    check_path("--html", path)
+    try:
+        from dlcore.benchmark.page import to_html  # loads matplotlib
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "dlcore":
+            raise
+        fail(f"dlcore bench: --html needs {error.name}; install it with: pip install 'dlcore-jax[cli]'", FAILED)
+    return lambda found: write_text(path, to_html(found))
 
 
 def _measured(options: Options) -> Benchmark:
@@ -141,8 +159,7 @@ def _growth(every: list[Cell], device: str, libraries: list[str]) -> list[str]:
         sizes = [cell.size for cell in cells]
         spelt = []
         for library in libraries:
-            gains = [None if (one := best_of(c, library)) is None else gain(c.figures[device], one) for c in cells]
-            at = crossover(sizes, gains)
+            at = crossover_of(cells, device, library)
             if at is not None:
                 spelt.append(f"{library} {'at no size here' if math.isinf(at) else f'from {at:,.0f} on'}")
         parts = [f"is faster than {', '.join(spelt)}"] if spelt else []

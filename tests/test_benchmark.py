@@ -258,7 +258,7 @@ def test_a_solver_that_stops_early_is_not_compared():
 def test_passes_state_what_changed_between_them():
     def at(median, low, high, wrong=""):
         one = Figure(1.0, 2.0, 3.0, median, (low, high), 3, 0.5 / median, 1e-7, wrong, False)
-        return Cell("f", "math", 4, "4", "memory", True, {"dlcore cpu": one}, {}, "numbers")
+        return Cell("f", "math", 4, "4", "memory", True, {"dlcore cpu": one}, {}, "numbers", 8.0, 16.0)
 
     one = merged([at(1.0, 0.9, 1.1), at(2.0, 1.9, 2.1, "is off"), at(1.2, 1.1, 1.3)]).figures["dlcore cpu"]
     assert (one.median, one.quartiles, one.rounds) == (1.2, (0.9, 2.1), 9)

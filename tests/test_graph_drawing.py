@@ -11,8 +11,9 @@ import pytest
 from helpers import random_like
 from jax.ad_checkpoint import checkpoint_name
 
+from dlcore._markup import clean
 from dlcore.graph import layout, ordering, trace
-from dlcore.graph.svg import CHARACTER, PADDING, clean
+from dlcore.graph.svg import CHARACTER, PADDING
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -61,6 +61,7 @@ class Cell(NamedTuple):
       figures: by contestant.
       settings: of the solvers among them, by library and solver.
       along: what the size counts.
+      operations, traffic: what the algorithm cannot do without, as counted from it, not measured.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Cell(NamedTuple):
     figures: dict[str, Figure]
     settings: dict[str, Setting]
     along: str
+    operations: float
+    traffic: float
 
 
 def cell_of(
@@ -132,7 +135,19 @@ def cell_of(
             figures[title] = _out(work, setting, ceilings["cpu"])
     bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
     fresh = all(one.fresh for one in contestants.values())
-    return Cell(family.name, family.suite, size, work.shape, bound_by, fresh, figures, settings, family.along)
+    return Cell(
+        family.name,
+        family.suite,
+        size,
+        work.shape,
+        bound_by,
+        fresh,
+        figures,
+        settings,
+        family.along,
+        work.operations,
+        work.traffic,
+    )
 
 
 def merged(passes: Sequence[Cell]) -> Cell:

@@ -52,6 +52,15 @@ def slope(sizes: list[int], seconds: list[float]) -> float | None:
     return round(float(np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0]), 6)
 
 
+def crossover_of(cells: list[Cell], who: str, library: str) -> float | None:
+    """The crossover of one function's cells, from the smallest: `who` against the best of a library."""
+    gains: list[float | None] = []
+    for cell in cells:
+        ours, theirs = cell.figures.get(who), best_of(cell, library)
+        gains.append(None if ours is None or theirs is None else gain(ours, theirs))
+    return crossover([cell.size for cell in cells], gains)
+
+
 class Change(NamedTuple):
     """One figure in two runs.
 

@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
+from dlcore._markup import clean, document
 from dlcore.graph.node import Node
-from dlcore.graph.svg import clean, to_svg
+from dlcore.graph.svg import to_svg
 from dlcore.graph.text import HEADER, Words, label, summaries
 
 STYLE = """
@@ -89,27 +90,21 @@ def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
     told = (
         f"{len(nodes)} nodes. The output is {output} = {texts[output].value}; derivatives are those of the output."
     )
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{clean(title)}</title><style>{STYLE}</style></head><body>",
-            f"<h1>{clean(title)}</h1><p>{clean(told)}</p>",
-            '<div class="bar"><input id="search" type="search" placeholder="search names, formulas, numbers" '
-            'aria-label="search nodes"><span id="found" role="status"></span>'
-            '<button id="out" title="smaller">−</button><button id="in" title="larger">+</button>'
-            '<button id="all" title="true size">1:1</button><button id="fit" title="whole width">fit</button>'
-            "<span>drag to move, Ctrl and wheel to enlarge, double-click a box for its row below</span></div>",
-            f'<details open><summary>Drawing</summary><div class="view">{to_svg(nodes, output)}</div></details>',
-            "<details open><summary>Nodes</summary>",
-            '<div class="row head">' + "".join(f"<span>{head}</span>" for head in HEADER if head) + "</div>",
-            *_table(nodes, output, texts),
-            "</details>",
-            f"<script>{SCRIPT}</script></body></html>",
-            "",
-        ]
-    )
+    body = [
+        f"<h1>{clean(title)}</h1><p>{clean(told)}</p>",
+        '<div class="bar"><input id="search" type="search" placeholder="search names, formulas, numbers" '
+        'aria-label="search nodes"><span id="found" role="status"></span>'
+        '<button id="out" title="smaller">−</button><button id="in" title="larger">+</button>'
+        '<button id="all" title="true size">1:1</button><button id="fit" title="whole width">fit</button>'
+        "<span>drag to move, Ctrl and wheel to enlarge, double-click a box for its row below</span></div>",
+        f'<details open><summary>Drawing</summary><div class="view">{to_svg(nodes, output)}</div></details>',
+        "<details open><summary>Nodes</summary>",
+        '<div class="row head">' + "".join(f"<span>{head}</span>" for head in HEADER if head) + "</div>",
+        *_table(nodes, output, texts),
+        "</details>",
+        f"<script>{SCRIPT}</script>",
+    ]
+    return document(title, STYLE, "\n".join(body))
 
 
 def _table(nodes: Sequence[Node], output: str, texts: dict[str, Words]) -> Iterator[str]:

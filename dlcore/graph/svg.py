@@ -1,10 +1,10 @@
 """A graph as a drawing: Scalable Vector Graphics, written by hand."""
 
-import html
 import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from dlcore._markup import clean
 from dlcore.graph.layout import Box, Layout, Line, lay_out
 from dlcore.graph.node import Node
 from dlcore.graph.text import label, summaries
@@ -129,11 +129,3 @@ def _line(line: Line) -> str:
     if line.target is not None:
         drawn += f'<path class="dl-tip" d="M{line.x1:.1f} {line.y1:.1f}l-3.5 -7h7z"/>'
     return drawn
-
-
-def clean(text: str) -> str:
-    """Text that may stand in XML and in HTML: escaped, and without the characters that neither allows."""
-    allowed = "".join(
-        c if c in "\t\n" or (c >= " " and unicodedata.category(c) not in ("Cc", "Cs")) else "\ufffd" for c in text
-    )
-    return html.escape(allowed.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd"))
