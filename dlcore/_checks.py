@@ -5,6 +5,7 @@ Data is checked once, on the host, before anything is compiled. `ValueError` is 
 """
 
 import math
+import numbers
 import operator
 from typing import Any
 
@@ -20,13 +21,13 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
     if isinstance(value, str | bytes) or not (np.isscalar(value) or hasattr(value, "__array__")):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     check_plain(name, value)
-    numbers = np.asarray(value)
-    if numbers.dtype.kind not in "iufV":
+    found = np.asarray(value)
+    if found.dtype.kind not in "iufV" or found.dtype.names:
         raise TypeError(f"{name}: expected a real number, got {value!r}")
-    numbers = numbers.astype(np.float64)
-    if above is not None and not (np.isfinite(numbers) & (numbers > above)).all():
+    found = found.astype(np.float64)
+    if above is not None and not (np.isfinite(found) & (found > above)).all():
         raise ValueError(f"{name}: expected a finite number above {above:g}, got {value!r}")
-    if least is not None and not (np.isfinite(numbers) & (numbers >= least)).all():
+    if least is not None and not (np.isfinite(found) & (found >= least)).all():
         raise ValueError(f"{name}: expected a finite number of at least {least:g}, got {value!r}")
 
 
@@ -61,11 +62,12 @@ def check_rank(name: str, array: Any, rank: int, axes: str) -> None:
 # -- data, where it enters: values ---------------------------------------------------------------------------
 
 
-def as_host_numbers(name: str, data: Any) -> np.ndarray:
+def as_host_numbers(name: str, data: Any, *, objects: bool = False) -> np.ndarray:
     """`data` as a NumPy array of real numbers in native byte order, without a copy where none is needed.
 
-    Lists, data frames, arrays of any library that NumPy can read, booleans and integers are accepted;
-    strings, objects, complex numbers, `np.matrix`, sparse and masked arrays are refused.
+    Lists, data frames, arrays of any library that NumPy can read, booleans and integers are accepted, and, if
+    `objects`, arrays of Python's numbers; strings, other objects, complex numbers, `np.matrix`, sparse and masked
+    arrays are refused. What is wider than float64 becomes float64.
     """
     if data is None:
         raise ValueError(f"{name}: expected an array, got None")
@@ -76,11 +78,46 @@ def as_host_numbers(name: str, data: Any) -> np.ndarray:
         array = _detached(name, data) if hasattr(data, "detach") else np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
+    if objects and array.dtype == object and array.ndim:
+        return _from_objects(name, array)
     if array.dtype.kind == "c":
         raise TypeError(f"{name}: complex numbers are not supported, got dtype {array.dtype}")
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return _as_float64(name, array)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """Python's real numbers in float64; of anything else the first is named."""
+    for index, entry in np.ndenumerate(array):
+        if not isinstance(entry, numbers.Real | np.bool_):
+            raise TypeError(f"{name}: expected numbers, got {entry!r} (first at index {index})")
+    return _as_float64(name, array)
+
+
+def _as_float64(name: str, array: np.ndarray) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            found = array.astype(np.float64)
+        lost = np.isinf(found) & (array != found)
+    except OverflowError:  # of Python's integers
+        lost = found = np.array(True)
+    if lost.any():
+        raise ValueError(f"{name}: expected numbers within the range of float64; scale them")
+    return found
+
+
+def as_strengths(name: str, l2: Any) -> np.ndarray:
+    """The strengths of penalties in float64, finite and at least 0."""
+    found = as_host_numbers(name, l2)
+    if found.dtype == bool:
+        raise TypeError(f"{name}: expected numbers, got {l2!r}")
+    found = found.astype(np.float64)
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {found}")
+    return found
 
 
 def check_plain(name: str, data: Any) -> None:
@@ -100,11 +137,11 @@ def _detached(name: str, tensor: Any) -> np.ndarray:
 
 
 def as_host_rows(name: str, data: Any) -> Any:
-    """`data` as `as_host_numbers` has it; a sparse table as rows that are dense once they are read."""
+    """`data` as `as_host_numbers` has it, objects too; a sparse table as rows, dense once they are read."""
     if isinstance(data, SparseRows):
         return data
     compressible = is_sparse(data) and hasattr(data, "tocsr")  # SciPy's of any format
-    return SparseRows(name, data) if compressible else as_host_numbers(name, data)
+    return SparseRows(name, data) if compressible else as_host_numbers(name, data, objects=True)
 
 
 def check_finite(name: str, array: np.ndarray | SparseRows) -> None:
@@ -123,6 +160,20 @@ def check_finite(name: str, array: np.ndarray | SparseRows) -> None:
         what = "nan" if np.isnan(array).any() else "infinity"
         where = tuple(int(index) for index in np.argwhere(~finite)[0])
         raise ValueError(f"{name}: expected finite numbers, got {what} (first at index {where})")
+
+
+def check_squares(name: str, array: np.ndarray | SparseRows, hint: str = "scale them") -> None:
+    """The squares of `array` have a sum in the range of float64."""
+    kept = array.stored.data if isinstance(array, SparseRows) else array
+    if kept.dtype != np.float64:  # no square of a narrower dtype is out of that range
+        return
+    with np.errstate(over="ignore"):
+        total = float(np.einsum("ij,ij->", *[kept.reshape(len(kept), -1)] * 2))
+    if not math.isfinite(total):
+        largest = max(abs(float(kept.max())), abs(float(kept.min())))
+        raise ValueError(
+            f"{name}: expected numbers whose squares add up in the range of float64, got {largest:g}; {hint}"
+        )
 
 
 def check_matrix(name: str, x: np.ndarray | SparseRows) -> None:

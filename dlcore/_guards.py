@@ -26,10 +26,23 @@ def as_array(name: str, x: Any) -> Array:
         return x
     _checks.check_plain(name, x)
     if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
-        if np.asarray(x).dtype.kind not in "biufcV":  # V: bfloat16 and its like
-            raise TypeError(f"{name}: expected numbers, got dtype {np.asarray(x).dtype}")
-        return jnp.asarray(x)
+        return jnp.asarray(_native(name, x))
     raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+
+
+def _native(name: str, x: Any) -> Any:
+    """`x` if JAX has its dtype, in the byte order of the machine; integers that JAX would wrap are refused."""
+    array = np.asarray(x)
+    known = array.dtype.kind in "biufcV" and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number))
+    if not known or array.dtype.itemsize > 8 * (1 + (array.dtype.kind == "c")):
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if array.dtype.kind in "iu" and dtype.itemsize < array.dtype.itemsize and array.size:
+        range_, ends = jnp.iinfo(dtype), (int(array.min()), int(array.max()))
+        if ends[0] < range_.min or ends[1] > range_.max:
+            worst = ends[0] if ends[0] < range_.min else ends[1]
+            raise ValueError(f"{name}: expected integers within the range of {dtype}, got {worst}; pass floats")
+    return x if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def as_floating(name: str, x: Any) -> Array:
@@ -58,6 +71,8 @@ def check_real(name: str, x: Any) -> None:
 
 def as_inexact(name: str, x: Any) -> Array:
     """Like `as_array`; integers and booleans become the default floating-point dtype."""
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biu":
+        x = x.astype(jnp.result_type(float))  # on the host, where none is too large
     array = as_array(name, x)
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
 

@@ -119,7 +119,9 @@ def test_np_matrix():
         fit(Objective(logistic, sigmoid_cross_entropy), (np.matrix(X), Y), descent.gradient_descent(0.1))
 
 
-CERTIFIED = [case for case in DATA if case not in ("one part", "no tuple")]
+OF_OBJECTS = ("objects", "None in x")
+"""Numbers among them are converted by `certify` and `fit_heads`, see test_bad_numbers."""
+CERTIFIED = [case for case in DATA if case not in ("one part", "no tuple", *OF_OBJECTS)]
 
 
 @pytest.mark.parametrize("case", CERTIFIED)

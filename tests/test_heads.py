@@ -275,7 +275,11 @@ Y = np.arange(12) % 2
         ({"l2": "a"}, TypeError, "l2: expected numbers"),
         ({"folds": 1}, ValueError, "folds: expected an integer of at least 2, got 1"),
         ({"folds": 7}, ValueError, "folds: expected at most as many as rows of the rarest class, got 7"),
-        ({"folds": np.full((2, 12), 0.5)}, ValueError, r"folds: expected 0/1 weights of shape \(folds, 12\)"),
+        (
+            {"folds": np.full((2, 12), 0.5)},
+            ValueError,
+            "folds: expected 0/1 weights, 1 where a row trains, got 0.5",
+        ),
         (
             {"folds": np.ones((2, 12))},
             ValueError,

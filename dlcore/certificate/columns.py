@@ -2,7 +2,8 @@
 
 Rows are read a block at a time. The factor R of the rows comes block by block, the next rows below the last R, by
 Householder's QR: its singular values are those of the table, each off by a few u of the largest, where a matrix of
-products would lose what is below √u of it.
+products would lose what is below √u of it. Each column is read in units of a power of two in which its largest
+number is about 1, so that no square leaves the range of float64.
 """
 
 from typing import Any, NamedTuple
@@ -38,18 +39,20 @@ def columns_of(x: Any, s: Weights, *, centred: bool) -> Columns:
     least, most, middle, hashes = _first_pass(x, s, blocks)
     constant = least == most
     zero = constant if centred else constant & (least == 0)
-    factor = _factor(x, s, blocks, middle if centred else None)
+    exponent = np.frexp(np.maximum(np.abs(least), np.abs(most)))[1]
+    factor = _factor(x, s, blocks, middle if centred else None, exponent)
     factor[:, zero] = 0
-    spread = np.sqrt(np.square(factor).sum(0))
-    varies = spread > 0
+    size = np.sqrt(np.square(factor).sum(0))
+    varies = size > 0
     tolerance = max(len(x), x.shape[1]) * 2 * UNIT
     rank, scaled = 0, np.nan
     condition = np.nan
     if varies.any():
-        rank, scaled = _judged(factor[:, varies] / spread[varies], tolerance)
-        _, condition = _judged(factor[:, varies], tolerance)
+        rank, scaled = _judged(factor[:, varies] / size[varies], tolerance)
+        _, condition = _judged(np.ldexp(factor, exponent - exponent[varies].max())[:, varies], tolerance)
         condition = condition if rank == varies.sum() else np.inf
     groups = _equal_columns(x, s, blocks, hashes)
+    spread = np.ldexp(size, exponent)
     return Columns(tuple(np.flatnonzero(constant).tolist()), groups, spread, rank, condition, scaled)
 
 
@@ -58,7 +61,8 @@ def _judged(factor: np.ndarray, tolerance: float) -> tuple[int, float]:
     values = np.linalg.svd(factor, compute_uv=False)
     rank = int((values > tolerance * values[0]).sum())
     full = rank == factor.shape[1]
-    return rank, float(values[0] / values[-1]) if full else np.inf
+    with np.errstate(over="ignore"):
+        return rank, float(values[0] / values[-1]) if full else np.inf
 
 
 def _kept(x: Any, s: Weights, block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +81,8 @@ def _first_pass(x: Any, s: Weights, blocks: list[slice]) -> tuple[np.ndarray, np
         if not len(rows):
             continue
         least, most = np.minimum(least, rows.min(0)), np.maximum(most, rows.max(0))
-        sums, total = sums + share @ rows, total + share.sum()
+        with np.errstate(over="ignore"):
+            sums, total = sums + share @ rows, total + share.sum()
         bits = np.ascontiguousarray(rows + 0.0).view(np.uint64)  # −0 and 0 are equal
         bits = bits ^ (bits >> np.uint64(32))
         for kind in range(2):
@@ -86,15 +91,21 @@ def _first_pass(x: Any, s: Weights, blocks: list[slice]) -> tuple[np.ndarray, np
     return least, most, np.where(np.isfinite(middle), middle, 0), hashes
 
 
-def _factor(x: Any, s: Weights, blocks: list[slice], middle: np.ndarray | None) -> np.ndarray:
-    """R of the rows times √(s/S); about the mean, which the first column, of ones, takes out to the last digit."""
+def _factor(
+    x: Any, s: Weights, blocks: list[slice], middle: np.ndarray | None, exponent: np.ndarray
+) -> np.ndarray:
+    """R of the rows times √(s/S), column j in units of 2 to the power `exponent[j]`.
+
+    About the mean, which the first column, of ones, takes out to the last digit.
+    """
     features = x.shape[1]
     width = features + (middle is not None)
     factor, total = np.zeros((0, width)), 0.0
     for block in blocks:
         rows, share, _ = _kept(x, s, block)
+        rows = np.ldexp(rows, -exponent)
         if middle is not None:
-            rows = np.column_stack([np.ones(len(rows)), rows - middle])
+            rows = np.column_stack([np.ones(len(rows)), rows - np.ldexp(middle, -exponent)])
         total += share.sum()
         factor = np.linalg.qr(np.vstack([factor, np.sqrt(share)[:, None] * rows]), mode="r")
     factor = factor / np.sqrt(total)

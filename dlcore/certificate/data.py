@@ -31,9 +31,9 @@ def data_report(
       A `DataReport`; `str` of it is a short card.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, or the loss is
-        unknown.
-      TypeError: if something is not an array of real numbers.
+      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, a weight is
+        negative or all are 0, or the loss is unknown.
+      TypeError: if something is not an array of real numbers, or `fit_intercept` is not True or False.
 
     >>> x = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 3.0]])
     >>> print(data_report(x, [0, 0, 1, 1]))
@@ -53,12 +53,12 @@ def data_report(
     _checks.check_finite("x", x)
     s = np.broadcast_to(np.float64(1), (1, len(x)))
     if weights is not None:
-        s = _checks.as_host_numbers("weights", weights)
+        s = _checks.as_host_numbers("weights", weights, objects=True)
         _checks.check_weights(s, len(x))
         s = s[None]
     classes = 0
     if loss != "squared":
-        y = _checks.as_host_numbers("y", y)
+        y = _checks.as_host_numbers("y", y, objects=True)
         _checks.check_rows(x=x, y=y)
         _checks.check_rank("y", y, 1, "[n]")
         _checks.check_finite("y", y)
@@ -91,9 +91,14 @@ def report_on(
         own = (Separation(SEPARABLE, coef, bias) for coef, bias in heads if _separates(coef, bias, x, y, whole))
         separation = next(own, None)
         if separation is None:
-            separation = separation_of(x, y, whole, classes, np.flatnonzero(alone), fit_intercept=fit_intercept)
+            with np.errstate(over="ignore", invalid="ignore"):  # then nothing is proven
+                separation = separation_of(
+                    x, y, whole, classes, np.flatnonzero(alone), fit_intercept=fit_intercept
+                )
     spread = np.where(found.spread > 0, found.spread, np.nan)
     varies = bool((found.spread > 0).any())
+    with np.errstate(over="ignore"):
+        scale_ratio = float(np.nanmax(spread) / np.nanmin(spread)) if varies else np.nan
     return DataReport(
         rows=int((whole.numbers > 0).sum()),
         columns=x.shape[1],
@@ -101,7 +106,7 @@ def report_on(
         rank=found.rank,
         condition=found.condition,
         condition_scaled=found.condition_scaled,
-        scale_ratio=float(np.nanmax(spread) / np.nanmin(spread)) if varies else np.nan,
+        scale_ratio=scale_ratio,
         widest=int(np.nanargmax(spread)) if varies else None,
         narrowest=int(np.nanargmin(spread)) if varies else None,
         constant=found.constant,

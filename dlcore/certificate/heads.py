@@ -13,7 +13,7 @@ LOSSES = ("logistic", "softmax", "squared")
 
 
 class LinearHeads(NamedTuple):
-    r"""One linear head, or several on the same data, as plain numbers.
+    r"""One linear head, or several on the same data, as plain numbers; `certify` refuses what is wrong with them.
 
     Attributes:
       coef: shape (m,) for one head, (models, m) for several; with the loss "softmax" (classes, m) or
@@ -125,12 +125,10 @@ def read_heads(heads: Any, features: int, targets: int | None) -> Numbers:
     several = coef.shape[:-1]  # one number for each of these
     models = coef.shape[:1] if coef.ndim > rank else ()
     shape = models if heads.loss == "softmax" else several
-    l2 = _checks.as_host_numbers("heads.l2", heads.l2).astype(np.float64)
+    l2 = _checks.as_strengths("heads.l2", heads.l2)
     if l2.shape not in {(), models, shape}:
         expected = " or ".join(str(s) for s in dict.fromkeys((models or (1,), shape or (1,))))
         raise ValueError(f"heads.l2: expected a number or shape {expected}, got {l2.shape}")
-    _checks.check_finite("heads.l2", l2)
-    _checks.check_number("heads.l2", l2, least=0)
     if l2.shape == models and shape != models:
         l2 = l2[..., None]
     l2 = np.broadcast_to(l2, shape).reshape(-1)

@@ -62,9 +62,10 @@ def certify(
       can see more.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, or the loss is
-        unknown.
-      TypeError: if something is not an array of real numbers.
+      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes or all of one, a
+        strength or a weight is negative, all weights are 0, a scale is not above 0, or the loss is unknown.
+      TypeError: if `heads` lacks a part, something is not an array of real numbers (Python's own, as objects, are
+        converted), or `tight` or `report` is not True or False.
 
     Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); Yu, Huang and Lin (2011), Dual
     coordinate descent methods for logistic regression (the dual).
@@ -90,11 +91,11 @@ def certify(
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
     x = _checks.as_host_rows("x", x)
-    y = _checks.as_host_numbers("y", y)
+    y = _checks.as_host_numbers("y", y, objects=True)
     _checks.check_matrix("x", x)
     _checks.check_rows(x=x, y=y)
     if weights is not None:
-        weights = _checks.as_host_numbers("weights", weights)
+        weights = _checks.as_host_numbers("weights", weights, objects=True)
         if weights.ndim != 2 or np.ndim(heads.coef) < 2:
             _checks.check_weights(weights, len(x))
     _checks.check_finite("x", x)

@@ -335,7 +335,7 @@ def _quadratic(
     for penalty in np.unique(l2):
         same = np.flatnonzero(l2 == penalty)
         same = slice(same[0], same[-1] + 1) if same[-1] - same[0] + 1 == len(same) else same
-        extra = eta**2 / penalty if 0 < penalty <= 4 * eta else 0.0
+        extra = eta * (eta / penalty) if 0 < penalty <= 4 * eta else 0.0
         certain = spectrum.values > 4 * (eta + extra) if penalty <= 4 * eta else np.full(count, True)
         curvature = np.where(certain, spectrum.values + penalty - eta - extra, np.inf)
         exact = np.where(certain, spectrum.values + penalty, np.inf)

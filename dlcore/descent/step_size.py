@@ -28,10 +28,12 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
 
     Returns:
       A scalar in the dtype of the arithmetic; one pass over the data and an eigenvalue problem of the number
-      of features. Not differentiable in a useful sense.
+      of features. nan where the squares of x are beyond the range of that dtype. Not differentiable in a useful
+      sense.
 
     Raises:
-      ValueError: if the model is not affine or the curvature of the loss is not known.
+      ValueError: if the model is not affine, the curvature of the loss is not known, or the data is wrong.
+      TypeError: if the data is not arrays of real numbers.
 
     Source: Nesterov, Lectures on Convex Optimization, section 1.2.3; Higham, Accuracy and Stability of
     Numerical Algorithms, section 3.1 (the rounding of the Gram matrix).

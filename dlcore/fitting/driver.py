@@ -112,8 +112,11 @@ def fit(
       in forward mode (`jax.jvp`) with respect to what is data; not in reverse, and not under jit or vmap.
 
     Raises:
-      ValueError: if a value or a shape is wrong, named with what came and what is wanted.
-      TypeError: if something is not a number or an array of them.
+      ValueError: if a value or a shape is wrong, named with what came and what is wanted: not finite, beyond the
+        range of the dtype, no label of the loss, a negative or no positive weight, a label of more classes than
+        there are; or a checkpoint is damaged or of another problem.
+      TypeError: if something is not a number or an array of them, `optimizer` no rule of descent, or the model's
+        `init` needs what this fit does not have; and under jit or vmap.
 
     Source: Boyd and Vandenberghe, Convex Optimization, section 9.1.2 (the stopping rule, strong convexity λ).
 

@@ -78,6 +78,9 @@ def sentence(status: Status, steps: int, first: Any, last: Any, gradient_norm: A
         more = "; float64 goes on" if last.dtype != np.float64 else ""
         reached = f"reached the floor of {last.dtype} after {made}"
         return f"{reached}: an update changed no bit, ‖∇J‖ is {gradient_norm:.1e}{more}"
+    if status is Status.DIVERGED and steps == 0:
+        where = f"J is {first:.6g} and ‖∇J‖ {gradient_norm:.6g} where it starts"
+        return f"{where}, beyond the range of {last.dtype}: scale the columns of x, y or params"
     if status is Status.DIVERGED:
         return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"
     return f"stopped by the callback after {made}: J is {last:.6g}"

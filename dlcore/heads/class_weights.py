@@ -59,7 +59,10 @@ def _in_order(given: Mapping[Any, Any], classes: int) -> np.ndarray:
     for number in numbers:
         if not isinstance(number, int | float | np.integer | np.floating):
             raise TypeError(f"class_weight: expected numbers, got {number!r}")
-    table = np.array(numbers, np.float64)
+    try:
+        table = np.array(numbers, np.float64)
+    except OverflowError:  # of Python's integers
+        table = np.array([np.inf])
     if not (np.isfinite(table) & (table > 0)).all():
         raise ValueError(f"class_weight: expected finite numbers above 0, got {dict(given)}")
     return table

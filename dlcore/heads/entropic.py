@@ -46,7 +46,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     for times in range(1, ROUNDS + 1):
         gap, allowed = _gaps(proofs), asked.tol * _scale(proofs, sweep.entropy)
         short = np.argwhere((gap > allowed) & (l2 > 0))
-        closer = np.clip(0.1 * allowed / gap, 1e-4, 0.1)
+        closer = np.clip(0.1 * allowed / np.maximum(gap, allowed), 1e-4, 0.1)
         if not len(short):
             break
         heads = [(int(p), int(k)) for p, k in short]

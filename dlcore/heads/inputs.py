@@ -98,10 +98,15 @@ def read_inputs(
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
     rows = _checks.as_host_rows("x", x)
     _checks.check_matrix("x", rows)
-    target = _checks.as_host_numbers("y", y)
+    target = _checks.as_host_numbers("y", y, objects=True)
     _checks.check_rows(x=rows, y=target)
     _checks.check_finite("x", rows)
     _checks.check_finite("y", target)
+    if loss == "squared":
+        _checks.check_squares("x", rows)
+        _checks.check_squares("y", target)
+    elif not standardize:
+        _checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
@@ -230,8 +235,11 @@ def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.nd
         if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
             return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
     table = _checks.as_host_numbers("folds", folds)
-    if table.ndim != 2 or table.shape[1] != rows or not np.isin(table, (0, 1)).all():
+    if table.ndim != 2 or table.shape[1] != rows:
         raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")
+    other = table[~np.isin(table, (0, 1))]
+    if len(other):
+        raise ValueError(f"folds: expected 0/1 weights, 1 where a row trains, got {other[0]:g}")
     return [(chosen, ~chosen) for chosen in table.astype(bool)]
 
 

@@ -80,6 +80,7 @@ def fit_heads(
       standardize: whether the penalty is of the weights of standardised columns, $\frac{\lambda_k}2\sum_j
         (\sigma_jw_j)^2$, σ the deviations that s gives over the rows that train the fit or fold, 1 for a constant
         column. Weights and `certify` stay those of the columns as given; without an intercept none is centred.
+        Subnormal numbers of x count as 0 where the device has none: their column is constant.
       tol: see above.
       max_steps: the most passes over all rows for one head: by default 100 (logistic) or 1000 (softmax).
       checkpoint: the path of a file. It is written as stages are done, taking at most a twentieth of the time, and
@@ -96,11 +97,14 @@ def fit_heads(
       exists, else `unproven`. Not differentiable.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, labels are not 0 and 1, a fold trains on one class,
-        or without an intercept not on all, or, to be ranked, is scored on fewer than all; if a class has no weight
-        or is unknown, a choice is unknown, a function's score is not finite, or a checkpoint is damaged or of
-        other arguments.
-      TypeError: if something is not an array of real numbers, a function's score no real number, or a path none.
+      ValueError: if shapes do not fit; a value is not finite, or its square is beyond the range of float64 where
+        squares are needed: of x, unless it is standardised for a cross-entropy, and of the numbers y; labels are
+        not 0 and 1 (0, 1, … of classes), or all of one class; a weight or strength is negative, or all weights are
+        0; a fold trains or is scored on no row, trains on one class, or without an intercept not on all, or, to be
+        ranked, is scored on fewer than all; a class has no weight or is unknown; `tol` is not above 0; a choice is
+        unknown; a function's score is not finite; or a checkpoint is damaged or of other arguments.
+      TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), or
+        `max_steps` no integer, a choice not True or False, a function's score no real number, or a path none.
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.

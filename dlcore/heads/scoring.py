@@ -162,6 +162,7 @@ def roc_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> floa
 
     Source: Hanley and McNeil (1982), The meaning and use of the area under a ROC curve.
     """
+    weight = np.ldexp(weight, -np.frexp(weight.max())[1])  # no product of two leaves the range
     order = np.argsort(score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of rows of the same score
     ones, zeros = (

@@ -23,13 +23,11 @@ def read_strengths(l2: Any, mass: np.ndarray, *, alike: bool) -> np.ndarray:
       ValueError: if the shape does not fit, a number is not finite or below 0, or a column of a table has 0 and
         other numbers.
     """
-    strengths = np.atleast_1d(_checks.as_host_numbers("l2", l2)).astype(np.float64)
+    strengths = np.atleast_1d(_checks.as_strengths("l2", l2))
     folds = len(mass) - 1
     if strengths.size == 0 or strengths.ndim > 2 or (strengths.ndim == 2 and folds == 0):
         table = f", or of shape ({folds}, l2)" if folds else ""
         raise ValueError(f"l2: expected a number or a list of at least one{table}, got shape {strengths.shape}")
-    if not (np.isfinite(strengths) & (strengths >= 0)).all():
-        raise ValueError(f"l2: expected finite numbers of at least 0, got {strengths}")
     if strengths.ndim == 1:
         return np.broadcast_to(strengths, (folds + 1, len(strengths)))
     if len(strengths) != folds:

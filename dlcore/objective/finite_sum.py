@@ -82,7 +82,9 @@ class Objective:
           copied.
 
         Raises:
-          ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
+          ValueError: if the shapes of data and parameters do not fit, integers are beyond the range of JAX's, or
+            l2 is not 0 and finds no `weight`.
+          TypeError: if something is not an array of real numbers, or parameters of a linear head are none.
         """
         self.check_params(params)
         return passes.run(passes.VALUE, self, data, params)
@@ -101,7 +103,9 @@ class Objective:
           A scalar in the dtype of the parameters, float32 for halves, and a tree like `params`.
 
         Raises:
-          ValueError: if the shapes of data and parameters do not fit, or l2 is not 0 and finds no `weight`.
+          ValueError: if the shapes of data and parameters do not fit, integers are beyond the range of JAX's, or
+            l2 is not 0 and finds no `weight`.
+          TypeError: if something is not an array of real numbers, or parameters of a linear head are none.
         """
         self.check_params(params)
         return passes.run(passes.VALUE_AND_GRAD, self, data, params)
@@ -121,8 +125,8 @@ class Objective:
           Shape (K,) in the dtype of the parameters, float32 for halves, and a tree like `params`.
 
         Raises:
-          ValueError: if the leaves and `l2` are not of one length K, the shapes of data and parameters do not fit,
-            or l2 is not 0 and finds no `weight`.
+          ValueError: if the leaves and `l2` are not of one length K, and as `value` does.
+          TypeError: as `value` does.
         """
         self.check_params(params)
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(params)}
@@ -145,8 +149,8 @@ class Objective:
           A tree like `params`. The Hessian is never made: the cost is a few times that of the gradient.
 
         Raises:
-          ValueError: if `v` has other shapes than `params`, the shapes of data and parameters do not fit, or l2
-            is not 0 and finds no `weight`.
+          ValueError: if `v` has other shapes than `params`, and as `value` does.
+          TypeError: as `value` does.
 
         Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
         """
@@ -170,7 +174,8 @@ class Objective:
           Shape (m + 1, m + 1), symmetric, the bias last; the dtype of the parameters, float32 for halves.
 
         Raises:
-          ValueError: if the model is not affine with one output, or the shapes of data and parameters do not fit.
+          ValueError: if the model is not affine with one output, and as `value` does.
+          TypeError: as `value` does.
 
         Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, equation 4.23.
         """

@@ -66,7 +66,8 @@ def blocked_as_is(objective: Any, data: Any) -> BlockedData:
     if isinstance(data, BlockedData):
         return data
     x, y, weights = _parts(data)
-    x, y = _guards.as_inexact("x", _guards.as_real("x", x)), _guards.as_real("y", y)
+    x, y = _guards.as_inexact("x", x), _guards.as_real("y", y)
+    _guards.check_real("x", x)
     if objective.model.affine:
         _checks.check_rank("x", x, 2, "[n, features]")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):

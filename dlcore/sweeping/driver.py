@@ -113,8 +113,10 @@ def sweep(
       `record`. A model that diverges disturbs no other. Not differentiable, and not under jit or vmap.
 
     Raises:
-      ValueError: if a value or a shape is wrong; the setting is named by its index.
-      TypeError: if something is not a number or an array of them.
+      ValueError: if a value or a shape is wrong, as `fit` has it, or a setting is read by nobody or missing; the
+        setting is named by its index.
+      TypeError: if something is not a number or an array of them, or `make_optimizer` makes no rule of descent;
+        and under any transformation of JAX.
 
     Source: Boyd and Vandenberghe, Convex Optimization, section 9.1.2 (the stopping rule).
 
@@ -344,6 +346,7 @@ def _fit(
     advice = "try a smaller rate"
     if objective.model.affine and facts_of(objective.loss).curvature is not None:
         advice += "; for gradient descent dlcore.descent.lipschitz_step gives one that would not"
+        advice += "; where it is nan, scale the columns of x"
     rows = zip(status, host.steps.tolist(), host.first_value, host.value, host.gradient_norm, strict=True)
     return Fit(
         params=table.params,

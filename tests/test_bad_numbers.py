@@ -1,0 +1,180 @@
+"""Numbers of any size and any kind that NumPy has: what is right is done, the rest is refused by name."""
+
+from typing import Any, cast
+
+import jax
+import numpy as np
+import pytest
+from helpers import DTYPE, assert_close, scored
+
+from dlcore import LinearHeads, Objective, certify, descent, fit, fit_heads, linalg, sweep
+from dlcore.certificate import data_report
+from dlcore.losses import sigmoid_cross_entropy, squared_error
+from dlcore.models import LinearParams, linear, logistic
+
+N, M = 40, 3
+X = np.round(8 * np.random.default_rng(0).normal(size=(N, M))) / 8
+Y = np.arange(N) % 2
+R = X[:, 0] + Y
+LOGISTIC, LINEAR = Objective(logistic, sigmoid_cross_entropy, 0.1), Objective(linear, squared_error, 0.1)
+START = LinearParams(np.zeros(M, DTYPE), np.zeros((), DTYPE))
+RULE = descent.gradient_descent(0.1)
+
+
+def heads(loss: str = "logistic") -> LinearHeads:
+    """Heads at 0."""
+    return LinearHeads(np.zeros(M), 0.0, 0.1, loss)
+
+
+# -- numbers out of the range in which their squares are numbers ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "x", "y", "message"),
+    [
+        ("logistic", X * 1e200, Y, r"^x: expected numbers whose squares add up .* pass standardize=True"),
+        ("softmax", X * 1e200, Y, r"^x: expected numbers whose squares add up .* pass standardize=True"),
+        ("squared", X * 1e200, R, r"^x: expected numbers whose squares add up .* got 2.375e\+200; scale them"),
+        ("squared", X, R * 1e200, r"^y: expected numbers whose squares add up .* scale them"),
+    ],
+)
+def test_heads_of_numbers_without_squares_are_refused(loss, x, y, message, compiles):
+    with pytest.raises(ValueError, match=message):
+        fit_heads(x, y, loss=loss, l2=0.1)
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize("size", [1e150, 1e160, 1e200, 1e307])
+def test_a_certificate_of_large_numbers_claims_nothing_that_overflows(size):
+    for loss, y in (("logistic", Y), ("squared", R)):
+        found = certify(heads(loss), X * size, y)
+        assert found.gap > 1e290
+        assert (found.bound == "none: overflow") == np.isinf(found.gap)
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1e160, 1e200, 1e307])
+def test_the_report_on_data_of_any_size(size):
+    plain, found = data_report(X, Y), data_report(X * size, Y)
+    assert found.rank == plain.rank == M
+    assert_close(found.condition, plain.condition, units=1e6 if size < 1e-300 else 64, dtype=np.float64)
+    assert data_report(np.column_stack([X, X[:, 0]]) * size, Y).rank == M
+    assert data_report(X * [1e-200, 1, 1e200], Y).rank == M
+
+
+def test_heads_of_tiny_numbers():
+    """All that is left is the intercept; exact, and without a warning."""
+    found = fit_heads(X * 1e-200, Y, l2=0.1)
+    np.testing.assert_allclose(found.value, np.log(2), rtol=1e-12)
+    assert set(found.status) == {"converged"}
+
+
+def test_scores_by_weights_of_any_size():
+    given: dict[str, Any] = {"l2": [0.1], "folds": 2, "scoring": "roc_auc"}
+    plain = scored(fit_heads(X, Y, **given))
+    for size in (5e-324, 1e308):
+        np.testing.assert_allclose(scored(fit_heads(X, Y, sample_weight=np.full(N, size), **given)), plain)
+
+
+@pytest.mark.skipif(np.float32 != DTYPE, reason="the range of float64 is that of the input")
+def test_a_fit_that_starts_beyond_the_range_says_what_to_scale():
+    for x, y in ((X, R * 1e30), (X * 1e38, R)):
+        fitted = fit(LINEAR, (x, y), RULE)
+        swept = sweep(LINEAR, (x, y), lambda setting: descent.gradient_descent(setting["rate"]), {"rate": [0.1]})
+        for status, message in ((fitted.status, fitted.message), (swept.status[0], swept.message[0])):
+            assert status == "diverged"
+            assert "beyond the range of float32: scale the columns of x, y or params" in message
+
+
+# -- kinds of numbers ----------------------------------------------------------------------------------------
+
+KINDS: dict[str, tuple[Any, Any, Any]] = {
+    "big-endian": (X.astype(">f8"), Y.astype(">i4"), np.ones(N, ">f4")),
+    "longdouble": (X.astype(np.longdouble), Y.astype(np.longdouble), np.ones(N, np.longdouble)),
+    "strided": (np.repeat(np.repeat(X, 2, 0), 2, 1)[::2, ::2], np.repeat(Y, 2)[::2], np.ones(2 * N)[::2]),
+    "backwards": (X[::-1, ::-1].copy()[::-1, ::-1], Y[::-1].copy()[::-1], np.ones(N)),
+    "columns first": (np.asfortranarray(X), Y, np.ones(N)),
+    "lists": (X.tolist(), Y.tolist(), [1] * N),
+    "booleans": (X, Y.astype(bool), np.ones(N, bool)),
+}
+LOCKED = tuple(np.array(part) for part in (X, Y, np.ones(N)))
+for part in LOCKED:
+    part.flags.writeable = False
+KINDS["read-only"] = cast(Any, LOCKED)
+OBJECTS = X.astype(object), Y.astype(object), np.ones(N, object)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_numbers_gives_the_same(kind):
+    x, y, s = KINDS[kind]
+    plain = fit(LOGISTIC, (X, Y, np.ones(N)), RULE, max_steps=5).params.weight
+    np.testing.assert_array_equal(fit(LOGISTIC, (x, y, s), RULE, max_steps=5).params.weight, plain)
+    assert certify(heads(), x, y, s) == certify(heads(), X, Y, np.ones(N))
+    expected = fit_heads(X, Y, l2=0.1).coef
+    np.testing.assert_array_equal(fit_heads(x, y, l2=0.1, sample_weight=s).coef, expected)
+
+
+def test_numbers_that_are_objects_are_converted_by_heads_and_refused_by_fit(compiles):
+    x, y, s = OBJECTS
+    with pytest.raises(TypeError, match=r"^x: expected numbers, got dtype object"):
+        fit(LOGISTIC, (x, y, s), RULE)
+    assert compiles() == 0
+    found, expected = fit_heads(x, y, l2=0.1, sample_weight=s), fit_heads(X, Y, l2=0.1)
+    np.testing.assert_array_equal(found.coef, expected.coef)
+    np.testing.assert_array_equal(found.predict(x), expected.predict(X))
+    held = fit_heads(X, Y, l2=0.1, validation=(x, y, s))
+    np.testing.assert_array_equal(scored(held), scored(fit_heads(X, Y, l2=0.1, validation=(X, Y))))
+    assert certify(heads(), x, y, s) == certify(heads(), X, Y)
+    assert str(data_report(x, y, s)) == str(data_report(X, Y))
+
+
+@pytest.mark.parametrize("entry", [None, "0.5", 1j, np.datetime64(1, "s")])
+def test_an_object_that_is_no_number_is_named(entry, compiles):
+    x = X.astype(object)
+    x[1, 2] = entry
+    for call in (lambda: fit_heads(x, Y, l2=0.1), lambda: certify(heads(), x, Y), lambda: data_report(x, Y)):
+        with pytest.raises(TypeError, match=r"^x: expected numbers, got .*\(first at index \(1, 2\)\)"):
+            call()
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize("x", [[[10**400, 1, 1]] * N, np.full((N, M), np.longdouble("1e4000"))])
+def test_what_is_wider_than_float64(x, compiles):
+    for call in (lambda: fit_heads(x, Y, l2=0.1), lambda: certify(heads(), x, Y)):
+        with pytest.raises(ValueError, match=r"^x: expected numbers within the range of float64; scale them"):
+            call()
+    assert compiles() == 0
+
+
+def test_an_objective_reads_integers_as_numbers_and_wraps_none():
+    large = np.where(X > 0, 2**40, -(2**40))
+    expected = LINEAR.value_and_grad(START, (large.astype(DTYPE), R.astype(DTYPE)))
+    found = LINEAR.value_and_grad(START, (large, R.astype(DTYPE)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    np.testing.assert_allclose(linalg.vector_norm(large[:, 0]), 2**40 * np.sqrt(N), rtol=1e-6)
+    if np.float32 == DTYPE:
+        with pytest.raises(
+            ValueError, match=r"^y: expected integers within the range of int32, got 1099511627776"
+        ):
+            LINEAR.value(START, (X, np.full(N, 2**40)))
+        with pytest.raises(
+            ValueError, match=r"^a: expected integers within the range of int32, got 1099511627776"
+        ):
+            linalg.add(np.array([2**40]), 1)
+
+
+def test_an_objective_reads_either_byte_order_and_refuses_what_jax_has_not():
+    plain = LOGISTIC.value(START, (X, Y))
+    np.testing.assert_array_equal(LOGISTIC.value(START, (X.astype(">f8"), Y.astype(">i8"))), plain)
+    for kind in (np.longdouble, [("a", "f8")], "V4"):
+        with pytest.raises(TypeError, match=r"^x: expected numbers, got dtype"):
+            LOGISTIC.value(START, (np.zeros((N, M), kind), Y))
+
+
+# -- what is no choice ---------------------------------------------------------------------------------------
+
+
+def test_strengths_and_folds_that_are_none():
+    with pytest.raises(TypeError, match=r"^heads.l2: expected numbers, got True"):
+        certify(LinearHeads(np.zeros(M), 0.0, l2=True), X, Y)
+    with pytest.raises(ValueError, match=r"^folds: expected 0/1 weights, 1 where a row trains, got 0.5"):
+        fit_heads(X, Y, l2=0.1, folds=np.full((2, N), 0.5))
