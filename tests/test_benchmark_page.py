@@ -58,6 +58,7 @@ def made_up(groups: list[list[Cell]], *, quick: bool = False) -> benchmark.Bench
         },
         "packages": {"jax": "0"},
         "load": [0.5, 0.25, 0.125],
+        "pace": [0.01, 0.011],
     }
     ceilings = {"cpu": Ceilings(5e9, 1e11, 2e-5), "gpu": Ceilings(1e12, 4e13, 6e-5)}
     return benchmark.Benchmark(machine, ceilings, [cell for group in groups for cell in group], quick)

@@ -1,12 +1,16 @@
 """The suite `math`: products, solutions, norms and losses, one call each."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dlcore import linalg, losses
+from dlcore._precision import HIGHEST
 from dlcore.benchmark.judging import near
 from dlcore.benchmark.work import Family, Peer, Work
 from dlcore.reference import losses as exact_losses
@@ -43,7 +47,7 @@ def _vecdot(n: int) -> Work:
         linalg.vecdot,
         (a, b),
         near(lambda a, b: np.asarray(a @ b), 64 * EPS * n**0.5),
-        {"numpy": np.dot, "torch": lambda torch, a, b: torch.dot(a, b)},
+        {"numpy": np.dot, "torch": lambda torch, a, b: torch.dot(a, b), "jax": _exact(jnp.dot)},
         2 * n,
         8 * n,
     )
@@ -56,7 +60,7 @@ def _norm(n: int) -> Work:
         linalg.vector_norm,
         (x,),
         near(lambda x: np.asarray(np.linalg.norm(x)), 64 * EPS),
-        {"numpy": np.linalg.norm, "torch": lambda torch, x: torch.linalg.vector_norm(x)},
+        {"numpy": np.linalg.norm, "torch": lambda torch, x: torch.linalg.vector_norm(x), "jax": jnp.linalg.norm},
         2 * n,
         4 * n,
     )
@@ -71,17 +75,31 @@ def _np_huber(p: Any, y: Any) -> Any:
     return np.where(size <= 1, size * size / 2, size - FLOAT(0.5))
 
 
+def _exact(product: Peer) -> Peer:
+    """JAX's own, with the precision of float32 on every device."""
+    return functools.partial(product, precision=HIGHEST)
+
+
 def _torch_loss(name: str) -> Peer:
     return lambda torch, p, y: getattr(torch.nn.functional, name)(p, y, reduction="none")
 
 
 ELEMENTWISE: dict[str, dict[str, Peer]] = {
-    "squared_error": {"numpy": lambda p, y: np.square(p - y), "torch": _torch_loss("mse_loss")},
-    "absolute_error": {"numpy": lambda p, y: np.abs(p - y), "torch": _torch_loss("l1_loss")},
-    "huber": {"numpy": _np_huber, "torch": _torch_loss("huber_loss")},
+    "squared_error": {
+        "numpy": lambda p, y: np.square(p - y),
+        "torch": _torch_loss("mse_loss"),
+        "jax": optax.squared_error,
+    },
+    "absolute_error": {
+        "numpy": lambda p, y: np.abs(p - y),
+        "torch": _torch_loss("l1_loss"),
+        "jax": lambda p, y: jnp.abs(p - y),
+    },
+    "huber": {"numpy": _np_huber, "torch": _torch_loss("huber_loss"), "jax": optax.huber_loss},
     "sigmoid_cross_entropy": {
         "numpy": _np_sigmoid_cross_entropy,
         "torch": _torch_loss("binary_cross_entropy_with_logits"),
+        "jax": optax.sigmoid_binary_cross_entropy,
     },
 }
 """Losses of one number and one target, and how others write them."""
@@ -110,7 +128,7 @@ def _softmax(rows: int) -> Work:
         jax.vmap(losses.softmax),
         (z,),
         near(_np_softmax, 16 * EPS),
-        {"numpy": _np_softmax, "torch": lambda torch, z: torch.softmax(z, 1)},
+        {"numpy": _np_softmax, "torch": lambda torch, z: torch.softmax(z, 1), "jax": jax.vmap(jax.nn.softmax)},
         4 * z.size,
         8 * z.size,
     )
@@ -131,6 +149,7 @@ def _cross_entropy(rows: int) -> Work:
         {
             "numpy": _np_cross_entropy,
             "torch": lambda torch, z, y: torch.nn.functional.cross_entropy(z, y, reduction="none"),
+            "jax": jax.vmap(optax.softmax_cross_entropy_with_integer_labels),
         },
         3 * z.size,
         4 * z.size,
@@ -149,7 +168,7 @@ def _matvec(n: int) -> Work:
         linalg.matmul,
         (a, x),
         near(np.matmul, 16 * EPS * n**0.5),
-        {"numpy": np.matmul, "torch": lambda torch, a, x: a @ x},
+        {"numpy": np.matmul, "torch": lambda torch, a, x: a @ x, "jax": _exact(jnp.matmul)},
         2 * n * n,
         4 * n * n,
     )
@@ -162,7 +181,7 @@ def _matmul(n: int) -> Work:
         linalg.matmul,
         (a, b),
         near(np.matmul, 16 * EPS * n**0.5),
-        {"numpy": np.matmul, "torch": lambda torch, a, b: a @ b},
+        {"numpy": np.matmul, "torch": lambda torch, a, b: a @ b, "jax": _exact(jnp.matmul)},
         2 * n**3,
         12 * n * n,
     )
@@ -175,7 +194,11 @@ def _solve(n: int) -> Work:
         linalg.solve,
         (a, b),
         near(np.linalg.solve, 64 * EPS * n**0.5),
-        {"numpy": np.linalg.solve, "torch": lambda torch, a, b: torch.linalg.solve(a, b)},
+        {
+            "numpy": np.linalg.solve,
+            "torch": lambda torch, a, b: torch.linalg.solve(a, b),
+            "jax": jnp.linalg.solve,
+        },
         2 * n**3 / 3,
         4 * n * n,
         counted=False,
