@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import platform_of
 from dlcore.objective.lent import LentRows
 
 SAMPLE = 16
@@ -40,7 +41,7 @@ def is_ample(rows: int, features: int) -> bool:
 
 def rows_at_once(x: Array | LentRows, rows: int, size: int, bytes_of_row: int) -> int:
     """Rows per block, from shapes alone: at least enough for a product, all of them on an accelerator."""
-    size = size if next(iter(x.devices())).platform == "cpu" else 2**28
+    size = size if platform_of(x) == "cpu" else 2**28
     most = max(1, min(rows, max(256, size // bytes_of_row)))
     return -(-rows // -(-rows // most))
 
