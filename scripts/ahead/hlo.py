@@ -130,7 +130,8 @@ def _precision(instruction: Instruction, dtype: str) -> str:
 def reads(program: Program, shape: tuple[int, ...], rows: set[int]) -> list[str]:
     """The instructions that read X, or a copy of it, from memory; those of a loop's body once.
 
-    What reads a block of rows in a loop over the blocks counts as one read: all turns together are a pass.
+    What reads a block of rows in a loop over the blocks counts as one read: all turns together are a pass. Of the
+    branches of a conditional, of which one is run, the one with most reads counts.
 
     Args:
       program: of one device.
@@ -173,13 +174,16 @@ def _result(
     if instruction.opcode == "get-tuple-element":
         index = re.search(r"index=(\d+)", instruction.rest)
         return frozenset([WHOLE]) if index and int(index[1]) in operands[0] else nothing
-    if instruction.opcode in ("while", "call", "async-start", "conditional"):
-        given = operands[-len(instruction.called) :] if instruction.opcode == "conditional" else operands
-        ends = [nothing]
-        for k, called in enumerate(instruction.called):
-            own = [given[k]] if instruction.opcode == "conditional" else given
-            ends.append(_walk(program, called, _parameters(program, called, own), sizes, found))
+    if instruction.opcode in ("while", "call", "async-start"):
+        ends = [_walk(program, c, _parameters(program, c, operands), sizes, found) for c in instruction.called]
         return frozenset().union(operands[0] if instruction.opcode == "while" else nothing, *ends)
+    if instruction.opcode == "conditional":
+        ends, branches = [], []
+        for called, own in zip(instruction.called, operands[1:], strict=True):
+            branches.append(dict[str, None]())
+            ends.append(_walk(program, called, _parameters(program, called, [own]), sizes, branches[-1]))
+        found.update(max(branches, key=len))
+        return nothing.union(*ends)
     found[instruction.name] = None
     arrays = instruction.arrays
     copies = [place for place, (_, dims) in enumerate(arrays) if _size(dims) in sizes]
