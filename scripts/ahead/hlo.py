@@ -14,6 +14,8 @@ COLLECTIVES = ("all-gather", "reduce-scatter", "all-to-all", "collective-permute
 PRODUCTS = ("dot", "convolution", "ragged-dot", "scaled-dot")
 PASSED_ON = ("bitcast", "opt-barrier", "copy-done")
 """Operations that hand over what they are given, and read nothing."""
+PADDED = 1.02
+"""How many times as large as X a result may be and still be a copy of it."""
 CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 SHAPE = re.compile(r"\b(pred|bf16|[a-z]+\d+\w*)\[([\d,]*)\]")
@@ -186,7 +188,7 @@ def _result(
         return nothing.union(*ends)
     found[instruction.name] = None
     arrays = instruction.arrays
-    copies = [place for place, (_, dims) in enumerate(arrays) if _size(dims) in sizes]
+    copies = [place for place, (_, dims) in enumerate(arrays) if any(n <= _size(dims) <= PADDED * n for n in sizes)]
     single = not instruction.shape.startswith("(")
     return frozenset([WHOLE] if single and copies else copies)
 

@@ -16,12 +16,14 @@ class Bounds(NamedTuple):
       per_row: numbers of temporaries for each row, of the size of those of X.
       fixed: bytes of temporaries beside them.
       reduced: all-reduces where rows lie over several devices, those in a loop's body once; on one there are none.
+      spills: bytes of registers.
     """
 
     passes: int
     per_row: float
     fixed: int = MEGABYTE
     reduced: int = 1
+    spills: int = 0
 
 
 class Lowered(NamedTuple):
@@ -48,6 +50,7 @@ class Program(NamedTuple):
       sharded: whether rows may lie over several devices.
       quick: whether it is one of the few that stand for all.
       wide: whether it is in float64.
+      refused: by target, what the compiler says where it cannot.
     """
 
     name: str
@@ -56,3 +59,4 @@ class Program(NamedTuple):
     sharded: bool = True
     quick: bool = False
     wide: bool = False
+    refused: dict[str, str] = {}  # noqa: RUF012

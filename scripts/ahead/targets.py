@@ -1,6 +1,7 @@
 """The devices that are compiled for: described, not there."""
 
 import contextlib
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -128,3 +129,9 @@ def _spilled(kernels: Path) -> int:
     command = [assembler, "-v", "--gpu-name", target[1] if target else "sm_90a", "-o", os.devnull, kernels]
     report = subprocess.run(command, text=True, capture_output=True, check=True).stderr
     return sum(int(stored) for stored in re.findall(r"(\d+) bytes spill stores", report))
+
+
+def versions() -> dict[str, str]:
+    """What compiled."""
+    packages = ("jax", "jaxlib", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12", "libtpu")
+    return {name: importlib.metadata.version(name) for name in packages}
