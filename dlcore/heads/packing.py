@@ -16,7 +16,7 @@ AMPLE = 64
 ACCELERATOR_BYTES = 2**28
 """Size of a block of rows and of what is made of it on an accelerator."""
 TILE = 2048
-"""XLA splits a product over the rows among the cores of a GPU, and copies the rows of another number to pad them."""
+"""XLA splits a product over the rows among the cores of a GPU, and copies rows of another number to pad them."""
 Head = tuple[int, int]
 """The number of a problem, which is fit · targets + target, and that of a strength."""
 

@@ -1,1 +1,1 @@
-"""Every train and predict program of the library, compiled for a GPU and a TPU where there is neither, and judged."""
+"""The library's train and predict programs, compiled for a GPU and a TPU where there is neither, and judged."""

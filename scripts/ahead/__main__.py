@@ -46,7 +46,9 @@ def main() -> None:
     if asked.markdown:
         asked.markdown.write_text(markdown(found))
     bad = sum(bool(record["faults"]) for record in found)
-    print(f"{len(found)} programs compiled for {' and '.join(targets)}, none of them run; {bad} beyond their bounds")
+    print(
+        f"{len(found)} programs compiled for {' and '.join(targets)}, none of them run; {bad} beyond their bounds"
+    )
     sys.exit(bool(bad) or not found)
 
 
@@ -67,7 +69,11 @@ def judged(program: Program, target: str) -> Iterator[dict[str, Any]]:
             continue
         bounds, block = program.bounds[target], lowered.block
         cost = cost_of(compiled, lowered.x, block)
-        record |= cost._asdict() | {"bound": most_temporaries(bounds, block), "most_passes": bounds.passes}
+        record |= cost._asdict() | {
+            "block": block,
+            "bound": most_temporaries(bounds, block),
+            "most_passes": bounds.passes,
+        }
         found = faults(cost, bounds, block=block, devices=len(place.devices))
         if refusal is not None:
             found.append(f"compiles now: expected a refusal, {refusal!r}")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -18,7 +17,6 @@ from dlcore.fitting import driver as fitting
 from dlcore.fitting.batches import Batches
 from dlcore.fitting.loop import Hyper, advance, split_rule
 from dlcore.fitting.start import before_start
-from dlcore.models import Model
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.sweeping import driver as sweeping
 from dlcore.sweeping import loop as sweep_loop
@@ -26,6 +24,10 @@ from dlcore.sweeping.settings import check_settings, collect_rules
 
 ROWS, FEATURES, CLASSES, MODELS = 1_000_000, 128, 10, 32
 """A size at which X does not fit a cache: 512 MB. No power of two: some compilers then copy X to pad it."""
+TILES = 2048 * 4 * 122
+"""Nearly as many rows, on each device a multiple of 2,048."""
+HOISTED = 2
+"""All-reduces: one in each turn of a loop and one before it. A TPU's compiler sums the weights once for all steps."""
 HIDDEN = 32
 NETWORK = models.mlp((FEATURES, HIDDEN, CLASSES))
 
@@ -37,14 +39,14 @@ OBJECTIVES = {
 }
 
 
-def data_of(name: str, place: Place, *, weighted: bool = True) -> BlockedData:
+def data_of(name: str, place: Place, *, weighted: bool = True, rows: int = ROWS) -> BlockedData:
     """What `Objective.prepare` would make of the rows there."""
     objective = OBJECTIVES[name]
     labels = np.int32 if objective.loss is losses.softmax_cross_entropy else np.float32
-    x = place.rows((ROWS, FEATURES))
-    weights = place.rows((ROWS,)) if weighted else None
+    x = place.rows((rows, FEATURES))
+    weights = place.rows((rows,)) if weighted else None
     block = rows_per_block(x, len(place.devices))
-    return BlockedData(x, place.rows((ROWS,), labels), weights, block, objective.loss, place.mesh)
+    return BlockedData(x, place.rows((rows,), labels), weights, block, objective.loss, place.mesh)
 
 
 def start_of(name: str) -> Any:
@@ -63,15 +65,15 @@ def many(tree: Any, count: int) -> Any:
 
 def lowered(function: Any, data: BlockedData, place: Place, *arguments: Any, **static: Any) -> Lowered:
     """A jitted function lowered for its arguments."""
-    rows = ROWS // len(place.devices)
+    rows = data.x.shape[0] // len(place.devices)
     return Lowered(function.trace(*arguments, **static).lower(), (rows, FEATURES), min(data.block, rows))
 
 
-def evaluated(verb: str, name: str, *, weighted: bool = True) -> Callable[[Place], Lowered]:
+def evaluated(verb: str, name: str, *, weighted: bool = True, rows: int = ROWS) -> Callable[[Place], Lowered]:
     """A function of an objective."""
 
     def lower(place: Place) -> Lowered:
-        objective, data = OBJECTIVES[name], data_of(name, place, weighted=weighted)
+        objective, data = OBJECTIVES[name], data_of(name, place, weighted=weighted, rows=rows)
         params = start_of(name)
         given = {
             "values_and_grads": (many(params, MODELS), data, np.zeros(MODELS, np.float32)),
@@ -128,8 +130,8 @@ def fitted(
     return lower
 
 
-def swept(name: str, settings: dict[str, Any], *, each: str = "") -> Callable[[Place], Lowered]:
-    """The loop of `sweep`, for rates or for weights or targets of each model's own."""
+def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
+    """The loop of `sweep`, all models at work at a time."""
 
     def lower(place: Place) -> Lowered:
         objective, data, params = OBJECTIVES[name], data_of(name, place), start_of(name)
@@ -158,36 +160,113 @@ def _nothing(params: Any) -> None:
     del params
 
 
-def bounded(passes: int, per_row: float, *, fixed: int = 2**20, reduced: int = 1) -> dict[str, Bounds]:
-    """The same for both targets."""
-    return dict.fromkeys(("cuda", "tpu"), Bounds(passes, per_row, fixed, reduced))
+def bounded(
+    passes: int, per_row: float, *, cuda: Bounds | None = None, reduced: int = 1, tpu_reduced: int | None = None
+) -> dict[str, Bounds]:
+    """Of both targets where `cuda` does not say what else an H100 needs."""
+    tpu = Bounds(passes, per_row, reduced=reduced if tpu_reduced is None else tpu_reduced)
+    return {"cuda": cuda or tpu._replace(reduced=reduced), "tpu": tpu}
+
+
+def padded(per_row: float, *, passes: int = 3, reduced: int = 1, spills: int = 0) -> Bounds:
+    """Where XLA pads a copy of X for a product over the rows of an H100: X is read, the copy written and read."""
+    return Bounds(passes, per_row, reduced=reduced, spills=spills)
 
 
 RATES = {"rate": np.full(MODELS, 0.1), "l2": np.full(MODELS, 0.1)}
+SPILLED = 512
+"""Bytes that the product of X and ten slopes spills with the tiles that XLA takes where it does not time any."""
 
 PROGRAMS = [
-    Program("value, logistic", evaluated("value", "logistic"), bounded(1, 3)),
-    Program("value and gradient, linear", evaluated("value_and_grad", "linear"), bounded(2, 3)),
-    Program("value and gradient, logistic", evaluated("value_and_grad", "logistic"), bounded(2, 3), quick=True),
-    Program("value and gradient, without weights", evaluated("value_and_grad", "logistic", weighted=False), bounded(2, 3)),
-    Program("value and gradient, softmax", evaluated("value_and_grad", "softmax"), bounded(2, 3)),
-    Program("value and gradient, network", evaluated("value_and_grad", "network"), bounded(2, 3)),
-    Program("values and gradients, 32 logistic", evaluated("values_and_grads", "logistic"), bounded(2, 3)),
-    Program("values and gradients, 32 softmax", evaluated("values_and_grads", "softmax"), bounded(2, 3)),
-    Program("Hessian product, logistic", evaluated("hvp", "logistic"), bounded(2, 3)),
-    Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 3)),
-    Program("lipschitz_step, logistic", stepped("logistic"), bounded(2, 3)),
-    Program("predict, logistic", predicted("logistic"), bounded(1, 3)),
-    Program("predict, softmax", predicted("softmax"), bounded(1, 3)),
-    Program("predict, network", predicted("network"), bounded(1, 3)),
-    Program("fit, linear, momentum", fitted("linear", lambda: descent.momentum(0.1)), bounded(2, 3)),
-    Program("fit, logistic, nesterov", fitted("logistic", lambda: descent.nesterov(0.1)), bounded(2, 3), quick=True),
-    Program("fit, logistic, accelerated", fitted("logistic", lambda: descent.accelerated(0.1)), bounded(2, 3)),
-    Program("fit, logistic, in batches", fitted("logistic", lambda: descent.gradient_descent(0.1), batch=4096), bounded(2, 3)),
-    Program("fit, logistic, optax.lbfgs", fitted("logistic", functools.partial(optax.lbfgs)), bounded(2, 3)),
-    Program("fit, softmax, adam", fitted("softmax", lambda: descent.adam(0.1)), bounded(2, 3)),
-    Program("fit, network, adam", fitted("network", lambda: descent.adam(0.1)), bounded(2, 3)),
-    Program("fit, network, adam in batches", fitted("network", lambda: descent.adam(0.1), batch=4096), bounded(2, 3)),
-    Program("sweep, 32 logistic", swept("logistic", RATES), bounded(2, 3), quick=True),
-    Program("sweep, 32 softmax", swept("softmax", RATES), bounded(2, 3)),
+    Program("value, logistic", evaluated("value", "logistic"), bounded(1, 1.5)),
+    Program("value and gradient, linear", evaluated("value_and_grad", "linear"), bounded(2, 2.5)),
+    Program("value and gradient, logistic", evaluated("value_and_grad", "logistic"), bounded(2, 2.5), quick=True),
+    Program(
+        "value and gradient, logistic, without weights",
+        evaluated("value_and_grad", "logistic", weighted=False),
+        bounded(2, 2.5),
+    ),
+    Program(
+        "value and gradient, softmax",
+        evaluated("value_and_grad", "softmax"),
+        bounded(2, 12, cuda=padded(160, spills=SPILLED)),
+    ),
+    Program(
+        "value and gradient, network",
+        evaluated("value_and_grad", "network"),
+        bounded(2, 80, cuda=padded(220, spills=SPILLED)),
+    ),
+    Program(
+        "values and gradients, 32 logistic",
+        evaluated("values_and_grads", "logistic"),
+        bounded(2, 66, cuda=padded(170)),
+    ),
+    Program(
+        "values and gradients, 32 logistic, whole tiles",
+        evaluated("values_and_grads", "logistic", rows=TILES),
+        bounded(2, 68),
+    ),
+    Program(
+        "values and gradients, 32 softmax",
+        evaluated("values_and_grads", "softmax"),
+        bounded(2, 650, cuda=padded(850)),
+    ),
+    Program("Hessian product, logistic", evaluated("hvp", "logistic"), bounded(2, 3.5)),
+    Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 2.5, cuda=padded(270)), quick=True),
+    Program("lipschitz_step, logistic", stepped("logistic"), bounded(1, 1, cuda=padded(270))),
+    Program("predict, logistic", predicted("logistic"), bounded(1, 0.1)),
+    Program("predict, softmax", predicted("softmax"), bounded(1, 11)),
+    Program("predict, network", predicted("network"), bounded(1, 34)),
+    Program(
+        "fit, linear, momentum",
+        fitted("linear", lambda: descent.momentum(0.1)),
+        bounded(2, 2.5, tpu_reduced=HOISTED),
+    ),
+    Program(
+        "fit, logistic, nesterov",
+        fitted("logistic", lambda: descent.nesterov(0.1)),
+        bounded(2, 2.5, tpu_reduced=HOISTED),
+        quick=True,
+    ),
+    Program(
+        "fit, logistic, accelerated",
+        fitted("logistic", lambda: descent.accelerated(0.1)),
+        bounded(2, 2.5, tpu_reduced=HOISTED),
+    ),
+    Program(
+        "fit, logistic, in batches",
+        fitted("logistic", lambda: descent.gradient_descent(0.1), batch=4096),
+        bounded(4, 2.5, reduced=3),
+    ),
+    Program(
+        "fit, logistic, optax.lbfgs",
+        fitted("logistic", functools.partial(optax.lbfgs)),
+        bounded(6, 6.5, reduced=7, tpu_reduced=8),
+    ),
+    Program(
+        "fit, softmax, adam",
+        fitted("softmax", lambda: descent.adam(0.1)),
+        bounded(2, 12, cuda=padded(160, spills=SPILLED), tpu_reduced=HOISTED),
+    ),
+    Program(
+        "fit, network, adam",
+        fitted("network", lambda: descent.adam(0.1)),
+        bounded(2, 80, cuda=padded(220, spills=SPILLED), tpu_reduced=HOISTED),
+    ),
+    Program(
+        "fit, network, adam in batches",
+        fitted("network", lambda: descent.adam(0.1), batch=4096),
+        bounded(4, 80, cuda=padded(220, passes=4, spills=SPILLED, reduced=3), reduced=3),
+    ),
+    Program(
+        "sweep, 32 logistic",
+        swept("logistic", RATES),
+        bounded(2, 66, cuda=padded(170), tpu_reduced=HOISTED),
+        quick=True,
+    ),
+    Program(
+        "sweep, 32 softmax",
+        swept("softmax", RATES),
+        bounded(2, 650, cuda=padded(850), tpu_reduced=HOISTED),
+    ),
 ]

@@ -1,4 +1,4 @@
-"""The programs of `fit_heads` and of the heads that it hands back, as they have them compiled: in float64, one device."""
+"""The programs of `fit_heads` and of the heads that it hands back, as they have them compiled: in float64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,21 @@ import numpy as np
 
 from ahead.program import Bounds, Lowered, Program
 from ahead.targets import Place
-from dlcore.heads import chord, full_newton, leave_one_out, logistic, logits, metric, multinomial, newton, ridge, scales, softmax
-from dlcore.heads import quasi_newton, row_products
+from dlcore.heads import (
+    chord,
+    full_newton,
+    leave_one_out,
+    logistic,
+    logits,
+    metric,
+    multinomial,
+    newton,
+    quasi_newton,
+    ridge,
+    row_products,
+    scales,
+    softmax,
+)
 from dlcore.heads.frame import Frame
 from dlcore.heads.inputs import SCALED_BYTES
 from dlcore.heads.laps import Method, _all_laps
@@ -157,7 +170,7 @@ def products_of(place: Place) -> row_products.Products:
     return row_products.Products(place.whole((), WIDE), middle, one, upper, corner, cross, one)
 
 
-def of_block(function: Any, given: Callable[[Place], tuple[Any, ...]], *behind: Any) -> Callable[[Place], Lowered]:
+def of_block(function: Any, given: Callable[[Place], tuple[Any, ...]]) -> Callable[[Place], Lowered]:
     """Of a block of rows that the host hands over: (given, x, y, weights)."""
 
     def lower(place: Place) -> Lowered:
@@ -210,7 +223,9 @@ def bounded(passes: int, per_row: float, *, fixed: int = 2**20) -> dict[str, Bou
     return dict.fromkeys(("cuda", "tpu"), Bounds(passes, per_row, fixed, 0))
 
 
-def program(name: str, lower: Callable[[Place], Lowered], bounds: dict[str, Bounds], *, quick: bool = False) -> Program:
+def program(
+    name: str, lower: Callable[[Place], Lowered], bounds: dict[str, Bounds], *, quick: bool = False
+) -> Program:
     """One of `fit_heads`: on one device, in float64."""
     return Program(f"fit_heads, {name}", lower, bounds, sharded=False, quick=quick, wide=True)
 
@@ -220,22 +235,72 @@ def _anchors_block(x: Any) -> int:
 
 
 PROGRAMS = [
-    program("logistic, Newton", laps(newton.NEWTON["float32"], own_curvature, _anchors_block, 2), bounded(1, 1), quick=True),
-    program("logistic, Newton in float64", laps(newton.NEWTON["float64"], own_curvature, _anchors_block, 2), bounded(1, 1)),
-    program("logistic, shared curvature", laps(chord.CHORD, neighbours_curvature, lambda x: logistic.chord_block(x, HEADS, 1), 2), bounded(1, 1)),
+    program(
+        "logistic, Newton",
+        laps(newton.NEWTON["float32"], own_curvature, _anchors_block, 2),
+        bounded(1, 1),
+        quick=True,
+    ),
+    program(
+        "logistic, Newton in float64",
+        laps(newton.NEWTON["float64"], own_curvature, _anchors_block, 2),
+        bounded(1, 1),
+    ),
+    program(
+        "logistic, shared curvature",
+        laps(chord.CHORD, neighbours_curvature, lambda x: logistic.chord_block(x, HEADS, 1), 2),
+        bounded(1, 1),
+    ),
     program("logistic, held out", indexed, bounded(1, 1)),
     program("softmax, quasi-Newton", descended("float32"), bounded(1, 1), quick=True),
     program("softmax, quasi-Newton in float64", descended("float64"), bounded(1, 1)),
-    program("softmax, damped Newton", laps(full_newton.FULL_NEWTON, whole_hessian, lambda x: softmax.hessian_block(x, softmax.HESSIAN // COLUMNS), 3), bounded(1, 1)),
+    program(
+        "softmax, damped Newton",
+        laps(
+            full_newton.FULL_NEWTON,
+            whole_hessian,
+            lambda x: softmax.hessian_block(x, softmax.HESSIAN // COLUMNS),
+            3,
+        ),
+        bounded(1, 1),
+    ),
     program("softmax, metric", shared_metric, bounded(1, 1)),
     program("softmax, held out", scored, bounded(1, 1)),
     program("standardised columns", standardised, bounded(1, 1)),
-    program("ridge, products of rows", of_block(row_products._add_rows, lambda p: ((products_of(p),), ())), bounded(1, 1), quick=True),
-    program("ridge, spectrum", without_rows(ridge._of_products, lambda p: (products_of(p), p.whole((), WIDE), p.whole((), WIDE))), bounded(0, 0)),
+    program(
+        "ridge, products of rows",
+        of_block(row_products._add_rows, lambda p: ((products_of(p),), ())),
+        bounded(1, 1),
+        quick=True,
+    ),
+    program(
+        "ridge, spectrum",
+        without_rows(ridge._of_products, lambda p: (products_of(p), p.whole((), WIDE), p.whole((), WIDE))),
+        bounded(0, 0),
+    ),
     program("ridge, kernel of few rows", kernel_rows, bounded(1, 1)),
-    program("ridge, heads", without_rows(ridge.heads_of, lambda p: (spectrum_of(p), p.whole((HEADS,), WIDE))), bounded(0, 0)),
-    program("ridge, held out", without_rows(ridge._errors, lambda p: (products_of(p), *heads_of_ridge(p))), bounded(0, 0)),
-    program("ridge, held out row by row", of_block(ridge._add_errors, lambda p: ((p.whole((HEADS, 1), WIDE),), heads_of_ridge(p))), bounded(1, 1)),
-    program("ridge, each row left out", of_block(leave_one_out._of_rows, lambda p: ((spectrum_of(p), p.whole((HEADS,), WIDE), *heads_of_ridge(p)), (p.whole((), WIDE),) * 2)), bounded(1, 1)),
+    program(
+        "ridge, heads",
+        without_rows(ridge.heads_of, lambda p: (spectrum_of(p), p.whole((HEADS,), WIDE))),
+        bounded(0, 0),
+    ),
+    program(
+        "ridge, held out",
+        without_rows(ridge._errors, lambda p: (products_of(p), *heads_of_ridge(p))),
+        bounded(0, 0),
+    ),
+    program(
+        "ridge, held out row by row",
+        of_block(ridge._add_errors, lambda p: ((p.whole((HEADS, 1), WIDE),), heads_of_ridge(p))),
+        bounded(1, 1),
+    ),
+    program(
+        "ridge, each row left out",
+        of_block(
+            leave_one_out._of_rows,
+            lambda p: ((spectrum_of(p), p.whole((HEADS,), WIDE), *heads_of_ridge(p)), (p.whole((), WIDE),) * 2),
+        ),
+        bounded(1, 1),
+    ),
     program("predict", predicted, bounded(1, 1)),
 ]

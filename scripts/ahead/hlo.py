@@ -188,7 +188,9 @@ def _result(
         return nothing.union(*ends)
     found[instruction.name] = None
     arrays = instruction.arrays
-    copies = [place for place, (_, dims) in enumerate(arrays) if any(n <= _size(dims) <= PADDED * n for n in sizes)]
+    copies = [
+        place for place, (_, dims) in enumerate(arrays) if any(n <= _size(dims) <= PADDED * n for n in sizes)
+    ]
     single = not instruction.shape.startswith("(")
     return frozenset([WHOLE] if single and copies else copies)
 

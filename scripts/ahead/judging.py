@@ -18,7 +18,7 @@ class Cost(NamedTuple):
     Attributes:
       temporaries: bytes.
       passes: reads of X or of a copy of it, those in a loop's body once.
-      traffic: bytes read and written over bytes of X, a loop's body once, as the compiler has it; None if it has not.
+      traffic: bytes read and written over bytes of X, a loop's body once; None if the compiler does not say.
       reduced: all-reduces, those in a loop's body once.
       moved: collectives of other kinds.
       products: how many there are by their precision; "tf32" are instructions of PTX.
