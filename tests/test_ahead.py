@@ -8,6 +8,8 @@ from ahead.judging import cost_of, faults, most_temporaries
 from ahead.program import Bounds
 from ahead.targets import Compiled
 
+from dlcore.heads.packing import rows_at_once
+
 ROWS, FEATURES = 4096, 16
 BOUNDS = Bounds(passes=1, per_row=1, fixed=0)
 
@@ -180,3 +182,12 @@ def test_a_product_as_a_compiler_writes_it_is_read():
 
 def test_bounds_grow_with_the_rows():
     assert most_temporaries(Bounds(1, 2.5, fixed=100), 1000) == 10_100
+
+
+def test_on_an_accelerator_a_block_is_whole_tiles():
+    """Or all rows; on a CPU blocks are even."""
+    x = jax.ShapeDtypeStruct((1_000_000, 128), jnp.float32)
+    assert rows_at_once(x, len(x), 2**22, 8 * 128) == 4082  # 245 of them
+    with jax.default_device("tpu"):  # the name is enough: nothing is placed
+        assert rows_at_once(x, len(x), 2**22, 8 * 128) == 123 * 2048
+        assert rows_at_once(x, 1000, 2**22, 8 * 128) == 1000

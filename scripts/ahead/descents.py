@@ -27,7 +27,7 @@ ROWS, FEATURES, CLASSES, MODELS = 1_000_000, 128, 10, 32
 TILES = 2048 * 4 * 122
 """Nearly as many rows, on each device a multiple of 2,048."""
 HOISTED = 2
-"""All-reduces: one in each turn of a loop and one before it. A TPU's compiler sums the weights once for all steps."""
+"""All-reduces: one in each turn of a loop, one before it. A TPU's compiler sums the weights once for all steps."""
 HIDDEN = 32
 NETWORK = models.mlp((FEATURES, HIDDEN, CLASSES))
 
