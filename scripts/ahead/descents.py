@@ -212,7 +212,7 @@ PROGRAMS = [
         bounded(2, 650, cuda=padded(850)),
     ),
     Program("Hessian product, logistic", evaluated("hvp", "logistic"), bounded(2, 3.5)),
-    Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 2.5, cuda=padded(270)), quick=True),
+    Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 2.5, cuda=padded(270))),
     Program("lipschitz_step, logistic", stepped("logistic"), bounded(1, 1, cuda=padded(270))),
     Program("predict, logistic", predicted("logistic"), bounded(1, 0.1)),
     Program("predict, softmax", predicted("softmax"), bounded(1, 11)),

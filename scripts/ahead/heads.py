@@ -152,14 +152,11 @@ def standardised(place: Place) -> Lowered:
     return lowered(scales.column_scales, data, data, place.whole((FITS,), WIDE))
 
 
-def spectrum_of(place: Place, kernel: int = 0) -> ridge.Spectrum:
-    """What ridge heads are divided from; of rows that are fewer than columns, so many."""
-    size, one = kernel or FEATURES, place.whole((1,), WIDE)
-    columns = 4 * kernel or FEATURES
-    wide = place.whole((columns,), WIDE)
-    rows = place.whole((kernel, kernel), WIDE) if kernel else None
-    values, basis = place.whole((size,), WIDE), place.whole((columns, size), WIDE)
-    return ridge.Spectrum(values, basis, place.whole((size, 1), WIDE), wide, one, wide, rows)
+def spectrum_of(place: Place) -> ridge.Spectrum:
+    """What ridge heads are divided from, of one target and more rows than columns."""
+    wide, one = place.whole((FEATURES,), WIDE), place.whole((1,), WIDE)
+    basis = place.whole((FEATURES, FEATURES), WIDE)
+    return ridge.Spectrum(wide, basis, place.whole((FEATURES, 1), WIDE), wide, one, wide, None)
 
 
 def products_of(place: Place) -> row_products.Products:
@@ -197,6 +194,21 @@ def heads_of_ridge(place: Place) -> tuple[Any, Any]:
     return place.whole((HEADS, 1, FEATURES), WIDE), place.whole((HEADS, 1), WIDE)
 
 
+def summed(place: Place) -> tuple[Any, ...]:
+    """Products, and whether there is an intercept and a scale."""
+    return products_of(place), place.whole((), WIDE), place.whole((), WIDE)
+
+
+def strengths_of(place: Place) -> tuple[Any, ...]:
+    """A spectrum and 64 strengths."""
+    return spectrum_of(place), place.whole((HEADS,), WIDE)
+
+
+def left_out(place: Place) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What stands before the rows, and behind them."""
+    return (*strengths_of(place), *heads_of_ridge(place)), (place.whole((), WIDE),) * 2
+
+
 def kernel_rows(place: Place) -> Lowered:
     """Ridge with fewer rows than columns."""
     n, m = 512, 2048
@@ -206,9 +218,10 @@ def kernel_rows(place: Place) -> Lowered:
 
 
 def predicted(place: Place) -> Lowered:
-    """`Heads.predict` of a block of rows."""
-    x = place.whole((ROWS, FEATURES))
-    return Lowered(logits.logits_of_block.trace(x, place.whole((HEADS, COLUMNS), WIDE)).lower(), x.shape, ROWS)
+    """`Heads.predict` of as many rows as it takes at a time."""
+    rows = logits.ROWS_BYTES // (8 * (HEADS + COLUMNS))
+    x = place.whole((rows, FEATURES))
+    return Lowered(logits.logits_of_block.trace(x, place.whole((HEADS, COLUMNS), WIDE)).lower(), x.shape, rows)
 
 
 def indexed(place: Place) -> Lowered:
@@ -218,15 +231,16 @@ def indexed(place: Place) -> Lowered:
     return Lowered(logits._logits.trace(x, place.whole((HEADS, COLUMNS), WIDE), index).lower(), x.shape, some)
 
 
-def bounded(passes: int, per_row: float, *, fixed: int = 2**20) -> dict[str, Bounds]:
-    """The same for both targets."""
-    return dict.fromkeys(("cuda", "tpu"), Bounds(passes, per_row, fixed, 0))
+def bounded(passes: int, per_row: float, *, cuda_spills: int = 0) -> dict[str, Bounds]:
+    """The same for both targets, but for spills."""
+    bounds = Bounds(passes, per_row, reduced=0)
+    return {"cuda": bounds._replace(spills=cuda_spills), "tpu": bounds}
 
 
 def program(
     name: str, lower: Callable[[Place], Lowered], bounds: dict[str, Bounds], *, quick: bool = False
 ) -> Program:
-    """One of `fit_heads`: on one device, in float64."""
+    """One of `fit_heads`: on one device, in float64. Its rows are copied, a block at a time, in float64."""
     return Program(f"fit_heads, {name}", lower, bounds, sharded=False, quick=quick, wide=True)
 
 
@@ -234,73 +248,59 @@ def _anchors_block(x: Any) -> int:
     return logistic.newton_block(x, logistic.ANCHORS)
 
 
+def _heads_block(x: Any) -> int:
+    return logistic.chord_block(x, HEADS, 1)
+
+
+def _hessian_block(x: Any) -> int:
+    return softmax.hessian_block(x, softmax.HESSIAN // COLUMNS)
+
+
 PROGRAMS = [
     program(
         "logistic, Newton",
         laps(newton.NEWTON["float32"], own_curvature, _anchors_block, 2),
-        bounded(1, 1),
+        bounded(5, 1350),
         quick=True,
     ),
     program(
         "logistic, Newton in float64",
         laps(newton.NEWTON["float64"], own_curvature, _anchors_block, 2),
-        bounded(1, 1),
+        bounded(5, 2650),
     ),
     program(
-        "logistic, shared curvature",
-        laps(chord.CHORD, neighbours_curvature, lambda x: logistic.chord_block(x, HEADS, 1), 2),
-        bounded(1, 1),
+        "logistic, shared curvature", laps(chord.CHORD, neighbours_curvature, _heads_block, 2), bounded(3, 420)
     ),
-    program("logistic, held out", indexed, bounded(1, 1)),
-    program("softmax, quasi-Newton", descended("float32"), bounded(1, 1), quick=True),
-    program("softmax, quasi-Newton in float64", descended("float64"), bounded(1, 1)),
+    program("logistic, held out", indexed, bounded(2, 270)),
+    program("softmax, quasi-Newton", descended("float32"), bounded(3, 450)),
+    program("softmax, quasi-Newton in float64", descended("float64"), bounded(3, 870)),
     program(
         "softmax, damped Newton",
-        laps(
-            full_newton.FULL_NEWTON,
-            whole_hessian,
-            lambda x: softmax.hessian_block(x, softmax.HESSIAN // COLUMNS),
-            3,
-        ),
-        bounded(1, 1),
+        laps(full_newton.FULL_NEWTON, whole_hessian, _hessian_block, 3),
+        bounded(6, 3300),
     ),
-    program("softmax, metric", shared_metric, bounded(1, 1)),
-    program("softmax, held out", scored, bounded(1, 1)),
-    program("standardised columns", standardised, bounded(1, 1)),
+    program("softmax, metric", shared_metric, bounded(3, 290)),
+    program("softmax, held out", scored, bounded(2, 510)),
+    program("standardised columns", standardised, bounded(5, 290)),
     program(
         "ridge, products of rows",
-        of_block(row_products._add_rows, lambda p: ((products_of(p),), ())),
-        bounded(1, 1),
+        of_block(row_products._add_rows, lambda place: ((products_of(place),), ())),
+        bounded(9, 600),
         quick=True,
     ),
-    program(
-        "ridge, spectrum",
-        without_rows(ridge._of_products, lambda p: (products_of(p), p.whole((), WIDE), p.whole((), WIDE))),
-        bounded(0, 0),
-    ),
-    program("ridge, kernel of few rows", kernel_rows, bounded(1, 1)),
-    program(
-        "ridge, heads",
-        without_rows(ridge.heads_of, lambda p: (spectrum_of(p), p.whole((HEADS,), WIDE))),
-        bounded(0, 0),
-    ),
+    program("ridge, spectrum", without_rows(ridge._of_products, summed), bounded(0, 0)),
+    program("ridge, kernel of few rows", kernel_rows, bounded(12, 5400)),
+    program("ridge, heads", without_rows(ridge.heads_of, strengths_of), bounded(0, 0)),
     program(
         "ridge, held out",
-        without_rows(ridge._errors, lambda p: (products_of(p), *heads_of_ridge(p))),
+        without_rows(ridge._errors, lambda place: (products_of(place), *heads_of_ridge(place))),
         bounded(0, 0),
     ),
     program(
         "ridge, held out row by row",
-        of_block(ridge._add_errors, lambda p: ((p.whole((HEADS, 1), WIDE),), heads_of_ridge(p))),
-        bounded(1, 1),
+        of_block(ridge._add_errors, lambda place: ((place.whole((HEADS, 1), WIDE),), heads_of_ridge(place))),
+        bounded(2, 400),
     ),
-    program(
-        "ridge, each row left out",
-        of_block(
-            leave_one_out._of_rows,
-            lambda p: ((spectrum_of(p), p.whole((HEADS,), WIDE), *heads_of_ridge(p)), (p.whole((), WIDE),) * 2),
-        ),
-        bounded(1, 1),
-    ),
-    program("predict", predicted, bounded(1, 1)),
+    program("ridge, each row left out", of_block(leave_one_out._of_rows, left_out), bounded(6, 600)),
+    program("predict", predicted, bounded(2, 270), quick=True),
 ]
