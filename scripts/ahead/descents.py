@@ -214,9 +214,9 @@ PROGRAMS = [
     Program("Hessian product, logistic", evaluated("hvp", "logistic"), bounded(2, 3.5)),
     Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 2.5, cuda=padded(270))),
     Program("lipschitz_step, logistic", stepped("logistic"), bounded(1, 1, cuda=padded(270))),
-    Program("predict, logistic", predicted("logistic"), bounded(1, 0.1)),
-    Program("predict, softmax", predicted("softmax"), bounded(1, 11)),
-    Program("predict, network", predicted("network"), bounded(1, 34)),
+    Program("predict, logistic", predicted("logistic"), bounded(1, 0.1, reduced=0)),
+    Program("predict, softmax", predicted("softmax"), bounded(1, 11, reduced=0)),
+    Program("predict, network", predicted("network"), bounded(1, 34, reduced=0)),
     Program(
         "fit, linear, momentum",
         fitted("linear", lambda: descent.momentum(0.1)),
