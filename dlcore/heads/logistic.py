@@ -57,6 +57,18 @@ STATE = ("theta", "aim", "value", "steps", "flat", "separates")
 """What a stage changes, of some problems."""
 
 
+def newton_block(x: Any, slots: int) -> int:
+    """Rows per block where each slot has its own curvature."""
+    columns = x.shape[1]
+    return rows_at_once(x, x.shape[0], SCALED_BYTES, max(4 * slots * columns, SCALED_BYTES // 2048))
+
+
+def chord_block(x: Any, slots: int, cores: int) -> int:
+    """Rows per block where gradients are enough."""
+    most = LOGIT_BYTES if cores == 1 else CORE_BYTES
+    return rows_at_once(x, x.shape[0], most, 8 * max(slots, x.shape[1]))
+
+
 class Read(NamedTuple):
     """Rows that a program reads: x, bits and labels, weights; and the sum of the weights for each problem."""
 
@@ -237,10 +249,7 @@ class Sweep:
         slots = self._slots(batch, size, size, limit, rows.total)
         if sample is not None:
             slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None, ratio=None)
-        block = rows_at_once(
-            self.rows.x, len(rows.x), SCALED_BYTES, max(4 * size * rows.x.shape[1], SCALED_BYTES // 2048)
-        )
-        data = BlockedData(rows.x, rows.marks, rows.weight, block)
+        data = BlockedData(rows.x, rows.marks, rows.weight, newton_block(rows.x, size))
         parts = parts_of(data, cores_for(work_of(rows.x, size, squared=True), rows.x, least=LEAST_WORK))
         given = newton.Given(slots, self.frame, np.bool_(sample is not None))
         found = run(newton.NEWTON[curved], given, parts)._asdict()
@@ -257,8 +266,7 @@ class Sweep:
         slots = self._slots(batch, size, groups, limit, self.total)
         x, marks, weight, _ = self.rows
         cores = cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK)
-        most = LOGIT_BYTES if cores == 1 else CORE_BYTES
-        data = BlockedData(x, marks, weight, rows_at_once(x, len(x), most, 8 * max(size, x.shape[1])))
+        data = BlockedData(x, marks, weight, chord_block(x, size, cores))
         parts = parts_of(data, cores)
         found = run(chord.CHORD, chord.Given(slots, self.frame, anchors, left, share), parts)._asdict()
         self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import platform_of
 from dlcore.objective.lent import LentRows
 
 SAMPLE = 16
@@ -12,6 +13,10 @@ LAST_STRIDE = 8
 """Every so many rows make the sample whose curvature serves all rows."""
 AMPLE = 64
 """Rows per column whose curvature, taken at their optimum, brings the gap of all rows down fast enough."""
+ACCELERATOR_BYTES = 2**28
+"""Size of a block of rows and of what is made of it on an accelerator."""
+TILE = 2048
+"""XLA splits a product over the rows among the cores of a GPU, and copies rows of another number to pad them."""
 Head = tuple[int, int]
 """The number of a problem, which is fit · targets + target, and that of a strength."""
 
@@ -39,10 +44,11 @@ def is_ample(rows: int, features: int) -> bool:
 
 
 def rows_at_once(x: Array | LentRows, rows: int, size: int, bytes_of_row: int) -> int:
-    """Rows per block, from shapes alone: at least enough for a product, all of them on an accelerator."""
-    size = size if next(iter(x.devices())).platform == "cpu" else 2**28
-    most = max(1, min(rows, max(256, size // bytes_of_row)))
-    return -(-rows // -(-rows // most))
+    """Rows per block, from shapes alone: at least enough for a product, on an accelerator many whole tiles."""
+    there = platform_of(x) != "cpu"
+    most = max(1, min(rows, max(256, (ACCELERATOR_BYTES if there else size) // bytes_of_row)))
+    evenly = -(-rows // -(-rows // most))
+    return min(rows, -(-evenly // TILE) * TILE) if there else evenly
 
 
 def work_of(x: Array | LentRows, heads: int, *, squared: bool) -> int:

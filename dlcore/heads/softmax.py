@@ -7,6 +7,7 @@ no end there is left to Newton's method with the whole Hessian, where that is sm
 """
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,6 +50,16 @@ STATE = ("theta", "accuracy", "steps", "flat", "separates")
 """What a stage changes, of some strengths."""
 
 
+def descent_block(x: Any, logits: int) -> int:
+    """Rows per block where gradients are enough, of so many logits for each row."""
+    return rows_at_once(x, x.shape[0], BLOCK_BYTES, 4 * max(logits, 256))
+
+
+def hessian_block(x: Any, classes: int) -> int:
+    """Rows per block where each head has its whole Hessian."""
+    return rows_at_once(x, x.shape[0], HESSIAN_BYTES, 8 * classes**2 * (x.shape[1] + 1))
+
+
 class SoftmaxSweep:
     """The state of a sweep on the host: what each head has reached, and the rows on the device."""
 
@@ -63,10 +74,9 @@ class SoftmaxSweep:
         work = n * columns * classes * self.slots
         self.sizes = _sizes(self.slots) if work > WORTH else (self.slots,)
         marks = jax.device_put(np.stack([inputs.y.astype(np.uint32), rows.train, rows.test], axis=1))
-        block = rows_at_once(rows.x, n, BLOCK_BYTES, 4 * max(classes * self.slots, 256))
+        block = descent_block(rows.x, classes * self.slots)
         self.data = BlockedData(rows.x, marks, rows.weight, block)
-        few = rows_at_once(rows.x, n, HESSIAN_BYTES, 8 * classes**2 * columns)
-        self.curved = BlockedData(rows.x, marks, rows.weight, few)
+        self.curved = BlockedData(rows.x, marks, rows.weight, hessian_block(rows.x, classes))
         self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         self.scored = BlockedData(rows.x, marks, jax.device_put(inputs.scored), block)
         mass = np.where(inputs.train, inputs.weight, 0)

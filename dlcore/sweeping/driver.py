@@ -13,6 +13,7 @@ from dlcore import _checks, _guards
 from dlcore._precision import working_dtype
 from dlcore._status import Status
 from dlcore._types import Array, Params
+from dlcore.devices import platform_of
 from dlcore.fitting import Fit, History
 from dlcore.fitting.driver import CALL_SECONDS, CAPACITY, settled
 from dlcore.fitting.start import check_start, init_sizes, start
@@ -236,7 +237,7 @@ def _default_slots(objective: Objective, data: BlockedData, one: Params, dtype: 
     outputs = sum(leaf.size for leaf in jax.tree.leaves(prediction))
     predicted = data.block * max(outputs, 1) * dtype.itemsize
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
-    scale = 1 if next(iter(data.x.devices())).platform == "cpu" else ACCELERATOR_FACTOR
+    scale = 1 if platform_of(data.x) == "cpu" else ACCELERATOR_FACTOR
     most = min(scale * PREDICTION_BYTES // predicted, scale * STATE_BYTES // held)
     return 1 << max(most, 1).bit_length() - 1
 
