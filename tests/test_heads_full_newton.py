@@ -47,8 +47,9 @@ def test_newton_alone_converges_in_a_few_passes_in_every_setting(name, monkeypat
 
 
 def test_a_weak_penalty_and_weights_over_six_decades():
-    """L-BFGS alone makes all 1,000 passes."""
+    """L-BFGS alone makes more than 250 passes."""
     problem = heads_problem(94)
-    heads = fit_heads(problem.x, problem.y, **{**problem.arguments, "l2": [float(np.min(problem.l2))]})
+    arguments = {**problem.arguments, "l2": [float(np.min(problem.l2))], "max_steps": 200}
+    heads = fit_heads(problem.x, problem.y, **arguments)
     assert list(heads.status) == [Status.CONVERGED]
-    assert 1000 - softmax.KEPT < heads.steps[0] < 1000 - softmax.KEPT / 2
+    assert 150 < heads.steps[0] < 175  # a quarter is kept for Newton's method
