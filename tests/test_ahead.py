@@ -1,5 +1,7 @@
 """What judges programs that were compiled for a GPU or a TPU sees what is wrong, on small programs and texts."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -152,7 +154,7 @@ def test_kernels_are_asked_for_tf32_and_spills():
 
 def compiled_here(function, *arguments) -> Compiled:
     """By the CPU's compiler."""
-    compiled = jax.jit(function).lower(*arguments).compile()
+    compiled: Any = jax.jit(function).lower(*arguments).compile()
     return Compiled(compiled.as_text(), compiled.memory_analysis().temp_size_in_bytes, None)
 
 
@@ -166,7 +168,7 @@ def test_a_temporary_as_large_as_x_is_found():
 
     compiled = compiled_here(copied, x, w)
     assert compiled.temporaries >= x.nbytes
-    found = faults(cost_of(compiled, x.shape, ROWS), BOUNDS._replace(passes=9), block=ROWS, devices=1)
+    found = faults(cost_of(compiled, (ROWS, FEATURES), ROWS), BOUNDS._replace(passes=9), block=ROWS, devices=1)
     assert found == [f"bytes of temporaries: at most {4 * ROWS}, got {compiled.temporaries}"]
 
 
@@ -186,7 +188,7 @@ def test_bounds_grow_with_the_rows():
 
 def test_on_an_accelerator_a_block_is_whole_tiles():
     """Or all rows; on a CPU blocks are even."""
-    x = jax.ShapeDtypeStruct((1_000_000, 128), jnp.float32)
+    x: Any = jax.ShapeDtypeStruct((1_000_000, 128), jnp.float32)
     assert rows_at_once(x, len(x), 2**22, 8 * 128) == 4082  # 245 of them
     with jax.default_device("tpu"):  # the name is enough: nothing is placed
         assert rows_at_once(x, len(x), 2**22, 8 * 128) == 123 * 2048

@@ -1,7 +1,6 @@
 """`scripts/aot`: compile, print a table, and end with 1 where a program is beyond its bounds."""
 
 import argparse
-import itertools
 import json
 import re
 import sys
@@ -37,12 +36,11 @@ def main() -> None:
         if (program.quick or not asked.quick) and re.search(asked.only, program.name)
     ]
     found = []
-    for program, target in itertools.product(chosen, targets):
-        for record in judged(program, target):
-            print(" | ".join(row(record)), *record["faults"], sep="\n    ", flush=True)
-            found.append(record)
-            if asked.json:
-                asked.json.write_text(json.dumps({"versions": versions(), "programs": found}, indent=1))
+    for record in (one for program in chosen for target in targets for one in judged(program, target)):
+        print(" | ".join(row(record)), *record["faults"], sep="\n    ", flush=True)
+        found.append(record)
+        if asked.json:
+            asked.json.write_text(json.dumps({"versions": versions(), "programs": found}, indent=1))
     if asked.markdown:
         asked.markdown.write_text(markdown(found))
     bad = sum(bool(record["faults"]) for record in found)

@@ -42,7 +42,7 @@ class Place(NamedTuple):
         """Such as "2 × H100"."""
         return f"{len(self.devices)} × {NAMES[self.target]}"
 
-    def whole(self, shape: tuple[int, ...], dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+    def whole(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
         """An array that every device has."""
         if self.mesh is None:
             sharding = SingleDeviceSharding(self.devices[0])
@@ -50,7 +50,7 @@ class Place(NamedTuple):
             sharding = NamedSharding(self.mesh, PartitionSpec())
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    def rows(self, shape: tuple[int, ...], dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+    def rows(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
         """An array whose first axis lies over the devices."""
         whole = self.whole(shape, dtype)
         return whole if self.mesh is None else jax.ShapeDtypeStruct(shape, dtype, sharding=over_rows(self.mesh))
