@@ -73,6 +73,18 @@ def test_inv_at_the_edges():
         linalg.inv(jnp.ones((2, 3)))
 
 
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize("place", [(0, 1), (1, 2), (2, 2)])
+def test_of_a_matrix_that_is_not_finite_nothing_is_plausible(wrong, place):
+    """Not even the entries that elimination never meets it in; the other matrices of a batch are untouched."""
+    a = jnp.asarray(np.triu(np.ones((3, 3))) + np.eye(3), DTYPE)
+    batch = jnp.stack([a.at[place].set(wrong), a])
+    for function in (inv, lambda a: jax.jit(linalg.solve)(a, jnp.ones((2, 3, 1), DTYPE)), linalg.inv):
+        found = function(batch)
+        assert jnp.isnan(found[0]).all()
+        assert jnp.isfinite(found[1]).all()
+
+
 def test_the_derivative_of_inv():
     """d(A⁻¹) = −A⁻¹ dA A⁻¹."""
     a, da = random_like(0, 4, 4) + 4 * jnp.eye(4, dtype=DTYPE), random_like(1, 4, 4)

@@ -30,9 +30,9 @@ def solve(a: Numeric, b: Numeric, *, refine: DTypeLike | None = None) -> Array:
 
     Returns:
       The shape of `b` with the leading axes broadcast, the common dtype; halves are factored in float32 and
-      cast back. nan and infinity propagate. `a` is singular if its reciprocal condition number
-      $1/(\|A\|_1 \|A^{-1}\|_1)$ is below the machine epsilon of the factors: then nan under a trace, never a
-      plausible number; nan too where a refinement does not converge.
+      cast back. nan everywhere where `a` is not finite; nan and infinity in `b` propagate. `a` is singular if its
+      reciprocal condition number $1/(\|A\|_1 \|A^{-1}\|_1)$ is below the machine epsilon of the factors: then nan
+      under a trace, never a plausible number; nan too where a refinement does not converge.
       A matrix that is only badly scaled, such as diag(1e10, 1e-10), counts as singular too: scale its rows.
       The check needs the inverse, and makes the call about three times as long as an unchecked one.
 
@@ -72,7 +72,7 @@ def inv(a: Numeric) -> Array:
 
     Returns:
       The shape and dtype of `a` (the default dtype for integers); halves are factored in float32 and cast back.
-      nan and infinity propagate; where `a` is singular, as `solve` has it, nan under a trace.
+      nan everywhere where `a` is not finite; where it is singular, as `solve` has it, nan under a trace.
 
     Raises:
       ValueError: if `a` is not square.
@@ -121,8 +121,8 @@ def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
         solutions = jnp.linalg.solve(a, jnp.concatenate([b, _identity_like(a)], axis=-1))
         x = times_power_of_two(solutions[..., : b.shape[-1]], jnp.broadcast_to(-exponent, (*batch, 1, 1)))
         reciprocal_condition = _reciprocal_condition(a, solutions[..., b.shape[-1] :])
-    singular = _report_singular(name, reciprocal_condition, a.dtype)
-    return jnp.where(singular[..., None, None], jnp.nan, x)
+    nothing = _report_singular(name, reciprocal_condition, a.dtype) | jnp.isnan(reciprocal_condition)
+    return jnp.where(nothing[..., None, None], jnp.nan, x)
 
 
 def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
@@ -134,8 +134,8 @@ def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
     a = times_power_of_two(a, -exponent)
     constant = jax.lax.stop_gradient(a)
     inverse, reciprocal_condition = inverse_and_condition(constant.astype(factors))
-    singular = _report_singular("solve", reciprocal_condition, factors)
-    inverse = jnp.where(singular[..., None, None], jnp.nan, inverse)
+    nothing = _report_singular("solve", reciprocal_condition, factors) | jnp.isnan(reciprocal_condition)
+    inverse = jnp.where(nothing[..., None, None], jnp.nan, inverse)
 
     def solve_one(a: Array, constant: Array, inverse: Array, b: Array) -> Array:
         return jax.lax.custom_linear_solve(
