@@ -257,7 +257,7 @@ def test_descent_reaches_its_optimum():
         ({"coef": np.full(30, np.nan)}, ValueError, "heads.coef: expected finite numbers, got nan"),
         ({"intercept": np.inf}, ValueError, "heads.intercept: expected finite numbers, got infinity"),
         ({"intercept": [1.0, 2.0]}, ValueError, r"heads.intercept: expected a number or shape \(1,\), got \(2,\)"),
-        ({"l2": -1.0}, ValueError, "heads.l2: expected a finite number of at least 0"),
+        ({"l2": -1.0}, ValueError, "heads.l2: expected finite numbers of at least 0"),
         ({"coef": np.array(["a"] * 30)}, TypeError, "heads.coef: expected numbers, got dtype"),
     ],
 )

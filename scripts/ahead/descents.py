@@ -162,11 +162,19 @@ def _nothing(params: Any) -> None:
 
 
 def bounded(
-    passes: int, per_row: float, *, cuda: Bounds | None = None, reduced: int = 1, tpu_reduced: int | None = None
+    passes: int,
+    per_row: float,
+    *,
+    cuda: Bounds | None = None,
+    reduced: int = 1,
+    tpu_reduced: int | None = None,
+    tpu_copy: float = 0,
 ) -> dict[str, Bounds]:
-    """Of both targets where `cuda` does not say what else an H100 needs."""
-    tpu = Bounds(passes, per_row, reduced=reduced if tpu_reduced is None else tpu_reduced)
-    return {"cuda": cuda or tpu._replace(reduced=reduced), "tpu": tpu}
+    """Of both targets where `cuda` does not say what else an H100 needs, `tpu_copy` the size of a row's copy."""
+    both = Bounds(passes, per_row, reduced=reduced)
+    reduced = reduced if tpu_reduced is None else tpu_reduced
+    tpu = Bounds(passes + bool(tpu_copy), per_row + tpu_copy, reduced=reduced)
+    return {"cuda": cuda or both, "tpu": tpu}
 
 
 def padded(per_row: float, *, passes: int = 3, reduced: int = 1, spills: int = 0) -> Bounds:
@@ -262,7 +270,7 @@ PROGRAMS = [
     Program(
         "sweep, 32 logistic",
         swept("logistic", RATES),
-        bounded(2, 66, cuda=padded(170), tpu_reduced=HOISTED),
+        bounded(2, 66, cuda=padded(170), tpu_reduced=HOISTED, tpu_copy=FEATURES),
         quick=True,
     ),
     Program(

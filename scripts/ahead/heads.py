@@ -266,7 +266,7 @@ PROGRAMS = [
     program(
         "logistic, Newton in float64",
         laps(newton.NEWTON["float64"], own_curvature, _anchors_block, 2),
-        bounded(5, 2650),
+        bounded(6, 2650),
     ),
     program(
         "logistic, shared curvature", laps(chord.CHORD, neighbours_curvature, _heads_block, 2), bounded(3, 420)
@@ -277,7 +277,7 @@ PROGRAMS = [
     program(
         "softmax, damped Newton",
         laps(full_newton.FULL_NEWTON, whole_hessian, _hessian_block, 3),
-        bounded(6, 3300),
+        bounded(7, 3300),
     ),
     program("softmax, metric", shared_metric, bounded(3, 290)),
     program("softmax, held out", scored, bounded(2, 510)),
