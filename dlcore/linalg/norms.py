@@ -53,14 +53,17 @@ def vector_norm(
     # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
     # smallest), no power overflows and the sum is at least 1. c is a constant to the derivative, which the
     # identity makes right; where c is 0 or infinite it is replaced by 1.
-    largest = magnitude.max(axis, keepdims=True, initial=0)
-    dominant = largest if ord > 0 else magnitude.min(axis, keepdims=True, initial=jnp.inf)
+    size = jnp.abs(jax.lax.stop_gradient(x)).astype(magnitude.dtype)
+    largest = size.max(axis, keepdims=True, initial=0)
+    dominant = largest if ord > 0 else size.min(axis, keepdims=True, initial=jnp.inf)
     usable = (dominant > 0) & jnp.isfinite(dominant)
-    scale = jax.lax.stop_gradient(jnp.where(usable, dominant, 1))
+    scale = jnp.where(usable, dominant, 1)
     # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
     # both sides are first brought towards 1, exactly.
     towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
-    total = jnp.sum(_power(magnitude * towards_one / (scale * towards_one), ord), axis, keepdims=True)
+    # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
+    entries = x.astype(magnitude.dtype) if ord == 2 and not jnp.iscomplexobj(x) else magnitude
+    total = jnp.sum(_power(entries * towards_one / (scale * towards_one), ord), axis, keepdims=True)
     # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
     empty = total == 0
     root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
