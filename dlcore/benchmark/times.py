@@ -46,7 +46,7 @@ def draw_times(cells: list[Cell], looks: Mapping[str, Look], devices: Sequence[s
       looks: who is drawn.
       devices: "dlcore cpu" and such, whose crossovers are marked.
     """
-    figure, axes = new_panel("size", "seconds a call")
+    figure, axes = new_panel(cells[0].along, "seconds a call")
     axes.yaxis.set_major_formatter(EngFormatter("s"))
     sizes = [cell.size for cell in cells]
     lines = {}
