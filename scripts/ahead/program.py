@@ -46,11 +46,10 @@ class Program(NamedTuple):
     Attributes:
       name: as the documents call it.
       lower: from a place; called where the library decides as on that place's device.
-      bounds: of what is compiled, by target.
+      bounds: of what is compiled, by target; it is compiled for no other.
       sharded: whether rows may lie over several devices.
       quick: whether it is one of the few that stand for all.
       wide: whether it is in float64.
-      refused: by target, what the compiler says where it cannot.
     """
 
     name: str
@@ -59,4 +58,3 @@ class Program(NamedTuple):
     sharded: bool = True
     quick: bool = False
     wide: bool = False
-    refused: dict[str, str] = {}  # noqa: RUF012
