@@ -183,7 +183,9 @@ def _plain(x: Any, y: Any, rate: Any) -> Any:
     def update(_: Any, theta: Any) -> Any:
         return jax.tree.map(lambda now, slope: now - rate * slope, theta, jax.grad(value)(theta))
 
-    return jax.lax.fori_loop(0, STEPS_OF_RATES, update, (jnp.zeros(x.shape[1]), jnp.zeros(())))[0]
+    return jax.lax.fori_loop(0, STEPS_OF_RATES, update, (jnp.zeros(x.shape[1], x.dtype), jnp.zeros((), x.dtype)))[
+        0
+    ]
 
 
 def _np_rates(x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
