@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=20, help="how many errors for each package")
     parser.add_argument("--seed", type=int, default=0, help="which sample")
     parser.add_argument(
-        "--limit", type=int, default=600, help="seconds of a core that the tests of one error may take"
+        "--limit", type=int, default=1200, help="seconds of a core that the tests of one error may take"
     )
     parser.add_argument("--only", default="", help="only errors whose 'file:line' has this in it")
     options = parser.parse_args()
