@@ -228,8 +228,9 @@ HEADER = (
     "transfer",
     "first call",
     "of its ceiling",
+    "error",
+    "remarks",
 )
-HEADER += ("error", "remarks")
 
 
 def _figures(functions: Functions) -> Iterator[Html]:
