@@ -78,6 +78,9 @@ def as_host_numbers(name: str, data: Any, *, objects: bool = False) -> np.ndarra
         array = _detached(name, data) if hasattr(data, "detach") else np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
+    except TypeError as error:  # such as a value that is traced
+        kind = type(data).__name__
+        raise TypeError(f"{name}: expected an array whose numbers are known, got {kind}") from error
     if objects and array.dtype == object and array.ndim:
         return _from_objects(name, array)
     if array.dtype.kind == "c":

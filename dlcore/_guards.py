@@ -69,6 +69,24 @@ def check_real(name: str, x: Any) -> None:
         raise TypeError(f"{name}: complex numbers are not supported, got dtype {dtype}")
 
 
+def check_parameter(name: str, x: Any) -> None:
+    """`x` is a number, or an array of a real floating-point dtype that JAX has; nothing is converted."""
+    check_real(name, x)
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name}: expected a floating-point dtype, got {dtype}")
+    if isinstance(x, np.ndarray | np.generic) and (x.dtype.itemsize > 8 or not x.dtype.isnative):
+        raise TypeError(f"{name}: expected a dtype that JAX has, got {x.dtype}")
+
+
+def check_key(name: str, key: Any) -> None:
+    """`key` is one random key of JAX's, typed or as its numbers, or None."""
+    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    numbers = hasattr(key, "dtype") and key.dtype == np.uint32 and np.ndim(key) == 1
+    if not (key is None or numbers or (typed and np.ndim(key) == 0)):
+        raise TypeError(f"{name}: expected one random key such as jax.random.key(0), got {type(key).__name__}")
+
+
 def as_inexact(name: str, x: Any) -> Array:
     """Like `as_array`; integers and booleans become the default floating-point dtype."""
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biu":

@@ -178,3 +178,31 @@ def test_strengths_and_folds_that_are_none():
         certify(LinearHeads(np.zeros(M), 0.0, l2=True), X, Y)
     with pytest.raises(ValueError, match=r"^folds: expected 0/1 weights, 1 where a row trains, got 0.5"):
         fit_heads(X, Y, l2=0.1, folds=np.full((2, N), 0.5))
+
+
+def test_parameters_keys_and_norms_that_are_none(compiles):
+    for kind, message in (
+        ("int32", "floating-point dtype"),
+        (">f4", "dtype that JAX has"),
+        ("g", "dtype that JAX"),
+    ):
+        params = LinearParams(np.zeros(M, kind), np.zeros((), kind))
+        for call in (LOGISTIC.value, LOGISTIC.value_and_grad, lambda p, d: LOGISTIC.hvp(p, p, d)):
+            with pytest.raises(TypeError, match=f"^params: expected a {message}"):
+                call(params, (X.astype(DTYPE), Y))
+    for call in (fit, lambda *given, **options: fit(*given, **options, batch_size=5)):
+        with pytest.raises(TypeError, match=r"^key: expected one random key such as jax.random.key\(0\), got int"):
+            call(LOGISTIC, (X, Y), RULE, key=cast(Any, 3))
+    if np.float32 == DTYPE:
+        with pytest.raises(ValueError, match=r"^params: expected numbers within the range of float32"):
+            fit(LOGISTIC, (X, Y), RULE, params=LinearParams(np.full(M, 1e39), np.zeros(())))
+    with pytest.raises(TypeError, match=r"^vector_norm: expected ord to be a number, got 'x'"):
+        linalg.vector_norm(X.astype(DTYPE), ord=cast(Any, "x"))
+    with pytest.raises(TypeError, match=r"^solve: refine: expected the dtype of the factors"):
+        linalg.solve(np.eye(2, dtype=DTYPE), np.ones(2, DTYPE), refine="nope")
+
+
+def test_heads_and_certificates_are_of_numbers_that_are_known():
+    for call in (lambda x: fit_heads(x, Y, l2=0.1).coef, lambda x: certify(heads(), x, Y).gap):
+        with pytest.raises(TypeError, match=r"^x: expected an array whose numbers are known, got .*Tracer"):
+            jax.jit(call)(X)

@@ -20,20 +20,25 @@ from dlcore.objective.labels import class_count
 def start(objective: Objective, data: BlockedData, params: Params, key: Array | None) -> Params:
     """The parameters to start from: a copy on the default device, in the dtype of the arithmetic."""
     chosen = None
+    _guards.check_key("key", key)
     if params is None:
         params = _first(objective, data, key)
         chosen = working_dtype(data.x.dtype)
 
     def place(leaf: Any) -> Array:
         if not _guards.is_traced(leaf):
-            leaf = np.array(leaf)
+            leaf = np.array(_checks.as_host_numbers("params", leaf))
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"params: expected a floating-point dtype, got {leaf.dtype}")
         dtype = chosen or working_dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))
         if _guards.is_traced(leaf):
             return leaf.astype(dtype)
         _checks.check_finite("params", leaf)
-        return jax.device_put(leaf.astype(dtype))
+        with np.errstate(over="ignore"):
+            cast = leaf.astype(dtype)
+        if not np.isfinite(cast).all():
+            raise ValueError(f"params: expected numbers within the range of {dtype}")
+        return jax.device_put(cast)
 
     params = jax.tree.map(place, params)
     check_start(objective, data, params)

@@ -24,7 +24,11 @@ def check_refine(name: str, refine: DTypeLike | None, dtype: jnp.dtype) -> jnp.d
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(f"{name}: refine is for real matrices, got {dtype}")
     allowed = {jnp.dtype(jnp.float32), jnp.dtype(dtype)}
-    if refine is None or isinstance(refine, bool | int | float) or jnp.dtype(refine) not in allowed:
+    try:
+        known = not isinstance(refine, bool | int | float | None) and jnp.dtype(refine) in allowed
+    except TypeError:
+        known = False
+    if refine is None or not known:
         names = " or ".join(sorted(kind.name for kind in allowed))
         raise TypeError(f"{name}: refine: expected the dtype of the factors, {names}, got {refine!r}")
     return jnp.dtype(refine)

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._guards import as_inexact
 from dlcore._precision import working_dtype
@@ -44,6 +45,8 @@ def vector_norm(
     x = as_inexact("x", x)
     dtype = x.real.dtype
     magnitude = _magnitude(x).astype(working_dtype(dtype))
+    if isinstance(ord, str | bool) or not isinstance(ord, int | float | np.number):
+        raise TypeError(f"vector_norm: expected ord to be a number, got {ord!r}")
     if ord == 0:
         return jnp.sum(magnitude != 0, axis, dtype=magnitude.dtype, keepdims=keepdims).astype(dtype)
     if ord == math.inf:

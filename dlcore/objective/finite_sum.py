@@ -135,6 +135,7 @@ class Objective:
             raise ValueError(f"params: expected an axis of the models in front of every leaf, got shapes {shapes}")
         if l2 is not None and (np.shape(l2),) != tuple(lengths):
             raise ValueError(f"l2: expected one for each of the models {next(iter(lengths))}, got {np.shape(l2)}")
+        l2 = None if l2 is None else _guards.as_real("l2", l2)
         return run_program(lambda data: _models_first(self, data, params, l2), data, self, params, l2)
 
     def hvp(self, params: Params, v: Params, data: Any) -> Params:
@@ -199,7 +200,7 @@ class Objective:
         if not jax.tree.leaves(params):
             raise ValueError("params: expected at least one array, got none")
         for leaf in jax.tree.leaves(params):  # of what is an array, or will be, the dtype alone is asked
-            _guards.check_real("params", leaf)
+            _guards.check_parameter("params", leaf)
         known = not _guards.is_traced(self.l2)
         if known and not penalised(params) and np.asarray(self.l2).any():
             raise ValueError(

@@ -219,6 +219,7 @@ def _start(
         raise ValueError("settings['seed']: a seed is of the model's own start; pass params or seeds, not both")
     if key is None:
         raise ValueError("key: expected a key such as jax.random.key(0) to fold the seeds of the settings into")
+    _guards.check_key("key", key)
     sizes = init_sizes(objective, data, key)
     one = jax.eval_shape(lambda key: first_params(objective, data.x, key, sizes, jnp.uint32(0)), key)
     check_start(objective, data, one)
