@@ -118,17 +118,19 @@ def _print(found: Benchmark, device: str) -> None:
 
 
 def _print_suite(suite: str, cells: list[Cell], device: str) -> None:
-    """A ratio above 1 says that dlcore is faster."""
+    """Below each function its sizes. A ratio above 1 says that dlcore is faster."""
     libraries = list(dict.fromkeys(t.partition(",")[0] for c in cells for t in c.figures if "," in t))
-    header = ("function", "size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
-    rows, notes = [], []
+    header = ("function, size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
+    rows, notes, above = [], [], ""
     for cell in cells:
+        if cell.name != above:
+            above = cell.name
+            rows.append((above, *[""] * (len(header) - 1)))
         ours = cell.figures[device]
         theirs = {name: best_of(cell, name) for name in libraries}
         rows.append(
             (
-                cell.name,
-                cell.shape,
+                f"  {cell.shape}",
                 _milliseconds(ours.median) + "~" * ours.noisy,
                 _milliseconds(ours.compile),
                 _milliseconds(ours.transfer),

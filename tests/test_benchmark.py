@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore import bench_command, linalg, measuring
-from dlcore.benchmark import bench, contestants, sweep_suite
+from dlcore.benchmark import bench, contestants, solvers, sweep_suite
 from dlcore.benchmark.ceilings import Ceilings, ceilings_of
 from dlcore.benchmark.cells import Cell, Figure, cell_of, merged
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
@@ -229,6 +229,17 @@ def test_a_solver_that_is_slower_and_not_there_is_not_waited_for():
     solve, calls = solving(1)
     assert settle(solve, ONE, judge_of_one(), 1.0, 0.0).wrong
     assert len(calls) == 1
+
+
+def test_a_slow_solver_is_asked_once_and_compared(monkeypatch):
+    monkeypatch.setattr(solvers, "ONCE", 0.0)
+    solve, calls = solving(30)
+    peers = {"numpy": {"slow": lambda dtype, tol, *_: solve(dtype, tol, np.ones(()))}}
+    cell = measured(work(peers=peers, judge=certified(lambda *_: 0.0)))
+    assert len(calls) == 1
+    slow = best_of(cell, "numpy")
+    assert slow is not None
+    assert (slow.rounds, slow.wrong, slow.median) == (1, "", cell.settings["numpy, slow"].seconds)
 
 
 def test_a_solver_that_stops_early_is_not_compared():

@@ -131,8 +131,8 @@ def cell_of(
             noisy=_noisy(warm.median, warm.quartiles),
         )
     for title, setting in settings.items():
-        if setting.wrong:
-            figures[title] = _out(work, setting, ceilings["cpu"])
+        if setting.known:
+            figures[title] = _once(work, setting, ceilings["cpu"])
     bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
     fresh = all(one.fresh for one in contestants.values())
     return Cell(
@@ -192,8 +192,8 @@ def _settled(solvers: Mapping[str, Solver], work: Work, judge: Judge, mine: floa
     return settings
 
 
-def _out(work: Work, setting: Setting, limits: Ceilings) -> Figure:
-    """Of a solver that no setting made right: its time is a bound, and never compared."""
+def _once(work: Work, setting: Setting, limits: Ceilings) -> Figure:
+    """Of a solver too slow to be asked again, or that no setting made right: its time is then only a bound."""
     share = limits.least(work.operations, work.traffic, calls=False)[0] / setting.seconds
     same = setting.seconds, setting.seconds
     return Figure(

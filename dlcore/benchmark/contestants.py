@@ -71,13 +71,13 @@ def solvers_of(work: Work, libraries: Sequence[str]) -> dict[str, Solver]:
 def of_solvers(
     work: Work, solvers: Mapping[str, Solver], settings: Mapping[str, Setting]
 ) -> dict[str, Contestant]:
-    """Those that are right, as they are best asked."""
+    """Those that are still to be measured, as they are best asked."""
     return {
         f"{title}, {_spelt(settings[title].threads)}": _taking_turns(
             [asked(solver, settings[title], _wide(work.inputs))], fresh=False
         )
         for title, solver in solvers.items()
-        if not settings[title].wrong
+        if not settings[title].known
     }
 
 

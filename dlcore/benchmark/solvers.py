@@ -1,7 +1,6 @@
 """Somebody else's solver at its best: the loosest tolerance that is good enough, the better number of threads."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,6 +22,10 @@ SLOWER = 3
 """So is one that takes so many times as long as the best solver so far."""
 
 
+ONCE = 20.0
+"""A solver that takes so many seconds is asked once, on all threads: its figure is that of this call."""
+
+
 class Setting(NamedTuple):
     """How a solver is asked.
 
@@ -40,12 +43,17 @@ class Setting(NamedTuple):
     error: float
     wrong: str
 
+    @property
+    def known(self) -> bool:
+        """Whether nothing is to be measured any more: it is out, or too slow to be asked again."""
+        return bool(self.wrong) or self.seconds > ONCE
+
     def __str__(self) -> str:
         return f"{self.dtype}, tol {self.tol:g}"
 
 
 def settle(solver: Solver, inputs: tuple[np.ndarray, ...], judge: Judge, ours: float, best: float) -> Setting:
-    """Try settings on all threads until one is right, then that one on a single thread.
+    """Try settings on all threads until one is right, then that one on a single thread, unless it is slow.
 
     Args:
       solver: whose.
@@ -64,7 +72,9 @@ def settle(solver: Solver, inputs: tuple[np.ndarray, ...], judge: Judge, ours: f
     if setting.wrong:
         bound = f"{setting} took {setting.seconds:.3g} s and {setting.wrong}"
         return setting._replace(wrong=bound)
-    alone = _timed(solver, setting.dtype, setting.tol, inputs, 1)[1] if every > 1 else math.inf
+    if every == 1 or setting.known:
+        return setting
+    alone = _timed(solver, setting.dtype, setting.tol, inputs, 1)[1]
     return setting if setting.seconds <= alone else setting._replace(threads=1, seconds=alone)
 
 
