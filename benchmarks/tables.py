@@ -45,7 +45,7 @@ def main(options: Options) -> None:
 
 
 def _cell(read: dict[str, Any]) -> Cell:
-    return Cell(**read | {"figures": {who: Figure(**one) for who, one in read["figures"].items()}})
+    return Cell(**read)._replace(figures={who: Figure(**one) for who, one in read["figures"].items()})
 
 
 def _table(cells: list[Cell], who: str) -> Iterator[str]:
