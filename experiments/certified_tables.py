@@ -11,7 +11,7 @@ and diabetes (above the median).
 
 Command: dlcore run certified_tables
 
-Takes: some minutes on two cores, most of them for MNIST at the weakest penalties
+Takes: seven to nine minutes on two cores, most of them for MNIST at the weakest penalties
 
 Expected: no fit is below what is proven to be the least; every head of dlcore that says converged is within 1e-6
 by its certificate; scikit-learn's default solver reports convergence of fits that miss 1e-6.
