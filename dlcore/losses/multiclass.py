@@ -42,7 +42,7 @@ def softmax(logits: Numeric) -> Array:
     >>> print(softmax(jnp.array([0.0, jnp.log(3.0), -jnp.inf])).round(4))
     [0.25 0.75 0.  ]
     """
-    return in_working_dtype(lambda z: _shares(z)[0], _checked_logits(logits))
+    return in_working_dtype(_softmax, _checked_logits(logits))
 
 
 @with_facts(curvature=0.5, check_targets=check_class_labels, classes=True)
@@ -128,6 +128,20 @@ def _exponentials(z: Array) -> tuple[Array, Array, Array]:
     scale = jnp.where(far, np.exp(-SHIFT).astype(z.dtype), 1)
     raised = jnp.where(others, jnp.exp(below + jnp.where(far, SHIFT, 0)), 0)
     return below, jnp.where(others, raised * scale, 1 + below), raised.sum() * scale
+
+
+@jax.custom_jvp
+def _softmax(z: Array) -> Array:
+    # The value needs no digits of 1 − p: two reductions will do.
+    top = jnp.max(z)
+    raised = jnp.exp(jnp.where(z == top, 0, z - top))  # also where the largest is inf
+    total = raised.sum()
+    return raised / jnp.where(jnp.isinf(top) & (total > 1), jnp.nan, total)
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _softmax(*primals), jax.jvp(lambda z: _shares(z)[0], primals, tangents)[1]
 
 
 @jax.custom_jvp
