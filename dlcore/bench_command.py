@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -195,8 +195,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 def _compare(two: Two) -> None:
     try:
-        runs = [json.loads(path.read_text(encoding="utf-8")) for path in (two.first, two.second)]
-        changes = compare(*runs)
+        changes = compare(_read(two.first), _read(two.second))
     except (ValueError, OSError) as error:
         fail(f"dlcore bench compare: {error}", WRONG_USE)
     rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
@@ -208,3 +207,10 @@ def _compare(two: Two) -> None:
         rows,
         [f"{share} agree within the spread that both state"],
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a file of dlcore bench --json, got {error}") from error

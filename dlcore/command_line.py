@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import importlib.metadata
 import runpy
 import signal
 import sys
@@ -29,6 +30,7 @@ commands:
   bench [OPTIONS]               what a device gains, against peers, judged; --help tells more
   bench compare FIRST SECOND    whether two runs agree
   verify [OPTIONS]              every function against its twin on this device; --help tells more
+  --version                     of dlcore
 """
 
 
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         verify_command.run(rest)
     elif command in ("-h", "--help"):
         print(USAGE, end="")
+    elif command == "--version":
+        print(importlib.metadata.version("dlcore-jax"))
     else:
         fail(
             f"dlcore: there is no command {command!r}; there are run, graph, bench and verify (dlcore --help)",

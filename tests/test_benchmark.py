@@ -346,9 +346,14 @@ def test_the_command(tmp_path, capsys):
 def test_files_that_cannot_be_compared_or_written(tmp_path, capsys):
     empty, nowhere = tmp_path / "a.json", tmp_path / "nowhere.json"
     empty.write_text("{}")
+    torn, binary = tmp_path / "torn.json", tmp_path / "binary.json"
+    torn.write_text('{"cells": [')
+    binary.write_bytes(b"\xff\xfe\x00")
     for arguments, status, named in (
         (["compare", str(empty), str(empty)], 2, "expected a file of dlcore bench"),
         (["compare", str(nowhere), str(empty)], 2, "nowhere"),
+        (["compare", str(torn), str(empty)], 2, "torn.json: expected a file of dlcore bench --json"),
+        (["compare", str(empty), str(binary)], 2, "binary.json: expected a file of dlcore bench --json"),
         (["--quick", "--json", str(tmp_path / "absent" / "a.json")], None, "absent"),
         (["--quick", "--only", "losses.nothing"], 2, "no function"),
     ):

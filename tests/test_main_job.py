@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from helpers import DTYPE, ROOT, dlcore
 
-from dlcore import LinearHeads, certify
+from dlcore import LinearHeads, __version__, certify
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +172,4 @@ def test_what_is_no_command_or_experiment():
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""
     assert "usage: dlcore COMMAND" in dlcore().stdout
+    assert dlcore("--version").stdout == f"{__version__}\n"
