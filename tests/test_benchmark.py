@@ -240,6 +240,7 @@ def test_a_slow_solver_is_asked_once_and_compared(monkeypatch):
     slow = best_of(cell, "numpy")
     assert slow is not None
     assert (slow.rounds, slow.wrong, slow.median) == (1, "", cell.settings["numpy, slow"].seconds)
+    assert best_of(merged([cell, cell]), "numpy") == slow
 
 
 def test_a_solver_that_stops_early_is_not_compared():

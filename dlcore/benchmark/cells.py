@@ -154,6 +154,9 @@ def merged(passes: Sequence[Cell]) -> Cell:
     """One cell of several passes: what a figure states then holds how the machine changed between them."""
     figures = {}
     for title, first in passes[0].figures.items():
+        if title in passes[0].settings:  # of a call in the first pass alone
+            figures[title] = first
+            continue
         every = [cell.figures[title] for cell in passes]
         median = float(np.median([one.median for one in every]))
         quartiles = min(one.quartiles[0] for one in every), max(one.quartiles[1] for one in every)
