@@ -55,9 +55,7 @@ def _table(cells: list[Cell], who: str) -> Iterator[str]:
     for name in dict.fromkeys(cell.name for cell in cells):
         own = [cell for cell in cells if cell.name == name]
         ours = [cell.figures[who] for cell in own]
-        times = ", ".join(
-            f"{1e3 * one.median:.2g}" if one.median < 0.1 else f"{1e3 * one.median:.0f}" for one in ours
-        )
+        times = ", ".join(_two_digits(1e3 * one.median) for one in ours)
         ratios = [", ".join(_ratios(own, who, peer)) for peer in peers]
         sizes = f"{own[0].shape} … {own[-1].shape}"
         yield _row(name, sizes, times, f"{ours[-1].share:.0%} {own[-1].bound_by}", *ratios)
@@ -69,7 +67,11 @@ def _ratios(cells: list[Cell], who: str, peer: str) -> list[str]:
     ratios = [None if theirs is None else gain(ours, theirs) for ours, theirs in found]
     if all(theirs is None for _, theirs in found):
         return []
-    return ["–" if ratio is None else f"{ratio:.2g}" for ratio in ratios]
+    return ["–" if ratio is None else _two_digits(ratio) for ratio in ratios]
+
+
+def _two_digits(number: float) -> str:
+    return f"{float(f'{number:.2g}'):g}"
 
 
 def _row(*parts: str) -> str:
