@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore import bench_command, linalg, measuring
-from dlcore.benchmark import bench, contestants, solvers, sweep_suite
+from dlcore.benchmark import bench, contestants, solvers
 from dlcore.benchmark.ceilings import Ceilings, ceilings_of
 from dlcore.benchmark.cells import Cell, Figure, cell_of, merged
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
@@ -172,22 +172,17 @@ def test_crossovers():
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
-    narrow = {"fit_heads, softmax l2": lambda n: sweep_suite.softmax(n, 30), "fit_heads, ridge grid": narrow_ridge}
     for family in SUITES[suite]():
         first, second = family.sizes[:2]
         assert any(abs(second - factor * first) < factor for factor in (2, 4))
         peers = [name for name in contestants.LIBRARIES if importlib.util.find_spec(name)]
-        family = family._replace(make=narrow.get(family.name, family.make))
+        family = family._replace(make=family.quick or family.make)
         cell = cell_of(family, first, CPU, LIMITS, peers, 0.01)
         assert (cell.name, cell.suite, cell.size) == (family.name, suite, first)
         out = {who for who, setting in cell.settings.items() if setting.wrong}  # slower, and not there yet
         wrong = {who: found.wrong for who, found in cell.figures.items() if found.wrong and who not in out}
         assert wrong == {}
         assert not cell.settings or len(out) < len(cell.settings)
-
-
-def narrow_ridge(rows):
-    return sweep_suite.ridge(rows, 20, 3)
 
 
 def solving(*halvings: int):

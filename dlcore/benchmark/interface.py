@@ -26,7 +26,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 """Names under which libraries are installed, where they are others."""
 PASSES, SECONDS = 3, 1.0
 """All cells are measured so often, minutes apart, for so many seconds in all: machines change while they work."""
-QUICK_SIZES, QUICK_SECONDS = 3, 0.05
+QUICK_SIZES, QUICK_SECONDS = 2, 0.05
 """With `quick` the first few sizes, one for what is fitted, in one pass."""
 
 
@@ -114,6 +114,8 @@ def bench(
     ]
     if not families:
         raise ValueError(f"only: no function of {', '.join(suites)} begins with {', '.join(only)}")
+    if quick:
+        families = [family._replace(make=family.quick or family.make) for family in families]
     places = [(family, size) for family in families for size in sizes_of(family, quick, largest)]
     record = machine.record(there)
     judged = {"cpu": jax.devices("cpu")[0], **there}  # peers are on the CPU

@@ -1,5 +1,6 @@
 """The suite `sweep`: many models over one copy of the features, against loops at the same gap."""
 
+import functools
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -27,8 +28,17 @@ def families() -> Iterator[Family]:
     """All of the suite; the largest sizes are those of the engine's table."""
     yield Family("fit_heads, 100 l2", "sweep", _up_to(20_000), _strengths, "rows")
     yield Family("fit_heads, folds", "sweep", _up_to(20_000), _folds, "rows")
-    yield Family("fit_heads, softmax l2", "sweep", _up_to(60_000), softmax, "rows")
-    yield Family("fit_heads, ridge grid", "sweep", _up_to(50_000), ridge, "rows")
+    yield Family(
+        "fit_heads, softmax l2", "sweep", _up_to(60_000), softmax, "rows", functools.partial(softmax, features=20)
+    )
+    yield Family(
+        "fit_heads, ridge grid",
+        "sweep",
+        _up_to(50_000),
+        ridge,
+        "rows",
+        functools.partial(ridge, features=20, count=3),
+    )
     yield Family("sweep, gradient_descent", "sweep", _up_to(2_000), _rates, "settings")
 
 

@@ -50,6 +50,7 @@ class Family(NamedTuple):
       sizes: from the smallest, each four times the one before in what they cost to read.
       make: (size) to the work.
       along: what the size counts.
+      quick: what is made where it is only to be seen that all runs; None where `make` takes seconds.
     """
 
     name: str
@@ -57,3 +58,4 @@ class Family(NamedTuple):
     sizes: tuple[int, ...]
     make: Callable[[int], Work]
     along: str = "numbers"
+    quick: Callable[[int], Work] | None = None
