@@ -185,6 +185,11 @@ def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
         assert not cell.settings or len(out) < len(cell.settings)
 
 
+def test_a_quick_run_makes_narrower_problems_of_what_takes_minutes():
+    found = bench(["sweep"], ["cpu"], [], quick=True, only=["fit_heads, ridge grid"])
+    assert [cell.shape for cell in found.cells] == ["781 × 20, 30 l2, 5 folds, 3 targets"]
+
+
 def solving(*halvings: int):
     """A solver of x = 1 that makes another number of halvings of its error in every call."""
 

@@ -20,8 +20,6 @@ FAR, PATIENCE = 10, 60.0
 """A solver that takes so many times as long as ours, and so many seconds, and still misses the gap is out."""
 SLOWER = 3
 """So is one that takes so many times as long as the best solver so far."""
-
-
 ONCE = 20.0
 """A solver that takes so many seconds is asked once, on all threads: its figure is that of this call."""
 
