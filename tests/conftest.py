@@ -1,10 +1,17 @@
-"""The suite runs in float32 or float64, on one or several CPU devices, as JAX's environment variables say."""
+"""The set-up of every run: dtype, devices, compilation cache and markers.
 
-import jax
-import pytest
-from helpers import compilations
+JAX's environment variables choose the mode: `JAX_ENABLE_X64=1` for float64, `JAX_NUM_CPU_DEVICES=4 NPROC=4` for
+four simulated devices. `DLCORE_TEST_CACHE` names the folder of compiled programs; `off` means none.
+"""
 
-from dlcore.objective.cores import clear_programs
+import compilation_cache
+
+# Child processes inherit the folder through the environment; JAX must not be imported before.
+compilation_cache.enable()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from helpers import compilations  # noqa: E402
 
 # Scripts that tests run in processes of their own.
 collect_ignore = ["repeated_fits.py", "sharded_steps.py"]
@@ -15,20 +22,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_report_header() -> str:
+    """Return the line that says in which mode the tests run."""
     x64 = jax.config.read("jax_enable_x64")
-    return f"jax {jax.__version__}, {'float64' if x64 else 'float32'}, {jax.device_count()} devices"
+    cache = jax.config.read("jax_compilation_cache_dir") or "off"
+    dtype = "float64" if x64 else "float32"
+    return f"jax {jax.__version__}, {dtype}, {jax.device_count()} devices, compilation cache: {cache}"
 
 
 @pytest.fixture
 def compiles():
-    """A function that tells how many programs XLA has compiled since the test began."""
+    """Return a function that counts the programs compiled since the test began.
+
+    JAX reports a program that it reads from the persistent cache too.
+    """
     start = len(compilations)
     return lambda: len(compilations) - start
-
-
-@pytest.fixture(autouse=True, scope="module")
-def bounded_memory():
-    """The compiled programs of one file of tests do not outlive it: there are gigabytes of them in all."""
-    yield
-    jax.clear_caches()
-    clear_programs()

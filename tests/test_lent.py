@@ -26,12 +26,16 @@ def wide():
 
 
 def beginning(x: np.ndarray, numbers: int) -> np.ndarray:
-    """The same numbers, so many behind a multiple of 64 bytes, with nan all around, the end far from a page's."""
-    memory = np.full(x.size + 8 * ALIGNMENT, np.nan, x.dtype)
+    """Copy `x` to `numbers` entries behind a multiple of 64 bytes, with nan all around it.
+
+    The memory begins at a page, so that the place within the page never depends on the allocator.
+    """
+    memory = np.frombuffer(mmap.mmap(-1, x.nbytes + 2 * mmap.PAGESIZE), x.dtype)
+    memory.fill(np.nan)
     each = ALIGNMENT // x.itemsize
-    first = -memory.ctypes.data % ALIGNMENT // x.itemsize + each + numbers
-    if (memory.ctypes.data + (first + x.size) * x.itemsize) % mmap.PAGESIZE > mmap.PAGESIZE - 2 * ALIGNMENT:
-        first += 3 * each
+    first = each + numbers
+    if (first + x.size) * x.itemsize % mmap.PAGESIZE not in range(1, mmap.PAGESIZE - 2 * ALIGNMENT):
+        first += 4 * each  # the end is at least 64 bytes before the end of a page
     memory[first : first + x.size] = x.ravel()
     return memory[first : first + x.size].reshape(x.shape)
 
