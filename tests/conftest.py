@@ -37,3 +37,19 @@ def compiles():
     """
     start = len(compilations)
     return lambda: len(compilations) - start
+
+
+@pytest.fixture(autouse=True, scope="module")
+def computes_in_no_mode(request):
+    """Check that a file marked any_mode runs no program in the dtype of the run.
+
+    Such a file computes with NumPy, or in a mode of its own. A float32 run shows it: no program may be compiled
+    outside x64 mode. The caches are cleared before, since a program that is there already is not compiled.
+    """
+    marked = request.node.get_closest_marker("any_mode") and not jax.config.read("jax_enable_x64")
+    if marked:
+        jax.clear_caches()
+    start = len(compilations)
+    yield
+    if marked:
+        assert all(compilations[start:]), f"{request.node.name} is marked any_mode and computes in float32"

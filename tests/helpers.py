@@ -26,13 +26,13 @@ DTYPE = np.dtype(jnp.result_type(float))
 
 EPS = float(np.finfo(DTYPE).eps)
 
-compilations: list[str] = []
-"""One entry for each program that XLA has compiled in this process."""
+compilations: list[bool] = []
+"""An entry for each program compiled in this process: whether the mode was x64 on the thread that compiled it."""
 
 
 def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event.endswith("backend_compile_duration"):
-        compilations.append(event)
+        compilations.append(bool(jax.config.read("jax_enable_x64")))
 
 
 monitoring.register_event_duration_secs_listener(_listen)

@@ -1,0 +1,91 @@
+"""The markers of test files say what is true of them.
+
+`conftest.computes_in_no_mode` shows the other half of `any_mode`: no program runs in the dtype of the run.
+"""
+
+import ast
+import functools
+
+import pytest
+from helpers import ROOT
+
+FILES = {path.stem: path for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+MODE = {"device_count", "local_device_count", "jax_enable_x64", "result_type", "version_info", "python_version"}
+"""Names by which a file reads the dtype of the run, its devices or its Python."""
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Return every name, attribute, keyword and string constant of some code."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+@functools.cache
+def mode_readers() -> frozenset[str]:
+    """Return the names of `helpers` that read the mode, by themselves or through another."""
+    body = ast.parse((ROOT / "tests" / "helpers.py").read_text(encoding="utf-8")).body
+    uses = {}
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef):
+            uses[statement.name] = names_in(statement)
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            uses[statement.targets[0].id] = names_in(statement)
+    readers: set[str] = set()
+    while new := {name for name, used in uses.items() if used & (MODE | readers)} - readers:
+        readers |= new
+    return frozenset(readers)
+
+
+def faults(source: str) -> list[str]:
+    """Return what a file marked any_mode reads of the mode."""
+    tree = ast.parse(source)
+    readers = set(mode_readers())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    comparisons = [call for call in calls if call.func.id == "assert_close"]  # type: ignore[union-attr]
+    if all(any(keyword.arg == "dtype" for keyword in call.keywords) for call in comparisons):
+        readers -= {"assert_close"}  # it reads the mode where no dtype is given
+    return sorted(names_in(tree) & (MODE | readers))
+
+
+def is_marked(source: str) -> bool:
+    """Return whether a file has the marker for all its tests."""
+    return any(
+        isinstance(statement, ast.Assign) and "any_mode" in names_in(statement) for statement in ast.parse(source).body
+    )
+
+
+MARKED = [name for name, path in FILES.items() if is_marked(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_a_file_of_any_mode_reads_no_mode(name):
+    assert faults(FILES[name].read_text(encoding="utf-8")) == []
+
+
+def test_some_files_are_marked():
+    assert len(MARKED) >= 10
+    assert {"DTYPE", "EPS", "ulps", "breast_cancer", "random_like", "assert_close"} <= mode_readers()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from helpers import DTYPE",
+        "from helpers import random_like",
+        "import jax\n\ndef test():\n    assert jax.device_count() == 1",
+        "import sys\n\nSKIP = sys.version_info >= (3, 12)",
+        "from helpers import assert_close\n\ndef test():\n    assert_close(1, 1, units=1)",
+    ],
+)
+def test_a_file_that_reads_the_mode_is_found(source):
+    assert faults(source)
+    assert not faults(source.replace("units=1", "units=1, dtype=float")) == ("units=1" not in source)
