@@ -87,13 +87,15 @@ def run(arguments: Sequence[str]) -> None:
         fail(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}", WRONG_USE)
     if not named and {"-h", "--help"} & set(options):
         print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
-    sys.argv = [str(scripts[name]), *options]
+    argv, sys.argv = sys.argv, [str(scripts[name]), *options]
     try:
         runpy.run_path(str(scripts[name]), run_name="__main__")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "dlcore":
             raise
         sys.exit(f"dlcore run {name}: it needs {error.name}; install it with: pip install 'dlcore-jax[all]'")
+    finally:
+        sys.argv = argv
 
 
 def question(script: Path) -> str:
@@ -120,19 +122,17 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
     """
     program = f"dlcore run {Path(sys.argv[0]).stem}"
     chosen = tyro.cli(config, prog=program, description=description)
-    for asked in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(asked, _ask_to_stop)
-    try:
-        main(chosen)
-    except UsageError as error:
-        fail(f"{program}: {error}", WRONG_USE)
-    except ExperimentError as error:
-        fail(f"{program}: {error}", FAILED)
-    except OSError as error:  # a disk that is full, a folder that went away
-        fail(f"{program}: {error}", FAILED)
-    except Interruption as interrupted:
-        print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(128 + interrupted.signal)
+    with _signals_that_ask():
+        try:
+            main(chosen)
+        except UsageError as error:
+            fail(f"{program}: {error}", WRONG_USE)
+        except ExperimentError as error:
+            fail(f"{program}: {error}", FAILED)
+        except OSError as error:  # a disk that is full, a folder that went away
+            fail(f"{program}: {error}", FAILED)
+        except Interruption as interrupted:
+            fail(f"{program}: interrupted", 128 + interrupted.signal)
 
 
 class Interruption(Exception):  # noqa: N818 (nothing went wrong)
@@ -144,6 +144,18 @@ class Interruption(Exception):  # noqa: N818 (nothing went wrong)
 
 
 _asked: list[int] = []
+
+
+@contextlib.contextmanager
+def _signals_that_ask() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM ask the block to stop; restore the handlers of the caller after the block."""
+    _asked.clear()
+    before = {asked: signal.signal(asked, _ask_to_stop) for asked in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for asked, handler in before.items():
+            signal.signal(asked, signal.SIG_DFL if handler is None else handler)  # None: no handler of Python's
 
 
 def _ask_to_stop(asked: int, frame: object) -> None:

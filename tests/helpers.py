@@ -1,9 +1,6 @@
 """Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -175,16 +172,6 @@ def newton(problem: Problem) -> np.ndarray:
 def random_like(seed: int, *shape: int, dtype=DTYPE) -> jax.Array:
     """Normal numbers of a shape, the same in every dtype up to rounding."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32), dtype)
-
-
-def dlcore(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line, as a user calls it."""
-    environment = {**os.environ, "COLUMNS": "200"}
-    environment.pop("JAX_ENABLE_X64", None)  # an experiment's own option decides
-    command = [sys.executable, "-m", "dlcore", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL
-    )
 
 
 def scored(heads: Heads) -> np.ndarray:

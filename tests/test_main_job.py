@@ -1,18 +1,19 @@
 """The main job as a user runs it, and what its header expects."""
 
 import json
+import re
 import signal
 import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers import DTYPE, ROOT, dlcore
+from helpers import DTYPE, ROOT
+from processes import COMMAND, PATIENCE, call, dlcore, environment_of_user
 
-from dlcore import LinearHeads, __version__, certify
+from dlcore import LinearHeads, __version__, certify, experiment
+from dlcore.devices import find_device
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,7 @@ def main_job(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     done = dlcore("run", "--out", out, "--dtype", DTYPE.name)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     return out, done, json.loads(done.stdout.splitlines()[-1])
 
 
@@ -90,7 +92,7 @@ def test_the_saved_parameters_are_the_certified_ones(main_job):
 
 
 def test_a_rate_that_diverges_stops_with_one_that_would_not(tmp_path):
-    done = dlcore("run", "logistic_regression", "--out", tmp_path, "--learning-rate", "1e5", "--steps", "2000")
+    done = call("run", "logistic_regression", "--out", tmp_path, "--learning-rate", "1e5", "--steps", "2000")
     assert done.returncode == 2
     assert done.stdout == ""
     sentence = done.stderr.strip().splitlines()[-1]
@@ -100,7 +102,7 @@ def test_a_rate_that_diverges_stops_with_one_that_would_not(tmp_path):
 
 
 def test_options_are_honoured(tmp_path):
-    done = dlcore(
+    done = call(
         "run", "--steps", "300", "--learning-rate", "0.1", "--l2", "0.01", "--seed", "3", "--out", tmp_path
     )
     result = json.loads(done.stdout.splitlines()[-1])
@@ -122,7 +124,7 @@ def test_options_are_honoured(tmp_path):
     ],
 )
 def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
-    done = dlcore("run", "--out", tmp_path, *options)
+    done = call("run", "--out", tmp_path, *options)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -132,7 +134,7 @@ def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
-    done = dlcore("run", "--out", tmp_path / "file")
+    done = call("run", "--out", tmp_path / "file")
     assert done.returncode == 2
     assert "out: the folder" in done.stderr
     assert "cannot be written (Not a directory); name another" in done.stderr
@@ -141,35 +143,76 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
-    command = [sys.executable, "-m", "dlcore", "run", "--out", str(tmp_path), "--steps", "2000000", "--tol", "0"]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while running.poll() is None and not list(tmp_path.glob("*/.*")):
-        time.sleep(0.1)
-    time.sleep(1)
-    running.send_signal(end)
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == code, said
-    assert "Traceback" not in said
+    """The signal comes after the progress bar has shown the first steps of the first descent."""
+    command = [*COMMAND, "run", "--out", str(tmp_path), "--steps", "5000000", "--tol", "0"]
+    environment = environment_of_user(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1")  # the bar is drawn into a pipe
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as running:
+        shown = ""
+        while not re.search(r"by hand .*[1-9]\d*/5000000", shown) and (line := running.stderr.readline()):
+            shown += line
+        running.send_signal(end)
+        out, rest = running.communicate(timeout=PATIENCE)
+    assert running.returncode == code, shown + rest
+    assert rest.endswith("dlcore run logistic_regression: interrupted\n")
+    assert "Traceback" not in shown + rest
+    assert out == ""
     assert list((tmp_path / "logistic_regression").iterdir()) == []
 
 
+def test_a_signal_ends_one_run_and_no_later_one(tmp_path, monkeypatch):
+    def interrupted(name):
+        signal.raise_signal(signal.SIGTERM)
+        return find_device(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "find_device", interrupted)
+        asked = call("run", "norms", "--quick", "--out", tmp_path)
+    assert asked == (143, "", "dlcore run norms: interrupted\n")
+    assert call("run", "norms", "--quick", "--out", tmp_path).returncode == 0
+
+
 def test_help_names_every_option():
-    done = dlcore("run", "--help")
+    done = call("run", "--help")
     assert done.returncode == 0
     assert "logistic_regression" in done.stdout.splitlines()[0]
     for option in ("--steps", "--learning-rate", "--l2", "--seed", "--device", "--dtype", "--out"):
         assert option in done.stdout
 
 
-def test_what_is_no_command_or_experiment():
-    for arguments, message in [
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (("fly",), "dlcore: there is no command 'fly'; there are run, graph, bench and verify"),
         (("run", "fly"), "dlcore run: there is no experiment 'fly'; there are "),
-    ]:
-        done = dlcore(*arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith(message)
-        assert done.stderr.count("\n") == 1
-        assert done.stdout == ""
-    assert "usage: dlcore COMMAND" in dlcore().stdout
-    assert dlcore("--version").stdout == f"{__version__}\n"
+    ],
+)
+def test_what_is_no_command_or_experiment(arguments, message):
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_the_command_line_says_how_it_is_used_and_its_version():
+    for asked in ((), ("--help",), ("-h",)):
+        assert "usage: dlcore COMMAND" in call(*asked).stdout
+    assert call("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "norms", "--pairs", "0"),
+        ("bench", "--quick", "--only", "losses.nothing"),
+        ("verify", "--only", "nothing"),
+    ],
+)
+def test_a_process_of_its_own_ends_with_a_status_and_one_line_on_standard_error(arguments):
+    """`dlcore graph` has such a process among its own tests."""
+    done = dlcore(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"dlcore {arguments[0]}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
