@@ -7,6 +7,7 @@ import types
 import pytest
 
 import dlcore
+from dlcore import __main__
 
 
 def python(code: str) -> None:
@@ -14,31 +15,27 @@ def python(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_starts_no_backend_and_changes_no_setting():
+def test_importing_needs_no_extra_starts_no_backend_and_changes_no_setting():
     """The number of devices can only be set before the first backend starts."""
     python(
+        "import sys\n"
+        "for name in 'rich tyro matplotlib safetensors pyarrow sklearn'.split(): sys.modules[name] = None\n"
         "import jax; before = dict(jax.config.values)\n"
         "import dlcore\n"
+        "print(dlcore.fit)\n"
         "assert dict(jax.config.values) == before\n"
         "jax.config.update('jax_num_cpu_devices', 3)\n"
         "assert jax.device_count() == 3"
     )
 
 
-def test_the_core_imports_without_the_extras():
-    python(
-        "import sys\n"
-        "for name in 'rich tyro matplotlib safetensors pyarrow sklearn'.split(): sys.modules[name] = None\n"
-        "import dlcore\n"
-        "print(dlcore.fit)"
-    )
-
-
-def test_the_command_line_says_what_it_lacks():
-    code = "import sys; sys.modules['tyro'] = None; from dlcore.__main__ import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
-    assert done.returncode == 1
-    assert "the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'" in done.stderr
+def test_the_command_line_says_what_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    monkeypatch.delitem(sys.modules, "dlcore.command_line", raising=False)
+    monkeypatch.delattr(dlcore, "command_line", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == "dlcore: the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'"
 
 
 def test_the_face_is_thin():
