@@ -1,4 +1,4 @@
-"""Commands as a user calls them, in a process of their own or in that of the tests; and how to wait for a process."""
+"""Commands as a user calls them, in a process of their own or in that of the tests; waiting for a process."""
 
 import contextlib
 import io

@@ -18,8 +18,9 @@ from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
 SCRIPT = Path(__file__).parent / "sharded_steps.py"
-SECONDS = 100
-"""No run takes a third of it on two busy cores; a deadlock takes all."""
+SECONDS = 240
+"""No run takes a tenth of it on two idle cores; a deadlock takes all."""
+pytestmark = pytest.mark.timeout(3 * SECONDS)  # a test starts two processes at most
 
 
 @functools.cache
@@ -36,7 +37,8 @@ def told(devices: int, threads: int | None, run: int = 0) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-POOLS = [(2, None), (4, None), (8, None), (2, 4), (8, 16)]
+slow = pytest.mark.slow
+POOLS = [(4, None), (2, 4), *(pytest.param(*pool, marks=slow) for pool in ((2, None), (8, None), (8, 16)))]
 
 
 @pytest.mark.parametrize(("devices", "threads"), POOLS)
@@ -47,7 +49,7 @@ def test_two_hundred_steps_without_waiting_do_not_deadlock(devices, threads):
     assert said["placed"] == [devices, devices]
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [4, pytest.param(2, marks=slow), pytest.param(8, marks=slow)])
 def test_one_device_and_several_agree_to_rounding(devices):
     one, several = told(1, None), told(devices, None)
     names = (
@@ -82,7 +84,7 @@ def test_the_same_devices_give_the_same_bits_in_every_process():
     assert told(4, None, run=1) == told(4, None)
 
 
-@pytest.mark.parametrize(("devices", "threads"), [(2, 4), (8, 16)])
+@pytest.mark.parametrize(("devices", "threads"), [(2, 4), pytest.param(8, 16, marks=slow)])
 def test_programs_of_ones_own_run_where_there_are_threads_enough(devices, threads):
     said = told(devices, threads)
     for mine, theirs in zip(said["in a program"], said["steps"], strict=True):
@@ -93,7 +95,7 @@ def test_programs_of_ones_own_run_where_there_are_threads_enough(devices, thread
     assert said["temporary"] < 0.25
 
 
-@pytest.mark.parametrize("devices", [4, 8])
+@pytest.mark.parametrize("devices", [4, pytest.param(8, marks=slow)])
 def test_programs_of_ones_own_are_refused_where_they_could_deadlock(devices):
     if len(os.sched_getaffinity(0)) >= 2 * devices:
         pytest.skip("this machine has threads enough for every program")

@@ -35,7 +35,8 @@ def test_the_command_line_says_what_it_lacks(monkeypatch):
     monkeypatch.delattr(dlcore, "command_line", raising=False)
     with pytest.raises(SystemExit) as ended:
         __main__.main()
-    assert ended.value.code == "dlcore: the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'"
+    needed = "dlcore: the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'"
+    assert ended.value.code == needed
 
 
 def test_the_face_is_thin():
