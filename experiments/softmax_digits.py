@@ -36,7 +36,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     """Three descents side by side; then the optimum, and the images held out."""
     images, labels = load_images()
     seen, unseen = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
-    steps = 50 if options.quick else 300
+    steps, most = (50, 400) if options.quick else (300, 3_000)
     x = rows_of(images[..., seen])
     objective = Objective(models.softmax, softmax_cross_entropy, L2)
     with jax.enable_x64(True):
@@ -51,7 +51,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         paths["Optax"] = np.concatenate(
             [fitted.history.recorded.weight, fitted.history.recorded.bias[:, None]], axis=1
         )
-        best = fit(objective, (x, labels[seen]), descent.nesterov(rate), max_steps=3_000, tol=1e-3)
+        best = fit(objective, (x, labels[seen]), descent.nesterov(rate), max_steps=most, tol=1e-3)
         predict = over_examples(predict_image, IMAGES)
         p = np.asarray(jax.jit(predict)(images[..., unseen], best.params))
     size = np.abs(paths["by hand"]).max()
