@@ -1,6 +1,8 @@
 """Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -9,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
+import pytest
 import scipy.linalg
 from jax import monitoring
 from sklearn.datasets import load_breast_cancer
@@ -195,3 +198,35 @@ def same_heads(one: Any, other: Any) -> None:
             assert one.tobytes() == other.tobytes()
     else:
         assert one == other
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file stands behind; a test that asks is skipped where Linux does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists() or jax.default_backend() != "cpu":
+        pytest.skip("asks Linux for the memory of the process, which the device must share")
+    return next(
+        1024 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("RssAnon")
+    )
+
+
+def memory_added(run: Callable[[], Any]) -> tuple[Any, int]:
+    """Run it, and tell the most bytes that the process had beyond those it began with.
+
+    Malloc returns pieces of 32 MiB and more to the system at once; smaller ones may have been there before.
+    """
+    before, most, ended = anonymous_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            most[0] = max(most[0], anonymous_bytes())
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        found = run()
+    finally:
+        ended.set()
+        watcher.join()
+    return found, most[0] - before

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_an_objective_reads_integers_as_numbers_and_wraps_none():
     large = np.where(X > 0, 2**40, -(2**40))
     expected = LINEAR.value_and_grad(START, (large.astype(DTYPE), R.astype(DTYPE)))
     found = LINEAR.value_and_grad(START, (large, R.astype(DTYPE)))
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    chex.assert_trees_all_equal(found, expected)
     np.testing.assert_allclose(linalg.vector_norm(large[:, 0]), 2**40 * np.sqrt(N), rtol=1e-6)
     if np.float32 == DTYPE:
         with pytest.raises(

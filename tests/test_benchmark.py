@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from seams import ask_slow_solvers_once
 
-from dlcore import bench_command, linalg, measuring
-from dlcore.benchmark import bench, contestants, solvers
+from dlcore import bench_command, linalg
+from dlcore.benchmark import bench, contestants
 from dlcore.benchmark.ceilings import Ceilings, ceilings_of
 from dlcore.benchmark.cells import Cell, Figure, cell_of, merged
 from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
@@ -71,19 +72,18 @@ def test_a_clock_that_does_not_wait(monkeypatch):
     one = work(side, function=slow, twin=exact, peers={}, operations=40 * side**3, bound=1e-3, counted=False)
     limits = {"cpu": Ceilings(bandwidth=1e14, rate=1e12, latency=1e-12)}
     assert "and the machine takes" not in measured(one, limits).figures["dlcore cpu"].wrong
-    monkeypatch.setattr(measuring.jax, "block_until_ready", lambda result: result)
+    monkeypatch.setattr(jax, "block_until_ready", lambda result: result)
     assert "and the machine takes" in measured(one, limits).figures["dlcore cpu"].wrong
 
 
-def test_a_time_that_holds_a_compilation(monkeypatch):
-    called = contestants._called
+def test_a_time_that_holds_a_compilation():
+    """Of a verb, which compiles in its first call, that goes on to compile in every call."""
 
-    def again(program, inputs, device):
-        del program
-        return lambda: called(jax.jit(lambda a, b: linalg.matmul(a, b)), inputs, device)()
+    def ready(inputs, device):
+        return lambda: jax.jit(lambda a, b: linalg.matmul(a, b))(*inputs)
 
-    monkeypatch.setattr(contestants, "_called", again)
-    assert measured(work()).figures["dlcore cpu"].wrong == "compiled while it was timed"
+    found = measured(work(function=None, ready=ready)).figures["dlcore cpu"]
+    assert found.wrong == "compiled while it was timed"
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])
@@ -232,7 +232,7 @@ def test_a_solver_that_is_slower_and_not_there_is_not_waited_for():
 
 
 def test_a_slow_solver_is_asked_once_and_compared(monkeypatch):
-    monkeypatch.setattr(solvers, "ONCE", 0.0)
+    ask_slow_solvers_once(monkeypatch)
     solve, calls = solving(30)
     peers = {"numpy": {"slow": lambda dtype, tol, *_: solve(dtype, tol, np.ones(()))}}
     cell = measured(work(peers=peers, judge=certified(lambda *_: 0.0)))

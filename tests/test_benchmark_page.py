@@ -212,7 +212,7 @@ def test_a_function_of_which_all_is_wrong():
 
 
 def test_the_command_writes_the_page(tmp_path, monkeypatch, found, text, capsys):
-    monkeypatch.setattr(bench_command, "_measured", lambda options: found)
+    monkeypatch.setattr(bench_command, "bench", lambda *_, **__: found)
     monkeypatch.setitem(found.machine, "load after", [0.5])
     monkeypatch.setitem(found.machine, "cores", 1)
     bench_command.run(["--html", str(tmp_path / "page.html")])
@@ -222,7 +222,7 @@ def test_the_command_writes_the_page(tmp_path, monkeypatch, found, text, capsys)
 
 @pytest.mark.parametrize("missing", ["folder", "matplotlib"])
 def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys, missing):
-    monkeypatch.setattr(bench_command, "_measured", lambda options: pytest.fail("worked"))
+    monkeypatch.setattr(bench_command, "bench", lambda *_, **__: pytest.fail("worked"))
     path, named, status = tmp_path / "absent" / "page.html", "--html: expected the path", 2
     if missing == "matplotlib":
         path, named, status = tmp_path / "page.html", "install it with: pip install 'dlcore-jax[cli]'", 1

@@ -171,24 +171,34 @@ def test_without_an_intercept():
         np.testing.assert_allclose(certificate.gap - certificate.rounding, expected, rtol=1e-12)
 
 
-def test_several_models_with_weights_of_their_own_equal_one_at_a_time(monkeypatch):
-    """Folds as weights 0 and 1, in one pass, in blocks of a few rows; and the rows left out count for nothing."""
+def test_several_models_with_weights_of_their_own_equal_one_at_a_time():
+    """Folds as weights 0 and 1, in one pass; and the rows left out count for nothing."""
     problem = random_classes(0)
     n, m = problem.x.shape
     rng = np.random.default_rng(0)
     coef, intercept = rng.normal(size=(4, problem.classes, m)), rng.normal(size=(4, problem.classes))
     l2, folds = np.geomspace(1e-3, 1, 4), np.arange(n) % 4 != np.arange(4)[:, None]
     folds[:, : problem.classes] = True
-    alone = [
-        certify(LinearHeads(coef[k], intercept[k], l2[k], "softmax"), problem.x[fold], problem.y[fold])
-        for k, fold in enumerate(folds)
-    ]
-    for block in (2**23, 8 * 4 * problem.classes * 7):
-        monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", block)
-        together = certify(LinearHeads(coef, intercept, l2, "softmax"), problem.x, problem.y, folds)
-        assert together.gap.shape == (4,)
+    together = certify(LinearHeads(coef, intercept, l2, "softmax"), problem.x, problem.y, folds)
+    assert together.gap.shape == (4,)
+    for k, fold in enumerate(folds):
+        alone = certify(LinearHeads(coef[k], intercept[k], l2[k], "softmax"), problem.x[fold], problem.y[fold])
         for name in ("gap", "value", "gradient_norm"):
-            np.testing.assert_allclose(getattr(together, name), [getattr(one, name) for one in alone], rtol=1e-11)
+            np.testing.assert_allclose(getattr(together, name)[k], getattr(alone, name), rtol=1e-11)
+
+
+def test_blocks_of_rows_and_of_models_change_nothing():
+    """Of 180 models of three classes at once a block has few rows; one model alone meets all rows in one."""
+    rng = np.random.default_rng(0)
+    rows, count = 5_000, 180
+    x, y = rng.normal(size=(rows, 2)), np.arange(rows) % 3
+    coef, intercept = rng.normal(size=(count, 3, 2)), rng.normal(size=(count, 3))
+    s = np.where(np.arange(rows) % 5 == np.arange(count)[:, None] % 6, 0.0, rng.uniform(0.5, 2, rows))
+    together = certify(LinearHeads(coef, intercept, 0.1, "softmax"), x, y, s)
+    for k in (0, 89, count - 1):
+        alone = certify(LinearHeads(coef[k], intercept[k], 0.1, "softmax"), x, y, s[k])
+        for name in ("gap", "value", "gradient_norm"):
+            np.testing.assert_allclose(getattr(together, name)[k], getattr(alone, name), rtol=1e-11)
 
 
 def test_extreme_heads_stay_finite():
@@ -228,9 +238,9 @@ def test_no_bound_where_there_is_none():
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.uint8])
 def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
-    """40,000 × 100 would be 32 MB in float64; a block is made 1 MB."""
+    """200,000 × 100 would be 160 MB in float64."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 9, (40_000, 100)).astype(dtype)
+    x = rng.integers(0, 9, (200_000, 100), dtype=np.uint8).astype(dtype)
     kept = np.lib.format.open_memmap(
         tmp_path / "x.npy",
         "w+",
@@ -240,13 +250,11 @@ def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
     kept[:] = x.view(kept.dtype)
     y = rng.integers(0, 5, len(x))
     head = LinearHeads(rng.normal(size=(5, 100)) / 100, np.zeros(5), 0.1, "softmax")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dlcore.certificate.rows.BLOCK_BYTES", 2**20)
-        tracemalloc.start()
-        certificate = certify(head, kept.view(dtype), y)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < 12e6
+    tracemalloc.start()
+    certificate = certify(head, kept.view(dtype), y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80e6
     whole = certify(head, x.astype(float), y)
     np.testing.assert_allclose(certificate.gap - certificate.rounding, whole.gap - whole.rounding, rtol=1e-12)
 

@@ -179,26 +179,41 @@ def test_a_constant_column_without_an_intercept():
         assert certificate.rounding <= 1e-9 * (true + 1e-9)
 
 
-def test_models_and_targets_equal_one_at_a_time(monkeypatch):
-    """Three models with l2 and a fold each, four targets, in one call, and in blocks of a few rows."""
+def test_models_and_targets_equal_one_at_a_time():
+    """Three models with l2 and a fold each, four targets, in one call."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 4))
     coef, intercept = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4))
     l2, folds = np.array([0.0, 0.1, 1.0]), np.arange(40) % 2 == np.array([0, 1, 0])[:, None]
-    for block in (2**23, 8 * 12 * 7):
-        monkeypatch.setattr("dlcore.certificate.rows.BLOCK_BYTES", block)
-        together = certify(LinearHeads(coef, intercept, l2, "squared"), x, y, folds)
-        assert together.gap.shape == (3, 4)
-        assert together.bound == ("exact",) * 12
-        for k, fold in enumerate(folds):
-            targets = certify(LinearHeads(coef[k], intercept[k], l2[k], "squared"), x, y, fold)
-            assert targets.gap.shape == (4,)
-            for j in range(4):
-                alone = certify(LinearHeads(coef[k, j], intercept[k, j], l2[k], "squared"), x[fold], y[fold, j])
-                for name in ("gap", "value", "gradient_norm"):
-                    expected = getattr(alone, name)
-                    np.testing.assert_allclose(getattr(together, name)[k, j], expected, rtol=1e-10)
-                    np.testing.assert_allclose(getattr(targets, name)[j], expected, rtol=1e-10)
+    together = certify(LinearHeads(coef, intercept, l2, "squared"), x, y, folds)
+    assert together.gap.shape == (3, 4)
+    assert together.bound == ("exact",) * 12
+    for k, fold in enumerate(folds):
+        targets = certify(LinearHeads(coef[k], intercept[k], l2[k], "squared"), x, y, fold)
+        assert targets.gap.shape == (4,)
+        for j in range(4):
+            alone = certify(LinearHeads(coef[k, j], intercept[k, j], l2[k], "squared"), x[fold], y[fold, j])
+            for name in ("gap", "value", "gradient_norm"):
+                np.testing.assert_allclose(getattr(together, name)[k, j], getattr(alone, name), rtol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [5, 600])
+def test_blocks_of_rows_and_of_heads_change_nothing(columns):
+    """Of 600 heads at once, or of wide rows, a block has few rows; one head meets more."""
+    rng = np.random.default_rng(0)
+    rows, count = 5_000, 600 if columns == 5 else 3
+    x, y, s = rng.normal(size=(rows, columns)), rng.normal(size=rows), rng.uniform(0.5, 2, rows)
+    coef, intercept = rng.normal(size=(count, columns)), rng.normal(size=count)
+    together = certify(LinearHeads(coef, intercept, 0.1, "squared"), x, y, s)
+    sides = np.column_stack([x, np.ones(rows)])
+    share, penalty = s / s.sum(), 0.05 * np.append(np.ones(columns), 0)
+    best = np.linalg.solve((sides.T * share) @ sides + np.diag(penalty), sides.T @ (share * y))
+    least = share @ (y - sides @ best) ** 2 + penalty @ best**2
+    for k in (0, count // 2, count - 1):
+        theta = np.append(coef[k], intercept[k])
+        value = share @ (y - sides @ theta) ** 2 + penalty @ theta**2
+        np.testing.assert_allclose(together.value[k], value, rtol=1e-12)
+        np.testing.assert_allclose(together.gap[k], value - least, rtol=1e-9)
 
 
 @pytest.mark.parametrize("intercept", [True, False])

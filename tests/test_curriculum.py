@@ -5,7 +5,6 @@ zeros of the right shape, and expects the test of the idea to fail.
 """
 
 import dataclasses
-import operator
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import DTYPE, EPS, ROOT, assert_close, breast_cancer, random_like
+from helpers import DTYPE, EPS, assert_close, breast_cancer, random_like
 from scipy.special import expit
 from sklearn.datasets import load_diabetes, load_digits
 
@@ -781,21 +780,6 @@ def test_every_idea_has_a_test():
     assert sorted(ROWS) == sorted(IDS)
 
 
-def test_every_idea_has_its_functions_twins_and_experiments_in_the_table():
-    """docs/curriculum.md names what exists; only layouts, which compute no number, have no twin."""
-    lines = (ROOT / "docs" / "curriculum.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    assert [row[0] for row in rows[1:]] == IDS
-    for row, _, functions, twins, experiments in rows[1:]:
-        assert functions != "–", row
-        assert (twins != "–") or functions == "`tensors.Layout`", row
-        for holder, names in ((dlcore, functions), (reference, twins)):
-            for name in names.replace("`", "").replace("–", "").split():
-                assert operator.attrgetter(name)(holder) is not None
-        for name in experiments.replace("`", "").split():
-            assert (ROOT / "experiments" / f"{name}.py").exists(), row
-
-
 def zeros(result: Any) -> Any:
     """The same structure, with every number 0; a function becomes one that returns zeros."""
     if isinstance(result, jax.Array | np.ndarray | np.generic):
@@ -840,6 +824,7 @@ def replaced(name: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(holder, last, zeros(original))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "function"), [(row, name) for row, (_, names) in sorted(ROWS.items()) for name in names]
 )

@@ -11,7 +11,6 @@ from sklearn.datasets import load_diabetes, load_wine
 
 import dlcore
 from dlcore import LinearHeads, Objective, Status, certify, descent, fit
-from dlcore.fitting import certified
 from dlcore.losses import absolute_error, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.models import linear, logistic, mlp, softmax
 
@@ -46,9 +45,9 @@ HEADS = {
 
 
 def certificate_of(objective, params, data):
-    loss = certified.NAMES[objective.loss]
+    names = {sigmoid_cross_entropy: "logistic", softmax_cross_entropy: "softmax", squared_error: "squared"}
     coef, bias = np.asarray(params.weight, float).T, np.asarray(params.bias, float)
-    return certify(LinearHeads(coef, bias, float(objective.l2), loss), *data)
+    return certify(LinearHeads(coef, bias, float(objective.l2), names[objective.loss]), *data)
 
 
 def null_value(objective, data) -> float:
@@ -76,44 +75,47 @@ def test_converged_means_that_the_float64_gap_is_within_tolerance(name, weighted
     assert (fitted.certificate.gap, fitted.certificate.value) == (independent.gap, independent.value)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         of_nothing = null_value(objective, data)
-    proof = certified.certifiable(objective, data, objective.prepare(data), fitted.params)
-    np.testing.assert_allclose(proof.null_value, of_nothing, rtol=1e-4)
-    assert proof._replace(null_value=1e6).allowed(independent, tol) == tol * 1e3
     allowed = tol * max(independent.value, 1e-3 * of_nothing)
     assert 0 <= independent.gap <= allowed * (1 + 1e-4)
     assert f"certified: at most {independent.gap:.2g} above the minimum" in fitted.message
     assert len(fitted.history.value) == fitted.steps + 1
 
 
-def test_it_goes_on_where_flat_does_not_suffice(monkeypatch):
-    """Until the certificate itself holds; the steps up to there are those of a fit that stops where it is flat."""
-    asked = []
-    real = certified.certify
-    monkeypatch.setattr(certified, "certify", lambda *arguments: asked.append(1) or real(*arguments))
-    monkeypatch.setattr(certified.Problem, "allowed", lambda self, certificate, tol: tol * certificate.value / 50)
-    rule = descent.accelerated(0.1)
-    flat = fit(logistic_of(1e-2), breast_cancer(), rule, tol=1e-3)
-    proven = fit(logistic_of(1e-2), breast_cancer(), rule, tol=1e-3, stop="certificate")
+def test_it_goes_on_where_flat_does_not_suffice():
+    """Until the certificate itself holds; the steps up to there are those of a fit that stops where it is flat.
+
+    Of columns far from 0 a small slope of the intercept costs the certificate much more than it adds to ‖∇J‖.
+    """
+    x, y = breast_cancer()
+    data, rule = (x[:, :8] + 2, y), descent.accelerated(0.05)
+    flat = fit(logistic_of(1e-2), data, rule, tol=1e-2)
+    proven = fit(logistic_of(1e-2), data, rule, tol=1e-2, stop="certificate")
+    assert flat.status is proven.status is Status.CONVERGED
+    short = certificate_of(logistic_of(1e-2), flat.params, data)
+    assert short.gap > 1e-2 * short.value
     assert proven.certificate is not None
-    assert proven.certificate.gap <= 1e-3 * proven.certificate.value / 50
+    assert proven.certificate.gap <= 1e-2 * proven.certificate.value
     assert flat.steps < proven.steps
     np.testing.assert_array_equal(proven.history.value[: flat.steps + 1], flat.history.value)
     assert len(proven.history.value) == proven.steps + 1
-    assert 2 <= len(asked) <= 8
     assert flat.certificate is None
 
 
-def test_a_certificate_is_of_the_parameters_that_come_back(monkeypatch):
-    """One was asked for on the way, then the rate rose and the fit diverged: nothing is known of its end."""
-    asked = []
-    real = certified.certify
-    monkeypatch.setattr(certified, "certify", lambda *arguments: asked.append(1) or real(*arguments))
-    monkeypatch.setattr(certified.Problem, "allowed", lambda self, certificate, tol: 0.0)
-    rule = optax.sgd(optax.piecewise_constant_schedule(0.01, {50: 1e6}))
+def test_a_certificate_is_of_the_parameters_that_come_back():
+    """One was asked for on the way, then the rate rose and the fit diverged: nothing is known of its end.
+
+    The second column has a hundredth of the slope of the first, and as large a gap: J is flat long before.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    data = (x * [1, 1e-2]).astype(DTYPE), x.sum(1).astype(DTYPE)
+    rule = optax.sgd(optax.piecewise_constant_schedule(0.3, {100: 1e6}))
     with jax.numpy_dtype_promotion("standard"):
-        fitted = fit(Objective(linear, squared_error), diabetes(), rule, tol=0.5, stop="certificate")
+        flat = fit(Objective(linear, squared_error), data, rule, tol=0.1)
+        fitted = fit(Objective(linear, squared_error), data, rule, tol=0.1, stop="certificate")
+    assert flat.status is Status.CONVERGED
+    assert flat.steps < 50
     assert fitted.status is Status.DIVERGED
-    assert asked
     assert fitted.certificate is None
 
 

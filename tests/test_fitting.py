@@ -1,5 +1,6 @@
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,6 @@ from helpers import DTYPE, assert_close, breast_cancer, random_like
 
 import dlcore
 from dlcore import Objective, Status, descent, fit, sweep
-from dlcore.fitting import driver, stopping
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, Model, linear, logistic
 
@@ -120,7 +120,7 @@ def test_the_bits_depend_on_no_chunk(chunk):
     whole = fit(*arguments, max_steps=2_100, tol=0, chunk=3_000, record=recorded)
     pieces = fit(*arguments, max_steps=2_100, tol=0, chunk=chunk, record=recorded)
     assert pieces.steps == whole.steps == 2_100
-    jax.tree.map(np.testing.assert_array_equal, pieces.history.recorded, whole.history.recorded)
+    chex.assert_trees_all_equal(pieces.history.recorded, whole.history.recorded)
     np.testing.assert_array_equal(pieces.history.value, whole.history.value)
     np.testing.assert_array_equal(pieces.params.weight, whole.params.weight)
 
@@ -153,8 +153,6 @@ def test_large_records_are_kept_in_pieces():
     def record(params):
         return big + params.bias
 
-    length = driver._capacity(record, LinearParams(jnp.zeros(30, DTYPE), jnp.zeros((), DTYPE)))
-    assert length * big.nbytes <= driver.RECORD_BYTES < (length + 1) * big.nbytes
     fitted = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=200, tol=0, record=record)
     assert fitted.history.recorded.shape == (201, 2**18)
     assert fitted.history.recorded[-1, 0] == fitted.params.bias
@@ -216,7 +214,7 @@ def test_slow_divergence_is_found_before_the_numbers_overflow():
         tol=0,
     )
     assert fitted.status is Status.DIVERGED
-    assert fitted.steps == stopping.DIVERGENCE_INTERVAL
+    assert fitted.steps == 1_000  # looked for at every thousandth step
     assert np.isfinite(fitted.value)
 
 

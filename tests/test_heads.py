@@ -13,8 +13,6 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
 from dlcore import fit_heads
-from dlcore.heads import logistic as logistic_heads
-from dlcore.heads.logistic import ANCHORS
 from dlcore.heads.path import between, hermite, spaced
 
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "wide")
@@ -234,7 +232,7 @@ def test_only_anchors_take_more_than_a_few_passes():
     heads = fit_heads(x, y, l2=np.geomspace(1e-7, 10, 60))
     assert set(heads.status) == {"converged"}
     assert np.median(heads.steps) <= 2
-    assert (heads.steps > 3).sum() <= ANCHORS
+    assert (heads.steps > 3).sum() <= 8  # anchors
 
 
 def test_interpolation_is_exact_for_polynomials():
@@ -336,19 +334,12 @@ def test_where_full_steps_of_newton_diverge_shorter_ones_arrive(seed):
         assert float(value) <= float(least) * (1 + 1e-6) + 1e-12
 
 
-@pytest.mark.parametrize("folds", [None, 2])
-def test_few_strengths_on_many_rows_need_no_curvature_of_all_rows(folds, monkeypatch):
+@pytest.mark.parametrize(("folds", "programs"), [(None, 3), (2, 5)])
+def test_few_strengths_on_many_rows_need_no_curvature_of_all_rows(folds, programs, compiles):
+    """Curvature of all rows would be one more program, as it is of many strengths."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1700, 2))
     y = (x[:, 0] + rng.logistic(size=1700) > 0).astype(int)
-    newton, whole = logistic_heads.Sweep._newton, []
-
-    def watched(self, batch, curved, limit, sample=None):
-        whole.append(sample is None)
-        return newton(self, batch, curved, limit, sample)
-
-    monkeypatch.setattr(logistic_heads.Sweep, "_newton", watched)
     heads = fit_heads(x, y, l2=[0.01, 0.1], folds=folds)
     assert set(heads.status) | set(heads.fold_status.ravel()) == {"converged"}
-    assert len(whole) == 3
-    assert not any(whole)
+    assert compiles() == programs

@@ -13,21 +13,24 @@ def spread(rng, heads, size, condition):
     return (turn * np.geomspace(1, 1 / condition, size)) @ turn.swapaxes(1, 2)
 
 
-@pytest.mark.parametrize("size", [1, 2, 16, 17, 40, 129])
-@pytest.mark.parametrize("way", ["inverse", "lower", "large"])
-def test_solving_undoes_the_curvature(size, way, monkeypatch):
+@pytest.mark.parametrize("size", [1, 2, 16, 17, 40, 129, 520])
+@pytest.mark.parametrize("products", ["float32", "float64"])
+def test_solving_undoes_the_curvature(size, products):
+    """Float32 takes one way up to 512 columns and another beyond, float64 a third."""
     rng = np.random.default_rng(size)
     curvature, right = spread(rng, 3, size, 1e3), rng.normal(size=(3, size))
     penalty = np.append(np.geomspace(1e-3, 1, size - 1), 0) + np.zeros((3, size))
-    products = "float64" if way == "lower" else "float32"
-    monkeypatch.setattr(factors, "LARGE", 0 if way == "large" else 512)
     with jax.enable_x64(True):
         given = [jax.device_put(part) for part in (curvature, penalty, np.float64(1))]
         made = factors.factor(given[0], given[1], given[2], products)
         solved = np.asarray(factors.solve(made, jax.device_put(right)))
+<<<<<<< HEAD
     assert (made.inverse is None) == (way != "inverse")
     share = np.finfo(products).eps / size**0.5 + (size + 1) * np.finfo(float).eps
     lift = share * np.trace(curvature, axis1=1, axis2=2)
+=======
+    lift = np.finfo(products).eps / size**0.5 * np.trace(curvature, axis1=1, axis2=2)
+>>>>>>> 14775cc (Tests: what a user sees in place of private names; pages are not parsed)
     whole = curvature + (penalty + lift[:, None])[:, None, :] * np.eye(size)
     expected = np.linalg.solve(whole, right[..., None])[..., 0]
     bound = 8 * size * np.finfo(float).eps * np.linalg.cond(whole).max()

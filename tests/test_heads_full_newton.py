@@ -5,7 +5,6 @@ import pytest
 from head_problems import heads_problem
 
 from dlcore import Status, fit_heads
-from dlcore.heads import softmax
 
 SETTINGS = {
     "as it is": {},
@@ -27,23 +26,18 @@ def table(seed=0, n=240):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_newton_alone_converges_in_a_few_passes_in_every_setting(name, monkeypatch):
-    """L-BFGS makes no pass; each head's certificate, which knows of no solver, is the judge."""
-
-    def stay(self, heads, memory, where, dtype, **how):
-        return memory, where
-
-    monkeypatch.setattr(softmax.SoftmaxSweep, "_descend", stay)
+def test_newton_goes_on_where_l_bfgs_ends_short_in_every_setting(name):
+    """L-BFGS has nine passes of twelve; the certificate of each head, which knows of no solver, is the judge."""
     x, y = table()
     settings = dict(SETTINGS[name])
     if settings.get("folds") == "of class 2":
         held_out = [y == 2, np.arange(len(y)) % 2 == 0]
         settings["folds"] = [(np.flatnonzero(~held), np.flatnonzero(held)) for held in held_out]
-    heads = fit_heads(x, y, loss="softmax", l2=[1e-4, 1e-2], **settings)
+    heads = fit_heads(x, y, loss="softmax", l2=[1e-4, 1e-2], max_steps=12, tol=1e-10, **settings)
     assert set(heads.status) == {Status.CONVERGED}
     assert set(np.ravel(heads.fold_status)) <= {Status.CONVERGED, Status.CLASS_ABSENT}
     assert (Status.CLASS_ABSENT in np.ravel(heads.fold_status)) == (name == "a class absent from a fold")
-    assert heads.steps.max() <= 12
+    assert (heads.steps > 9).all()
 
 
 def test_a_weak_penalty_and_weights_over_six_decades():

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 import scipy.special
 from helpers import same_heads
 
 from dlcore import Heads, Objective, descent, fit, fit_heads
-from dlcore.heads import logits
 from dlcore.losses import squared_error
 from dlcore.models import linear
 
@@ -52,33 +52,46 @@ def made(name: str) -> Heads:
     "name", ["logistic", "logistic, targets, folds", "softmax, folds", "squared, targets, left out"]
 )
 @pytest.mark.parametrize("rows", [1, 37, 101])
-def test_predictions_are_those_of_the_coefficients(name, rows, monkeypatch):
-    """One block and many, the last one overlapping; NumPy, JAX and bfloat16, which float64 holds exactly."""
+def test_predictions_are_those_of_the_coefficients(name, rows):
+    """From NumPy, JAX and bfloat16, which float64 holds exactly."""
     heads = made(name)
     x = np.random.default_rng(1).normal(size=(rows, 4)).astype(np.float32)
-    for room in (2**27, 8 * 20 * 8):
-        monkeypatch.setattr(logits, "ROWS_BYTES", room)
-        for given in (
-            x,
-            x.astype(np.float64),
-            jnp.asarray(x),
-            jnp.asarray(x).astype(jnp.bfloat16),
-            x[:, ::-1][:, ::-1],
-        ):
-            exact = np.asarray(given).astype(np.float64)
-            z = np.einsum("...m,im->...i", heads.coef, exact) + heads.intercept[..., None]
-            if heads.loss == "squared":
-                np.testing.assert_allclose(heads.predict(given), z, rtol=1e-12, atol=1e-12)
-                continue
-            if heads.loss == "softmax":
-                p = scipy.special.softmax(z.swapaxes(-1, -2), axis=-1)
-            else:
-                p = np.stack([scipy.special.expit(-z), scipy.special.expit(z)], -1)
-            found = heads.predict_proba(given)
-            assert found.dtype == np.float64
-            np.testing.assert_allclose(found, p, rtol=1e-12)
-            np.testing.assert_array_equal(heads.predict(given), p.argmax(-1))
-            assert heads.predict(given).dtype == np.int64
+    for given in (
+        x,
+        x.astype(np.float64),
+        jnp.asarray(x),
+        jnp.asarray(x).astype(jnp.bfloat16),
+        x[:, ::-1][:, ::-1],
+    ):
+        exact = np.asarray(given).astype(np.float64)
+        z = np.einsum("...m,im->...i", heads.coef, exact) + heads.intercept[..., None]
+        if heads.loss == "squared":
+            np.testing.assert_allclose(heads.predict(given), z, rtol=1e-12, atol=1e-12)
+            continue
+        if heads.loss == "softmax":
+            p = scipy.special.softmax(z.swapaxes(-1, -2), axis=-1)
+        else:
+            p = np.stack([scipy.special.expit(-z), scipy.special.expit(z)], -1)
+        found = heads.predict_proba(given)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, p, rtol=1e-12)
+        np.testing.assert_array_equal(heads.predict(given), p.argmax(-1))
+        assert heads.predict(given).dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", ["NumPy", "JAX", "sparse"])
+def test_many_rows_are_read_in_blocks_of_which_the_last_overlaps(kind):
+    """Of 4,000 columns, 5,001 of them are two blocks."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (5_001, 4_000)).astype(np.float32)
+    coef = rng.normal(size=(1, 4_000))
+    heads = dataclasses.replace(made("squared, l2 = 0"), coef=coef, intercept=np.full(1, 0.5))
+    given = {"NumPy": np.asarray, "JAX": jnp.asarray, "sparse": scipy.sparse.csr_array}[kind](x)
+    expected = (x @ coef.T)[:, 0] + 0.5
+    np.testing.assert_allclose(heads.predict(given)[0], expected, rtol=0, atol=1e-3 * abs(expected).max())
+    ends = [0, 2_000, 2_499, 2_500, 2_501, 5_000]
+    exact = x[ends].astype(np.float64) @ coef[0] + 0.5
+    np.testing.assert_allclose(heads.predict(given)[0, ends], exact, rtol=1e-12, atol=1e-9)
 
 
 def test_probabilities_are_right_at_both_ends():

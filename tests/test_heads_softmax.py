@@ -3,7 +3,6 @@
 import functools
 from typing import Any, NamedTuple, cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from dlcore import fit_heads
-from dlcore.heads import softmax
-from dlcore.heads.inputs import place, read_inputs
 
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "a class of one", "wide")
 STRENGTHS = np.array([1e-5, 1e-3, 0.3])
@@ -187,23 +184,6 @@ def test_many_rows_and_any_sweep_of_a_shape_runs_the_same_programs(compiles):
     fit_heads(x, y, loss="softmax", l2=0.01)
     assert compiles() == first
     assert set(other.status) | set(other.fold_status.ravel()) == {"converged"}
-
-
-def test_the_sample_is_like_all_rows(monkeypatch):
-    """In proportion to the weights; a class that is too rare to be met has one row, with its whole weight."""
-    monkeypatch.setattr(softmax, "WORTH", 0)
-    x, y = large(2, 6000)
-    s = np.where(y == 3, 5.0, 1.0)
-    with jax.enable_x64(True):
-        inputs = read_inputs(x, y, "softmax", 0.1, None, s)
-        sweep = softmax.SoftmaxSweep(inputs, place(inputs, x), fit_intercept=True, tol=1e-6, max_steps=9)
-        assert sweep.sample is not None
-        assert sweep.sample.weights is not None
-        labels, weights = np.asarray(sweep.sample.y[:, 0]), np.asarray(sweep.sample.weights)
-        share = np.bincount(labels, weights, 10) / weights.sum()
-    assert len(labels) == 16 * x.shape[1]
-    np.testing.assert_allclose(share, np.bincount(y, s) / s.sum(), atol=1.5 / (len(labels) - 10))
-    np.testing.assert_allclose(share[9], 1 / s.sum(), rtol=1e-2)
 
 
 def test_a_thousand_classes():

@@ -9,7 +9,7 @@ from helpers import DTYPE, EPS, assert_close, breast_cancer, random_like
 from dlcore import Objective, reference
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, Model, linear, logistic
-from dlcore.objective import BlockedData, blocks, sum_over_blocks
+from dlcore.objective import BlockedData, sum_over_blocks
 
 HEADS = {"logistic": (logistic, sigmoid_cross_entropy), "squared": (linear, squared_error)}
 
@@ -94,10 +94,17 @@ def test_blocks_cover_every_row_once():
 
 
 def test_the_size_of_a_block():
-    assert blocks.rows_per_block(jnp.ones((10, 3))) == 10
-    rows = blocks.rows_per_block(jnp.ones((100_000, 128), jnp.float32))
-    assert rows * 128 * 4 <= blocks.BLOCK_BYTES < (rows + 1) * 128 * 4
-    assert blocks.rows_per_block(jnp.ones((2, blocks.BLOCK_BYTES))) == 1
+    """All of few rows, one of very wide ones, else half a megabyte."""
+
+    def rows_of(*shape):
+        data = Objective(linear, squared_error).prepare(
+            (np.ones(shape, np.float32), np.ones(shape[0], np.float32))
+        )
+        return data.block
+
+    assert rows_of(10, 3) == 10
+    assert 2**18 < rows_of(100_000, 128) * 128 * 4 <= 2**20
+    assert rows_of(2, 2**22) == 1
 
 
 def test_no_copy_of_x_is_made():

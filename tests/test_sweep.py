@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 from helpers import DTYPE, assert_close, breast_cancer, random_problem
+from seams import use_cores
 
 import dlcore
 from dlcore import Objective, Status, descent, fit, sweep
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic, mlp, softmax
-from dlcore.sweeping import driver
 
 RATES = np.array([0.02, 0.3, 1e5, 0.2, 0.1, 0.3, 0.05])
 
@@ -110,25 +110,25 @@ def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatc
     """In the compiled program [slots, m][m, block] and [slots, block][block, m] stand once each."""
     x = np.random.default_rng(0).normal(size=(20_000, 32)).astype(DTYPE)
     y = (x[:, 0] > 0).astype(DTYPE)
-    seen = {}
-    on_each = driver.advance.on_each
+    compiled, compile_one = [], jax.stages.Lowered.compile
 
-    def watched(arguments, **static):
-        seen["compiled"] = driver.advance.lower(*arguments[0], **static).compile()
-        seen["block"] = arguments[0][1].block
-        return on_each(arguments, **static)
+    def watched(lowered, *arguments, **options):
+        compiled.append(compile_one(lowered, *arguments, **options))
+        return compiled[-1]
 
-    monkeypatch.setattr(driver, "cores_for", lambda *_: 1)
-    monkeypatch.setattr(driver.advance, "on_each", watched)
+    use_cores(1, monkeypatch)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", watched)
     sweep(objective(), (x, y), plain, {"rate": [0.1] * 16}, slots=16, max_steps=1)
-    text, block = seen["compiled"].as_text(), seen["block"]
-    assert block < len(x)
+    (program,) = compiled
     dtype = "f32" if np.float32 == DTYPE else "f64"
-    products = [line.split(" dot(")[0].split()[-1].split("{")[0] for line in text.splitlines() if " dot(" in line]
+    text = [line for line in program.as_text().splitlines() if " dot(" in line]
+    products = [line.split(" dot(")[0].split()[-1].split("{")[0] for line in text]
+    shapes = [tuple(map(int, product.removeprefix(dtype)[1:-1].split(","))) for product in products]
+    block = objective().prepare((x, y)).block
+    assert block < len(x)
     for shape in ((16, block), (16, 32)):
-        either = [f"{dtype}[{a},{b}]" for a, b in (shape, shape[::-1])]
-        assert sum(product in either for product in products) == 1, products
-    assert seen["compiled"].memory_analysis().temp_size_in_bytes < 8 * 16 * block * DTYPE.itemsize < 2 * x.nbytes
+        assert sum(product in (shape, shape[::-1]) for product in shapes) == 1, products
+    assert program.memory_analysis().temp_size_in_bytes < 8 * 16 * block * DTYPE.itemsize < 2 * x.nbytes
 
 
 @pytest.mark.parametrize("slots", [None, 4])
@@ -138,7 +138,7 @@ def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles)
     settings = {"rate": np.geomspace(0.05, 2, 7), "l2": np.geomspace(1, 1e-3, 7)}
     found = {}
     for count in (1, 3):
-        monkeypatch.setattr(driver, "cores_for", lambda *_, count=count: count)
+        use_cores(count, monkeypatch)
         before = compiles()
         found[count] = sweep(objective(), data, plain, settings, tol=1e-3, max_steps=200, slots=slots, record=True)
         assert compiles() == before + 1
@@ -155,15 +155,22 @@ def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles)
 
 
 def test_rows_over_devices_are_swept_by_one_thread(monkeypatch):
-    """Two programs over several CPU devices at once can wait for each other for ever."""
-    monkeypatch.setattr(driver, "cores_for", lambda *_: 2)
-    x = np.ones((4, 2), DTYPE)
-    for devices, count in ((None, 2), (1, 1)):
-        data = objective().prepare((x, np.array([0, 1, 0, 1])), devices)
-        one = LinearParams(np.zeros(2, DTYPE), np.zeros((), DTYPE))
-        shares = driver._shares(6, data, one)
-        assert len(shares) == count
-        assert [i for share in shares for i in share] == list(range(6))
+    """Two programs over several CPU devices at once can wait for each other for ever.
+
+    Two threads have a queue each, one with all the long models; one thread has one queue for two slots.
+    """
+    use_cores(2, monkeypatch)
+    x, y = breast_cancer()
+    settings = {"rate": [0.01] * 4 + [1e30] * 4, "l2": [1.0] * 8}
+    steps = []
+    for devices in (None, 1):
+        seen = []
+        data = objective().prepare((x, y), devices)
+        swept = sweep(objective(), data, plain, settings, tol=0, max_steps=50, slots=2, callback=seen.append)
+        assert list(swept.status) == ["out of steps"] * 4 + ["diverged"] * 4
+        steps.append(seen[-1].steps)
+    assert steps[0] == 4 * 51
+    assert 2 * 51 <= steps[1] < 3 * 51
 
 
 def test_a_finished_model_leaves_its_slot():
@@ -324,18 +331,14 @@ def test_the_callback_may_stop_and_an_interrupt_gets_through():
         sweep(objective(), breast_cancer(), plain, {"rate": rates}, callback=interrupt, **arguments)
 
 
-def test_slots_follow_from_the_size_of_the_problem():
-    def slots(n, model, params, *shape):
-        x = np.ones((n, *shape), np.float32)
-        data = Objective(model, squared_error).prepare((x, np.ones(n, np.float32)))
-        return driver._default_slots(Objective(model, squared_error), data, params, np.dtype(np.float32))
-
-    head = LinearParams(jnp.zeros(30, np.float32), jnp.zeros((), np.float32))
-    small, many_rows = slots(569, linear, head, 30), slots(100_000, linear, head, 30)
-    assert small == 1024
-    assert many_rows == 128
-    wide = LinearParams(jnp.zeros(2**20, np.float32), jnp.zeros((), np.float32))
-    assert slots(8, linear, wide, 2**20) == 1
+@pytest.mark.parametrize(("features", "steps"), [(3, 1), (2**17, 3)])
+def test_slots_follow_from_the_size_of_the_problem(features, steps, monkeypatch):
+    """Three small models are at work together, models of half a megabyte one after another."""
+    use_cores(1, monkeypatch)
+    seen = []
+    data = np.zeros((4, features), DTYPE), np.array([0, 1, 0, 1], DTYPE)
+    sweep(objective(), data, plain, {"rate": [0.1] * 3}, tol=0, max_steps=1, callback=seen.append)
+    assert seen[-1].steps == steps
 
 
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
