@@ -4,9 +4,13 @@ JAX's environment variables choose the mode: `JAX_ENABLE_X64=1` for float64, `JA
 four simulated devices. `DLCORE_TEST_CACHE` names the folder of compiled programs; `off` means none.
 """
 
+import os
+
 import compilation_cache
 
-# Child processes inherit the folder through the environment; JAX must not be imported before.
+# Both are inherited by child processes, and read when NumPy and JAX are imported.
+# Matrices of tests are small, and BLAS threads that wait for busy cores cost tenfold.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 compilation_cache.enable()
 
 import jax  # noqa: E402
@@ -14,7 +18,7 @@ import pytest  # noqa: E402
 from helpers import compilations  # noqa: E402
 
 # Scripts that tests run in processes of their own.
-collect_ignore = ["repeated_fits.py", "sharded_steps.py"]
+collect_ignore = ["oracles", "repeated_fits.py", "sharded_steps.py"]
 
 # What JAX would convert or broadcast without a word is an error in the library.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
