@@ -41,7 +41,7 @@ def main(options: Options) -> None:
     short = []
     for seed in range(options.first, options.first + options.problems):
         problem = heads_problem(seed)
-        verdicts = verdicts_of(problem)
+        verdicts = verdicts_of(problem, seed)
         found[problem.loss, problem.kind] += verdicts
         short += [(seed, problem, verdict) for verdict in verdicts if is_short(verdict)]
     every = [verdict for verdicts in found.values() for verdict in verdicts]

@@ -4,8 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 from head_oracle import Objective
+from head_problems import asked_of, heads_problem
+from same_bits import conditioned, single
 
 STRENGTHS = 10.0 ** np.arange(-8, 7)
+
+
+def heads_objective(seed: int, rng: np.random.Generator) -> tuple[str, Objective]:
+    """One strength of a random problem of `fit_heads`, and the name of its stored optimum."""
+    asked = [one for one in asked_of(heads_problem(seed)) if one.fit == 0 and one.objective.l2 > 0]
+    chosen = asked[int(rng.integers(len(asked)))]
+    return chosen.name(seed), chosen.objective
 
 
 def random_objective(seed: int, l2: float) -> Objective:
@@ -13,8 +22,8 @@ def random_objective(seed: int, l2: float) -> Objective:
     rng = np.random.default_rng([seed, 0])
     n, m = int(rng.integers(30, 90)), int(rng.integers(1, 8))
     classes = 2 if seed % 3 else int(rng.integers(3, 5))
-    x = rng.normal(size=(n, m)) * 10 ** rng.uniform(-1, 1, m)
-    s = 10 ** rng.uniform(-1, 1, n) if seed % 3 == 1 else np.ones(n)
+    x = single(rng.normal(size=(n, m)) * 10 ** rng.uniform(-1, 1, m))
+    s = single(10 ** rng.uniform(-1, 1, n)) if seed % 3 == 1 else np.ones(n)
     return _labelled(rng, x, x / x.std(0), s, classes, l2, noise=float(rng.uniform(0.3, 3)))
 
 
@@ -39,7 +48,7 @@ def _labelled(
 
 
 def _separable(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    x = rng.normal(size=(60, 4))
+    x = single(rng.normal(size=(60, 4)))
     return _labelled(rng, x, x, np.ones(60), classes, l2, noise=0.0)
 
 
@@ -50,15 +59,13 @@ def _collinear(rng: np.random.Generator, l2: float, classes: int) -> Objective:
 
 
 def _conditioned(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    left, right = np.linalg.qr(rng.normal(size=(60, 5)))[0], np.linalg.qr(rng.normal(size=(5, 5)))[0]
-    return _labelled(
-        rng, 8 * left @ np.diag(np.geomspace(1, 1e-12, 5)) @ right, 8 * left, np.ones(60), classes, l2
-    )
+    x, plain = conditioned(rng, rng.normal(size=(60, 5)), 1e12, bits=3)
+    return _labelled(rng, x, plain, np.ones(60), classes, l2)
 
 
 def _weighted(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    x = rng.normal(size=(60, 4))
-    return _labelled(rng, x, x, 10 ** rng.uniform(-4.5, 4.5, 60), classes, l2)
+    x = single(rng.normal(size=(60, 4)))
+    return _labelled(rng, x, x, single(10 ** rng.uniform(-4.5, 4.5, 60)), classes, l2)
 
 
 def _one_hot(rng: np.random.Generator, l2: float, classes: int) -> Objective:
@@ -67,19 +74,19 @@ def _one_hot(rng: np.random.Generator, l2: float, classes: int) -> Objective:
 
 
 def _wide(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    x = rng.normal(size=(10, 16))
+    x = single(rng.normal(size=(10, 16)))
     return _labelled(rng, x, x, np.ones(10), classes, l2)
 
 
 def _one_row(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    found = _labelled(rng, x := rng.normal(size=(60, 4)), x, np.ones(60), classes, l2)
+    found = _labelled(rng, x := single(rng.normal(size=(60, 4))), x, np.ones(60), classes, l2)
     y = np.zeros(60, int)
     y[: classes - 1] = range(1, classes)
     return found._replace(y=y)
 
 
 def _far(rng: np.random.Generator, l2: float, classes: int) -> Objective:
-    x = rng.normal(size=(60, 4))
+    x = single(rng.normal(size=(60, 4)))
     return _labelled(rng, x + 1e6 * rng.choice([-1, 0.7], 4), x, np.ones(60), classes, l2)
 
 
@@ -107,7 +114,7 @@ def hard_objective(seed: int) -> tuple[str, Objective]:
 def unpenalised(seed: int) -> tuple[bool, Objective]:
     """At l2 = 0, and whether a minimum exists: by turns noisy labels of many rows, and separable ones."""
     rng = np.random.default_rng([seed, 2])
-    x = rng.normal(size=(120, 3))
+    x = single(rng.normal(size=(120, 3)))
     exists = seed % 2 == 0
     found = _labelled(rng, x, x, np.ones(120), 2 + seed // 2 % 2, 0.0, noise=2.0 if exists else 0.0)
     return exists, found

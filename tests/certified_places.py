@@ -27,16 +27,16 @@ class PlacedHeads(NamedTuple):
         return certify(self.heads, self.objective.x, self.objective.y, self.objective.s, tight=tight)
 
 
-def places(objective: Objective, rng: np.random.Generator) -> Iterator[PlacedHeads]:
-    """At the optimum and by fixed lengths away from it; of a cross-entropy."""
-    theta, centre, least = optimum_of(objective)
+def places(objective: Objective, rng: np.random.Generator, name: str = "") -> Iterator[PlacedHeads]:
+    """At the optimum, stored under the name or computed, and by fixed lengths away from it; of a cross-entropy."""
+    theta, centre, least = optimum_of(objective, name)
     for shift in SHIFTS:
         yield _placed(objective, theta + shift * _way(objective, centre, theta, rng), centre, least, shift)
 
 
-def places_above(objective: Objective, rng: np.random.Generator) -> Iterator[PlacedHeads]:
+def places_above(objective: Objective, rng: np.random.Generator, name: str = "") -> Iterator[PlacedHeads]:
     """Where J is about so many parts of itself above the optimum, whatever l2 is."""
-    theta, centre, least = optimum_of(objective)
+    theta, centre, least = optimum_of(objective, name)
     for share in SHARES:
         way = _way(objective, centre, theta, rng)
         length = 1e-3

@@ -3,6 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from head_oracle import Objective
+from same_bits import conditioned, single
 
 LOSSES = ("logistic", "softmax", "squared")
 KINDS = (
@@ -45,21 +47,52 @@ class HeadsProblem(NamedTuple):
         }
 
 
+class Asked(NamedTuple):
+    """One head that a problem asks for: its fit, 0 for all rows, the rows of that, its strength and J."""
+
+    fit: int
+    rows: np.ndarray
+    strength: int
+    objective: Objective
+
+    def name(self, seed: int) -> str:
+        """Name the stored optimum of this head."""
+        return f"heads {seed}, fit {self.fit}, l2 {self.strength}"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether an optimum is known to exist."""
+        return self.objective.loss == "squared" or self.objective.l2 > 0
+
+
+def asked_of(problem: HeadsProblem) -> list[Asked]:
+    """Of the fit on all rows and of each fold, every strength."""
+    train = [np.ones(len(problem.x)), *([] if problem.train is None else problem.train)]
+    found = []
+    for fit, weights in enumerate(train):
+        rows = (weights > 0) & (problem.s > 0)
+        x, y, s = problem.x[rows], problem.y[rows], problem.s[rows]
+        for k, l2 in enumerate(problem.l2):
+            objective = Objective(problem.loss, x, y, s, float(l2), problem.intercept)
+            found.append(Asked(fit, rows, k, objective))
+    return found
+
+
 def heads_problem(seed: int) -> HeadsProblem:
     """Losses in turn, kinds in turn for each; any 30 seeds in a row hold every kind of every loss."""
     rng = np.random.default_rng(seed)
     loss, kind = LOSSES[seed % 3], KINDS[seed // 3 % len(KINDS)]
     classes = CLASSES[(seed // 3 + seed // 30) % 4] if loss == "softmax" else 2
     n, m = WIDE if kind == "wide" else TALL
-    x = _features(kind, rng, n, m)
+    x = _features(kind, rng, n, m)  # the same bits on every machine, as are y, s and l2
     score = _spread(x) @ rng.normal(size=(m, classes)) * rng.uniform(0.3, 3)
     noise = 0 if kind == "separable" else 1
     if loss == "squared":
-        y = score[:, 0] + noise * rng.normal(size=n) + 1
+        y = single(score[:, 0] + noise * rng.normal(size=n) + 1)
     else:
         y = _labels(kind, score + noise * rng.gumbel(size=score.shape), rng)
-    s = 10 ** rng.uniform(-3, 3, n) if kind.startswith("weights") else np.ones(n)
-    l2 = 10 ** rng.uniform(-8, 2, 3)
+    s = single(10 ** rng.uniform(-3, 3, n)) if kind.startswith("weights") else np.ones(n)
+    l2 = single(10 ** rng.uniform(-8, 2, 3))
     if rng.random() < 0.3:
         l2[1] = 0
     train = _folds(y, rng) if rng.random() < 0.4 and kind not in ("one example of a class", "wide") else None
@@ -67,10 +100,9 @@ def heads_problem(seed: int) -> HeadsProblem:
 
 
 def _features(kind: str, rng: np.random.Generator, n: int, m: int) -> np.ndarray:
-    x = rng.normal(size=(n, m))
+    x = single(rng.normal(size=(n, m)))
     if kind == "condition 1e8":
-        turn = np.linalg.qr(rng.normal(size=(m, m)))[0]
-        x = np.linalg.qr(x)[0] * np.sqrt(n) @ np.diag(np.geomspace(1, 1e-8, m)) @ turn
+        x = conditioned(rng, x, 1e8, bits=9)[0]
     if kind == "duplicate columns":
         x = np.round(x * 2**20) / 2**20  # what depends on others does so exactly
         x[:, 3:6], x[:, 8] = x[:, :3], x[:, 0] - x[:, 1]

@@ -1,18 +1,14 @@
 """What `fit_heads` claims of every head of a problem, folds included, beside what the oracle says of it."""
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import NamedTuple
 
 import mpmath
 import numpy as np
+from fold_heads import fitted, least_value_seen
 from head_oracle import Objective, least_value, logits_of, value_of
-from head_problems import HeadsProblem
+from head_problems import HeadsProblem, asked_of
 
-from dlcore import Heads, Status, fit_heads
-from dlcore.heads import entropic
-from dlcore.heads.judging import Judge
+from dlcore import Status
 
 TOL = 1e-6
 
@@ -25,7 +21,8 @@ class Verdict(NamedTuple):
       l2: λ.
       status: what `fit_heads` says.
       gap: the certified one.
-      true: J(head) − J(oracle), which the true gap is no smaller than; nan for a cross-entropy without penalty.
+      true: J(head) − J(oracle), which the true gap is no smaller than; of a fold's head the least J that its
+        predictions allow stands for J(head); nan for a cross-entropy without penalty.
       error: what the true gap may be larger by.
       allowed: tol·max(J, 1e-3·J₀).
       value_error: how far the certified J is off.
@@ -47,60 +44,42 @@ class Verdict(NamedTuple):
     honest: bool
 
 
-def verdicts_of(problem: HeadsProblem) -> list[Verdict]:
+def verdicts_of(problem: HeadsProblem, seed: int) -> list[Verdict]:
     """Of the fit on all rows and of each fold, every strength."""
-    with heads_of_every_fit() as kept:
-        heads = fit_heads(problem.x, problem.y, tol=TOL, **problem.arguments)
-    train = [np.ones(len(problem.x)), *([] if problem.train is None else problem.train)]
-    assert sorted(kept) == list(range(len(train)))
-    kept[0] = heads.coef, heads.intercept
+    heads, predictions = fitted(problem, TOL)
     found = []
-    for fit, rows in enumerate(train):
-        chosen = (rows > 0) & (problem.s > 0)
-        x, y, s = problem.x[chosen], problem.y[chosen], problem.s[chosen]
-        for k, l2 in enumerate(problem.l2):
-            objective = Objective(problem.loss, x, y, s, float(l2), problem.intercept)
-            coef, intercept = kept[fit]
-            found.append(_verdict(objective, heads, fit, k, coef[k], intercept[k]))
+    for asked in asked_of(problem):
+        fit, k, objective = asked.fit, asked.strength, asked.objective
+        status, gap = heads.status[k], float(heads.certificate.gap[k])
+        seen = np.empty(0)
+        if fit:
+            status, gap = heads.fold_status[fit - 1, k], float(heads.fold_gap[fit - 1, k])
+            seen = predictions[fit - 1, k][asked.rows]
+        value, off = mpmath.mpf(0), 0.0
+        if fit == 0:
+            value = value_of(objective, heads.coef[k], heads.intercept[k])
+            off = float(abs(value - float(heads.value[k])))
+        elif asked.bounded:
+            value = least_value_seen(objective, seen)
+        allowed = TOL * max(float(value), 1e-3 * _value_of_the_best_intercept(objective))
+        if not asked.bounded:  # no gap is claimed, and there may be no optimum
+            honest = gap == np.inf and status in (Status.SEPARABLE, Status.UNPROVEN)
+            if status == Status.SEPARABLE and fit:
+                honest &= _tells_apart(objective, seen)
+            elif status == Status.SEPARABLE:
+                honest &= _separates(objective, heads.coef[k], heads.intercept[k])
+            found.append(Verdict(fit, objective.l2, status, gap, np.nan, 0, allowed, off, True, False, honest))
+            continue
+        least = least_value(objective, asked.name(seed))
+        with mpmath.workdps(40):
+            true = value - least.value
+            covered, meets = bool(true <= gap), bool(true + least.error <= allowed)
+        found.append(
+            Verdict(
+                fit, objective.l2, status, gap, float(true), float(least.error), allowed, off, covered, meets, True
+            )
+        )
     return found
-
-
-def _verdict(objective: Objective, heads: Heads, fit: int, k: int, coef: Any, intercept: Any) -> Verdict:
-    status, gap = heads.status[k], float(heads.certificate.gap[k])
-    if fit:
-        status, gap = heads.fold_status[fit - 1, k], float(heads.fold_gap[fit - 1, k])
-    value = value_of(objective, coef, intercept)
-    allowed = TOL * max(float(value), 1e-3 * _value_of_the_best_intercept(objective))
-    off = 0.0 if fit else float(abs(value - float(heads.value[k])))
-    if objective.loss != "squared" and objective.l2 == 0:  # no gap is claimed, and there may be no optimum
-        honest = gap == np.inf and (status != Status.SEPARABLE or _separates(objective, coef, intercept))
-        honest &= status in (Status.SEPARABLE, Status.UNPROVEN)
-        return Verdict(fit, objective.l2, status, gap, np.nan, 0, allowed, off, True, False, honest)
-    least = least_value(objective)
-    with mpmath.workdps(40):
-        true = value - least.value
-        covered, meets = bool(true <= gap), bool(true + least.error <= allowed)
-    return Verdict(
-        fit, objective.l2, status, gap, float(true), float(least.error), allowed, off, covered, meets, honest=True
-    )
-
-
-@contextlib.contextmanager
-def heads_of_every_fit() -> Iterator[dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """The coefficients of each fit that were certified last: those of folds are not handed back."""
-    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    certified, judged = entropic.certificate_of, Judge.judged
-
-    def certify(inputs: Any, theta: np.ndarray, fit: int, *rest: Any) -> Any:
-        kept[fit] = theta[..., :-1], theta[..., -1]
-        return certified(inputs, theta, fit, *rest)
-
-    def judge(self: Judge, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: Any) -> Any:
-        kept[fit] = coef[:, 0], intercept[:, 0]
-        return judged(self, fit, coef, intercept, scale)
-
-    with mock.patch.object(entropic, "certificate_of", certify), mock.patch.object(Judge, "judged", judge):
-        yield kept
 
 
 def _value_of_the_best_intercept(objective: Objective) -> float:
@@ -111,15 +90,22 @@ def _value_of_the_best_intercept(objective: Objective) -> float:
     return float(-(share * np.log(share)).sum())
 
 
+def _tells_apart(objective: Objective, prediction: np.ndarray) -> bool:
+    """Whether the right class alone is the likeliest, in every row."""
+    if objective.loss == "logistic":
+        return bool((np.where(objective.y == 1, prediction, 1 - prediction) > 0.5).all())
+    own = np.eye(objective.outputs, dtype=bool)[objective.y]
+    return bool((prediction[own] > np.where(own, 0, prediction).max(1)).all())
+
+
 def _separates(objective: Objective, coef: np.ndarray, intercept: np.ndarray) -> bool:
     """Whether the right class alone has the largest logit, in every row."""
     theta = np.column_stack([np.reshape(coef, (-1, objective.x.shape[1])), np.ravel(intercept)])
-    logits = logits_of(objective, theta, np.zeros(objective.x.shape[1]))
+    z = logits_of(objective, theta, np.zeros(objective.x.shape[1])).units
     if objective.loss == "logistic":
         return all(
-            (row[0] > 0) == (label == 1) and row[0] != 0 for row, label in zip(logits, objective.y, strict=True)
+            (number > 0) if label == 1 else (number < 0)
+            for number, label in zip(z[:, 0], objective.y, strict=True)
         )
-    return all(
-        row[int(label)] > max(other for k, other in enumerate(row) if k != label)
-        for row, label in zip(logits, objective.y.tolist(), strict=True)
-    )
+    own = np.eye(objective.outputs, dtype=bool)[objective.y]
+    return bool((z[own][:, None] > z)[~own].all())

@@ -13,7 +13,9 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+import stored_optima
 from jax import monitoring
+from same_bits import single
 from sklearn.datasets import load_breast_cancer
 
 from dlcore import Heads, Status
@@ -122,11 +124,23 @@ def random_problem(seed: int) -> Problem:
     x = rng.normal(size=(n, m))
     if kind == "ill-conditioned":
         x = x @ np.diag(np.geomspace(1, 1e-5, m)) @ np.linalg.qr(rng.normal(size=(m, m)))[0] + 3
+    x = single(x)  # the same bits on every machine, as are s and l2
     slope = rng.normal(size=m) * (20 if kind == "nearly separable" else 1)
     y = (x @ slope + rng.logistic(size=n) > np.median(x @ slope)).astype(np.float64)
     y[:2] = 0, 1
     s = 10 ** rng.uniform(-3, 3, n) if kind == "weighted" else np.ones(n)
-    return Problem(x, y, s, float(10 ** rng.uniform(-6, 1)))
+    return Problem(x, y, single(s), float(single(10 ** rng.uniform(-6, 1))))
+
+
+def optimum_of(problem: Problem, name: str) -> np.ndarray:
+    """The optimum as `newton` has it, stored under the name or computed."""
+    stored = stored_optima.find(name, problem)
+    return newton(problem) if stored is None else stored.theta
+
+
+def random_optimum(seed: int) -> np.ndarray:
+    """The optimum of a random problem."""
+    return optimum_of(random_problem(seed), f"random problem {seed}")
 
 
 def exact_value(problem: Problem, theta: np.ndarray) -> np.longdouble:

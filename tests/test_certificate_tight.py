@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from certificate_problems import STRENGTHS, hard_objective, random_objective, unpenalised
+from certificate_problems import STRENGTHS, hard_objective, heads_objective, random_objective, unpenalised
 from certified_places import places, places_above
-from head_oracle import Objective
-from head_problems import heads_problem
-from helpers import exact_value, newton, random_problem
+from helpers import exact_value, newton, random_optimum, random_problem
 
 from dlcore import LinearHeads, certify
 from dlcore.certificate import curvature
@@ -16,11 +14,9 @@ from dlcore.certificate import tight as choice
 @pytest.mark.parametrize("seed", [seed for seed in range(60) if seed % 3 < 2])
 def test_the_smaller_bound_is_never_below_the_true_gap(seed):
     """Logistic and softmax, ten kinds of hard rows, at and around the optimum; the truth in 40 digits."""
-    problem = heads_problem(seed)
     rng = np.random.default_rng(seed)
-    l2 = float(rng.choice(problem.l2[problem.l2 > 0]))
-    objective = Objective(problem.loss, problem.x, problem.y, problem.s, l2, problem.intercept)
-    for place in places(objective, rng):
+    name, objective = heads_objective(seed, rng)
+    for place in places(objective, rng, name):
         tight, plain = place.certificate(tight=True), place.certificate(tight=False)
         assert place.true <= tight.gap <= plain.gap
         assert (tight.gap == plain.gap) == (tight.bound == "duality")
@@ -33,8 +29,8 @@ def test_the_smaller_bound_is_never_below_the_true_gap(seed):
 def test_a_few_problems_of_the_trial(seed):
     """`scripts/bench certificate` has hundreds; l2 from 1e-8 to 1e6."""
     random = random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)]))
-    for objective in (random, hard_objective(seed)[1]):
-        for place in places_above(objective, np.random.default_rng(seed)):
+    for name, objective in ((f"random {seed}", random), (f"hard {seed}", hard_objective(seed)[1])):
+        for place in places_above(objective, np.random.default_rng(seed), name):
             tight, plain = place.certificate(tight=True).gap, place.certificate(tight=False).gap
             assert place.true <= tight <= plain
             if objective is random:  # where a is nearly 1 the bound is up to twice the decrement
@@ -42,15 +38,15 @@ def test_a_few_problems_of_the_trial(seed):
     exists, objective = unpenalised(seed)
     if exists:
         assert all(
-            p.true <= p.certificate(tight=True).gap for p in places_above(objective, np.random.default_rng(0))
+            p.true <= p.certificate(tight=True).gap
+            for p in places_above(objective, np.random.default_rng(0), f"unpenalised {seed}")
         )
 
 
 @pytest.mark.parametrize("seed", range(70))
 def test_random_problems(seed):
     """Against Newton in extended precision."""
-    problem = random_problem(seed)
-    optimum = newton(problem)
+    problem, optimum = random_problem(seed), random_optimum(seed)
     least, rng = exact_value(problem, optimum), np.random.default_rng(seed)
     for scale in (3, 1e-1, 1e-3, 1e-5):
         theta = np.asarray(optimum + scale * rng.normal(size=optimum.shape), float)

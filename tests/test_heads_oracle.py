@@ -17,7 +17,7 @@ SEEDS = range(42)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_gap_is_below_the_true_one_and_converged_is_true(seed):
     problem = heads_problem(seed)
-    for verdict in verdicts_of(problem):
+    for verdict in verdicts_of(problem, seed):
         assert verdict.covered, verdict
         assert verdict.honest, verdict
         assert verdict.meets or verdict.status != Status.CONVERGED, verdict
