@@ -34,8 +34,8 @@ def factor(curvature: Array, penalty: Array, intercept: Array, products: DTypeLi
 
     The lift, shape (K,), makes up for rounding, whatever the processor's order of summation.
     A curvature that is summed from products of a dtype may have an eigenvalue as low as -eps·trace/√m.
-    Cholesky's method in float64 then succeeds where the smallest eigenvalue is above γ·trace, with γ = (m + 2)·eps/2
-    (Higham, Accuracy and Stability of Numerical Algorithms, theorems 10.3 and 10.7); the lift has twice that.
+    Cholesky's method in float64 succeeds where the smallest eigenvalue is above γ·trace, γ = (m + 2)·eps/2.
+    The lift has twice that: Higham, Accuracy and Stability of Numerical Algorithms, theorems 10.3 and 10.7.
     """
     size = curvature.shape[-1]
     products_eps, eps = (float(jnp.finfo(dtype).eps) for dtype in (products, jnp.float64))
