@@ -22,6 +22,8 @@ from dlcore.benchmark.work import Family, Work
 from dlcore.certificate import LinearHeads
 from dlcore.devices import find_device
 
+pytestmark = pytest.mark.any_mode
+
 CPU = {"cpu": find_device("cpu")}
 LIMITS = {"cpu": Ceilings(bandwidth=1e14, rate=1e17, latency=1e-12)}
 """Of a machine that nobody outruns."""

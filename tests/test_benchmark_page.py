@@ -12,6 +12,8 @@ from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import crossover_of
 from dlcore.benchmark.page import HEADER, to_html
 
+pytestmark = pytest.mark.any_mode
+
 SIZES = (1_000, 4_000, 16_000, 64_000)
 CALLS = {"dlcore cpu": 2e-5, "dlcore gpu": 6e-5, "numpy, 1 thread": 1e-6, "torch, 2 threads": 4e-6}
 """Seconds of a call of nothing: what is added to the work, so that lines cross."""

@@ -10,6 +10,8 @@ from head_oracle import Objective, least_value, value_of
 from dlcore import LinearHeads, Status, certify, fit_heads
 from dlcore.certificate.centre import far_point, moved_intercept
 
+pytestmark = pytest.mark.any_mode
+
 
 def far_rows(seed: int, classes: int, offset: float = 1e6) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

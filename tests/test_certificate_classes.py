@@ -11,6 +11,8 @@ from helpers import damped
 
 from dlcore import LinearHeads, certify
 
+pytestmark = pytest.mark.any_mode
+
 
 class Classes(NamedTuple):
     """A weighted softmax regression in float64."""

@@ -13,6 +13,8 @@ from dlcore.certificate import data_report
 from dlcore.certificate.rows import scaled_weights
 from dlcore.certificate.separation import separates
 
+pytestmark = pytest.mark.any_mode
+
 
 def overlapping(seed: int = 0, n: int = 200, m: int = 4) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

@@ -7,6 +7,8 @@ import pytest
 
 from dlcore import LinearHeads, certify
 
+pytestmark = pytest.mark.any_mode
+
 LOSSES = ("logistic", "softmax", "squared")
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from dlcore import LinearHeads, certify
 
+pytestmark = pytest.mark.any_mode
+
 
 class Regression(NamedTuple):
     """A weighted ridge regression in float64."""

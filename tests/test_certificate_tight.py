@@ -10,6 +10,8 @@ from dlcore import LinearHeads, certify
 from dlcore.certificate import curvature
 from dlcore.certificate import tight as choice
 
+pytestmark = pytest.mark.any_mode
+
 
 @pytest.mark.parametrize("seed", [seed for seed in range(60) if seed % 3 < 2])
 def test_the_smaller_bound_is_never_below_the_true_gap(seed):

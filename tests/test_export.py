@@ -7,6 +7,8 @@ import pytest
 from dlcore.verification.check import Check
 from dlcore.verification.registry import all_checks
 
+pytestmark = pytest.mark.any_mode
+
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 TRACED = [check for check in all_checks(np.dtype(np.float32)) if check.traced]
 

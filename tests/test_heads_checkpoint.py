@@ -13,7 +13,10 @@ from dlcore import Heads, Objective, descent, fit, fit_heads
 from dlcore.losses import squared_error
 from dlcore.models import linear
 
-pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype(np.float32) + 1

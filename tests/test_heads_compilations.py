@@ -11,7 +11,10 @@ from sklearn.model_selection import KFold, ShuffleSplit
 
 from dlcore import fit_heads
 
-pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
 
 LOSSES = ("logistic", "softmax", "squared")
 USUAL = {"logistic": 4, "softmax": 3, "squared": 5}

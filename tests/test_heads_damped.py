@@ -9,6 +9,8 @@ import pytest
 
 from dlcore.heads.damped import ARMIJO, IDLE_AT_MOST, State, begin, move
 
+pytestmark = pytest.mark.any_mode
+
 
 class Place(NamedTuple):
     """All that `move` asks of what a pass told."""

@@ -13,7 +13,10 @@ from helpers import memory_added
 
 from dlcore import certify, fit_heads
 
-pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
 
 LOSSES = ("logistic", "softmax", "squared")
 

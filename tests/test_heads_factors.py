@@ -6,6 +6,8 @@ import pytest
 
 from dlcore.heads import factors
 
+pytestmark = pytest.mark.any_mode
+
 
 def spread(rng, heads, size, condition):
     """Symmetric matrices with eigenvalues from 1 down by a condition, in random directions."""

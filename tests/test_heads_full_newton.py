@@ -6,6 +6,8 @@ from head_problems import heads_problem
 
 from dlcore import Status, fit_heads
 
+pytestmark = pytest.mark.any_mode
+
 SETTINGS = {
     "as it is": {},
     "no intercept": {"fit_intercept": False},

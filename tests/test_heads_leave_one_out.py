@@ -11,6 +11,8 @@ from sklearn.metrics import mean_squared_error, r2_score
 import dlcore
 from dlcore import fit_heads
 
+pytestmark = pytest.mark.any_mode
+
 BEST_AT_THE_EDGE = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 L2 = np.geomspace(1e-6, 10, 8)
 

@@ -8,6 +8,8 @@ from dlcore.heads.frame import frame_of
 from dlcore.heads.metric import invert, metric_of
 from dlcore.objective import BlockedData
 
+pytestmark = pytest.mark.any_mode
+
 
 @pytest.mark.parametrize("intercept", [True, False])
 def test_it_inverts_the_curvature_of_each_head_and_class(intercept):

@@ -8,6 +8,8 @@ from dlcore.heads.frame import Frame
 from dlcore.heads.multinomial import Task, held_out, look
 from dlcore.objective import BlockedData
 
+pytestmark = pytest.mark.any_mode
+
 
 @pytest.mark.parametrize("intercept", [1.0, 0.0])
 def test_a_pass_gives_each_head_its_own_sums(intercept):

@@ -12,7 +12,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from dlcore import LinearHeads, certify, fit_heads
 
-pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
 
 L2 = np.array([1e-3, 1e-2, 0.3])
 

@@ -9,6 +9,8 @@ from dlcore.heads.choosing import best_of
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.result import statuses
 
+pytestmark = pytest.mark.any_mode
+
 
 def test_converged_is_what_the_certificate_allows_and_no_more():
     allowed = np.full(7, 1e-3)

@@ -15,6 +15,8 @@ from dlcore import fit_heads
 from dlcore.heads.choosing import best_of, warn_at_the_edge, within_one_error
 from dlcore.heads.scoring import roc_auc
 
+pytestmark = pytest.mark.any_mode
+
 BEST_AT_THE_EDGE = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 L2 = np.geomspace(1e-3, 10, 5)
 

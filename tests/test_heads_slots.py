@@ -2,11 +2,14 @@
 
 import jax
 import numpy as np
+import pytest
 
 from dlcore.heads.frame import Frame
 from dlcore.heads.slots import Slots, gap_estimate, place_of, sums_at
 from dlcore.objective import BlockedData
 from dlcore.objective.blocks import parts_of
+
+pytestmark = pytest.mark.any_mode
 
 
 def test_a_pass_in_two_parts_gives_each_head_its_own_sums():

@@ -14,6 +14,8 @@ from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 
 from dlcore import fit_heads
 
+pytestmark = pytest.mark.any_mode
+
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "a class of one", "wide")
 STRENGTHS = np.array([1e-5, 1e-3, 0.3])
 CLASSES = 4

@@ -12,7 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from dlcore import GridEdgeWarning, Heads, fit_heads
 
-pytestmark = pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4)) * [1, 3, 0.2, 1] + 2

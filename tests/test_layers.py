@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.any_mode
+
 PACKAGE = Path(__file__).parent.parent / "dlcore"
 
 FLOORS = {

@@ -16,6 +16,8 @@ from dlcore.heads import placing
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.lent import LentRows, lend
 
+pytestmark = pytest.mark.any_mode
+
 DTYPES = (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)
 
 

@@ -9,6 +9,8 @@ import pytest
 from dlcore import report
 from dlcore.pictures import new_figure
 
+pytestmark = pytest.mark.any_mode
+
 SVG = "{http://www.w3.org/2000/svg}"
 LEADING = {"href", "xlink:href", "aria-labelledby"}
 VOID = {"meta", "link", "br", "img", "input", "hr"}

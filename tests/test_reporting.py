@@ -5,6 +5,8 @@ import pytest
 from dlcore import reporting
 from dlcore.devices import find_device
 
+pytestmark = pytest.mark.any_mode
+
 
 def test_a_folder_appears_whole(tmp_path):
     with reporting.run_folder(tmp_path, "trial") as partial:

@@ -9,6 +9,8 @@ from helpers import exact_value
 from stored_optima import ChangedProblemError, Optimum, find, names
 from stored_problems import computed, stored_problems
 
+pytestmark = pytest.mark.any_mode
+
 PROBLEMS = stored_problems()
 SAMPLE = sorted(np.random.default_rng(0).choice(list(PROBLEMS), 25, replace=False).tolist())
 
