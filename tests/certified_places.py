@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
-from head_oracle import DIGITS, Objective, optimum_of, value_of
+from head_oracle import DIGITS, Objective, optimum_of, value_about, value_of
 
 from dlcore import Certificate, LinearHeads, certify
 
@@ -41,8 +41,8 @@ def places_above(objective: Objective, rng: np.random.Generator, name: str = "")
         way = _way(objective, centre, theta, rng)
         length = 1e-3
         for _ in range(4):  # J is about quadratic in the length
-            found = _placed(objective, theta + length * way, centre, least, length)
-            length *= float(np.sqrt(share * float(least.value) / max(float(found.true), 1e-300)))
+            above = value_about(objective, theta + length * way, centre) - value_about(objective, theta, centre)
+            length *= float(np.sqrt(share * float(least.value) / max(float(above), 1e-300)))
         yield _placed(objective, theta + length * way, centre, least, share)
 
 

@@ -191,6 +191,17 @@ def _excess(objective: Objective, z: Exact) -> list[list[Any]]:
     return found
 
 
+def value_about(objective: Objective, theta: np.ndarray, centre: np.ndarray) -> np.longdouble:
+    """J of a cross-entropy in extended precision, of rows about the centre."""
+    z = (objective.x.astype(np.longdouble) - centre) @ theta[:, :-1].T + theta[:, -1]
+    if objective.loss == "logistic":
+        losses = np.logaddexp(np.longdouble(0), np.where(objective.y == 1, -1, 1) * z[:, 0])
+    else:
+        losses = np.log1p(np.exp(z - z[_own(objective)][:, None]).sum(1, where=~_own(objective)))
+    s = objective.s.astype(np.longdouble)
+    return (s * losses).sum() / s.sum() + np.longdouble(objective.l2) / 2 * (theta[:, :-1] ** 2).sum()
+
+
 def _newton(objective: Objective, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(θ, R): the optimum about the centre in extended precision, and RᵀR the Hessian there."""
     rows = np.column_stack(
