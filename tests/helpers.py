@@ -234,7 +234,7 @@ def memory_added(run: Callable[[], Any]) -> tuple[Any, int]:
     def watch() -> None:
         while not ended.is_set():
             most[0] = max(most[0], anonymous_bytes())
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -142,7 +142,8 @@ def test_other_values_compile_nothing(compiles):
 
 def test_no_copy_of_x_is_made():
     """What a fit adds to the memory of the process, in batches and in blocks within them, is a part of x."""
-    x, y = np.ones((100_000, 128), DTYPE), (np.arange(100_000) % 2).astype(DTYPE)
+    x = np.random.default_rng(0).normal(size=(100_000, 128)).astype(DTYPE)
+    y = (x[:, 0] > 0).astype(DTYPE)
     data = objective().prepare((x, y))
 
     def run():

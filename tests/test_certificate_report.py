@@ -120,18 +120,19 @@ def test_the_scale_of_columns_is_told_from_their_dependence():
 def test_constant_and_equal_columns_are_found_among_rows_that_weigh():
     rng = np.random.default_rng(0)
     rows, idle = 400_000, 130_000
-    x = rng.normal(size=(rows, 9)).astype(np.float32)
+    x = rng.normal(size=(rows, 10)).astype(np.float32)
+    x[:, 9] = np.arange(rows) == idle + 10  # varies in the first block that weighs, and in no other
     x[:, 4], x[:, 7], x[:, 8] = x[:, 1], x[:, 1], x[:, 3]
     x[:, 2], x[:, 5], x[:, 6] = 0.1, 0.0, x[:, 0]
     x[-100:, 6] = np.nextafter(x[-100:, 6], np.float32(9))  # the last bit of a few numbers
-    x[:idle] = rng.normal(size=(idle, 9))
+    x[:idle, :9] = rng.normal(size=(idle, 9))
     weights = np.maximum(np.arange(rows) - idle + 1, 0)  # a whole block of rows weighs nothing
     found = data_report(x, loss="squared", weights=weights)
     assert found.constant == (2, 5)
     assert found.duplicates == ((1, 4, 7), (3, 8))
-    assert found.rank == 4
+    assert found.rank == 5
     assert found.condition == np.inf
-    assert (found.rows, found.columns, found.dtype) == (rows - idle, 9, "float32")
+    assert (found.rows, found.columns, found.dtype) == (rows - idle, 10, "float32")
 
 
 def test_no_column_varies():

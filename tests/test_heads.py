@@ -334,12 +334,12 @@ def test_where_full_steps_of_newton_diverge_shorter_ones_arrive(seed):
         assert float(value) <= float(least) * (1 + 1e-6) + 1e-12
 
 
-@pytest.mark.parametrize(("folds", "programs"), [(None, 3), (2, 5)])
-def test_few_strengths_on_many_rows_need_no_curvature_of_all_rows(folds, programs, compiles):
-    """Curvature of all rows would be one more program, as it is of many strengths."""
+@pytest.mark.parametrize("folds", [None, 2])
+def test_few_strengths_on_many_rows_take_few_passes(folds):
+    """They start at the optimum of a sample of the rows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1700, 2))
     y = (x[:, 0] + rng.logistic(size=1700) > 0).astype(int)
     heads = fit_heads(x, y, l2=[0.01, 0.1], folds=folds)
     assert set(heads.status) | set(heads.fold_status.ravel()) == {"converged"}
-    assert compiles() == programs
+    assert heads.steps.max() <= 6

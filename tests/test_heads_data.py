@@ -46,13 +46,12 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form):
     np.testing.assert_array_equal(certify(heads, form(x), y).gap, certify(heads, x, y).gap)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared"])
-def test_a_sparse_table_is_dense_on_the_host_a_block_at_a_time(loss):
+def test_a_sparse_table_is_dense_on_the_host_a_block_at_a_time():
     """In four blocks, of which the last overlaps; whole it would be 64 MB in NumPy's memory."""
     rng = np.random.default_rng(0)
     x = scipy.sparse.random_array((160_001, 100), density=0.01, format="csr", dtype=np.float32, rng=rng)
-    y = (x[:, [0]].toarray()[:, 0] + rng.logistic(size=x.shape[0]) > 0).astype(int)
-    given: dict[str, Any] = {"loss": loss, "l2": [0.1], "tol": 1e-3}
+    y = x[:, [0]].toarray()[:, 0] + rng.normal(size=x.shape[0])
+    given: dict[str, Any] = {"loss": "squared", "l2": [0.1]}
     tracemalloc.start()
     heads = fit_heads(x, y, **given)
     peak = tracemalloc.get_traced_memory()[1]
@@ -97,14 +96,13 @@ def test_tensors_of_torch(loss, dtype):
 def test_halves_stay_halves(loss, dtype):
     """A second fit adds less than the table to the memory of the process; in float32 that is twice as large."""
     rng = np.random.default_rng(0)
-    n, m = 300_000, 64
+    n, m = 150_000, 64
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(n, m)).astype(np.float32)).astype(dtype)
     y = (np.asarray(x[:, 0]).astype(float) + rng.logistic(size=n) > 0).astype(int)
-    given: dict[str, Any] = {"loss": loss, "l2": 0.1, "tol": 1e-3, "standardize": True}
+    given: dict[str, Any] = {"loss": loss, "l2": 0.1, "max_steps": 3, "standardize": True}
     fit_heads(x, y, **given)
-    heads, added = memory_added(lambda: fit_heads(x, y, **given))
-    assert set(heads.status) == {"converged"}
+    _, added = memory_added(lambda: fit_heads(x, y, **given))
     assert added < x.nbytes
 
 
