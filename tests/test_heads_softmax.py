@@ -171,6 +171,7 @@ def large(seed: int, rows: int = 24_000) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+@pytest.mark.slow
 def test_many_rows_and_any_sweep_of_a_shape_runs_the_same_programs(compiles):
     """The sample, all sizes, folds: at most 8 programs, none for other data, strengths and folds."""
     x, y = large(0)
@@ -188,6 +189,7 @@ def test_many_rows_and_any_sweep_of_a_shape_runs_the_same_programs(compiles):
     assert set(other.status) | set(other.fold_status.ravel()) == {"converged"}
 
 
+@pytest.mark.slow
 def test_a_thousand_classes():
     rng = np.random.default_rng(0)
     y = np.append(np.arange(1000), rng.integers(0, 1000, 1500))
@@ -197,6 +199,7 @@ def test_a_thousand_classes():
     assert set(heads.status) == {"converged"}
 
 
+@pytest.mark.slow
 def test_columns_beyond_the_whole_basis():
     """More columns than `FULL`, fewer rows: the leading eigenvectors alone are found."""
     rng = np.random.default_rng(0)
@@ -259,7 +262,10 @@ def test_out_of_steps_says_so():
     assert (heads.certificate.gap > 1e-6 * heads.value).all()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["bfloat16", pytest.param("float16", marks=pytest.mark.slow), pytest.param("uint8", marks=pytest.mark.slow)],
+)
 def test_features_in_any_dtype(dtype):
     """Certified on the data as given."""
     x, y, _ = digits()
