@@ -1,6 +1,7 @@
 """Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
 
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -229,6 +230,7 @@ def memory_added(run: Callable[[], Any]) -> tuple[Any, int]:
 
     Malloc returns pieces of 32 MiB and more to the system at once; smaller ones may have been there before.
     """
+    gc.collect()
     before, most, ended = anonymous_bytes(), [0], threading.Event()
 
     def watch() -> None:
