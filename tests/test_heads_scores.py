@@ -49,7 +49,7 @@ def test_the_area_under_the_curve_is_scikit_learns(seed):
 
 
 @BEST_AT_THE_EDGE
-@pytest.mark.parametrize("targets", [1, 2])
+@pytest.mark.parametrize("targets", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_folds_are_ranked_as_scikit_learn_ranks_them(targets):
     x, y, s = table(targets)
     folds = ShuffleSplit(3, test_size=0.3, random_state=0)

@@ -63,7 +63,12 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("name", MAKERS)
+LONG = ("adam", "a chain")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MAKERS]
+)
 def test_each_setting_is_a_fit_of_its_own(name):
     """Seven settings in three slots: some converge early, some run out of steps, one diverges."""
     make = MAKERS[name]
