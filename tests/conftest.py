@@ -5,6 +5,7 @@ four simulated devices. `DLCORE_TEST_CACHE` names the folder of compiled program
 """
 
 import os
+from pathlib import Path
 
 import compilation_cache
 
@@ -16,6 +17,7 @@ compilation_cache.enable()
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from helpers import compilations  # noqa: E402
+from seams import forget_programs  # noqa: E402
 
 # Scripts that tests run in processes of their own.
 collect_ignore = ["oracles", "repeated_fits.py", "sharded_steps.py"]
@@ -43,6 +45,19 @@ def compiles():
     return lambda: len(compilations) - start
 
 
+MOST_BYTES = 2 * 2**30
+"""Resident memory of a worker beyond which compiled programs are forgotten after a file of tests."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Forget compiled programs after a file where they hold gigabytes; the persistent cache has them still."""
+    yield
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MOST_BYTES:
+        forget_programs()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def computes_in_no_mode(request):
     """Check that a file marked any_mode runs no program in the dtype of the run.
@@ -52,7 +67,7 @@ def computes_in_no_mode(request):
     """
     marked = request.node.get_closest_marker("any_mode") and not jax.config.read("jax_enable_x64")
     if marked:
-        jax.clear_caches()
+        forget_programs()
     start = len(compilations)
     yield
     if marked:

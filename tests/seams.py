@@ -6,13 +6,16 @@ line search, a factorisation or a pool of threads, import its module themselves.
 
 from typing import Any
 
+import jax
+
 from dlcore.benchmark import solvers
 from dlcore.certificate.logistic import _largest_intercept as largest_intercept
 from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
+from dlcore.objective.cores import clear_programs
 from dlcore.sweeping import driver as sweeping
 
-__all__ = ["ask_slow_solvers_once", "largest_intercept", "use_cores"]
+__all__ = ["ask_slow_solvers_once", "forget_programs", "largest_intercept", "use_cores"]
 # `largest_intercept`: it enters a certificate beside larger terms, so that no certificate shows its errors.
 
 
@@ -34,3 +37,9 @@ def use_cores(count: int, patch: Any = None) -> None:
 def ask_slow_solvers_once(patch: Any) -> None:
     """Let every solver of a benchmark count as slow: without it one that takes 20 seconds would be needed."""
     patch.setattr(solvers, "ONCE", 0.0)
+
+
+def forget_programs() -> None:
+    """Forget compiled programs, those of host threads too, which `jax.clear_caches` does not know."""
+    jax.clear_caches()
+    clear_programs()

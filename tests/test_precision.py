@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import DTYPE
+from seams import forget_programs
 
 from dlcore import descent, fit, fit_heads, linalg, sweep
 from dlcore.models import LinearParams
-from dlcore.objective.cores import clear_programs
 from dlcore.verification.objective_checks import FEATURES, data_of, objective_of
 from dlcore.verification.registry import all_checks
 
@@ -131,13 +131,11 @@ def vague(products: list[str]) -> list[str]:
 @pytest.fixture
 def lowered(tmp_path):
     """The directory that gets the text of every program that is compiled, none of which is there yet."""
-    jax.clear_caches()
-    clear_programs()
+    forget_programs()
     jax.config.update("jax_dump_ir_to", str(tmp_path))
     yield tmp_path
     jax.config.update("jax_dump_ir_to", "")
-    jax.clear_caches()
-    clear_programs()
+    forget_programs()
 
 
 def fitted(name: Any, **options: Any) -> Any:

@@ -8,10 +8,10 @@ import loss_table
 import numpy as np
 import pytest
 from helpers import DTYPE
+from seams import forget_programs
 
 import dlcore
 from dlcore import Objective, certificate, heads, losses, models
-from dlcore.objective.cores import clear_programs
 from dlcore.verification import Check, Exact, VerificationError, device_facts, verify
 from dlcore.verification.check import UNMEASURED_FACTOR, Peer, largest_error, run
 from dlcore.verification.peers import PEERS
@@ -25,8 +25,7 @@ def fresh():
     """What was compiled with a fault, or before it, is compiled again."""
 
     def clear():
-        jax.clear_caches()
-        clear_programs()
+        forget_programs()
 
     clear()
     yield
