@@ -12,8 +12,6 @@ from ahead.targets import Compiled
 
 from dlcore.heads.packing import rows_at_once
 
-pytestmark = pytest.mark.any_mode
-
 ROWS, FEATURES = 4096, 16
 BOUNDS = Bounds(passes=1, per_row=1, fixed=0)
 

@@ -17,6 +17,8 @@ from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_
 from dlcore.models import LinearParams, linear, logistic, softmax
 from dlcore.objective.cores import CoreProgram, core_program, cores_for
 
+pytestmark = pytest.mark.devices
+
 RNG = np.random.default_rng(0)
 ROWS = 1_003  # no multiple of three
 X = RNG.normal(size=(ROWS, 4)).astype(DTYPE)

@@ -104,6 +104,7 @@ def test_programs_of_ones_own_are_refused_where_they_could_deadlock(devices):
         assert f"NPROC={2 * devices}" in said[name]
 
 
+@pytest.mark.devices
 def test_a_batch_size_must_divide_among_the_devices():
     if jax.device_count() < 2:
         pytest.skip("needs two devices: JAX_NUM_CPU_DEVICES=2 or more")
@@ -113,6 +114,7 @@ def test_a_batch_size_must_divide_among_the_devices():
         fit(objective, breast_cancer(), rule, key=key, batch_size=7, devices=2)
 
 
+@pytest.mark.devices
 def test_one_device_of_a_list_is_where_the_data_goes():
     objective = Objective(logistic, sigmoid_cross_entropy, 0.01)
     chosen = jax.devices()[-1]
@@ -122,6 +124,7 @@ def test_one_device_of_a_list_is_where_the_data_goes():
     assert_close(fitted.params.weight, plain.params.weight, units=64)
 
 
+@pytest.mark.devices
 def test_forward_mode_goes_through_a_fit_over_devices():
     objective, rule = Objective(logistic, sigmoid_cross_entropy), descent.gradient_descent(0.2)
 
@@ -144,12 +147,14 @@ BAD_DEVICES = [
 ]
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize(("devices", "error", "message"), BAD_DEVICES)
 def test_wrong_devices_are_named(devices, error, message):
     with pytest.raises(error, match=message):
         Objective(logistic, sigmoid_cross_entropy).prepare(breast_cancer(), devices=devices)
 
 
+@pytest.mark.devices
 def test_what_is_placed_is_not_placed_again():
     objective = Objective(logistic, sigmoid_cross_entropy)
     data = objective.prepare(breast_cancer())

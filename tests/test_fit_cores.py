@@ -19,6 +19,8 @@ from dlcore import Objective, Status, descent, fit
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
+pytestmark = pytest.mark.devices
+
 RNG = np.random.default_rng(0)
 ROWS = 1_003  # no multiple of three
 X = RNG.normal(size=(ROWS, 4)).astype(DTYPE)

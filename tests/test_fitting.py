@@ -387,6 +387,7 @@ def test_any_tree_of_parameters():
         )
 
 
+@pytest.mark.devices
 def test_several_simulated_devices_change_nothing_on_one():
     """Whatever number of devices JAX has, a fit runs on its default one."""
     fitted = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=5)

@@ -351,6 +351,7 @@ def test_halves(dtype):
     np.testing.assert_array_equal(graph["x"].derivative.astype(DTYPE), [2, 2, 2])
 
 
+@pytest.mark.devices
 def test_derivatives_are_where_the_values_are():
     last = jax.devices()[-1]
     x = jax.device_put(jnp.ones(3, DTYPE), last)

@@ -4,6 +4,7 @@ import os
 import time
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import scipy.sparse
@@ -210,7 +211,8 @@ def test_damaged_files_and_wrong_paths_are_named_before_anything_is_compiled(tmp
         fit_heads(X, y, checkpoint=3, **given)  # pyright: ignore[reportArgumentType]
     assert compiles() == 0
     path.unlink()
-    fit(Objective(linear, squared_error), (X, X[:, 0]), descent.adam(0.01), max_steps=3, checkpoint=path)
+    with jax.enable_x64(True):
+        fit(Objective(linear, squared_error), (X, X[:, 0]), descent.adam(0.01), max_steps=3, checkpoint=path)
     with pytest.raises(ValueError, match="holds 'checkpoint of dlcore', expected 'checkpoint of dlcore heads'"):
         fit_heads(X, y, checkpoint=path, **given)
     with pytest.raises(ValueError, match="holds 'checkpoint of dlcore', expected 'heads of dlcore'"):

@@ -101,7 +101,7 @@ def test_halves_stay_halves(loss, dtype):
     n, m = 150_000, 64
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(n, m)).astype(np.float32)).astype(dtype)
-    y = (np.asarray(x[:, 0]).astype(float) + rng.logistic(size=n) > 0).astype(int)
+    y = (np.asarray(x)[:, 0].astype(float) + rng.logistic(size=n) > 0).astype(int)
     given: dict[str, Any] = {"loss": loss, "l2": 0.1, "max_steps": 3, "standardize": True}
     fit_heads(x, y, **given)
     _, added = memory_added(lambda: fit_heads(x, y, **given))

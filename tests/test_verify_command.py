@@ -12,8 +12,6 @@ from dlcore.command_line import main
 from dlcore.verification import DeviceFacts, Outcome, Verification
 from dlcore.verification.check import UNMEASURED_FACTOR, Check, Exact, run
 
-pytestmark = pytest.mark.any_mode
-
 ONE = ("verify", "--device", "cpu", "--dtype", "float32", "--only", "linalg.trace")
 
 
