@@ -233,7 +233,9 @@ def run(tests: list[str], limit: int, log: Path, x64: bool) -> None:
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout", "0", *tests])
+    code = pytest.main(
+        ["-x", "-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", "--timeout", "0", *tests]
+    )
     sys.stdout.flush()
     os._exit(int(code))
 

@@ -50,7 +50,7 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form):
 def test_a_sparse_table_is_dense_on_the_host_a_block_at_a_time():
     """In six blocks, of which the last overlaps; whole it would be 96 MB in NumPy's memory."""
     rng = np.random.default_rng(0)
-    x = scipy.sparse.random_array((60_001, 400), density=0.0025, format="csr", dtype=np.float32, rng=rng)
+    x: Any = scipy.sparse.random_array((60_001, 400), density=0.0025, format="csr", dtype=np.float32, rng=rng)
     y = (x[:, [0]].toarray()[:, 0] + rng.logistic(size=x.shape[0]) > 0).astype(int)
     given: dict[str, Any] = {"l2": [0.1], "max_steps": 1}
     dense = fit_heads(x.toarray(), y, **given)  # before: what is compiled under tracemalloc takes very long

@@ -148,6 +148,7 @@ def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
     environment = environment_of_user(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1")  # the bar is drawn into a pipe
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as running:
+        assert running.stderr is not None
         shown = ""
         while not re.search(r"by hand .*[1-9]\d*/5000000", shown) and (line := running.stderr.readline()):
             shown += line
