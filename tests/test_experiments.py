@@ -13,12 +13,16 @@ from processes import call, dlcore, environment_of_user
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "experiments").glob("[!_]*.py"))}
 OWN_PROCESS = ("larger_than_memory",)
 """Experiments that measure their process."""
+QUICK = ("computation_graph", "derivative_error", "gradient_descent", "local_minima", "tensors")
+"""Experiments of every run: each compiles for less than five seconds."""
 
 ONCE = DTYPE == "float32" and jax.device_count() == 1
 
 
 @pytest.mark.skipif(not ONCE, reason="an experiment chooses its own precision and device: once is enough")
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SCRIPTS]
+)
 def test_what_an_experiment_expects_comes_so(name, tmp_path):
     run = dlcore if name in OWN_PROCESS else call
     done = run("run", name, "--quick", "--out", tmp_path)

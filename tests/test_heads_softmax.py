@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -272,7 +273,8 @@ def test_out_of_steps_says_so():
 def test_features_in_any_dtype(dtype):
     """Certified on the data as given."""
     x, y, _ = digits()
-    given = jnp.asarray(np.round(4 * x)).astype(dtype)
+    with jax.enable_x64(True):
+        given = jnp.asarray(np.round(4 * x)).astype(dtype)
     heads = fit_heads(given, y, loss="softmax", l2=[1e-3])
     exact = fit_heads(np.asarray(given).astype(np.float32), y, loss="softmax", l2=[1e-3])
     assert heads.status[0] == "converged"

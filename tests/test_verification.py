@@ -60,8 +60,10 @@ def test_halves_are_right(dtype):
     assert verify("cpu", [dtype], only=some).passed
 
 
-def test_everything_is_right_in_the_dtype_of_the_run():
-    found = verify("cpu", [NAME])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_is_right(dtype):
+    found = verify("cpu", [dtype])
     assert found.bounds_measured
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["passed"]
 
