@@ -78,11 +78,12 @@ def asked_of(problem: HeadsProblem) -> list[Asked]:
     return found
 
 
-def heads_problem(seed: int) -> HeadsProblem:
+def heads_problem(seed: int, classes_of_softmax: int | None = None) -> HeadsProblem:
     """Losses in turn, kinds in turn for each; any 30 seeds in a row hold every kind of every loss."""
     rng = np.random.default_rng(seed)
     loss, kind = LOSSES[seed % 3], KINDS[seed // 3 % len(KINDS)]
-    classes = CLASSES[(seed // 3 + seed // 30) % len(CLASSES)] if loss == "softmax" else 2
+    chosen = classes_of_softmax or CLASSES[(seed // 3 + seed // 30) % len(CLASSES)]
+    classes = chosen if loss == "softmax" else 2
     n, m = WIDE if kind == "wide" else TALL
     x = _features(kind, rng, n, m)  # the same bits on every machine, as are y, s and l2
     score = _spread(x) @ rng.normal(size=(m, classes)) * rng.uniform(0.3, 3)

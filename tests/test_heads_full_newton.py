@@ -44,7 +44,7 @@ def test_newton_goes_on_where_l_bfgs_ends_short_in_every_setting(name):
 
 def test_a_weak_penalty_and_weights_over_six_decades():
     """L-BFGS alone makes more than 250 passes."""
-    problem = heads_problem(94)
+    problem = heads_problem(94, classes_of_softmax=5)
     arguments = {**problem.arguments, "l2": [float(np.min(problem.l2))], "max_steps": 200}
     heads = fit_heads(problem.x, problem.y, **arguments)
     assert list(heads.status) == [Status.CONVERGED]

