@@ -77,17 +77,17 @@ def main(options: Options) -> None:
 
 
 def is_short(verdict: Verdict) -> bool:
-    """Whether a head has an optimum and is not proven to be there."""
+    """Return whether a head has an optimum and is not proven to be there."""
     return verdict.l2 > 0 and verdict.status != Status.CONVERGED
 
 
 def counts(verdicts: list[Verdict], chosen: Callable[[Verdict], bool]) -> dict[str, int]:
-    """How often each status stands."""
+    """Count how often each status stands."""
     return dict(Counter(str(v.status) for v in verdicts if chosen(v)).most_common())
 
 
 def line_of(verdicts: list[Verdict]) -> list[str]:
-    """What the table says of one kind."""
+    """Return the cells of the table for one kind."""
     others = counts(verdicts, lambda v: v.status != Status.CONVERGED)
     proven = [v for v in verdicts if v.status == Status.CONVERGED]
     ratios = [v.gap / v.true for v in proven if v.true > 0]

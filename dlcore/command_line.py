@@ -35,11 +35,11 @@ commands:
 
 
 class UsageError(Exception):
-    """What the user asked for cannot be done; the message says what would."""
+    """A request that cannot be done; the message says what can."""
 
 
 class ExperimentError(Exception):
-    """What an experiment found is not what it expects."""
+    """A result of an experiment that is not the expected one."""
 
 
 @contextlib.contextmanager
@@ -105,7 +105,7 @@ def question(script: Path) -> str:
 
 
 def experiments_folder() -> Path:
-    """Where the scripts are: beside the package in a checkout, inside it in an installed wheel."""
+    """Return the folder of the scripts: beside the package in a checkout, inside it in an installed wheel."""
     package = Path(__file__).parent
     checkout = package.parent / "experiments"
     return checkout if (package.parent / "pyproject.toml").exists() else package / "_experiments"

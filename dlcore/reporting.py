@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: a progress bar, a table, a folder, one line of JSON."""
+"""Reports of a run: a progress bar, a table, a folder, one line of JSON."""
 
 import contextlib
 import datetime
@@ -98,7 +98,7 @@ def fail(message: str, status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress bar on standard error, so that standard output carries results alone; nothing if no terminal."""
+    """Show a progress bar on standard error where that is a terminal; standard output carries results alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

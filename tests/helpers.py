@@ -134,13 +134,13 @@ def random_problem(seed: int) -> Problem:
 
 
 def optimum_of(problem: Problem, name: str) -> np.ndarray:
-    """The optimum as `newton` has it, stored under the name or computed."""
+    """Return the optimum as `newton` has it, stored under the name or computed."""
     stored = stored_optima.find(name, problem)
     return newton(problem) if stored is None else stored.theta
 
 
 def random_optimum(seed: int) -> np.ndarray:
-    """The optimum of a random problem."""
+    """Return the optimum of a random problem."""
     return optimum_of(random_problem(seed), f"random problem {seed}")
 
 
@@ -216,7 +216,7 @@ def same_heads(one: Any, other: Any) -> None:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands behind; a test that asks is skipped where Linux does not say."""
+    """Return the memory of this process that no file stands behind; skip the test where Linux does not say it."""
     status = Path("/proc/self/status")
     if not status.exists() or jax.default_backend() != "cpu":
         pytest.skip("asks Linux for the memory of the process, which the device must share")

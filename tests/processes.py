@@ -72,7 +72,7 @@ def settings_of_user() -> Iterator[None]:
 
 
 def state_of_process() -> dict[str, Any]:
-    """What a command might leave behind."""
+    """Return the state of the process that a command might leave changed."""
     return {
         "arguments": sys.argv,
         "handlers": [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)],

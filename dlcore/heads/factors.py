@@ -51,7 +51,7 @@ def factor(curvature: Array, penalty: Array, intercept: Array, products: DTypeLi
 
 
 def solve(factors: Factors, right: Array) -> Array:
-    """For one right side each, (K, m + 1)."""
+    """Solve with the factors for one right side of each head, shape (K, m + 1)."""
     if factors.inverse is None:
         return _each(lambda lower, b: jax.scipy.linalg.cho_solve((lower, True), b), factors.lower, right)
     half = matmul(factors.inverse, right[..., None])
