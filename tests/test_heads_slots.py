@@ -38,7 +38,7 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
                 return sums_at(slots, slots.theta, part, frame, curved=np.dtype("float64"), valued=True)
 
             parts = [sums(slots, part, frame) for part in parts_of(data, 2)]
-            seen = place_of(slots, slots.theta, frame, parts)
+            seen = jax.device_get(place_of(slots, slots.theta, frame, parts))
         rows = np.column_stack([(x - centre) * unit, np.full(n, intercept)])
         for k in range(6):
             s, y = weight * train[fit[k // 2]], labels[:, target[k // 2]]
@@ -70,7 +70,8 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
         data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(s), n)
         sums = jax.jit(lambda s, d, f: sums_at(s, s.theta, d, f, curved=None, valued=True))(slots, data, frame)
         seen = place_of(slots, slots.theta, frame, [sums])
-        estimate = np.asarray(jax.jit(gap_estimate)(slots, frame, seen.gradient))
+        estimate = jax.device_get(jax.jit(gap_estimate)(slots, frame, seen.gradient))
+        seen = jax.device_get(seen)
     assert int(seen.wrong[0]) == n
     for k in range(heads):
         residual = s * (1 / (1 + np.exp(-x @ theta[k, :-1] - theta[k, -1])) - y)
@@ -78,6 +79,6 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
         residual *= np.where(y == 0, mass.min() / mass[0], mass.min() / mass[1])
         slope = residual @ x / s.sum() + 0.1 * theta[k, :-1]
         assert estimate[k] >= slope @ slope / 0.2
-        radius, gradient = frame.radius, np.asarray(seen.gradient[k])
+        radius, gradient = frame.radius, seen.gradient[k]
         expected = (np.linalg.norm(gradient[:-1]) + radius * abs(gradient[-1])) ** 2 / 0.2
         np.testing.assert_allclose(estimate[k], expected, rtol=1e-12)
