@@ -7,7 +7,7 @@ from head_oracle import Objective
 from head_problems import asked_of, heads_problem
 from same_bits import conditioned, single
 
-STRENGTHS = 10.0 ** np.arange(-8, 7)
+STRENGTHS = np.array([float(f"1e{power}") for power in range(-8, 7)])  # powers by NumPy depend on the processor
 
 
 def heads_objective(seed: int, rng: np.random.Generator) -> tuple[str, Objective]:
