@@ -50,7 +50,7 @@ class Config(experiment.Options):
     l2: float = 1e-3
     """Strength of the penalty (l2/2)·‖w‖²."""
     tol: float = 1e-8
-    """Stop where ‖∇J‖²/(2·l2) ≤ tol·J; without a penalty, ‖∇J‖ ≤ tol·‖∇J₀‖."""
+    """Stop where ‖∇J‖²/(2·l2) is tol of J or of what is gained; without a penalty, ‖∇J‖ tol of that at the start."""
     seed: int = 0
     """Of the split into training and test set."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -255,6 +255,8 @@ def descend_in_numpy(rate: float, data: Data, config: Config, update: Callable[[
         np.zeros(data.x.shape[1] + 1),
         reference.descent.gradient_descent(rate),
         l2=config.l2,
+        null_value=entropy(data.y.mean(dtype=np.float64)),
+        penalised=slice(-1),
         tol=config.tolerance(),
         max_steps=config.steps,
         callback=lambda step: update(step) if step % 500 == 0 else None,
@@ -262,6 +264,11 @@ def descend_in_numpy(rate: float, data: Data, config: Config, update: Callable[[
     if path.status is dlcore.Status.DIVERGED:
         raise UsageError(f"NumPy diverged at step {len(path.value) - 1}; choose a smaller learning rate")
     return Descent(*path), None, time.perf_counter() - start
+
+
+def entropy(share: float) -> float:
+    """J of the best constant prediction: the entropy of the share of class 1."""
+    return float(-share * np.log(share) - (1 - share) * np.log1p(-share))
 
 
 def value_and_grad(data: Data, l2: float) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:

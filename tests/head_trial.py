@@ -1,6 +1,6 @@
 """What `fit_heads` claims of every head of a problem, folds included, beside what the oracle says of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
       true: J(head) − J(oracle), which the true gap is no smaller than; of a fold's head the least J that its
         predictions allow stands for J(head); nan for a cross-entropy without penalty.
       error: what the true gap may be larger by.
-      allowed: tol·max(J, 1e-3·J₀).
+      allowed: tol·min(max(J, 1e-3·J₀), J₀ − J*), the last a few shares of √tol over.
       value_error: how far the certified J is off.
       covered: whether the certified gap is at least `true`, compared in 40 digits.
       meets: whether the true gap is surely within what is allowed.
@@ -61,7 +61,8 @@ def verdicts_of(problem: HeadsProblem, seed: int) -> list[Verdict]:
             off = float(abs(value - float(heads.value[k])))
         elif asked.bounded:
             value = least_value_seen(objective, seen)
-        allowed = TOL * max(float(value), 1e-3 * _value_of_the_best_intercept(objective))
+        null = _value_of_the_best_constant(objective)
+        allowed = TOL * max(float(value), 1e-3 * float(null))
         if not asked.bounded:  # no gap is claimed, and there may be no optimum
             honest = gap == np.inf and status in (Status.SEPARABLE, Status.UNPROVEN)
             if status == Status.SEPARABLE and fit:
@@ -73,6 +74,8 @@ def verdicts_of(problem: HeadsProblem, seed: int) -> list[Verdict]:
         least = least_value(objective, asked.name(seed))
         with mpmath.workdps(40):
             true = value - least.value
+            # E is at most J₀ − J*, or the penalty of a head within √tol of the optimum's.
+            allowed = min(allowed, TOL * (1 + 4 * TOL**0.5) * float(null - least.value + least.error))
             covered, meets = bool(true <= gap), bool(true + least.error <= allowed)
         found.append(
             Verdict(
@@ -82,12 +85,20 @@ def verdicts_of(problem: HeadsProblem, seed: int) -> list[Verdict]:
     return found
 
 
-def _value_of_the_best_intercept(objective: Objective) -> float:
-    y, s = objective.y, objective.s / objective.s.sum()
-    if objective.loss == "squared":
-        return float(s @ (y - s @ y) ** 2)
-    share = np.bincount(y, s)
-    return float(-(share * np.log(share)).sum())
+def _value_of_the_best_constant(objective: Objective) -> Any:
+    """J₀ in 40 digits: of the best intercept, or of 0 without one."""
+    with mpmath.workdps(40):
+        s = [mpmath.mpf(float(weight)) for weight in objective.s]
+        total = mpmath.fsum(s)
+        if objective.loss == "squared":
+            y = [mpmath.mpf(float(target)) for target in objective.y]
+            mean = mpmath.fdot(s, y) / total * objective.intercept
+            return mpmath.fdot(s, [(target - mean) ** 2 for target in y]) / total
+        classes = max(2, objective.outputs)
+        if not objective.intercept:
+            return mpmath.log(classes)
+        mass = [mpmath.fsum(w for w, label in zip(s, objective.y, strict=True) if label == k) for k in range(classes)]
+        return -mpmath.fsum(part / total * mpmath.log(part / total) for part in mass if part)
 
 
 def _tells_apart(objective: Objective, prediction: np.ndarray) -> bool:

@@ -35,7 +35,8 @@ def test_the_gap_is_never_below_the_true_one(seed):
         certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
         true = exact_value(problem, theta) - least
         assert certificate.bound == "duality"
-        assert certificate.gap >= true, f"bound {certificate.gap}, true {true}"
+        blur = 32 * np.finfo(np.longdouble).eps * (1 + least)  # of sums of 200 terms in extended precision
+        assert certificate.gap >= true - blur, f"bound {certificate.gap}, true {true}"
         assert abs(certificate.value - exact_value(problem, theta)) <= 1e-13 * (1 + certificate.value)
 
 

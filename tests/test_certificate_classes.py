@@ -135,7 +135,8 @@ def test_the_gap_is_never_below_the_true_one_and_equals_primal_minus_dual(seed):
         value = exact_value(problem, theta)
         true = value - least
         assert certificate.bound == "duality"
-        assert certificate.gap >= true, f"bound {certificate.gap}, true {true}"
+        blur = 32 * np.finfo(np.longdouble).eps * (1 + value)  # of sums in extended precision
+        assert certificate.gap >= true - blur, f"bound {certificate.gap}, true {true}"
         assert abs(certificate.value - value) <= 1e-13 * (1 + value)
         q = repaired(problem, np.exp(log_probabilities(problem, theta)))
         expected = primal_minus_dual(problem, theta, q)

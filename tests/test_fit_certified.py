@@ -75,7 +75,9 @@ def test_converged_means_that_the_float64_gap_is_within_tolerance(name, weighted
     assert (fitted.certificate.gap, fitted.certificate.value) == (independent.gap, independent.value)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         of_nothing = null_value(objective, data)
-    allowed = tol * max(independent.value, 1e-3 * of_nothing)
+    penalty = objective.l2 / 2 * (np.asarray(fitted.params.weight, float) ** 2).sum()
+    gained = max(of_nothing - independent.value, penalty)
+    allowed = tol * min(max(independent.value, 1e-3 * of_nothing), gained)
     assert 0 <= independent.gap <= allowed * (1 + 1e-4)
     assert f"certified: at most {independent.gap:.2g} above the minimum" in fitted.message
     assert len(fitted.history.value) == fitted.steps + 1

@@ -51,7 +51,8 @@ def test_every_logistic_head_is_optimal_within_its_proof(seed):
         value = exact_value(one, np.append(heads.coef[k], heads.intercept[k]))
         true = value - exact_value(one, newton(one))
         assert heads.status[k] == "converged"
-        assert true <= heads.certificate.gap[k] <= 1e-6 * max(heads.value[k], 1e-3 * entropy)
+        blur = 32 * np.finfo(np.longdouble).eps * (1 + value)  # of sums in extended precision
+        assert true - blur <= heads.certificate.gap[k] <= 1e-6 * max(heads.value[k], 1e-3 * entropy)
         assert abs(heads.value[k] - value) <= 1e-13 * (1 + value)
 
 

@@ -27,7 +27,7 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
     for intercept in (1.0, 0.0):
         with jax.enable_x64(True):
             where = fit.astype(np.uint32), target.astype(np.int32)
-            slots = Slots(theta, l2, nothing, nothing, nothing, total, *where, ratio, balance)
+            slots = Slots(theta, l2, *[nothing] * 5, total, *where, ratio, balance)
             slots = jax.tree.map(jax.device_put, slots)
             marks = np.concatenate([bits[:, None], labels.astype(np.uint32)], axis=1)
             data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(weight), 10)
@@ -63,9 +63,10 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
     theta[:, -1] += 2
     theta[0] = 0
     l2, nothing, none = np.full(heads, 0.1), np.zeros(heads), np.zeros(n, np.uint32)
+    spread = np.full(heads, 0.2)
     frame = Frame(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).max()))
     with jax.enable_x64(True):
-        slots = jax.tree.map(jax.device_put, Slots(theta, l2, nothing, nothing, nothing, np.array([s.sum()])))
+        slots = jax.tree.map(jax.device_put, Slots(theta, l2, *[nothing] * 3, spread, nothing, np.array([s.sum()])))
         marks = np.stack([none, y.astype(np.uint32)], axis=1)
         data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(s), n)
         sums = jax.jit(lambda s, d, f: sums_at(s, s.theta, d, f, curved=None, valued=True))(slots, data, frame)
@@ -81,4 +82,5 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
         assert estimate[k] >= slope @ slope / 0.2
         radius, gradient = frame.radius, seen.gradient[k]
         expected = (np.linalg.norm(gradient[:-1]) + radius * abs(gradient[-1])) ** 2 / 0.2
+        expected += gradient[-1] ** 2 / 0.2
         np.testing.assert_allclose(estimate[k], expected, rtol=1e-12)

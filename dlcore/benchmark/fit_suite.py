@@ -79,7 +79,7 @@ def along_strengths(solver: str, l2: np.ndarray, loss: str) -> Solver:
 
 def gap_of(heads: Any, x: np.ndarray, y: np.ndarray) -> float:
     """Of heads of labels, whoever found them, certified here."""
-    return problems.relative(certify(heads, x, y), problems.entropy(y))
+    return problems.relative(certify(heads, x, y))
 
 
 def heads_work(x: np.ndarray, y: np.ndarray, l2: np.ndarray, loss: str, solvers: tuple[str, ...]) -> Work:
@@ -124,7 +124,7 @@ def _squared(rows: int) -> Work:
         return ridge
 
     def gap(heads: Any, x: np.ndarray, y: np.ndarray) -> float:
-        return problems.relative(certify(heads, x, y), y.var())
+        return problems.relative(certify(heads, x, y))
 
     return Work(
         f"{rows:,} × {FEATURES}",

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 TOL = 1e-6
-"""Of certified gaps, relative to max(J, 1e-3·J₀), J₀ the objective of the best intercept alone."""
+"""Of certified gaps, relative to what `Certificate.gap_tol` takes a share of."""
 
 
 class Verdict(NamedTuple):
@@ -54,7 +54,7 @@ def certified(gap: Callable[..., float], tol: float = TOL) -> Callable[[tuple[np
     """Answers whose certified gap is small, whoever found them.
 
     Args:
-      gap: (answer, inputs…) to the worst of its certified gaps, relative to max(J, 1e-3·J₀).
+      gap: (answer, inputs…) to the worst of its certified gaps, relative to what `Certificate.gap_tol` takes a share of.
       tol: what it may be.
     """
 

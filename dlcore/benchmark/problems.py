@@ -41,13 +41,6 @@ def targets(seed: int, x: np.ndarray, count: int) -> np.ndarray:
     return y + y.std() * random.standard_normal(y.shape, dtype=FLOAT)
 
 
-def entropy(y: np.ndarray) -> float:
-    """J₀ of labels: the objective of the best intercept alone."""
-    share = np.bincount(y.astype(np.int64)) / len(y)
-    share = share[share > 0]
-    return float(-(share * np.log(share)).sum())
-
-
-def relative(certificate: Any, start: Any) -> float:
-    """The worst gap, relative to max(J, 1e-3·J₀)."""
-    return float(np.max(certificate.gap / np.maximum(certificate.value, 1e-3 * np.asarray(start))))
+def relative(certificate: Any) -> float:
+    """Return the worst gap, relative to what `Certificate.gap_tol` takes a share of."""
+    return float(np.max(certificate.gap / certificate.gap_tol(1.0)))

@@ -129,9 +129,9 @@ def ridge(rows: int, features: int = 512, count: int = 100) -> Work:
         """Of a peer the first fold's, or that of all rows; ours the worst of all."""
         if isinstance(found, tuple):
             heads, part = found
-            return problems.relative(certify(heads, x[part], y[part]), y[part].var(0))
-        value = np.maximum(found.value, 1e-3 * y.var(0)[:, None])
-        return float(max((found.certificate.gap / value).max(), (found.fold_gap / value[:, None]).max()))
+            return problems.relative(certify(heads, x[part], y[part]))
+        scale = found.certificate.gap_tol(1.0)
+        return float(max((found.certificate.gap / scale).max(), (found.fold_gap / scale[:, None]).max()))
 
     return Work(
         f"{rows:,} × {x.shape[1]}, {len(l2)} l2, {FOLDS} folds, {y.shape[1]} targets",

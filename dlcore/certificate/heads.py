@@ -52,6 +52,8 @@ class Certificate:
       device: what ran it.
       heads_device: what the heads were fitted on, where they know.
       report: on the data, where it was asked for.
+      null_value: J₀, the objective of the best constant prediction; without an intercept that of coefficients 0.
+      improvement: E = max(J₀ − J, (λ/2)‖σw‖²), the difference less its rounding and at least 0.
     """
 
     value: Any
@@ -64,6 +66,8 @@ class Certificate:
     device: str = "NumPy on the host"
     heads_device: str | None = None
     report: DataReport | None = None
+    null_value: Any = np.nan
+    improvement: Any = np.nan
 
     def __str__(self) -> str:
         return card_of(self)
@@ -72,19 +76,45 @@ class Certificate:
         """One dictionary for each head: head (its index), value, gradient_norm, gap, rounding, bound."""
         return rows_of(self)
 
+    def gap_tol(self, tol: float) -> Any:
+        r"""Return the largest gap at which heads count as converged, in the shape of `gap`.
+
+        $\mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$ with E the `improvement`. A gap within it proves
+        $J - J^* \le \mathrm{tol}\,(J_0 - J^*)$ or $\|\sigma(w - w^*)\| \le \sqrt{\mathrm{tol}}\,\|\sigma w\|$,
+        however strong the penalty is. A head that improves nothing, E = 0, is converged where its gap is rounding
+        alone: twice the `rounding`.
+
+        Args:
+          tol: relative, ≥ 0.
+
+        >>> from dlcore import LinearHeads, certify
+        >>> x, y = np.array([[-1.0], [0.0], [1.0], [2.0]]), np.array([0, 1, 0, 1])
+        >>> certificate = certify(LinearHeads(coef=[0.2], intercept=-0.1, l2=1.0), x, y)
+        >>> print(f"{certificate.null_value:.4f} {certificate.improvement:.4f} {certificate.gap_tol(0.01):.1e}")
+        0.6931 0.0238 2.4e-04
+        """
+        scale = np.minimum(np.maximum(self.value, 1e-3 * self.null_value), self.improvement)
+        limit = np.where(np.equal(self.improvement, 0), 2 * np.asarray(self.rounding), tol * scale)
+        return limit if np.shape(self.gap) else float(limit)
+
     def to_json(self) -> str:
         """All of it as JSON; what is not finite is null, and `bound` says why."""
         return json_of(self)
 
 
 class Bounds(NamedTuple):
-    """What each of H heads comes to: arrays (H,), and H names; the bound on J − J* is gap + rounding."""
+    """What each of H heads comes to: arrays (H,), and H names; the bound on J − J* is gap + rounding.
+
+    The last two are J₀ and E, as `Certificate` has them.
+    """
 
     value: np.ndarray
     gradient_norm: np.ndarray
     gap: np.ndarray
     rounding: np.ndarray
     bound: list[str]
+    null_value: np.ndarray
+    improvement: np.ndarray
 
 
 class Numbers(NamedTuple):

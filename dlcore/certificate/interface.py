@@ -158,7 +158,15 @@ def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:
         return numbers.reshape(shape) if shape else float(numbers[0])
 
     value, gradient_norm, gap, rounding = map(shaped, (bounds.value, bounds.gradient_norm, gap, bounds.rounding))
-    return Certificate(value, gradient_norm, gap, rounding, tuple(bound) if shape else bound[0])
+    return Certificate(
+        value,
+        gradient_norm,
+        gap,
+        rounding,
+        tuple(bound) if shape else bound[0],
+        null_value=shaped(bounds.null_value),
+        improvement=shaped(bounds.improvement),
+    )
 
 
 def _check_labels(y: np.ndarray, classes: int) -> None:

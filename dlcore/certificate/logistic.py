@@ -35,6 +35,10 @@ NEGLIGIBLE = 2.0**-10
 FINEST = 1e-10
 """And where it is below this share of J: so much looser may the gap be than it need be."""
 LARGEST = float(np.finfo(np.float64).max)
+SMALL = 1e-2
+"""Where a class loses this share of its odds at most, the sums say what a second pass would."""
+ROUNDS = 3
+"""How often the bound on the intercept's distance takes the gap that it has just lowered."""
 
 
 class _Sums(NamedTuple):
@@ -86,9 +90,21 @@ def logistic_bounds(
     distance = np.linalg.norm(repaired / unit_of_weight + l2[:, None] * scaled, axis=1)
     weight_norm = np.linalg.norm(scaled, axis=1)
     value = (negative.loss + positive.loss) / total + l2 / 2 * weight_norm**2
+    mass = (negative.mass + positive.mass) / total
+    longest = np.maximum(negative.longest, positive.longest)
+    logit = (coef.shape[1] + 4) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|, about a point too
+    null_value = _null_value(negative.weight, positive.weight, intercept is not None)
+    sums, unit = rounding_over(_slices(x, len(coef)))
+    unit = 2 * max(sums, unit) + UNIT  # a block holds rows of both classes, and each is summed for itself
+    difference = null_value - value - unit * (value + null_value)
+    difference -= 2 * logit * mass * (longest * weight_norm + abs(bias))
+    improvement = np.maximum(difference, l2 / 2 * weight_norm**2)
+    taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _most(negative, shrink[0]) + _most(positive, shrink[1])
-        matters = divergence / total > NEGLIGIBLE * distance**2 / (2 * l2) + FINEST * value
+        finest = NEGLIGIBLE * distance**2 / (2 * l2) + FINEST * np.minimum(value, improvement)
+        odds = sum(np.where(c < 1, (1 - c) * side.odds, 0) for c, side in zip(shrink, sides, strict=True))
+        matters = (divergence / total > finest) & (odds > SMALL * mass * total)
     if matters.any():  # then the divergence itself, by a second pass over the rows
         some = Weights(*(part if len(part) == 1 else part[matters] for part in s))
         place = coef[matters], bias[matters], x, y, some
@@ -97,22 +113,25 @@ def logistic_bounds(
     # Any q whose residuals sum to zero gives a bound, so the q of the computer may be taken as it is. What
     # rounds: the sums over rows (by `unit`, which has room for a division by σ), the logits in the divergence, and
     # that sum to zero.
-    sums, unit = rounding_over(_slices(x, len(coef)))
-    unit = 2 * max(sums, unit) + UNIT  # a block holds rows of both classes, and each is summed for itself
-    mass = (negative.mass + positive.mass) / total
     magnitude = (negative.magnitude + positive.magnitude) / total
-    longest = np.maximum(negative.longest, positive.longest)
     blur = 2 * unit * magnitude + unit * l2 * weight_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence / total + distance**2 / (2 * l2)
         rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
-        logit = (coef.shape[1] + 4) * UNIT  # a logit is off by this of ‖x‖‖w‖ + |b|, about a point too
         rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
         if intercept is not None:
-            taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
-            rounding += taken * (unit * mass + logit * (magnitude * weight_norm + mass * abs(bias)))
+            # What is taken from sums is no less than the divergence with the exact logits, and has no such error.
+            of_pass = unit * mass + logit * (magnitude * weight_norm + mass * abs(bias))
+            rounding += np.where(matters, taken * of_pass, 0)
+            # Residuals that sum to some δ instead of 0 add δ·(b − b*).
             residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
-            rounding += residual * (abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2))
+            away = abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2)
+            uneven = abs(negative.mass - positive.mass) / total + unit * mass
+            steepness = np.exp(-abs(bias) - longest * weight_norm) / 4
+            for _ in range(ROUNDS):
+                gap = duality + rounding + residual * away
+                away = np.fmin(away, _distance_of_intercept(gap, l2, longest, uneven, steepness))
+            rounding += residual * away
 
     gradient = (negative.slope - positive.slope) / total[:, None] + l2[:, None] * scaled * unit_of_weight
     slope_of_bias = (negative.mass - positive.mass) / total if intercept is not None else np.zeros(len(coef))
@@ -126,7 +145,8 @@ def logistic_bounds(
         else "duality"
         for penalty, one in zip(l2, absent, strict=True)
     ]
-    return Bounds(value, np.hypot(np.linalg.norm(gradient, axis=1), slope_of_bias), duality, rounding, bound)
+    norm = np.hypot(np.linalg.norm(gradient, axis=1), slope_of_bias)
+    return Bounds(value, norm, duality, rounding, bound, null_value, improvement)
 
 
 def _sums(
@@ -169,11 +189,16 @@ def _summed(numbers: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def _most(side: _Sums, c: np.ndarray) -> np.ndarray:
     r"""No less than Σ s·KL(q‖p) over the rows of one class, from its sums alone.
 
-    The divergence is at most that of χ², $(p - q)^2 / (p(1 - p)) = (1-c)^2\,r / (1 - r)$. A thousandth more covers
-    the rounding of the logits.
+    The divergence is at most that of χ², $(p - q)^2 / (p(1 - p)) = (1-c)^2\,r / (1 - r)$. With d = 1 − c, the odds
+    o = r/(1 − r) and $\varphi(u) = (1+u)\ln(1+u) - u$ it is $r\varphi(-d) + (1-r)\varphi(do)$, where
+    $\varphi(u) \le u^2/2$ above 0 and $\varphi(-d) \le d^2/(2(1-d))$: at most
+    $\frac{d^2}2(r/(1-d) + ro)$, and $r + ro = o$. For small d that is half of χ², and all of it but for a share d.
+    A thousandth more covers the rounding of the logits.
     """
-    with np.errstate(invalid="ignore"):
-        return np.where(c < 1, 1.001 * (1 - c) ** 2 * side.odds, 0.0)
+    d = 1 - c
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        half = (side.odds + side.mass * d / c) / 2
+        return np.where(c < 1, 1.001 * d**2 * np.fmin(side.odds, half), 0.0)
 
 
 def _divergence(
@@ -256,6 +281,34 @@ def _margin(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray, sign: np.ndarr
     margin += bias[:, None]
     margin *= sign
     return margin
+
+
+def _null_value(zeros: np.ndarray, ones: np.ndarray, has_intercept: bool) -> np.ndarray:
+    """The entropy of the classes' shares, or ln 2 without an intercept."""
+    if not has_intercept:
+        return np.full(len(zeros), np.log(2))
+    shares = np.stack([ones, zeros]) / (ones + zeros)
+    return -(shares * np.log(np.where(shares > 0, shares, 1))).sum(0)
+
+
+def _distance_of_intercept(
+    gap: np.ndarray, l2: np.ndarray, longest: np.ndarray, uneven: np.ndarray, steepness: np.ndarray
+) -> np.ndarray:
+    r"""A bound on |b* − b| where J − J* ≤ gap; infinite or nan where there is none.
+
+    $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$ moves no logit by more than $D = \max_i\|x_i\|$ times that.
+    So at $w^*$ the mean residual is 0 no further from b than D and the distance at which that of the head itself
+    is. That one is ρ at b, with the slope κ, and as $\ln p(1-p)$ has a slope of at most 1, it has lost |ρ| after
+    $-\ln(1 - |\rho|/\kappa)$.
+
+    Args:
+      gap: shape (H,), a bound on J − J*.
+      l2: shape (H,).
+      longest: shape (H,), max ‖x‖.
+      uneven: shape (H,), no less than |ρ|.
+      steepness: shape (H,), no more than κ, the mean of p(1 − p).
+    """
+    return longest * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(uneven / steepness, 1))
 
 
 def _largest_intercept(longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray) -> np.ndarray:

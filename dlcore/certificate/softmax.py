@@ -37,6 +37,10 @@ from dlcore.certificate.rows import (
     weights_of,
 )
 
+ROUNDS = 3
+"""How often the bound on the intercepts' distance takes the gap that it has just lowered."""
+SMALL = 1e-3
+"""Up to it φ(t) is taken from its series, whose terms do not cancel."""
 TINY = 1e-290
 """Below it a probability has too few digits, and its logarithm is taken from the logit."""
 
@@ -118,22 +122,30 @@ def softmax_bounds(
     blur += unit * l2 * weight_norm
     mass = sums.mass / total
     largest = np.abs(bias).max(-1)
+    value = sums.loss / total + l2 / 2 * weight_norm**2
+    null_value = _null_value(sums, intercept is not None)
+    logit = (features + 8) * UNIT * (sums.longest * np.linalg.norm(scaled, axis=2).max(-1) + largest) + 4 * UNIT
+    difference = null_value - value - unit * (value + null_value) - 4 * logit * mass
+    improvement = np.maximum(difference, l2 / 2 * weight_norm**2)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence + distance**2 / (2 * l2)
         rounding = unit * (duality + 4 * moved) + blur * (2 * distance + blur) / (2 * l2)
         # 3. the logits that KL(q‖p) is taken with: as a function of them its gradient is p − q, Σ|p − q| ≤ 2d, and
         #    its curvature a variance, at most ε² for errors of at most ε;
-        logit = (features + 8) * UNIT * (
-            sums.longest * np.linalg.norm(scaled, axis=2).max(-1) + largest
-        ) + 4 * UNIT
         rounding += 2 * moved * logit + logit**2 / 2
         if intercept is not None:
             # 4. the sums of the residuals, off by some ε with Σε = 0 instead of 0, which adds ε·(b − b*), at most
             #    ½ Σ|ε| times the spread of b − b*. Σ|ε| ≤ unit·(Σ|p − y| + 4·moved) ≤ 6·unit·mass.
-            spread = np.ptp(bias, axis=-1) + _largest_spread(sums, l2)
+            spread, uneven = np.ptp(bias, axis=-1) + _largest_spread(sums, l2), moved + 3 * unit * mass
+            reach = np.ptp(bias, axis=-1) + np.sqrt(2) * sums.longest * weight_norm
+            steepness = (np.exp(-reach) / classes) ** 2
+            for _ in range(ROUNDS):
+                gap = duality + rounding + 3 * unit * mass * spread
+                spread = np.fmin(
+                    spread, _spread_of_distance(gap, l2, sums.longest, uneven, steepness, classes)
+                )
             rounding += 3 * unit * mass * spread
 
-    value = sums.loss / total + l2 / 2 * weight_norm**2
     absent = (sums.weight == 0).any(-1)
     bound = [
         "none: the duality bound needs l2 > 0"
@@ -143,7 +155,7 @@ def softmax_bounds(
         else "duality"
         for penalty, one in zip(l2, absent, strict=True)
     ]
-    return Bounds(value, gradient_norm, duality, rounding, bound)
+    return Bounds(value, gradient_norm, duality, rounding, bound, null_value, improvement)
 
 
 def _sums(
@@ -204,6 +216,7 @@ def _divergence(
     a = repair.taken
     with np.errstate(divide="ignore", invalid="ignore"):
         loses = np.where(a < 1, (1 - a) * np.log1p(-a) + a, 1.0)
+        loses = np.where(a < SMALL, a * a * _half_series(-a), loses)
     total = ((sums.weight + sums.excess) * loses).sum(-1)
     moving = np.flatnonzero(a.any(-1))
     if not len(moving):
@@ -217,17 +230,30 @@ def _divergence(
             whole = p.sum(1, keepdims=True)
             p /= whole
             gain = np.matmul(a[h, None, :], p) * repair.given[h, :, None]
-            rare = (p < TINY) & (gain > 0)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                logarithm = np.log1p(gain / np.where(p < TINY, 1, p))
-            if rare.any():
-                head, _, row = np.nonzero(rare)
-                logarithm[rare] = np.log(gain[rare]) - shifted[rare] + np.log(whole[head, 0, row])
-            p += gain
-            p *= logarithm
-            p -= gain
-            total[h] += (weights_of(s, h, block) * p.sum(1)).sum(-1)
+            gains = _gains(p, gain, shifted, whole)
+            total[h] += (weights_of(s, h, block) * gains.sum(1)).sum(-1)
     return total
+
+
+def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """p·φ(gain/p), or a little more, (H, K, n); p is the exponential of `shifted` over `whole`."""
+    large = gain > SMALL * p
+    share = np.divide(gain, p, out=np.zeros_like(p), where=(gain > 0) & ~large)
+    small = gain * share * _half_series(share)
+    if not large.any():
+        return small
+    rare = (p < TINY) & large
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        logarithm = np.log1p(gain / np.where(p < TINY, 1, p))
+    if rare.any():
+        head, _, row = np.nonzero(rare)
+        logarithm[rare] = np.log(gain[rare]) - shifted[rare] + np.log(whole[head, 0, row])
+    return np.where(large, (p + gain) * logarithm - gain, small)
+
+
+def _half_series(t: np.ndarray) -> np.ndarray:
+    """φ(t)/t² for |t| ≤ `SMALL`: ½ − t/6 + t²/12 − t³/20 + t⁴/30; what is left out is below 2e-16 of it."""
+    return 1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t / 30)))
 
 
 def _exponentials(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -237,6 +263,43 @@ def _exponentials(coef: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> tuple
     shifted += bias[:, :, None]
     shifted -= shifted.max(1, keepdims=True)
     return np.exp(shifted), shifted
+
+
+def _null_value(sums: _Sums, has_intercept: bool) -> np.ndarray:
+    """The entropy of the classes' shares, or ln K without intercepts."""
+    if not has_intercept:
+        return np.full(len(sums.weight), np.log(sums.weight.shape[1]))
+    share = sums.weight / sums.weight.sum(-1, keepdims=True)
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
+
+
+def _spread_of_distance(
+    gap: np.ndarray,
+    l2: np.ndarray,
+    longest: np.ndarray,
+    uneven: np.ndarray,
+    steepness: np.ndarray,
+    classes: int,
+) -> np.ndarray:
+    r"""A bound on max u − min u for u = b* − b where J − J* ≤ gap; infinite or nan where there is none.
+
+    $\|W - W^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$ moves no difference of two logits by more than
+    $D = \sqrt2\max_i\|x_i\|$ times that. Take the classes A of the largest u, and let g be what the least of
+    these has more than the largest of the others. From (W, b) to (W*, b*) the logit of A against the others
+    grows by at least g − D in every row, and the mean probability of A by ρ, what the head gives A too
+    little. It grows by at least $\kappa(1 - e^{-(g-D)})$ with κ the mean of p(1 − p) at the head, as $\ln p(1-p)$
+    has a slope of at most 1. So $g \le D - \ln(1 - |\rho|/\kappa)$, and u has K − 1 such steps.
+
+    Args:
+      gap: shape (H,), a bound on J − J*.
+      l2: shape (H,).
+      longest: shape (H,), max ‖x‖.
+      uneven: shape (H,), no less than any |ρ|.
+      steepness: shape (H,), no more than any κ.
+      classes: K.
+    """
+    moved = np.sqrt(2) * longest * np.sqrt(2 * gap / l2)
+    return (classes - 1) * (moved - np.log1p(-np.minimum(uneven / steepness, 1)))
 
 
 def _largest_spread(sums: _Sums, l2: np.ndarray) -> np.ndarray:

@@ -33,7 +33,9 @@ from dlcore.certificate.rows import (
 FEW = 8
 """So many heads, or one for so many parts of the columns, are judged by their residuals: no dearer than A."""
 VAGUE = 1e-7
-"""A head whose value or gap rounds by more than this part of its value is judged by its residuals."""
+"""A head whose value rounds by more than this part of it, or its gap by more than this part of the smaller of J and
+E, is judged by its residuals."""
+NUMBERS = ("value", "gradient_norm", "gap", "rounding", "null_value", "improvement")
 
 
 class _Heads(NamedTuple):
@@ -114,14 +116,13 @@ def squared_bounds(
     first = _first_equal(s.numbers)
     kept, of_model = np.unique(first, return_inverse=True)
     sums = RowSums(x, y, Weights(s.numbers[kept], s.exponent[kept]))
-    answers, bound = np.zeros((4, len(coef))), np.full(len(coef), "", dtype=object)
+    answers, bound = np.zeros((len(NUMBERS), len(coef))), np.full(len(coef), "", dtype=object)
     for k in range(len(kept)):
         of_set = of_model[model] == k
         bias = None if intercept is None else intercept[of_set]
         found = bounds_of_set(sums, k, sums.of(k), coef[of_set], bias, l2[of_set], scale)
-        answers[:, of_set], bound[of_set] = found[:4], found.bound
-    value, gradient_norm, gap, rounding = answers
-    return Bounds(value, gradient_norm, gap, rounding, list(bound))
+        answers[:, of_set], bound[of_set] = [getattr(found, name) for name in NUMBERS], found.bound
+    return Bounds(**dict(zip(NUMBERS, answers, strict=True)), bound=list(bound))
 
 
 def bounds_of_set(
@@ -141,8 +142,8 @@ def bounds_of_set(
         nothing = np.full(heads, np.nan)
         weight = coef if scale is None else coef * scale
         h = 2 * place.slope + l2[:, None] * (weight if scale is None else weight * scale)
-        level = _level(moments, l2, weight, place, h)
-        return Bounds(*level, nothing, nothing, ["none: overflow"] * heads)
+        value, norm = _level(moments, l2, weight, place, h)
+        return Bounds(value, norm, nothing, nothing, ["none: overflow"] * heads, nothing, nothing)
     curvature = _Curvature(moments, scale, centred=bias is not None)
     if heads <= max(FEW, features // FEW):
         return _judged(moments, curvature, whole, _by_rows(sums, k, moments, whole))
@@ -152,19 +153,19 @@ def bounds_of_set(
         some = _some(whole, slice(start, start + step))
         place = _by_moments(moments, some)
         parts.append(bounds := _judged(moments, curvature, some, place))
-        vague.append(~(place.off + bounds.rounding <= VAGUE * bounds.value))
-    answers = [np.concatenate(arrays) for arrays in zip(*(part[:4] for part in parts), strict=True)]
+        scale_of_gap = np.minimum(bounds.value, bounds.improvement)
+        vague.append(~((place.off <= VAGUE * bounds.value) & (bounds.rounding <= VAGUE * scale_of_gap)))
+    answers = {name: np.concatenate([getattr(part, name) for part in parts]) for name in NUMBERS}
     names = [name for part in parts for name in part.bound]
     again = np.flatnonzero(np.concatenate(vague))
     if len(again):
         some = _some(whole, again)
         bounds = _judged(moments, curvature, some, _by_rows(sums, k, moments, some))
-        for all_of_it, part in zip(answers, bounds[:4], strict=True):
-            all_of_it[again] = part
+        for name in NUMBERS:
+            answers[name][again] = getattr(bounds, name)
         for h, name in zip(again, bounds.bound, strict=True):
             names[h] = name
-    value, gradient_norm, gap, rounding = answers
-    return Bounds(value, gradient_norm, gap, rounding, names)
+    return Bounds(**answers, bound=names)
 
 
 def _some(heads: _Heads, which: slice | np.ndarray) -> _Heads:
@@ -288,7 +289,20 @@ def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Plac
     error = place.drift + bent + moments.rounding.sums * root
     with np.errstate(over="ignore", invalid="ignore"):
         rounding = error * (2 * root + error)
-    return Bounds(value, gradient_norm, root**2, rounding, list(names))
+    null_value, off = _null_value(moments, heads)
+    improvement = np.maximum(
+        null_value - value - off - place.off, l2 / 2 * np.einsum("ij,ij->i", coef, coef)
+    )
+    return Bounds(value, gradient_norm, root**2, rounding, list(names), null_value, improvement)
+
+
+def _null_value(moments: Moments, heads: _Heads) -> tuple[np.ndarray, np.ndarray]:
+    """Σ s·y² about the mean, or about 0 without an intercept, and how far it is off: two arrays (H,)."""
+    level = moments.middle[moments.gram.shape[0] :]
+    height, most = moments.height, moments.squares[moments.gram.shape[0] :]
+    if heads.bias is None:
+        height, most = height + level**2, (np.sqrt(most) + np.abs(level)) ** 2
+    return height[heads.target], (moments.relative * most)[heads.target]
 
 
 def _spectrum(a: np.ndarray, squares: np.ndarray, relative: float, scaled: bool) -> _Spectrum:

@@ -8,31 +8,28 @@ from dlcore import _checks
 from dlcore._guards import is_traced
 from dlcore._types import Params
 from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.fitting.stopping import Limits
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.objective import BlockedData, Objective
+from dlcore.objective.value_scale import value_scale
 
 NAMES = {sigmoid_cross_entropy: "logistic", softmax_cross_entropy: "softmax", squared_error: "squared"}
 """The losses for which a bound is known, as `dlcore.certify` calls them."""
 
 
 class Problem(NamedTuple):
-    """What is certified: the data as it was given, on the host, and the best J that no feature is needed for."""
+    """What is certified: the data as it was given, on the host."""
 
     loss: str
     l2: float
     x: Any
     y: np.ndarray
     weights: np.ndarray | None
-    null_value: float
 
     def certificate(self, params: Params) -> Certificate:
         """Of a head with these parameters."""
         coef, intercept = np.asarray(params.weight, np.float64).T, np.asarray(params.bias, np.float64)
         return certify(LinearHeads(coef, intercept, self.l2, self.loss), self.x, self.y, self.weights)
-
-    def allowed(self, certificate: Certificate, tol: float) -> float:
-        """The largest gap that counts as converged."""
-        return tol * max(certificate.value, 1e-3 * self.null_value)
 
 
 def certifiable(objective: Objective, given: Any, data: BlockedData, params: Params) -> Problem:
@@ -61,24 +58,17 @@ def certifiable(objective: Objective, given: Any, data: BlockedData, params: Par
     if y.ndim != 1:
         raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
     weights = None if parts[2] is None else _checks.as_host_numbers("weights", parts[2])
-    return Problem(name, l2, x, y, weights, _null_value(name, y, weights))
+    return Problem(name, l2, x, y, weights)
 
 
-def _null_value(loss: str, y: np.ndarray, weights: np.ndarray | None) -> float:
-    """J of the best intercept alone: the entropy of the classes, or the variance."""
-    s = np.ones(len(y)) if weights is None else weights.astype(np.float64)
-    s = s / s.sum()
-    if loss == "squared":
-        target = y.astype(np.float64)
-        return float(s @ (target - s @ target) ** 2)
-    share = np.bincount(y.astype(np.int64), s)
-    share = share[share > 0]
-    return float(-(share @ np.log(share)))
-
-
-def aim_below(state: Any, l2: float, certificate: Certificate, allowed: float) -> float:
+def aim_below(state: Any, l2: float, limits: Limits, certificate: Certificate, tol: float) -> float:
     """The tolerance of the loop at which the certificate may hold, below the one at which it is flat now."""
-    value, first = abs(float(state.value)), abs(float(state.first_value))
     norm, first_norm = float(state.gradient_norm), float(state.first_gradient_norm)
-    flat_at = norm**2 / (2 * l2 * max(value, 1e-3 * first)) if l2 > 0 else norm / first_norm if first_norm else 0.0
-    return flat_at * min(0.25, max(1e-3, 0.5 * allowed / certificate.gap))
+    if l2 > 0:
+        value, null_value = float(state.value), float(limits.null_value)
+        penalty = l2 / 2 * float((np.asarray(state.params.weight, np.float64) ** 2).sum())
+        scale = value_scale(value, penalty, null_value, float(np.finfo(state.value.dtype).eps), np)
+        flat_at = norm**2 / (2 * l2 * scale) if scale > 0 else 0.0
+    else:
+        flat_at = norm / first_norm if first_norm else 0.0
+    return flat_at * min(0.25, max(1e-3, 0.5 * certificate.gap_tol(tol) / certificate.gap))

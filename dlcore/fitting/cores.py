@@ -79,7 +79,7 @@ def _move(
     optimizer = rule.with_arrays(hyper.rule)
     value, gradient = of_parts(VALUE_AND_GRAD, rows, objective, sums, state.params)
     after = judge_and_update(
-        objective, _unknown, optimizer, hyper.tol, hyper.max_steps, begun(optimizer, state), value, gradient
+        objective, _unknown, optimizer, hyper.limits, begun(optimizer, state), value, gradient
     )
     return after, Trace(after.value, after.gradient_norm, record(state.params))
 

@@ -21,10 +21,11 @@ from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
 from dlcore.fitting.cores import advance_on_cores, parts_of_fit
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
+from dlcore.fitting.null_value import outputs_of, reference_of
 from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.start import before_start, start
-from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, sentence
+from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, Limits, sentence
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective, run_program
 from dlcore.objective.sharding import replicated
@@ -62,8 +63,9 @@ def fit(
     r"""Minimise an objective by descent until it is flat, or proven to be near its minimum.
 
     $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
-    $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\max(|J|, 10^{-3}|J_0|)$, or, without a penalty,
-    $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
+    $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\min(\max(J, 10^{-3}J_0), E)$ with $J_0$ of the best constant
+    prediction and $E = \max(J_0 - J, \frac\lambda2\|w\|^2)$, or, without a penalty, until ‖∇J‖ is tol of that at
+    the start. J counts from the least that the loss can be, which is 0 unless the loss states another.
 
     One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
@@ -99,8 +101,7 @@ def fit(
       batch_size: rows of one step, at most all; None takes all. A multiple of the number of devices.
       devices: as `Objective.prepare` takes it: how many devices the rows lie over, or a list of them.
       stop: "flat", or "certificate", for linear heads with a known bound: converged then means that the float64
-        certificate of the parameters on the data as given has gap ≤ tol·max(J, 10⁻³ J₀), J₀ that of the best
-        intercept alone. It is computed in NumPy whenever the loop is flat to what may suffice.
+        certificate of the parameters on the data as given has gap ≤ `Certificate.gap_tol(tol)`. It is computed in NumPy whenever the loop is flat to what may suffice.
       checkpoint: the path of a file for the state of the fit, written between two calls of the loop every
         half minute, at the end, and when an exception such as KeyboardInterrupt passes through. Where the file is
         there already the fit goes on from it, with the bits that it would have had without the break, and with the
@@ -148,8 +149,12 @@ def fit(
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
-    limits = settled("tol", _guards.as_float(tol), dtype), settled("max_steps", np.int32(max_steps), dtype)
-    hyper = Hyper(arrays, *limits, None if batches is None else key)
+    limits = Limits(
+        settled("tol", _guards.as_float(tol), dtype),
+        settled("max_steps", np.int32(max_steps), dtype),
+        *reference_of(objective, blocked.y, blocked.weights, outputs_of(objective, blocked, params), dtype),
+    )
+    hyper = Hyper(arrays, limits, None if batches is None else key)
     state = before_start(rule.with_arrays(arrays), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
@@ -192,11 +197,10 @@ def fit(
                 reached = Reached(state, [*reached.traces, filled_part(trace, filled)])
             if proof is not None and code not in (RUNNING, DIVERGED):
                 certificate = proof.certificate(reached.state.params)
-                if code == CONVERGED and certificate.gap > proof.allowed(certificate, tol):  # not flat enough
-                    allowed = proof.allowed(certificate, tol)
-                    aim = aim_below(reached.state, float(objective.l2), certificate, allowed)
+                if code == CONVERGED and certificate.gap > certificate.gap_tol(tol):  # not flat enough
+                    aim = aim_below(reached.state, float(objective.l2), hyper.limits, certificate, tol)
                     if aim >= np.finfo(dtype).tiny:
-                        hyper = hyper._replace(tol=settled("tol", aim, dtype))
+                        hyper = hyper._replace(limits=hyper.limits._replace(tol=settled("tol", aim, dtype)))
                         reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
                     else:
                         code = PRECISION_FLOOR
@@ -204,7 +208,8 @@ def fit(
                 value, norm = float(reached.state.value), float(reached.state.gradient_norm)
                 stopped = bool(callback(Progress(step, max_steps, value, norm, reached.state.params)))
                 if stopped:  # one more evaluation, at the parameters as they are, and no update
-                    hyper = hyper._replace(max_steps=settled("max_steps", np.int32(step), dtype))
+                    last = settled("max_steps", np.int32(step), dtype)
+                    hyper = hyper._replace(limits=hyper.limits._replace(max_steps=last))
             if path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 checkpoints.save(path, problem, saved_as(reached))
                 saved = time.perf_counter()
@@ -220,7 +225,7 @@ def fit(
     status = CODES[code] or Status.STOPPED
     if stopped and status is Status.OUT_OF_STEPS:
         status = Status.STOPPED
-    if certificate is not None and proof is not None and certificate.gap <= proof.allowed(certificate, tol):
+    if certificate is not None and certificate.gap <= certificate.gap_tol(tol):
         status = Status.CONVERGED
     message = _message(status, step, history, objective, blocked)
     if certificate is not None:

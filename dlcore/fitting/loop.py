@@ -10,11 +10,12 @@ import optax
 
 from dlcore._types import Array, Params
 from dlcore.fitting.batches import Batches, shuffled, take_batch
-from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, judge
+from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, Limits, judge
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import sum_of_weights
 from dlcore.objective.sharding import kept_replicated
+from dlcore.objective.summands import penalty
 
 Record = Callable[[Params], Any]
 
@@ -56,8 +57,7 @@ class Hyper(NamedTuple):
     """What steers the loop and is data: the arrays of the rule, the limits, and the key of the batches' order."""
 
     rule: tuple[Any, ...]
-    tol: Any
-    max_steps: Any
+    limits: Limits
     key: Any = None
 
 
@@ -118,12 +118,12 @@ def advance(
     def iterate(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
         now, trace = carry
         if batches is None:
-            after = step(objective, data, optimizer, hyper.tol, hyper.max_steps, now)
+            after = step(objective, data, optimizer, hyper.limits, now)
             index = now.step - state.step
         else:
             after = batch_step(objective, data, optimizer, hyper, now, batches, weight_sum)
             made = evaluations(now.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
-            index = jnp.where(is_evaluated(now.step, hyper.max_steps, batches), made, capacity)
+            index = jnp.where(is_evaluated(now.step, hyper.limits.max_steps, batches), made, capacity)
         entry = jax.lax.stop_gradient(Trace(after.value, after.gradient_norm, record(now.params)))
         return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
 
@@ -156,8 +156,7 @@ def step(
     objective: Objective,
     data: BlockedData,
     optimizer: optax.GradientTransformationExtraArgs,
-    tol: Any,
-    max_steps: Any,
+    limits: Limits,
     now: LoopState,
 ) -> LoopState:
     """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
@@ -166,21 +165,20 @@ def step(
     def value_fn(params: Params) -> Array:
         return objective.value(params, data)
 
-    return judge_and_update(objective, value_fn, optimizer, tol, max_steps, now, value, gradient)
+    return judge_and_update(objective, value_fn, optimizer, limits, now, value, gradient)
 
 
 def judge_and_update(
     objective: Objective,
     value_fn: Callable[[Params], Array],
     optimizer: optax.GradientTransformationExtraArgs,
-    tol: Any,
-    max_steps: Any,
+    limits: Limits,
     now: LoopState,
     value: Array,
     gradient: Params,
 ) -> LoopState:
     """The rest of `step`, with J and its gradient at `now.params`, and J as a function."""
-    seen = _judged(objective, tol, max_steps, now, value, gradient, DIVERGENCE_INTERVAL)
+    seen = _judged(objective, limits, now, value, gradient, DIVERGENCE_INTERVAL)
     updates, optimizer_state = optimizer.update(
         gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
     )
@@ -192,15 +190,16 @@ def judge_and_update(
 
 
 def _judged(
-    objective: Objective, tol: Any, max_steps: Any, now: LoopState, value: Array, gradient: Params, interval: int
+    objective: Objective, limits: Limits, now: LoopState, value: Array, gradient: Params, interval: int
 ) -> LoopState:
     """How things stand, with J and its gradient at `now.params`."""
     norm = tree_norm(gradient)
     started = now.step > 0
     first_value = jnp.where(started, now.first_value, value)
     first_norm = jnp.where(started, now.first_gradient_norm, norm)
-    l2, tol = jnp.asarray(objective.l2, value.dtype), jnp.asarray(tol, value.dtype)
-    code = judge(now.step, max_steps, value, first_value, norm, first_norm, l2, tol, interval)
+    l2, limits = jnp.asarray(objective.l2, value.dtype), limits._replace(tol=jnp.asarray(limits.tol, value.dtype))
+    added = penalty(objective, now.params).astype(value.dtype)
+    code = judge(now.step, value, added, first_value, norm, first_norm, l2, limits, interval)
     return now._replace(
         code=code, value=value, gradient_norm=norm, first_value=first_value, first_gradient_norm=first_norm
     )
@@ -222,10 +221,10 @@ def batch_step(
 
     def evaluate() -> LoopState:
         value, gradient = objective.value_and_grad(now.params, data)
-        seen = _judged(objective, hyper.tol, hyper.max_steps, now, value, gradient, batches.interval)
+        seen = _judged(objective, hyper.limits, now, value, gradient, batches.interval)
         return seen._replace(order=shuffled(batches, hyper.key, now.step))
 
-    seen = jax.lax.cond(is_evaluated(now.step, hyper.max_steps, batches), evaluate, lambda: now)
+    seen = jax.lax.cond(is_evaluated(now.step, hyper.limits.max_steps, batches), evaluate, lambda: now)
     batch = take_batch(data, batches, seen.order[now.step % batches.per_epoch], weight_sum)
 
     def value_fn(params: Params) -> Array:

@@ -1,12 +1,13 @@
 """When a descent stops, decided inside the compiled loop from numbers alone."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._status import Status
 from dlcore._types import Array
+from dlcore.objective.value_scale import value_scale
 
 CODES = (None, Status.CONVERGED, Status.OUT_OF_STEPS, Status.DIVERGED, Status.PRECISION_FLOOR)
 """The status that each code of the compiled loop stands for; None: still running."""
@@ -18,40 +19,58 @@ DIVERGENCE_INTERVAL = 1_000
 """Every how many steps J is compared with its start. Fixed, so that the outcome depends on no chunk."""
 
 
-def is_flat(
-    value: Array, first_value: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, tol: Array
-) -> Array:
-    r"""Whether the objective is flat to relative accuracy `tol`.
+class Limits(NamedTuple):
+    """When a descent stops, as data.
 
-    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,\max(|J|, 10^{-3}|J_0|)$ where $\lambda > 0$: for a convex loss,
-    with the bias at its optimum, J is then within that tolerance of its minimum. Without a penalty there is no
-    such bound and the rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J_0\|$.
+    Attributes:
+      tol: relative.
+      max_steps: most updates.
+      null_value: J₀, that of the best constant prediction.
+      saturated_value: the least that J could be.
     """
-    size = jnp.maximum(jnp.abs(value), 1e-3 * jnp.abs(first_value))
+
+    tol: Any
+    max_steps: Any
+    null_value: Any
+    saturated_value: Any
+
+
+def is_flat(
+    value: Array, penalty: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, limits: Limits
+) -> Array:
+    r"""Return whether the objective is flat to the relative accuracy `limits.tol`.
+
+    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$ where $\lambda > 0$, with s the `value_scale` of J, or
+    $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$ with the penalty's part P: for a convex loss, with the bias at
+    its optimum, J is then within that tolerance of its minimum. Without a penalty there is no such bound and the
+    rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the start.
+    """
+    least = limits.saturated_value
+    scale = value_scale(value - least, penalty, limits.null_value - least, float(jnp.finfo(value.dtype).eps))
     # As norms, not squares: in float32 the square of 1e-20 is 0.
-    penalised = gradient_norm <= jnp.sqrt(2 * l2 * tol) * jnp.sqrt(size)
-    return jnp.where(l2 > 0, penalised, gradient_norm <= tol * first_gradient_norm)
+    penalised = gradient_norm <= jnp.sqrt(2 * l2 * limits.tol) * jnp.sqrt(scale)
+    return jnp.where(l2 > 0, penalised, gradient_norm <= limits.tol * first_gradient_norm)
 
 
 def judge(
     step: Array,
-    max_steps: Array,
     value: Array,
+    penalty: Array,
     first_value: Array,
     gradient_norm: Array,
     first_gradient_norm: Array,
     l2: Array,
-    tol: Array,
+    limits: Limits,
     interval: int = DIVERGENCE_INTERVAL,
 ) -> Array:
     """The code of how things stand at `step`, before its update; J is compared with its start every `interval`."""
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
     # Above its start by more than the rounding of J could account for.
     margin = jnp.sqrt(jnp.finfo(value.dtype).eps) * jnp.abs(first_value)
-    looked_at = (step % interval == 0) | (step >= max_steps)
+    looked_at = (step % interval == 0) | (step >= limits.max_steps)
     diverged = ~finite | (looked_at & (value > first_value + margin))
-    flat = is_flat(value, first_value, gradient_norm, first_gradient_norm, l2, tol)
-    code = jnp.where(step >= max_steps, OUT_OF_STEPS, RUNNING)
+    flat = is_flat(value, penalty, gradient_norm, first_gradient_norm, l2, limits)
+    code = jnp.where(step >= limits.max_steps, OUT_OF_STEPS, RUNNING)
     code = jnp.where(flat, CONVERGED, code)
     return jnp.where(diverged, DIVERGED, code).astype(jnp.int32)
 

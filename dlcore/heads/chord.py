@@ -26,7 +26,7 @@ class Given(NamedTuple):
     """What is solved.
 
     Attributes:
-      slots: K heads, λ > 0; `floor` is what J will be, or more.
+      slots: K heads, λ > 0.
       frame: how rows are read.
       anchors: shape (A, m + 1, m + 1), the data's curvature at neighbouring strengths, of products in float32.
       left: shape (K,), int32: j, the anchor at or below the strength.
@@ -84,7 +84,7 @@ def _look(given: Given, state: State, data: BlockedData) -> Sums:
 
 def _move(given: Given, state: State, sums: Sequence[Sums]) -> State:
     slots, frame = given.slots, given.frame
-    theta, active, goal = state.theta, state.active, slots.aim * slots.floor
+    theta, active, goal = state.theta, state.active, slots.aim * slots.scale
     gradient = place_of(slots, theta, frame, sums).gradient
     step = solve(state.factors, gradient)
     decrement, size = vecdot(gradient, step), gap_estimate(slots, frame, gradient)

@@ -13,8 +13,8 @@ from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs, Rows, place
 from dlcore.heads.logits import logits_of
-from dlcore.heads.result import Heads, statuses
-from dlcore.heads.saving import proof_arrays, proof_of
+from dlcore.heads.result import Heads, is_idle, statuses
+from dlcore.heads.saving import chosen, proof_arrays, proof_of
 from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
 from dlcore.heads.validated import validation_scores
@@ -44,9 +44,9 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
 
     proofs = [certified(p, 0) for p in range(len(theta))]
     for times in range(1, ROUNDS + 1):
-        gap, allowed = _gaps(proofs), asked.tol * _scale(proofs, sweep.entropy)
+        gap, allowed = _gaps(proofs, asked.tol)
         short = np.argwhere((gap > allowed) & (l2 > 0))
-        closer = np.clip(0.1 * allowed / np.maximum(gap, allowed), 1e-4, 0.1)
+        closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
             break
         heads = [(int(p), int(k)) for p, k in short]
@@ -56,9 +56,20 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):
             proofs[p] = certified(int(p), times)
-    gap = _gaps(proofs)
+    idle = np.stack([is_idle(proof, asked.tol) for proof in proofs]) & (l2 > 0)
+    if idle.any():  # nothing but rounding is left: null heads are tried, and stay where they are converged
+        before, known = sweep.theta.copy(), list(proofs)
+        sweep.reset(idle)
+        theta = sweep.heads()
+        for p in np.flatnonzero(idle.any(1)):
+            proofs[p] = certified(int(p), ROUNDS + 1)
+            better = proofs[p].gap <= proofs[p].gap_tol(asked.tol)
+            sweep.theta[p, ~better] = before[p, ~better]
+            proofs[p] = chosen(better, proofs[p], known[p])
+        theta = sweep.heads()
+    gap, allowed = _gaps(proofs, asked.tol)
     exhausted = sweep.steps >= asked.max_steps
-    ended = statuses(gap, asked.tol * _scale(proofs, sweep.entropy), l2, sweep.separates, exhausted)
+    ended = statuses(gap, allowed, l2, sweep.separates, exhausted)
     absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
     ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
 
@@ -131,18 +142,10 @@ def certificate_of(
 
 def _together(proofs: list[Certificate]) -> Certificate:
     """Of several targets, shape (targets, L)."""
-    value, gradient_norm, gap, rounding = (
-        np.stack([getattr(proof, name) for proof in proofs])
-        for name in ("value", "gradient_norm", "gap", "rounding")
-    )
-    bound = tuple(name for proof in proofs for name in proof.bound)
-    return Certificate(value, gradient_norm, gap, rounding, bound)
+    arrays = [proof_arrays(proof) for proof in proofs]
+    return proof_of({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
 
 
-def _gaps(proofs: list[Certificate]) -> np.ndarray:
-    return np.stack([proof.gap for proof in proofs])
-
-
-def _scale(proofs: list[Certificate], start: np.ndarray) -> np.ndarray:
-    """max(J, 1e-3·J₀), J₀ of each fit (and target)."""
-    return np.maximum(np.stack([proof.value for proof in proofs]), 1e-3 * np.expand_dims(start, 1))
+def _gaps(proofs: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gap of each head and the largest at which it is converged."""
+    return np.stack([proof.gap for proof in proofs]), np.stack([proof.gap_tol(tol) for proof in proofs])

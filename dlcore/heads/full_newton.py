@@ -16,6 +16,7 @@ from dlcore.heads.packing import has_bit
 from dlcore.heads.quasi_newton import gap_estimate
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
+from dlcore.objective.value_scale import value_scale
 
 
 class Given(NamedTuple):
@@ -54,7 +55,11 @@ def _start(given: Given) -> State:
     theta = jnp.asarray(given.theta)
     heads, classes, _ = theta.shape
     nothing = Place(
-        jnp.zeros(heads), jnp.zeros_like(theta), jnp.zeros((heads, classes)), jnp.zeros(heads, jnp.int32)
+        jnp.zeros(heads),
+        jnp.zeros_like(theta),
+        jnp.zeros((heads, classes)),
+        jnp.zeros(heads, jnp.int32),
+        jnp.zeros(heads),
     )
     return begin(theta, nothing, given.left > 0)
 
@@ -117,7 +122,9 @@ def _move(given: Given, state: State, sums: Sequence[Seen]) -> State:
 
     def judged(place: Place, step: Array) -> tuple[Array, Array]:
         size = gap_estimate(place, -step, task, frame.radius)
-        return size, size <= task.goal * jnp.maximum(place.value, task.floor)
+        eps = float(jnp.finfo(jnp.float64).eps)
+        enough = size <= task.goal * value_scale(place.value, place.penalty, task.null_value, eps)
+        return size, enough & (state.laps > 0)  # who asks has found the place too far, by a certificate or L-BFGS
 
     return move(state, seen.place, _newton_step(given, seen), noise, judged, given.left)
 

@@ -7,7 +7,8 @@ from dlcore.certificate.interface import certificate_of
 from dlcore.certificate.rows import scaled_weights
 from dlcore.certificate.squared import RowSums, bounds_of_set
 from dlcore.heads.inputs import Inputs
-from dlcore.heads.result import statuses
+from dlcore.heads.result import is_idle, statuses
+from dlcore.heads.saving import chosen
 
 
 class Judge:
@@ -23,14 +24,30 @@ class Judge:
     def judged(
         self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
     ) -> tuple[Certificate, np.ndarray]:
-        """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets)."""
+        """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets).
+
+        A head of nothing but rounding becomes the null head, in place.
+        """
         shape = intercept.shape
         l2 = np.repeat(self._l2[fit], shape[1])
-        bias = intercept.reshape(-1) if self._centred else None
         moments = self._sums.of(fit)
-        with np.errstate(over="ignore", invalid="ignore"):
-            bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2, scale)
-        proof = certificate_of(bounds, shape)
-        allowed = self._tol * np.maximum(proof.value, 1e-3 * moments.height[None])
+
+        def proof_of_heads() -> Certificate:
+            bias = intercept.reshape(-1) if self._centred else None
+            with np.errstate(over="ignore", invalid="ignore"):
+                bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2, scale)
+            return certificate_of(bounds, shape)
+
+        proof = proof_of_heads()
+        idle = is_idle(proof, self._tol)
+        if idle.any():
+            before, known = (coef.copy(), intercept.copy()), proof
+            level = moments.middle[coef.shape[-1] :] if self._centred else 0.0
+            coef[idle] = 0
+            intercept[...] = np.where(idle, level, intercept)
+            proof = proof_of_heads()
+            better = proof.gap <= proof.gap_tol(self._tol)
+            coef[~better], intercept[~better] = (part[~better] for part in before)
+            proof = chosen(better, proof, known)
         nothing = np.zeros(shape, bool)
-        return proof, statuses(proof.gap, allowed, np.ones(shape), nothing, nothing)
+        return proof, statuses(proof.gap, proof.gap_tol(self._tol), np.ones(shape), nothing, nothing)

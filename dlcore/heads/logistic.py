@@ -48,8 +48,8 @@ NEARER_STEPS = 2
 """Of an anchor on all rows with the curvature of the last sample."""
 FLOAT32_STEPS = 30
 """A head that is not flat after so many passes gets curvature in float64."""
-SAMPLE_AIM = 1e-2
-"""The gap on a sample, as a share of J: its optimum is further from that of all rows."""
+SAMPLE_AIM = 2e-2
+"""The gap on a sample, as a share of `objective.value_scale`: its optimum is further from that of all rows."""
 
 LEAST_WORK = 2**25
 """See `work_of`: what keeps a core busy for about 10 ms."""
@@ -70,12 +70,18 @@ def chord_block(x: Any, slots: int, cores: int) -> int:
 
 
 class Read(NamedTuple):
-    """Rows that a program reads: x, bits and labels, weights; and the sum of the weights for each problem."""
+    """Rows that a program reads: x, bits and labels, weights; and what the weights say of each problem.
+
+    Attributes:
+      total: shape (problems,), their sum.
+      share: shape (problems,), the part of class 1 in it.
+    """
 
     x: Any
     marks: Any
     weight: Any
     total: np.ndarray
+    share: np.ndarray
 
 
 class Sweep:
@@ -94,18 +100,18 @@ class Sweep:
         self.marks = aligned_empty((len(labels), 1 + self.targets), np.uint32)  # shared with the device
         self.marks[:, 0], self.marks[:, 1:] = rows.train, labels
         labels = self.marks[:, 1:]
-        self.total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
-        self.entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
+        total, share = self._classes(np.where(inputs.train, inputs.weight, 0.0), labels)
+        self.fit_intercept = fit_intercept
+        self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, total, share)
+        self.null_value = self._null_value(self.rows)
         self.theta = np.zeros((*shape, columns))
-        if fit_intercept:
-            self.theta[:, :, -1] = (np.log(share) - np.log1p(-share))[:, None]
-        self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.entropy[:, None], self.strengths, axis=1)
+        self.reset(np.full(shape, True))
+        self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.null_value[:, None], self.strengths, axis=1)
         self.steps = np.zeros(shape, np.int64)
         self.flat, self.separates = np.zeros(shape, bool), np.zeros(shape, bool)
 
         self.ratio = None if rows.scale is None else (rows.scale / rows.scale[0]) ** 2
         self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
-        self.rows = Read(rows.x, jax.device_put(self.marks), rows.weight, self.total)
         self.chosen = spaced(self.l2[0], ANCHORS)
         self.room = max(2, min(SLOTS, SLOT_BYTES // (8 * columns**2)))
         self.own = min(max(1, len(self.chosen)), self.room)
@@ -118,6 +124,18 @@ class Sweep:
             both = both * self.inputs.balance
         both = both.reshape(-1, 2)
         return both.sum(1), both[:, 1] / both.sum(1)
+
+    def _null_value(self, rows: Read) -> np.ndarray:
+        """Return J of the best constant prediction of each problem."""
+        if not self.fit_intercept:
+            return np.full(len(rows.share), np.log(2))
+        return -(rows.share * np.log(rows.share) + (1 - rows.share) * np.log1p(-rows.share))
+
+    def reset(self, heads: np.ndarray) -> None:
+        """Make null heads of these, a mask (problems, L): the best constant prediction."""
+        log_odds = np.log(self.rows.share) - np.log1p(-self.rows.share)
+        self.theta[heads] = 0
+        self.theta[..., -1] = np.where(heads, self.fit_intercept * log_odds[:, None], self.theta[..., -1])
 
     def run(self, stages: Stages) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
@@ -140,7 +158,9 @@ class Sweep:
         curvature = stages.on(f"{name}/anchors", self, STATE, own, solve_anchors)
         stages.on(f"{name}/all rows", self, STATE, own, lambda: self._solve(own, curvature))
         for p in folds:
-            self.theta[p], self.value[p] = self.theta[p % self.targets], self.value[p % self.targets]
+            whole = p % self.targets
+            self.theta[p] = self.theta[whole]
+            self.value[p] = self.null_value[p] - (self.null_value[whole] - self.value[whole])
         if folds:
             self._solve(folds, curvature)
 
@@ -183,7 +203,9 @@ class Sweep:
         for t, derivative in zip(targets, np.split(parts["derivative"], len(targets)), strict=True):
             if np.isfinite(derivative).all():
                 self.theta[t] = at @ self.theta[t, self.chosen] + slope @ derivative
-            self.value[t] = np.interp(where, knots, self.value[t, self.chosen])
+            # What a head improves falls by decades with its strength.
+            gain = np.log(np.maximum(self.null_value[t] - self.value[t, self.chosen], np.finfo(float).tiny))
+            self.value[t] = self.null_value[t] - np.exp(np.interp(where, knots, gain))
         return parts["curvature"].reshape(len(targets), len(self.chosen), *parts["curvature"].shape[1:])
 
     def _sampled(self, heads: list[Head], stride: int, limit: int) -> np.ndarray | None:
@@ -193,7 +215,7 @@ class Sweep:
         if not ((share > 0) & (share < 1)).all():
             return None
         x = place_rows(self.inputs.x[::stride])
-        sample = Read(x, jax.device_put(marks), jax.device_put(weight), total)
+        sample = Read(x, jax.device_put(marks), jax.device_put(weight), total, share)
         curvature = []
         for batch in batches(heads, self.own):
             done = self._newton(batch, "float32", limit, sample)
@@ -246,7 +268,7 @@ class Sweep:
     def _newton(self, batch: list[Head], curved: str, limit: int, sample: "Read | None" = None) -> dict[str, Any]:
         """One call of the program; what it finds on all rows is kept."""
         rows, size = sample or self.rows, self.own
-        slots = self._slots(batch, size, size, limit, rows.total)
+        slots = self._slots(batch, size, size, limit, rows)
         if sample is not None:
             slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None, ratio=None)
         data = BlockedData(rows.x, rows.marks, rows.weight, newton_block(rows.x, size))
@@ -263,27 +285,33 @@ class Sweep:
         self, batch, size: int, groups: int, anchors: np.ndarray, left: np.ndarray, share: np.ndarray, limit: int
     ) -> None:
         """One call of the program; what it finds is kept."""
-        slots = self._slots(batch, size, groups, limit, self.total)
-        x, marks, weight, _ = self.rows
+        slots = self._slots(batch, size, groups, limit, self.rows)
+        x, marks, weight = self.rows[:3]
         cores = cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK)
         data = BlockedData(x, marks, weight, chord_block(x, size, cores))
         parts = parts_of(data, cores)
         found = run(chord.CHORD, chord.Given(slots, self.frame, anchors, left, share), parts)._asdict()
         self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})
 
-    def _slots(self, batch: list[Head], size: int, groups: int, limit: int, total: np.ndarray) -> Slots:
+    def _slots(self, batch: list[Head], size: int, groups: int, limit: int, rows: Read) -> Slots:
         """These heads in a fixed number of slots; the ones that stand empty repeat the first and make no step."""
         p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
         steps = np.minimum(self.max_steps - self.steps[p, k], limit).astype(np.int32)
         steps[len(batch) :] = 0
         group = p[:: size // groups]
+        theta, l2, null_value, value = self.theta[p, k], self.l2[p, k], self._null_value(rows)[p], self.value[p, k]
+        ratio = 1.0 if self.ratio is None else self.ratio[p // self.targets]
+        improvement = np.maximum(null_value - value, l2 / 2 * (ratio * theta[:, :-1] ** 2).sum(1))
+        share = rows.share[p]
         return Slots(
-            theta=self.theta[p, k],
-            l2=self.l2[p, k],
+            theta=theta,
+            l2=l2,
             aim=self.aim[p, k],
-            floor=np.maximum(1e-3 * self.entropy[p], self.value[p, k]),
+            scale=np.minimum(np.maximum(value, 1e-3 * null_value), improvement),
+            null_value=null_value,
+            spread=share * (1 - share),
             steps=steps,
-            total=total[group],
+            total=rows.total[group],
             bit=(group // self.targets).astype(np.uint32) if self.fits > 1 else None,
             target=(group % self.targets).astype(np.int32) if self.targets > 1 else None,
             ratio=None if self.ratio is None or self.fits == 1 else self.ratio[group // self.targets],

@@ -24,8 +24,8 @@ class Task(NamedTuple):
       bit: shape (b,), uint32, the fit that each row's bits are asked for.
       total: shape (b,), the sum of the weights of its rows.
       share: shape (b, K), the part of each class in it.
-      goal: shape (b,): stop where the estimate of the gap is below this share of max(J, floor).
-      floor: shape (b,).
+      goal: shape (b,): stop where the estimate of the gap is below this share of `objective.value_scale`.
+      null_value: shape (b,), J of the best constant prediction.
     """
 
     l2: Any
@@ -34,7 +34,7 @@ class Task(NamedTuple):
     total: Any
     share: Any
     goal: Any
-    floor: Any
+    null_value: Any
 
 
 class Place(NamedTuple):
@@ -45,12 +45,14 @@ class Place(NamedTuple):
       gradient: shape (b, K, m + 1), the intercepts' part last.
       spread: shape (b, K), the mean of $p_k(1 - p_k)$.
       doubted: shape (b,), int32: rows of which the right class has no more than half the probability.
+      penalty: shape (b,), the part of J that the penalty adds.
     """
 
     value: Any
     gradient: Any
     spread: Any
     doubted: Any
+    penalty: Any
 
 
 def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.dtype) -> Place:
@@ -86,10 +88,10 @@ def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.d
     slope = slope.reshape(heads, classes, -1) / task.total[:, None, None]
     excess = frame.intercept * excess / task.total[:, None]
     penalised = task.ratio[:, None] * theta[..., :-1]
-    value = loss / task.total + task.l2 / 2 * (penalised * theta[..., :-1]).sum((1, 2))
+    penalty = task.l2 / 2 * (penalised * theta[..., :-1]).sum((1, 2))
     slope = slope + task.l2[:, None, None] * penalised
     gradient = jnp.concatenate([slope, excess[..., None]], axis=-1)
-    return Place(value, gradient, spread / task.total[:, None], doubted)
+    return Place(loss / task.total + penalty, gradient, spread / task.total[:, None], doubted, penalty)
 
 
 @jax.jit

@@ -14,6 +14,7 @@ from dlcore.heads.laps import Method
 from dlcore.heads.slots import Place, Slots, Sums, gap_estimate, place_of, sums_at
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
+from dlcore.objective.value_scale import value_scale
 
 UNPENALISED = 1e-6
 """Where nothing proves the gap, the decrement is taken this much further: one more of Newton's steps."""
@@ -61,7 +62,8 @@ def _start(given: Given) -> State:
     theta = jnp.asarray(given.slots.theta)
     heads, columns = theta.shape
     zero = jnp.zeros(heads, jnp.int32)
-    nothing = Place(jnp.zeros(heads), jnp.zeros_like(theta), jnp.zeros((heads, columns, columns)), zero)
+    curvature = jnp.zeros((heads, columns, columns))
+    nothing = Place(jnp.zeros(heads), jnp.zeros_like(theta), curvature, zero, jnp.zeros(heads))
     return begin(theta, nothing, zero == 0)
 
 
@@ -77,7 +79,12 @@ def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> Stat
     def noise(value: Array) -> Array:
         return 8 * jnp.finfo(jnp.float64).eps * value
 
-    return move(state, seen, step, noise, functools.partial(_judged, given), slots.steps)
+    def judged(place: Place, step: Array) -> tuple[Array, Array]:
+        size, enough = _judged(given, place, step)
+        # Curvature in float64 is for heads that float32 or a certificate has found too far.
+        return size, enough & (state.laps > 0) if curved == "float64" else enough
+
+    return move(state, seen, step, noise, judged, slots.steps)
 
 
 def _judged(given: Given, place: Place, step: Array) -> tuple[Array, Array]:
@@ -87,7 +94,8 @@ def _judged(given: Given, place: Place, step: Array) -> tuple[Array, Array]:
     decrement = vecdot(place.gradient, step) / 2
     size = jnp.where(penalised & ~rough, gap_estimate(slots, frame, place.gradient), decrement)
     aim = slots.aim * jnp.where(penalised, 1.0, UNPENALISED)
-    enough = size <= aim * jnp.maximum(place.value, slots.floor)
+    eps = float(jnp.finfo(jnp.float64).eps)
+    enough = size <= aim * value_scale(place.value, place.penalty, slots.null_value, eps)
     return size, enough | (~penalised & (place.wrong == 0))
 
 

@@ -15,8 +15,10 @@ from dlcore.heads.frame import Frame
 from dlcore.heads.metric import Metric, invert
 from dlcore.heads.multinomial import Place, Task, look
 from dlcore.heads.packing import along
+from dlcore.heads.slots import intercept_gap
 from dlcore.linalg import vecdot
 from dlcore.objective import BlockedData
+from dlcore.objective.value_scale import value_scale
 
 ARMIJO = 1e-4
 """A step must bring this share of the decrease that its slope promises."""
@@ -142,10 +144,11 @@ def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, 
         theta = jnp.where(along(better, step), state.theta + step, state.theta)
         place = jax.tree.map(lambda new, old: jnp.where(along(better, new), new, old), seen, place)
 
-        towards = _towards(memory, place, task, metric, frame.intercept, dtype)
+        towards = _towards(memory, place, task, metric, frame, dtype)
         direction = jnp.where(along(better, towards), towards, state.direction)
         size = gap_estimate(place, direction, task, frame.radius)
-        flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * jnp.maximum(place.value, task.floor)
+        scale = value_scale(place.value, place.penalty, task.null_value, eps)
+        flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * scale
         flat |= (task.l2 == 0) & (place.doubted == 0)
         idle = jnp.where(better & (fell | (size < 0.9 * state.least)), 0, state.idle + 1)
         left = state.left - state.active.astype(jnp.int32)
@@ -172,14 +175,14 @@ def gap_estimate(place: Place, direction: Array, task: Task, radius: Array) -> A
     r"""An estimate of the duality bound, its repair of the intercept replaced by what that does at most.
 
     Moving the mass of class k by the excess $g_k$ of its probabilities costs a divergence of about
-    $g_k^2/\pi_k$. Without a penalty there is no bound, and the decrement of the step stands in.
+    $g_k^2/\pi_k$, see `slots.intercept_gap`. Without a penalty there is no bound, and the decrement of the step stands in.
     """
     excess = place.gradient[..., -1]
     squares = place.gradient[..., :-1] ** 2 / task.ratio[:, None]
     slope = jnp.sqrt(squares.sum((1, 2))) + radius * jnp.sqrt((excess**2).sum(1))
-    duality = slope**2 / (2 * jnp.where(task.l2 > 0, task.l2, 1)) + (
-        excess**2 / jnp.where(task.share > 0, task.share, 1)
-    ).sum(1)
+    share = jnp.where(task.share > 0, task.share, 1)
+    duality = slope**2 / (2 * jnp.where(task.l2 > 0, task.l2, 1))
+    duality = duality + intercept_gap(excess, share, task.l2[:, None], radius).sum(1)
     return jnp.where(task.l2 > 0, duality, -_inner(place.gradient, direction) / 2)
 
 
@@ -200,11 +203,12 @@ def _remember(memory: Memory, step: Array, change: Array, better: Array) -> Memo
     return Memory(write(memory.step, step), write(memory.change, change), written)
 
 
-def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept: Array, dtype) -> Array:
+def _towards(memory: Memory, place: Place, task: Task, metric: Metric, frame: Frame, dtype) -> Array:
     r"""The L-BFGS direction (two loops); the metric's inverse alone where that fails.
 
     The first guess is half the metric's inverse, half the identity, each scaled to the last pair: y·Hy = s·y.
-    Where few rows hold all the curvature, as of nearly separable classes, the metric says little of it.
+    Where few rows hold all the curvature, as of nearly separable classes, the metric says little of it. Where the
+    penalty is all the curvature of the weights, and none of the intercepts', the identity says nothing of either.
 
     Source: Nocedal and Wright, Numerical Optimization, section 7.2 (the identity's scale).
     """
@@ -215,10 +219,10 @@ def _towards(memory: Memory, place: Place, task: Task, metric: Metric, intercept
     spread = jnp.clip(place.spread, 0.05 * task.share, task.share)
 
     def inverse(gradient: Array) -> Array:
-        return invert(metric, gradient.reshape(shape), spread, task.l2, intercept).reshape(heads, size)
+        return invert(metric, gradient.reshape(shape), spread, task.l2, frame.intercept).reshape(heads, size)
 
     last = memory.change[(memory.written - 1) % kept].astype(dtype)
-    there = (last != 0).any(1)
+    there = (last != 0).any(1) & (task.l2 <= frame.radius**2)
     by_metric, by_identity = vecdot(last, inverse(last)), vecdot(last, last)
     by_metric, by_identity = (1 / jnp.where(there, part, 1) for part in (by_metric, by_identity))
 

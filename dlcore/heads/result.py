@@ -28,7 +28,8 @@ class Heads:
       l2: shape (l2,).
       loss: "logistic", "softmax" or "squared".
       value: shape (l2,), J.
-      status: shape (l2,), a `Status` each: converged where gap ≤ tol·max(J, 1e-3·J₀).
+      status: shape (l2,), a `Status` each: converged where gap ≤ tol·min(max(J, 1e-3·J₀), E), see
+        `Certificate.gap_tol`.
       certificate: of the heads, arrays of shape (l2,).
       steps: shape (l2,), passes over the rows.
       fold_status: shape (folds, l2).
@@ -159,6 +160,14 @@ class Heads:
           TypeError: if `path` is no path.
         """
         return cls(**load(_archive.check_path("path", path)))
+
+
+def is_idle(proof: Certificate, tol: float) -> np.ndarray:
+    """Return which heads may be null heads but for rounding.
+
+    They are not converged, and neither their gap nor what they improve is beyond the rounding of a gap.
+    """
+    return (proof.gap > proof.gap_tol(tol)) & (np.maximum(proof.gap, proof.improvement) <= 4 * proof.rounding)
 
 
 def statuses(

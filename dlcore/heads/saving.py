@@ -16,7 +16,9 @@ OPTIONAL = ("scores", "best", "scale")
 """None where nothing is scored or standardised."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
 ENDS = ("status", "fold_status")
-PROOF = ("value", "gradient_norm", "gap", "rounding", "bound")
+PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
+NEWER = ("null_value", "improvement")
+"""What files of the first release lack."""
 
 
 def save(heads: Any, path: Path) -> None:
@@ -40,6 +42,8 @@ def load(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         fields |= {name: as_statuses(arrays[name]) for name in ENDS}
+        unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
+        arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
         proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
         fields["certificate"] = dataclasses.replace(proof, heads_device=about["device"])
     except (KeyError, TypeError, ValueError) as error:
@@ -59,7 +63,13 @@ def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
     return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
 
 
+def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certificate:
+    """Return the certificate of heads that are those of `one` where `first` is true, else those of `other`."""
+    ours, theirs = proof_arrays(one), proof_arrays(other)
+    return proof_of({name: np.where(first, ours[name], theirs[name]) for name in PROOF})
+
+
 def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
     """The certificate that `proof_arrays` was given."""
-    value, gradient_norm, gap, rounding, bound = (arrays[name] for name in PROOF)
-    return Certificate(value, gradient_norm, gap, rounding, tuple(map(str, bound.ravel())))
+    numbers = {name: arrays[name] for name in PROOF if name != "bound"}
+    return Certificate(**numbers, bound=tuple(map(str, arrays["bound"].ravel())))

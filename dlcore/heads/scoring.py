@@ -123,6 +123,8 @@ def scores_of(
     found = np.empty(len(heads))
     for start in range(0, len(heads), size):
         some = padded(heads[start : start + size], size).reshape(-1, theta.shape[-1])
+        if scoring == "roc_auc":  # the same added to all scores changes no rank, but takes digits from them
+            some = np.concatenate([some[:, :-1], np.zeros((len(some), 1))], axis=1)
         logits = linear(some, index).reshape(size, *inner, -1)
         for head, logit in zip(range(start, min(start + size, len(heads))), logits, strict=False):
             y = aims[:, head // strengths]

@@ -25,8 +25,10 @@ class Slots(NamedTuple):
     Attributes:
       theta: shape (K, m + 1), weights and, last, the intercept about the centre.
       l2: shape (K,), λ.
-      aim: shape (K,), the gap that is good enough, as a share of max(J, floor).
-      floor: shape (K,).
+      aim: shape (K,), the gap that is good enough, as a share of `objective.value_scale`.
+      scale: shape (K,), about what `objective.value_scale` will be, for passes that do not ask for J.
+      null_value: shape (K,), J of the best constant prediction.
+      spread: shape (K,), π(1 − π) with the share π of class 1; ¼ without an intercept.
       steps: shape (K,), int32: the passes that this slot may make; 0 for a slot that stands empty.
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
@@ -38,7 +40,9 @@ class Slots(NamedTuple):
     theta: Any
     l2: Any
     aim: Any
-    floor: Any
+    scale: Any
+    null_value: Any
+    spread: Any
     steps: Any
     total: Any
     bit: Any = None
@@ -60,12 +64,16 @@ class Slots(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What a pass tells of K heads: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked."""
+    """What a pass tells of K heads: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked.
+
+    And `penalty`, what the penalty adds to J.
+    """
 
     value: Any
     gradient: Array
     curvature: Any
     wrong: Any
+    penalty: Any = None
 
 
 class Sums(NamedTuple):
@@ -146,19 +154,42 @@ def place_of(slots: Slots, theta: Array, frame: Frame, parts: Sequence[Sums]) ->
     slope = jnp.concatenate([sums.slope, frame.intercept * sums.bias[:, None]], axis=1)
     gradient = slope / total[:, None] + slots.penalty * theta
     value = curvature = None
+    penalty = (slots.penalty * theta**2).sum(1) / 2
     if sums.loss is not None:
-        value = sums.loss / total + (slots.penalty * theta**2).sum(1) / 2
+        value = sums.loss / total + penalty
     if sums.inner is not None:
         there = frame.intercept
         edge, corner = there * sums.edge[:, :, None], there * sums.corner[:, None, None]
         above = jnp.concatenate([sums.inner, edge], axis=2)
         below = jnp.concatenate([edge.swapaxes(1, 2), corner], axis=2)
         curvature = jnp.concatenate([above, below], axis=1) / total[:, None, None]
-    return Place(value, gradient, curvature, sums.wrong)
+    return Place(value, gradient, curvature, sums.wrong, penalty)
 
 
 def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
-    """The duality bound, its repair of the intercept replaced by a bound on what that does to the slope."""
+    """Estimate the duality bound.
+
+    What the repair of the intercept does to the slope is replaced by a bound on it, and its divergence by
+    `intercept_gap` at the classes' shares.
+    """
     squares = gradient[:, :-1] ** 2 / slots.of_columns(jnp.ones_like(slots.l2)[:, None])
     slope = jnp.sqrt(squares.sum(1)) + frame.radius * jnp.abs(gradient[:, -1])
-    return slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1.0))
+    duality = slope**2 / (2 * jnp.where(slots.l2 > 0, slots.l2, 1.0))
+    return duality + intercept_gap(gradient[:, -1], slots.spread, slots.l2, frame.radius)
+
+
+def intercept_gap(gradient: Array, spread: Array, l2: Array, radius: Array) -> Array:
+    r"""Return $g^2/v$, more where the penalty is strong; arrays of one shape.
+
+    A strong penalty makes $x\cdot w$ so small that an intercept which is good enough for J would decide every
+    prediction. With $\lambda/R^2$ in front its error is as small beside $R\|w\|$ as that of w beside $\|w\|$.
+
+    Args:
+      gradient: g, of the intercept; a few roundings of a sum of probabilities count as 0.
+      spread: v, no less than half the curvature.
+      l2: λ.
+      radius: R, the length of the longest row.
+    """
+    certain = jnp.maximum(jnp.abs(gradient) - 32 * jnp.finfo(jnp.float64).eps, 0)
+    stricter = jnp.maximum(l2 / jnp.where(radius > 0, radius**2, jnp.inf), 1)
+    return gradient**2 / spread + (stricter - 1) * certain**2 / spread

@@ -84,12 +84,11 @@ class SoftmaxSweep:
         labels = inputs.y.astype(np.int64)
         self.share = np.stack([np.bincount(labels, s, classes) for s in mass]) / self.total[:, None]
         self.present = self.share > 0
-        logarithm = np.log(np.where(self.present, self.share, 1))
-        self.entropy = -(self.share * logarithm).sum(1)
+        self.fit_intercept = fit_intercept
+        self.null_value = self._null_value()
         self.accuracy = np.full((fits, strengths), 0.7 * tol)
         self.theta = np.zeros((fits, strengths, classes, columns))
-        if fit_intercept:
-            self.theta[..., -1] = logarithm[:, None]
+        self.reset(np.full((fits, strengths), True))
         self.steps = np.zeros((fits, strengths), np.int64)
         self.flat = np.zeros((fits, strengths), bool)
         self.separates = np.zeros((fits, strengths), bool)
@@ -122,6 +121,18 @@ class SoftmaxSweep:
         weights = np.concatenate([np.ones(spread), alone])[chosen]
         self.sample_total = weights.sum()
         return BlockedData(x, marks, jax.device_put(weights), min(self.data.block, size))
+
+    def _null_value(self) -> np.ndarray:
+        """Return J of the best constant prediction of each fit, of the classes that it has."""
+        if not self.fit_intercept:
+            return np.log(self.present.sum(1))
+        return -(self.share * np.log(np.where(self.present, self.share, 1))).sum(1)
+
+    def reset(self, heads: np.ndarray) -> None:
+        """Make null heads of these, a mask (fits, L): the best constant prediction."""
+        logarithm = self.fit_intercept * np.log(np.where(self.present, self.share, 1))
+        self.theta[heads] = 0
+        self.theta[..., -1] = np.where(heads[..., None], logarithm[:, None], self.theta[..., -1])
 
     def run(self, stages: Stages) -> None:
         """All heads, a group of strengths at a time, similar ones together."""
@@ -185,7 +196,7 @@ class SoftmaxSweep:
     ) -> tuple[Memory, np.ndarray]:
         """Until all of these have ended; `where` says, before and after, which slot's memory is whose."""
         data = self.data if not sampled or self.sample is None else self.sample
-        state = self._state(heads, sampled=sampled)
+        state = self._state(heads, dtype, sampled=sampled)
         source, owner = padded(where, self.slots), np.arange(self.slots)
         active, order = np.asarray(state.active), np.arange(self.slots)
         while active.any():
@@ -213,7 +224,7 @@ class SoftmaxSweep:
         ring = np.zeros((self.pairs, self.slots, self.theta[0, 0].size), np.float32)
         return Memory(ring, ring, np.int32(0))
 
-    def _state(self, heads: list[tuple[int, int]], *, sampled: bool) -> State:
+    def _state(self, heads: list[tuple[int, int]], dtype: str, *, sampled: bool) -> State:
         """These heads in all slots; the ones that stand empty repeat the first and make no step."""
         fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*heads, strict=True))
         theta, left = self.theta[fit, k], (self.most - self.steps[fit, k]).astype(np.int32)
@@ -223,8 +234,10 @@ class SoftmaxSweep:
             task = task._replace(goal=goal, total=total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
         unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
-        place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1)
+        place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1, np.zeros(self.slots))
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
+        if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
+            active &= self.l2[fit, k] <= self.frame.radius**2
         rate = np.ones(self.slots)
         return State(task, theta, place, np.zeros_like(theta), rate, unknown, unknown, nothing, left, active, flat)
 
@@ -237,7 +250,7 @@ class SoftmaxSweep:
             self.total[fit],
             self.share[fit],
             self.accuracy[fit, k],
-            1e-3 * self.entropy[fit],
+            self.null_value[fit],
         )
 
     def heads(self) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from dlcore import _archive
 from dlcore.heads.inputs import Inputs
 
-KIND, FORMAT = "checkpoint of dlcore heads", 1
+KIND, FORMAT = "checkpoint of dlcore heads", 2
 SHARE = 20
 """Between two writings passes at least so many times what the last one took."""
 SAMPLE_ROWS = 1_024

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from dlcore._checks import check_binary_labels
@@ -37,7 +38,13 @@ def sigmoid(logit: Numeric) -> Array:
     return in_working_dtype(_sigmoid, as_floating("logit", logit))
 
 
-@with_facts(curvature=0.25, check_targets=check_binary_labels)
+def _entropy(y: np.ndarray, share: np.ndarray) -> float:
+    """The entropy of the mean target."""
+    p = min(float(share @ y), 1.0)
+    return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
+
+
+@with_facts(curvature=0.25, check_targets=check_binary_labels, null_value=_entropy)
 def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     r"""Cross-entropy of one example between a target and the probability $\sigma(z)$, from the logit $z$.
 
@@ -67,7 +74,7 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_sigmoid_cross_entropy, logit, target)
 
 
-@with_facts(check_targets=check_binary_labels)
+@with_facts(check_targets=check_binary_labels, null_value=_entropy)
 def binary_cross_entropy(probability: Numeric, target: Numeric) -> Array:
     r"""Cross-entropy of one example between a target and a predicted probability.
 

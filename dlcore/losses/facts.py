@@ -7,7 +7,7 @@ the missing fact says so.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,15 +26,26 @@ class Facts(NamedTuple):
       check_targets: (y, weights) of a whole data set, raises what is wrong with them; None accepts all.
       classes: whether a target is the number of a class, an integer, and the prediction has one entry per
         class. The objective then hands labels over as integers, whatever dtype they came in.
+      null_value: (y, share), NumPy arrays (n, …) and (n,) that sums to 1, and the loss's own arguments, to the mean
+        loss of the best constant prediction; None searches for it.
+      saturated: a target, and the loss's own arguments, to the least loss of any prediction, in JAX; None means 0.
+        A loss that can be negative states it, so that `fit` knows how much of J is left to gain.
     """
 
     curvature: float | None = None
     check_targets: CheckTargets | None = None
     classes: bool = False
+    null_value: Callable[..., float] | None = None
+    saturated: Callable[..., Any] | None = None
 
 
 def with_facts(
-    *, curvature: float | None = None, check_targets: CheckTargets | None = None, classes: bool = False
+    *,
+    curvature: float | None = None,
+    check_targets: CheckTargets | None = None,
+    classes: bool = False,
+    null_value: Callable[..., float] | None = None,
+    saturated: Callable[..., Any] | None = None,
 ) -> Callable[[LossFunction], LossFunction]:
     """Decorator that states the facts of a loss and leaves the function as it is.
 
@@ -46,7 +57,7 @@ def with_facts(
     """
 
     def state(loss: LossFunction) -> LossFunction:
-        vars(loss)["facts"] = Facts(curvature, check_targets, classes)
+        vars(loss)["facts"] = Facts(curvature, check_targets, classes, null_value, saturated)
         return loss
 
     return state
@@ -61,3 +72,16 @@ def facts_of(loss: Loss) -> Facts:
     while isinstance(loss, functools.partial):
         loss = loss.func
     return getattr(loss, "facts", Facts())
+
+
+def arguments_of(loss: Loss) -> dict[str, Any]:
+    """The keyword arguments that `functools.partial` has bound to `loss`.
+
+    >>> arguments_of(functools.partial(print, end=""))
+    {'end': ''}
+    """
+    found: dict[str, Any] = {}
+    while isinstance(loss, functools.partial):
+        found = loss.keywords | found
+        loss = loss.func
+    return found

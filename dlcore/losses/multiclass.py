@@ -45,7 +45,14 @@ def softmax(logits: Numeric) -> Array:
     return in_working_dtype(_softmax, _checked_logits(logits))
 
 
-@with_facts(curvature=0.5, check_targets=check_class_labels, classes=True)
+def _entropy(y: np.ndarray, share: np.ndarray) -> float:
+    """The entropy of the classes' shares, or of the mean of target probabilities, which may sum to any number."""
+    mean = np.bincount(y.astype(np.int64), share) if y.ndim == 1 else share @ y
+    mean = mean[mean > 0]
+    return float(-(mean @ np.log(mean / mean.sum())))
+
+
+@with_facts(curvature=0.5, check_targets=check_class_labels, classes=True, null_value=_entropy)
 def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
     r"""Cross-entropy of one example between its class and the probabilities $p$ of a softmax, from logits.
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._checks import check_rank, check_real_targets
 from dlcore._guards import as_array, as_floating, check_equal_shapes, check_number
@@ -10,7 +11,29 @@ from dlcore._types import Array, Numeric
 from dlcore.losses.facts import with_facts
 
 
-@with_facts(curvature=2.0, check_targets=check_real_targets)
+def _variance(y: np.ndarray, share: np.ndarray) -> float:
+    return float(share @ (y - share @ y) ** 2)
+
+
+def _deviation(y: np.ndarray, share: np.ndarray) -> float:
+    """The mean distance from a weighted median."""
+    order = np.argsort(y, kind="stable")
+    median = y[order[min(np.searchsorted(np.cumsum(share[order]), 0.5), len(y) - 1)]]
+    return float(share @ np.abs(y - median))
+
+
+def _huber_deviation(y: np.ndarray, share: np.ndarray, delta: float = 1.0) -> float:
+    """The least mean of the loss, by bisection of its derivative."""
+    low, high = y.min(), y.max()
+    for _ in range(60):
+        middle = low + (high - low) / 2
+        rising = share @ np.clip(middle - y, -delta, delta) > 0
+        low, high = (low, middle) if rising else (middle, high)
+    far = np.abs(low - y)
+    return float(share @ np.where(far <= delta, far**2 / 2, delta * (far - delta / 2)))
+
+
+@with_facts(curvature=2.0, check_targets=check_real_targets, null_value=_variance)
 def squared_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Squared error of one example, without a factor ½.
 
@@ -36,7 +59,7 @@ def squared_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(lambda prediction, target: jnp.square(prediction - target), prediction, target)
 
 
-@with_facts(check_targets=check_real_targets)
+@with_facts(check_targets=check_real_targets, null_value=_deviation)
 def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Absolute error of one example.
 
@@ -65,7 +88,7 @@ def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_absolute_error, prediction, target)
 
 
-@with_facts(curvature=1.0, check_targets=check_real_targets)
+@with_facts(curvature=1.0, check_targets=check_real_targets, null_value=_huber_deviation)
 def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     r"""Huber loss of one example: a parabola near 0, straight lines beyond: no outlier pulls harder than δ.
 

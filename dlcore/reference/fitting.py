@@ -31,19 +31,23 @@ def fit(
     rule: Rule,
     *,
     l2: float = 0.0,
+    null_value: float = 0.0,
+    penalised: slice = slice(None),
     tol: float = 1e-6,
     max_steps: int = 10_000,
     callback: Callable[[int], object] | None = None,
 ) -> Path:
-    r"""Descend until flat: $\|\nabla J\|^2/(2\lambda) \le$ tol·max(|J|, |J₀|/1000); ‖∇J‖ ≤ tol·‖∇J₀‖ at λ = 0.
+    r"""Descend until $\|\nabla J\|^2/(2\lambda) \le$ tol·min(max(J, J₀/1000), max(J₀ − J, λ‖w‖²/2)).
 
-    Diverged: J not finite, or above its start at every thousandth step or the last. It knows no precision floor.
+    At λ = 0 until ‖∇J‖ is tol of that at the start. Diverged: J not finite, or above its start at every thousandth step or the last. It knows no precision floor.
 
     Args:
       value_and_grad: of one vector.
       start: where to begin.
       rule: from `dlcore.reference.descent`.
-      l2: λ, for the stopping rule alone.
+      l2: λ, for the stopping rule alone, as what follows.
+      null_value: J₀, that of the best constant prediction.
+      penalised: the entries of the vector that are w.
       tol: relative.
       max_steps: most updates.
       callback: called with the number of updates before each step.
@@ -63,7 +67,9 @@ def fit(
         norms.append(norm)
         if callback is not None:
             callback(step)
-        size = max(abs(value), 1e-3 * abs(values[0]))
+        penalty = l2 / 2 * float((position[penalised] ** 2).sum())
+        gained = max(null_value - value - 16 * np.finfo(np.float64).eps * abs(value), penalty)
+        size = min(max(value, 1e-3 * null_value), gained)
         above = value > values[0] + np.sqrt(np.finfo(np.float64).eps) * abs(values[0])
         if not np.isfinite([value, norm]).all() or (above and (step % 1_000 == 0 or step == max_steps)):
             status = Status.DIVERGED

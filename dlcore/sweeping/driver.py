@@ -16,6 +16,7 @@ from dlcore._types import Array, Params
 from dlcore.devices import platform_of
 from dlcore.fitting import Fit, History
 from dlcore.fitting.driver import CALL_SECONDS, CAPACITY, settled
+from dlcore.fitting.null_value import Reference, outputs_of, reference_of
 from dlcore.fitting.start import check_start, init_sizes, start
 from dlcore.fitting.stopping import CODES, sentence
 from dlcore.losses import facts_of
@@ -156,7 +157,8 @@ def sweep(
     if slots is None:
         slots = len(shares) * _default_slots(objective, blocked, one, dtype)
     slots = min(-(-_checks.check_count("slots", slots) // len(shares)), rows)
-    queues = [_queue(objective, blocked, checked, arrays, share, rows, dtype) for share in shares]
+    references = _references(objective, blocked, checked, one, dtype)
+    queues = [_queue(objective, blocked, checked, arrays, references, share, rows, dtype) for share in shares]
     program = Program(rule, sizes, CAPACITY if record else 0)
     most, tolerance = jax.device_put(np.int32(max_steps)), settled("tol", float(tol), dtype)
     limits = [Limits(jax.device_put(np.int32(len(share))), tolerance, most) for share in shares]
@@ -248,6 +250,7 @@ def _queue(
     data: BlockedData,
     settings: Settings,
     arrays: Any,
+    references: Reference,
     share: range,
     rows: int,
     dtype: np.dtype,
@@ -272,7 +275,26 @@ def _queue(
         None if seed is None else placed(seed.astype(np.uint32)),
         weights,
         targets,
+        *map(placed, references),
     )
+
+
+def _references(
+    objective: Objective, data: BlockedData, settings: Settings, one: Params, dtype: np.dtype
+) -> Reference:
+    """Compute what J of each setting is measured by, arrays (settings,)."""
+    outputs, many = outputs_of(objective, data, one), (settings.targets, settings.weights)
+
+    def of_setting(k: int) -> Reference:
+        y, weights = (
+            own if each is None else each[k] for own, each in zip((data.y, data.weights), many, strict=True)
+        )
+        return reference_of(objective, y, weights, outputs, dtype)
+
+    if all(each is None for each in many):
+        return Reference(*(np.repeat(np.asarray(number), settings.size) for number in of_setting(0)))
+    each = [of_setting(k) for k in range(settings.size)]
+    return Reference(*(np.array([np.asarray(number) for number in numbers]) for numbers in zip(*each, strict=True)))
 
 
 def _before_start(rule: Any, queue: Queue, one: Params, slots: int) -> SweepState:

@@ -10,6 +10,7 @@ import optax
 
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Params
+from dlcore.fitting import stopping
 from dlcore.fitting.loop import LoopState, Rule, judge_and_update
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
@@ -25,6 +26,7 @@ class Queue(NamedTuple):
       l2: (rows,).
       seed: (rows,), or None where all start alike.
       weights, targets: (rows, n), or None where those of the data serve every model.
+      null_value, saturated_value: (rows,), see `fitting.stopping.Limits`.
     """
 
     rule: Any
@@ -32,6 +34,8 @@ class Queue(NamedTuple):
     seed: Array | None
     weights: Array | None
     targets: Array | None
+    null_value: Array
+    saturated_value: Array
 
 
 class Limits(NamedTuple):
@@ -176,8 +180,7 @@ def advance(
             objective,
             lambda params: objective.value(params, data),
             optimizer_of(setting),
-            limits.tol,
-            limits.max_steps,
+            stopping.Limits(limits.tol, limits.max_steps, setting.null_value, setting.saturated_value),
             now,
             value,
             gradient,

@@ -16,7 +16,9 @@ from dlcore.descent import step_size
 from dlcore.fitting import driver as fitting
 from dlcore.fitting.batches import Batches
 from dlcore.fitting.loop import Hyper, advance, split_rule
+from dlcore.fitting.null_value import Reference
 from dlcore.fitting.start import before_start
+from dlcore.fitting.stopping import Limits
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.sweeping import driver as sweeping
 from dlcore.sweeping import loop as sweep_loop
@@ -121,7 +123,8 @@ def fitted(
         if batches:
             state = state._replace(order=np.zeros(batches.per_epoch, np.int32))
         arrays = jax.tree.map(np.float32, arrays)
-        hyper = Hyper(arrays, np.float32(0), np.int32(0), key if batches else None)
+        zero = np.float32(0)
+        hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero), key if batches else None)
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))
         arguments = place.like(objective), data, place.like(hyper), place.like(state), place.like(np.int32(0))
         static = {"rule": split, "record": _nothing, "capacity": fitting.CAPACITY, "batches": batches}
@@ -140,7 +143,9 @@ def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
             checked = check_settings(settings, objective, data)
             rule, arrays = collect_rules(_nesterov, checked, np.dtype(np.float32))
             rows = range(checked.size)
-            queue = sweeping._queue(objective, data, checked, arrays, rows, checked.size, np.dtype(np.float32))
+            dtype = np.dtype(np.float32)
+            references = Reference(*np.zeros((2, checked.size), dtype))
+            queue = sweeping._queue(objective, data, checked, arrays, references, rows, checked.size, dtype)
             state = sweeping._before_start(rule, queue, params, min(slots, checked.size))
         numbers: Any = np.int32(0), np.float32(0), np.int32(0)
         limits = sweep_loop.Limits(*numbers)

@@ -1,0 +1,274 @@
+"""Converged means the optimum also where the penalty is so strong that J hardly differs from that of no features.
+
+There a share of J says nothing: `Certificate.gap_tol` takes the share of what the head improves.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from fold_heads import fitted
+from head_oracle import Objective, optimum_of
+from head_problems import LOSSES, asked_of, heads_problem
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from dlcore import LinearHeads, Status, certify, fit_heads
+
+pytestmark = [
+    pytest.mark.any_mode,
+    pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
+]
+
+TOL = 1e-6
+
+
+def unit_rows(rng, n, m):
+    """Gaussian rows of length 1."""
+    x = rng.normal(size=(n, m))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def labels_of(loss, n, rng, classes=10):
+    """Pure noise."""
+    if loss == "squared":
+        return rng.normal(size=n)
+    return rng.integers(0, 2 if loss == "logistic" else classes, n)
+
+
+def test_folds_of_noise_are_scored_by_heads_of_their_own():
+    """A fold that started at the head of all rows, and stayed, would score up to 0.69 here."""
+    rng = np.random.default_rng(1)
+    x, y = unit_rows(rng, 500, 64), rng.integers(0, 2, 500)
+    c = np.array([1e-16, 1e-12, 1e-7, 1e-6, 3e-6, 1e-5, 1e-4])
+    heads = fit_heads(x, y, l2=1 / (c * 500), folds=5, scoring="roc_auc")
+    assert set(heads.status) | set(heads.fold_status.ravel()) == {Status.CONVERGED}
+    np.testing.assert_allclose(heads.scores.mean(0), 0.4876, atol=5e-5)
+
+
+def test_folds_of_noise_of_ten_classes_score_alike_at_every_strong_penalty():
+    rng = np.random.default_rng(1)
+    x, y = unit_rows(rng, 500, 64), rng.integers(0, 10, 500)
+    heads = fit_heads(x, y, loss="softmax", l2=np.geomspace(10, 1e9, 6), folds=5, scoring="roc_auc_ovr")
+    assert set(heads.status) | set(heads.fold_status.ravel()) == {Status.CONVERGED}
+    np.testing.assert_allclose(heads.scores.mean(0), heads.scores.mean(0)[0], atol=2e-3)
+
+
+def test_the_chosen_strength_is_that_of_fits_made_alone():
+    rng = np.random.default_rng(3)
+    x = unit_rows(rng, 400, 64).astype(np.float32)
+    y = (x @ rng.normal(size=64) + 0.7 * rng.normal(size=400) > 0).astype(int)
+    c, folds = np.geomspace(1e-6, 1e6, 13), 4
+    held = [np.arange(400) % folds == f for f in range(folds)]
+    pairs = [(np.flatnonzero(~test), np.flatnonzero(test)) for test in held]
+    heads = fit_heads(x, y, l2=1 / (c * 300), folds=pairs, scoring="roc_auc")
+    alone = np.zeros((folds, len(c)))
+    for f, (train, test) in enumerate(pairs):
+        for k, strength in enumerate(c):
+            model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-10, max_iter=200)
+            model.fit(x[train].astype(float), y[train])
+            alone[f, k] = roc_auc_score(y[test], x[test].astype(float) @ model.coef_[0])
+    np.testing.assert_allclose(heads.scores, alone, atol=2e-3)
+    assert heads.best == alone.mean(0).argmax()
+
+
+@pytest.mark.parametrize(("classes", "columns", "c"), [(20, 64, 1e-8), (100, 256, 1e-6)])
+def test_no_softmax_head_is_zero(classes, columns, c):
+    """Of classes of one size the intercepts are equal, and the smallest coefficients tell the rows apart."""
+    rng = np.random.default_rng(0)
+    y = np.arange(1000) % classes
+    x = rng.normal(size=(classes, columns))[y] + 0.5 * rng.normal(size=(1000, columns))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    heads = fit_heads(x, y, loss="softmax", l2=[1 / (c * 1000)])
+    assert heads.status[0] == Status.CONVERGED
+    assert (heads.predict(x)[0] == y).mean() > 0.99
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("c", [1e-12, 1e-9, 1e-6])
+def test_coefficients_are_those_of_first_order(c, fit_intercept):
+    """w = −∇J(null)/λ up to a share of max‖x‖²/λ."""
+    rng = np.random.default_rng(0)
+    x = unit_rows(rng, 400, 80)
+    y = (x @ rng.normal(size=80) > 0.05).astype(int)
+    l2 = 1 / (c * 400)
+    p = y.mean() if fit_intercept else 0.5
+    for loss, slope in (("logistic", p - y), ("softmax", p - y), ("squared", 2 * (p * fit_intercept - y))):
+        heads = fit_heads(x, y, loss=loss, l2=[l2], fit_intercept=fit_intercept)
+        expected = -(slope @ (x - x.mean(0) * fit_intercept)) / 400 / l2
+        coef = heads.coef[0] if loss != "softmax" else heads.coef[0, 1]
+        assert np.linalg.norm(coef - expected) <= (1e-3 + 2 / l2) * np.linalg.norm(expected)
+        assert heads.status[0] == Status.CONVERGED
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_gap_is_as_large_as_the_error_at_every_strength(loss):
+    """Coefficients that are off by 1e-3 of themselves: 1e-6 of E, and no rounding beside it."""
+    rng = np.random.default_rng(5)
+    x = unit_rows(rng, 300, 20)
+    y = labels_of(loss, 300, rng)
+    l2 = 1 / (np.geomspace(1e-16, 1e-2, 8) * 300)
+    heads = fit_heads(x, y, loss=loss, l2=l2)
+    moved = heads.coef * 1.001
+    proof = certify(LinearHeads(moved, heads.intercept, l2, loss), x, y)
+    ratio = proof.gap / proof.improvement
+    assert (ratio >= 0.9e-6).all()
+    assert (ratio <= 2.5e-6).all()
+    assert (proof.rounding <= 0.1 * proof.gap).all()
+    assert (proof.gap > proof.gap_tol(0.5e-6)).all()
+    assert (proof.gap <= proof.gap_tol(4e-6)).all()
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_value_without_features(loss, fit_intercept):
+    rng = np.random.default_rng(2)
+    x, s = rng.normal(size=(50, 3)), rng.uniform(0.1, 2, 50)
+    y = labels_of(loss, 50, rng, classes=4)
+    heads = fit_heads(x, y, loss=loss, l2=[1.0], sample_weight=s, fit_intercept=fit_intercept)
+    s = s / s.sum()
+    if loss == "squared":
+        expected = s @ (y - s @ y * fit_intercept) ** 2
+    else:
+        share = np.bincount(y, s)
+        expected = -(share @ np.log(share)) if fit_intercept else np.log(len(share))
+    assert heads.certificate.null_value[0] == pytest.approx(expected, rel=1e-14)
+    penalty = (heads.coef**2).sum() / 2
+    better = max(expected - heads.value[0], penalty)
+    assert heads.certificate.improvement[0] == pytest.approx(better, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_head_without_a_signal_is_the_null_head(loss):
+    """Each row stands once for each label, so that no coefficient helps."""
+    rng = np.random.default_rng(4)
+    classes = 2 if loss == "logistic" else 3
+    x = np.tile(rng.normal(size=(20, 3)), (classes, 1))
+    y = np.repeat(np.arange(classes), 20) * (0.3 if loss == "squared" else 1)
+    heads = fit_heads(x, y, loss=loss, l2=[1e-6, 1.0, 1e9], folds=2)
+    assert set(heads.status) == {Status.CONVERGED}
+    assert not heads.coef.any()
+    assert (heads.certificate.improvement == 0).all()
+
+
+def test_a_gap_of_rounding_alone_is_not_converged_where_there_is_a_signal():
+    """Zero heads: of a signal beyond rounding the gap is all of E*; their own E is 0."""
+    rng = np.random.default_rng(6)
+    x = unit_rows(rng, 60, 5)
+    for loss in LOSSES:
+        y = labels_of(loss, 60, rng, classes=3)
+        heads = fit_heads(x, y, loss=loss, l2=np.geomspace(1, 1e12, 4))
+        intercept = np.zeros_like(heads.intercept)
+        if loss == "squared":
+            intercept += y.mean()
+        else:
+            share = np.bincount(y) / 60
+            intercept += np.log(share) if loss == "softmax" else np.log(share[1] / share[0])
+        proof = certify(LinearHeads(np.zeros_like(heads.coef), intercept, heads.l2, loss), x, y)
+        assert (proof.improvement == 0).all()
+        assert (proof.gap > proof.gap_tol(TOL)).all()
+
+
+def strong_problem(seed):
+    """A random problem of `heads_problem` with strengths over 12 decades."""
+    problem = heads_problem(seed)
+    rng = np.random.default_rng([seed, 17])
+    size = np.sqrt(((problem.x - problem.x.mean(0)) ** 2).sum(1).max())
+    return problem._replace(l2=size**2 * 10.0 ** rng.uniform(-6, 6, 3))
+
+
+def check(seed):
+    """‖w − w*‖ is within what the gap proves, and small beside ‖w*‖ where the penalty is felt."""
+    problem = strong_problem(seed)
+    heads = fitted(problem, TOL).heads
+    for asked in asked_of(problem):
+        if asked.fit:
+            continue
+        objective, k = asked.objective, asked.strength
+        coef, gap = heads.coef[k], float(heads.certificate.gap[k])
+        if objective.loss == "squared":
+            optimum, null, least = least_squares(objective)
+        else:
+            theta, _, found = optimum_of(objective)
+            optimum = theta[:, :-1].astype(float)
+            least = float(found.value)
+            null = float(heads.certificate.null_value[k])
+        away = np.linalg.norm(coef - optimum.reshape(coef.shape))
+        rounding = 1e-13 * np.linalg.norm(optimum)
+        assert away <= np.sqrt(2 * gap / objective.l2) + rounding
+        if heads.status[k] == Status.CONVERGED:
+            penalty = objective.l2 / 2 * (optimum**2).sum()
+            if penalty >= (null - least) / 4:
+                assert away <= 2 * np.sqrt(TOL) * np.linalg.norm(optimum) + rounding
+        else:
+            assert gap <= 4 * heads.certificate.rounding[k], heads.status[k]
+
+
+def least_squares(objective: Objective):
+    """Coefficients, J of the best constant, and J*, by SciPy-free normal equations in extended precision."""
+    s = (objective.s / objective.s.sum()).astype(np.longdouble)
+    x, y = objective.x.astype(np.longdouble), objective.y.astype(np.longdouble)
+    if objective.intercept:
+        x, y = x - s @ x, y - s @ y
+    root = np.sqrt(2 * s)[:, None]
+    q, r = _orthogonal(np.concatenate([root * x, np.sqrt(np.longdouble(objective.l2)) * np.eye(x.shape[1])]))
+    w = _back(r, q.T @ np.concatenate([root[:, 0] * y, np.zeros(x.shape[1])]))
+    null = s @ y**2
+    return w.astype(float), float(null), float(s @ (x @ w - y) ** 2 + objective.l2 / 2 * (w @ w))
+
+
+def _orthogonal(a):
+    """QR by modified Gram-Schmidt, twice, in extended precision."""
+    q, r = a.copy(), np.eye(a.shape[1], dtype=np.longdouble)
+    for _ in range(2):
+        step = np.zeros_like(r)
+        for j in range(a.shape[1]):
+            step[j, j] = np.sqrt((q[:, j] ** 2).sum())
+            q[:, j] /= step[j, j]
+            step[j, j + 1 :] = q[:, j] @ q[:, j + 1 :]
+            q[:, j + 1 :] -= np.outer(q[:, j], step[j, j + 1 :])
+        r = step @ r
+    return q, r
+
+
+def _back(r, b):
+    """Solve the triangular system in extended precision."""
+    x = np.zeros_like(b)
+    for j in range(len(b))[::-1]:
+        x[j] = (b[j] - r[j, j + 1 :] @ x[j + 1 :]) / r[j, j]
+    return x
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_coefficients_are_as_near_as_proven(seed):
+    check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_coefficients_of_three_hundred_problems_are_as_near_as_proven(part):
+    for seed in range(9 + 30 * part, 39 + 30 * part):
+        check(seed)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_fold_scores_as_a_fit_made_alone(loss):
+    """Also with weights and standardised columns."""
+    rng = np.random.default_rng(8)
+    x, s = rng.normal(size=(120, 9)) * np.geomspace(0.1, 10, 9), rng.uniform(0.2, 2, 120)
+    y = labels_of(loss, 120, rng, classes=3)
+    held = [np.arange(120) % 2 == f for f in range(2)]
+    pairs = [(np.flatnonzero(~test), np.flatnonzero(test)) for test in held]
+    ask = functools.partial(fit_heads, loss=loss, l2=np.geomspace(1e-6, 1e6, 3), standardize=True)
+    scoring = "r2" if loss == "squared" else "log_loss"
+    together = ask(x, y, sample_weight=s, folds=pairs, scoring=scoring).scores
+    for f, (train, test) in enumerate(pairs):
+        alone = ask(x[train], y[train], sample_weight=s[train], tol=1e-12)
+        if loss == "squared":
+            error = (s[test] * (alone.predict(x[test]) - y[test]) ** 2).sum(1)
+            mean = np.average(y[test], weights=s[test])
+            expected = 1 - error / (s[test] * (y[test] - mean) ** 2).sum()
+        else:
+            p = alone.predict_proba(x[test])[:, np.arange(len(test)), y[test]]
+            expected = (s[test] * np.log(p)).sum(1) / s[test].sum()
+        np.testing.assert_allclose(together[f], expected, atol=2e-3)
