@@ -4,10 +4,10 @@ Logistic and softmax regression on four data sets, with LogisticRegressionCV's g
 scikit-learn's defaults (tol 1e-4, at most 100 iterations), one solver after another. Each fit is certified in
 float64; how far it is above the optimum is known from both sides by a head of `dlcore.fit_heads` that is proven
 to be within 1e-6 of it. A fit misses where even the lower side is above 1e-6 of max(J, 1e-3·J₀), or of what the
-optimum gains over a constant where that is less. Then the C with the best mean accuracy on the rows held out: by the fits as they are, and by the certified
-heads. The data: 6,000 rows each of a9a, agaricus and California's house prices (above the median or not) and
-1,000 of MNIST in the folder that DLCORE_DATA names; where it is unset scikit-learn's breast cancer, wine, digits
-and diabetes (above the median).
+optimum gains over a constant where that is less. Then the C with the best mean accuracy on the rows held out: by
+the fits as they are, and by the certified heads. The data: 6,000 rows each of a9a, agaricus and California's
+house prices (above the median or not) and 1,000 of MNIST in the folder that DLCORE_DATA names; where it is unset
+scikit-learn's breast cancer, wine, digits and diabetes (above the median).
 
 Command: dlcore run certified_tables
 

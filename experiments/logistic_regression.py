@@ -50,7 +50,7 @@ class Config(experiment.Options):
     l2: float = 1e-3
     """Strength of the penalty (l2/2)·‖w‖²."""
     tol: float = 1e-8
-    """Stop where ‖∇J‖²/(2·l2) is tol of J or of what is gained; without a penalty, ‖∇J‖ tol of that at the start."""
+    """Stop where ‖∇J‖²/(2·l2) is tol of J or of what is gained; without a penalty, ‖∇J‖ is tol of its first."""
     seed: int = 0
     """Of the split into training and test set."""
     dtype: Literal["float32", "float64"] = "float32"

@@ -97,7 +97,8 @@ def _value_of_the_best_constant(objective: Objective) -> Any:
         classes = max(2, objective.outputs)
         if not objective.intercept:
             return mpmath.log(classes)
-        mass = [mpmath.fsum(w for w, label in zip(s, objective.y, strict=True) if label == k) for k in range(classes)]
+        rows = list(zip(s, objective.y, strict=True))
+        mass = [mpmath.fsum(weight for weight, label in rows if label == k) for k in range(classes)]
         return -mpmath.fsum(part / total * mpmath.log(part / total) for part in mass if part)
 
 

@@ -107,7 +107,7 @@ print(len(found), same, *ends, first.steps.max() <= 6, flush=True)
 
 
 @pytest.mark.parametrize("repeats", [4, pytest.param(15, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cores", [2, 1])
+@pytest.mark.parametrize("cores", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_heads_in_several_threads_of_the_caller_end_with_the_same_bits(cores, repeats):
     """Batched factors on the pool of XLA would hang here for ever (jaxlib 0.10)."""
     done = subprocess.run(

@@ -133,6 +133,7 @@ def test_a_head_alone_among_many_and_of_rows_in_another_order_is_as_near_as_prov
     assert_as_proven(heads_of(backwards, slice(None, None, -1)), heads_of(many), (X, y))
 
 
+@pytest.mark.slow
 def test_float32_and_float64_are_as_near_as_proven():
     """The same numbers in either dtype, by descent and as heads."""
     x, l2 = X.astype(np.float32), 1e-2

@@ -69,7 +69,7 @@ def same_bits(one, other) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("weights", [None, S])
+@pytest.mark.parametrize("weights", [None, pytest.param(S, marks=pytest.mark.slow)], ids=["", "weights"])
 def test_three_cores_take_the_path_of_one(name, weights, cores):
     data, rule = ((X, Y) if weights is None else (X, Y, weights)), RULES[name]
     found = fit(PROBLEM, data, rule, tol=0, max_steps=40, record=recorded)

@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
 ]
 
-LOSSES = ("logistic", "softmax", "squared")
 USUAL = {"logistic": 4, "softmax": 3, "squared": 5}
 """Logistic: curvature, gradients for all rows and for folds, scores. Softmax: metric, descent, scores. Squared:
 products, their merging, the spectrum, heads, scores."""
@@ -29,7 +28,7 @@ def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray
     return x, {"logistic": score.argmax(1) > 0, "softmax": score.argmax(1), "squared": score[:, 0]}[loss]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow), "squared"])
 def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
     """45 strengths and 5 folds of what is hard; then other data, strengths, weights, folds of other sizes."""
     x, y = table(loss, 0, 211)
@@ -48,7 +47,7 @@ def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
     assert compiles() == USUAL[loss] + 1
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow), "squared"])
 def test_as_many_programs_for_5_strengths_as_for_500(loss, compiles):
     """Each on a shape of its own, so that it begins with none."""
     for columns, strengths in ((5, 5), (6, 500)):

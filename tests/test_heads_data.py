@@ -94,6 +94,7 @@ def test_tensors_of_torch(loss, dtype):
             certify(heads, tensor, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "dtype"), [(loss, "bfloat16") for loss in LOSSES] + [("logistic", "float16")])
 def test_halves_stay_halves(loss, dtype):
     """A second fit adds less than the table to the memory of the process; in float32 that is twice as large."""
@@ -108,7 +109,7 @@ def test_halves_stay_halves(loss, dtype):
     assert added < x.nbytes
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared"])
+@pytest.mark.parametrize("loss", [pytest.param("logistic", marks=pytest.mark.slow), "squared"])
 def test_features_on_disk_are_not_copied_to_memory(loss, tmp_path):
     """What a second fit adds to the memory of the process stays far below the size of the table."""
     rng = np.random.default_rng(0)

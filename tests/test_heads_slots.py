@@ -27,7 +27,7 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
     for intercept in (1.0, 0.0):
         with jax.enable_x64(True):
             where = fit.astype(np.uint32), target.astype(np.int32)
-            slots = Slots(theta, l2, *[nothing] * 5, total, *where, ratio, balance)
+            slots = Slots(theta, l2, nothing, nothing, nothing, nothing, nothing, total, *where, ratio, balance)
             slots = jax.tree.map(jax.device_put, slots)
             marks = np.concatenate([bits[:, None], labels.astype(np.uint32)], axis=1)
             data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(weight), 10)
@@ -66,7 +66,8 @@ def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
     spread = np.full(heads, 0.2)
     frame = Frame(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).max()))
     with jax.enable_x64(True):
-        slots = jax.tree.map(jax.device_put, Slots(theta, l2, *[nothing] * 3, spread, nothing, np.array([s.sum()])))
+        slots = Slots(theta, l2, nothing, nothing, nothing, spread, nothing, np.array([s.sum()]))
+        slots = jax.tree.map(jax.device_put, slots)
         marks = np.stack([none, y.astype(np.uint32)], axis=1)
         data = BlockedData(jax.device_put(x), jax.device_put(marks), jax.device_put(s), n)
         sums = jax.jit(lambda s, d, f: sums_at(s, s.theta, d, f, curved=None, valued=True))(slots, data, frame)

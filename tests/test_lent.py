@@ -127,7 +127,7 @@ def test_sums_are_those_of_the_array_bit_for_bit(rows, block):
     np.testing.assert_array_equal(sums[2], sums[0])
 
 
-@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+@pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_heads_of_rows_that_begin_anywhere(loss, monkeypatch, compiles):
     monkeypatch.setattr(placing, "LENT_BYTES", 2**14)
     rng = np.random.default_rng(2)

@@ -38,6 +38,11 @@ DIGITS = {
 }
 
 
+QUICK = {"Norris", "Filip", "Longley", "Wampler5"}
+"""What is always tried; each problem has a shape of its own, and programs of its own."""
+NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DIGITS]
+
+
 def problem(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The matrix of the model, the observations and the certified coefficients."""
     certified = json.loads((FOLDER / "certified.json").read_text())[name]
@@ -84,7 +89,7 @@ def padded(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(x, ((0, missing), (0, 0))), np.pad(y, (0, missing))
 
 
-@pytest.mark.parametrize("name", DIGITS)
+@pytest.mark.parametrize("name", NAMES)
 def test_digits_in_float64(name):
     for path, least in zip(PATHS, DIGITS[name], strict=True):
         reached = digits_of(path, name)
@@ -96,7 +101,7 @@ def test_digits_in_float64(name):
             assert reached >= least - 0.5, f"{path}: {reached:.1f} digits"
 
 
-@pytest.mark.parametrize("name", DIGITS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_refined_solution_is_that_of_the_rounded_data(name):
     """What no digits can show: of the data as it is rounded, the solution is right to the last digits."""
     x, y, _ = problem(name)

@@ -266,6 +266,7 @@ def test_a_transposed_gradient_of_a_softmax_regression_is_caught(monkeypatch, fr
     assert caught("objective.Objective softmax") == {"objective.Objective softmax gradient"}
 
 
+@pytest.mark.slow
 def test_peers_are_measured_beside_the_library_and_only_if_asked():
     """Every one of them in float32; of linear algebra none in float64, where NumPy is the oracle."""
     found = verify("cpu", ["float32"], only=tuple(PEERS), peers=True)

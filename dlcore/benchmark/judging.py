@@ -54,7 +54,8 @@ def certified(gap: Callable[..., float], tol: float = TOL) -> Callable[[tuple[np
     """Answers whose certified gap is small, whoever found them.
 
     Args:
-      gap: (answer, inputs…) to the worst of its certified gaps, relative to what `Certificate.gap_tol` takes a share of.
+      gap: (answer, inputs…) to the worst of its certified gaps, relative to what `Certificate.gap_tol` takes a
+        share of.
       tol: what it may be.
     """
 

@@ -141,9 +141,7 @@ def softmax_bounds(
             steepness = (np.exp(-reach) / classes) ** 2
             for _ in range(ROUNDS):
                 gap = duality + rounding + 3 * unit * mass * spread
-                spread = np.fmin(
-                    spread, _spread_of_distance(gap, l2, sums.longest, uneven, steepness, classes)
-                )
+                spread = np.fmin(spread, _spread_of_distance(gap, l2, sums.longest, uneven, steepness, classes))
             rounding += 3 * unit * mass * spread
 
     absent = (sums.weight == 0).any(-1)

@@ -33,8 +33,8 @@ from dlcore.certificate.rows import (
 FEW = 8
 """So many heads, or one for so many parts of the columns, are judged by their residuals: no dearer than A."""
 VAGUE = 1e-7
-"""A head whose value rounds by more than this part of it, or its gap by more than this part of the smaller of J and
-E, is judged by its residuals."""
+"""A head is judged by its residuals where its value rounds by more than this part of it, or its gap by more than
+this part of the smaller of J and E."""
 NUMBERS = ("value", "gradient_norm", "gap", "rounding", "null_value", "improvement")
 
 
@@ -290,9 +290,7 @@ def _judged(moments: Moments, curvature: _Curvature, heads: _Heads, place: _Plac
     with np.errstate(over="ignore", invalid="ignore"):
         rounding = error * (2 * root + error)
     null_value, off = _null_value(moments, heads)
-    improvement = np.maximum(
-        null_value - value - off - place.off, l2 / 2 * np.einsum("ij,ij->i", coef, coef)
-    )
+    improvement = np.maximum(null_value - value - off - place.off, l2 / 2 * np.einsum("ij,ij->i", coef, coef))
     return Bounds(value, gradient_norm, root**2, rounding, list(names), null_value, improvement)
 
 

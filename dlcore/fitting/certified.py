@@ -71,4 +71,4 @@ def aim_below(state: Any, l2: float, limits: Limits, certificate: Certificate, t
         flat_at = norm**2 / (2 * l2 * scale) if scale > 0 else 0.0
     else:
         flat_at = norm / first_norm if first_norm else 0.0
-    return flat_at * min(0.25, max(1e-3, 0.5 * certificate.gap_tol(tol) / certificate.gap))
+    return float(flat_at) * min(0.25, max(1e-3, 0.5 * certificate.gap_tol(tol) / certificate.gap))

@@ -101,7 +101,8 @@ def fit(
       batch_size: rows of one step, at most all; None takes all. A multiple of the number of devices.
       devices: as `Objective.prepare` takes it: how many devices the rows lie over, or a list of them.
       stop: "flat", or "certificate", for linear heads with a known bound: converged then means that the float64
-        certificate of the parameters on the data as given has gap ≤ `Certificate.gap_tol(tol)`. It is computed in NumPy whenever the loop is flat to what may suffice.
+        certificate of the parameters on the data as given has gap ≤ `Certificate.gap_tol(tol)`. It is computed in
+        NumPy whenever the loop is flat to what may suffice.
       checkpoint: the path of a file for the state of the fit, written between two calls of the loop every
         half minute, at the end, and when an exception such as KeyboardInterrupt passes through. Where the file is
         there already the fit goes on from it, with the bits that it would have had without the break, and with the

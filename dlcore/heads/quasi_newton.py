@@ -175,7 +175,8 @@ def gap_estimate(place: Place, direction: Array, task: Task, radius: Array) -> A
     r"""An estimate of the duality bound, its repair of the intercept replaced by what that does at most.
 
     Moving the mass of class k by the excess $g_k$ of its probabilities costs a divergence of about
-    $g_k^2/\pi_k$, see `slots.intercept_gap`. Without a penalty there is no bound, and the decrement of the step stands in.
+    $g_k^2/\pi_k$, see `slots.intercept_gap`. Without a penalty there is no bound, and the decrement of the step
+    stands in.
     """
     excess = place.gradient[..., -1]
     squares = place.gradient[..., :-1] ** 2 / task.ratio[:, None]

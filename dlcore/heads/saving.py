@@ -71,5 +71,6 @@ def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certifica
 
 def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
     """The certificate that `proof_arrays` was given."""
-    numbers = {name: arrays[name] for name in PROOF if name != "bound"}
-    return Certificate(**numbers, bound=tuple(map(str, arrays["bound"].ravel())))
+    value, gradient_norm, gap, rounding, bound, null_value, improvement = (arrays[name] for name in PROOF)
+    names = tuple(map(str, bound.ravel()))
+    return Certificate(value, gradient_norm, gap, rounding, names, null_value=null_value, improvement=improvement)

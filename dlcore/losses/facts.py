@@ -26,7 +26,7 @@ class Facts(NamedTuple):
       check_targets: (y, weights) of a whole data set, raises what is wrong with them; None accepts all.
       classes: whether a target is the number of a class, an integer, and the prediction has one entry per
         class. The objective then hands labels over as integers, whatever dtype they came in.
-      null_value: (y, share), NumPy arrays (n, …) and (n,) that sums to 1, and the loss's own arguments, to the mean
+      null_value: (y, share), NumPy arrays (n, …) and (n,) of sum 1, and the loss's own arguments, to the mean
         loss of the best constant prediction; None searches for it.
       saturated: a target, and the loss's own arguments, to the least loss of any prediction, in JAX; None means 0.
         A loss that can be negative states it, so that `fit` knows how much of J is left to gain.

@@ -39,7 +39,8 @@ def fit(
 ) -> Path:
     r"""Descend until $\|\nabla J\|^2/(2\lambda) \le$ tol·min(max(J, J₀/1000), max(J₀ − J, λ‖w‖²/2)).
 
-    At λ = 0 until ‖∇J‖ is tol of that at the start. Diverged: J not finite, or above its start at every thousandth step or the last. It knows no precision floor.
+    At λ = 0 until ‖∇J‖ is tol of that at the start. Diverged: J not finite, or above its start at every thousandth
+    step or the last. It knows no precision floor.
 
     Args:
       value_and_grad: of one vector.

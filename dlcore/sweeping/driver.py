@@ -275,7 +275,7 @@ def _queue(
         None if seed is None else placed(seed.astype(np.uint32)),
         weights,
         targets,
-        *map(placed, references),
+        *(placed(np.asarray(number)) for number in references),
     )
 
 
@@ -294,7 +294,9 @@ def _references(
     if all(each is None for each in many):
         return Reference(*(np.repeat(np.asarray(number), settings.size) for number in of_setting(0)))
     each = [of_setting(k) for k in range(settings.size)]
-    return Reference(*(np.array([np.asarray(number) for number in numbers]) for numbers in zip(*each, strict=True)))
+    return Reference(
+        *(np.array([np.asarray(number) for number in numbers]) for numbers in zip(*each, strict=True))
+    )
 
 
 def _before_start(rule: Any, queue: Queue, one: Params, slots: int) -> SweepState:

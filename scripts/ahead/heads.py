@@ -56,7 +56,7 @@ def slots_of(place: Place, heads: int, groups: int) -> Slots:
     group = place.whole((groups,), WIDE)
     bit = place.whole((groups,), np.uint32)
     theta, steps = place.whole((heads, COLUMNS), WIDE), place.whole((heads,), np.int32)
-    return Slots(theta, each, each, each, steps, group, bit)
+    return Slots(theta, each, each, each, each, each, steps, group, bit)
 
 
 def lowered(function: Any, data: BlockedData, *arguments: Any, **static: Any) -> Lowered:
@@ -108,7 +108,7 @@ def descended(dtype: str) -> Callable[[Place], Lowered]:
         theta, each = theta_of(place, heads), place.whole((heads,), WIDE)
         count, yes = place.whole((heads,), np.int32), place.whole((heads,), np.bool_)
         spread = place.whole((heads, CLASSES), WIDE)
-        seen = multinomial.Place(each, theta, spread, count)
+        seen = multinomial.Place(each, theta, spread, count, each)
         task = task_of(place, heads)
         state = quasi_newton.State(task, theta, seen, theta, each, each, each, count, count, yes, yes)
         ring = place.whole((softmax.PAIRS, heads, CLASSES * COLUMNS))
