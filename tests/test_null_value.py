@@ -1,0 +1,200 @@
+"""Descents measured by what they gain over the best constant prediction, and never by where they start."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from helpers import DTYPE
+
+from dlcore import Objective, Status, descent, fit, sweep
+from dlcore.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    facts_of,
+    huber,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    squared_error,
+    with_facts,
+)
+from dlcore.models import LinearParams, linear, logistic, softmax
+
+N, M = 120, 9
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, M)) / 3
+S = RNG.uniform(0.1, 2, N)
+Z = X @ RNG.normal(size=M)
+LABELS = (Z + 0.3 > 0).astype(DTYPE)
+CLASSES = np.argmax(X @ RNG.normal(size=(M, 3)) + RNG.gumbel(size=(N, 3)), 1)
+NUMBERS = Z + RNG.normal(size=N) + 3
+X, S, NUMBERS = X.astype(DTYPE), S.astype(DTYPE), NUMBERS.astype(DTYPE)
+
+
+def least_of_constants(loss, y, s, low, high):
+    """The least mean loss of a constant, by SciPy's bounded search."""
+
+    def mean(constant):
+        return float(s @ np.array([loss(constant, target) for target in y]) / s.sum())
+
+    found: Any = scipy.optimize.minimize_scalar(
+        mean, bounds=(low, high), method="bounded", options={"xatol": 1e-10}
+    )
+    return found.fun
+
+
+SCALAR = {
+    "squared": (squared_error, NUMBERS, lambda c, t: (c - t) ** 2),
+    "absolute": (absolute_error, NUMBERS, lambda c, t: abs(c - t)),
+    "huber": (huber, NUMBERS, lambda c, t: (c - t) ** 2 / 2 if abs(c - t) <= 1 else abs(c - t) - 0.5),
+    "sigmoid": (sigmoid_cross_entropy, LABELS, lambda c, t: np.logaddexp(0, c) - t * c),
+    "soft labels": (sigmoid_cross_entropy, LABELS * 0.7 + 0.1, lambda c, t: np.logaddexp(0, c) - t * c),
+    "probability": (
+        binary_cross_entropy,
+        LABELS,
+        lambda c, t: -t * np.log(c) - (1 - t) * np.log1p(-c) if 0 < c < 1 else 1e9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_a_loss_states_the_mean_of_its_best_constant(name):
+    loss, y, formula = SCALAR[name]
+    y, share = y.astype(float), S.astype(float) / S.astype(float).sum()
+    bounds = (1e-6, 1 - 1e-6) if name == "probability" else (-10, 10)
+    stated = facts_of(loss).null_value
+    assert stated is not None
+    assert stated(y, share) == pytest.approx(least_of_constants(formula, y, S.astype(float), *bounds), rel=1e-7)
+
+
+def test_hubers_constant_depends_on_its_delta():
+    stated = facts_of(huber).null_value
+    assert stated is not None
+    expected = least_of_constants(
+        lambda c, t: (c - t) ** 2 / 2 if abs(c - t) <= 0.2 else 0.2 * (abs(c - t) - 0.1), NUMBERS, S, -10, 10
+    )
+    y, share = NUMBERS.astype(float), S.astype(float) / S.astype(float).sum()
+    assert stated(y, share, delta=0.2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_softmax_states_the_entropy_of_classes_and_of_their_probabilities():
+    stated = facts_of(softmax_cross_entropy).null_value
+    assert stated is not None
+    share = S.astype(float) / S.astype(float).sum()
+    p = np.bincount(CLASSES, share)
+    assert stated(CLASSES, share) == pytest.approx(-(p @ np.log(p)), rel=1e-12)
+    assert stated(np.eye(3)[CLASSES], share) == pytest.approx(-(p @ np.log(p)), rel=1e-12)
+
+
+def first_order(slope, l2):
+    """w = −∇J(null)/λ, which the optimum is to a share of 1/λ."""
+    return -(X - X.mean(0)).T.astype(float) @ slope / N / l2
+
+
+STRONG = 1e4
+HEADS = {
+    "logistic": (Objective(logistic, sigmoid_cross_entropy, STRONG), LABELS, LABELS.mean() - LABELS),
+    "squared": (Objective(linear, squared_error, STRONG), NUMBERS, 2 * (NUMBERS.mean() - NUMBERS)),
+    "huber": (
+        Objective(linear, functools.partial(huber, delta=100.0), STRONG),
+        NUMBERS,
+        NUMBERS.mean() - NUMBERS,
+    ),
+    "undeclared": (
+        Objective(linear, lambda prediction, target: (prediction - target) ** 2, STRONG),
+        NUMBERS,
+        2 * (NUMBERS.mean() - NUMBERS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_converged_under_a_strong_penalty_means_the_optimum(name):
+    """J moves by 1e-6 of itself: a share of J is reached at once, by coefficients of any size."""
+    objective, y, slope = HEADS[name]
+    rule = descent.accelerated(1 / (STRONG + 3))
+    fitted = fit(objective, (X, y), rule, tol=1e-4, max_steps=30_000)
+    assert fitted.status is Status.CONVERGED
+    expected = first_order(slope.astype(float), STRONG)
+    assert np.linalg.norm(fitted.params.weight - expected) <= 0.03 * np.linalg.norm(expected)
+
+
+def test_the_softmax_under_a_strong_penalty_and_a_certificate():
+    objective = Objective(softmax, softmax_cross_entropy, 100.0)
+    for stop in ("flat", "certificate"):
+        fitted = fit(objective, (X, CLASSES), descent.accelerated(1 / 101), tol=1e-3, max_steps=30_000, stop=stop)
+        assert fitted.status is Status.CONVERGED
+        share = np.bincount(CLASSES) / N
+        expected = first_order(share - np.eye(3)[CLASSES], 100.0)
+        assert np.linalg.norm(np.asarray(fitted.params.weight) - expected) <= 0.1 * np.linalg.norm(expected)
+
+
+def test_a_sweep_of_strong_penalties():
+    """Also where weights and targets are settings, each with a best constant of its own."""
+    l2 = np.array([1e2, 1e4])
+    targets = np.stack([LABELS, 1 - LABELS * (np.arange(N) % 2 == 0)])
+    given = {"l2": l2, "rate": 1 / (l2 + 1), "targets": targets, "weights": np.stack([S, S[::-1]])}
+    found = sweep(
+        Objective(logistic, sigmoid_cross_entropy),
+        (X, LABELS),
+        lambda setting: descent.accelerated(setting["rate"]),
+        given,
+        tol=1e-4,
+        max_steps=30_000,
+    )
+    assert list(found.status) == [Status.CONVERGED] * 2
+    for k in range(2):
+        share = given["weights"][k].astype(float) / given["weights"][k].sum()
+        slope = (share @ targets[k] - targets[k]) * share
+        expected = -(X - share @ X).T.astype(float) @ slope / l2[k]
+        assert np.linalg.norm(found.params.weight[k] - expected) <= 0.05 * np.linalg.norm(expected)
+
+
+def test_a_fit_that_starts_at_its_optimum_is_converged():
+    """With any start: what counts is the constant, not the first value."""
+    objective = Objective(logistic, sigmoid_cross_entropy, 1.0)
+    rule = descent.accelerated(0.8)
+    there = fit(objective, (X, LABELS), rule, tol=1e-6)
+    again = fit(objective, (X, LABELS), rule, tol=1e-5, params=there.params)
+    assert (again.steps, again.status) == (0, Status.CONVERGED)
+    far = LinearParams(jnp.full(M, 30.0, DTYPE), jnp.asarray(-20.0, DTYPE))
+    away = fit(objective, (X, LABELS), rule, tol=1e-6, params=far)
+    assert away.status is Status.CONVERGED
+    assert float(away.value) == pytest.approx(float(there.value), rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [-5.0, 0.0, 7.0])
+def test_a_constant_added_to_a_loss_changes_no_status(level):
+    """A loss below zero has no share of J: it is measured by what it gains."""
+
+    def loss(prediction, target):
+        return (prediction - target) ** 2 + level
+
+    fitted = fit(Objective(linear, loss, 1.0), (X, NUMBERS), descent.accelerated(1 / 3.5), tol=1e-4)
+    plain = fit(Objective(linear, squared_error, 1.0), (X, NUMBERS), descent.accelerated(1 / 3.5), tol=1e-4)
+    assert fitted.status is plain.status is Status.CONVERGED
+    length = np.linalg.norm(plain.params.weight)
+    assert np.linalg.norm(fitted.params.weight - plain.params.weight) <= 0.03 * length
+
+
+def test_a_loss_states_the_least_that_it_can_be():
+    """Of a saturated model: Poisson's −log-likelihood is measured from there, however far below 0 it is."""
+
+    def likelihood(prediction, target):
+        return jnp.exp(prediction) - target * prediction
+
+    def saturated(target):
+        return target - target * jnp.log(jnp.maximum(target, 1e-30))
+
+    counts = np.random.default_rng(1).poisson(np.exp(Z + 2)).astype(DTYPE)
+    stated = with_facts(saturated=saturated)(likelihood)
+    assert facts_of(stated).saturated is saturated
+    rule = descent.accelerated(0.02)
+    fitted = fit(Objective(linear, stated, 1e-2), (X, counts), rule, tol=1e-3, max_steps=30_000)
+    exact = fit(Objective(linear, stated, 1e-2), (X, counts), rule, tol=0, max_steps=5_000)
+    assert fitted.status is Status.CONVERGED
+    deviance = float(exact.value) - np.mean([float(saturated(t)) for t in counts])
+    assert deviance > 0
+    assert float(fitted.value) - float(exact.value) <= 1e-3 * deviance + 1e-6 * abs(float(exact.value))
