@@ -150,6 +150,7 @@ def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, 
         scale = value_scale(place.value, place.penalty, task.null_value, eps)
         flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * scale
         flat |= (task.l2 == 0) & (place.doubted == 0)
+        flat &= state.least < jnp.inf  # who begins anew has been found too far, by another dtype or a certificate
         idle = jnp.where(better & (fell | (size < 0.9 * state.least)), 0, state.idle + 1)
         left = state.left - state.active.astype(jnp.int32)
         active = state.active & ~flat & (left > 0) & (idle < IDLE_AT_MOST)

@@ -160,8 +160,9 @@ class SoftmaxSweep:
         for f, k in left:
             self.accuracy[f, k] *= closer[f, k]
             self.flat[f, k] = False
-        for batch in batches([(f, k) for f, k in left if self.steps[f, k] < self.most], self.slots):
-            self._descend(batch, self._nothing(), np.arange(len(batch)), "float64")
+        if self.most == self.max_steps:  # too many coefficients for the whole Hessian
+            for batch in batches([(f, k) for f, k in left if self.steps[f, k] < self.most], self.slots):
+                self._descend(batch, self._nothing(), np.arange(len(batch)), "float64")
         self._by_the_whole_hessian(left)
         return bool(left)
 
