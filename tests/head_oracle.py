@@ -213,6 +213,7 @@ def _newton(objective: Objective, centre: np.ndarray) -> tuple[np.ndarray, np.nd
     fewest = np.inf
     for _ in range(100):
         step = _solved(factor, gradient.astype(float).ravel()).reshape(theta.shape)
+        step[:, -1] *= objective.intercept  # where there is none its step would be rounding
         decrement = float((gradient * step).sum() / 2)
         if decrement < 1e-24 * value or (decrement < 1e-14 * value and decrement > 0.5 * fewest):
             break

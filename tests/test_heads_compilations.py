@@ -34,7 +34,8 @@ def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
     x, y = table(loss, 0, 211)
     scale = np.array([1, 1e-3, 1e3, 1], np.float32)
     fit_heads(x * scale, 1e-6 * y if loss == "squared" else y, loss=loss, l2=np.geomspace(1e-8, 3, 45), folds=5)
-    assert compiles() == USUAL[loss] + 1
+    first = compiles()
+    assert first - USUAL[loss] in ((1, 2) if loss == "softmax" else (1,))  # L-BFGS in float64, and Newton's method
     x, y = table(loss, 1, 211)
     weights = np.random.default_rng(2).uniform(0.1, 2, 211)
     folds = (
@@ -44,7 +45,7 @@ def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
     )
     fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45), folds=folds, sample_weight=weights, tol=1e-5)
     fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45)[::-1], folds=5, fit_intercept=False)
-    assert compiles() == USUAL[loss] + 1
+    assert compiles() == first
 
 
 @pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow), "squared"])

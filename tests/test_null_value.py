@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -198,3 +199,58 @@ def test_a_loss_states_the_least_that_it_can_be():
     deviance = float(exact.value) - np.mean([float(saturated(t)) for t in counts])
     assert deviance > 0
     assert float(fitted.value) - float(exact.value) <= 1e-3 * deviance + 1e-6 * abs(float(exact.value))
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1, 2, 2, 1], DTYPE)])
+def test_a_fit_without_a_signal_ends(weights):
+    """No weight helps: w* = 0, and what is gained falls with w."""
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], DTYPE), np.array([0, 1, 1, 0], DTYPE)
+    data = (x, y) if weights is None else (x, y, weights)
+    fitted = fit(Objective(logistic, sigmoid_cross_entropy, 0.1), data, descent.gradient_descent(0.5))
+    assert fitted.status is Status.CONVERGED
+    assert fitted.steps < 1_000
+    far = LinearParams(jnp.full(2, 3.0, DTYPE), jnp.asarray(1.0, DTYPE))
+    constant = fit(
+        Objective(linear, squared_error, 0.1), (x, y * 0 + 2), descent.gradient_descent(0.2), params=far
+    )
+    assert constant.status is Status.CONVERGED
+    assert constant.steps < 1_000
+
+
+def test_derivatives_pass_where_targets_or_arguments_of_a_loss_are_traced():
+    rule = descent.gradient_descent(0.1)
+
+    def of_targets(y):
+        return fit(Objective(linear, squared_error, 0.5), (X, y), rule, max_steps=200).value
+
+    value, slope = jax.jvp(of_targets, (jnp.asarray(NUMBERS),), (jnp.ones_like(NUMBERS),))
+    assert float(value) > 0
+    assert abs(float(slope)) < 1e-3  # the bias follows
+
+    def of_delta(delta):
+        loss = functools.partial(huber, delta=delta)
+        return fit(Objective(linear, loss, 0.5), (X, NUMBERS), rule, max_steps=200).value
+
+    value, slope = jax.jvp(of_delta, (jnp.asarray(0.3, DTYPE),), (jnp.asarray(1.0, DTYPE),))
+    assert float(value) > 0
+    assert float(slope) > 0
+
+
+def test_a_traced_target_of_probabilities_is_not_converged_at_once():
+    """The constant 0, where the search begins, has an infinite loss."""
+    model = linear._replace(apply=lambda params, x: jax.nn.sigmoid(linear.apply(params, x)), affine=False)
+
+    def steps(y):
+        fitted = fit(
+            Objective(model, binary_cross_entropy, 0.1),
+            (X, y),
+            descent.gradient_descent(0.5),
+            params=LinearParams(jnp.ones(M, DTYPE), jnp.zeros((), DTYPE)),
+            max_steps=30,
+        )
+        taken.append(fitted.steps)
+        return fitted.value
+
+    taken: list[int] = []
+    jax.jvp(steps, (jnp.asarray(LABELS),), (jnp.zeros_like(LABELS),))
+    assert taken == [30]

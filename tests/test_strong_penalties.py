@@ -334,3 +334,43 @@ def test_a_fold_scores_as_a_fit_made_alone(loss, scoring):
         # Of a strong penalty the classes' intercepts alone decide a prediction, by less than any bound.
         strong = 4 if scoring == "accuracy" else 6
         np.testing.assert_allclose(together[f][:strong], expected[:strong], atol=2e-3)
+
+
+def test_a_ridge_head_whose_gap_is_rounding_stays_what_it_is():
+    """A column of 10⁶ times the others: the certificate's rounding is large, and the null head far worse."""
+    rng = np.random.default_rng(0)
+    columns = [np.eye(5)[rng.integers(0, 5, 2000)], rng.normal(size=(2000, 4)), 1e6 * rng.normal(size=(2000, 1))]
+    x = np.concatenate(columns, axis=1)
+    y = x[:, 0] + x[:, 5] + rng.normal(size=2000)
+    heads = fit_heads(x, y, loss="squared", l2=[1e-4, 1e-7, 1e-9, 1e-12])
+    assert (heads.value < 1.1).all()
+    assert (heads.value < 0.7 * y.var()).all()
+    assert (heads.coef[:, 5] > 0.8).all()
+
+
+def test_nothing_is_converged_without_a_finite_gap():
+    rng = np.random.default_rng(1)
+    a, z = rng.normal(size=(2, 50))
+    x = np.column_stack([a, a + 1e-9 * z])
+    proof = certify(LinearHeads(np.zeros(2), z.mean(), 0.0, "squared"), x, z)
+    assert proof.gap == np.inf
+    assert proof.gap_tol(TOL) <= TOL * proof.value
+    assert fit_heads(x, z, loss="squared", l2=0.0).status[0] != Status.CONVERGED
+    balanced = np.tile(rng.normal(size=(20, 3)), (2, 1))
+    y = np.repeat([0, 1], 20)
+    heads = fit_heads(balanced, y, l2=[1e-25, 1e-30])
+    proof = heads.certificate
+    assert (proof.gap <= TOL * proof.value)[heads.status == Status.CONVERGED].all()
+
+
+def test_what_a_rare_class_improves_is_no_rounding():
+    """Of rows that weigh 1e-8 and a penalty that leaves 1e-21 to gain, E is no more than the penalty's part."""
+    rng = np.random.default_rng(2)
+    x, y = unit_rows(rng, 40, 3), (np.arange(40) % 4 == 0).astype(int)
+    s = np.where(y == 1, 1e-8, 1.0)
+    for loss in ("logistic", "softmax"):
+        coef = np.full((2, 3) if loss == "softmax" else 3, 1e-18)
+        share = s @ y / s.sum()
+        intercept = np.log([1 - share, share]) if loss == "softmax" else np.log(share) - np.log1p(-share)
+        proof = certify(LinearHeads(coef, intercept, 1e16, loss), x, y, s)
+        assert proof.improvement == pytest.approx(1e16 / 2 * (coef**2).sum(), rel=1e-12)

@@ -82,7 +82,7 @@ class Certificate:
         $\mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$ with E the `improvement`. A gap within it proves
         $J - J^* \le \mathrm{tol}\,(J_0 - J^*)$ or $\|\sigma(w - w^*)\| \le \sqrt{\mathrm{tol}}\,\|\sigma w\|$,
         however strong the penalty is. A head that improves nothing, E = 0, is converged where its gap is rounding
-        alone: twice the `rounding`.
+        alone, no more than twice the `rounding`, and within tol·max(J, 10⁻³J₀) all the same.
 
         Args:
           tol: relative, ≥ 0.
@@ -93,8 +93,12 @@ class Certificate:
         >>> print(f"{certificate.null_value:.4f} {certificate.improvement:.4f} {certificate.gap_tol(0.01):.1e}")
         0.6931 0.0238 2.4e-04
         """
-        scale = np.minimum(np.maximum(self.value, 1e-3 * self.null_value), self.improvement)
-        limit = np.where(np.equal(self.improvement, 0), 2 * np.asarray(self.rounding), tol * scale)
+        size = np.maximum(self.value, 1e-3 * self.null_value)
+        limit = tol * np.minimum(size, self.improvement)
+        limit = np.where(
+            np.equal(self.improvement, 0), np.minimum(2 * np.asarray(self.rounding), tol * size), limit
+        )
+        limit = np.where(np.isfinite(limit), limit, 0.0)
         return limit if np.shape(self.gap) else float(limit)
 
     def to_json(self) -> str:

@@ -96,8 +96,8 @@ def logistic_bounds(
     null_value = _null_value(negative.weight, positive.weight, intercept is not None)
     sums, unit = rounding_over(_slices(x, len(coef)))
     unit = 2 * max(sums, unit) + UNIT  # a block holds rows of both classes, and each is summed for itself
-    difference = null_value - value - unit * (value + null_value)
-    difference -= 2 * logit * mass * (longest * weight_norm + abs(bias))
+    far = logit * (longest * weight_norm + abs(bias))
+    difference = null_value - value - unit * (1 + value + null_value) - 2 * mass * far
     improvement = np.maximum(difference, l2 / 2 * weight_norm**2)
     taken = 1 - np.minimum(*shrink)  # the share of a probability that the repair took, |p - q| / r
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -118,15 +118,16 @@ def logistic_bounds(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence / total + distance**2 / (2 * l2)
         rounding = unit * duality + blur * (2 * distance + blur) / (2 * l2)
-        rounding += (logit * (longest * weight_norm + abs(bias))) ** 2 / 8
+        rounding += far**2 / 8
         if intercept is not None:
-            # What is taken from sums is no less than the divergence with the exact logits, and has no such error.
+            # The logits move a divergence by their error times the mass taken. The thousandth over, from sums, has
+            # room for it but where that mass is small beside the error.
             of_pass = unit * mass + logit * (magnitude * weight_norm + mass * abs(bias))
-            rounding += np.where(matters, taken * of_pass, 0)
+            rounding += np.where(matters, taken * of_pass, 500 * mass * far**2)
             # Residuals that sum to some δ instead of 0 add δ·(b − b*).
             residual = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + unit * mass
             away = abs(bias) + _largest_intercept(longest, negative.weight, positive.weight, l2)
-            uneven = abs(negative.mass - positive.mass) / total + unit * mass
+            uneven = abs(negative.mass - positive.mass) / total + (unit + far) * mass
             steepness = np.exp(-abs(bias) - longest * weight_norm) / 4
             for _ in range(ROUNDS):
                 gap = duality + rounding + residual * away

@@ -125,7 +125,7 @@ def softmax_bounds(
     value = sums.loss / total + l2 / 2 * weight_norm**2
     null_value = _null_value(sums, intercept is not None)
     logit = (features + 8) * UNIT * (sums.longest * np.linalg.norm(scaled, axis=2).max(-1) + largest) + 4 * UNIT
-    difference = null_value - value - unit * (value + null_value) - 4 * logit * mass
+    difference = null_value - value - unit * (1 + value + null_value) - 4 * logit * mass
     improvement = np.maximum(difference, l2 / 2 * weight_norm**2)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         duality = divergence + distance**2 / (2 * l2)
@@ -136,7 +136,10 @@ def softmax_bounds(
         if intercept is not None:
             # 4. the sums of the residuals, off by some ε with Σε = 0 instead of 0, which adds ε·(b − b*), at most
             #    ½ Σ|ε| times the spread of b − b*. Σ|ε| ≤ unit·(Σ|p − y| + 4·moved) ≤ 6·unit·mass.
-            spread, uneven = np.ptp(bias, axis=-1) + _largest_spread(sums, l2), moved + 3 * unit * mass
+            spread, uneven = (
+                np.ptp(bias, axis=-1) + _largest_spread(sums, l2),
+                moved + (3 * unit + 2 * logit) * mass,
+            )
             reach = np.ptp(bias, axis=-1) + np.sqrt(2) * sums.longest * weight_norm
             steepness = (np.exp(-reach) / classes) ** 2
             for _ in range(ROUNDS):

@@ -153,7 +153,9 @@ def fit(
     limits = Limits(
         settled("tol", _guards.as_float(tol), dtype),
         settled("max_steps", np.int32(max_steps), dtype),
-        *reference_of(objective, blocked.y, blocked.weights, outputs_of(objective, blocked, params), dtype),
+        *reference_of(
+            objective, blocked.y, blocked.weights, objective.l2, outputs_of(objective, blocked, params), dtype
+        ),
     )
     hyper = Hyper(arrays, limits, None if batches is None else key)
     state = before_start(rule.with_arrays(arrays), params)
@@ -201,7 +203,10 @@ def fit(
                 if code == CONVERGED and certificate.gap > certificate.gap_tol(tol):  # not flat enough
                     aim = aim_below(reached.state, float(objective.l2), hyper.limits, certificate, tol)
                     if aim >= np.finfo(dtype).tiny:
-                        hyper = hyper._replace(limits=hyper.limits._replace(tol=settled("tol", aim, dtype)))
+                        limits = hyper.limits._replace(
+                            tol=settled("tol", aim, dtype), unit_value=settled("", 0, dtype)
+                        )
+                        hyper = hyper._replace(limits=limits)
                         reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
                     else:
                         code = PRECISION_FLOOR

@@ -21,13 +21,16 @@ STEPS = 50
 ENOUGH = 1e-4
 """Its relative accuracy: the value is a scale and no result."""
 HALVINGS = 12
+FEW = 8
+"""Outputs up to which the search takes Newton's steps: their Hessians are made of every row."""
 
 
 class Reference(NamedTuple):
-    """What J is measured by: the value of the best constant prediction, and the least that any could have."""
+    """What J is measured by: the best constant's, the least that any could have, and one of the targets' size."""
 
     null_value: Numeric
     saturated_value: Numeric
+    unit_value: Numeric
 
 
 def outputs_of(objective: Objective, data: BlockedData, params: Params) -> jax.ShapeDtypeStruct:
@@ -37,35 +40,42 @@ def outputs_of(objective: Objective, data: BlockedData, params: Params) -> jax.S
 
 
 def reference_of(
-    objective: Objective, y: Any, weights: Any, outputs: jax.ShapeDtypeStruct, dtype: np.dtype
+    objective: Objective, y: Any, weights: Any, l2: Any, outputs: jax.ShapeDtypeStruct, dtype: np.dtype
 ) -> Reference:
-    """Compute J₀ and the saturated value, as arrays of shape ().
+    """Compute J₀, the saturated value and that of the targets' size, as arrays of shape ().
 
-    The value is −∞ where the loss of no constant is finite: then the penalty alone is the scale.
+    J₀ is −∞ where the loss of no constant is finite: then the penalty alone is the scale.
 
     Args:
       objective: what is minimised; its penalty counts nothing here.
       y: shape (n, …), targets.
       weights: shape (n,), or None.
+      l2: λ; at 0 nothing is measured so.
       outputs: the shape and dtype of a prediction.
       dtype: of the arithmetic.
     """
     facts, objective = facts_of(objective.loss), dataclasses.replace(objective, l2=0.0)
-    if is_traced(y) or is_traced(weights):
+    bound = arguments_of(objective.loss)
+    if any(map(is_traced, (y, weights, *bound.values()))):
         found = _searched(objective, y, weights, outputs=outputs)
         return Reference(*(jax.lax.stop_gradient(number).astype(dtype) for number in found))
     y = np.asarray(y)
     weights = None if weights is None else np.asarray(weights)
-    if facts.null_value is None:
+    if not is_traced(l2) and float(np.asarray(l2)) == 0:  # nothing asks for it
+        found = Reference(0.0, 0.0, 0.0)
+    elif facts.null_value is None or facts.saturated is not None:
         found = Reference(*(np.asarray(number) for number in _searched(objective, y, weights, outputs=outputs)))
     else:
         share = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.astype(np.float64).sum()
         aims = y if y.dtype.kind in "iu" else y.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            value = facts.null_value(aims[share > 0], share[share > 0], **arguments_of(objective.loss))
-        found = Reference(value, 0.0)
-    if not np.isfinite(found.null_value):
-        found = Reference(-np.inf, 0.0)
+            aims, share = aims[share > 0], share[share > 0]
+            value = float(facts.null_value(aims, share, **bound))
+            # Labels are of size 1; a loss without curvature grows with its target, another with the square.
+            size = 1.0 if facts.curvature is None or facts.classes else float(share @ aims**2)
+        found = Reference(value, 0.0, max(value, size))
+    if not np.isfinite(np.array(found, np.float64)).all():
+        found = Reference(-np.inf, 0.0, 0.0)
     with np.errstate(over="ignore", under="ignore"):
         return Reference(*(jax.device_put(np.asarray(number, dtype)) for number in found))
 
@@ -73,8 +83,12 @@ def reference_of(
 @functools.partial(jax.jit, static_argnames="outputs")
 def _searched(
     objective: Objective, y: Array, weights: Array | None, *, outputs: jax.ShapeDtypeStruct
-) -> tuple[Array, Array]:
-    """Minimise the mean loss over constant predictions by Newton's steps, or gradients, halved until J falls."""
+) -> tuple[Array, Array, Array]:
+    """Minimise the mean loss over constant predictions by Newton's steps, or gradients, halved until J falls.
+
+    Returns:
+      The least mean, −∞ where none is finite; that of saturated predictions; and the mean at 0, or 0.
+    """
     dtype = outputs.dtype
     scale = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
     rows = jnp.zeros((len(y), 0), dtype)
@@ -85,11 +99,12 @@ def _searched(
 
     def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         constant, value, _, step = carry
-        gradient, hessian = jax.grad(mean)(constant), jax.hessian(mean)(constant)
-        newton = matmul(jnp.linalg.pinv(hessian, hermitian=True), gradient)
+        gradient = newton = jax.grad(mean)(constant)
+        if outputs.size <= FEW:
+            newton = matmul(jnp.linalg.pinv(jax.hessian(mean)(constant), hermitian=True), gradient)
         rates = 0.5 ** jnp.arange(HALVINGS, dtype=dtype)[:, None]
         trials = constant[None] - jnp.concatenate([rates * newton[None], rates * gradient[None]])
-        values = jax.vmap(mean)(trials)
+        values = jax.lax.map(mean, trials)
         values = jnp.where(jnp.isfinite(values), values, jnp.inf)
         best = values.argmin()
         lower = values[best] < value
@@ -108,4 +123,10 @@ def _searched(
     if saturated is not None:
         found = jax.vmap(functools.partial(saturated, **arguments_of(objective.loss)))(y.astype(dtype))
         least = vecdot(scale, jnp.where(scale > 0, found, 0)) / scale.sum()
-    return value, least
+    at_zero = jnp.abs(first[1])
+    known = jnp.isfinite(value) & jnp.isfinite(least)
+    return (
+        jnp.where(known, value, -jnp.inf),
+        jnp.where(known, least, 0),
+        jnp.where(known & jnp.isfinite(at_zero), at_zero, 0),
+    )

@@ -27,12 +27,14 @@ class Limits(NamedTuple):
       max_steps: most updates.
       null_value: J₀, that of the best constant prediction.
       saturated_value: the least that J could be.
+      unit_value: a J of the size of the targets; a gap below its rounding, twice over, is none.
     """
 
     tol: Any
     max_steps: Any
     null_value: Any
     saturated_value: Any
+    unit_value: Any
 
 
 def is_flat(
@@ -42,13 +44,18 @@ def is_flat(
 
     $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$ where $\lambda > 0$, with s the `value_scale` of J, or
     $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$ with the penalty's part P: for a convex loss, with the bias at
-    its optimum, J is then within that tolerance of its minimum. Without a penalty there is no such bound and the
-    rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the start.
+    its optimum, J is then within that tolerance of its minimum. Where no feature helps, w* = 0 and s falls with
+    w: there $(4\epsilon)^2$ of a J of the targets' size will do.
+
+    Without a penalty there is no such bound and the rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
+    start.
     """
     least = limits.saturated_value
-    scale = value_scale(value - least, penalty, limits.null_value - least, float(jnp.finfo(value.dtype).eps))
+    eps = float(jnp.finfo(value.dtype).eps)
+    scale = value_scale(value - least, penalty, limits.null_value - least, eps)
     # As norms, not squares: in float32 the square of 1e-20 is 0.
-    penalised = gradient_norm <= jnp.sqrt(2 * l2 * limits.tol) * jnp.sqrt(scale)
+    enough = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(limits.unit_value))
+    penalised = gradient_norm <= jnp.sqrt(2 * l2) * jnp.where(limits.tol > 0, enough, 0)
     return jnp.where(l2 > 0, penalised, gradient_norm <= limits.tol * first_gradient_norm)
 
 

@@ -40,14 +40,14 @@ def fit_heads(
     r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
 
     Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
-    intercept is not penalised. It has converged where its certificate proves
-    $J - J^* \le \mathrm{tol}\cdot\max(J, 10^{-3}J_0)$, $J_0$ the objective of the best intercept alone. The
-    squared loss is solved exactly from one factorisation per fold, the logistic by Newton's method with curvature
-    shared between neighbouring strengths and between folds, the softmax by L-BFGS in a shared metric; all in
-    compiled programs that know neither strengths nor folds, whose last gradients are float64 where float32 is not
-    enough, whatever JAX's x64 mode. Another sweep of as many strengths and folds over data of the same shape
-    compiles nothing, but for a program that only what float32 cannot solve, or scores that round too much, ask
-    for: the first time it is needed.
+    intercept is not penalised. It has converged where its certificate proves $J - J^* \le
+    \mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$, with $J_0$ the objective of the best constant and E what the
+    head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold,
+    the logistic by Newton's method with curvature shared between neighbouring strengths and between folds, the
+    softmax by L-BFGS in a shared metric; all in compiled programs that know neither strengths nor folds, whose
+    last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many
+    strengths and folds over data of the same shape compiles nothing, but for a program that only what float32
+    cannot solve, or scores that round too much, ask for: the first time it is needed.
 
     Args:
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,

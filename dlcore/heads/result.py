@@ -162,12 +162,17 @@ class Heads:
         return cls(**load(_archive.check_path("path", path)))
 
 
+NOTHING = 1e-12
+"""A head that improves less than this part of J may be one of rounding alone."""
+
+
 def is_idle(proof: Certificate, tol: float) -> np.ndarray:
     """Return which heads may be null heads but for rounding.
 
-    They are not converged, and neither their gap nor what they improve is beyond the rounding of a gap.
+    They are not converged, most of their gap is rounding, and what they improve is beyond no rounding of J.
     """
-    return (proof.gap > proof.gap_tol(tol)) & (np.maximum(proof.gap, proof.improvement) <= 4 * proof.rounding)
+    idle = (proof.gap > proof.gap_tol(tol)) & (proof.gap <= 4 * proof.rounding)
+    return idle & (proof.improvement <= NOTHING * np.maximum(proof.value, proof.null_value))
 
 
 def statuses(

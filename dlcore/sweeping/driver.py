@@ -284,12 +284,13 @@ def _references(
 ) -> Reference:
     """Compute what J of each setting is measured by, arrays (settings,)."""
     outputs, many = outputs_of(objective, data, one), (settings.targets, settings.weights)
+    strongest = np.max(np.asarray(settings.numbers.get("l2", objective.l2)))
 
     def of_setting(k: int) -> Reference:
         y, weights = (
             own if each is None else each[k] for own, each in zip((data.y, data.weights), many, strict=True)
         )
-        return reference_of(objective, y, weights, outputs, dtype)
+        return reference_of(objective, y, weights, strongest, outputs, dtype)
 
     if all(each is None for each in many):
         return Reference(*(np.repeat(np.asarray(number), settings.size) for number in of_setting(0)))

@@ -26,7 +26,7 @@ class Queue(NamedTuple):
       l2: (rows,).
       seed: (rows,), or None where all start alike.
       weights, targets: (rows, n), or None where those of the data serve every model.
-      null_value, saturated_value: (rows,), see `fitting.stopping.Limits`.
+      null_value, saturated_value, unit_value: (rows,), see `fitting.stopping.Limits`.
     """
 
     rule: Any
@@ -36,6 +36,7 @@ class Queue(NamedTuple):
     targets: Array | None
     null_value: Array
     saturated_value: Array
+    unit_value: Array
 
 
 class Limits(NamedTuple):
@@ -180,7 +181,9 @@ def advance(
             objective,
             lambda params: objective.value(params, data),
             optimizer_of(setting),
-            stopping.Limits(limits.tol, limits.max_steps, setting.null_value, setting.saturated_value),
+            stopping.Limits(
+                limits.tol, limits.max_steps, setting.null_value, setting.saturated_value, setting.unit_value
+            ),
             now,
             value,
             gradient,

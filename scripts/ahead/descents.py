@@ -124,7 +124,7 @@ def fitted(
             state = state._replace(order=np.zeros(batches.per_epoch, np.int32))
         arrays = jax.tree.map(np.float32, arrays)
         zero = np.float32(0)
-        hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero), key if batches else None)
+        hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero, zero), key if batches else None)
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))
         arguments = place.like(objective), data, place.like(hyper), place.like(state), place.like(np.int32(0))
         static = {"rule": split, "record": _nothing, "capacity": fitting.CAPACITY, "batches": batches}
@@ -144,7 +144,7 @@ def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
             rule, arrays = collect_rules(_nesterov, checked, np.dtype(np.float32))
             rows = range(checked.size)
             dtype = np.dtype(np.float32)
-            references = Reference(*np.zeros((2, checked.size), dtype))
+            references = Reference(*np.zeros((3, checked.size), dtype))
             queue = sweeping._queue(objective, data, checked, arrays, references, rows, checked.size, dtype)
             state = sweeping._before_start(rule, queue, params, min(slots, checked.size))
         numbers: Any = np.int32(0), np.float32(0), np.int32(0)
