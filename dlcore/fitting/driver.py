@@ -204,7 +204,7 @@ def fit(
                     aim = aim_below(reached.state, float(objective.l2), hyper.limits, certificate, tol)
                     if aim >= np.finfo(dtype).tiny:
                         limits = hyper.limits._replace(
-                            tol=settled("tol", aim, dtype), unit_value=settled("", 0, dtype)
+                            tol=settled("tol", aim, dtype), unit_value=jax.device_put(np.zeros((), dtype))
                         )
                         hyper = hyper._replace(limits=limits)
                         reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
