@@ -11,7 +11,7 @@ scikit-learn's breast cancer, wine, digits and diabetes (above the median).
 
 Command: dlcore run certified_tables
 
-Takes: seven to nine minutes on two cores, most of them for MNIST at the weakest penalties
+Takes: nine to fourteen minutes on two cores, most of them for MNIST at the weakest penalties
 
 Expected: no fit is below what is proven to be the least; every head of dlcore that says converged is within 1e-6
 by its certificate; scikit-learn's default solver reports convergence of fits that miss 1e-6.
@@ -131,7 +131,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     told, fooled = (sum(result["lbfgs"][key] for result in results.values()) for key in ("reported", "missed"))
     run.expect(f"of {told} fits that scikit-learn's lbfgs reports as converged {fooled} miss 1e-06", fooled > 0)
     reporting.print_table(
-        f"{len(grid)} C × {folds} folds: how far converged fits are above the optimum, as a share of J",
+        f"{len(grid)} C × {folds} folds: how far converged fits are above the optimum, as a share of the scale",
         ["data, solver", "converged", "missed", "median", "worst", "best C", "certified best C"],
         rows,
         [f"Heads of dlcore that did not converge: {doubtful}. A fit is judged by what is proven of them."],
