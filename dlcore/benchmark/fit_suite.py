@@ -78,7 +78,7 @@ def along_strengths(solver: str, l2: np.ndarray, loss: str) -> Solver:
 
 
 def gap_of(heads: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """Of heads of labels, whoever found them, certified here."""
+    """Certify heads of labels, whoever found them."""
     return problems.relative(certify(heads, x, y))
 
 
@@ -138,7 +138,7 @@ def _squared(rows: int) -> Work:
 
 
 def _fit(rows: int) -> Work:
-    """Of a well conditioned problem, for which descent is meant."""
+    """Return a well conditioned problem, for which descent is meant."""
     x = problems.correlated(0, rows, FEATURES, 3)
     y = problems.two_classes(1, x)
     l2 = np.array([0.01])
@@ -163,7 +163,7 @@ def _fit(rows: int) -> Work:
 
 
 def _certify(rows: int) -> Work:
-    """In float64 NumPy on the host, wherever the heads were fitted: no peer has it."""
+    """Certify in float64 NumPy on the host, wherever the heads were fitted: no peer has it."""
     x = problems.correlated(0, rows, FEATURES, 3)
     y = problems.two_classes(1, x)
     heads = LinearHeads(np.zeros((1, FEATURES)), np.zeros(1), np.array([0.01]))

@@ -1,4 +1,4 @@
-"""Whether an answer is right: near a float64 twin, or certified to be near the minimum."""
+"""Judges of answers: near a float64 twin, or certified to be near the minimum."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ TOL = 1e-6
 
 
 class Verdict(NamedTuple):
-    """Of one answer.
+    """Verdict on one answer.
 
     Attributes:
       error: the largest, relative to the largest number of the answer; of what was fitted, the certified gap.

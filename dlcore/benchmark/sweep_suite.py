@@ -126,7 +126,7 @@ def ridge(rows: int, features: int = 512, count: int = 100) -> Work:
         return LinearHeads(best.coef_[None], best.intercept_[None], strength, "squared"), np.arange(len(x))
 
     def gap(found: Any, x: np.ndarray, y: np.ndarray) -> float:
-        """Of a peer the first fold's, or that of all rows; ours the worst of all."""
+        """Return the worst gap of our heads; of a peer that of the first fold, or of all rows."""
         if isinstance(found, tuple):
             heads, part = found
             return problems.relative(certify(heads, x[part], y[part]))
@@ -184,7 +184,7 @@ def _rates(count: int) -> Work:
 
 
 def _plain(x: Any, y: Any, rate: Any) -> Any:
-    """As anyone writes it: no rule for stopping, no record."""
+    """Descend as anyone writes it: no rule for stopping, no record."""
 
     def value(theta: Any) -> Any:
         z = x @ theta[0] + theta[1]

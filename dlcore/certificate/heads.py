@@ -1,4 +1,4 @@
-"""What is certified and what is said of it: heads as plain numbers, read and checked."""
+"""Heads as plain numbers, read and checked, and the certificate that says what is known of them."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class LinearHeads(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """What is known of heads, in float64; numbers for one problem, arrays for several.
+    """Certificate of heads, in float64; numbers for one problem, arrays for several.
 
     The arrays have the shape (models,), (targets,) or (models, targets). `str` of it is a short card.
 
@@ -107,7 +107,7 @@ class Certificate:
 
 
 class Bounds(NamedTuple):
-    """What each of H heads comes to: arrays (H,), and H names; the bound on J − J* is gap + rounding.
+    """Bounds of H heads: arrays (H,), and H names; the bound on J − J* is gap + rounding.
 
     The last two are J₀ and E, as `Certificate` has them.
     """

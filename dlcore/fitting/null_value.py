@@ -26,7 +26,13 @@ FEW = 8
 
 
 class Reference(NamedTuple):
-    """What J is measured by: the best constant's, the least that any could have, and one of the targets' size."""
+    """Values that J is measured by.
+
+    Attributes:
+      null_value: J of the best constant prediction.
+      saturated_value: the least that J could be.
+      unit_value: a J of the targets' size.
+    """
 
     null_value: Numeric
     saturated_value: Numeric

@@ -169,7 +169,7 @@ NOTHING = 1e-12
 def is_idle(proof: Certificate, tol: float) -> np.ndarray:
     """Return which heads may be null heads but for rounding.
 
-    They are not converged, most of their gap is rounding, and what they improve is beyond no rounding of J.
+    They are not converged, a quarter of their gap or more is rounding, and they improve less than J rounds.
     """
     idle = (proof.gap > proof.gap_tol(tol)) & (proof.gap <= 4 * proof.rounding)
     return idle & (proof.improvement <= NOTHING * np.maximum(proof.value, proof.null_value))

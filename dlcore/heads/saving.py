@@ -18,7 +18,7 @@ PLAIN = ("loss", "scoring", "device", "fit_intercept")
 ENDS = ("status", "fold_status")
 PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
 NEWER = ("null_value", "improvement")
-"""What files of the first release lack."""
+"""Arrays that older files of heads lack."""
 
 
 def save(heads: Any, path: Path) -> None:

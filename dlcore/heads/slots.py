@@ -28,7 +28,7 @@ class Slots(NamedTuple):
       aim: shape (K,), the gap that is good enough, as a share of `objective.value_scale`.
       scale: shape (K,), about what `objective.value_scale` will be, for passes that do not ask for J.
       null_value: shape (K,), J of the best constant prediction.
-      spread: shape (K,), π(1 − π) with the share π of class 1; ¼ without an intercept.
+      spread: shape (K,), π(1 − π) with the share π of class 1.
       steps: shape (K,), int32: the passes that this slot may make; 0 for a slot that stands empty.
       total: shape (G,), the sum of the weights of a group's rows.
       bit: shape (G,), uint32, the bit that says whether a row trains a group; None where all rows do.
@@ -188,7 +188,7 @@ def intercept_gap(gradient: Array, spread: Array, l2: Array, radius: Array) -> A
       gradient: g, of the intercept; a few roundings of a sum of probabilities count as 0.
       spread: v, no less than half the curvature.
       l2: λ.
-      radius: R, the length of the longest row.
+      radius: R, the usual length of a row.
     """
     certain = jnp.maximum(jnp.abs(gradient) - 32 * jnp.finfo(jnp.float64).eps, 0)
     stricter = jnp.maximum(l2 / jnp.where(radius > 0, radius**2, jnp.inf), 1)
