@@ -9,14 +9,23 @@ from typing import Any
 import jax
 
 from dlcore.benchmark import solvers
+from dlcore.certificate.logistic import _distance_of_intercept as distance_of_intercept
 from dlcore.certificate.logistic import _largest_intercept as largest_intercept
+from dlcore.certificate.softmax import _spread_of_distance as spread_of_distance
 from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
 from dlcore.objective.cores import clear_programs
 from dlcore.sweeping import driver as sweeping
 
-__all__ = ["ask_slow_solvers_once", "forget_programs", "largest_intercept", "use_cores"]
-# `largest_intercept`: it enters a certificate beside larger terms, so that no certificate shows its errors.
+__all__ = [
+    "ask_slow_solvers_once",
+    "distance_of_intercept",
+    "forget_programs",
+    "largest_intercept",
+    "spread_of_distance",
+    "use_cores",
+]
+# Bounds on intercepts enter a certificate beside larger terms, so that no certificate shows their errors.
 
 
 def use_cores(count: int, patch: Any = None) -> None:

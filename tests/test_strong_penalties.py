@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from head_oracle import Objective, optimum_of
 from head_problems import LOSSES, asked_of, heads_problem
+from seams import distance_of_intercept, spread_of_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -374,3 +375,43 @@ def test_what_a_rare_class_improves_is_no_rounding():
         intercept = np.log([1 - share, share]) if loss == "softmax" else np.log(share) - np.log1p(-share)
         proof = certify(LinearHeads(coef, intercept, 1e16, loss), x, y, s)
         assert proof.improvement == pytest.approx(1e16 / 2 * (coef**2).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+@pytest.mark.parametrize("moved", ["coefficients", "intercept"])
+def test_no_intercept_is_further_from_the_optimum_than_is_proven(loss, moved):
+    """Coefficients that are off move the best intercept with them, as the columns have means; or it is off alone."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(80, 2)) * 0.1 + 1
+    y = labels_of(loss, 80, rng, classes=3)
+    l2 = np.array([1e-2, 1.0, 1e2])
+    heads = fit_heads(x, y, loss=loss, l2=l2, tol=1e-12)
+    length = np.linalg.norm(x, axis=1).max()
+    for size in (1e-2, 1e-4):
+        coef, intercept = heads.coef.copy(), heads.intercept.copy()
+        if moved == "coefficients":
+            direction = np.ones(2) if loss == "logistic" else np.outer([1, 0, -1], np.ones(2))
+            coef += size * direction
+            intercept -= size * 2 * (1 if loss == "logistic" else np.array([1, 0, -1]))
+        else:
+            intercept += size * (1 if loss == "logistic" else np.array([1, 0, -1]))
+        gap = certify(LinearHeads(coef, intercept, l2, loss), x, y).gap
+        z = np.moveaxis(x @ np.moveaxis(coef, -1, 0).reshape(2, -1), 0, -1).reshape(*intercept.shape, -1)
+        z = z + intercept[..., None]
+        longest = np.full(3, length)
+        if loss == "logistic":
+            p = 1 / (1 + np.exp(-z))
+            uneven, steepness = np.abs((p - y).mean(-1)), (p * (1 - p)).mean(-1)
+            away, bound = (
+                np.abs(intercept - heads.intercept),
+                distance_of_intercept(gap, l2, longest, uneven, steepness),
+            )
+        else:
+            p = np.exp(z - np.logaddexp.reduce(z, 1, keepdims=True))
+            share = np.bincount(y) / 80
+            uneven = np.maximum(p.mean(-1) - share, 0).sum(-1)
+            steepness = (p.min(1) ** 2).mean(-1)
+            away = np.ptp(intercept - heads.intercept, axis=-1)
+            bound = spread_of_distance(gap, l2, longest, uneven, steepness, 3)
+        assert (away <= bound * (1 + 1e-6)).all()
+        assert (away > 0).all()
