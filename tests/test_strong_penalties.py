@@ -380,7 +380,7 @@ def test_what_a_rare_class_improves_is_no_rounding():
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 @pytest.mark.parametrize("moved", ["coefficients", "intercept"])
 def test_no_intercept_is_further_from_the_optimum_than_is_proven(loss, moved):
-    """Coefficients that are off move the best intercept with them, as the columns have means; or it is off alone."""
+    """Coefficients that are off move the best intercept with them, or it is off alone."""
     rng = np.random.default_rng(9)
     x = rng.normal(size=(80, 2)) * 0.1 + 1
     y = labels_of(loss, 80, rng, classes=3)
