@@ -91,3 +91,9 @@ def test_a_file_that_reads_the_mode_is_found(source):
 
 def test_a_comparison_in_a_dtype_of_its_own_reads_none():
     assert not faults("from helpers import assert_close\n\nassert_close(1, 1, units=1, dtype=float)")
+
+
+def test_the_header_names_the_mode(pytestconfig):
+    """pytest shows the header without -q alone, so that a broken one ends such runs only."""
+    lines = pytestconfig.hook.pytest_report_header(config=pytestconfig, start_path=None)
+    assert any("compilation cache" in str(line) for line in lines)
