@@ -30,7 +30,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_report_header() -> str:
     """Return the line that says in which mode the tests run."""
     x64 = jax.config.read("jax_enable_x64")
-    cache = jax.config.jax_compilation_cache_dir or "off"
+    cache = jax.config.values["jax_compilation_cache_dir"] or "off"
     dtype = "float64" if x64 else "float32"
     return f"jax {jax.__version__}, {dtype}, {jax.device_count()} devices, compilation cache: {cache}"
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from helpers import scored
@@ -111,7 +112,7 @@ def test_the_pieces_of_strengths_do_not_matter():
 
 
 def test_without_a_penalty():
-    """At λ = 0 by the least squares of the others, the shortest of few rows; −inf where they know nothing."""
+    """At λ = 0 each row is predicted by the least squares of the others, the shortest solution of several."""
     for shape in ((30, 4), (9, 14)):
         x, y, _ = rows(*shape, targets=1)
         heads = fit_heads(x, y[:, 0], loss="squared", l2=0.0, folds="leave-one-out")
@@ -125,8 +126,8 @@ def test_without_a_penalty():
     x, y, _ = rows(300, 4, 1)
     x[:, 3] = np.arange(300) == 50  # a column that one row alone shows, and that row stands in both blocks
     heads = fit_heads(x, y[:, 0], loss="squared", l2=[0.0, 1e-3], folds="leave-one-out")
-    assert scored(heads)[0, 0] == -np.inf
-    assert heads.best == 1
+    predicted = without_each(x, y, np.ones(300), 1e-12, intercept=True)
+    np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y, predicted), rtol=1e-9)
 
 
 def test_rows_that_repeat_and_targets_that_do_not_change():
@@ -158,6 +159,107 @@ def test_one_pass_in_blocks_and_nothing_compiled_again(compiles):
     assert compiles() == first
     whole = Ridge(alpha=L2[4] * s.sum() / 2).fit(x, y, s)
     np.testing.assert_allclose(heads.coef[:, 4], whole.coef_, rtol=1e-9)
+
+
+def exact_error(x, y, s, alpha: float, *, intercept: bool, standardize: bool = False) -> float:
+    """Return 1 − R² of the rows left out, by the normal equations of the others with 60 digits."""
+    with mpmath.workdps(60):
+        n, m = x.shape
+        x, y = mpmath.matrix(x.tolist()), mpmath.matrix(y.tolist())
+        total, root = mpmath.fsum(s.tolist()), [mpmath.sqrt(mpmath.mpf(float(a))) for a in s]
+
+        def mean(values):
+            return mpmath.fsum(r**2 * a for r, a in zip(root, values, strict=True)) / total
+
+        for j in range(m if standardize else 0):
+            middle = mean(x[:, j])
+            x[:, j] /= mpmath.sqrt(mean([(a - middle) ** 2 for a in x[:, j]]))
+        wide = mpmath.ones(n, m + 1) * int(intercept)
+        wide[:, :m] = x
+        penalty = mpmath.diag([mpmath.mpf(alpha)] * m + [mpmath.mpf(not intercept)])
+        errors = []
+        for i in range(n):
+            others = mpmath.diag([0 if k == i else root[k] for k in range(n)])
+            rows, aims = others * wide, others * y
+            w = mpmath.lu_solve(rows.T * rows + penalty, rows.T * aims)
+            errors.append((y[i] - mpmath.fdot(wide[i, :], w)) ** 2)
+        middle = mean(y)
+        return float(mean(errors) / mean([(a - middle) ** 2 for a in y]))
+
+
+def one_hot(categories: list[int]) -> np.ndarray:
+    return np.eye(max(categories) + 1)[categories]
+
+
+WEAK = [1e-16, 1e-14, 1e-12, 1e-6, 1e-4, 1.0]
+NORMAL = np.random.default_rng(3)
+MIXED = NORMAL.normal(size=(12, 5)) + 3
+MIXED[:, 0], MIXED[:, 1] = np.arange(12) == 0, 100 * (np.arange(12) == 1)
+WEIGHTS = np.where(np.arange(12) == 2, 1e9, NORMAL.uniform(0.1, 3, 12))
+CATEGORIES = np.column_stack([one_hot([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4]), NORMAL.normal(size=(12, 2))])
+Y = NORMAL.normal(size=12)
+SQUARE, SQUARE_Y = (lambda rng: (rng.normal(size=(5, 5)), rng.normal(size=5)))(np.random.default_rng(7))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "s", "changed"),
+    [
+        pytest.param(SQUARE, SQUARE_Y, np.ones(5), {}, id="as many rows as columns"),
+        pytest.param(SQUARE, SQUARE_Y, np.ones(5), {"fit_intercept": False}, id="as many rows, no intercept"),
+        pytest.param(
+            1e4 * one_hot([0, 0, 0, 1, 1, 1, 2]),
+            np.arange(7) ** 1.5,
+            np.ones(7),
+            {"fit_intercept": False},
+            id="a category that occurs once",
+        ),
+        pytest.param(CATEGORIES, Y, np.ones(12), {}, id="categories beside numbers"),
+        pytest.param(CATEGORIES, Y, np.ones(12), {"standardize": True}, id="standardised categories"),
+        pytest.param(MIXED, Y, np.ones(12), {}, id="two columns of one row each"),
+        pytest.param(MIXED, Y, WEIGHTS, {}, id="and a heavy row"),
+        pytest.param(MIXED[:9], Y[:9], WEIGHTS[:9], {"fit_intercept": False}, id="fewer rows, no intercept"),
+        pytest.param(MIXED[:6], Y[:6], np.ones(6), {}, id="a row more than columns"),
+        pytest.param(MIXED[:6], Y[:6], np.ones(6), {"fit_intercept": False}, id="a row more, no intercept"),
+        pytest.param(MIXED[:4], Y[:4], np.ones(4), {}, id="fewer rows than columns"),
+        pytest.param(MIXED[[0, 1, 2, 2, 3, 4]], Y[:6], np.ones(6), {}, id="a row twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::dlcore.GridEdgeWarning")
+def test_rows_of_leverage_near_1(x, y, s, changed):
+    """1 − leverage cancels in these tables; alpha 1e-14 gave −inf, 1e-12 two digits."""
+    s = s.astype(float)
+    l2 = 2 * np.array(WEAK) / s.sum()
+    heads = fit_heads(x, y, loss="squared", l2=l2, folds="leave-one-out", sample_weight=s, **changed)
+    given = {"intercept": changed.get("fit_intercept", True), "standardize": changed.get("standardize", False)}
+    expected = [exact_error(x, y, s, strength * s.sum() / 2, **given) for strength in l2]
+    # The largest eigenvalue is up to 1e9 of the least: of 16 digits 8 are left at worst.
+    np.testing.assert_allclose(1 - scored(heads).ravel(), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e-6, 1e-12, 1e-14])
+def test_rows_of_leverage_near_1_by_known_values(alpha):
+    heads = fit_heads(SQUARE, SQUARE_Y, loss="squared", l2=2 * alpha / 5, folds="leave-one-out")
+    np.testing.assert_allclose(scored(heads)[0, 0], -0.16398343, atol=1e-8 + 10 * alpha)
+    x = 1e4 * one_hot([0, 0, 0, 1, 1, 1, 2])
+    given: Any = {"loss": "squared", "folds": "leave-one-out", "fit_intercept": False}
+    heads = fit_heads(x, np.arange(7) ** 1.5, l2=2 * alpha / 7, **given)
+    np.testing.assert_allclose(scored(heads)[0, 0], -0.4916043, atol=1e-7)
+
+
+def test_a_block_of_rows_of_leverage_near_1():
+    """200 categories that occur once among 1,300 rows: several blocks, a kernel of 200 rows, two targets."""
+    rng = np.random.default_rng(0)
+    single = np.concatenate([np.arange(200), rng.integers(200, 220, 1100)])
+    order = rng.permutation(1300)
+    x, y = one_hot(list(single))[order], rng.normal(size=(1300, 2))
+    l2 = np.array([1e-13, 1e-3])
+    heads = fit_heads(x, y, loss="squared", l2=l2, folds="leave-one-out")
+    # A row of its own category is predicted by the intercept of the others, the others by their categories.
+    predicted = without_each(x, y, np.ones(1300), l2[1] * 650, intercept=True)
+    expected = r2_score(y, predicted, multioutput="raw_values")
+    np.testing.assert_allclose(1 - scored(heads)[:, 0, 1], 1 - expected, rtol=1e-9)
+    limit = fit_heads(x, y, loss="squared", l2=0.0, folds="leave-one-out")
+    np.testing.assert_allclose(scored(heads)[:, 0, 0], scored(limit)[:, 0, 0], rtol=1e-8)
 
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -61,8 +61,8 @@ def fit_heads(
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). At most 31. "leave-one-out" for the squared loss: every
         row by the others, from the one factorisation of all rows, at the alpha of all rows as RidgeCV has it: the
-        others' λ is λ·S/(S − sᵢ). One row of scores is of all rows together, −inf where at λ = 0 the others do
-        not determine a row; there are no fits of folds to certify. A standardised σ is that of all rows.
+        others' λ is λ·S/(S − sᵢ). One row of scores is of all rows together. At λ = 0 the shortest solution of the
+        others predicts a row. There are no fits of folds to certify. A standardised σ is that of all rows.
       scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. "log_loss"
         (the default, negative), "accuracy"; "roc_auc" of the logistic loss, "roc_auc_ovr" of the softmax, the mean
         over the classes of each against the others; "r2", the default of the squared loss. Or a function of

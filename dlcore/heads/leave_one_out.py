@@ -7,9 +7,19 @@ a RidgeCV gives them. With the residual $e_i$ of the fit on all rows and the lev
 $e_{-i} = e_i/(1 - h_i)$,
 $h_i = \frac{s_i}{S}\left(1 + 2(x_i - \bar x)^\top(H + \lambda I)^{-1}(x_i - \bar x)\right)$,
 
-without the 1 and with $\bar x = 0$ where there is no intercept. The kernel $ZZ^\top = UDU^\top$ knows both parts
-without a difference of numbers near 1: with t = √(2s/S)·y about its mean and $G = U(D + \lambda)^{-1}U^\top$ but
-for the direction √s that the intercept takes, $\sqrt{2s_i/S}\,e_{-i} = (Gt)_i/G_{ii}$.
+without the 1 and with $\bar x = 0$ where there is no intercept.
+
+$1 - h_i$ cancels where $h_i$ is near 1. Two other forms have no difference:
+
+- The kernel $ZZ^\top = UDU^\top$, where rows are no more than coefficients: every leverage is near 1 then. With
+  t = √(2s/S)·y about its mean and $G = U(D + \lambda)^{-1}U^\top$ without the direction √s, which the intercept
+  takes, $\sqrt{2s_i/S}\,e_{-i} = (Gt)_i/G_{ii}$.
+- The ridge of the rows of smaller leverages predicts the rows T of a leverage near 1, which then correct one
+  another. With the errors ρ of that ridge on T, its curvature A, its sum of weights $S_0$ and
+  $K_{ij} = \sqrt{s_is_j}\,(\frac2S\tilde x_i^\top A^{-1}\tilde x_j + 1/S_0)$,
+  $\sqrt{s_i}\,e_{-i} = (M\sqrt s\rho)_i/M_{ii}$, $M = (I + K)^{-1}$.
+
+At λ = 0 both give the limit λ → 0: the prediction of the shortest solution.
 
 Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10.1; Rifkin and Lippert
 (2007), Notes on regularized least squares, section 3.
@@ -17,6 +27,7 @@ Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, s
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +35,15 @@ import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
-from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, strengths
-from dlcore.heads.row_products import Streamed
+from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
+from dlcore.heads.row_products import Products, Streamed, gram_of
 from dlcore.heads.scoring import LOGIT_BYTES, Scoring, answer_of
-from dlcore.linalg import matmul
+from dlcore.linalg import matmul, outer
 
 NAME = "leave-one-out"
+NEAR_1 = 1e-3
+"""A row of a leverage above 1 − `NEAR_1` is predicted by the second form; the first loses three digits at most."""
+EPS = float(np.finfo(np.float64).eps)
 
 
 def check_leave_one_out(inputs: Inputs, loss: str) -> None:
@@ -42,18 +56,35 @@ def check_leave_one_out(inputs: Inputs, loss: str) -> None:
         raise ValueError(f"folds: expected at least two rows of positive weight for {NAME!r}, got {rows}")
 
 
+class Fitted(NamedTuple):
+    """What is known of all rows.
+
+    Attributes:
+      inputs: the checked arguments.
+      streamed: rows on the device.
+      rows: numbers of the rows of positive weight, ascending, shape (n,).
+      spectrum: of the fit on all rows.
+    """
+
+    inputs: Inputs
+    streamed: Streamed
+    rows: np.ndarray
+    spectrum: Spectrum
+
+
 def left_out_scores(
     inputs: Inputs, streamed: Streamed, scoring: Scoring, spectrum: Spectrum, parts: Parts
 ) -> np.ndarray:
-    """Of all rows, each predicted by the others: shape (L, targets)."""
+    """Return the score of all rows, each predicted by the others: shape (L, targets)."""
     index = np.flatnonzero(inputs.weight > 0)
+    fitted = Fitted(inputs, streamed, index, spectrum)
     if scoring == "r2":
-        return _r2(inputs, streamed, index, spectrum, parts)
+        return _r2(fitted, parts)
     aims, weight = streamed.y[index].astype(np.float64), inputs.scored[index] * inputs.unit
     scores = []
     for l2 in strengths(inputs.l2[0], streamed, max(1, LOGIT_BYTES // (8 * aims.size))):
         errors = np.empty((len(l2), aims.shape[1], len(index)))
-        for rows, _, (found,) in _errors(inputs, streamed, index, spectrum, [(l2, *heads_of(spectrum, l2))]):
+        for rows, _, (found,) in _errors(fitted, [(l2, *heads_of(spectrum, l2))]):
             errors[:, :, np.searchsorted(index, rows)] = np.asarray(found)
         for strength, of_targets in zip(np.asarray(l2)[: inputs.l2.shape[1] - len(scores)], errors, strict=False):
             where = f"{NAME}, l2 = {strength:g}"
@@ -62,11 +93,12 @@ def left_out_scores(
     return np.array(scores)
 
 
-def _r2(inputs: Inputs, streamed: Streamed, index: np.ndarray, spectrum: Spectrum, parts: Parts) -> np.ndarray:
-    """1 − Σ s·e²/Σ s(y − ȳ)² over all rows; −∞ where the others do not determine a row."""
+def _r2(fitted: Fitted, parts: Parts) -> np.ndarray:
+    """Return 1 − Σ s·e²/Σ s(y − ȳ)² over all rows."""
+    inputs, streamed, index, _ = fitted
     pieces = [(l2, *part) for l2, part in zip(strengths(inputs.l2[0], streamed), parts, strict=True)]
     sums = [streamed.put(np.zeros(intercept.shape)) for _, _, intercept in pieces]
-    for _, weight, errors in _errors(inputs, streamed, index, spectrum, pieces):
+    for _, weight, errors in _errors(fitted, pieces):
         sums = [_add_squares(total, error, weight) for total, error in zip(sums, errors, strict=True)]
         jax.block_until_ready(sums)  # blocks would queue up, all in memory
     error = np.concatenate([np.asarray(part) for part in sums])[: inputs.l2.shape[1]]
@@ -85,22 +117,46 @@ Piece = tuple[Array, Array, Array]
 """Strengths, their weights and intercepts."""
 
 
-def _errors(
-    inputs: Inputs, streamed: Streamed, index: np.ndarray, spectrum: Spectrum, pieces: Sequence[Piece]
-) -> Iterator[tuple[np.ndarray, Array, list[Array]]]:
-    """(row numbers, weights, of each piece y less what the others say), (l2, targets, rows), in one pass."""
-    if spectrum.rows is not None:
-        weight = streamed.put(inputs.weight[index])
-        yield index, weight, [_of_kernel(spectrum, l2, weight, index, streamed.centred) for l2, _, _ in pieces]
+def _errors(fitted: Fitted, pieces: Sequence[Piece]) -> Iterator[tuple[np.ndarray, Array, list[Array]]]:
+    """Yield row numbers, weights, and of each piece y less the prediction by the others, (l2, targets, rows).
+
+    Rows of a leverage near 1 have errors of 0 at first. They come again at the end, with what they are.
+    """
+    inputs, streamed, index, spectrum = fitted
+    near_1 = np.zeros(len(inputs.weight), bool)
+    if len(index) <= inputs.x.shape[1] + np.asarray(streamed.centred):
+        near_1[index] = True
+    else:
+        yield from _by_leverages(fitted, pieces, near_1)
+    rows, rest = np.flatnonzero(near_1), index[~near_1[index]]
+    if not len(rows):
         return
-    total = streamed.put(inputs.weight.sum())
+    given = streamed.taken(rows), streamed.put(streamed.y[rows]), streamed.put(inputs.weight[rows])
+    if len(rest):
+        total = streamed.put(inputs.weight.sum())
+        others = _ridge_of_others(streamed.summed(rest), spectrum.scale, streamed.centred, total)
+        of_rows = functools.partial(_by_others, others, *given, spectrum.scale, total, streamed.centred)
+    else:
+        of_rows = functools.partial(_by_kernel, _kernel_of(fitted), given[-1], streamed.centred)
+    yield rows, given[-1], [of_rows(l2) for l2, _, _ in pieces]
+
+
+def _by_leverages(
+    fitted: Fitted, pieces: Sequence[Piece], near_1: np.ndarray
+) -> Iterator[tuple[np.ndarray, Array, list[Array]]]:
+    """Yield what `_errors` does, by the leverages, and mark in `near_1` the rows of one near 1."""
+    inputs, streamed, index, spectrum = fitted
+    # The weakest penalty has the largest leverages.
+    total, weakest = streamed.put(inputs.weight.sum()), jnp.stack([l2.min() for l2, _, _ in pieces]).min()
     for x, y, weight, rows in streamed.blocks(index):
-        own = streamed.put(inputs.weight[rows])
-        yield rows, weight, [_of_rows(spectrum, *p, x, y, own, total, streamed.centred) for p in pieces]
+        given = x, y, streamed.put(inputs.weight[rows]), total, streamed.centred, weakest
+        errors, marks = zip(*(_by_leverage(spectrum, *piece, *given) for piece in pieces), strict=True)
+        near_1[rows] = np.asarray(marks[0])
+        yield rows, weight, list(errors)
 
 
 @jax.jit
-def _of_rows(
+def _by_leverage(
     spectrum: Spectrum,
     l2: Array,
     coef: Array,
@@ -110,25 +166,117 @@ def _of_rows(
     weight: Array,
     total: Array,
     centred: Array,
-) -> Array:
+    weakest: Array,
+) -> tuple[Array, Array]:
+    """Return e/(1 − h), (l2, targets, rows), and the rows whose h is near 1 at `weakest`: their errors are 0."""
     rows = x.astype(jnp.float64)
     error = y.astype(jnp.float64).T[None] - matmul(coef, rows.T) - intercept[..., None]
-    along = matmul(rows - spectrum.middle[None], spectrum.basis)
-    reach = 2 * matmul(inverse_of(spectrum, l2), (along**2).T)
-    left = 1 - weight[None] / total * (centred + reach)
-    # What is left of 1 is all rounding: without this row nothing determines its prediction.
-    known = left > 64 * len(spectrum.values) * jnp.finfo(jnp.float64).eps
-    return jnp.where(known[:, None], error / jnp.where(known, left, 1.0)[:, None], jnp.inf)
+    along = matmul(rows - spectrum.middle[None], spectrum.basis) ** 2
+
+    def complement(l2: Array) -> Array:
+        return 1 - weight[None] / total * (centred + 2 * matmul(inverse_of(spectrum, l2), along.T))
+
+    near_1 = complement(weakest[None])[0] < NEAR_1
+    left = jnp.where(near_1[None], 1.0, complement(l2))
+    return jnp.where(near_1[None, None], 0.0, error / left[:, None]), near_1
+
+
+def _kernel_of(fitted: Fitted) -> tuple[Array, Array, Array]:
+    """Return eigenvalues (n,), eigenvectors (n, n) and projected targets (n, targets) of the kernel."""
+    inputs, streamed, index, spectrum = fitted
+    if spectrum.rows is not None:
+        return spectrum.values, spectrum.rows[index], spectrum.projected
+    x, y, weight = streamed.taken(index), streamed.put(streamed.y[index]), streamed.put(inputs.weight[index])
+    found = spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
+    assert found.rows is not None
+    return found.values, found.rows, found.projected
 
 
 @jax.jit
-def _of_kernel(spectrum: Spectrum, l2: Array, weight: Array, index: Array, centred: Array) -> Array:
-    """At λ = 0 the limit, taken where λ is rounding beside the eigenvalues."""
-    assert spectrum.rows is not None
-    values = jnp.maximum(spectrum.values, 0)
-    least = len(values) * jnp.finfo(jnp.float64).eps * jnp.where(values.max() > 0, values.max(), 1.0)
-    kept = jnp.where(jnp.arange(len(values)) == len(values) - 1, 1 - centred, 1.0)
-    inverse = kept[None] / (values[None] + jnp.maximum(l2, least)[:, None])
-    own = spectrum.rows[index]
-    scaled = matmul(inverse[:, None] * spectrum.projected.T[None], own.T)
+def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, centred: Array, l2: Array) -> Array:
+    """Return (Gt)ᵢ/Gᵢᵢ in units of y, shape (l2, targets, rows)."""
+    values, own, projected = kernel
+    resolved, inverse = _resolved_inverse(values, l2)
+    kept = jnp.where(jnp.arange(len(values)) == len(values) - 1, 1 - centred, 1.0)  # the direction √s goes
+    # Rounding turns the null space by n·eps·max(values)/values, and 1/λ would make that count.
+    turned = len(values) * EPS * values.max() / jnp.where(resolved, values, jnp.inf)
+    in_null_space = matmul(own**2, jnp.where(resolved, 0.0, kept)) > matmul(own**2, turned**2)
+    own = jnp.where(resolved[None] | in_null_space[:, None], own, 0.0)
+    inverse = kept[None] * inverse
+    scaled = matmul(inverse[:, None] * projected.T[None], own.T)
     return scaled / matmul(inverse, (own**2).T)[:, None] / jnp.sqrt(2 * weight / weight.sum())[None, None]
+
+
+def _resolved_inverse(values: Array, l2: Array) -> tuple[Array, Array]:
+    """Return which eigenvalues are more than rounding, (k,), and 1/(value + λ) with the others as 0, (l2, k).
+
+    λ is at least the square of rounding, for eigenvectors have components of the size of rounding.
+    """
+    rounding = len(values) * EPS
+    largest = jnp.where(values.max() > 0, values.max(), 1.0)
+    resolved = values > rounding * largest
+    least = jnp.maximum(l2, rounding**2 * largest)[:, None]
+    return resolved, 1 / jnp.where(resolved[None], values[None] + l2[:, None], least)
+
+
+class OtherRows(NamedTuple):
+    """The ridge of the rows whose leverage is not near 1, in units of `scale`.
+
+    Attributes:
+      values: eigenvalues of its curvature, shape (m,).
+      basis: eigenvectors, shape (m, m).
+      projected: targets in that basis, shape (m, targets).
+      middle: the mean of x, shape (m,), 0 without an intercept.
+      level: the mean of y, shape (targets,), 0 without an intercept.
+      weight: the sum of weights, shape ().
+    """
+
+    values: Array
+    basis: Array
+    projected: Array
+    middle: Array
+    level: Array
+    weight: Array
+
+
+@jax.jit
+def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array) -> OtherRows:
+    """Return the ridge of the rows of these sums; `total` is the weight of all rows, of which λ is a part."""
+    about_0 = (1 - centred) * sums.total * sums.middle
+    gram = (gram_of(sums) + outer(about_0, sums.middle)) / scale[:, None] / scale[None]
+    cross = (sums.cross + outer(about_0, sums.level)) / scale[:, None]
+    values, basis = jnp.linalg.eigh(2 / total * gram)
+    projected = 2 / total * matmul(basis.T, cross)
+    return OtherRows(values, basis, projected, centred * sums.middle, centred * sums.level, sums.total)
+
+
+@jax.jit
+def _by_others(
+    others: OtherRows,
+    x: Array,
+    y: Array,
+    weight: Array,
+    scale: Array,
+    total: Array,
+    centred: Array,
+    l2: Array,
+) -> Array:
+    """Return (M√s·ρ)ᵢ/Mᵢᵢ in units of y, shape (l2, targets, rows)."""
+    along = matmul((x.astype(jnp.float64) - others.middle[None]) / scale[None], others.basis)
+    resolved, inverses = _resolved_inverse(others.values, l2)
+    projected = jnp.where(resolved[:, None], others.projected, 0.0)
+    root = jnp.sqrt(weight)
+
+    def for_strength(inverse: Array) -> Array:
+        predicted = others.level[None] + matmul(along * inverse[None], projected)
+        residual = root[:, None] * (y.astype(jnp.float64) - predicted)
+        half = root[:, None] * along * jnp.sqrt(2 / total * inverse)[None]
+        kernel = matmul(half, half.T) + centred / others.weight * outer(root, root)
+        # In units of its diagonal: rows may be of any scale.
+        unit = jnp.sqrt(1 + jnp.diagonal(kernel))
+        values, vectors = jnp.linalg.eigh((jnp.eye(len(root)) + kernel) / outer(unit, unit))
+        values = jnp.maximum(values, len(root) * EPS * values.max())
+        solved = matmul(vectors / values[None], matmul(vectors.T, residual / unit[:, None]))
+        return (unit[:, None] * solved / ((vectors**2 / values[None]).sum(-1) * root)[:, None]).T
+
+    return jax.lax.map(for_strength, inverses)

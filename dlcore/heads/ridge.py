@@ -95,7 +95,7 @@ def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int) -> Spectrum:
         return _of_products(streamed.trained(fit), streamed.centred, streamed.standard)
     weight = streamed.put(np.where(inputs.train[fit], inputs.weight, 0))
     x, y = streamed.whole()
-    return _of_kernel(x, y, weight, streamed.centred, streamed.standard)
+    return spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
 
 
 @jax.jit
@@ -112,7 +112,8 @@ def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
 
 
 @jax.jit
-def _of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
+def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
+    """Return the spectrum from the kernel of the rows, as many eigenvalues as rows."""
     rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
     mean, level = matmul(weight, rows) / total, centred * matmul(weight, aims) / total
     variance, middle = matmul(weight, (rows - mean[None]) ** 2) / total, centred * mean

@@ -92,22 +92,24 @@ class Streamed:
             weight = self.inputs.weight[rows]
             weight[: start - first] = 0
             weight[len(index) - first :] = 0
-            yield self._taken(rows), self.put(_rows_of(self.y, rows)), self.put(weight), rows
+            yield self.taken(rows), self.put(_rows_of(self.y, rows)), self.put(weight), rows
 
-    def _taken(self, rows: np.ndarray) -> Array:
+    def taken(self, rows: np.ndarray) -> Array:
+        """Return x at these row numbers, on the device."""
         if isinstance(self.x, jax.Array):
             return _take(self.x, self.put(rows))
         return self.put(_rows_of(self.x, rows))
 
     def _of(self, chosen: np.ndarray, fit: int) -> Products:
         if self._parts is None:
-            return self._sum(np.flatnonzero(chosen[fit] & (self.inputs.weight > 0)))
+            return self.summed(np.flatnonzero(chosen[fit] & (self.inputs.weight > 0)))
         if self._sums is None:
-            self._sums = [self._sum(rows) for rows in self._parts]
+            self._sums = [self.summed(rows) for rows in self._parts]
         parts = zip(self._parts, self._sums, strict=True)
         return functools.reduce(_merge, [sums for rows, sums in parts if chosen[fit, rows[0]]])
 
-    def _sum(self, index: np.ndarray) -> Products:
+    def summed(self, index: np.ndarray) -> Products:
+        """Return the sums over the rows of these numbers."""
         features, targets = self.inputs.x.shape[1], self.y.shape[1]
         half = features // 2
         shapes = (

@@ -206,15 +206,15 @@ def strengths_of(place: Place) -> tuple[Any, ...]:
 
 def left_out(place: Place) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """What stands before the rows, and behind them."""
-    return (*strengths_of(place), *heads_of_ridge(place)), (place.whole((), WIDE),) * 2
+    return (*strengths_of(place), *heads_of_ridge(place)), (place.whole((), WIDE),) * 3
 
 
 def kernel_rows(place: Place) -> Lowered:
     """Ridge with fewer rows than columns."""
     n, m = 512, 2048
     number = place.whole((), WIDE)
-    x, y = place.whole((n, m)), place.whole((n, 1))
-    return Lowered(ridge._of_kernel.trace(x, y, place.whole((n,), WIDE), number, number).lower(), (n, m), n)
+    rows = place.whole((n, m)), place.whole((n, 1)), place.whole((n,), WIDE)
+    return Lowered(ridge.spectrum_of_kernel.trace(*rows, number, number).lower(), (n, m), n)
 
 
 def predicted(place: Place) -> Lowered:
@@ -300,6 +300,6 @@ PROGRAMS = [
         of_block(ridge._add_errors, lambda place: ((place.whole((HEADS, 1), WIDE),), heads_of_ridge(place))),
         bounded(2, 400),
     ),
-    program("ridge, each row left out", of_block(leave_one_out._of_rows, left_out), bounded(6, 600)),
+    program("ridge, each row left out", of_block(leave_one_out._by_leverage, left_out), bounded(6, 600)),
     program("predict", predicted, bounded(2, 270), quick=True),
 ]
