@@ -282,7 +282,7 @@ Y = np.arange(12) % 2
         ({"l2": None}, ValueError, "l2: expected an array, got None"),
         ({"l2": "a"}, TypeError, "l2: expected numbers"),
         ({"folds": 1}, ValueError, "folds: expected an integer of at least 2, got 1"),
-        ({"folds": 7}, ValueError, "folds: expected at most as many as rows of the rarest class, got 7"),
+        ({"folds": 7}, ValueError, "folds: expected at most as many as rows of the largest class, got 7"),
         (
             {"folds": np.full((2, 12), 0.5)},
             ValueError,

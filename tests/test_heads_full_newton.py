@@ -27,6 +27,7 @@ def table(seed=0, n=240):
     return x.astype(np.float32), logits.argmax(1)
 
 
+@pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_newton_goes_on_where_l_bfgs_ends_short_in_every_setting(name):
     """L-BFGS has nine passes of twelve; the certificate of each head, which knows of no solver, is the judge."""

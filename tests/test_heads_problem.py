@@ -231,6 +231,7 @@ def test_standardised_columns_of_any_size(size):
     np.testing.assert_allclose(heads.coef * size, plain.coef, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
 @pytest.mark.parametrize("standardize", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_fold_without_a_class_has_the_heads_of_the_others(standardize):
     """Certified on these, and so named; the class has the probability 0, which costs infinity where it is met."""

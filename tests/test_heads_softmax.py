@@ -310,7 +310,7 @@ Y = np.arange(12) % 3
             ValueError,
             "y: expected every class 0 to 2 in rows of positive weight, got none",
         ),
-        ({"folds": 5}, ValueError, "folds: expected at most as many as rows of the rarest class, got 5"),
+        ({"folds": 5}, ValueError, "folds: expected at most as many as rows of the largest class, got 5"),
         (
             {"folds": [Y < 2], "fit_intercept": False},
             ValueError,

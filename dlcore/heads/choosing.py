@@ -18,20 +18,44 @@ class GridEdgeWarning(UserWarning):
 
 
 def best_of(scores: np.ndarray, l2: np.ndarray) -> Any:
-    """The index of the best mean score; the strongest penalty where several are equal."""
+    """Return the index of the best mean score, of the strongest penalty where several are equal.
+
+    Args:
+      scores: shape (…, folds, L). A fold without a finite score is left out of the mean.
+      l2: penalties, shape (L,).
+    """
     order = np.argsort(-l2, kind="stable")
-    best = order[scores.mean(-2)[..., order].argmax(-1)]
+    best = order[_mean(scores, _ranking(scores))[..., order].argmax(-1)]
     return int(best) if np.ndim(best) == 0 else best
 
 
 def within_one_error(scores: np.ndarray, best: Any) -> np.ndarray | None:
-    """Shape (…, L): a mean score of at least that of `best` less its standard error; None for a single fold."""
-    folds = scores.shape[-2]
-    if folds < 2:
+    """Return where a mean score is at least that of `best` less its standard error, shape (…, L).
+
+    Folds without a finite score do not count. The answer is None for a single fold, and `best` alone where fewer
+    than two folds count.
+    """
+    if scores.shape[-2] < 2:
         return None
-    mean, error = scores.mean(-2), scores.std(-2, ddof=1) / np.sqrt(folds)
-    at = np.expand_dims(best, -1)
-    return mean >= np.take_along_axis(mean, at, -1) - np.take_along_axis(error, at, -1)
+    counted = _ranking(scores)
+    mean, at = _mean(scores, counted), np.expand_dims(best, (-2, -1))
+    chosen = np.take_along_axis(scores, np.broadcast_to(at, (*scores.shape[:-1], 1)), -1)[..., 0]
+    top, folds = np.take_along_axis(mean, at[..., 0], -1), counted.sum(-1)
+    known = counted & np.isfinite(top)
+    off = np.where(known, chosen, 0.0) - np.where(known, top, 0.0)
+    error = np.sqrt((off**2).sum(-1) / np.maximum(folds - 1, 1) / folds)
+    return np.asarray(mean >= top - error[..., None])
+
+
+def _ranking(scores: np.ndarray) -> np.ndarray:
+    """Return the folds that rank the strengths, (…, folds): those with a finite score, or all if none has one."""
+    finite = np.isfinite(scores).any(-1)
+    return finite | ~finite.any(-1, keepdims=True)
+
+
+def _mean(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Return the mean score of each strength over the folds that count, (…, L)."""
+    return np.where(counted[..., None], scores, 0.0).sum(-2) / counted.sum(-1)[..., None]
 
 
 def warn_at_the_edge(best: Any, l2: np.ndarray, stacklevel: int) -> None:

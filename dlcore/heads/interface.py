@@ -10,6 +10,7 @@ from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
 from dlcore.heads.exact import ridge_heads
+from dlcore.heads.folds import absent_classes, check_absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.inputs import read_inputs
 from dlcore.heads.leave_one_out import NAME, check_leave_one_out
 from dlcore.heads.placing import shared
@@ -108,6 +109,8 @@ def fit_heads(
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.
+      UserWarning: if a class has fewer rows than an integer of folds, or a fold is scored on a class that it does
+        not train on. The log loss of such a fold is infinite; the other folds choose the best strength.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, sections 3.4.1 and 4.4.1;
     Nocedal and Wright, Numerical Optimization, section 3.3 (Newton with line search).
@@ -131,11 +134,17 @@ def fit_heads(
         check_leave_one_out(inputs, loss)
     scoring = read_scoring(scoring, loss)
     check_held_out(scoring, inputs)
+    train, test = inputs.train[1:], inputs.test[1:]
+    absent = absent_classes(train, test, inputs.weight, inputs.y) if loss == "softmax" else {}
+    check_absent_classes(absent, len(train), scoring)
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())
+    if loss != "squared" and inputs.y.ndim == 1:
+        warn_of_rare_classes(of_fits, inputs.y, stacklevel=2)
+    warn_of_absent_classes(absent, scoring, stacklevel=2)
     with jax.enable_x64(True), Stages(path, problem) as stages:
         heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
     if heads.best is not None:

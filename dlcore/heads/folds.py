@@ -1,0 +1,213 @@
+"""Cross-validation folds: which rows train and which score each fit."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore import _checks
+
+FOLDS_AT_MOST = 31
+"""A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
+
+
+def read_folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows train and which score each fit, (folds + 1, rows) each; the first fit is on all rows.
+
+    Args:
+      folds: as `fit_heads` takes it, without "leave-one-out".
+      rows: their number.
+      labels: the classes of the rows, shape (rows,), by which an integer stratifies; None for numbers.
+    """
+    if folds is None:
+        pairs = []
+    elif isinstance(folds, int | np.integer) and not isinstance(folds, bool):
+        pairs = _consecutive(_checks.check_count("folds", folds, least=2, most=FOLDS_AT_MOST), rows, labels)
+    else:
+        pairs = _given(folds, rows, labels)
+    if len(pairs) > FOLDS_AT_MOST:
+        raise ValueError(f"folds: expected at most {FOLDS_AT_MOST} folds, got {len(pairs)}")
+    train, test = np.ones((len(pairs) + 1, rows), bool), np.zeros((len(pairs) + 1, rows), bool)
+    for index, (chosen, scored) in enumerate(pairs):
+        train[index + 1], test[index + 1] = chosen, scored
+    return train, test
+
+
+def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return scikit-learn's KFold, or for labels its StratifiedKFold, both without shuffling.
+
+    The labels, sorted by the order in which the classes first appear, are dealt one by one to the folds. That says
+    how many rows of each class each fold scores. They are taken in the order of the data.
+    """
+    if folds > rows:
+        raise ValueError(f"folds: expected at most as many as rows ({rows}), got {folds}")
+    if labels is None:
+        owner = np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(rows), folds)])
+    else:
+        classes, first, counts = np.unique(labels, return_index=True, return_counts=True)
+        if counts.max() < folds:
+            raise ValueError(
+                f"folds: expected at most as many as rows of the largest class, got {folds}; class "
+                f"{classes[counts.argmax()]:g} has {counts.max()}"
+            )
+        order = first.argsort()
+        codes = order.argsort()[np.searchsorted(classes, labels)]
+        dealt = np.sort(codes)
+        owner = np.empty(rows, np.int64)
+        for code in range(len(order)):
+            counts = [int((dealt[fold::folds] == code).sum()) for fold in range(folds)]
+            owner[codes == code] = np.repeat(np.arange(folds), counts)
+    return [(owner != fold, owner == fold) for fold in range(folds)]
+
+
+def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the pairs of 0/1 weights [folds, n], of a splitter, or of (train, test) row numbers."""
+    splits = getattr(folds, "split", None)
+    if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
+        expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
+        raise TypeError(f"folds: expected {expected}, got {folds!r}")
+    if splits is not None:
+        folds = list(splits(np.zeros((rows, 1)), labels))
+    if not hasattr(folds, "ndim"):
+        folds = list(folds)
+        if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
+            return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
+    table = _checks.as_host_numbers("folds", folds)
+    if table.ndim != 2 or table.shape[1] != rows:
+        raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")
+    other = table[~np.isin(table, (0, 1))]
+    if len(other):
+        raise ValueError(f"folds: expected 0/1 weights, 1 where a row trains, got {other[0]:g}")
+    return [(chosen, ~chosen) for chosen in table.astype(bool)]
+
+
+def _mask(part: Any, rows: int) -> np.ndarray:
+    """Return row numbers, or booleans, as booleans."""
+    numbers = _checks.as_host_numbers("folds", part)
+    if numbers.dtype == bool and numbers.shape == (rows,):
+        return numbers
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= rows)).any():
+        raise ValueError(f"folds: expected the numbers of rows, 0 to {rows - 1}, got {part!r}")
+    mask = np.zeros(rows, bool)
+    mask[numbers] = True
+    return mask
+
+
+def check_folds(
+    train: np.ndarray,
+    test: np.ndarray,
+    weight: np.ndarray,
+    labels: np.ndarray | None,
+    loss: str,
+    *,
+    fit_intercept: bool,
+) -> None:
+    """Check that every fold trains and is scored on rows of positive weight, and trains on classes enough.
+
+    Args:
+      train: the rows that train each fold, booleans, shape (folds, n).
+      test: the rows that score it, shape (folds, n).
+      weight: weights of the rows, shape (n,).
+      labels: classes, shape (n,) or (n, targets); None for numbers.
+      loss: of the heads.
+      fit_intercept: whether heads have an intercept.
+
+    Raises:
+      ValueError: that names the fold.
+    """
+    for fold, (chosen, scored) in enumerate(zip(train, test, strict=True)):
+        if not (weight[chosen] > 0).any():
+            raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {fold}")
+        if not (weight[scored] > 0).any():
+            raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
+        for column in [] if labels is None else labels.reshape(len(labels), -1).T:
+            _check_known(loss, column, chosen & (weight > 0), fold, without=fit_intercept)
+
+
+def _check_known(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int, *, without: bool) -> None:
+    """Check that a fold trains on two classes, and on every class where heads cannot do without one."""
+    present = np.unique(labels[chosen])
+    if len(present) < 2:
+        needed = "both" if loss == "logistic" else "two"
+        raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
+    missing = np.setdiff1d(labels, present)
+    if len(missing) and not without:
+        raise ValueError(
+            "folds: expected every class in the training rows of every fold where there is no intercept, got none "
+            f"of {missing[0]:g} in {fold}"
+        )
+
+
+def warn_of_rare_classes(folds: Any, labels: np.ndarray, stacklevel: int) -> None:
+    """Warn that a class has fewer rows than an integer number of stratified folds, as StratifiedKFold does.
+
+    Args:
+      folds: as `fit_heads` takes it.
+      labels: classes, shape (n,).
+      stacklevel: of `warnings.warn`, seen from the caller.
+    """
+    if not isinstance(folds, int | np.integer):
+        return
+    classes, counts = np.unique(labels, return_counts=True)
+    if (rarest := counts.min()) < folds:
+        rows = f"{rarest} {'row' if rarest == 1 else 'rows'}"
+        warnings.warn(
+            f"folds: class {classes[counts.argmin()]:g} has {rows}, fewer than the {folds} folds; some folds are "
+            "scored on none of them",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def absent_classes(
+    train: np.ndarray, test: np.ndarray, weight: np.ndarray, labels: np.ndarray
+) -> dict[int, list[int]]:
+    """Return the classes that a fold is scored on without training on them, by the number of the fold.
+
+    Args:
+      train: the rows that train each fold, booleans, shape (folds, n).
+      test: the rows that score it, shape (folds, n).
+      weight: weights of the rows, shape (n,).
+      labels: classes, shape (n,).
+    """
+    known = weight > 0
+    absent = {
+        fold: np.setdiff1d(labels[scored & known], labels[chosen & known]).astype(int).tolist()
+        for fold, (chosen, scored) in enumerate(zip(train, test, strict=True))
+    }
+    return {fold: classes for fold, classes in absent.items() if classes}
+
+
+def check_absent_classes(absent: dict[int, list[int]], folds: int, scoring: Any) -> None:
+    """Refuse folds of which none has a finite log loss."""
+    if scoring == "log_loss" and folds and len(absent) == folds:
+        raise ValueError(
+            "folds: expected a fold that trains on every class it is scored on, because scoring is 'log_loss', "
+            f"got none of {folds}; fold 0 trains on no row of class {absent[0][0]}"
+        )
+
+
+def warn_of_absent_classes(absent: dict[int, list[int]], scoring: Any, stacklevel: int) -> None:
+    """Warn of folds that are scored on a class without training on it.
+
+    Args:
+      absent: classes by the number of the fold.
+      scoring: as `fit_heads` takes it.
+      stacklevel: of `warnings.warn`, seen from the caller.
+    """
+    if not absent:
+        return
+    missing = {fold: _listed([str(label) for label in classes]) for fold, classes in absent.items()}
+    shown = _listed([f"fold {fold} on no row of class {classes}" for fold, classes in missing.items()])
+    told = "they never predict it"
+    if scoring == "log_loss":
+        told = "their log loss is infinite, and the other folds choose the best l2"
+    warnings.warn(
+        f"folds: heads train in {shown}, and are scored on some; {told}", UserWarning, stacklevel=stacklevel + 1
+    )
+
+
+def _listed(parts: Sequence[str], most: int = 5) -> str:
+    """Return the first parts as a list in words."""
+    return ", ".join(parts[:most]) + (f", … ({len(parts)} in all)" if len(parts) > most else "")
