@@ -44,13 +44,13 @@ def within_one_error(scores: np.ndarray, best: Any) -> np.ndarray | None:
     known = counted & np.isfinite(top)
     off = np.where(known, chosen, 0.0) - np.where(known, top, 0.0)
     error = np.sqrt((off**2).sum(-1) / np.maximum(folds - 1, 1) / folds)
-    return np.asarray(mean >= top - error[..., None])
+    return mean >= top - error[..., None]
 
 
 def _ranking(scores: np.ndarray) -> np.ndarray:
     """Return the folds that rank the strengths, (…, folds): those with a finite score, or all if none has one."""
     finite = np.isfinite(scores).any(-1)
-    return finite | ~finite.any(-1, keepdims=True)
+    return np.logical_or(finite, ~finite.any(-1, keepdims=True))
 
 
 def _mean(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
