@@ -22,6 +22,8 @@ class Status(StrEnum):
     """The callback asked to stop."""
     SEPARABLE = "separable"
     """Without a penalty the classes separate: J has no minimum, and the coefficients would grow for ever."""
+    QUASI_SEPARABLE = "quasi-separable"
+    """Without a penalty a hyperplane touches the classes and crosses none: J has no minimum either."""
     CLASS_ABSENT = "class absent"
     """Converged, without the classes of which no row trains it: their intercepts are −∞, their coefficients 0."""
     UNPROVEN = "unproven"

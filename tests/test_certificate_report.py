@@ -184,10 +184,12 @@ def test_separability_is_that_of_a_linear_program(seed, intercept):
         assert intercept or found.direction_intercept == 0
 
 
-def test_classes_that_touch_are_not_known():
+def test_classes_that_touch_are_quasi_separable():
     """No hyperplane has every row on its own side, and no minimum exists either."""
     x = np.array([[-1.0], [0.0], [0.0], [1.0]])
-    assert data_report(x, [0, 0, 1, 1]).separability == "not known"
+    found = data_report(x, [0, 0, 1, 1])
+    assert found.separability == "quasi-separable"
+    assert (found.direction, found.direction_intercept) == (0.5, 0)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -188,7 +188,11 @@ def test_batches_may_end_with_a_certificate_too():
 REFUSED = {
     "a loss": (Objective(linear, absolute_error, 0.1), breast_cancer(), "a certificate is known for linear heads"),
     "a network": (Objective(mlp((30, 1)), sigmoid_cross_entropy, 0.1), breast_cancer(), "linear heads"),
-    "no penalty": (logistic_of(0), breast_cancer(), "without a penalty no certificate"),
+    "no penalty": (
+        logistic_of(0),
+        (np.ones((4, 2001), DTYPE), np.array([0, 1, 0, 1])),
+        "without a penalty the certificate of a cross-entropy is by curvature, for at most 2000 coefficients",
+    ),
     "probabilities": (
         Objective(softmax, softmax_cross_entropy, 0.1),
         (np.ones((4, 2), DTYPE), np.full((4, 2), 0.5, DTYPE)),

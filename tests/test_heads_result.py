@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore import Status
+from dlcore.certificate.interface import QUASI_UNATTAINED, UNATTAINED
 from dlcore.heads.choosing import best_of
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.result import statuses
@@ -13,12 +14,13 @@ pytestmark = pytest.mark.any_mode
 
 
 def test_converged_is_what_the_certificate_allows_and_no_more():
-    allowed = np.full(7, 1e-3)
-    gap = np.array([1e-3, np.nextafter(1e-3, 1), 2e-3, np.inf, np.inf, 1e-3, np.inf])
-    l2 = np.array([1, 1, 1, 0, 0, 0, 1.0])
-    separates = np.array([True, True, False, True, False, True, False])
-    exhausted = np.array([True, False, True, True, True, False, False])
-    assert list(statuses(gap, allowed, l2, separates, exhausted)) == [
+    allowed = np.full(9, 1e-3)
+    gap = np.array([1e-3, np.nextafter(1e-3, 1), 2e-3, np.inf, np.inf, 1e-3, np.inf, np.inf, 2e-3])
+    l2 = np.array([1, 1, 1, 0, 0, 0, 1.0, 0, 0])
+    bound = np.array(["duality"] * 3 + [UNATTAINED, "none: why", "curvature", "none: overflow"])
+    bound = np.append(bound, [f"{QUASI_UNATTAINED} column 3", "curvature"])
+    exhausted = np.array([True, False, True, True, True, False, False, True, True])
+    assert list(statuses(gap, allowed, l2, bound, exhausted)) == [
         Status.CONVERGED,
         Status.PRECISION_FLOOR,
         Status.OUT_OF_STEPS,
@@ -26,6 +28,8 @@ def test_converged_is_what_the_certificate_allows_and_no_more():
         Status.UNPROVEN,
         Status.CONVERGED,
         Status.PRECISION_FLOOR,
+        Status.QUASI_SEPARABLE,
+        Status.OUT_OF_STEPS,
     ]
 
 

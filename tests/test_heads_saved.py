@@ -34,7 +34,7 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
         {"loss": "softmax", "standardize": True, "folds": [(np.flatnonzero(np.arange(37) % 3), [0, 1, 2])]},
     ),
     "validation": (Y, {"validation": (X, Y), "standardize": True}),
-    "unproven": (Y, {"l2": [0.0, 1e-2]}),
+    "no penalty": (Y, {"l2": [0.0, 1e-2]}),
     "a function": (Y, {"folds": 2, "scoring": lambda y, p, w: -np.mean((y - p) ** 2)}),
 }
 
@@ -166,11 +166,11 @@ def test_nothing_saved_is_lost_where_writing_fails(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fails)
             with pytest.raises(OSError, match=r"heads\.npz cannot be written \(no space left\); what was there"):
-                made("unproven").save(path)
+                made("no penalty").save(path)
         same_heads(Heads.load(path), first)
         assert list(tmp_path.iterdir()) == [path]
-    made("unproven").save(path)
-    assert Heads.load(path).status[0] == "unproven"
+    made("no penalty").save(path)
+    assert Heads.load(path).certificate.bound[0] == "curvature"
 
 
 def test_what_is_no_file_of_heads_is_named(tmp_path):

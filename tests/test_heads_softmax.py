@@ -220,7 +220,7 @@ def test_without_a_penalty():
     assert (apart.predict(x)[0] == y).all()
     mixed = rng.integers(0, 10, len(y))
     free = fit_heads(x[:, :64], mixed, loss="softmax", l2=[0.0, 1e-3])
-    assert list(free.status) == ["unproven", "converged"]
+    assert list(free.status) == ["quasi-separable", "converged"]  # some pixels are 0 in all rows but one
 
 
 def test_an_offset_of_the_features_is_the_intercepts_affair():

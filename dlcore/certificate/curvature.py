@@ -19,9 +19,13 @@ whose largest value over h ≥ 0, where $a = r\nu < 1$, is at $rh = -\ln(1 - a)$
 $J - J^* \le \frac{a + (1 - a)\ln(1 - a)}{r^2} = \nu^2\left(\frac12 + \frac a6 + \frac{a^2}{12} + \dots\right)$
 
 The right side above grows without end in h where a < 1: then a minimum exists, and no direction separates the
-classes. It increases in ν and in r, so bounds on them from above will do. A softmax does not change where all
-classes' intercepts move by the same (at λ = 0, where weights do): those sums are held where they are by a penalty
-on how far they move, which changes neither g nor the minimum, nor third derivatives.
+classes. It increases in ν and in r, so bounds on them from above will do.
+
+A softmax does not change where the coefficients of all classes move by the same. With the mean $\bar\theta$ over
+the K classes, $f(\theta) = \hat f(\theta) + \frac{K\lambda}2\|\sigma\bar\theta\|^2$, where $\hat f$ has the
+penalty of $\theta - \bar\theta$ and the same minimum. The bound is that of $\hat f$ and the second term, which is
+rounding for heads that are centred. Sums over classes are held where they are by a penalty on how far they move:
+that changes neither the gradient of $\hat f$ nor its minimum, nor third derivatives.
 
 **The computation.** Any square matrix W gives other coordinates, $\theta = W^\top\eta$: rows become
 $\xi = W(x\otimes e_k)$, the Hessian $A = W\nabla^2fW^\top$. W is taken as it is stored, so its own errors do not
@@ -53,6 +57,8 @@ from dlcore.certificate.rows import BLOCK_BYTES, UNIT, Weights, lengths, weights
 
 MOST = 2000
 """So many coefficients may a head have: matrices of their square are made, over all rows."""
+AUTOMATIC = 5 * 10**10
+"""Up to so many multiplications in a pass, curvature is asked without the caller's word."""
 PASSES = 5
 NEAR = 0.05
 """W is good enough where the eigenvalues of A are this near to 1."""
@@ -86,11 +92,11 @@ def place_of(coef: np.ndarray, intercept: Any, l2: float, scale: np.ndarray | No
     several = coef.ndim == 2
     weight = np.atleast_2d(coef)
     unit = np.ones(weight.shape[1]) if scale is None else scale
-    penalty, free = l2 * unit**2, np.full(weight.shape[1], l2 == 0)
+    penalty = l2 * unit**2
     if intercept is not None:
         weight = np.column_stack([weight, np.atleast_1d(intercept)])
-        penalty, free = np.append(penalty, 0), np.append(free, True)
-    return Place(weight, penalty, free & several, intercept is not None)
+        penalty = np.append(penalty, 0)
+    return Place(weight, penalty, np.full(weight.shape[1], several), intercept is not None)
 
 
 def curvature_bound(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[float, float]:
@@ -101,8 +107,18 @@ def curvature_bound(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[fl
         return np.inf, np.inf
     root = np.sqrt(found.least)
     slope, radius = float(np.linalg.norm(found.slope)) / root, found.radius / root
-    nearly, bound = _largest(slope, radius), _largest(slope + found.error / root, radius)
+    excess = _penalty_of_mean(place)
+    nearly, bound = (_largest(nu, radius) + excess for nu in (slope, slope + found.error / root))
     return (nearly, bound - nearly) if np.isfinite(bound) else (np.inf, np.inf)
+
+
+def _penalty_of_mean(place: Place) -> float:
+    """Return (Kλ/2)‖σθ̄‖² of a softmax, rounded up."""
+    classes = len(place.coef)
+    if classes == 1:
+        return 0.0
+    sums = np.abs(place.coef.sum(0)) + classes * UNIT * np.abs(place.coef).sum(0)
+    return float(place.penalty @ sums**2) / (2 * classes) * (1 + 1e-9)
 
 
 def _largest(nu: float, r: float) -> float:
@@ -159,7 +175,7 @@ def newton_step(
 def _column_sizes(place: Place, x: Any, s: Weights) -> np.ndarray:
     """About the root mean square of each column, or what the penalty makes of it: any numbers above 0 would do."""
     squares, total = np.zeros(x.shape[1]), 0.0
-    for block in _slices(x, place):
+    for block in row_blocks(x, place):
         share = weights_of(s, slice(None), block)[0]
         squares, total = squares + share @ np.square(x[block].astype(np.float64)), total + share.sum()
     squares = np.append(squares / total, 1) if place.intercept else squares / total
@@ -173,7 +189,7 @@ def _pass(place: Place, x: Any, y: np.ndarray, s: Weights, w: np.ndarray, sizes:
     classes, width = coef.shape
     w = w.reshape(size, classes, width)
     columns = np.sqrt(np.square(w).sum(0))  # ‖W_{·a}‖, by class
-    blocks = _slices(x, place)
+    blocks = row_blocks(x, place)
     total = sum(float(weights_of(s, slice(None), block).sum()) for block in blocks)
     longest = (blocks[0].stop - blocks[0].start) * (classes + 1)
     unit = (longest + len(blocks) + size + 2 * classes + 40) * UNIT
@@ -213,7 +229,8 @@ def _pass(place: Place, x: Any, y: np.ndarray, s: Weights, w: np.ndarray, sizes:
     a += penal @ penal.T
     held = (w.sum(1) * sizes)[:, place.free]
     a += held @ held.T
-    slope += flat @ (every * coef.ravel())
+    centred = coef - coef.mean(0) if classes > 1 else coef
+    slope += flat @ (every * centred.ravel())
     wrong += float(
         (2 * (classes + 4) * UNIT) ** 2 * place.free.sum() + (2 * UNIT) ** 2 * np.trace(penal @ penal.T)
     )
@@ -258,7 +275,7 @@ def _spread(xi: np.ndarray, largest: np.ndarray) -> np.ndarray:
     return np.sqrt(squares) * (1 + (xi.shape[2] + 4) * UNIT)
 
 
-def _slices(x: Any, place: Place) -> list[slice]:
-    """Blocks of rows whose ξ of all classes take no more than a block."""
+def row_blocks(x: Any, place: Place) -> list[slice]:
+    """Return blocks of rows whose ξ of all classes take no more than a block."""
     step = max(1, BLOCK_BYTES // (8 * (len(place.coef) + 1) * place.coef.size))
     return [slice(start, min(start + step, len(x))) for start in range(0, len(x), step)]

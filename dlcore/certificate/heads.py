@@ -45,8 +45,9 @@ class Certificate:
       gradient_norm: ‖∇J‖ there, the intercept's component included.
       gap: an upper bound on J − J*, rounding included; infinity where no bound is known.
       rounding: the part of `gap` that accounts for the rounding of this computation itself.
-      bound: the name of the bound, "duality", "curvature", "curvature further down", "exact", "exact if the rank
-        is …", or "none" with the reason; a tuple of them for several problems, flat in the order of `gap`.
+      bound: the name of the bound, "duality", "curvature", "curvature further down", "curvature if the rank is …",
+        "exact", "exact if the rank is …", or "none" with the reason; a tuple of them for several problems, flat in
+        the order of `gap`.
       dtype: of this computation.
       precision: of its products.
       device: what ran it.

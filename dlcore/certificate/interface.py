@@ -12,13 +12,19 @@ from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_
 from dlcore.certificate.logistic import logistic_bounds
 from dlcore.certificate.report import DataReport
 from dlcore.certificate.rows import Weights, scaled_weights
-from dlcore.certificate.separation import SEPARABLE
+from dlcore.certificate.separation import QUASI_SEPARABLE, SEPARABLE, Separation, separation_of_head
 from dlcore.certificate.softmax import softmax_bounds
 from dlcore.certificate.squared import squared_bounds
 from dlcore.certificate.tight import tightened
 
+ROUNDED = 4
+"""A gap of up to this many times its own rounding is for another bound to improve, not for the solver."""
+NO_DUALITY = "none: the duality bound needs"
 UNATTAINED = "none: separable, the infimum 0 is not attained"
-"""Of heads without a penalty."""
+QUASI_UNATTAINED = "none: quasi-separable, the infimum is not attained along"
+"""Names of bounds of heads without a penalty."""
+LISTED = 5
+"""Columns of a direction that a name lists."""
 
 
 def certify(
@@ -56,10 +62,11 @@ def certify(
       report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
 
     Returns:
-      A `Certificate`. Cross-entropy at λ = 0 has the gap infinity unless `tight` finds a minimum: duality needs a
-      penalty; and so where an intercept has no optimum because a class has no weight. The squared loss at λ = 0
-      has one. Where columns are collinear it holds if their rank is the one that `bound` then states; no float64
-      can see more.
+      A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy is that of the curvature,
+        asked without `tight` where a pass takes at most 5·10¹⁰ multiplications. Its gap is infinity where the
+        curvature is not positive definite, or an intercept has no optimum because a class has no weight. The
+        squared loss at λ = 0 has a bound. Where columns are collinear it holds if their rank is the one that
+        `bound` then states; no float64 can see more.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not those of classes or all of one, a
@@ -82,6 +89,24 @@ def certify(
     for name, asked in (("tight", tight), ("report", report)):
         if not isinstance(asked, bool):
             raise TypeError(f"{name}: expected True or False, got {asked!r}")
+    return certified(heads, x, y, weights, tight=tight, report=report)
+
+
+def certified(
+    heads: Any,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    *,
+    tight: bool = False,
+    report: bool = False,
+    tol: float | None = None,
+) -> Certificate:
+    """Return what `certify` does.
+
+    With `tol`, curvature is asked too where the rounding of duality exceeds `gap_tol(tol)`, and the separation of
+    the classes where there is no bound.
+    """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
     if missing:
         raise TypeError(
@@ -110,15 +135,41 @@ def certify(
         _check_labels(y, numbers.coef.shape[1])
     s = scaled_weights(read_weights(weights, len(x), numbers))
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = _bounds_of(heads.loss, numbers, x, y, s, tight)
+        bounds = _bounds_of(heads.loss, numbers, x, y, s, tight, tol)
     found = _reported(heads.loss, numbers, x, y, s) if report else None
-    if found is not None and found.separability == SEPARABLE:
-        bounds = bounds._replace(
-            bound=[name if l2 > 0 else UNATTAINED for name, l2 in zip(bounds.bound, numbers.l2, strict=True)]
-        )
+    if tol is not None or report:
+        bounds = bounds._replace(bound=_unattained(bounds, numbers, x, y, s, found))
     device = getattr(heads, "device", None)
     about = {"heads_device": None if device is None else str(device), "report": found}
     return dataclasses.replace(certificate_of(bounds, numbers.shape), **about)
+
+
+def _unattained(
+    bounds: Bounds, numbers: Numbers, x: Any, y: np.ndarray, s: Weights, report: DataReport | None
+) -> list[str]:
+    """Return the names of the bounds, with the separation of the classes where that is why there is none."""
+    names = list(bounds.bound)
+    for h, name in enumerate(names):
+        if numbers.l2[h] > 0 or not name.startswith(NO_DUALITY):
+            continue
+        if report is not None:
+            found = Separation(str(report.separability), report.direction, report.direction_intercept)
+        else:
+            intercept = None if numbers.intercept is None else numbers.intercept[h]
+            own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
+            found = separation_of_head(numbers.coef[h], intercept, x, y, own)
+        if found.verdict == SEPARABLE:
+            names[h] = UNATTAINED
+        elif found.verdict == QUASI_SEPARABLE and found.coef is not None:
+            names[h] = f"{QUASI_UNATTAINED} {_columns_of(found.coef, found.intercept)}"
+    return names
+
+
+def _columns_of(coef: np.ndarray, intercept: Any) -> str:
+    """Return the columns that a direction is made of, in words."""
+    columns = [f"column {j}" for j in np.flatnonzero(np.atleast_2d(coef).any(0))]
+    parts = columns + (["the intercept"] if np.any(intercept) else [])
+    return ", ".join(parts[:LISTED]) + (f" and {len(parts) - LISTED} more" if len(parts) > LISTED else "")
 
 
 def _reported(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights) -> DataReport:
@@ -131,7 +182,9 @@ def _reported(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights) ->
     return report_on(x, y, s, classes, heads, fit_intercept=numbers.intercept is not None)
 
 
-def _bounds_of(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight: bool) -> Bounds:
+def _bounds_of(
+    loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight: bool, tol: float | None
+) -> Bounds:
     coef, intercept, l2, scale = numbers.coef, numbers.intercept, numbers.l2, numbers.scale
     if loss == "squared":
         return squared_bounds(coef, intercept, l2, x, y if y.ndim == 2 else y[:, None], s, scale)
@@ -140,7 +193,14 @@ def _bounds_of(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight
         x, intercept = Centred(x, point), moved_intercept(coef, intercept, point)
     by_duality = logistic_bounds if loss == "logistic" else softmax_bounds
     bounds = by_duality(coef, intercept, l2, x, y, s, scale, point)
-    return tightened(bounds, coef, intercept, l2, x, y, s, scale) if tight else bounds
+    of_heads = coef, intercept, l2, x, y, s, scale
+    if tight:
+        return tightened(bounds, *of_heads)
+    short = l2 == 0
+    if tol is not None:
+        proof = certificate_of(bounds, l2.shape)
+        short |= (proof.gap > proof.gap_tol(tol)) & (proof.gap <= ROUNDED * proof.rounding)
+    return tightened(bounds, *of_heads, heads=np.flatnonzero(short)) if short.any() else bounds
 
 
 def certificate_of(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:

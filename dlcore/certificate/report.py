@@ -29,8 +29,10 @@ class DataReport:
       narrowest: that with the least that is not 0.
       constant: columns that hold one number.
       duplicates: groups of columns that are equal in every row.
-      separability: "separable" and "not separable" are proven, else "not known"; None for numbers.
-      direction: for separable classes, coefficients whose right class has the largest logit in every row.
+      separability: "separable" and "not separable" are proven. "quasi-separable" is what float64 sees: a
+        hyperplane touches the classes and crosses none. Else "not known"; None for numbers.
+      direction: for separable classes, coefficients whose right class has the largest logit in every row; for
+        quasi-separable ones, one of the largest in every row and the largest alone in some.
       direction_intercept: the intercepts that go with them.
     """
 
@@ -74,6 +76,7 @@ class DataReport:
 
 _WORDS = {
     "separable": "separable; without a penalty J has the infimum 0 and no minimum",
+    "quasi-separable": "quasi-separable; without a penalty J has no minimum",
     "not separable": "not separable; without a penalty J has a minimum",
     "not known": "not known whether they are separable",
 }

@@ -2,25 +2,28 @@
 
 Separable: a witness, heads whose right class alone has the largest logit in every row, by more than what rounds.
 Not separable: a place at which the bound by curvature is finite without a penalty, so that a minimum exists, which
-separable classes have none of. In between (classes that a hyperplane touches, columns that depend on one another
-up to rounding) nothing is claimed. Both are looked for along Newton's way to the minimum without a penalty.
+separable classes have none of. Quasi-separable: a witness whose right class has one of the largest logits in every
+row, and the largest alone in some, as float64 sees it. Else nothing is claimed, as of columns that depend on one
+another. All are looked for along Newton's way to the minimum without a penalty.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
-from dlcore.certificate.curvature import MOST, curvature_bound, place_of
+from dlcore.certificate.chosen import ChosenColumns
+from dlcore.certificate.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
 from dlcore.certificate.newton import margins, way_down
+from dlcore.certificate.quasi_separation import touching_direction
 from dlcore.certificate.rows import UNIT, Weights, index_slices, lengths, weights_of
 
-SEPARABLE, INSEPARABLE, UNKNOWN = "separable", "not separable", "not known"
+SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"
+INSEPARABLE, UNKNOWN = "not separable", "not known"
 
 
 class Separation(NamedTuple):
-    """A verdict, and for separable classes a witness: (m,) and a number, or (classes, m) and (classes,)."""
+    """A verdict, and of (quasi-)separable classes a witness: (m,) and a number, or (classes, m) and (classes,)."""
 
     verdict: str
     coef: np.ndarray | None = None
@@ -34,37 +37,55 @@ def separation_of(
     features = len(columns)
     if classes * (features + 1) > MOST or features == 0:
         return Separation(UNKNOWN)
-    table = _Chosen(x, columns)
+    table = ChosenColumns(x, columns)
     point = far_point(table) if fit_intercept else None
     rows = table if point is None else Centred(table, point)
     start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
     bias = np.zeros(start.shape[:-1]) if fit_intercept else None
-    for place, near in way_down(place_of(start, bias, 0.0, None), rows, y, s):
+    place = place_of(start, bias, 0.0, None)
+    for lower, near in way_down(place, rows, y, s):
+        place = lower
         if near and np.isfinite(sum(curvature_bound(place, rows, y, s))):
             return Separation(INSEPARABLE)
         coef, intercept = _witness(place.coef, x.shape[1], columns, point, fit_intercept=fit_intercept)
         if separates(coef, intercept, x, y, s):
             return Separation(SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
-    return Separation(UNKNOWN)
+    return _touching(place, rows, x, y, s, columns, point)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chosen:
-    """Some columns of a table."""
+def separation_of_head(coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, s: Weights) -> Separation:
+    """Return the verdict next to a head that was fitted without a penalty.
 
-    table: Any
-    columns: np.ndarray
+    Args:
+      coef: shape (m,) or (classes, m).
+      intercept: a number or shape (classes,); None for a head without one.
+      x: rows, shape (n, m).
+      y: classes, shape (n,).
+      s: weights of the rows, one set.
+    """
+    bias = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
+    if separates(np.atleast_2d(coef), np.atleast_1d(bias), x, y, s):
+        return Separation(SEPARABLE, coef, bias)
+    size = coef.size + bias.size
+    if size > MOST or len(x) * size**2 > AUTOMATIC:
+        return Separation(UNKNOWN)
+    point, rows = None if intercept is None else far_point(x), x
+    if point is not None:
+        rows, bias = Centred(x, point), moved_intercept(coef, bias, point)
+    place = place_of(coef, None if intercept is None else bias, 0.0, None)
+    return _touching(place, rows, x, y, s, np.arange(x.shape[1]), point)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.table), len(self.columns)
 
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        return self.table[rows].astype(np.float64)[:, self.columns]
+def _touching(
+    place: Place, rows: Any, x: Any, y: np.ndarray, s: Weights, columns: np.ndarray, point: np.ndarray | None
+) -> Separation:
+    """Return the verdict next to a place of some columns, about a point: (quasi-)separable or not known."""
+    direction = touching_direction(place, rows, y, s)
+    if direction is None:
+        return Separation(UNKNOWN)
+    coef, intercept = _witness(direction, x.shape[1], columns, point, fit_intercept=place.intercept)
+    verdict = SEPARABLE if separates(coef, intercept, x, y, s) else QUASI_SEPARABLE
+    return Separation(verdict, *((coef[0], intercept[0]) if len(coef) == 1 else (coef, intercept)))
 
 
 def _witness(

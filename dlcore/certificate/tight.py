@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.certificate.curvature import MOST, Place, curvature_bound, place_of
+from dlcore.certificate.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
+from dlcore.certificate.dependent import Combination, combination_of, dependent_bound
 from dlcore.certificate.heads import Bounds
 from dlcore.certificate.newton import loss_of, way_down
 from dlcore.certificate.rows import Weights
@@ -30,23 +31,49 @@ def tightened(
     y: np.ndarray,
     s: Weights,
     scale: np.ndarray | None,
+    heads: np.ndarray | None = None,
 ) -> Bounds:
-    """Those of H heads, or the curvature's where it is the smaller one."""
+    """Return the bounds of H heads, or the curvature's where it is smaller.
+
+    Args:
+      bounds: by duality.
+      coef: shape (H, m) or (H, classes, m).
+      intercept: shape (H,) or (H, classes); None for heads without one.
+      l2: penalties, shape (H,).
+      x: rows, shape (n, m).
+      y: classes, shape (n,).
+      s: weights of the rows.
+      scale: scales of the columns in the penalty, shape (m,), or None.
+      heads: indices of the heads whose curvature is asked at their place alone and at moderate cost. All heads are
+        asked if omitted, at lower places too.
+    """
     size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
     names = list(bounds.bound)
-    if size > MOST:
-        note = f" (no curvature: {size} coefficients are more than {MOST})"
-        return bounds._replace(bound=[name + note for name in names])
+    asked = range(len(names)) if heads is None else heads.tolist()
+    note = f" (no curvature: {size} coefficients are more than {MOST})" if size > MOST else ""
+    if heads is not None and len(asked) * len(x) * size**2 > AUTOMATIC:
+        note = note or " (no curvature: many products, ask with tight=True)"
+    if note:
+        return bounds._replace(bound=[name + note if h in asked else name for h, name in enumerate(names)])
     gap, rounding = bounds.gap.copy(), bounds.rounding.copy()
-    for h, name in enumerate(names):
+    combinations: dict[int, Combination | None] = {}
+    for h in asked:
+        name = names[h]
         own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
         place = place_of(coef[h], None if intercept is None else intercept[h], float(l2[h]), scale)
         known = np.inf if name.startswith("none") else gap[h] + rounding[h]
         known = np.inf if np.isnan(known) else known
         nearly, more = curvature_bound(place, x, y, own)
         found = "curvature"
-        if not nearly < np.inf:
+        if heads is None and not nearly < np.inf:
             nearly, more, found = *_from_below(place, x, y, own), "curvature further down"
+        if not nearly < np.inf and l2[h] == 0:
+            which = 0 if own is s else h
+            if which not in combinations:
+                combinations[which] = combination_of(x, own, intercept=place.intercept)
+            if (combination := combinations[which]) is not None:
+                nearly, more = dependent_bound(place, combination, x, y, own)
+                found = f"curvature if the rank is {len(combination.independent)}"
         if nearly + more < known:
             gap[h], rounding[h], names[h] = nearly, more, found
     return bounds._replace(gap=gap, rounding=rounding, bound=names)

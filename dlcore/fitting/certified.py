@@ -8,6 +8,7 @@ from dlcore import _checks
 from dlcore._guards import is_traced
 from dlcore._types import Params
 from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.certificate.curvature import AUTOMATIC, MOST
 from dlcore.fitting.stopping import Limits
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.objective import BlockedData, Objective
@@ -51,13 +52,18 @@ def certifiable(objective: Objective, given: Any, data: BlockedData, params: Par
     if any(map(is_traced, (objective.l2, data.x, data.y))):
         raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")
     l2 = float(np.asarray(objective.l2, np.float64))
-    if l2 == 0 and name != "squared":
-        raise ValueError("stop: without a penalty no certificate of a cross-entropy is known; pass l2 above 0")
     parts = (data.x, data.y, data.weights) if isinstance(given, BlockedData) else (*given, None)[:3]
     x, y = (_checks.as_host_numbers(part, array) for part, array in zip("xy", parts[:2], strict=True))
     if y.ndim != 1:
         raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
     weights = None if parts[2] is None else _checks.as_host_numbers("weights", parts[2])
+    size = sum(int(np.size(part)) for part in (params.weight, params.bias))
+    if l2 == 0 and name != "squared" and (size > MOST or len(x) * size**2 > AUTOMATIC):
+        raise ValueError(
+            f"stop: without a penalty the certificate of a cross-entropy is by curvature, for at most {MOST} "
+            f"coefficients and {AUTOMATIC:.0e} products, rows·coefficients²; got {len(x)} rows and {size} "
+            "coefficients"
+        )
     return Problem(name, l2, x, y, weights)
 
 

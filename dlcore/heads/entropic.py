@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dlcore._status import Status
-from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.certificate import Certificate, LinearHeads
+from dlcore.certificate.interface import certified
 from dlcore.heads import logistic, softmax
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of
@@ -35,17 +36,17 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
     l2 = inputs.l2.repeat(targets, axis=0)
 
-    def certified(p: int, times: int) -> Certificate:
+    def proven(p: int, times: int) -> Certificate:
         def made() -> dict[str, np.ndarray]:
             scale = None if rows.scale is None else rows.scale[p // targets]
             return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked))
 
         return proof_of(stages.once(f"proof {times} of {p}", made))
 
-    proofs = [certified(p, 0) for p in range(len(theta))]
+    proofs = [proven(p, 0) for p in range(len(theta))]
     for times in range(1, ROUNDS + 1):
         gap, allowed = _gaps(proofs, asked.tol)
-        short = np.argwhere((gap > allowed) & (l2 > 0))
+        short = np.argwhere((gap > allowed) & np.isfinite(gap))
         closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
             break
@@ -55,21 +56,22 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             break
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):
-            proofs[p] = certified(int(p), times)
+            proofs[p] = proven(int(p), times)
     idle = np.stack([is_idle(proof, asked.tol) for proof in proofs]) & (l2 > 0)
     if idle.any():  # nothing but rounding is left: null heads are tried, and stay where they are converged
         before, known = sweep.theta.copy(), list(proofs)
         sweep.reset(idle)
         theta = sweep.heads()
         for p in np.flatnonzero(idle.any(1)):
-            proofs[p] = certified(int(p), ROUNDS + 1)
+            proofs[p] = proven(int(p), ROUNDS + 1)
             better = proofs[p].gap <= proofs[p].gap_tol(asked.tol)
             sweep.theta[p, ~better] = before[p, ~better]
             proofs[p] = chosen(better, proofs[p], known[p])
         theta = sweep.heads()
     gap, allowed = _gaps(proofs, asked.tol)
     exhausted = sweep.steps >= asked.max_steps
-    ended = statuses(gap, allowed, l2, sweep.separates, exhausted)
+    names = np.array([proof.bound for proof in proofs])
+    ended = statuses(gap, allowed, l2, names, exhausted)
     absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
     ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
 
@@ -137,7 +139,7 @@ def certificate_of(
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
     bias = theta[..., -1] if asked.fit_intercept else None
     heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], asked.loss, scale)
-    return certify(heads, inputs.x, y, None if (weights == weights[0]).all() else weights)
+    return certified(heads, inputs.x, y, None if (weights == weights[0]).all() else weights, tol=asked.tol)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:

@@ -73,16 +73,22 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
 
 
 def _scores(
-    inputs: Inputs, streamed: Streamed, asked: Asked, fit: int, spectrum: Spectrum, parts: Parts
+    inputs: Inputs,
+    streamed: Streamed,
+    asked: Asked,
+    fit: int,
+    spectrum: Spectrum,
+    l2: np.ndarray,
+    parts: Parts,
 ) -> np.ndarray:
     """Of the rows that a fold holds out, or of each row left out: shape (L, targets)."""
     if asked.left_out:
-        return left_out_scores(inputs, streamed, asked.scoring, spectrum, parts)
+        return left_out_scores(inputs, streamed, asked.scoring, spectrum, l2, parts)
     if asked.scoring == "r2":
-        return r2_scores(inputs, streamed, fit, parts)
-    coef, intercept = (np.concatenate(part)[: inputs.l2.shape[1]] for part in zip(*parts, strict=True))
+        return r2_scores(inputs, streamed, fit, l2, parts)
+    coef, intercept = (np.concatenate(part)[: len(l2)] for part in zip(*parts, strict=True))
     linear, held = functools.partial(predictions, streamed), held_out(inputs, fit)
-    return scores_of(asked.scoring, asked.loss, held, inputs.l2[fit], _by_target(coef, intercept), linear).T
+    return scores_of(asked.scoring, asked.loss, held, l2, _by_target(coef, intercept), linear).T
 
 
 def _by_target(coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:

@@ -179,20 +179,12 @@ def absent_classes(
     return {fold: classes for fold, classes in absent.items() if classes}
 
 
-def check_absent_classes(absent: dict[int, list[int]], folds: int, scoring: Any) -> None:
-    """Refuse folds of which none has a finite log loss."""
-    if scoring == "log_loss" and folds and len(absent) == folds:
-        raise ValueError(
-            "folds: expected a fold that trains on every class it is scored on, because scoring is 'log_loss', "
-            f"got none of {folds}; fold 0 trains on no row of class {absent[0][0]}"
-        )
-
-
-def warn_of_absent_classes(absent: dict[int, list[int]], scoring: Any, stacklevel: int) -> None:
+def warn_of_absent_classes(absent: dict[int, list[int]], folds: int, scoring: Any, stacklevel: int) -> None:
     """Warn of folds that are scored on a class without training on it.
 
     Args:
       absent: classes by the number of the fold.
+      folds: the number of all folds.
       scoring: as `fit_heads` takes it.
       stacklevel: of `warnings.warn`, seen from the caller.
     """
@@ -202,7 +194,8 @@ def warn_of_absent_classes(absent: dict[int, list[int]], scoring: Any, stackleve
     shown = _listed([f"fold {fold} on no row of class {classes}" for fold, classes in missing.items()])
     told = "they never predict it"
     if scoring == "log_loss":
-        told = "their log loss is infinite, and the other folds choose the best l2"
+        others = "the other folds choose" if len(absent) < folds else "no fold is left to choose"
+        told = f"their log loss is infinite, and {others} the best l2"
     warnings.warn(
         f"folds: heads train in {shown}, and are scored on some; {told}", UserWarning, stacklevel=stacklevel + 1
     )

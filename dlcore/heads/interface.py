@@ -4,13 +4,14 @@ import os
 from typing import Any
 
 import jax
+import numpy as np
 
 from dlcore import _archive, _checks
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
 from dlcore.heads.exact import ridge_heads
-from dlcore.heads.folds import absent_classes, check_absent_classes, warn_of_absent_classes, warn_of_rare_classes
+from dlcore.heads.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.inputs import read_inputs
 from dlcore.heads.leave_one_out import NAME, check_leave_one_out
 from dlcore.heads.placing import shared
@@ -93,9 +94,10 @@ def fit_heads(
     Returns:
       `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is
       returned without its certificate: a status other than converged says why it proves less, or that no row of a
-      fold trains one of the classes, to which its softmax head gives the probability 0. At l2 = 0 the
-      cross-entropies have no bound: `separable` where the head puts every row on its side, so that no optimum
-      exists, else `unproven`. Not differentiable.
+      fold trains one of the classes, to which its softmax head gives the probability 0. At l2 = 0 a cross-entropy
+      is converged by the curvature. Without an optimum it is `separable`, where the head puts every row on its
+      side, or `quasi-separable`, where a hyperplane touches the classes; `certificate.bound` names the columns.
+      Else it is `unproven`. Not differentiable.
 
     Raises:
       ValueError: if shapes do not fit; a value is not finite, or its square is beyond the range of float64 where
@@ -134,9 +136,6 @@ def fit_heads(
         check_leave_one_out(inputs, loss)
     scoring = read_scoring(scoring, loss)
     check_held_out(scoring, inputs)
-    train, test = inputs.train[1:], inputs.test[1:]
-    absent = absent_classes(train, test, inputs.weight, inputs.y) if loss == "softmax" else {}
-    check_absent_classes(absent, len(train), scoring)
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
@@ -144,9 +143,12 @@ def fit_heads(
     problem = {} if path is None else problem_of(inputs, **asked.problem())
     if loss != "squared" and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, stacklevel=2)
-    warn_of_absent_classes(absent, scoring, stacklevel=2)
+    if loss == "softmax":
+        train, test = inputs.train[1:], inputs.test[1:]
+        absent = absent_classes(train, test, inputs.weight, inputs.y)
+        warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     with jax.enable_x64(True), Stages(path, problem) as stages:
         heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
-    if heads.best is not None:
+    if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     return heads

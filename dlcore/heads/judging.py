@@ -49,5 +49,5 @@ class Judge:
             better = proof.gap <= proof.gap_tol(self._tol)
             coef[~better], intercept[~better] = (part[~better] for part in before)
             proof = chosen(better, proof, known)
-        nothing = np.zeros(shape, bool)
-        return proof, statuses(proof.gap, proof.gap_tol(self._tol), np.ones(shape), nothing, nothing)
+        names = np.reshape(np.array(proof.bound), shape)
+        return proof, statuses(proof.gap, proof.gap_tol(self._tol), np.ones(shape), names, np.zeros(shape, bool))

@@ -73,35 +73,35 @@ class Fitted(NamedTuple):
 
 
 def left_out_scores(
-    inputs: Inputs, streamed: Streamed, scoring: Scoring, spectrum: Spectrum, parts: Parts
+    inputs: Inputs, streamed: Streamed, scoring: Scoring, spectrum: Spectrum, l2: np.ndarray, parts: Parts
 ) -> np.ndarray:
     """Return the score of all rows, each predicted by the others: shape (L, targets)."""
     index = np.flatnonzero(inputs.weight > 0)
     fitted = Fitted(inputs, streamed, index, spectrum)
     if scoring == "r2":
-        return _r2(fitted, parts)
+        return _r2(fitted, l2, parts)
     aims, weight = streamed.y[index].astype(np.float64), inputs.scored[index] * inputs.unit
     scores = []
-    for l2 in strengths(inputs.l2[0], streamed, max(1, LOGIT_BYTES // (8 * aims.size))):
-        errors = np.empty((len(l2), aims.shape[1], len(index)))
-        for rows, _, (found,) in _errors(fitted, [(l2, *heads_of(spectrum, l2))]):
+    for part in strengths(l2, streamed, max(1, LOGIT_BYTES // (8 * aims.size))):
+        errors = np.empty((len(part), aims.shape[1], len(index)))
+        for rows, _, (found,) in _errors(fitted, [(part, *heads_of(spectrum, part))]):
             errors[:, :, np.searchsorted(index, rows)] = np.asarray(found)
-        for strength, of_targets in zip(np.asarray(l2)[: inputs.l2.shape[1] - len(scores)], errors, strict=False):
+        for strength, of_targets in zip(np.asarray(part)[: len(l2) - len(scores)], errors, strict=False):
             where = f"{NAME}, l2 = {strength:g}"
             pairs = zip(aims.T, of_targets, strict=True)
             scores.append([answer_of(scoring, y, y - error, weight, where) for y, error in pairs])
     return np.array(scores)
 
 
-def _r2(fitted: Fitted, parts: Parts) -> np.ndarray:
+def _r2(fitted: Fitted, l2: np.ndarray, parts: Parts) -> np.ndarray:
     """Return 1 − Σ s·e²/Σ s(y − ȳ)² over all rows."""
     inputs, streamed, index, _ = fitted
-    pieces = [(l2, *part) for l2, part in zip(strengths(inputs.l2[0], streamed), parts, strict=True)]
+    pieces = [(l2, *part) for l2, part in zip(strengths(l2, streamed), parts, strict=True)]
     sums = [streamed.put(np.zeros(intercept.shape)) for _, _, intercept in pieces]
     for _, weight, errors in _errors(fitted, pieces):
         sums = [_add_squares(total, error, weight) for total, error in zip(sums, errors, strict=True)]
         jax.block_until_ready(sums)  # blocks would queue up, all in memory
-    error = np.concatenate([np.asarray(part) for part in sums])[: inputs.l2.shape[1]]
+    error = np.concatenate([np.asarray(part) for part in sums])[: len(l2)]
     y, weight = streamed.y[index].astype(np.float64), inputs.weight[index]
     off = y - weight @ y / weight.sum()
     return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])

@@ -51,9 +51,11 @@ FLOAT32_STEPS = 30
 SAMPLE_AIM = 2e-2
 """The gap on a sample, as a share of `objective.value_scale`: its optimum is further from that of all rows."""
 
+ROUNDING = 1e-9
+"""A value above the null head's by this part is worse, not rounding."""
 LEAST_WORK = 2**25
 """See `work_of`: what keeps a core busy for about 10 ms."""
-STATE = ("theta", "aim", "value", "steps", "flat", "separates")
+STATE = ("theta", "aim", "value", "steps", "flat")
 """What a stage changes, of some problems."""
 
 
@@ -108,7 +110,7 @@ class Sweep:
         self.reset(np.full(shape, True))
         self.aim, self.value = np.full(shape, tol / 2), np.repeat(self.null_value[:, None], self.strengths, axis=1)
         self.steps = np.zeros(shape, np.int64)
-        self.flat, self.separates = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.flat = np.zeros(shape, bool)
 
         self.ratio = None if rows.scale is None else (rows.scale / rows.scale[0]) ** 2
         self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
@@ -185,10 +187,12 @@ class Sweep:
             return sampled.reshape(len(targets), len(self.chosen), *sampled.shape[1:])
         if sampled is not None:
             self._nearer(heads, sampled)
-        found = [
-            self._newton(batch, "float32", FLOAT32_STEPS if sampled is None else 1)
-            for batch in batches(heads, self.own)
-        ]
+        found = []
+        for batch in batches(heads, self.own):
+            limit = FLOAT32_STEPS if sampled is None else 1
+            part = self._newton(batch, "float32", limit)
+            # Where a sample led astray, its curvature says nothing either.
+            found.append(self._newton(batch, "float32", limit) if self._restart(batch) else part)
         parts = {
             name: np.concatenate([part[name] for part in found]) for name in ("ahead", "derivative", "curvature")
         }
@@ -252,9 +256,18 @@ class Sweep:
     def _finish(self, heads: list[Head], curved: Sequence[str] = ("float32", "float64")) -> None:
         """Newton for what is not flat, curvature in float32 and, where that is not enough, in float64."""
         for dtype in curved:
+            self._restart(heads)
             left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
             for batch in batches(left, self.own):
                 self._newton(batch, dtype, FLOAT32_STEPS if dtype == "float32" else 2**30)
+
+    def _restart(self, heads: list[Head]) -> bool:
+        """Begin anew, at the best constant prediction, with heads that are worse; return whether there are any."""
+        worse = np.zeros(self.value.shape, bool)
+        for head in heads:
+            worse[head] = self.value[head] > (1 + ROUNDING) * self.null_value[head[0]]
+        self.reset(worse)
+        return bool(worse.any())
 
     def again(self, heads: list[Head], closer: np.ndarray) -> bool:
         """Those heads once more, aiming closer by a factor each; False where none has steps left."""
@@ -278,7 +291,7 @@ class Sweep:
         found = {name: part[: len(batch)] for name, part in found.items()}
         if sample is None:
             p, k = self._keep(batch, found)
-            self.separates[p, k], self.value[p, k] = found["wrong"] == 0, found["value"]
+            self.value[p, k] = found["value"]
         return found
 
     def _chord(

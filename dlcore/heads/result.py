@@ -10,6 +10,7 @@ import numpy as np
 from dlcore import _archive, _checks
 from dlcore._status import Status
 from dlcore.certificate import Certificate
+from dlcore.certificate.interface import QUASI_UNATTAINED, UNATTAINED
 from dlcore.heads.choosing import within_one_error
 from dlcore.heads.logits import logits_by_block, probabilities, probability
 from dlcore.heads.placing import shared
@@ -176,13 +177,15 @@ def is_idle(proof: Certificate, tol: float) -> np.ndarray:
 
 
 def statuses(
-    gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, separates: np.ndarray, exhausted: np.ndarray
+    gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, bound: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
     """How each head ended, from its certificate first; arrays of one shape."""
     ended = np.empty(gap.shape, object)  # np.full would keep the text of the status alone
     ended[...] = Status.PRECISION_FLOOR
     ended[exhausted] = Status.OUT_OF_STEPS
-    ended[l2 == 0] = Status.UNPROVEN
-    ended[(l2 == 0) & separates] = Status.SEPARABLE
+    unbounded = (l2 == 0) & ~np.isfinite(gap)
+    ended[unbounded] = Status.UNPROVEN
+    ended[unbounded & (bound == UNATTAINED)] = Status.SEPARABLE
+    ended[unbounded & np.char.startswith(bound.astype(str), QUASI_UNATTAINED)] = Status.QUASI_SEPARABLE
     ended[gap <= allowed] = Status.CONVERGED
     return ended

@@ -20,12 +20,16 @@ from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of_block
 from dlcore.heads.row_products import Products, Streamed, gram_of
-from dlcore.heads.scales import deviation
-from dlcore.linalg import matmul, outer, vecdot
+from dlcore.heads.scales import CONSTANT, deviation
+from dlcore.linalg import matmul, outer, vecdot, vector_norm
 
 HEADS = 1024
 """So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
 STRENGTHS = 8
+EQUILIBRATED = 2.0
+"""The mode in which columns are divided by powers of two; 1 divides them by their deviations, 0 leaves them."""
+FAR_APART = 1e3
+"""Columns are of far scales where their lengths differ by more: squares then lose six digits of the least."""
 DIGITS = 1e-10
 """A score is taken from sums of products where that puts it off by less."""
 
@@ -67,17 +71,39 @@ class Fitted(NamedTuple):
 
 
 def fit_ridge(
-    inputs: Inputs, streamed: Streamed, fit: int, score: Callable[[Spectrum, Parts], np.ndarray] | None
+    inputs: Inputs,
+    streamed: Streamed,
+    fit: int,
+    score: Callable[[Spectrum, np.ndarray, Parts], np.ndarray] | None,
 ) -> Fitted:
-    """One fit, 0 the one on all rows, and what `score` says of it."""
-    spectrum = spectrum_of(inputs, streamed, fit)
-    parts = [heads_of(spectrum, l2) for l2 in strengths(inputs.l2[fit], streamed)]
-    scores = score(spectrum, parts) if score else None
-    coef, intercept = (
-        np.concatenate([np.asarray(part) for part in pieces])[: inputs.l2.shape[1]]
-        for pieces in zip(*parts, strict=True)
-    )
-    scale = np.asarray(spectrum.scale) if inputs.standardize else None
+    """Fit all strengths on the rows of one fit and score them.
+
+    Args:
+      inputs: the checked arguments.
+      streamed: rows on the device.
+      fit: the number of the fit, 0 for that on all rows.
+      score: from a spectrum, strengths (L,) and their heads to scores (L, targets); None for heads without scores.
+    """
+    l2 = inputs.l2[fit]
+    shape = len(l2), streamed.y.shape[1]
+    coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
+    scores, scale = np.empty(shape) if score else None, None
+    free = (l2 == 0) & (not inputs.standardize)
+    for chosen, equilibrate in ((~free, False), (free, True)):
+        if not chosen.any():
+            continue
+        spectrum = spectrum_of(inputs, streamed, fit, equilibrate=equilibrate)
+        parts = [heads_of(spectrum, part) for part in strengths(l2[chosen], streamed)]
+        if equilibrate and spectrum.rows is None:
+            weights = [shortest_of(spectrum, weight) for weight, _ in parts]
+            parts = [(weight, intercept_of(spectrum, weight)) for weight in weights]
+        coef[chosen], intercept[chosen] = (
+            np.concatenate([np.asarray(part) for part in pieces])[: chosen.sum()]
+            for pieces in zip(*parts, strict=True)
+        )
+        if score and scores is not None:
+            scores[chosen] = score(spectrum, l2[chosen], parts)
+        scale = np.asarray(spectrum.scale) if inputs.standardize else None
     return Fitted(coef, intercept, scores, scale)
 
 
@@ -89,10 +115,18 @@ def strengths(l2: np.ndarray, streamed: Streamed, most: int = HEADS) -> list[Arr
     return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
-def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int) -> Spectrum:
-    """Of H, or of the kernel where that is smaller."""
+def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int, *, equilibrate: bool) -> Spectrum:
+    """Return the spectrum of H, or of the kernel where that is smaller.
+
+    Args:
+      inputs: the checked arguments.
+      streamed: rows on the device.
+      fit: the number of the fit.
+      equilibrate: whether columns are divided by powers of two near their lengths. No penalty may depend on them.
+    """
     if len(inputs.x) >= inputs.x.shape[1]:
-        return _of_products(streamed.trained(fit), streamed.centred, streamed.standard)
+        standard = streamed.put(np.float64(EQUILIBRATED)) if equilibrate else streamed.standard
+        return _of_products(streamed.trained(fit), streamed.centred, standard)
     weight = streamed.put(np.where(inputs.train[fit], inputs.weight, 0))
     x, y = streamed.whole()
     return spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
@@ -103,12 +137,29 @@ def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     """Without an intercept X and y are about 0: what their means add is positive."""
     added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
     scale = jnp.where(standard > 0, deviation(jnp.diagonal(gram) / sums.total, sums.middle), 1.0)
-    gram = (gram + outer(added, sums.middle)) / scale[:, None] / scale[None]
+    gram = gram + outer(added, sums.middle)
+    scale = jnp.where(standard == EQUILIBRATED, _powers(jnp.diagonal(gram) / sums.total, sums.middle), scale)
+    gram = gram / scale[:, None] / scale[None]
     cross = (sums.cross + outer(added, sums.level)) / scale[:, None]
     values, vectors = jnp.linalg.eigh(2 / sums.total * gram)
     projected = matmul(vectors.T, 2 / sums.total * cross)
     basis, middle, level = vectors / scale[:, None], centred * sums.middle, centred * sums.level
     return Spectrum(values, basis, projected, middle, level, scale, None)
+
+
+def _powers(squares: Array, middle: Array) -> Array:
+    """Return powers of two near the lengths of columns of far scales, or 1 for all.
+
+    Args:
+      squares: mean squares about the mean, or about 0 without an intercept, shape (m,).
+      middle: the means, shape (m,). A column is constant where the squares are rounding beside them.
+    """
+    varies = squares > (CONSTANT * middle) ** 2
+    length = jnp.sqrt(jnp.where(varies, squares, 1.0))
+    most, least = (jnp.where(varies, length, edge) for edge in (0.0, jnp.inf))
+    size = jnp.where(varies, length, jnp.where(middle != 0, jnp.abs(middle), 1.0))
+    powers = jnp.ldexp(1.0, jnp.frexp(size)[1])
+    return jnp.where(most.max() > FAR_APART * least.min(), powers, 1.0)
 
 
 @jax.jit
@@ -139,14 +190,35 @@ def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
 
 @jax.jit
 def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
-    """Weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the shortest solution."""
+    """Return weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the solution is the shortest."""
     scaled = inverse_of(spectrum, l2)[:, None, :] * spectrum.projected.T[None]
     weight = matmul(scaled.reshape(-1, scaled.shape[-1]), spectrum.basis.T).reshape(*scaled.shape[:2], -1)
-    return weight, spectrum.level[None] - matmul(weight, spectrum.middle)
+    return weight, intercept_of(spectrum, weight)
 
 
-def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: Parts) -> np.ndarray:
-    """1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
+def intercept_of(spectrum: Spectrum, weight: Array) -> Array:
+    """Return the intercepts that go with weights, shape (l2, targets)."""
+    return spectrum.level[None] - matmul(weight, spectrum.middle)
+
+
+@jax.jit
+def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
+    """Return the shortest solutions next to solutions at λ = 0, shape (l2, targets, m).
+
+    The columns of the spectrum have other scales, in which other solutions are shortest. The part in the null
+    space is taken away. Entries of the size of rounding would count by the inverse of a small scale.
+    """
+    dropped = inverse_of(spectrum, jnp.zeros(1))[0] == 0
+    vectors = jnp.where(dropped[None], spectrum.basis * spectrum.scale[:, None], 0.0)
+    noise = 64 * len(spectrum.values) * jnp.finfo(weight.dtype).eps
+    null = jnp.where(jnp.abs(vectors) > noise, vectors, 0.0) / spectrum.scale[:, None]
+    basis, _ = jnp.linalg.qr(null / jnp.where(dropped, vector_norm(null, axis=0), 1.0)[None])
+    basis = jnp.where(dropped[None], basis, 0.0)
+    return weight - matmul(matmul(weight.reshape(-1, len(basis)), basis), basis.T).reshape(weight.shape)
+
+
+def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, l2: np.ndarray, parts: Parts) -> np.ndarray:
+    """Return 1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
     sums = streamed.tested(fit)
     scores = []
     for coef, intercept in parts:
@@ -154,7 +226,7 @@ def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, parts: Parts) -> np.
         if not (digits <= DIGITS).all():
             error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
         scores.append(r2(error, height))
-    return np.concatenate(scores)[: inputs.l2.shape[1]]
+    return np.concatenate(scores)[: len(l2)]
 
 
 def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:

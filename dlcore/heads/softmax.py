@@ -46,7 +46,7 @@ HESSIAN_BYTES = 2**24
 """What a block's part of it takes on the way."""
 KEPT = 100
 """Passes that are kept for it, at most a quarter of all."""
-STATE = ("theta", "accuracy", "steps", "flat", "separates")
+STATE = ("theta", "accuracy", "steps", "flat")
 """What a stage changes, of some strengths."""
 
 
@@ -91,7 +91,6 @@ class SoftmaxSweep:
         self.reset(np.full((fits, strengths), True))
         self.steps = np.zeros((fits, strengths), np.int64)
         self.flat = np.zeros((fits, strengths), bool)
-        self.separates = np.zeros((fits, strengths), bool)
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
         scale = np.ones((fits, columns - 1)) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
@@ -189,7 +188,7 @@ class SoftmaxSweep:
             for at, (f, k) in enumerate(batch):
                 known = self.present[f][:, None]
                 self.theta[f, k] = known * (found.theta[at] - found.theta[at].mean(0, where=known))
-                self.flat[f, k], self.separates[f, k] = found.flat[at], found.doubted[at] == 0
+                self.flat[f, k] = found.flat[at]
                 self.steps[f, k] += found.steps[at]
 
     def _descend(
@@ -209,15 +208,13 @@ class SoftmaxSweep:
                 state, memory, *numbers, data, self.metric, self.frame, sizes=self.sizes, dtype=dtype
             )
             active, source = np.asarray(state.active), np.arange(self.slots)
-        theta, left, flat, doubted = (
-            np.asarray(part) for part in (state.theta, state.left, state.flat, state.place.doubted)
-        )
+        theta, left, flat = (np.asarray(part) for part in (state.theta, state.left, state.flat))
         slot = np.argsort(owner)[: len(heads)]
         for at, (f, k) in zip(slot, heads, strict=True):
             known = self.present[f][:, None]
             self.theta[f, k] = known * (theta[at] - theta[at].mean(0, where=known))
             if not sampled:
-                self.flat[f, k], self.separates[f, k] = flat[at], doubted[at] == 0
+                self.flat[f, k] = flat[at]
                 self.steps[f, k] = self.most - left[at]
         return memory, slot
 
