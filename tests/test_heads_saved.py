@@ -142,6 +142,7 @@ def test_wrong_rows_are_named_before_anything_is_compiled(x, error, message, com
 
 @BEST_AT_THE_EDGE
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
 def test_heads_come_back_as_they_were(name, tmp_path):
     heads = made(name)
     heads.save(tmp_path / "heads")
