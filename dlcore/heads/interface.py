@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from dlcore import _archive, _checks
+from dlcore import _checks
+from dlcore._files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
@@ -133,7 +134,7 @@ def fit_heads(
     check_held_out(scoring, inputs)
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
-    path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
+    path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())
     with jax.enable_x64(True), Stages(path, problem) as stages:

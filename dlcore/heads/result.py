@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import _archive, _checks
+from dlcore import _checks
+from dlcore._files import check_path
 from dlcore._status import Status
 from dlcore.certificate import Certificate
 from dlcore.heads.choosing import within_one_error
@@ -149,7 +150,7 @@ class Heads:
         >>> print(np.array_equal(again.coef, heads.coef), *again.status, *again.certificate.bound)
         True converged converged exact exact
         """
-        save(self, _archive.check_path("path", path))
+        save(self, check_path("path", path))
 
     @classmethod
     def load(cls, path: Any) -> "Heads":
@@ -159,7 +160,7 @@ class Heads:
           ValueError: if the file is not there, is damaged, is something else, or is of another format.
           TypeError: if `path` is no path.
         """
-        return cls(**load(_archive.check_path("path", path)))
+        return cls(**load(check_path("path", path)))
 
 
 NOTHING = 1e-12
