@@ -23,6 +23,8 @@ except ModuleNotFoundError:  # on Windows
 
 LONGEST = 200
 """Bytes of the name of a file that the name of its partial file repeats; most file systems allow 255 in all."""
+SWEPT = 32
+"""Names at which a writer looks for what killed writers left; more writers of one path at a time are rare."""
 
 
 def check_path(name: str, path: Any) -> Path:
@@ -153,8 +155,8 @@ def _sync_folder(folder: Path) -> None:
 def _claim(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """Make a file or folder of a fresh name in the folder of `path`, and lock it.
 
-    A name that is taken is passed over, whatever has it: nothing is opened through a link. What a killed writer
-    left under the name is removed first. So there are never more partial files than there were writers at once.
+    A name that is taken is passed over, whatever has it: nothing is opened through a link. What killed writers
+    left under the first names is removed. So there are never more partial files than there were writers at once.
 
     Returns:
       Its path, and the descriptor that holds it open and locked.
@@ -162,9 +164,11 @@ def _claim(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     name = path.name
     if len(os.fsencode(name)) > LONGEST:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    partial = f".{name}.dlcore-partial-"
+    for number in range(SWEPT):
+        _remove_if_abandoned(path.with_name(f"{partial}{number}"))
     for number in itertools.count():
-        beside = path.with_name(f".{name}.dlcore-partial-{number}")
-        _remove_if_abandoned(beside)
+        beside = path.with_name(f"{partial}{number}")
         try:
             descriptor = make(beside)
         except FileExistsError:
