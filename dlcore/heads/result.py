@@ -135,7 +135,7 @@ class Heads:
 
         Args:
           path: of the file, with any name. What is there is replaced in one instant: the name never stands for
-            half a file, whoever else writes it. The target of a link is replaced; a device or FIFO is written into.
+            half a file, whoever else writes it. The target of a link is replaced; a device or FIFO is written to.
 
         Raises:
           ValueError: if its folder is not there, or an attribute does not go with the others.
