@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from dlcore._archive import check_path
+from dlcore._files import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import best_of, compare, crossover_of, gain, slope
@@ -212,5 +212,5 @@ def _compare(two: Two) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a file of dlcore bench --json, got {error}") from error

@@ -16,6 +16,7 @@ import jax
 import matplotlib.figure
 
 from dlcore import reporting
+from dlcore._files import atomic_writer
 from dlcore._types import Device
 from dlcore.command_line import ExperimentError, checking_options, run_experiment, stop_if_asked
 from dlcore.devices import DeviceName, find_device
@@ -61,7 +62,8 @@ class Run:
     def save(self, figure: matplotlib.figure.Figure, name: str) -> None:
         """Write a figure into the folder; the ending of `name` is its format."""
         stop_if_asked()
-        figure.savefig(self.folder / name, dpi=150)
+        with atomic_writer(self.folder / name) as file:
+            figure.savefig(file, format=Path(name).suffix[1:], dpi=150)
         self.pictures.append(name)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from dlcore import graph
-from dlcore._archive import check_path
+from dlcore._files import check_path
 from dlcore.expressions import RequestError, function_of, value_of
 from dlcore.reporting import FAILED, WRONG_USE, fail, write_text
 

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dlcore import _archive
+from dlcore._files import partial_folder, write_text
 from dlcore._types import Device
 
 FAILED, WRONG_USE = 1, 2
@@ -30,34 +29,33 @@ def run_folder(out: Path, experiment: str) -> Iterator[Path]:
     """A new folder `out/experiment/<time>` that appears whole at the end, or not at all.
 
     Yields:
-      A folder beside it to write into. It is renamed when the block ends, and removed when the block fails.
+      A folder to write into. It is renamed when the block ends, and removed when the block fails.
 
     Raises:
       OSError: if the folder cannot be made; before anything is computed.
     """
     parent = Path(out) / experiment
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-    partial = parent / f".{stamp}.{os.getpid()}.partial"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-    except OSError as error:
-        raise type(error)(
-            f"out: the folder {parent} cannot be written ({error.strerror}); name another"
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            partial = stack.enter_context(partial_folder(parent / "run")) / stamp
+            partial.mkdir()
+        except OSError as error:
+            raise type(error)(
+                f"out: the folder {parent} cannot be written ({error.strerror}); name another"
+            ) from error
         yield partial
         for path in partial.rglob("*"):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
         _rename(partial, parent / stamp)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def final_folder(partial: Path) -> Path:
     """The name that a folder of `run_folder` has once it is whole, if no other run takes it first."""
-    return partial.with_name(partial.name.split(".")[1])
+    return partial.parent.parent / partial.name
 
 
 def _rename(partial: Path, final: Path) -> None:
@@ -73,21 +71,14 @@ def _rename(partial: Path, final: Path) -> None:
     raise FileExistsError(f"out: {final} and 998 others exist")
 
 
-def write_text(path: Path, text: str) -> None:
-    """A file that appears whole or not at all, in the place of one of the same name."""
-    with _archive.replacing(path) as file:
-        file.write(text.encode())
-
-
 def write_json(path: Path, value: Any) -> None:
     """One JSON document, readable by a person; whole or not at all, as by `write_text`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """One JSON document a line."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    """One JSON document a line; whole or not at all, as by `write_text`."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dlcore._archive import check_path
+from dlcore._files import check_path
 from dlcore.devices import DeviceName
 from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
 from dlcore.verification import Outcome, Verification, VerificationError, verify

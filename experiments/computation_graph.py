@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from dlcore import experiment, graph, linalg, losses, reference
+from dlcore import experiment, graph, linalg, losses, reference, reporting
 from dlcore.command_line import stop_if_asked
 
 UNITS = 16
@@ -128,7 +128,7 @@ def compare(
     )
     for ending, text in (("svg", traced.to_svg()), ("html", traced.to_html(f"Computation graph: {name}"))):
         stop_if_asked()
-        (run.folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        reporting.write_text(run.folder / f"{name}.{ending}", text)
         run.pictures.append(f"{name}.{ending}")
     print(f"{name}\n{traced.to_text()}\n")
     return traced

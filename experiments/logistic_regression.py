@@ -29,6 +29,7 @@ from sklearn.model_selection import train_test_split
 import dlcore
 from dlcore import experiment, pictures, reference, reporting
 from dlcore._checks import check_count, check_number
+from dlcore._files import atomic_writer
 from dlcore.certificate import Certificate
 from dlcore.command_line import UsageError, stop_if_asked
 from dlcore.descent import gradient_descent, lipschitz_step
@@ -157,11 +158,12 @@ def main(config: Config, run: experiment.Run) -> dict[str, Any]:
     draw(runs, differences, optimum, data, config, run)
     stop_if_asked()
     reporting.write_json_lines(run.folder / "history.jsonl", history(runs))
-    safetensors.numpy.save_file(
+    parameters = safetensors.numpy.save(
         {f"{one.name}.{part}": last for one in runs for part, last in last_parameters(one).items()},
-        run.folder / "parameters.safetensors",
         metadata={"experiment": "logistic_regression", "l2": repr(config.l2)},
     )
+    with atomic_writer(run.folder / "parameters.safetensors") as file:
+        file.write(parameters)
     show(runs, differences, rate, config, run)
     return {
         "dtype": config.dtype,

@@ -357,11 +357,20 @@ def test_files_that_cannot_be_compared_or_written(tmp_path, capsys):
     torn, binary = tmp_path / "torn.json", tmp_path / "binary.json"
     torn.write_text('{"cells": [')
     binary.write_bytes(b"\xff\xfe\x00")
+    nested, table, still = tmp_path / "nested.json", tmp_path / "table.json", tmp_path / "still.json"
+    nested.write_text("[" * 100_000)
+    cell = {"name": "f", "shape": "1"}
+    table.write_text(json.dumps({"cells": [cell | {"figures": ["dlcore"]}]}))
+    figure = {"wrong": "", "median": 0.0, "quartiles": [0.0, 0.0]}
+    still.write_text(json.dumps({"cells": [cell | {"figures": {"dlcore": figure}}]}))
     for arguments, status, named in (
         (["compare", str(empty), str(empty)], 2, "expected a file of dlcore bench"),
         (["compare", str(nowhere), str(empty)], 2, "nowhere"),
         (["compare", str(torn), str(empty)], 2, "torn.json: expected a file of dlcore bench --json"),
         (["compare", str(empty), str(binary)], 2, "binary.json: expected a file of dlcore bench --json"),
+        (["compare", str(nested), str(empty)], 2, "nested.json: expected a file of dlcore bench --json"),
+        (["compare", str(table), str(table)], 2, "first: expected a file of dlcore bench --json"),
+        (["compare", str(still), str(still)], 2, "first: expected a file of dlcore bench --json"),
         (["--quick", "--json", str(tmp_path / "absent" / "a.json")], None, "absent"),
         (["--quick", "--only", "losses.nothing"], 2, "no function"),
     ):

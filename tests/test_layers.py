@@ -16,6 +16,7 @@ FLOORS = {
         "_status",
         "_sparse",
         "_checks",
+        "_files",
         "_archive",
         "_markup",
         "_guards",
@@ -45,7 +46,7 @@ FLOORS = {
     ),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
-NUMPY_ONLY = ("_status", "_sparse", "_checks", "_archive", "reference", "certificate")
+NUMPY_ONLY = ("_status", "_sparse", "_checks", "_files", "_archive", "reference", "certificate")
 
 
 def imported(source: str) -> list[str]:

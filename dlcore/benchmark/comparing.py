@@ -88,13 +88,13 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
         try:
             tables.append(
                 {
-                    ((cell["name"], cell["shape"]), who): (one["median"], *one["quartiles"])
+                    ((cell["name"], cell["shape"]), who): _times(one)
                     for cell in run["cells"]
                     for who, one in cell["figures"].items()
                     if not one["wrong"]
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{name}: expected a file of dlcore bench --json, got one without {error}") from error
     common = [key for key in tables[0] if key in tables[1]]
     if not common:
@@ -104,6 +104,14 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
         Change(name, shape, who, after[0] / before[0], _meet(before, after))
         for ((name, shape), who), (before, after) in pairs.items()
     ]
+
+
+def _times(figure: dict[str, Any]) -> tuple[float, float, float]:
+    """Return the median, which is above 0, and the quartiles."""
+    median, low, high = map(float, (figure["median"], *figure["quartiles"]))
+    if not 0 < median < math.inf:
+        raise ValueError(f"times above 0, but {median:g}")
+    return median, low, high
 
 
 def _meet(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool:

@@ -17,7 +17,9 @@ from dlcore._archive import digest
 from dlcore._types import Array
 from dlcore.objective import BlockedData, Objective
 
-KIND, FORMAT = "checkpoint of dlcore", 2
+KIND, FORMAT = "checkpoint of dlcore", 3
+UNCHECKED = 2
+"""The format of files that list no checksums, which are read too."""
 
 SAMPLE_ROWS = 1_024
 """Rows of x that identify it, evenly spread; of y and the weights all count."""
@@ -49,23 +51,32 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
       like: a tree of the same structure. A first axis of length 0 stands for any length.
 
     Raises:
-      ValueError: if the file is damaged, or belongs to another problem.
+      ValueError: if the file is damaged, belongs to another problem, or holds another tree.
     """
-    about, named = _archive.read("checkpoint", path, KIND, FORMAT)
-    found, kinds = about["problem"], about["leaves"]
-    arrays = [named[f"leaf{i}"] for i in range(len(kinds))]
-    _archive.check_same("checkpoint", path, found, problem)
+    about, named = _archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
+    _archive.check_same("checkpoint", path, about.get("problem"), problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    changed = []
-    if [kind[:2] for kind in kinds] != [[_name(key), _kind(leaf)[0]] for key, leaf in leaves]:
-        changed = ["the state of the optimizer was another"]
-    for array, kind, (key, leaf) in zip(arrays, kinds, leaves, strict=False):
-        shape, free = kind[2], leaf.shape[:1] == (0,)
-        if not changed and (shape[1:] if free else shape) != list(leaf.shape[1:] if free else leaf.shape):
-            changed = [f"the shape of {_name(key)} was {tuple(array.shape)}, is {leaf.shape}"]
+    wanted = [(_name(key), *_kind(leaf)) for key, leaf in leaves]
+    with _archive.damage("checkpoint", path, KIND):
+        kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in about["leaves"]]
+    changed = ""
+    if [kind[:2] for kind in kinds] != [kind[:2] for kind in wanted]:
+        changed = "the state of the optimizer was another"
+    for (name, _, was), (_, _, now) in zip(kinds, wanted, strict=False):
+        free = now[:1] == [0]
+        if not changed and (was[1:] if free else was) != (now[1:] if free else now):
+            changed = f"the shape of {name} was {tuple(was)}, is {tuple(now)}"
     if changed:
-        raise ValueError(f"checkpoint: {path} is of another problem: {'; '.join(changed)}; pass another path")
-    restored = [_from_bits(array, leaf) for array, (_, leaf) in zip(arrays, leaves, strict=True)]
+        raise ValueError(f"checkpoint: {path} is of another problem: {changed}; pass another path")
+    with _archive.damage("checkpoint", path, KIND):
+        lengths = {shape[0] for (_, _, shape), (_, _, now) in zip(kinds, wanted, strict=True) if now[:1] == [0]}
+        if len(lengths) > 1 or len(named) != len(leaves):
+            raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(named)}")
+        restored = []
+        for i, ((name, _, shape), (_, leaf)) in enumerate(zip(kinds, leaves, strict=True)):
+            array = named[f"leaf{i}"]
+            _archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
+            restored.append(_from_bits(array, leaf))
     return jax.tree.unflatten(structure, restored)
 
 
@@ -113,6 +124,15 @@ def _bits(leaf: Any) -> np.ndarray:
     """A leaf as an array that NumPy can write; bfloat16 and its like as bytes."""
     array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     return array if array.dtype.kind in "biufc" else array[..., None].view(np.uint8)
+
+
+def _form(leaf: Any, shape: list[int]) -> tuple[str, list[int]]:
+    """The dtype and the shape of `_bits` of a leaf of that shape."""
+    if _is_key(leaf):
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return data.dtype.name, [*shape, *data.shape[leaf.ndim :]]
+    dtype = np.dtype(leaf.dtype)
+    return (dtype.name, shape) if dtype.kind in "biufc" else ("uint8", [*shape, dtype.itemsize])
 
 
 def _from_bits(array: np.ndarray, like: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from dlcore import _archive, _checks, _guards
+from dlcore._files import check_path
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
@@ -22,7 +23,16 @@ from dlcore.fitting.certified import aim_below, certifiable
 from dlcore.fitting.cores import advance_on_cores, parts_of_fit
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
 from dlcore.fitting.null_value import outputs_of, reference_of
-from dlcore.fitting.reached import Reached, blank_of, filled_part, reopened, resumed, saved_as, whole
+from dlcore.fitting.reached import (
+    Reached,
+    blank_of,
+    check_saved,
+    filled_part,
+    reopened,
+    resumed,
+    saved_as,
+    whole,
+)
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.start import before_start, start
 from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, Limits, sentence
@@ -141,7 +151,7 @@ def fit(
         raise TypeError(f"optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__}")
     if stop not in ("flat", "certificate"):
         raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
-    path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
+    path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     blocked = objective.prepare(data, devices)
     batches = check_batches(batch_size, key, blocked)
     params = start(objective, blocked, params, key)
@@ -172,7 +182,10 @@ def fit(
             objective, blocked, params, optimizer, record=record, batches=batches, key=key
         )
         if path.exists():
-            reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)
+            saved = checkpoints.load(path, problem, blank_of(state, kept))
+            with _archive.damage("checkpoint", path, checkpoints.KIND):
+                check_saved(saved, epoch)
+            reached = resumed(saved, blocked.mesh)
     parts = parts_of_fit(objective, blocked, hyper, reached.state, rule, batches)
     saved, certificate = time.perf_counter(), None
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dlcore.fitting.loop import LoopState, Record, Trace
-from dlcore.fitting.stopping import RUNNING
+from dlcore.fitting.loop import LoopState, Record, Trace, evaluations
+from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.objective.sharding import replicated
 
 
@@ -39,6 +39,16 @@ def blank_of(state: LoopState, record: Record) -> tuple[LoopState, Trace]:
     """What a checkpoint of such a fit looks like."""
     entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
     return state, jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
+
+
+def check_saved(saved: tuple[LoopState, Trace], epoch: int) -> None:
+    """Raise a ValueError unless a state is one that a fit reaches, and the history is as long as its steps."""
+    state, trace = saved
+    step, code, length = int(state.step), int(state.code), len(trace.value)
+    if step < 0 or code not in range(len(CODES)):
+        raise ValueError(f"expected a step of at least 0 and a known code, got {step} and {code}")
+    if length != (wanted := evaluations(step, epoch) + (code != RUNNING)):
+        raise ValueError(f"expected a history of {wanted} evaluations, got {length}")
 
 
 def resumed(saved: tuple[LoopState, Trace], mesh: Mesh | None) -> Reached:

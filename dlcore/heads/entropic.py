@@ -15,7 +15,7 @@ from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs, Rows, place
 from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, is_idle, statuses
-from dlcore.heads.saving import chosen, proof_arrays, proof_of
+from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
 from dlcore.heads.validated import validation_scores
@@ -41,7 +41,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             scale = None if rows.scale is None else rows.scale[p // targets]
             return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked))
 
-        return proof_of(stages.once(f"proof {times} of {p}", made))
+        return proof_of(stages.once(f"proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 
     proofs = [proven(p, 0) for p in range(len(theta))]
     for times in range(1, ROUNDS + 1):
@@ -52,7 +52,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             break
         heads = [(int(p), int(k)) for p, k in short]
         make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
-        if not stages.on(f"round {times}", sweep, state, tuple(short.T), make):
+        if not stages.on(f"round {times}", sweep, state, tuple(short.T), make, ("bool", ())):
             break
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):

@@ -14,7 +14,7 @@ from dlcore.heads.leave_one_out import left_out_scores
 from dlcore.heads.result import Heads
 from dlcore.heads.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
 from dlcore.heads.row_products import Streamed
-from dlcore.heads.saving import PROOF, as_statuses, proof_arrays, proof_of
+from dlcore.heads.saving import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.scoring import held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
 from dlcore.heads.validated import validation_scores
@@ -35,7 +35,16 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
-    fits = [stages.once(f"fit {fit}", functools.partial(fitted, fit)) for fit in range(len(inputs.train))]
+    heads = (inputs.l2.shape[1], 1 if inputs.y.ndim == 1 else inputs.y.shape[1])
+    form = {"ended": ("Status", heads), **form_of_proof(heads), "scores": ("float64", heads)}
+    whole = {"coef": ("float64", (*heads, inputs.x.shape[1])), "intercept": ("float64", heads)}
+    whole |= {"scale": ("float64", inputs.x.shape[1:])} if inputs.standardize else {}
+    fits = [
+        stages.once(
+            f"fit {fit}", functools.partial(fitted, fit), form if fit else form | whole, absent=("scores",)
+        )
+        for fit in range(len(inputs.train))
+    ]
     first, folds = fits[0], fits[1:]
     shape = first["gap"].shape
 

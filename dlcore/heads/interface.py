@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import _archive, _checks
+from dlcore import _checks
+from dlcore._files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
@@ -138,7 +139,7 @@ def fit_heads(
     check_held_out(scoring, inputs)
     _checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
-    path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
+    path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())
     if loss != "squared" and inputs.y.ndim == 1:

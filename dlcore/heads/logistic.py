@@ -157,7 +157,9 @@ class Sweep:
         def solve_anchors() -> np.ndarray | None:
             return self._solve_anchors(targets) if len(self.chosen) else None
 
-        curvature = stages.on(f"{name}/anchors", self, STATE, own, solve_anchors)
+        columns = self.theta.shape[-1]
+        curvatures = "float64", (len(own), len(self.chosen), columns, columns)
+        curvature = stages.on(f"{name}/anchors", self, STATE, own, solve_anchors, curvatures)
         stages.on(f"{name}/all rows", self, STATE, own, lambda: self._solve(own, curvature))
         for p in folds:
             whole = p % self.targets

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import _archive, _checks
+from dlcore import _checks
+from dlcore._files import check_path
 from dlcore._status import Status
 from dlcore.certificate import Certificate
 from dlcore.certificate.interface import QUASI_UNATTAINED, UNATTAINED
@@ -135,10 +136,11 @@ class Heads:
 
         Args:
           path: of the file, with any name. What is there is replaced in one instant: the name never stands for
-            half a file.
+            half a file, whoever else writes it. The target of a link is replaced; a device or FIFO is written to.
 
         Raises:
-          ValueError: if its folder is not there.
+          ValueError: if its folder is not there, or an attribute does not go with the others.
+          OSError: if the file cannot be written; what was there is unchanged.
           TypeError: if `path` is no path.
 
         >>> import tempfile
@@ -150,17 +152,20 @@ class Heads:
         >>> print(np.array_equal(again.coef, heads.coef), *again.status, *again.certificate.bound)
         True converged converged exact exact
         """
-        save(self, _archive.check_path("path", path))
+        save(self, check_path("path", path))
 
     @classmethod
     def load(cls, path: Any) -> "Heads":
         """The heads that `save` has written, to the last bit.
 
+        Checksums of all arrays are compared; files of the first format have none, and load without.
+
         Raises:
-          ValueError: if the file is not there, is damaged, is something else, or is of another format.
+          ValueError: naming the file, if it is not there, is damaged, is something else, of another format, or
+            holds no heads, then with the field.
           TypeError: if `path` is no path.
         """
-        return cls(**load(_archive.check_path("path", path)))
+        return cls(**load(check_path("path", path)))
 
 
 NOTHING = 1e-12

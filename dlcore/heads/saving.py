@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from dlcore import _archive
+from dlcore._archive import check_array
 from dlcore._status import Status
 from dlcore.certificate import Certificate
+from dlcore.certificate.heads import LOSSES
 
-KIND, FORMAT = "heads of dlcore", 1
+KIND, FORMAT = "heads of dlcore", 2
+UNCHECKED = 1
+"""The format of files that list no checksums, which are read too."""
 ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale")
 """None where nothing is scored or standardised."""
@@ -22,7 +26,12 @@ NEWER = ("null_value", "improvement")
 
 
 def save(heads: Any, path: Path) -> None:
-    """Write `Heads`."""
+    """Write `Heads`, unless `load` would refuse them.
+
+    Raises:
+      ValueError: if an attribute does not go with the others, or is of another type or dtype than heads have.
+    """
+    check({name: getattr(heads, name) for name in (*ARRAYS, *OPTIONAL, *PLAIN, *ENDS, "certificate")}, "heads.")
     arrays = {name: getattr(heads, name) for name in ARRAYS}
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
@@ -35,22 +44,72 @@ def load(path: Path) -> dict[str, Any]:
     """What `Heads` are made of.
 
     Raises:
-      ValueError: if the file is not there, is damaged, or is something else.
+      ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.
     """
-    about, arrays = _archive.read("path", path, KIND, FORMAT)
-    try:
+    about, arrays = _archive.read("path", path, KIND, FORMAT, UNCHECKED)
+    with _archive.damage("path", path, KIND):
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
-        fields |= {name: as_statuses(arrays[name]) for name in ENDS}
+        for name in ENDS:
+            check_array(name, arrays[name], "Status", None)
+            fields[name] = as_statuses(arrays[name])
         unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
         arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
         proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
         fields["certificate"] = dataclasses.replace(proof, heads_device=about["device"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"path: {path} is damaged, or no {KIND}: {error!r}") from error
+        check(fields)
     if fields["best"] is not None and fields["best"].ndim == 0:
         fields["best"] = int(fields["best"])
     return fields
+
+
+def check(fields: dict[str, Any], where: str = "") -> None:
+    """Raise a ValueError that names the first attribute of `Heads` of a wrong type, dtype, shape or value.
+
+    Args:
+      fields: the attributes by name.
+      where: what their names begin with in the message.
+    """
+    loss, coef = fields["loss"], fields["coef"]
+    if loss not in LOSSES:
+        raise ValueError(f"{where}loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
+    for name, kind in (("scoring", str), ("device", str), ("fit_intercept", bool)):
+        if not isinstance(fields[name], kind):
+            raise ValueError(f"{where}{name}: expected a {kind.__name__}, got {fields[name]!r}")
+    axes = 3 if loss == "softmax" or np.ndim(coef) == 3 else 2
+    check_array(f"{where}coef", coef, "float64", (None,) * axes)
+    shape = coef.shape[:1] if loss == "softmax" else coef.shape[:-1]
+    targets, strengths, features = shape[:-1], shape[-1], coef.shape[-1]
+
+    def checked(name: str, kind: str, shape: tuple[int | None, ...], least: float | None = None) -> np.ndarray:
+        check_array(f"{where}{name}", fields[name], kind, shape, may_be_nan=name == "value")
+        if least is not None and not (np.isfinite(fields[name]) & (fields[name] >= least)).all():
+            raise ValueError(f"{where}{name}: expected finite numbers of at least {least:g}")
+        return fields[name]
+
+    checked("intercept", "float64", coef.shape[:-1])
+    checked("l2", "float64", (strengths,), 0)
+    checked("value", "float64", shape)
+    checked("steps", "i", shape, 0)
+    folds = checked("fold_gap", "float64", (*targets, None, strengths)).shape
+    for name, expected in (("status", shape), ("fold_status", folds)):
+        if not all(isinstance(one, Status) for one in checked(name, "O", expected).flat):
+            raise ValueError(f"{where}{name}: expected a Status each")
+    if fields["scale"] is not None:
+        checked("scale", "float64", (features,), np.finfo(float).smallest_subnormal)
+    if fields["scores"] is not None:
+        checked("scores", "float64", (*targets, max(1, folds[-2]), strengths))
+        best = np.asarray(fields["best"])
+        check_array(f"{where}best", best, "i", targets)
+        if not ((best >= 0) & (best < strengths)).all():
+            raise ValueError(f"{where}best: expected an index of {strengths} strengths, got {fields['best']}")
+    elif fields["best"] is not None:
+        raise ValueError(f"{where}best: expected None without scores, got {fields['best']}")
+    proof = fields["certificate"]
+    names = proof_arrays(proof)["bound"]
+    for name, form in form_of_proof(shape).items():
+        array = names if name == "bound" else getattr(proof, name)
+        check_array(f"{where}certificate.{name}", array, *form, may_be_nan=name != "gap")
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:
@@ -61,6 +120,11 @@ def as_statuses(names: np.ndarray) -> np.ndarray:
 def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
     """A certificate of several heads, the names of the bounds in the shape of the numbers."""
     return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
+
+
+def form_of_proof(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and the shape of each of the `proof_arrays` of heads of that shape."""
+    return {name: ("U" if name == "bound" else "float64", shape) for name in PROOF}
 
 
 def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certificate:

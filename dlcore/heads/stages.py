@@ -5,7 +5,7 @@ from the file ends with the bits of one that makes them all, on the same machine
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import numpy as np
 from dlcore import _archive
 from dlcore.heads.inputs import Inputs
 
-KIND, FORMAT = "checkpoint of dlcore heads", 2
+KIND, FORMAT = "checkpoint of dlcore heads", 3
+UNCHECKED = 2
+"""The format of files that list no checksums, which are read too."""
 SHARE = 20
 """Between two writings passes at least so many times what the last one took."""
 SAMPLE_ROWS = 1_024
 """Rows of x that identify it, evenly spread; of all else every number counts."""
 
 Found = dict[str, np.ndarray]
+Form = Mapping[str, tuple[str, Sequence[int | None]]]
+"""What a stage finds: of each array its dtype and shape, as `_archive.check_array` takes them."""
 
 
 class Stages:
@@ -33,9 +37,22 @@ class Stages:
         if path is not None and path.exists():
             self.done = _read(path, problem)
 
-    def once(self, name: str, make: Callable[[], Found]) -> Found:
-        """What the stage of that name has found. Those inside it, "name/…", go when it is done."""
+    def once(self, name: str, make: Callable[[], Found], form: Form, absent: Sequence[str] = ()) -> Found:
+        """Return what the stage of that name has found. Those inside it, "name/…", go when it is done.
+
+        Args:
+          name: of the stage.
+          make: what finds it.
+          form: of what it finds.
+          absent: the arrays of `form` that it need not find.
+
+        Raises:
+          ValueError: if what the file holds is of another form.
+        """
         if name in self.done:
+            assert self.path is not None
+            with _archive.damage("checkpoint", self.path, KIND):
+                _check(name, self.done[name], form, absent)
             return self.done[name]
         found = make()
         if self.path is not None:
@@ -47,15 +64,29 @@ class Stages:
                 self._write()
         return found
 
-    def on(self, name: str, holder: Any, arrays: Sequence[str], where: Any, make: Callable[[], Any]) -> Any:
-        """A stage that changes the entries `where` of some arrays of `holder`, and answers an array or None."""
+    def on(
+        self,
+        name: str,
+        holder: Any,
+        arrays: Sequence[str],
+        where: Any,
+        make: Callable[[], Any],
+        answer: tuple[str, Sequence[int]] | None = None,
+    ) -> Any:
+        """A stage that changes the entries `where` of some arrays of `holder`, and answers an array or None.
+
+        `answer` is the dtype and the shape of that array.
+        """
 
         def changed() -> Found:
             answer = make()
             found = {key: getattr(holder, key)[where] for key in arrays}
             return found if answer is None else found | {"": answer}
 
-        found = self.once(name, changed)
+        parts = {key: getattr(holder, key) for key in arrays}
+        form = {key: (part.dtype.name, part[where].shape) for key, part in parts.items()}
+        form |= {} if answer is None else {"": answer}
+        found = self.once(name, changed, form, absent=("",))
         for key in arrays:
             getattr(holder, key)[where] = found[key]
         return found.get("")
@@ -79,13 +110,23 @@ class Stages:
 
 
 def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
-    about, arrays = _archive.read("checkpoint", path, KIND, FORMAT)
-    _archive.check_same("checkpoint", path, about["problem"], problem)
-    done: dict[str, Found] = {name: {} for name in about["stages"]}
-    for key, array in arrays.items():
-        number, _, name = key.partition(".")
-        done[about["stages"][int(number)]][name] = array
+    about, arrays = _archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
+    _archive.check_same("checkpoint", path, about.get("problem"), problem)
+    with _archive.damage("checkpoint", path, KIND):
+        done: dict[str, Found] = {name: {} for name in about["stages"]}
+        for key, array in arrays.items():
+            number, _, name = key.partition(".")
+            done[about["stages"][int(number)]][name] = array
     return done
+
+
+def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
+    """Raise a ValueError unless the stage has found arrays of that form."""
+    unknown, missing = found.keys() - form.keys(), form.keys() - found.keys() - {*absent}
+    if unknown or missing:
+        raise ValueError(f"{stage}: expected {', '.join(sorted(form))}, got {', '.join(sorted(found))}")
+    for name, array in found.items():
+        _archive.check_array(f"{stage}: {name}", array, *form[name], may_be_nan=True)
 
 
 def problem_of(inputs: Inputs, **settings: Any) -> dict[str, str]:

@@ -14,6 +14,7 @@ from ahead import descents, heads
 from ahead.judging import Cost, cost_of, faults, most_temporaries
 from ahead.program import Program
 from ahead.targets import COUNTS, compile_for, place_of, tracing, versions
+from dlcore._files import write_text
 
 HEADINGS = ("program", "devices", "passes", "traffic", "temporaries", "bound", "all-reduces", "products", "spills")
 
@@ -46,9 +47,9 @@ def main() -> None:
         print(" | ".join(row(record)), *record["faults"], sep="\n    ", flush=True)
         found.append(record)
         if asked.json:
-            asked.json.write_text(json.dumps({"versions": versions(), "programs": found}, indent=1))
+            write_text(asked.json, json.dumps({"versions": versions(), "programs": found}, indent=1))
     if asked.markdown:
-        asked.markdown.write_text(markdown(found))
+        write_text(asked.markdown, markdown(found))
     bad = sum(bool(record["faults"]) for record in found)
     print(
         f"{len(found)} programs compiled for {' and '.join(targets)}, none of them run; {bad} beyond their bounds"
