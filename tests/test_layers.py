@@ -14,6 +14,8 @@ FLOORS = {
         "_types",
         "_precision",
         "_status",
+        "_arguments",
+        "_columns",
         "_sparse",
         "_checks",
         "_archive",
@@ -45,7 +47,7 @@ FLOORS = {
     ),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
-NUMPY_ONLY = ("_status", "_sparse", "_checks", "_archive", "reference", "certificate")
+NUMPY_ONLY = ("_status", "_arguments", "_columns", "_sparse", "_checks", "_archive", "reference", "certificate")
 
 
 def imported(source: str) -> list[str]:

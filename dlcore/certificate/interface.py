@@ -1,11 +1,11 @@
 """certify: checks what comes in, asks the bound of the loss, and says what came out."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
-from dlcore import _checks
+from dlcore import _arguments, _checks, _columns
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
 from dlcore.certificate.data import report_on
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
@@ -22,7 +22,13 @@ UNATTAINED = "none: separable, the infimum 0 is not attained"
 
 
 def certify(
-    heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False, report: bool = False
+    heads: Any,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    tight: bool = False,
+    report: bool = False,
+    **other: Never,
 ) -> Certificate:
     r"""An upper bound on how far heads are above the minimum of their objective.
 
@@ -44,7 +50,8 @@ def certify(
     Args:
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too, or a sparse table of SciPy's;
-        read block by block in float64, never copied whole.
+        read block by block in float64, never copied whole. Where the heads have `feature_names` and x has names of
+        columns, they are the same in the same order.
       y: shape (n,): labels 0 and 1, the numbers 0, 1, … of classes, or with the loss "squared" any real numbers,
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
@@ -79,6 +86,7 @@ def certify(
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
     0.5 0.3 exact
     """
+    _arguments.refuse_arguments("certify", other, " of the heads", X="x", sample_weight="weights")
     for name, asked in (("tight", tight), ("report", report)):
         if not isinstance(asked, bool):
             raise TypeError(f"{name}: expected True or False, got {asked!r}")
@@ -90,19 +98,20 @@ def certify(
         )
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
+    _columns.check_feature_names("x", _columns.feature_names("x", x), getattr(heads, "feature_names", None))
     x = _checks.as_host_rows("x", x)
-    y = _checks.as_host_numbers("y", y, objects=True)
+    y = _checks.as_host_numbers("y", y)
     _checks.check_matrix("x", x)
     _checks.check_rows(x=x, y=y)
     if weights is not None:
-        weights = _checks.as_host_numbers("weights", weights, objects=True)
+        weights = _checks.as_host_numbers("weights", weights)
         if weights.ndim != 2 or np.ndim(heads.coef) < 2:
             _checks.check_weights(weights, len(x))
     _checks.check_finite("x", x)
     _checks.check_finite("y", y)
     positive = None if weights is None else weights.reshape(-1, len(x)).max(0)
     if heads.loss == "logistic":
-        _checks.check_binary_labels(y, positive)
+        _checks.check_binary_labels(y, positive, "heads with loss='softmax'")
     elif heads.loss == "squared" and y.ndim not in (1, 2):
         raise ValueError(f"y: expected 1-D [n] or 2-D [n, targets], got {y.ndim}-D with shape {y.shape}")
     numbers = read_heads(heads, x.shape[1], y.shape[1] if y.ndim == 2 else None)

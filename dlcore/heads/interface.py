@@ -1,11 +1,12 @@
 """`fit_heads`: many linear heads over one copy of the features, each with its proof."""
 
+import dataclasses
 import os
-from typing import Any
+from typing import Any, Never
 
 import jax
 
-from dlcore import _archive, _checks
+from dlcore import _archive, _arguments, _checks, _columns
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
@@ -25,7 +26,7 @@ def fit_heads(
     y: Any,
     *,
     loss: str = "logistic",
-    l2: Any,
+    l2: Any = None,
     folds: Any = None,
     scoring: Scoring | None = None,
     sample_weight: Any = None,
@@ -36,6 +37,7 @@ def fit_heads(
     tol: float = 1e-6,
     max_steps: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    **other: Never,
 ) -> Heads:
     r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
 
@@ -51,11 +53,12 @@ def fit_heads(
 
     Args:
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
-        torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone.
+        torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone. The
+        names of the columns of a data frame, if they are strings, are kept.
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
       loss: "logistic", "softmax" or "squared".
-      l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a table
+      l2: λ, a number or several, at least 0; it has no default. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a table
         (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
@@ -121,6 +124,16 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
+    _arguments.refuse_arguments(
+        "fit_heads", other, X="x", weights="sample_weight", cv="folds", max_iter="max_steps", metric="scoring"
+    )
+    if l2 is None:
+        raise TypeError(f"fit_heads() needs {_arguments.STRENGTH.format(where='')}")
+    names = _columns.feature_names("x", x)
+    if isinstance(validation, tuple | list) and validation:
+        _columns.check_feature_names(
+            "validation x", _columns.feature_names("validation x", validation[0]), names, "x.columns"
+        )
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
@@ -140,4 +153,4 @@ def fit_heads(
         heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
     if heads.best is not None:
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
-    return heads
+    return dataclasses.replace(heads, feature_names=names)

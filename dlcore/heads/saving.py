@@ -15,6 +15,8 @@ ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale")
 """None where nothing is scored or standardised."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
+NAMES = "feature_names"
+"""Names of the columns, or None; older files lack them."""
 ENDS = ("status", "fold_status")
 PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
 NEWER = ("null_value", "improvement")
@@ -27,7 +29,7 @@ def save(heads: Any, path: Path) -> None:
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
     arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
-    plain = {name: getattr(heads, name) for name in PLAIN}
+    plain = {name: getattr(heads, name) for name in (*PLAIN, NAMES)}
     _archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
 
@@ -42,6 +44,7 @@ def load(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         fields |= {name: as_statuses(arrays[name]) for name in ENDS}
+        fields[NAMES] = _names(about.get(NAMES), fields["coef"].shape[-1])
         unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
         arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
         proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
@@ -51,6 +54,15 @@ def load(path: Path) -> dict[str, Any]:
     if fields["best"] is not None and fields["best"].ndim == 0:
         fields["best"] = int(fields["best"])
     return fields
+
+
+def _names(found: Any, columns: int) -> tuple[str, ...] | None:
+    """Return the names of so many columns, or None of heads that know none."""
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != columns or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"expected the names of {columns} columns, got {found!r:.200}")
+    return tuple(found)
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:
