@@ -10,8 +10,8 @@ STRENGTHS = (
 """Names of the strength of a penalty elsewhere."""
 
 STRENGTH = (
-    "l2, the strength of the penalty{where}: 1/(C·S) for the C of scikit-learn and 2·alpha/S for the alpha of its "
-    "Ridge, S the sum of the weights of the rows (without weights their number)"
+    "l2, the strength of the penalty{where}: l2 = 1/(C·S) for the C of scikit-learn, l2 = 2·alpha/S for the alpha "
+    "of its Ridge, S the sum of the weights of the rows (without weights their number)"
 )
 
 

@@ -42,7 +42,9 @@ def check_feature_names(
         return
     lacking, unknown = Counter(expected) - Counter(found), Counter(found) - Counter(expected)
     if lacking or unknown:
-        parts = [f"{word} {_quoted(list(names))}" for word, names in (("lack", lacking), ("add", unknown)) if names]
+        parts = [
+            f"{word} {_quoted(list(names))}" for word, names in (("lack", lacking), ("add", unknown)) if names
+        ]
         raise ValueError(f"{name}: expected the columns {of}, got some that {' and '.join(parts)}")
     at = next(index for index, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
     raise ValueError(

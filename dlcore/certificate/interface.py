@@ -61,6 +61,7 @@ def certify(
         more for one that is far from its optimum, each as many products as its Hessian, and is for heads of at
         most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
       report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Certificate`. Cross-entropy at λ = 0 has the gap infinity unless `tight` finds a minimum: duality needs a

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,18 @@ from dlcore._guards import as_float
 from dlcore._types import Numeric, Params
 
 
-Optimizer = optax.GradientTransformation | optax.MultiSteps
-"""What `fit` and `sweep` take; any object with the methods `init` and `update` besides."""
+class Optimizer(Protocol):
+    """A rule of descent as `fit` and `sweep` take it: Optax's pair, or an object with these two methods."""
+
+    @property
+    def init(self) -> Callable[..., Any]:
+        """Parameters to state."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., Any]:
+        """(gradient, state, params) to (what is added to the parameters, state)."""
+        ...
 
 
 def rule(
@@ -63,7 +73,8 @@ def as_transformation(name: str, optimizer: Any) -> optax.GradientTransformation
         if callable(init) and callable(update):
             kinds = {parameter.kind for parameter in inspect.signature(update).parameters.values()}
             extra = inspect.Parameter.VAR_KEYWORD in kinds
-            return (optax.GradientTransformationExtraArgs if extra else optax.GradientTransformation)(init, update)
+            pair: Any = optax.GradientTransformationExtraArgs if extra else optax.GradientTransformation
+            return pair(init, update)
         convert = getattr(optimizer, "gradient_transformation", None)
         converted = convert() if callable(convert) else None
         if isinstance(converted, optax.GradientTransformation):

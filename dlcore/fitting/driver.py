@@ -10,7 +10,6 @@ from typing import Any, Literal, Never
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from dlcore import _archive, _arguments, _checks, _guards
 from dlcore._status import Status
@@ -111,6 +110,7 @@ def fit(
         there already the fit goes on from it, with the bits that it would have had without the break, and with the
         tol and max_steps of now. On a machine that gives a pass another number of cores it goes on too, and then
         agrees to rounding. Of any other problem, data, rule or start it is refused.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Fit`. It never fails silently: `status` says how it ended and `message` what to do. Differentiable
@@ -141,7 +141,7 @@ def fit(
     max_steps = _checks.check_count("max_steps", max_steps)
     chunk = None if chunk is None else _checks.check_count("chunk", chunk)
     _guards.check_number("tol", tol, least=0)
-    optimizer = as_transformation("optimizer", optimizer)
+    transformation = as_transformation("optimizer", optimizer)
     if stop not in ("flat", "certificate"):
         raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
     path = None if checkpoint is None else _archive.check_path("checkpoint", checkpoint)
@@ -149,7 +149,7 @@ def fit(
     batches = check_batches(batch_size, key, blocked)
     params = start(objective, blocked, params, key)
     proof = certifiable(objective, data, blocked, params) if stop == "certificate" else None
-    rule, arrays = split_rule(optimizer)
+    rule, arrays = split_rule(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
@@ -172,7 +172,7 @@ def fit(
     reached, problem = Reached(replicated(state, blocked.mesh), []), {}
     if path is not None:
         problem = checkpoints.fingerprint(
-            objective, blocked, params, optimizer, record=record, batches=batches, key=key
+            objective, blocked, params, transformation, record=record, batches=batches, key=key
         )
         if path.exists():
             reached = resumed(checkpoints.load(path, problem, blank_of(state, kept)), blocked.mesh)

@@ -26,8 +26,8 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     Args:
       f: any function that JAX can trace, with one scalar result of a real floating-point dtype. Calls of jitted
         functions inside it are opened; what has a derivative rule of its own, `scan` and `cond` are one node each.
-      args: arrays, numbers and keys, or trees of them. Python's 3 is the number 3.0, unless f takes an integer alone,
-        such as an index; an integer array stays one.
+      args: arrays, numbers and keys, or trees of them. Python's 3 is the number 3.0, unless f takes an integer
+        alone, such as an index. An integer array stays one.
 
     Returns:
       A `Graph` of nodes, in the order in which they are computed, arguments first. The derivative of an argument
@@ -63,7 +63,9 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     names, leaves = _arguments(f, args)
     structure = jax.tree.structure(args)
     as_numbers = [_as_number(leaf) for leaf in jax.tree.leaves(args)]
-    reals = [leaf if number is None else jnp.asarray(number) for leaf, number in zip(leaves, as_numbers, strict=True)]
+    reals = [
+        leaf if number is None else jnp.asarray(number) for leaf, number in zip(leaves, as_numbers, strict=True)
+    ]
     try:
         program, shapes = program_of(f, jax.tree.unflatten(structure, reals))
         leaves = reals
@@ -121,7 +123,8 @@ def _check_result(f: Callable[..., Any], shapes: Any) -> None:
             f"{_name(f)}: expected a scalar as its result, got shape {result.shape}; sum it, or pick one entry"
         )
     if not jnp.issubdtype(result.dtype, jnp.floating):
-        raise TypeError(f"{_name(f)}: expected a real floating-point result, got dtype {result.dtype}")
+        hint = "; pass floats" if jnp.issubdtype(result.dtype, jnp.integer) else ""
+        raise TypeError(f"{_name(f)}: expected a real floating-point result, got dtype {result.dtype}{hint}")
 
 
 def _graph(

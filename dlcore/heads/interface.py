@@ -58,8 +58,8 @@ def fit_heads(
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
       loss: "logistic", "softmax" or "squared".
-      l2: λ, a number or several, at least 0; it has no default. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a table
-        (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
+      l2: λ, a number or several, at least 0, always needed. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a
+        table (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). At most 31. "leave-one-out" for the squared loss: every
@@ -91,6 +91,7 @@ def fit_heads(
         that is in it: the anchors, the fits on all rows and those of the folds of some targets (logistic), some
         strengths (softmax), a fold (squared), and the certificates. The result has the bits of an unbroken call on
         the same machine and versions. It is kept at the end.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is

@@ -109,6 +109,7 @@ def sweep(
       chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
       callback: sees a `SweepProgress` after every chunk; a true answer stops all models where they are.
       record: whether to keep J and ‖∇J‖ of every step.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Fit` with an axis (settings, ...) in front of everything: `status` and `steps` are NumPy arrays, `message`
