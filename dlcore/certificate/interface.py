@@ -71,7 +71,8 @@ def certify(
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not those of classes or all of one, a
-        strength or a weight is negative, all weights are 0, a scale is not above 0, or the loss is unknown.
+        strength or a weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or x has
+        other columns than the heads.
       TypeError: if `heads` lacks a part, something is not an array of real numbers (Python's own, as objects, are
         converted), or `tight` or `report` is not True or False.
 

@@ -105,10 +105,12 @@ def fit_heads(
         squares are needed: of x, unless it is standardised for a cross-entropy, and of the numbers y; labels are
         not 0 and 1 (0, 1, … of classes), or all of one class; a weight or strength is negative, or all weights are
         0; a fold trains or is scored on no row, trains on one class, or without an intercept not on all, or, to be
-        ranked, is scored on fewer than all; a class has no weight or is unknown; `tol` is not above 0; a choice is
-        unknown; a function's score is not finite; or a checkpoint is damaged or of other arguments.
-      TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), or
-        `max_steps` no integer, a choice not True or False, a function's score no real number, or a path none.
+        ranked, is scored on fewer than all; a class has no weight or is unknown; columns of a validation set have
+        other names; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint is
+        damaged or of other arguments.
+      TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
+        given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
+        False, a function's score no real number, or a path none.
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.
@@ -154,4 +156,5 @@ def fit_heads(
         heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
     if heads.best is not None:
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
-    return dataclasses.replace(heads, feature_names=names)
+    known = names is not None and len(names) == heads.coef.shape[-1]
+    return dataclasses.replace(heads, feature_names=names if known else None)
