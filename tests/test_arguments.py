@@ -8,6 +8,8 @@ import pytest
 from dlcore import LinearHeads, Objective, certify, descent, fit, fit_heads, losses, models, sweep
 from dlcore.certificate import data_report
 
+pytestmark = pytest.mark.any_mode
+
 N = 40
 X = np.random.default_rng(0).normal(size=(N, 3))
 Y = (X[:, 0] > 0).astype(int)
