@@ -88,8 +88,8 @@ def fit(
       objective: what is minimised.
       data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
       optimizer: one of `dlcore.descent` or any of Optax's, unchanged, also an object with `init` and `update` such
-        as `optax.MultiSteps`. Changes to an object after its first fit have no effect. Of extra arguments it is given
-        value, grad and value_fn; one that asks for others cannot be used.
+        as `optax.MultiSteps`. Changes to an object after its first fit have no effect. Of extra arguments it is
+        given value, grad and value_fn; one that asks for others cannot be used.
       params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
         the arithmetic, float32 for halves. A softmax regression then has as many classes as the highest label
         says, counted from 0.
