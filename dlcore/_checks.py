@@ -4,6 +4,7 @@ Data is checked once, on the host, before anything is compiled. `ValueError` is 
 `TypeError` for a dtype or a kind of object.
 """
 
+import contextlib
 import math
 import numbers
 import operator
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._sparse import SparseRows, is_sparse
+from dlcore._sparse import SparseRows, is_sparse, made_dense_by
 
 # -- hyper-parameters ----------------------------------------------------------------------------------------
 
@@ -62,27 +63,28 @@ def check_rank(name: str, array: Any, rank: int, axes: str) -> None:
 # -- data, where it enters: values ---------------------------------------------------------------------------
 
 
-def as_host_numbers(name: str, data: Any, *, objects: bool = False) -> np.ndarray:
+def as_host_numbers(name: str, data: Any) -> np.ndarray:
     """`data` as a NumPy array of real numbers in native byte order, without a copy where none is needed.
 
-    Lists, data frames, arrays of any library that NumPy can read, booleans and integers are accepted, and, if
-    `objects`, arrays of Python's numbers; strings, other objects, complex numbers, `np.matrix`, sparse and masked
-    arrays are refused. What is wider than float64 becomes float64.
+    Lists, data frames, arrays of any library that NumPy can read, arrays of Python's numbers, booleans and
+    integers are accepted; strings, other objects, complex numbers, `np.matrix`, sparse and masked arrays are
+    refused. What is wider than float64 becomes float64.
     """
     if data is None:
         raise ValueError(f"{name}: expected an array, got None")
     check_plain(name, data)
-    if is_sparse(data):
-        raise TypeError(f"{name}: sparse input is not supported here, pass {name}.toarray()")
+    _check_dense(name, data)
+    if hasattr(data, "detach"):
+        data = _detached(name, data)
     try:
-        array = _detached(name, data) if hasattr(data, "detach") else np.asarray(data)
+        array = np.asarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers, got {error}") from None
     except TypeError as error:  # such as a value that is traced
         kind = type(data).__name__
         raise TypeError(f"{name}: expected an array whose numbers are known, got {kind}") from error
-    if objects and array.dtype == object and array.ndim:
-        return _from_objects(name, array)
+    if array.dtype == object and array.ndim:
+        array = from_objects(name, array)
     if array.dtype.kind == "c":
         raise TypeError(f"{name}: complex numbers are not supported, got dtype {array.dtype}")
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
@@ -92,11 +94,23 @@ def as_host_numbers(name: str, data: Any, *, objects: bool = False) -> np.ndarra
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
-    """Python's real numbers in float64; of anything else the first is named."""
+def from_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array of Python's real numbers as NumPy has a list of them: booleans, int64, else float64.
+
+    Raises:
+      TypeError: if an entry is anything else; the first is named.
+      ValueError: if a number is beyond the range of float64.
+    """
+    kinds = set()
     for index, entry in np.ndenumerate(array):
         if not isinstance(entry, numbers.Real | np.bool_):
             raise TypeError(f"{name}: expected numbers, got {entry!r} (first at index {index})")
+        kinds.add(type(entry))
+    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
+        return array.astype(bool)
+    if all(issubclass(kind, numbers.Integral) for kind in kinds):
+        with contextlib.suppress(OverflowError):  # beyond 64 bits they are float64
+            return array.astype(np.int64)
     return _as_float64(name, array)
 
 
@@ -132,19 +146,29 @@ def check_plain(name: str, data: Any) -> None:
 
 
 def _detached(name: str, tensor: Any) -> np.ndarray:
-    """The numbers of a tensor of torch, which may be of a dtype or on a device that NumPy cannot read."""
+    """Return the numbers of a tensor of torch; its dtype or device may be one that NumPy cannot read."""
     try:
         return np.asarray(tensor.detach())
-    except TypeError as error:
-        raise TypeError(f"{name}: expected a tensor that NumPy reads, got {error}") from None
+    except (TypeError, RuntimeError) as error:
+        hint = f"pass {name}.cpu().float()"
+        raise TypeError(f"{name}: expected a tensor that NumPy reads, got {error}; {hint}") from None
+
+
+def _check_dense(name: str, data: Any, other: str = "") -> None:
+    """`data` is not sparse; the message says how to make it dense, and what `other` form is taken."""
+    call = made_dense_by(data)
+    if call is not None:
+        raise TypeError(f"{name}: sparse input is not supported here, pass {name}.{call}{other}")
 
 
 def as_host_rows(name: str, data: Any) -> Any:
-    """`data` as `as_host_numbers` has it, objects too; a sparse table as rows, dense once they are read."""
+    """`data` as `as_host_numbers` has it; a sparse table as rows, dense once they are read."""
     if isinstance(data, SparseRows):
         return data
-    compressible = is_sparse(data) and hasattr(data, "tocsr")  # SciPy's of any format
-    return SparseRows(name, data) if compressible else as_host_numbers(name, data, objects=True)
+    if is_sparse(data) and hasattr(data, "tocsr"):  # SciPy's of any format
+        return SparseRows(name, data)
+    _check_dense(name, data, " or a sparse table of SciPy's")
+    return as_host_numbers(name, data)
 
 
 def check_finite(name: str, array: np.ndarray | SparseRows) -> None:
@@ -212,18 +236,33 @@ def check_weights(weights: np.ndarray, rows: int, name: str = "weights") -> None
         raise ValueError(f"{name}: expected at least one positive number, got only zeros")
 
 
-def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:
-    """`y` holds 0 and 1, both of them in rows of positive weight."""
+MANY_CLASSES = "the loss softmax_cross_entropy and the model softmax"
+"""What `Objective` takes for more than two classes."""
+
+
+def check_binary_labels(y: np.ndarray, weights: np.ndarray | None = None, many: str = MANY_CLASSES) -> None:
+    """`y` holds 0 and 1, both of them in rows of positive weight; for more classes there is `many`."""
     check_rank("y", y, 1, "[n]")
     values = np.unique(y)
     if not np.isin(values, (0, 1)).all():
-        shown = ", ".join(f"{value:g}" for value in values[:5].astype(float))
-        shown += ", …" if len(values) > 5 else ""
-        raise ValueError(f"y: expected labels 0 and 1, got the values {shown}")
+        raise ValueError(f"y: expected labels 0 and 1, got the values {_listed(values)}{_advice(values, many)}")
     present = values if weights is None else np.unique(y[weights > 0])
     if len(present) < 2:
         weighted = "" if weights is None else " in rows of positive weight"
         raise ValueError(f"y: expected both classes 0 and 1{weighted}, got only {float(present[0]):g}")
+
+
+def _listed(values: np.ndarray) -> str:
+    """The first five of them."""
+    return ", ".join(f"{value:g}" for value in values[:5].astype(float)) + (", …" if len(values) > 5 else "")
+
+
+def _advice(values: np.ndarray, many: str) -> str:
+    """Say what labels other than 0 and 1 need: numbers of their own, or a loss of many classes."""
+    if len(values) == 2:
+        return f"; pass y == {float(values[1]):g}"
+    whole = len(values) > 2 and (values.astype(np.float64) == np.floor(values.astype(np.float64))).all()
+    return f"; for {len(values)} classes pass {many}" if whole else ""
 
 
 def check_class_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None:
@@ -238,9 +277,9 @@ def check_class_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None
         )
     values = np.unique(y).astype(np.float64)
     if not ((values >= 0) & (values < 2**31 - 1) & (values == np.floor(values))).all():
-        shown = ", ".join(f"{value:g}" for value in values[:5])
-        shown += ", …" if len(values) > 5 else ""
-        raise ValueError(f"y: expected labels 0, 1, 2, …, the numbers of the classes, got the values {shown}")
+        raise ValueError(
+            f"y: expected labels 0, 1, 2, …, the numbers of the classes, got the values {_listed(values)}"
+        )
     present = values if weights is None else np.unique(y[weights > 0])
     if len(present) < 2:
         weighted = "" if weights is None else " in rows of positive weight"

@@ -31,8 +31,13 @@ def as_array(name: str, x: Any) -> Array:
 
 
 def _native(name: str, x: Any) -> Any:
-    """`x` if JAX has its dtype, in the byte order of the machine; integers that JAX would wrap are refused."""
+    """`x` if JAX has its dtype, in the byte order of the machine; integers that JAX would wrap are refused.
+
+    An array of Python's numbers (dtype object) is what NumPy makes of a list of them.
+    """
     array = np.asarray(x)
+    if array.dtype == object and array.ndim:
+        x = array = _checks.from_objects(name, array)
     known = array.dtype.kind in "biufcV" and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number))
     if not known or array.dtype.itemsize > 8 * (1 + (array.dtype.kind == "c")):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")

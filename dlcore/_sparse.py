@@ -6,8 +6,21 @@ import numpy as np
 
 
 def is_sparse(data: Any) -> bool:
-    """Whether it is a sparse table of any library."""
+    """Whether it is a sparse table as SciPy has it."""
     return hasattr(data, "toarray") and hasattr(data, "nnz")
+
+
+def made_dense_by(data: Any) -> str | None:
+    """Return the call that makes a sparse table of any library dense: SciPy's, torch's, JAX's or pydata's.
+
+    None of what is dense.
+    """
+    if is_sparse(data):
+        return "toarray()"
+    if hasattr(data, "detach"):  # torch's, whose layouts are torch.sparse_coo, torch.sparse_csr, …
+        return "to_dense()" if "sparse" in str(getattr(data, "layout", "")) else None
+    stored = hasattr(data, "nnz") or hasattr(data, "nse")
+    return "todense()" if stored and hasattr(data, "todense") else None
 
 
 class SparseRows:

@@ -27,7 +27,7 @@ class Options:
     """What every experiment can be asked; a subclass adds its own."""
 
     quick: bool = False
-    """A smaller version of the same, in less than ten seconds."""
+    """A smaller version of the same, to see that it runs."""
     device: DeviceName = "auto"
     """Where to compute; a device that is named and absent is an error."""
     out: Path = Path("runs")

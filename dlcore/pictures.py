@@ -18,6 +18,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
+def legend_below(figure: Figure, axes: Any) -> None:
+    """Add a legend of the curves of `axes` below all panels, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(handles)))
+
+
 def draw_gaps(
     gaps: Mapping[str, tuple[np.ndarray, np.ndarray]], level: float, level_name: str, title: str
 ) -> Figure:
@@ -63,7 +69,7 @@ def draw_paths(
     axes = figure.subplots()
     levels = np.geomspace(max(heights.min(), 1e-5), heights.max(), 14)
     lines: Any = axes.contour(*grid, heights, levels=levels, colors="0.7", linewidths=0.8)
-    axes.clabel(lines, lines.levels[::3], fmt="%.1e", fontsize=7)
+    axes.clabel(lines, lines.levels[3::3], fmt="%.1e", fontsize=7)  # the lowest lies under the optimum
     for (label, trail), color, (style, width) in zip(trails.items(), COLORS, LINES, strict=False):
         axes.plot(*trail.T, color=color, linewidth=width, linestyle=style, label=label)
     axes.plot(*next(iter(trails.values()))[0], "o", color="black", label="start")

@@ -11,7 +11,7 @@ scikit-learn's breast cancer, wine, digits and diabetes (above the median).
 
 Command: dlcore run certified_tables
 
-Takes: nine to fourteen minutes on two cores, most of them for MNIST at the weakest penalties
+Takes: nine to fourteen minutes on two idle cores, most of them for MNIST at the weakest penalties
 
 Expected: no fit is below what is proven to be the least; every head of dlcore that says converged is within 1e-6
 by its certificate; scikit-learn's default solver reports convergence of fits that miss 1e-6.
@@ -228,6 +228,8 @@ def accuracies(coef: np.ndarray, intercept: np.ndarray, x: np.ndarray, y: np.nda
     return ((logit.argmax(-1) if coef.ndim == 3 else logit > 0) == y[:, None]).mean(0)
 
 
+LOWEST = 1e-13
+"""Least height at which a fit is drawn."""
 Drawn = Sequence[tuple[str, Fits, dict[str, tuple[Fits, Misses]]]]
 
 
@@ -235,19 +237,21 @@ def draw_misses(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
     """How far each fit is above the optimum, by C; what is reported as converged is filled."""
     figure = pictures.new_figure(9.5, 7.0)
     figure.suptitle("How far scikit-learn's fits are above the optimum: filled where it reports convergence")
-    for axes, (name, _, shown) in zip(figure.subplots(-(-len(drawn) // 2), 2).flat, drawn, strict=True):
+    panels = figure.subplots(-(-len(drawn) // 2), 2).flat
+    for axes, (name, _, shown) in zip(panels, drawn, strict=True):
         for place, ((solver, (fits, misses)), color) in enumerate(
             zip(shown.items(), pictures.COLORS, strict=False)
         ):
             where = np.broadcast_to(grid * 1.25 ** (place - 1), misses.least.shape)
-            height = np.maximum(misses.least, 1e-13)
+            height = np.maximum(misses.least, LOWEST)
             fill = np.where(fits.reported.ravel(), color, "none")
-            axes.scatter(where.ravel(), height.ravel(), 16, facecolors=fill, edgecolors=color, label=solver)
-        axes.axhline(TOLERANCE, color="0.5", linewidth=1)
-        axes.annotate("1e-6", (grid[0], TOLERANCE), xytext=(0, 3), textcoords="offset points", color="0.35")
-        axes.set(xscale="log", yscale="log", title=name, xlabel="C", ylabel="(J − J*) / scale, at least")
+            axes.scatter(where.ravel(), height.ravel(), 16, facecolors=fill, edgecolors=color)
+            axes.plot([], [], "o", color=color, label=solver)  # its point in the legend
+        axes.axhline(TOLERANCE, color="0.5", linewidth=1, label=f"{TOLERANCE:.0e}")
+        label = f"(J − J*) / scale, at least\n(below {LOWEST:.0e} drawn there)"
+        axes.set(xscale="log", yscale="log", title=name, xlabel="C", ylabel=label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    pictures.legend_below(figure, figure.axes[0])
     return figure
 
 
@@ -265,7 +269,7 @@ def draw_scores(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
             axes.plot(grid[best], mean[best], "*", color=color, markersize=6 + 2 * width, markeredgecolor="black")
         axes.set(xscale="log", title=name, xlabel="C", ylabel="accuracy")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    pictures.legend_below(figure, figure.axes[0])
     return figure
 
 

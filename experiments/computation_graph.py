@@ -8,7 +8,7 @@ arguments with jax.grad as well.
 
 Command: dlcore run computation_graph
 
-Takes: about 4 s on two cores
+Takes: about 4 s on two idle cores
 
 Expected: every value and every derivative on the drawn graphs is that of the formulas, to rounding: u = 1.791759,
 v = 9, ω = f = 10.791759, ∂f/∂x = 10.791759, ∂f/∂y = 0.5, ∂f/∂z = 6; ∂L/∂z = ∂L/∂aⱼ = ∂L/∂b = ŷ − y and

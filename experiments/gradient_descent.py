@@ -6,7 +6,7 @@ four rates. With L the largest curvature, each step multiplies the error along a
 
 Command: dlcore run gradient_descent
 
-Takes: about 5 s on two cores
+Takes: about 5 s on two idle cores
 
 Expected: every path is the predicted one, (1 − rate·c)^k times the start, to rounding; 1.95/L converges, 2/L
 swings for ever, 2.05/L diverges; the rate 2/(L + l) is the fastest of all, its error per step (L − l)/(L + l).
@@ -144,7 +144,7 @@ def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps
         title="The best rate is just below the one that diverges",
     )
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    pictures.legend_below(figure, axes)
     return figure
 
 

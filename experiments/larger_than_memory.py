@@ -6,7 +6,7 @@ Gradient descent by hand, a pass over the file at each step.
 
 Command: dlcore run larger_than_memory
 
-Takes: about 45 s on two cores, and 2 GB of disk; the file is removed at the end
+Takes: about 45 s on two idle cores, and 2 GB of disk; the file is removed at the end
 
 Expected: J and its gradient equal NumPy's float64 sum over the same file to 1e-5; memory grows by less than a
 quarter of the file; J falls at every step, and the weights point where the true ones do (cosine above 0.9).

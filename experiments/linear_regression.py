@@ -8,7 +8,7 @@ error stops at that noise.
 
 Command: dlcore run linear_regression
 
-Takes: about 6 s on two cores
+Takes: about 6 s on two idle cores
 
 Expected: all six agree with scikit-learn, the closed forms to 1e-12 and descent to 1e-6 of the weights; the error
 of the fit is 0 up to 11 patients and never after; held-out patients pay for the exact fit; the noise floor is

@@ -6,7 +6,7 @@ error max|x − x*|/max|x*| and the residual max|b − Ax| relative to max|A|·m
 
 Command: dlcore run linear_systems
 
-Takes: about 15 s on two cores
+Takes: about 15 s on two idle cores
 
 Expected: every direct method errs by about eps·condition; only the residual tells them apart, eps for
 factorisation and least squares, up to eps·condition for the inverse. Refinement from float32 factors is right to
@@ -177,8 +177,7 @@ def draw(conditions: np.ndarray, results: dict[str, dict[str, Any]]) -> Any:
         grid[1, column].set_xlabel("condition number  (no unit)")
     grid[0, 0].set_ylabel("forward error  (relative)")
     grid[1, 0].set_ylabel("residual / (n·max|A|·max|x|)")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    pictures.legend_below(figure, grid[0, 0])
     figure.suptitle(
         "Direct methods err alike, by eps·condition; only factorisation keeps the residual small;\n"
         "refinement is right to the last digits until float32 factors fail, and then gives no answer"

@@ -6,7 +6,7 @@ leaves one of them the lowest.
 
 Command: dlcore run local_minima
 
-Takes: about 5 s on two cores
+Takes: about 5 s on two idle cores
 
 Expected: every start ends at one of four minima, each found by a seventh of the starts or more, at the known
 places to 1e-5; with the slope most starts miss the lowest minimum.

@@ -6,7 +6,7 @@ and Optax's adam.
 
 Command: scripts/run, or dlcore run logistic_regression
 
-Takes: about 10 s on two cores
+Takes: about 10 s on two idle cores
 
 Expected: by hand and Optax agree at every step to 1e-6 of the parameters, NumPy to 1e-3 in float32 and 1e-12 in
 float64; gradient descent at the rate 1/L is certified within about 1e-8·J of the minimum after 20 to 21 thousand

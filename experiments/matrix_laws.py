@@ -6,7 +6,7 @@ its error beside its bound, and drawn as what the maps do to a figure.
 
 Command: dlcore run matrix_laws
 
-Takes: about 6 s on two cores
+Takes: about 6 s on two idle cores
 
 Expected: every law that holds does so within its bound of rounding; AB differs from BA and from the product entry
 by entry; the examples of the lecture come out exactly.

@@ -6,7 +6,7 @@ Also the norms of (3, 4), and the Frobenius norm of a matrix as the L2 norm of i
 
 Command: dlcore run norms
 
-Takes: about 2 s on two cores
+Takes: about 2 s on two idle cores
 
 Expected: (3, 4) has the lengths 7, 5 and 4; the triangle inequality holds for all pairs of random vectors where
 p ≥ 1, and fails at p = ½ by a factor of up to 2 in the plane; Frobenius equals L2 of the entries to rounding.

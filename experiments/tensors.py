@@ -6,7 +6,7 @@ layout of the data.
 
 Command: dlcore run tensors
 
-Takes: about 6 s on two cores
+Takes: about 6 s on two idle cores
 
 Expected: the mapped function equals the loop to 1e-6 in every layout; the compiled program
 holds no second copy of the data, wherever the examples stand.

@@ -124,6 +124,7 @@ NO_DATA = {
     "a string": "a",
     "strings": np.array(["a"]),
     "objects": np.array([None, 1.0]),
+    "a text among objects": np.array([0.5, "0.5"], object),
     "a dictionary": {},
     "complex": A + 1j,
     "masked": np.ma.masked_array(A, A > 0),

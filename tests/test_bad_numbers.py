@@ -1,5 +1,6 @@
 """Numbers of any size and any kind that NumPy has: what is right is done, the rest is refused by name."""
 
+from fractions import Fraction
 from typing import Any, cast
 
 import chex
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import DTYPE, assert_close, scored
 
-from dlcore import LinearHeads, Objective, certify, descent, fit, fit_heads, linalg, sweep
+from dlcore import LinearHeads, Objective, calculus, certify, descent, fit, fit_heads, linalg, losses, sweep
 from dlcore.certificate import data_report
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic
@@ -101,7 +102,12 @@ LOCKED = tuple(np.array(part) for part in (X, Y, np.ones(N)))
 for part in LOCKED:
     part.flags.writeable = False
 KINDS["read-only"] = cast(Any, LOCKED)
-OBJECTS = X.astype(object), Y.astype(object), np.ones(N, object)
+KINDS["objects"] = OBJECTS = X.astype(object), Y.astype(object), np.ones(N, object)
+KINDS["objects of many kinds"] = (
+    np.array([[Fraction(float(v)) if j else np.float64(v) for j, v in enumerate(row)] for row in X], object),
+    np.array([bool(v) for v in Y], object),
+    np.array([np.int8(1), 1.0, True, np.float32(1)] * (N // 4), object),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,25 +120,88 @@ def test_every_kind_of_numbers_gives_the_same(kind):
     np.testing.assert_array_equal(fit_heads(x, y, l2=0.1, sample_weight=s).coef, expected)
 
 
-def test_numbers_that_are_objects_are_converted_by_heads_and_refused_by_fit(compiles):
+def test_numbers_that_are_objects_are_those_of_a_list():
     x, y, s = OBJECTS
-    with pytest.raises(TypeError, match=r"^x: expected numbers, got dtype object"):
-        fit(LOGISTIC, (x, y, s), RULE)
-    assert compiles() == 0
     found, expected = fit_heads(x, y, l2=0.1, sample_weight=s), fit_heads(X, Y, l2=0.1)
-    np.testing.assert_array_equal(found.coef, expected.coef)
     np.testing.assert_array_equal(found.predict(x), expected.predict(X))
     held = fit_heads(X, Y, l2=0.1, validation=(x, y, s))
     np.testing.assert_array_equal(scored(held), scored(fit_heads(X, Y, l2=0.1, validation=(X, Y))))
-    assert certify(heads(), x, y, s) == certify(heads(), X, Y)
     assert str(data_report(x, y, s)) == str(data_report(X, Y))
+    masks = np.arange(N) < np.array([[N // 2], [N - 10]])
+    folds = [fit_heads(X, Y, l2=0.1, folds=table).scores for table in (masks, masks.astype(object))]
+    np.testing.assert_array_equal(folds[1], folds[0])
+    rows = [(np.flatnonzero(mask), np.flatnonzero(~mask)) for mask in masks]
+    pairs = [tuple(part.astype(object) for part in pair) for pair in rows]
+    np.testing.assert_array_equal(fit_heads(X, Y, l2=0.1, folds=pairs).scores, folds[0])
+    strengths = [Fraction(1, 8)], np.array([Fraction(1, 8)], object), [0.125]
+    coef = [fit_heads(X, Y, l2=l2).coef for l2 in strengths]
+    assert coef[0].tobytes() == coef[1].tobytes() == coef[2].tobytes()
+    gaps = [
+        certify(LinearHeads(zeros, half, tenth, scale=ones[0, :M]), X, Y, ones).gap
+        for zeros, half, tenth, ones in (
+            tuple(np.full(shape, number, kind) for shape, number in (((2, M), 0), (2, 0.5), (2, 0.1), ((2, N), 1)))
+            for kind in (float, object)
+        )
+    ]
+    np.testing.assert_array_equal(gaps[1], gaps[0])
+
+
+def test_a_descent_and_a_sweep_take_objects_everywhere():
+    x, y, s = OBJECTS
+    given: dict[str, Any] = {"max_steps": 5}
+    start = LinearParams(np.array([0.5] * M, object), np.zeros((), DTYPE))
+    plain = fit(LOGISTIC, (X, Y), RULE, params=LinearParams(np.full(M, 0.5), np.zeros((), DTYPE)), **given)
+    found = fit(LOGISTIC, (x, y), RULE, params=start, **given)
+    np.testing.assert_array_equal(found.params.weight, plain.params.weight)
+
+    def swept(data: Any, *parts: Any) -> Any:
+        settings: dict[str, Any] = dict(zip(("rate", "targets", "weights"), parts, strict=True))
+        return sweep(LOGISTIC, data, lambda setting: descent.gradient_descent(setting["rate"]), settings, **given)
+
+    parts = [0.1, 0.2], np.stack([Y, 1 - Y]), np.ones((2, N))
+    expected = swept((X, Y, np.ones(N)), *parts)
+    found = swept((x, y, s), *(np.array(part).astype(object) for part in parts))
+    np.testing.assert_array_equal(found.params.weight, expected.params.weight)
+    assert descent.lipschitz_step(LOGISTIC, (x, y)) == descent.lipschitz_step(LOGISTIC, (X, Y))
+
+
+def test_mathematics_takes_objects_too():
+    """As the floats, integers and booleans that they hold."""
+    a = X[:M].astype(DTYPE)
+    b = a.astype(object)
+    for call in (
+        linalg.trace,
+        linalg.inv,
+        linalg.vector_norm,
+        lambda a: linalg.matmul(a, a),
+        lambda a: linalg.solve(a, a[0]),
+        lambda a: losses.softmax_cross_entropy(a[0], 1),
+        lambda a: LOGISTIC.value(START, (a, (a[:, 0] > 0).astype(a.dtype))),
+        lambda a: calculus.gradient(lambda x: (x * x).sum())(a),
+    ):
+        chex.assert_trees_all_equal(call(b), call(a))
+    assert linalg.add(np.array([1, 2], object), 1).dtype == linalg.add(np.array([1, 2]), 1).dtype
+    for entry in (None, "0.5", 1j):
+        wrong = b.copy()
+        wrong[1, 2] = entry
+        with pytest.raises(TypeError, match=r"^a: expected numbers, got .*\(first at index \(1, 2\)\)"):
+            linalg.inv(wrong)
 
 
 @pytest.mark.parametrize("entry", [None, "0.5", 1j, np.datetime64(1, "s")])
 def test_an_object_that_is_no_number_is_named(entry, compiles):
     x = X.astype(object)
     x[1, 2] = entry
-    for call in (lambda: fit_heads(x, Y, l2=0.1), lambda: certify(heads(), x, Y), lambda: data_report(x, Y)):
+    for call in (
+        lambda: fit_heads(x, Y, l2=0.1),
+        lambda: certify(heads(), x, Y),
+        lambda: data_report(x, Y),
+        lambda: fit(LOGISTIC, (x, Y), RULE),
+        lambda: sweep(LOGISTIC, (x, Y), lambda _: RULE, {"l2": [0.1]}),
+        lambda: LOGISTIC.prepare((x, Y)),
+        lambda: LOGISTIC.value(START, (x, Y)),
+        lambda: descent.lipschitz_step(LOGISTIC, (x, Y)),
+    ):
         with pytest.raises(TypeError, match=r"^x: expected numbers, got .*\(first at index \(1, 2\)\)"):
             call()
     assert compiles() == 0

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -70,3 +71,12 @@ def test_the_list_shows_every_experiment_with_its_question():
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(SCRIPTS)
     assert all(line.endswith("?") for line in lines)
+
+
+def test_help_promises_no_time():
+    """How long a run takes is the machine's: under load, ten times as long as on an idle one."""
+    for command in (("run", "norms", "--help"), ("bench", "--help")):
+        told = " ".join(call(*command).stdout.replace("│", " ").split())
+        said = told.partition("--quick, --no-quick")[2].partition("(default")[0]
+        assert "to see that" in said
+        assert not re.search(r"second|minute|\b\d+ s\b", said)

@@ -287,6 +287,32 @@ def test_what_has_no_derivative_says_why():
     assert "none: key<fry>" in graph.to_text()
 
 
+@pytest.mark.parametrize("x", [3, 3.0])
+def test_numbers_of_python_are_real_numbers(x):
+    graph = trace(lambda x: x * x, x)
+    assert (graph["x"].value, graph["x"].derivative, graph[graph.output].value) == (3, 6, 9)
+    graph = trace(lambda x, y: x * y["a"][0] + y["a"][1], x, {"a": (2, 4)})
+    np.testing.assert_array_equal([node.derivative for node in graph.nodes[:3]], [2, 3, 1])
+    graph = trace(lambda x, n: x**n, -2.0, x)
+    assert (graph["x"].derivative, graph[graph.output].value) == (12, -8)
+
+
+def test_integers_of_python_that_are_no_real_numbers_stay_integers():
+    """An index, the number of a class, a boolean; and arrays of integers, whatever they are for."""
+    x = jnp.arange(4, dtype=DTYPE)
+    integer = str(jnp.asarray(3).dtype)
+    assert trace(lambda x, i: x[i] * 2, x, 3)["i"].note == integer
+    graph = trace(losses.softmax_cross_entropy, x, 3)
+    assert graph["label"].note == integer
+    assert_close(graph[graph.output].value, losses.softmax_cross_entropy(x, 3), units=4)
+    assert trace(lambda flag: jnp.where(flag, 1.0, 2.0), True)["flag"].note == "bool"
+    assert trace(lambda i: i.astype(DTYPE) * 2, jnp.asarray(3))["i"].note == integer
+    with pytest.raises(TypeError, match=r"expected a real floating-point result, got dtype int.*; pass floats"):
+        trace(lambda x: x * x, np.asarray(3))
+    with pytest.raises(TypeError, match=r"^x: expected numbers"):
+        trace(lambda x: x * x, 10**400)
+
+
 def doubled(x):
     return jax.lax.while_loop(lambda c: c < 10, lambda c: 2 * c, x)
 
@@ -390,7 +416,7 @@ BAD: list[tuple[Any, tuple[Any, ...], type[Exception], str]] = [
     (lambda x: 2 * x, (np.ones(3, np.float32),), ValueError, r"<lambda>: expected a scalar.*got shape \(3,\)"),
     (lambda x: (x, x), (1.0,), ValueError, "<lambda>: expected one scalar as its result, got 2 arrays"),
     (lambda x: None, (1.0,), ValueError, "expected one scalar as its result, got 0 arrays"),
-    (lambda x: x, (1,), TypeError, "expected a real floating-point result, got dtype int"),
+    (lambda x: x, (np.int32(1),), TypeError, "expected a real floating-point result, got dtype int"),
     (lambda x: x > 0, (1.0,), TypeError, "expected a real floating-point result, got dtype bool"),
     (lambda x: x, (1j,), TypeError, "expected a real floating-point result, got dtype complex"),
     (lambda x: jax.new_ref(x)[...], (1.0,), ValueError, "mutable reference"),

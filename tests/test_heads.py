@@ -279,7 +279,7 @@ Y = np.arange(12) % 2
         ({"loss": "hinge"}, ValueError, "loss: expected one of 'logistic', 'squared', 'softmax', got 'hinge'"),
         ({"l2": -1.0}, ValueError, "l2: expected finite numbers of at least 0"),
         ({"l2": []}, ValueError, "l2: expected a number or a list of at least one"),
-        ({"l2": None}, ValueError, "l2: expected an array, got None"),
+        ({"l2": None}, TypeError, r"fit_heads\(\) needs l2, the strength"),
         ({"l2": "a"}, TypeError, "l2: expected numbers"),
         ({"folds": 1}, ValueError, "folds: expected an integer of at least 2, got 1"),
         ({"folds": 7}, ValueError, "folds: expected at most as many as rows of the largest class, got 7"),

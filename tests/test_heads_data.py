@@ -5,13 +5,17 @@ import tracemalloc
 from typing import Any
 
 import jax
+import jax.experimental.sparse
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
 from helpers import memory_added
 
-from dlcore import certify, fit_heads
+from dlcore import LinearHeads, Objective, certify, descent, fit, fit_heads
+from dlcore.certificate import data_report
+from dlcore.losses import sigmoid_cross_entropy
+from dlcore.models import logistic
 
 pytestmark = [
     pytest.mark.any_mode,
@@ -90,8 +94,94 @@ def test_tensors_of_torch(loss, dtype):
     np.testing.assert_allclose(strided.coef, expected.coef, rtol=1e-9, atol=1e-12)
     assert set(heads.status) == {"converged"}
     if dtype == "bfloat16":
-        with pytest.raises(TypeError, match=r"x: expected a tensor that NumPy reads, got .*BFloat16"):
+        with pytest.raises(
+            TypeError, match=r"x: expected a tensor that NumPy reads, got .*; pass x.cpu\(\).float\(\)"
+        ):
             certify(heads, tensor, y)
+
+
+class Tensor:
+    """The least of a sparse tensor of torch: a layout, and no numbers for NumPy."""
+
+    layout = "torch.sparse_csr"
+    shape = (12, 12)
+
+    def detach(self):
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert Sparse layout tensor to numpy")
+
+    def __dlpack__(self, **options):
+        raise BufferError("Can't export tensors with layout other than torch.strided")
+
+
+class Coordinates:
+    """The least of a sparse array of JAX's or pydata's, which NumPy takes for an object or refuses."""
+
+    nse = nnz = 3
+    shape = (12, 12)
+
+    def todense(self):
+        return np.eye(12)
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Cannot convert a sparse array to dense automatically")
+
+
+def tensors_of_torch() -> list[Any]:
+    torch = pytest.importorskip("torch")
+    x = torch.eye(12)
+    return [x.to_sparse(), x.to_sparse_csr(), x.to_sparse_csc(), x.to_sparse_bsr((2, 2))]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state")
+@pytest.mark.parametrize(
+    ("make", "call"),
+    [
+        (lambda: [Tensor()], r"to_dense\(\)"),
+        (tensors_of_torch, r"to_dense\(\)"),
+        (lambda: [Coordinates()], r"todense\(\)"),
+        (lambda: [jax.experimental.sparse.BCOO.fromdense(jnp.eye(12))], r"todense\(\)"),
+    ],
+    ids=["torch-like", "torch", "pydata-like", "jax"],
+)
+def test_sparse_tables_of_other_libraries_say_how_they_become_dense(make, call):
+    y, heads = np.arange(12) % 2, LinearHeads(np.zeros(12), 0.0, 0.1)
+    objective = Objective(logistic, sigmoid_cross_entropy)
+    rule = descent.gradient_descent(0.1)
+    with jax.enable_x64(True):
+        tables = make()
+    for x in tables:
+        wanted = rf"^x: sparse input is not supported here, pass x.{call} or a sparse table of SciPy's$"
+        for use in (
+            lambda x: fit_heads(x, y, l2=0.1),
+            lambda x: certify(heads, x, y),
+            lambda x: data_report(x, y),
+        ):
+            with pytest.raises(TypeError, match=wanted):
+                use(x)
+        with pytest.raises(TypeError, match=rf"^x: sparse input is not supported here, pass x.{call}$"):
+            fit(objective, (x, y), rule)
+        with pytest.raises(TypeError, match=rf"^y: sparse input is not supported here, pass y.{call}$"):
+            fit_heads(np.eye(12), x, l2=0.1)
+
+
+def test_a_tensor_that_numpy_cannot_read_says_what_to_pass():
+    class Elsewhere(Tensor):
+        layout = "torch.strided"
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    for use in (
+        lambda x, y: fit_heads(x, y, l2=0.1),
+        lambda x, y: certify(LinearHeads(np.zeros(12), 0.0, 0.1), x, y),
+    ):
+        with pytest.raises(
+            TypeError, match=r"^x: expected a tensor that NumPy reads, got .*cuda:0.*; pass x.cpu\(\)"
+        ):
+            use(Elsewhere(), np.arange(12) % 2)
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ FLOORS = {
         "_types",
         "_precision",
         "_status",
+        "_arguments",
+        "_columns",
         "_sparse",
         "_checks",
         "_files",
@@ -46,7 +48,17 @@ FLOORS = {
     ),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
-NUMPY_ONLY = ("_status", "_sparse", "_checks", "_files", "_archive", "reference", "certificate")
+NUMPY_ONLY = (
+    "_status",
+    "_arguments",
+    "_columns",
+    "_sparse",
+    "_checks",
+    "_files",
+    "_archive",
+    "reference",
+    "certificate",
+)
 
 
 def imported(source: str) -> list[str]:

@@ -394,7 +394,7 @@ def test_bad_settings_are_refused_before_anything_compiles(name, compiles):
     ("change", "error", "message"),
     [
         ({"make_optimizer": 0.1}, TypeError, "make_optimizer: expected a function"),
-        ({"make_optimizer": lambda setting: 0.1}, TypeError, "GradientTransformation, got float for setting 0"),
+        ({"make_optimizer": lambda setting: 0.1}, TypeError, r"setting 0: expected an Optax .*, got float"),
         ({"slots": 0}, ValueError, "slots: expected an integer of at least 1"),
         ({"max_steps": 1.5}, TypeError, "max_steps"),
         ({"tol": -1}, ValueError, "tol"),

@@ -53,17 +53,17 @@ def data_report(
     _checks.check_finite("x", x)
     s = np.broadcast_to(np.float64(1), (1, len(x)))
     if weights is not None:
-        s = _checks.as_host_numbers("weights", weights, objects=True)
+        s = _checks.as_host_numbers("weights", weights)
         _checks.check_weights(s, len(x))
         s = s[None]
     classes = 0
     if loss != "squared":
-        y = _checks.as_host_numbers("y", y, objects=True)
+        y = _checks.as_host_numbers("y", y)
         _checks.check_rows(x=x, y=y)
         _checks.check_rank("y", y, 1, "[n]")
         _checks.check_finite("y", y)
         if loss == "logistic":
-            _checks.check_binary_labels(y, s[0])
+            _checks.check_binary_labels(y, s[0], "loss='softmax'")
         elif (y != np.floor(y)).any() or (y < 0).any():
             raise ValueError(f"y: expected labels 0, 1, …, the numbers of classes, got {np.unique(y)[:5]}")
         classes = 1 if loss == "logistic" else int(y.max()) + 1

@@ -20,7 +20,8 @@ class LinearHeads(NamedTuple):
         (models, classes, m); with the loss "squared" and y of shape (n, targets) (targets, m) or
         (models, targets, m), each target a problem of its own.
       intercept: the shape of `coef` without its last axis, or a number; None for heads without one.
-      l2: the strength λ that each was fitted with: a number, shape (models,), or one for each problem.
+      l2: the strength λ that each was fitted with: a number, shape (models,), or one for each problem;
+        1/(C·S) for scikit-learn's C, 2·alpha/S for its Ridge, S the sum of the weights.
       loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
         (ŷ − y)².
       scale: shape (m,), σ above 0: the penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the weights of

@@ -1,11 +1,11 @@
 """certify: checks what comes in, asks the bound of the loss, and says what came out."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
-from dlcore import _checks
+from dlcore import _arguments, _checks, _columns
 from dlcore.certificate.centre import Centred, far_point, moved_intercept
 from dlcore.certificate.data import report_on
 from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_heads, read_weights
@@ -28,7 +28,13 @@ LISTED = 5
 
 
 def certify(
-    heads: Any, x: Any, y: Any, weights: Any = None, tight: bool = False, report: bool = False
+    heads: Any,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    tight: bool = False,
+    report: bool = False,
+    **other: Never,
 ) -> Certificate:
     r"""An upper bound on how far heads are above the minimum of their objective.
 
@@ -50,7 +56,8 @@ def certify(
     Args:
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype, NumPy or anything NumPy reads, on disk too, or a sparse table of SciPy's;
-        read block by block in float64, never copied whole.
+        read block by block in float64, never copied whole. Where the heads have `feature_names` and x has names of
+        columns, they are the same in the same order.
       y: shape (n,): labels 0 and 1, the numbers 0, 1, … of classes, or with the loss "squared" any real numbers,
         then also (n, targets).
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
@@ -60,6 +67,7 @@ def certify(
         more for one that is far from its optimum, each as many products as its Hessian, and is for heads of at
         most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
       report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy is that of the curvature,
@@ -70,7 +78,8 @@ def certify(
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not those of classes or all of one, a
-        strength or a weight is negative, all weights are 0, a scale is not above 0, or the loss is unknown.
+        strength or a weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or x has
+        other columns than the heads.
       TypeError: if `heads` lacks a part, something is not an array of real numbers (Python's own, as objects, are
         converted), or `tight` or `report` is not True or False.
 
@@ -86,6 +95,7 @@ def certify(
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
     0.5 0.3 exact
     """
+    _arguments.refuse_arguments("certify", other, " of the heads", X="x", sample_weight="weights")
     for name, asked in (("tight", tight), ("report", report)):
         if not isinstance(asked, bool):
             raise TypeError(f"{name}: expected True or False, got {asked!r}")
@@ -115,19 +125,20 @@ def certified(
         )
     if heads.loss not in LOSSES:
         raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {heads.loss!r}")
+    _columns.check_feature_names("x", _columns.feature_names("x", x), getattr(heads, "feature_names", None))
     x = _checks.as_host_rows("x", x)
-    y = _checks.as_host_numbers("y", y, objects=True)
+    y = _checks.as_host_numbers("y", y)
     _checks.check_matrix("x", x)
     _checks.check_rows(x=x, y=y)
     if weights is not None:
-        weights = _checks.as_host_numbers("weights", weights, objects=True)
+        weights = _checks.as_host_numbers("weights", weights)
         if weights.ndim != 2 or np.ndim(heads.coef) < 2:
             _checks.check_weights(weights, len(x))
     _checks.check_finite("x", x)
     _checks.check_finite("y", y)
     positive = None if weights is None else weights.reshape(-1, len(x)).max(0)
     if heads.loss == "logistic":
-        _checks.check_binary_labels(y, positive)
+        _checks.check_binary_labels(y, positive, "heads with loss='softmax'")
     elif heads.loss == "squared" and y.ndim not in (1, 2):
         raise ValueError(f"y: expected 1-D [n] or 2-D [n, targets], got {y.ndim}-D with shape {y.shape}")
     numbers = read_heads(heads, x.shape[1], y.shape[1] if y.ndim == 2 else None)

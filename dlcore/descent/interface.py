@@ -1,7 +1,8 @@
 """What a rule of descent is: Optax's pair, with its hyper-parameters as data."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,20 @@ import optax
 
 from dlcore._guards import as_float
 from dlcore._types import Numeric, Params
+
+
+class Optimizer(Protocol):
+    """A rule of descent as `fit` and `sweep` take it: Optax's pair, or an object with these two methods."""
+
+    @property
+    def init(self) -> Callable[..., Any]:
+        """Parameters to state."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., Any]:
+        """(gradient, state, params) to (what is added to the parameters, state)."""
+        ...
 
 
 def rule(
@@ -37,6 +52,35 @@ def rule(
     return optax.GradientTransformation(
         jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_float, hyper_parameters))
     )
+
+
+def as_transformation(name: str, optimizer: Any) -> optax.GradientTransformation:
+    """Return a rule of descent as Optax's pair.
+
+    Args:
+      name: of the argument.
+      optimizer: a GradientTransformation, an object with the methods `init` and `update`, such as
+        `optax.MultiSteps`, or one with `gradient_transformation`. Of one object, the pairs are equal.
+
+    Raises:
+      TypeError: if it is none of them.
+    """
+    if isinstance(optimizer, optax.GradientTransformation):
+        return optimizer
+    if not isinstance(optimizer, type):
+        init: Any = getattr(optimizer, "init", None)
+        update: Any = getattr(optimizer, "update", None)
+        if callable(init) and callable(update):
+            kinds = {parameter.kind for parameter in inspect.signature(update).parameters.values()}
+            extra = inspect.Parameter.VAR_KEYWORD in kinds
+            pair: Any = optax.GradientTransformationExtraArgs if extra else optax.GradientTransformation
+            return pair(init, update)
+        convert = getattr(optimizer, "gradient_transformation", None)
+        converted = convert() if callable(convert) else None
+        if isinstance(converted, optax.GradientTransformation):
+            return converted
+    hint = f"; call it, {getattr(optimizer, '__name__', '')}(…)" if callable(optimizer) else ""
+    raise TypeError(f"{name}: expected an Optax GradientTransformation, got {type(optimizer).__name__}{hint}")
 
 
 def like(hyper_parameter: Numeric, leaf: jax.Array) -> jax.Array:

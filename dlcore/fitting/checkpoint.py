@@ -5,6 +5,7 @@ problem.
 """
 
 import functools
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -173,4 +174,6 @@ def _describe(thing: Any, inside: tuple[int, ...] = ()) -> str:
         return "(" + ", ".join(map(inner, thing)) + ")"
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
     held = [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+    if inspect.ismethod(thing):  # it holds what its object does
+        held.append(dict(vars(thing.__self__)) if hasattr(thing.__self__, "__dict__") else thing.__self__)
     return f"{name}({', '.join(map(inner, held))})" if held else name

@@ -5,18 +5,18 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from dlcore import _archive, _checks, _guards
+from dlcore import _archive, _arguments, _checks, _guards
 from dlcore._files import check_path
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
+from dlcore.descent.interface import Optimizer, as_transformation
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
@@ -56,7 +56,7 @@ CALL_SECONDS = 0.2
 def fit(
     objective: Objective,
     data: Any,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     params: Params = None,
     key: Array | None = None,
@@ -69,6 +69,7 @@ def fit(
     devices: Any = None,
     stop: Literal["flat", "certificate"] = "flat",
     checkpoint: str | os.PathLike[str] | None = None,
+    **other: Never,
 ) -> Fit:
     r"""Minimise an objective by descent until it is flat, or proven to be near its minimum.
 
@@ -96,8 +97,9 @@ def fit(
     Args:
       objective: what is minimised.
       data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
-      optimizer: one of `dlcore.descent` or any of Optax's, unchanged. Of extra arguments it is given value,
-        grad and value_fn; one that asks for others cannot be used.
+      optimizer: one of `dlcore.descent` or any of Optax's, unchanged, also an object with `init` and `update` such
+        as `optax.MultiSteps`. Changes to an object after its first fit have no effect. Of extra arguments it is
+        given value, grad and value_fn; one that asks for others cannot be used.
       params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
         the arithmetic, float32 for halves. A softmax regression then has as many classes as the highest label
         says, counted from 0.
@@ -118,6 +120,7 @@ def fit(
         there already the fit goes on from it, with the bits that it would have had without the break, and with the
         tol and max_steps of now. On a machine that gives a pass another number of cores it goes on too, and then
         agrees to rounding. Of any other problem, data, rule or start it is refused.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Fit`. It never fails silently: `status` says how it ended and `message` what to do. Differentiable
@@ -140,6 +143,7 @@ def fit(
     >>> print(fitted.status, fitted.params.weight.round(3), fitted.params.bias.round(3))
     converged [1.] 2.0
     """
+    _arguments.refuse_arguments("fit", other, " of the Objective", max_iter="max_steps")
     if not isinstance(objective, Objective):
         raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
     if callback is not None and not callable(callback):
@@ -147,8 +151,7 @@ def fit(
     max_steps = _checks.check_count("max_steps", max_steps)
     chunk = None if chunk is None else _checks.check_count("chunk", chunk)
     _guards.check_number("tol", tol, least=0)
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(f"optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__}")
+    transformation = as_transformation("optimizer", optimizer)
     if stop not in ("flat", "certificate"):
         raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
@@ -156,7 +159,7 @@ def fit(
     batches = check_batches(batch_size, key, blocked)
     params = start(objective, blocked, params, key)
     proof = certifiable(objective, data, blocked, params) if stop == "certificate" else None
-    rule, arrays = split_rule(optimizer)
+    rule, arrays = split_rule(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
     arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
@@ -179,7 +182,7 @@ def fit(
     reached, problem = Reached(replicated(state, blocked.mesh), []), {}
     if path is not None:
         problem = checkpoints.fingerprint(
-            objective, blocked, params, optimizer, record=record, batches=batches, key=key
+            objective, blocked, params, transformation, record=record, batches=batches, key=key
         )
         if path.exists():
             saved = checkpoints.load(path, problem, blank_of(state, kept))

@@ -26,7 +26,8 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     Args:
       f: any function that JAX can trace, with one scalar result of a real floating-point dtype. Calls of jitted
         functions inside it are opened; what has a derivative rule of its own, `scan` and `cond` are one node each.
-      args: arrays, numbers and keys, or trees of them.
+      args: arrays, numbers and keys, or trees of them. Python's 3 is the number 3.0, unless f takes an integer
+        alone, such as an index. An integer array stays one.
 
     Returns:
       A `Graph` of nodes, in the order in which they are computed, arguments first. The derivative of an argument
@@ -61,7 +62,17 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
         raise TypeError(f"f: expected a function, got {type(f).__name__}")
     names, leaves = _arguments(f, args)
     structure = jax.tree.structure(args)
-    program, shapes = program_of(f, jax.tree.unflatten(structure, leaves))
+    as_numbers = [_as_number(leaf) for leaf in jax.tree.leaves(args)]
+    reals = [
+        leaf if number is None else jnp.asarray(number) for leaf, number in zip(leaves, as_numbers, strict=True)
+    ]
+    try:
+        program, shapes = program_of(f, jax.tree.unflatten(structure, reals))
+        leaves = reals
+    except (TypeError, ValueError, IndexError):  # such as of an index, or of a label
+        if all(number is None for number in as_numbers):
+            raise
+        program, shapes = program_of(f, jax.tree.unflatten(structure, leaves))
     _check_result(f, shapes)
     values = forward(program, leaves)
     if any(is_traced(value) for value in values.values()):
@@ -94,6 +105,11 @@ def _arguments(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[list[str],
     return names, leaves
 
 
+def _as_number(leaf: Any) -> float | None:
+    """Return the number that an integer of Python's means; None of anything else."""
+    return float(leaf) if isinstance(leaf, int) and not isinstance(leaf, bool) else None
+
+
 def _check_result(f: Callable[..., Any], shapes: Any) -> None:
     """One scalar of a real floating-point dtype."""
     leaves = jax.tree.leaves(shapes)
@@ -107,7 +123,8 @@ def _check_result(f: Callable[..., Any], shapes: Any) -> None:
             f"{_name(f)}: expected a scalar as its result, got shape {result.shape}; sum it, or pick one entry"
         )
     if not jnp.issubdtype(result.dtype, jnp.floating):
-        raise TypeError(f"{_name(f)}: expected a real floating-point result, got dtype {result.dtype}")
+        hint = "; pass floats" if jnp.issubdtype(result.dtype, jnp.integer) else ""
+        raise TypeError(f"{_name(f)}: expected a real floating-point result, got dtype {result.dtype}{hint}")
 
 
 def _graph(

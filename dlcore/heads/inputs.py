@@ -96,7 +96,7 @@ def read_inputs(
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
     rows = _checks.as_host_rows("x", x)
     _checks.check_matrix("x", rows)
-    target = _checks.as_host_numbers("y", y, objects=True)
+    target = _checks.as_host_numbers("y", y)
     _checks.check_rows(x=rows, y=target)
     _checks.check_finite("x", rows)
     _checks.check_finite("y", target)
@@ -108,9 +108,9 @@ def read_inputs(
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
-            _checks.check_binary_labels(column, weight)
+            _checks.check_binary_labels(column, weight, "loss='softmax'")
     elif loss == "logistic":
-        _checks.check_binary_labels(target, weight)
+        _checks.check_binary_labels(target, weight, "loss='softmax'")
     elif loss == "softmax":
         _check_classes(target, weight)
     elif target.ndim not in (1, 2) or 0 in target.shape:
@@ -142,7 +142,8 @@ def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
     if len(present) < classes:
         first = int(np.argmax(np.append(present, classes) != np.arange(len(present) + 1)))
         raise ValueError(
-            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}"
+            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}; "
+            "np.unique(y, return_inverse=True)[1] numbers those that y has"
         )
 
 

@@ -1,12 +1,13 @@
 """`fit_heads`: many linear heads over one copy of the features, each with its proof."""
 
+import dataclasses
 import os
-from typing import Any
+from typing import Any, Never
 
 import jax
 import numpy as np
 
-from dlcore import _checks
+from dlcore import _arguments, _checks, _columns
 from dlcore._files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
@@ -28,7 +29,7 @@ def fit_heads(
     y: Any,
     *,
     loss: str = "logistic",
-    l2: Any,
+    l2: Any = None,
     folds: Any = None,
     scoring: Scoring | None = None,
     sample_weight: Any = None,
@@ -39,6 +40,7 @@ def fit_heads(
     tol: float = 1e-6,
     max_steps: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    **other: Never,
 ) -> Heads:
     r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
 
@@ -54,12 +56,13 @@ def fit_heads(
 
     Args:
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
-        torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone.
+        torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone. The
+        names of the columns of a data frame, if they are strings, are kept.
       y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
         (n,), the numbers of classes 0, 1, ….
       loss: "logistic", "softmax" or "squared".
-      l2: λ, a number or several, at least 0. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a table
-        (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
+      l2: λ, a number or several, at least 0, always needed. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a
+        table (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). At most 31. "leave-one-out" for the squared loss: every
@@ -91,6 +94,7 @@ def fit_heads(
         that is in it: the anchors, the fits on all rows and those of the folds of some targets (logistic), some
         strengths (softmax), a fold (squared), and the certificates. The result has the bits of an unbroken call on
         the same machine and versions. It is kept at the end.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is
@@ -105,10 +109,12 @@ def fit_heads(
         squares are needed: of x, unless it is standardised for a cross-entropy, and of the numbers y; labels are
         not 0 and 1 (0, 1, … of classes), or all of one class; a weight or strength is negative, or all weights are
         0; a fold trains or is scored on no row, trains on one class, or without an intercept not on all, or, to be
-        ranked, is scored on fewer than all; a class has no weight or is unknown; `tol` is not above 0; a choice is
-        unknown; a function's score is not finite; or a checkpoint is damaged or of other arguments.
-      TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), or
-        `max_steps` no integer, a choice not True or False, a function's score no real number, or a path none.
+        ranked, is scored on fewer than all; a class has no weight or is unknown; columns of a validation set have
+        other names; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint
+        is damaged or of other arguments.
+      TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
+        given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
+        False, a function's score no real number, or a path none.
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.
@@ -127,6 +133,16 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
+    _arguments.refuse_arguments(
+        "fit_heads", other, X="x", weights="sample_weight", cv="folds", max_iter="max_steps", metric="scoring"
+    )
+    if l2 is None:
+        raise TypeError(f"fit_heads() needs {_arguments.STRENGTH.format(where='')}")
+    names = _columns.feature_names("x", x)
+    if isinstance(validation, tuple | list) and validation:
+        _columns.check_feature_names(
+            "validation x", _columns.feature_names("validation x", validation[0]), names, "x.columns"
+        )
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
@@ -152,4 +168,5 @@ def fit_heads(
         heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
     if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
-    return heads
+    known = names is not None and len(names) == heads.coef.shape[-1]
+    return dataclasses.replace(heads, feature_names=names if known else None)

@@ -28,7 +28,7 @@ def shared(x: Any) -> Any:
             if hasattr(x, "detach"):  # torch's: a strided one is copied
                 x = x.detach().contiguous()
             return jax.dlpack.from_dlpack(x)
-    except (BufferError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
         return x  # NumPy may be able to read it, and says why where it is not
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import _checks
+from dlcore import _checks, _columns
 from dlcore._files import check_path
 from dlcore._status import Status
 from dlcore.certificate import Certificate
@@ -44,6 +44,7 @@ class Heads:
       device: where the passes over the rows ran.
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
       fit_intercept: whether the intercept was fitted.
+      feature_names: the m names of the columns of a data frame, else None.
     """
 
     coef: np.ndarray
@@ -62,6 +63,7 @@ class Heads:
     device: str
     scale: np.ndarray | None = None
     fit_intercept: bool = True
+    feature_names: tuple[str, ...] | None = None
 
     @property
     def ties(self) -> np.ndarray | None:
@@ -80,10 +82,11 @@ class Heads:
         A compiled program reads x in its own dtype, some rows at a time, in float64.
 
         Args:
-          x: shape (n, m), any real dtype, as `fit_heads` takes it.
+          x: shape (n, m), any real dtype, as `fit_heads` takes it. Columns with names have those of the fit, in
+            their order: as in scikit-learn they are not put in order, since another order may be a mistake.
 
         Raises:
-          ValueError: if x has other columns than the heads, or a value is not finite.
+          ValueError: if x has other columns than the heads or another order of them, or a value is not finite.
           TypeError: if x is not an array of real numbers.
 
         >>> from dlcore import fit_heads
@@ -113,6 +116,7 @@ class Heads:
 
     def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """What `read` makes of logits, (l2, rows) or (l2, classes, rows), the axis of rows behind that of l2."""
+        _columns.check_feature_names("x", _columns.feature_names("x", x), self.feature_names)
         x = shared(x)
         rows = _checks.as_host_rows("x", x)
         _checks.check_matrix("x", rows)

@@ -19,6 +19,8 @@ ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale")
 """None where nothing is scored or standardised."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
+NAMES = "feature_names"
+"""Names of the columns, or None; older files lack them."""
 ENDS = ("status", "fold_status")
 PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
 NEWER = ("null_value", "improvement")
@@ -31,12 +33,13 @@ def save(heads: Any, path: Path) -> None:
     Raises:
       ValueError: if an attribute does not go with the others, or is of another type or dtype than heads have.
     """
-    check({name: getattr(heads, name) for name in (*ARRAYS, *OPTIONAL, *PLAIN, *ENDS, "certificate")}, "heads.")
+    checked = (*ARRAYS, *OPTIONAL, *PLAIN, *ENDS, "certificate", NAMES)
+    check({name: getattr(heads, name) for name in checked}, "heads.")
     arrays = {name: getattr(heads, name) for name in ARRAYS}
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
     arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
-    plain = {name: getattr(heads, name) for name in PLAIN}
+    plain = {name: getattr(heads, name) for name in (*PLAIN, NAMES)}
     _archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
 
@@ -53,6 +56,7 @@ def load(path: Path) -> dict[str, Any]:
         for name in ENDS:
             check_array(name, arrays[name], "Status", None)
             fields[name] = as_statuses(arrays[name])
+        fields[NAMES] = _names(about.get(NAMES))
         unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
         arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
         proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
@@ -110,6 +114,16 @@ def check(fields: dict[str, Any], where: str = "") -> None:
     for name, form in form_of_proof(shape).items():
         array = names if name == "bound" else getattr(proof, name)
         check_array(f"{where}certificate.{name}", array, *form, may_be_nan=name != "gap")
+    columns = fields[NAMES]
+    if columns is not None and (len(columns) != features or not all(isinstance(name, str) for name in columns)):
+        raise ValueError(f"{where}{NAMES}: expected the names of {features} columns, got {columns!r:.200}")
+
+
+def _names(found: Any) -> tuple[str, ...] | None:
+    """Return the names of columns, or None of heads that know none."""
+    if found is not None and not isinstance(found, list):
+        raise ValueError(f"{NAMES}: expected a list of names, got {found!r:.200}")
+    return None if found is None else tuple(found)
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:

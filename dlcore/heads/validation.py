@@ -29,7 +29,7 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
         got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
     rows = _checks.as_host_rows("validation x", shared(given[0]))
-    target = _checks.as_host_numbers("validation y", given[1], objects=True)
+    target = _checks.as_host_numbers("validation y", given[1])
     _checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")

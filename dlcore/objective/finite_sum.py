@@ -29,7 +29,7 @@ class Objective:
     Args:
       model: a `Model`, a function of one example.
       loss: (prediction, target) of one example to a scalar.
-      l2: $\lambda \ge 0$.
+      l2: $\lambda \ge 0$, 1/(C·S) for scikit-learn's C.
 
     Raises:
       ValueError: if `l2` is negative or not finite.

@@ -3,13 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import _checks, _guards
+from dlcore import _arguments, _checks, _guards
 from dlcore._precision import working_dtype
 from dlcore._status import Status
 from dlcore._types import Array, Params
@@ -75,6 +75,7 @@ def sweep(
     chunk: int | None = None,
     callback: Callable[[SweepProgress], Any] | None = None,
     record: bool = False,
+    **other: Never,
 ) -> Fit:
     r"""Minimise an objective for every setting at once, each model as `dlcore.fit` would.
 
@@ -95,7 +96,7 @@ def sweep(
       objective: what is minimised.
       data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
       make_optimizer: a function of one setting, a dict of numbers by name, to one of `dlcore.descent` or any of
-        Optax's. It is called for every setting.
+        Optax's, as `fit` takes it. It is called for every setting.
       settings: a dict of arrays (settings,) by name: whatever `make_optimizer` reads, and `l2`, which replaces
         the objective's, and `seed`, which is folded into `key` for the start. `weights` (settings, n) and
         `targets` (settings, n) replace those of the data. A name that nobody reads is refused.
@@ -108,6 +109,7 @@ def sweep(
       chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
       callback: sees a `SweepProgress` after every chunk; a true answer stops all models where they are.
       record: whether to keep J and ‖∇J‖ of every step.
+      **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
       A `Fit` with an axis (settings, ...) in front of everything: `status` and `steps` are NumPy arrays, `message`
@@ -132,6 +134,7 @@ def sweep(
     >>> print(*fitted.status, fitted.params.weight[:2, 0].round(2))
     converged converged diverged [0.57 0.57]
     """
+    _arguments.refuse_arguments("sweep", other, " of the Objective", max_iter="max_steps")
     if not isinstance(objective, Objective):
         raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
     if callback is not None and not callable(callback):

@@ -9,12 +9,13 @@ import numpy as np
 import optax
 
 from dlcore import _checks, _guards
+from dlcore.descent.interface import Optimizer, as_transformation
 from dlcore.fitting.loop import Rule, split_rule
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.labels import are_labels
 
-MakeOptimizer = Callable[[dict[str, Any]], optax.GradientTransformation]
+MakeOptimizer = Callable[[dict[str, Any]], Optimizer]
 
 OF_ROWS = ("weights", "targets")
 """The settings that have an entry per example; every other is a number."""
@@ -42,7 +43,8 @@ class Traced(NamedTuple):
 
     def with_arrays(self, setting: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
         """The optimizer of one setting."""
-        return optax.with_extra_args_support(self.make_optimizer(dict(setting)))
+        made = self.make_optimizer(dict(setting))
+        return optax.with_extra_args_support(as_transformation("make_optimizer", made))
 
 
 def check_settings(settings: Any, objective: Objective, data: BlockedData) -> Settings:
@@ -176,12 +178,7 @@ def collect_rules(make_optimizer: MakeOptimizer, settings: Settings, dtype: np.d
             raise ValueError(f"settings: make_optimizer reads {error}, got only {', '.join(names)}") from error
         except (ValueError, TypeError) as error:
             raise type(error)(f"setting {i}: {error}") from error
-        if not isinstance(optimizer, optax.GradientTransformation):
-            raise TypeError(
-                f"make_optimizer: expected an Optax GradientTransformation, got {type(optimizer).__name__} "
-                f"for setting {i}"
-            )
-        rule, arrays = split_rule(optimizer)
+        rule, arrays = split_rule(as_transformation(f"make_optimizer, setting {i}", optimizer))
         first = first or rule
         rules.add(rule)
         leaves.append(arrays)

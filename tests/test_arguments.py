@@ -1,0 +1,143 @@
+"""Names of arguments, losses and labels as other libraries have them: refused with what they are here."""
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from dlcore import LinearHeads, Objective, certify, descent, fit, fit_heads, losses, models, sweep
+from dlcore.certificate import data_report
+
+pytestmark = pytest.mark.any_mode
+
+N = 40
+X = np.random.default_rng(0).normal(size=(N, 3))
+Y = (X[:, 0] > 0).astype(int)
+TEN = np.arange(N) % 10
+OBJECTIVE = Objective(models.logistic, losses.sigmoid_cross_entropy, 0.1)
+HEADS = LinearHeads(np.zeros(3), 0.0, 0.1)
+RULE = descent.gradient_descent(0.1)
+CALLS: dict[str, Any] = {
+    "fit_heads": lambda y=Y, **given: fit_heads(X, y, **given),
+    "certify": lambda y=Y, **given: certify(HEADS, X, y, **given),
+    "fit": lambda y=Y, **given: fit(OBJECTIVE, (X, y), RULE, **given),
+    "sweep": lambda y=Y, **given: sweep(OBJECTIVE, (X, y), lambda _: RULE, {"l2": [1.0]}, **given),
+}
+WHERE = {"fit_heads": "", "certify": " of the heads", "fit": " of the Objective", "sweep": " of the Objective"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "name", ["C", "Cs", "alpha", "alphas", "lam", "lambda_", "reg", "penalty", "weight_decay"]
+)
+def test_the_strength_of_a_penalty_by_another_name(call, name, compiles):
+    for more in ({}, {"l2": 0.1} if call == "fit_heads" else {}):
+        with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected keyword argument '{name}'") as caught:
+            CALLS[call](**{name: 1.0}, **more)
+        assert f"it takes l2, the strength of the penalty{WHERE[call]}: " in str(caught.value)
+        for relation in ("l2 = 1/(C·S)", "l2 = 2·alpha/S", "S the sum of the weights"):
+            assert relation in str(caught.value)
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "here"),
+    [
+        ("fit_heads", "cv", "folds"),
+        ("fit_heads", "weights", "sample_weight"),
+        ("fit_heads", "max_iter", "max_steps"),
+        ("fit_heads", "metric", "scoring"),
+        ("fit_heads", "X", "x"),
+        ("certify", "sample_weight", "weights"),
+        ("certify", "l2", "l2, the strength of the penalty of the heads"),
+        ("fit", "max_iter", "max_steps"),
+        ("sweep", "l2", "l2, the strength of the penalty of the Objective"),
+    ],
+)
+def test_other_arguments_by_another_name(call, name, here, compiles):
+    with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected .* '{name}'; it takes {here}"):
+        CALLS[call](**{name: 1})
+    assert compiles() == 0
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_argument_of_no_library(call, compiles):
+    with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected keyword argument 'colour'$"):
+        CALLS[call](colour=1)
+    assert compiles() == 0
+
+
+def test_heads_without_a_strength_say_how_it_is_found(compiles):
+    with pytest.raises(TypeError, match=r"^fit_heads\(\) needs l2, .* l2 = 1/\(C·S\) for the C of scikit-learn"):
+        fit_heads(X, Y)
+    assert compiles() == 0
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_the_relations_that_the_message_states_are_scikit_learns():
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    weight = np.random.default_rng(1).uniform(0.5, 2, N)
+    for c in (0.01, 3.0):
+        theirs = LogisticRegression(C=c, tol=1e-12, max_iter=10_000).fit(X, Y, weight).coef_[0]
+        ours = fit_heads(X, Y, l2=1 / (c * weight.sum()), sample_weight=weight, tol=1e-12).coef[0]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+        theirs = Ridge(alpha=c).fit(X, X[:, 1] + Y, weight).coef_
+        ours = fit_heads(X, X[:, 1] + Y, loss="squared", l2=2 * c / weight.sum(), sample_weight=weight).coef[0]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+# -- labels --------------------------------------------------------------------------------------------------
+
+LABELS: dict[str, tuple[Any, str]] = {
+    "fit_heads": (lambda y: fit_heads(X, y, l2=0.1), "loss='softmax'"),
+    "fit_heads, targets": (lambda y: fit_heads(X, np.stack([Y, y], 1), l2=0.1), "loss='softmax'"),
+    "certify": (lambda y: certify(HEADS, X, y), "heads with loss='softmax'"),
+    "data_report": (lambda y: data_report(X, y), "loss='softmax'"),
+    "fit": (lambda y: CALLS["fit"](y), "the loss softmax_cross_entropy and the model softmax"),
+    "sweep": (lambda y: CALLS["sweep"](y), "the loss softmax_cross_entropy and the model softmax"),
+}
+
+
+@pytest.mark.parametrize("call", LABELS)
+def test_many_classes_name_the_loss_that_takes_them(call, compiles):
+    function, softmax = LABELS[call]
+    for classes in (3, 10):
+        with pytest.raises(
+            ValueError, match=rf"y: expected labels 0 and 1, .*; for {classes} classes pass {softmax}$"
+        ):
+            function(TEN % classes)
+    with pytest.raises(ValueError, match=r"y: expected labels 0 and 1, got the values -1, 1; pass y == 1$"):
+        function(2 * Y - 1)
+    with pytest.raises(ValueError, match=r"y: expected labels 0 and 1, got the values .*…$"):
+        function(X[:, 0])
+    assert compiles() == 0
+
+
+def test_classes_that_are_not_numbered_from_0(compiles):
+    with pytest.raises(ValueError, match=r"got none of 0; np.unique\(y, return_inverse=True\)\[1\] numbers those"):
+        fit_heads(X, 1 + TEN, l2=0.1, loss="softmax")
+    assert compiles() == 0
+    numbered = np.unique(1 + TEN, return_inverse=True)[1]
+    np.testing.assert_array_equal(numbered, TEN)
+
+
+# -- rules of descent ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "got"), [("optax.adam", "function; call it, adam"), ("type", "type; call it, Rule")]
+)
+def test_a_rule_that_was_not_called(rule, got, compiles):
+    import optax
+
+    class Rule:
+        def init(self, params: Any) -> Any: ...
+        def update(self, gradient: Any, state: Any, params: Any = None) -> Any: ...
+
+    given = cast(Any, optax.adam if rule == "optax.adam" else Rule)
+    with pytest.raises(TypeError, match=f"^optimizer: expected an Optax GradientTransformation, got {got}"):
+        fit(OBJECTIVE, (X, Y), given)
+    with pytest.raises(TypeError, match=f"^make_optimizer, setting 0: expected an Optax Grad.*, got {got}"):
+        sweep(OBJECTIVE, (X, Y), lambda _: given, {"l2": [1.0]})
+    assert compiles() == 0
