@@ -17,6 +17,8 @@ from dlcore.heads.inputs import Inputs
 KIND, FORMAT = "checkpoint of dlcore heads", 3
 UNCHECKED = 2
 """The format of files that list no checksums, which are read too."""
+UNUSED = ("separates",)
+"""Arrays of older files that no stage needs any more."""
 SHARE = 20
 """Between two writings passes at least so many times what the last one took."""
 SAMPLE_ROWS = 1_024
@@ -116,7 +118,8 @@ def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
         done: dict[str, Found] = {name: {} for name in about["stages"]}
         for key, array in arrays.items():
             number, _, name = key.partition(".")
-            done[about["stages"][int(number)]][name] = array
+            if name not in UNUSED:
+                done[about["stages"][int(number)]][name] = array
     return done
 
 
