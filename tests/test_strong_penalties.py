@@ -212,13 +212,20 @@ def check(seed):
 
 
 def check_folds(seed):
-    """What a fold scores is what a fit of its rows alone does, solved as far as float64 goes."""
+    """What a fold predicts and scores is what a fit of its rows alone does, solved as far as float64 goes."""
     problem = strong_problem(seed)
     if problem.train is None:
         return
     pairs = [(np.flatnonzero(train), np.flatnonzero(~train)) for train in np.asarray(problem.train, bool)]
+    predictions = []
+
+    def kept(y, prediction, weights):
+        predictions.append(prediction)
+        return 0.0
+
     arguments = {**problem.arguments, "folds": pairs}
     heads = fit_heads(problem.x, problem.y, **arguments)
+    fit_heads(problem.x, problem.y, scoring=kept, **arguments)
     for f, (train, test) in enumerate(pairs):
         if len(np.unique(problem.y[train])) < len(np.unique(problem.y)) and problem.loss != "squared":
             continue
@@ -231,6 +238,51 @@ def check_folds(seed):
         known = problem.l2 > 0
         difference = np.abs(scores_of(heads)[f] - expected)[known]
         assert (difference <= 2e-3 * np.maximum(1, np.abs(expected[known]))).all()
+        scored = test[problem.s[test] > 0]
+        for k in np.flatnonzero(known) if problem.loss != "squared" else ():
+            exact = alone.predict_proba(problem.x[scored])[k]
+            found = predictions[f * len(problem.l2) + k]
+            found = found if problem.loss == "softmax" else np.column_stack([1 - found, found])
+            check_ranks(found, exact, problem.y[scored].astype(int))
+
+
+def check_targets(seed):
+    """Each of two targets has the head that it has alone, as near as both gaps prove."""
+    problem = strong_problem(seed)
+    other = problem.y[::-1]
+    if problem.loss == "softmax" or len(np.unique(other[problem.s > 0])) < 2:
+        return
+    arguments = {**problem.arguments, "folds": None, "standardize": seed % 4 == 3}
+    both = fit_heads(problem.x, np.column_stack([problem.y, other]), **arguments)
+    assert set(both.status.ravel()) == {Status.CONVERGED}
+    for t, y in enumerate((problem.y, other)):
+        alone = fit_heads(problem.x, y, **arguments)
+        scale = np.ones(problem.x.shape[1]) if alone.scale is None else alone.scale
+        away = np.linalg.norm((both.coef[t] - alone.coef) * scale, axis=1)
+        gaps = np.sqrt(2 * both.certificate.gap[t] / problem.l2) + np.sqrt(2 * alone.certificate.gap / problem.l2)
+        assert (away <= gaps + 1e-13 * np.linalg.norm(alone.coef * scale, axis=1)).all()
+
+
+def check_ranks(found, exact, y):
+    """Labels and ranks are the exact ones, but in rows and pairs that the exact head does not tell apart.
+
+    A head within 2√tol of the exact one moves a logit by that part of what logits vary by, on either side.
+    """
+    classes = exact.shape[1]
+    with np.errstate(divide="ignore"):
+        z, near = np.log(exact), np.log(found)
+    usable = np.isfinite(z).all() and np.isfinite(near).all()
+    spread = 4 * np.sqrt(TOL) * np.ptp(z - z.mean(1, keepdims=True), axis=0).max() + 1e-12
+    ordered = np.sort(z, axis=1)
+    sure = ordered[:, -1] - ordered[:, -2] > spread
+    assert (found.argmax(1) == exact.argmax(1))[sure].all()
+    for k in range(1 if classes == 2 else 0, classes) if usable else ():
+        if not 0 < (y == k).sum() < len(y):
+            continue
+        score, other = z[:, k], near[:, k]
+        apart = score[y == k][:, None] - score[y != k]
+        unsure = (np.abs(apart) <= spread).mean()
+        assert abs(roc_auc_score(y == k, other) - roc_auc_score(y == k, score)) <= 2e-3 + unsure
 
 
 def score_of(heads, x, y, s):
@@ -286,6 +338,7 @@ def _back(r, b):
 def test_coefficients_are_as_near_as_proven(seed):
     check(seed)
     check_folds(seed)
+    check_targets(seed)
 
 
 @pytest.mark.slow
@@ -294,6 +347,7 @@ def test_coefficients_of_three_hundred_problems_are_as_near_as_proven(part):
     for seed in range(9 + 30 * part, 39 + 30 * part):
         check(seed)
         check_folds(seed)
+        check_targets(seed)
 
 
 SCORINGS = [
