@@ -170,7 +170,7 @@ def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
 
 @with_derivative
 def _pseudo_inverse(a: Array, cutoff: Array) -> Array:
-    """A⁺ with the rank of `lstsq`."""
+    """Return A⁺ with the rank of `lstsq`."""
     return _shortest(a, jnp.eye(a.shape[0], dtype=a.dtype), cutoff)[0]
 
 
@@ -182,12 +182,31 @@ def _solution(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
 @_solution.defjvp
 def _solution_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple, tuple]:
     (a, b, cutoff), (da, db, _) = primals, tangents
-    (x, values), p = _solution(a, b, cutoff), _pseudo_inverse(a, cutoff)
-    # x = P b with the derivative of P, and P b nowhere computed by P.
-    residual = b - matmul(a, x)
-    change = matmul(p, db - matmul(da, x)) + matmul(p, matmul(adjoint(p), matmul(adjoint(da), residual)))
-    freedom = matmul(adjoint(da), matmul(adjoint(p), x))
-    return (x, values), (change + freedom - matmul(p, matmul(a, freedom)), jnp.zeros_like(values))
+    x, values = _solution(a, b, cutoff)
+    n, m = a.shape
+    full = _rank(values, cutoff) == min(n, m)
+    # Â = 2^R A 2^L with columns (if wide, rows) near 1, at less than full rank with the largest near 1; of the others
+    # x = 2^(L+e) x̂, 2^R b = 2^e b̂. Where Â is, no product leaves the range.
+    exponent = -column_exponents(adjoint(a) if n < m else a)
+    exponent = jnp.where(full, exponent, exponent.min()).T
+    of_x, of_b = (0 * exponent[:1], exponent) if n < m else (exponent, 0 * exponent[:1])
+    scaled_a = times_power_of_two(a, of_b + of_x.T)
+    scaled_b = times_power_of_two(b, of_b)
+    size = exponent_of(scaled_b, 0)
+    scaled_b = times_power_of_two(scaled_b, -size)
+    scaled_x = times_power_of_two(times_power_of_two(x, -of_x), -size)
+    residual = jnp.where(full & (n <= m), 0, scaled_b - matmul(scaled_a, scaled_x))
+    # x = P b with the derivative of P, and P b nowhere computed by P. Half of the power that takes dA to dx is
+    # applied before the products, half after them.
+    p = _pseudo_inverse(scaled_a, cutoff)
+    half = (size.max() - of_b.max()) // 2
+    da = times_power_of_two(da, of_b + of_x.T + half)
+    change = matmul(p, matmul(adjoint(p), matmul(adjoint(da), residual))) - matmul(p, matmul(da, scaled_x))
+    freedom = matmul(adjoint(da), matmul(adjoint(p), scaled_x))
+    change += jnp.where(full & (n >= m), 0, freedom - matmul(p, matmul(scaled_a, freedom)))
+    change = times_power_of_two(change, of_x + size - half)
+    change += times_power_of_two(matmul(p, times_power_of_two(db, of_b)), of_x)
+    return (x, values), (change, jnp.zeros_like(values))
 
 
 def _rank(values: Array, cutoff: Array) -> Array:

@@ -75,7 +75,7 @@ def vector_norm(
     towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
     if ord == 2:
         # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
-        entries = x.astype(jnp.result_type(working, x.dtype))
+        entries = x if jnp.iscomplexobj(x) else x.astype(working)
         infinitesimal = max(math.sqrt(float(jnp.finfo(working).tiny)), float(jnp.finfo(dtype).tiny))
         root = _length(entries * towards_one / (scale * towards_one), axis, infinitesimal)
     else:

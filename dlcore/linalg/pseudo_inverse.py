@@ -75,12 +75,17 @@ def with_derivative(pseudo_inverse: Callable[[Array, Array], Array]) -> Callable
         (a, cutoff), (da, _) = primals, tangents
         p = function(a, cutoff)
         n, m = a.shape
-        left = jnp.eye(n, dtype=a.dtype) - matmul(a, p)
-        right = jnp.eye(m, dtype=a.dtype) - matmul(p, a)
-        # Products of P with Pᴴ would leave the range of the dtype before the derivative does.
-        change = -matmul(p, matmul(da, p))
-        change += matmul(p, matmul(adjoint(p), matmul(adjoint(da), left)))
-        change += matmul(matmul(matmul(right, adjoint(da)), adjoint(p)), p)
+        # P is taken with its largest entry near 1, and half of the power comes back before the products, half after
+        # them: none leaves the range of the dtype before the derivative does.
+        exponent = exponent_of(p, (0, 1))
+        unit = times_power_of_two(p, -exponent)
+        scaled, da = times_power_of_two(a, exponent), times_power_of_two(da, exponent)
+        left = jnp.eye(n, dtype=a.dtype) - matmul(scaled, unit)
+        right = jnp.eye(m, dtype=a.dtype) - matmul(unit, scaled)
+        change = -matmul(unit, matmul(da, unit))
+        change += matmul(unit, matmul(adjoint(unit), matmul(adjoint(da), left)))
+        change += matmul(matmul(matmul(right, adjoint(da)), adjoint(unit)), unit)
+        change = times_power_of_two(change, exponent)
         return p, change
 
     function.defjvp(rule)

@@ -58,7 +58,7 @@ def _extremes_jvp(
     ends: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
     s, _, _, slope = _triplets(primals[0], ends)
-    return s, _real_product(slope, tangents[0])
+    return s, _real_product(slope, tangents[0][None])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -66,9 +66,9 @@ def _triplets(a: Array, ends: tuple[int, ...]) -> tuple[Array, Array, Array, Arr
     """Return σ (k,), u (k, n), v (k, m) and the derivative of σ, u vᴴ (k, n, m), of each end."""
     u, s, vh = jnp.linalg.svd(a, full_matrices=False)
     chosen = jnp.array(ends)
-    equal = (s == s[chosen][:, None]).astype(s.dtype)
-    weight = jnp.where(s[chosen][:, None] == 0, 0, equal / equal.sum(1, keepdims=True))
-    slope = jax.vmap(lambda weight: matmul(u * weight, vh))(weight)
+    equal = (s[None, :] == s[chosen, None]).astype(s.dtype)
+    weight = jnp.where(s[chosen, None] == 0, 0, equal / equal.sum(1, keepdims=True))
+    slope = jax.vmap(lambda weight: matmul(u * weight[None, :], vh))(weight)
     return s[chosen], u.T[chosen], vh.conj()[chosen], slope
 
 
@@ -85,7 +85,7 @@ def _triplets_jvp(
         ds = _real_product(slope, da)
         right = (matmul(da, v) - ds * u, matmul(da.conj().T, u) - ds * v)
         du, dv = _solve_for_vectors(a, (s, u, v), factors, index, right)
-        return ds, du, dv, du[:, None] * v.conj() + u[:, None] * dv.conj()
+        return ds, du, dv, du[:, None] * v.conj()[None, :] + u[:, None] * dv.conj()[None, :]
 
     return triplets, jax.vmap(change)(index, *triplets)
 
@@ -144,7 +144,7 @@ def _nuclear_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 def _polar(a: Array) -> Array:
     """Return Q = U Vᴴ of a tall A = Q P, P = V S Vᴴ, without the vectors of singular values that are 0."""
     u, s, vh = jnp.linalg.svd(a, full_matrices=False)
-    return matmul(u * (s > 0), vh)
+    return matmul(u * (s > 0)[None, :], vh)
 
 
 @_polar.defjvp
@@ -159,13 +159,13 @@ def _polar_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
     inside = matmul(q.conj().T, da)
 
     def lyapunov(right: Array) -> Array:
-        return matmul(v, matmul(matmul(matmul(vh, right), v) / (s[:, None] + s), vh))
+        return matmul(v, matmul(matmul(matmul(vh, right), v) / (s[:, None] + s[None, :]), vh))
 
     turned = _solve_linear(lambda w: matmul(w, p) + matmul(p, w), lyapunov, inside - inside.conj().T)
     dq = matmul(q, turned)
     if a.shape[0] > a.shape[1]:
         outside = da - matmul(q, inside)
-        dq += _solve_linear(lambda x: matmul(x, p), lambda right: matmul(matmul(right, v) / s, vh), outside)
+        dq += _solve_linear(lambda x: matmul(x, p), lambda right: matmul(matmul(right, v) / s[None, :], vh), outside)
     return q, dq
 
 
