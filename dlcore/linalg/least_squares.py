@@ -220,8 +220,7 @@ def _refined(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array, Array]:
     wide = a.shape[0] < a.shape[1]
     tall = a.T if wide else a
     exponent = column_exponents(tall)
-    tall = times_power_of_two(tall, -exponent)
-    constant = jax.lax.stop_gradient(tall)
+    constant = times_power_of_two(jax.lax.stop_gradient(tall), -exponent)
     finite = jnp.isfinite(constant).all()
     q, r = jnp.linalg.qr(jnp.where(finite, constant, 0).astype(cutoff.dtype))
     values = jnp.where(finite, jnp.linalg.svd(r, compute_uv=False), jnp.nan)
@@ -230,17 +229,77 @@ def _refined(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array, Array]:
     regular = rank == len(r)
     inverse = jnp.where(regular, solve_triangular(jnp.where(regular, r, identity), identity), jnp.nan)
 
-    def augmented(_, right):
-        return refined_augmented(constant, q, inverse, *right)
-
     # The shortest solution of a wide system is the r of Aᵀ's augmented system with the right-hand side (0, b).
-    columns = (0, times_power_of_two(b, -exponent.T)) if wide else (b, 0)
-    shapes = ((tall.shape[0], b.shape[1]), (tall.shape[1], b.shape[1]))
-    right = tuple(
-        jnp.broadcast_to(part, shape).astype(a.dtype) for part, shape in zip(columns, shapes, strict=True)
+    n, m = tall.shape
+    f, g = (jnp.zeros((n, b.shape[1]), b.dtype), b) if wide else (b, jnp.zeros((m, b.shape[1]), b.dtype))
+    # Neither part leaves the range where the other does not: A'(A'ᵀA')⁻¹ of a wide A is as large as its solution.
+    inside = exponent if wide else jnp.zeros_like(exponent)
+    r, x = _augmented(tall, f, g, q, inverse, exponent, inside)
+    return r if wide else x, rank, values.astype(a.dtype)
+
+
+@jax.custom_jvp
+def _augmented(
+    a: Array, f: Array, g: Array, q: Array, inverse: Array, of_a: Array, inside: Array
+) -> tuple[Array, Array]:
+    """Return (r, z) with r + a 2^(−inside) z = f and aᵀ r = g, for one tall matrix, from factors of a 2^(−of_a)."""
+    return _solve_augmented(a, f, g, jnp.zeros((1, f.shape[1]), jnp.int32), q, inverse, of_a, inside)
+
+
+@_augmented.defjvp
+def _augmented_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple, tuple]:
+    (a, f, g, *factors), (da, df, dg, *_) = primals, tangents
+    r, z = _augmented(a, f, g, *factors)
+    # dr + a dx = df − da x, aᵀ dr = dg − daᵀ r with x = 2^(−inside) z: x and r are taken without their powers of
+    # two, which come back as the solutions are scaled.
+    inside = factors[-1].T
+    of_r, of_x = exponent_of(r, 0), _largest_exponent(z, -inside)
+    of_x = jnp.where(of_x < OF_ZERO // 2, 0, of_x)
+    first = matmul(da, times_power_of_two(z, -inside - of_x))
+    second = matmul(da.T, times_power_of_two(r, -of_r))
+    right_f = jnp.concatenate([-first, jnp.zeros_like(f), df], 1)
+    right_g = jnp.concatenate([jnp.zeros_like(g), -second, dg], 1)
+    exponent = jnp.concatenate([of_x, of_r, jnp.zeros_like(of_x)], 1)
+    changes = _solve_augmented(a, right_f, right_g, exponent, *factors)
+    dr, dz = (change.reshape(len(change), 3, f.shape[1]).sum(1) for change in changes)
+    return (r, z), (dr, dz)
+
+
+def _solve_augmented(
+    a: Array, f: Array, g: Array, exponent: Array, q: Array, inverse: Array, of_a: Array, inside: Array
+) -> tuple[Array, Array]:
+    """Return 2^exponent times the (r, z) of `_augmented`, as a linear function of (f, g)."""
+    scaled = times_power_of_two(jax.lax.stop_gradient(a), -of_a)
+    outside, inside, of_a = (of_a - inside).T, inside.T, of_a.T
+
+    def product(pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        r, x = times_power_of_two(pair[0], -exponent), times_power_of_two(pair[1], -exponent - inside)
+        return r + matmul(a, x), matmul(a.T, r)
+
+    def solve(of_g: Array, of_z: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        # aᵀ r = g is 2^(−of_a) aᵀ r = 2^(−of_a) g; the transposed equations are 2^(−inside) aᵀ r = g.
+        f, g = pair
+        size = jnp.maximum(_largest_exponent(f, jnp.zeros_like(exponent)), _largest_exponent(g, -of_g))
+        size = jnp.where(size < OF_ZERO // 2, 0, size)
+        r, z = refined_augmented(
+            scaled, q, inverse, times_power_of_two(f, -size), times_power_of_two(g, -of_g - size)
+        )
+        return times_power_of_two(r, exponent + size), times_power_of_two(z, exponent + size - of_z)
+
+    return jax.lax.custom_linear_solve(
+        product,
+        (f, g),
+        lambda _, pair: solve(of_a, outside, pair),
+        lambda _, pair: solve(outside, of_a, pair),
     )
-    r, z = jax.lax.custom_linear_solve(
-        lambda pair: (pair[0] + matmul(tall, pair[1]), matmul(tall.T, pair[0])), right, augmented, symmetric=True
-    )
-    x = r if wide else times_power_of_two(z, -exponent.T)
-    return x, rank, values.astype(a.dtype)
+
+
+OF_ZERO = -(2**20)
+"""The exponent that 0 counts as having, below that of any number."""
+
+
+def _largest_exponent(x: Array, more: Array) -> Array:
+    """Return the exponent of the largest entry of each column of x·2^more, shape (1, k), without forming it."""
+    x = jax.lax.stop_gradient(x)
+    exponents = jnp.where(jnp.isfinite(x) & (x != 0), jnp.frexp(x)[1] + more, OF_ZERO)
+    return exponents.max(0, keepdims=True)
