@@ -77,7 +77,8 @@ def vector_norm(
         # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
         entries = x if jnp.iscomplexobj(x) else x.astype(working)
         infinitesimal = max(math.sqrt(float(jnp.finfo(working).tiny)), float(jnp.finfo(dtype).tiny))
-        root = _length(entries * towards_one / (scale * towards_one), axis, infinitesimal)
+        divisor, towards_one = (part.astype(entries.dtype) for part in (scale * towards_one, towards_one))
+        root = _length(entries * towards_one / divisor, axis, infinitesimal)
     else:
         # An entry of 0 is a constant to the derivative, also where that is infinite.
         ratio = jnp.where(zero, 1, _magnitude(x).astype(working) * towards_one / (scale * towards_one))
@@ -200,7 +201,7 @@ def _length_to_second_order_jvp(
 
 
 def _change_of_length(x: Array, dx: Array, length: Array, axis: Any) -> Array:
-    return jnp.sum((x.conj() / length * dx).real, axis, keepdims=True)
+    return jnp.sum((x.conj() / length.astype(x.dtype) * dx).real, axis, keepdims=True)
 
 
 def _magnitude(x: Array) -> Array:

@@ -68,7 +68,7 @@ def _triplets(a: Array, ends: tuple[int, ...]) -> tuple[Array, Array, Array, Arr
     chosen = jnp.array(ends)
     equal = (s[None, :] == s[chosen, None]).astype(s.dtype)
     weight = jnp.where(s[chosen, None] == 0, 0, equal / equal.sum(1, keepdims=True))
-    slope = jax.vmap(lambda weight: matmul(u * weight[None, :], vh))(weight)
+    slope = jax.vmap(lambda weight: matmul(u * weight[None, :], vh))(weight.astype(u.dtype))
     return s[chosen], u.T[chosen], vh.conj()[chosen], slope
 
 
@@ -83,7 +83,8 @@ def _triplets_jvp(
 
     def change(index: Array, s: Array, u: Array, v: Array, slope: Array) -> tuple[Array, ...]:
         ds = _real_product(slope, da)
-        right = (matmul(da, v) - ds * u, matmul(da.conj().T, u) - ds * v)
+        along = ds.astype(u.dtype)
+        right = (matmul(da, v) - along * u, matmul(da.conj().T, u) - along * v)
         du, dv = _solve_for_vectors(a, (s, u, v), factors, index, right)
         return ds, du, dv, du[:, None] * v.conj()[None, :] + u[:, None] * dv.conj()[None, :]
 
@@ -100,6 +101,7 @@ def _solve_for_vectors(
     s, u, v = triplet
     left, values, rights = factors
     own = jnp.arange(len(values)) == index
+    s, values = s.astype(u.dtype), values.astype(u.dtype)  # the dtype of a complex matrix is complex throughout
     value = values[index]
 
     def product(pair: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -144,7 +146,7 @@ def _nuclear_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 def _polar(a: Array) -> Array:
     """Return Q = U Vᴴ of a tall A = Q P, P = V S Vᴴ, without the vectors of singular values that are 0."""
     u, s, vh = jnp.linalg.svd(a, full_matrices=False)
-    return matmul(u * (s > 0)[None, :], vh)
+    return matmul(u * (s > 0).astype(u.dtype)[None, :], vh)
 
 
 @_polar.defjvp
@@ -155,7 +157,7 @@ def _polar_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
     p = matmul(q.conj().T, a)
     p = (p + p.conj().T) / 2
     _, s, vh = jnp.linalg.svd(jax.lax.stop_gradient(a), full_matrices=False)
-    v = vh.conj().T
+    s, v = s.astype(q.dtype), vh.conj().T
     inside = matmul(q.conj().T, da)
 
     def lyapunov(right: Array) -> Array:
