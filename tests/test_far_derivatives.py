@@ -133,7 +133,8 @@ def test_derivatives_at_every_scale(function, kind):
     compared = np.zeros(3, int)
     with mpmath.workdps(60):
         for exponents in together + apart:
-            parts = [np.asarray(z * 2.0 ** int(e), DTYPE) for z, e in zip((a, b, da, db, c), exponents, strict=True)]
+            units = zip((a, b, da, db, c), exponents, strict=True)
+            parts = [np.asarray(z * 2.0 ** int(e), DTYPE) for z, e in units]
             *exact, value = exact_of(kind, *(mpmath.matrix(part.astype(float).tolist()) for part in parts))
             if not 64 * TINY < max(map(abs, value)) < MOST / 64:
                 continue

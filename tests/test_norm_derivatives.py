@@ -172,14 +172,16 @@ def test_curvature_of_norms_at_far_scales(function, exponent):
 def test_second_derivatives_of_complex_matrices():
     rng = np.random.default_rng(2)
     a, d = rng.integers(-4, 5, (2, 4, 3)) / 4 + 1j * rng.integers(-4, 5, (2, 4, 3)) / 4
+    matrix, step = mpmath.matrix(a.tolist()), mpmath.matrix(d.tolist())
     for function, of_values in ((linalg.spectral_norm, largest), (nuc, total), (linalg.cond, ratio)):
 
         def on_path(t, function=function):
             return function(jnp.asarray(a) + t.astype(jnp.asarray(a).dtype) * jnp.asarray(d))
 
+        def exactly_on_path(t, of_values=of_values):
+            return of_values(list(mp.svd_c(matrix + t * step, compute_uv=False)))
+
         with mpmath.workdps(60):
-            matrix, step = mpmath.matrix(a.tolist()), mpmath.matrix(d.tolist())
-            values = lambda t, of=of_values: of(list(mp.svd_c(matrix + t * step, compute_uv=False)))  # noqa: E731
-            exact = float(mpmath.diff(values, 0, 2))
+            exact = float(mpmath.diff(exactly_on_path, 0, 2))
         got = jax.jit(jax.grad(jax.grad(on_path)))(jnp.zeros((), DTYPE))
         assert abs(float(got) - exact) <= 1e4 * EPS * (1 + abs(exact))

@@ -61,7 +61,8 @@ def lstsq(
       cast back. A matrix that is not finite gives nan and the rank -1; nan and infinity in `b` propagate.
       Without rows, columns or entries: zeros, rank 0. A refinement that cannot be, for lack of rank or because it
       does not converge, gives nan under a trace. The solution and the residual norm are differentiable, forward
-      and reverse: at less than full rank in the sense of `pinv`, for a change that keeps the rank.
+      and reverse, at every scale of `a` and `b`: at less than full rank in the sense of `pinv`, for a change that
+      keeps the rank.
 
     Raises:
       ValueError: if `a` has fewer than two axes, `b` does not fit it or `rcond` is negative.
@@ -185,8 +186,8 @@ def _solution_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
     x, values = _solution(a, b, cutoff)
     n, m = a.shape
     full = _rank(values, cutoff) == min(n, m)
-    # Â = 2^R A 2^L with columns (if wide, rows) near 1, at less than full rank with the largest near 1; of the others
-    # x = 2^(L+e) x̂, 2^R b = 2^e b̂. Where Â is, no product leaves the range.
+    # Â = 2^R A 2^L has columns (rows if it is wide) near 1; below full rank, where the shortest x is that of the
+    # original units, one power serves all. x = 2^(L+e) x̂ and 2^R b = 2^e b̂.
     exponent = -column_exponents(adjoint(a) if n < m else a)
     exponent = jnp.where(full, exponent, exponent.min()).T
     of_x, of_b = (0 * exponent[:1], exponent) if n < m else (exponent, 0 * exponent[:1])
@@ -242,7 +243,7 @@ def _refined(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array, Array]:
 def _augmented(
     a: Array, f: Array, g: Array, q: Array, inverse: Array, of_a: Array, inside: Array
 ) -> tuple[Array, Array]:
-    """Return (r, z) with r + a 2^(−inside) z = f and aᵀ r = g, for one tall matrix, from factors of a 2^(−of_a)."""
+    """Return (r, z) with r + a 2^(−inside) z = f and aᵀ r = g, for one tall matrix, by factors of a 2^(−of_a)."""
     return _solve_augmented(a, f, g, jnp.zeros((1, f.shape[1]), jnp.int32), q, inverse, of_a, inside)
 
 

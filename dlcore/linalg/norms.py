@@ -38,8 +38,10 @@ def vector_norm(
       halves. 0 for a vector of no entries (an error for the maximum and the minimum of none), infinity where
       an entry is infinite, nan where one is nan. No intermediate overflows or underflows where the result and
       the entries are normal numbers (XLA may flush others to 0). The gradient at the zero vector is 0, a
-      subgradient; for p = 2 it is x/‖x‖ elsewhere, and nan at infinite entries. For p < 1 it is 0 at zero
-      entries, where the derivative is infinite.
+      subgradient; for p = 2 it is x/‖x‖ elsewhere, and nan at infinite entries. An entry of 0 is a constant to
+      all derivatives for p < 2, where its second derivative is infinite, and for p < 1 its first. For p = 2 the
+      second derivative of a smooth function of the norm is right at 0 too, 2I for ‖x‖²; that of the norm itself
+      is a large number there.
 
     Raises:
       TypeError: if `x` is not an array of numbers.
@@ -110,6 +112,9 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
       Shape (...), the real dtype of `a` (the default one for integers); halves are factored in float32 and
       cast back. 0 for a matrix of no entries under "fro", "nuc" and 2. nan propagates; infinity does under
       "fro", ±1 and ±inf, and gives nan where singular values are needed.
+      The gradient at the zero matrix is 0, a subgradient. Equal extreme singular values have the mean of their
+      gradients, and those that are 0 give nothing. Derivatives of every order are right where the norm is smooth:
+      for 2 and -2 where that singular value is simple and above 0, for "nuc" at full rank.
 
     Raises:
       ValueError: if `a` has fewer than two axes or `ord` is another.
@@ -154,7 +159,8 @@ def spectral_norm(a: Numeric) -> Array:
     Returns:
       Shape (...), the real dtype of `a`; from a singular value decomposition, to a few units of eps·‖A‖ where
       the entries are normal numbers.
-      Differentiable where the largest singular value is simple.
+      Differentiable as `matrix_norm` is: to every order where the largest singular value is simple, whatever the
+      others are; at the zero matrix the gradient is 0.
 
     Raises:
       ValueError: if `a` has fewer than two axes.

@@ -75,7 +75,7 @@ def with_derivative(pseudo_inverse: Callable[[Array, Array], Array]) -> Callable
         (a, cutoff), (da, _) = primals, tangents
         p = function(a, cutoff)
         n, m = a.shape
-        # P is taken with its largest entry near 1, and half of the power comes back before the products, half after
+        # P is taken with its largest entry near 1. Half of the power comes back before the products and half after
         # them: none leaves the range of the dtype before the derivative does.
         exponent = exponent_of(p, (0, 1))
         unit = times_power_of_two(p, -exponent)

@@ -33,7 +33,7 @@ def extreme_singular_values(a: Array, *ends: int) -> Array:
 
 
 def nuclear_norm(a: Array) -> Array:
-    """Return the sum of the singular values, shape (...); those that are 0 contribute nothing to the derivative."""
+    """Return the sum of the singular values, shape (...); those that are 0 give nothing to the derivative."""
     wide = a.shape[-2] < a.shape[-1]
     return _of_finite(lambda a: _nuclear(a.conj().T if wide else a), "()", a)
 
@@ -54,9 +54,7 @@ def _extremes(a: Array, ends: tuple[int, ...]) -> Array:
 
 
 @_extremes.defjvp
-def _extremes_jvp(
-    ends: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
+def _extremes_jvp(ends: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     s, _, _, slope = _triplets(primals[0], ends)
     return s, _real_product(slope, tangents[0][None])
 
@@ -167,15 +165,17 @@ def _polar_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
     dq = matmul(q, turned)
     if a.shape[0] > a.shape[1]:
         outside = da - matmul(q, inside)
-        dq += _solve_linear(lambda x: matmul(x, p), lambda right: matmul(matmul(right, v) / s[None, :], vh), outside)
+
+        def divide(right: Array) -> Array:
+            return matmul(matmul(right, v) / s[None, :], vh)
+
+        dq += _solve_linear(lambda x: matmul(x, p), divide, outside)
     return q, dq
 
 
 def _solve_linear(product: Callable[[Array], Array], solve: Callable[[Array], Array], right: Array) -> Array:
     """Solve product(x) = right, whose transposed operator is the conjugate one."""
-    return jax.lax.custom_linear_solve(
-        product, right, lambda _, b: solve(b), lambda _, b: solve(b.conj()).conj()
-    )
+    return jax.lax.custom_linear_solve(product, right, lambda _, b: solve(b), lambda _, b: solve(b.conj()).conj())
 
 
 def _real_product(slope: Array, da: Array) -> Array:
