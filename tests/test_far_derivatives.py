@@ -22,8 +22,8 @@ LEFT, RIGHT = RNG.integers(-4, 5, (5, 2)), RNG.integers(-4, 5, (2, 3))
 
 MATRICES = {
     "square": RNG.integers(-8, 9, (4, 4)) / 8 + 2 * np.eye(4),
-    "tall": RNG.normal(size=(5, 3)).astype(np.float32),
-    "wide": RNG.normal(size=(3, 5)).astype(np.float32),
+    "tall": RNG.normal(size=(5, 3)),
+    "wide": RNG.normal(size=(3, 5)),
     "deficient": LEFT @ RIGHT,
     "deficient wide": (LEFT @ RIGHT).T,
 }

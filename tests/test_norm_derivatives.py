@@ -66,6 +66,13 @@ def test_the_curvature_of_a_squared_norm_is_2_everywhere():
     assert_close(jax.hessian(square)(half), 2 * np.eye(2), units=8, dtype=jnp.float16)
 
 
+def test_the_curvature_of_a_squared_angle():
+    """It is 2/‖y‖² across y and 0 along it where the vectors are parallel and the angle has a kink."""
+    x, y = jnp.asarray([[2.0, 0.0, 0.0], [3.0, 0.0, 0.0]], DTYPE)
+    hessian = jax.hessian(lambda y: linalg.angle(x, y) ** 2)(y)
+    assert_close(hessian, np.diag([0, 2, 2]) / 9, units=16)
+
+
 def test_the_curvature_of_a_squared_norm_of_complex_numbers():
     """A complex entry of 0 curves like the others."""
     v = jax.lax.complex(*jnp.asarray([[3.0, 0.0], [4.0, 0.0]], DTYPE))

@@ -14,7 +14,7 @@ from dlcore.linalg._refining import check_refine, refined_augmented
 from dlcore.linalg._scaling import column_exponents, exponent_of, over_leading_axes, times_power_of_two
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul
-from dlcore.linalg.pseudo_inverse import adjoint, rank_cutoff, with_derivative
+from dlcore.linalg.pseudo_inverse import adjoint, change_of_pseudo_inverse, rank_cutoff
 from dlcore.linalg.solving import check_rows_fit, report_no_convergence
 
 
@@ -169,10 +169,24 @@ def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
     return jnp.where(finite, x, jnp.nan), jnp.where(finite, factors.singular_values, jnp.nan)
 
 
-@with_derivative
-def _pseudo_inverse(a: Array, cutoff: Array) -> Array:
-    """Return A⁺ with the rank of `lstsq`."""
-    return _shortest(a, jnp.eye(a.shape[0], dtype=a.dtype), cutoff)[0]
+@jax.custom_jvp
+def _scaled_inverse(a: Array, cutoff: Array, powers: Array) -> Array:
+    """Return the pseudo-inverse of a·2^powers, to which the factors of `a` lead without overflow."""
+    del powers
+    finite = jnp.isfinite(a).all()
+    wide = a.shape[0] < a.shape[1]
+    safe = jnp.where(finite, a, 0)
+    factors = _factorise(adjoint(safe) if wide else safe, cutoff)
+    inverse = matmul(factors.inverse, adjoint(factors.q))
+    return jnp.where(finite, adjoint(inverse) if wide else inverse, jnp.nan)
+
+
+@_scaled_inverse.defjvp
+def _scaled_inverse_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    a, cutoff, powers = primals
+    p = _scaled_inverse(a, cutoff, powers)
+    scaled, da = (times_power_of_two(part, powers) for part in (a, tangents[0]))
+    return p, change_of_pseudo_inverse(p, scaled, da)
 
 
 @jax.custom_jvp
@@ -191,7 +205,8 @@ def _solution_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
     exponent = -column_exponents(adjoint(a) if n < m else a)
     exponent = jnp.where(full, exponent, exponent.min()).T
     of_x, of_b = (0 * exponent[:1], exponent) if n < m else (exponent, 0 * exponent[:1])
-    scaled_a = times_power_of_two(a, of_b + of_x.T)
+    powers = of_b + of_x.T
+    scaled_a = times_power_of_two(a, powers)
     scaled_b = times_power_of_two(b, of_b)
     size = exponent_of(scaled_b, 0)
     scaled_b = times_power_of_two(scaled_b, -size)
@@ -199,9 +214,9 @@ def _solution_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
     residual = jnp.where(full & (n <= m), 0, scaled_b - matmul(scaled_a, scaled_x))
     # x = P b with the derivative of P, and P b nowhere computed by P. Half of the power that takes dA to dx is
     # applied before the products, half after them.
-    p = _pseudo_inverse(scaled_a, cutoff)
+    p = _scaled_inverse(a, cutoff, powers)
     half = (size.max() - of_b.max()) // 2
-    da = times_power_of_two(da, of_b + of_x.T + half)
+    da = times_power_of_two(da, powers + half)
     change = matmul(p, matmul(adjoint(p), matmul(adjoint(da), residual))) - matmul(p, matmul(da, scaled_x))
     freedom = matmul(adjoint(da), matmul(adjoint(p), scaled_x))
     change += jnp.where(full & (n >= m), 0, freedom - matmul(p, matmul(scaled_a, freedom)))

@@ -76,14 +76,14 @@ def _triplets_jvp(
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     (a,), (da,) = primals, tangents
     triplets = _triplets(a, ends)
-    factors = jnp.linalg.svd(jax.lax.stop_gradient(a), full_matrices=False)
-    index = jnp.array(ends) % len(factors[1])
+    left, values, rights = jnp.linalg.svd(jax.lax.stop_gradient(a), full_matrices=False)
+    index = jnp.array(ends) % len(values)
 
     def change(index: Array, s: Array, u: Array, v: Array, slope: Array) -> tuple[Array, ...]:
         ds = _real_product(slope, da)
         along = ds.astype(u.dtype)
         right = (matmul(da, v) - along * u, matmul(da.conj().T, u) - along * v)
-        du, dv = _solve_for_vectors(a, (s, u, v), factors, index, right)
+        du, dv = _solve_for_vectors(a, (s, u, v), (left, values, rights), index, right)
         return ds, du, dv, du[:, None] * v.conj()[None, :] + u[:, None] * dv.conj()[None, :]
 
     return triplets, jax.vmap(change)(index, *triplets)

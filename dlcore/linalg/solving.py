@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.scipy.linalg import lu_factor, lu_solve
 from jax.typing import DTypeLike
 
 from dlcore._guards import as_inexact, is_traced
@@ -126,13 +127,10 @@ def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
     return jnp.where(nothing[..., None, None], jnp.nan, x)
 
 
-Solver = Callable[[Array, Array, Array], Array]
-"""A matrix A (n, n), right-hand sides B (n, k) and exponents e (1, k) to 2^e A⁻¹ B; differentiable."""
-
-
-def _solution_by(solve: Solver) -> Callable[..., Array]:
+def _solution_by(solve: Callable[..., Array]) -> Callable[..., Array]:
     """Return a function of (A, B, constants of `solve`) to X = A⁻¹ B, differentiable over the range of the dtype.
 
+    solve(A, B, e, *constants) is 2^e A⁻¹ B, differentiable, of A (n, n), B (n, k) and exponents e (1, k).
     dX = A⁻¹(dB − dA X): dA X may be beyond the range where dX is not. So X is taken without its power of two,
     which comes back as the solution is scaled.
     """
@@ -156,36 +154,37 @@ def _solution_by(solve: Solver) -> Callable[..., Array]:
     return solution
 
 
-def _linear_solver(solve: Callable[..., Array], a: Array, b: Array, exponent: Array, transposed: Any) -> Array:
-    """Return 2^exponent A⁻¹ b as a linear function of b, from solve(a, b, exponent) and that of Aᵀ."""
-    constant = jax.lax.stop_gradient(a)
+def _linear_solve(a: Array, b: Array, exponent: Array, of_a: Array, solve: Callable[..., Array]) -> Array:
+    """Return 2^exponent A⁻¹ b as a linear function of b, from solve(b, transposed) with A·2^(−of_a)."""
+
+    def scaled(transposed: bool) -> Callable[[Any, Array], Array]:
+        def solution(_, b: Array) -> Array:
+            of_b = exponent_of(b, 0)
+            return times_power_of_two(solve(times_power_of_two(b, -of_b), transposed), exponent + of_b - of_a)
+
+        return solution
+
     return jax.lax.custom_linear_solve(
-        lambda x: matmul(a, times_power_of_two(x, -exponent)),
-        b,
-        lambda _, b: solve(constant, b, exponent),
-        lambda _, b: transposed(constant.T, b, exponent),
+        lambda x: matmul(a, times_power_of_two(x, -exponent)), b, scaled(False), scaled(True)
     )
 
 
 def _solve_by_lu(a: Array, b: Array, exponent: Array) -> Array:
-    def solve(a: Array, b: Array, exponent: Array) -> Array:
-        of_a, of_b = exponent_of(a, (0, 1)), exponent_of(b, 0)
-        x = jnp.linalg.solve(times_power_of_two(a, -of_a), times_power_of_two(b, -of_b))
-        return times_power_of_two(x, exponent + of_b - of_a)
-
-    return _linear_solver(solve, a, b, exponent, solve)
+    constant = jax.lax.stop_gradient(a)
+    of_a = exponent_of(constant, (0, 1))
+    factors = lu_factor(times_power_of_two(constant, -of_a))
+    return _linear_solve(a, b, exponent, of_a, lambda b, transposed: lu_solve(factors, b, trans=int(transposed)))
 
 
 def _solve_by_refinement(a: Array, b: Array, exponent: Array, inverse: Array, of_a: Array) -> Array:
-    def solve(inverse: Array) -> Callable[..., Array]:
-        def refined(a: Array, b: Array, exponent: Array) -> Array:
-            of_b = exponent_of(b, 0)
-            x = refined_solution(times_power_of_two(a, -of_a), inverse, times_power_of_two(b, -of_b))
-            return times_power_of_two(x, exponent + of_b - of_a)
+    constant = times_power_of_two(jax.lax.stop_gradient(a), -of_a)
 
-        return refined
+    def solve(b: Array, transposed: bool) -> Array:
+        if transposed:
+            return refined_solution(constant.T, inverse.T, b)
+        return refined_solution(constant, inverse, b)
 
-    return _linear_solver(solve(inverse), a, b, exponent, solve(inverse.T))
+    return _linear_solve(a, b, exponent, of_a, solve)
 
 
 _solution = _solution_by(_solve_by_lu)
