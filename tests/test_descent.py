@@ -97,6 +97,21 @@ def test_rules_go_through_optax(name):
 
 
 @pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("mask", [{"w": False}, {"w": True}])
+def test_rules_take_a_tree_without_leaves(name, mask):
+    """As `optax.masked` hands it to them where it masks all; what is masked passes through."""
+    rule: Any = optax.masked(TWINS[name][0], mask)
+    params = {"w": jnp.ones(2, DTYPE)}
+    state = rule.init(params)
+    for update in (rule.update, jax.jit(rule.update)):
+        changes, after = update(params, state, params)
+        assert jax.tree.map(dtype_of, after) == jax.tree.map(dtype_of, state)
+        assert (np.asarray(changes["w"]) == 1).all() == (not mask["w"])
+    plain: Any = TWINS[name][0]
+    assert plain.update({}, plain.init({}), {})[0] == {}
+
+
+@pytest.mark.parametrize("name", TWINS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_rate_of_another_dtype_leaves_the_parameters_theirs(name, dtype):
     rule = getattr(descent, name)(np.float64(0.1))

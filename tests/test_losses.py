@@ -50,37 +50,39 @@ def test_the_extended_oracle_agrees_with_mpmath():
                 assert abs(exactly(mine[name]) / number - 1) < 2.0**-61
 
 
-def test_sigmoid_is_right_to_2_5_ulps():
-    assert ulps(jax.vmap(sigmoid)(GRID), P).max() <= 2.5
+def test_sigmoid_is_right_to_3_ulps():
+    assert ulps(jax.vmap(sigmoid)(GRID), P).max() <= 3
 
 
-def test_the_derivative_of_sigmoid_is_right_to_4_ulps():
-    assert ulps(jax.vmap(jax.grad(sigmoid))(GRID), P * Q).max() <= 4
+def test_the_derivative_of_sigmoid_is_right_to_5_ulps():
+    assert ulps(jax.vmap(jax.grad(sigmoid))(GRID), P * Q).max() <= 5
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0])
-def test_cross_entropy_of_a_logit_is_right_to_2_5_ulps_and_its_derivative_to_4(target):
+def test_cross_entropy_of_a_logit_is_right_to_3_5_ulps_and_its_derivative_to_3(target):
     targets = jnp.full(GRID.shape, target, DTYPE)
     sign, slopes = (1, P) if target == 0 else (-1, -Q)
-    assert ulps(jax.vmap(sigmoid_cross_entropy)(GRID, targets), np.log1p(np.exp(sign * Z))).max() <= 2.5
-    assert ulps(jax.vmap(jax.grad(sigmoid_cross_entropy))(GRID, targets), slopes).max() <= 4
+    assert ulps(jax.vmap(sigmoid_cross_entropy)(GRID, targets), np.log1p(np.exp(sign * Z))).max() <= 3.5
+    assert ulps(jax.vmap(jax.grad(sigmoid_cross_entropy))(GRID, targets), slopes).max() <= 3
 
 
-def test_the_logarithm_of_1_and_a_fraction_is_right_to_2_ulps():
+def test_the_logarithm_of_1_and_a_fraction_is_right_to_2_5_ulps():
     t = np.unique(np.concatenate([np.linspace(0, 1, 40_001), np.geomspace(TINY, 1, 20_001)]).astype(DTYPE))
-    assert ulps(jax.jit(log1p_of_fraction)(t), np.log1p(t.astype(np.longdouble))).max() <= 2
+    exact = np.log1p(t.astype(np.longdouble))
+    for function in (log1p_of_fraction, jax.jit(log1p_of_fraction)):
+        assert ulps(function(jnp.asarray(t)), exact).max() <= 2.5
     assert log1p_of_fraction(jnp.zeros((), DTYPE)) == 0
     assert jnp.isnan(log1p_of_fraction(jnp.asarray(np.nan, DTYPE)))
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
-def test_cross_entropy_of_a_probability_is_right_to_2_5_ulps_and_its_derivatives_to_4(target):
+def test_cross_entropy_of_a_probability_is_right_to_3_ulps_and_its_derivatives_to_4(target):
     p, y = INSIDE.astype(np.longdouble), np.longdouble(target)
     targets = jnp.full(INSIDE.shape, target, DTYPE)
     value = -y * np.log(p) - (1 - y) * np.log1p(-p)
     slope, curvature = (p - y) / (p * (1 - p)), y / p**2 + (1 - y) / (1 - p) ** 2
     first = jax.grad(binary_cross_entropy)
-    assert ulps(jax.vmap(binary_cross_entropy)(INSIDE, targets), value).max() <= 2.5
+    assert ulps(jax.vmap(binary_cross_entropy)(INSIDE, targets), value).max() <= 3
     assert ulps(jax.vmap(first)(INSIDE, targets), slope).max() <= 4
     assert ulps(jax.vmap(jax.grad(first))(INSIDE, targets), curvature).max() <= 4
 
@@ -157,7 +159,7 @@ def test_the_mixed_derivatives_of_the_cross_entropies():
 
 def test_the_second_derivative_of_the_loss_is_the_derivative_of_sigmoid():
     second = jax.vmap(jax.grad(jax.grad(sigmoid_cross_entropy)))(GRID, jnp.ones_like(GRID))
-    assert ulps(second, P * Q).max() <= 4
+    assert ulps(second, P * Q).max() <= 5
 
 
 # Every loss of a number, with numbers to try it on: residuals on both sides of every bend, and none of them 0.
@@ -183,7 +185,7 @@ def twins(loss):
     return [functools.partial(twin, **getattr(loss, "keywords", {})) for twin in found]
 
 
-def test_losses_of_a_residual_are_right_to_2_5_ulps_and_their_derivatives_to_1():
+def test_losses_of_a_residual_are_right_to_2_ulps_and_their_derivatives_to_half():
     """Residuals of all sizes, also where prediction and target nearly agree."""
     rng = np.random.default_rng(0)
     target = rng.normal(size=30_000).astype(DTYPE)
@@ -195,8 +197,8 @@ def test_losses_of_a_residual_are_right_to_2_5_ulps_and_their_derivatives_to_1()
         (absolute_error, size, np.sign(r)),
         (huber, np.where(size <= 1, r * r / 2, size - np.longdouble(0.5)), np.clip(r, -1, 1)),
     ):
-        assert ulps(jax.vmap(loss)(prediction, target), value).max() <= 2.5
-        assert ulps(jax.vmap(jax.grad(loss))(prediction, target), slope).max() <= 1
+        assert ulps(jax.vmap(loss)(prediction, target), value).max() <= 2
+        assert ulps(jax.vmap(jax.grad(loss))(prediction, target), slope).max() <= 0.5
 
 
 @EVERY

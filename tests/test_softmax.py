@@ -87,7 +87,7 @@ def test_first_derivatives_are_right_to_the_same(classes):
     assert_never_zero(slope, exact.slope)
     for mode in (jax.jacfwd, jax.jacrev):
         jacobian = jax.jit(jax.vmap(mode(softmax)))(logits)
-        assert (ulps(jacobian, exact.jacobian) - 2 * reach).max() <= 6
+        assert (ulps(jacobian, exact.jacobian) - 2 * reach).max() <= 8
 
 
 def test_the_second_derivative_of_the_loss_is_the_jacobian_of_softmax():
@@ -98,7 +98,7 @@ def test_the_second_derivative_of_the_loss_is_the_jacobian_of_softmax():
         assert jnp.isfinite(second).all()
         for label in range(3):
             error = ulps(second[:, label], exact.jacobian) - 2 * exact.reach.max(1)[:, None, None]
-            assert error.max() <= 6
+            assert error.max() <= 8
 
 
 def test_the_extended_oracle_agrees_with_mpmath():

@@ -61,7 +61,9 @@ def accelerated(rate: Numeric) -> optax.GradientTransformation:
 
 def _at_rest(params: Params) -> Momentum:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
-    return Momentum(jnp.ones((), working_dtype(jnp.result_type(*jax.tree.leaves(params)))), zeros)
+    # A tree may have no leaves, as where `optax.masked` takes all of them.
+    dtype = jnp.result_type(*(jax.tree.leaves(zeros) or [float]))
+    return Momentum(jnp.ones((), dtype), zeros)
 
 
 def _accelerated(
@@ -72,7 +74,7 @@ def _accelerated(
     # With d = θ − x of the step before, x_k − x_{k−1} = d − αg: no difference of large numbers.
     moved = jax.tree.map(lambda d, g: d - like(rate, g) * g, state.ahead, wide)
     products = jax.tree.map(lambda g, m: vecdot(g.ravel(), m.ravel()).astype(state.scale.dtype), wide, moved)
-    uphill = jnp.stack(jax.tree.leaves(products)).sum() > 0
+    uphill = sum(jax.tree.leaves(products), jnp.zeros_like(state.scale)) > 0
     scale = jnp.where(uphill, jnp.ones_like(state.scale), state.scale)
     grown = (1 + jnp.sqrt(1 + 4 * jnp.square(scale))) / 2
     factor = (scale - 1) / grown

@@ -6,8 +6,9 @@ from dlcore._guards import as_inexact, check_number
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
-from dlcore.linalg.norms import matrix_norm, singular_values
+from dlcore.linalg.norms import matrix_norm
 from dlcore.linalg.pseudo_inverse import rank_cutoff
+from dlcore.linalg.singular_values import LARGEST, SMALLEST, extreme_singular_values, singular_values
 from dlcore.linalg.solving import inverse_and_condition
 
 
@@ -41,7 +42,7 @@ def matrix_rank(a: Numeric, rtol: float | Array | None = None) -> Array:
     working = working_dtype(a.dtype)
     if 0 in a.shape[-2:]:
         return jnp.zeros(a.shape[:-2], jnp.int32)
-    s = _scaled_singular_values(a.astype(working))
+    s = singular_values(_scaled(a.astype(working)))
     rank = (s > rank_cutoff(a.shape, working, rtol) * s[..., :1]).sum(-1, dtype=jnp.int32)
     return jnp.where(jnp.isnan(s[..., 0]), -1, rank)
 
@@ -60,6 +61,8 @@ def cond(a: Numeric, p: float | str | None = None) -> Array:
       Shape (...), the real dtype of `a` (the default one for integers), at least 1 but for the negative p; halves
       are factored in float32 and cast back. Infinity (for p = -2: 0) where the matrix is singular to the last bit;
       beyond 1/eps no digit is right, but it is that large. nan where an entry is nan or infinite.
+      For p None, 2 and -2 derivatives of every order are right where the largest and the smallest singular value
+      are simple and above 0.
 
     Raises:
       ValueError: if `a` has fewer than two axes or no entries, if it is not square where an inverse is needed, or
@@ -76,20 +79,21 @@ def cond(a: Numeric, p: float | str | None = None) -> Array:
         raise ValueError(f"cond: expected a matrix with entries, (..., n, m), got shape {a.shape}")
     matrix = a.astype(working_dtype(a.dtype))
     if p in (None, 2, -2):
-        s = _scaled_singular_values(matrix)
-        number = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
-        singular = s[..., -1] == 0  # 0/0 of the matrix 0 counts as singular too
+        ends = extreme_singular_values(_scaled(matrix), LARGEST, SMALLEST)
+        largest, smallest = ends[..., 0], ends[..., 1]
+        number = largest / smallest if p != -2 else smallest / largest
+        singular = smallest == 0  # 0/0 of the matrix 0 counts as singular too
         number = jnp.where(singular, 0 if p == -2 else jnp.inf, number)
         return number.astype(a.real.dtype)
     if a.shape[-1] != a.shape[-2]:
         raise ValueError(f"cond: p = {p} needs a square matrix, (..., n, n), got shape {a.shape}")
-    scaled = times_power_of_two(matrix, -exponent_of(matrix, (-2, -1)))
+    scaled = _scaled(matrix)
     inverse, reciprocal_condition = inverse_and_condition(scaled)
     number = matrix_norm(scaled, p) * matrix_norm(jnp.where(jnp.isfinite(inverse), inverse, 0), p)
     number = jnp.where(reciprocal_condition == 0, jnp.inf, number)
     return jnp.where(jnp.isnan(reciprocal_condition), jnp.nan, number).astype(a.real.dtype)
 
 
-def _scaled_singular_values(a: Array) -> Array:
-    """Those of a·2^e, whose largest entry is near 1."""
-    return singular_values(times_power_of_two(a, -exponent_of(a, (-2, -1))))
+def _scaled(a: Array) -> Array:
+    """Return a·2^e, whose largest entry is near 1."""
+    return times_power_of_two(a, -exponent_of(a, (-2, -1)))

@@ -14,7 +14,7 @@ from dlcore.linalg._refining import check_refine, refined_augmented
 from dlcore.linalg._scaling import column_exponents, exponent_of, over_leading_axes, times_power_of_two
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul
-from dlcore.linalg.pseudo_inverse import adjoint, rank_cutoff, with_derivative
+from dlcore.linalg.pseudo_inverse import adjoint, change_of_pseudo_inverse, rank_cutoff
 from dlcore.linalg.solving import check_rows_fit, report_no_convergence
 
 
@@ -61,7 +61,8 @@ def lstsq(
       cast back. A matrix that is not finite gives nan and the rank -1; nan and infinity in `b` propagate.
       Without rows, columns or entries: zeros, rank 0. A refinement that cannot be, for lack of rank or because it
       does not converge, gives nan under a trace. The solution and the residual norm are differentiable, forward
-      and reverse: at less than full rank in the sense of `pinv`, for a change that keeps the rank.
+      and reverse, at every scale of `a` and `b`: at less than full rank in the sense of `pinv`, for a change that
+      keeps the rank.
 
     Raises:
       ValueError: if `a` has fewer than two axes, `b` does not fit it or `rcond` is negative.
@@ -168,10 +169,24 @@ def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
     return jnp.where(finite, x, jnp.nan), jnp.where(finite, factors.singular_values, jnp.nan)
 
 
-@with_derivative
-def _pseudo_inverse(a: Array, cutoff: Array) -> Array:
-    """A⁺ with the rank of `lstsq`."""
-    return _shortest(a, jnp.eye(a.shape[0], dtype=a.dtype), cutoff)[0]
+@jax.custom_jvp
+def _scaled_inverse(a: Array, cutoff: Array, powers: Array) -> Array:
+    """Return the pseudo-inverse of a·2^powers, to which the factors of `a` lead without overflow."""
+    del powers
+    finite = jnp.isfinite(a).all()
+    wide = a.shape[0] < a.shape[1]
+    safe = jnp.where(finite, a, 0)
+    factors = _factorise(adjoint(safe) if wide else safe, cutoff)
+    inverse = matmul(factors.inverse, adjoint(factors.q))
+    return jnp.where(finite, adjoint(inverse) if wide else inverse, jnp.nan)
+
+
+@_scaled_inverse.defjvp
+def _scaled_inverse_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    a, cutoff, powers = primals
+    p = _scaled_inverse(a, cutoff, powers)
+    scaled, da = (times_power_of_two(part, powers) for part in (a, tangents[0]))
+    return p, change_of_pseudo_inverse(p, scaled, da)
 
 
 @jax.custom_jvp
@@ -182,12 +197,32 @@ def _solution(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
 @_solution.defjvp
 def _solution_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple, tuple]:
     (a, b, cutoff), (da, db, _) = primals, tangents
-    (x, values), p = _solution(a, b, cutoff), _pseudo_inverse(a, cutoff)
-    # x = P b with the derivative of P, and P b nowhere computed by P.
-    residual = b - matmul(a, x)
-    change = matmul(p, db - matmul(da, x)) + matmul(p, matmul(adjoint(p), matmul(adjoint(da), residual)))
-    freedom = matmul(adjoint(da), matmul(adjoint(p), x))
-    return (x, values), (change + freedom - matmul(p, matmul(a, freedom)), jnp.zeros_like(values))
+    x, values = _solution(a, b, cutoff)
+    n, m = a.shape
+    full = _rank(values, cutoff) == min(n, m)
+    # Â = 2^R A 2^L has columns (rows if it is wide) near 1; below full rank, where the shortest x is that of the
+    # original units, one power serves all. x = 2^(L+e) x̂ and 2^R b = 2^e b̂.
+    exponent = -column_exponents(adjoint(a) if n < m else a)
+    exponent = jnp.where(full, exponent, exponent.min()).T
+    of_x, of_b = (0 * exponent[:1], exponent) if n < m else (exponent, 0 * exponent[:1])
+    powers = of_b + of_x.T
+    scaled_a = times_power_of_two(a, powers)
+    scaled_b = times_power_of_two(b, of_b)
+    size = exponent_of(scaled_b, 0)
+    scaled_b = times_power_of_two(scaled_b, -size)
+    scaled_x = times_power_of_two(times_power_of_two(x, -of_x), -size)
+    residual = jnp.where(full & (n <= m), 0, scaled_b - matmul(scaled_a, scaled_x))
+    # x = P b with the derivative of P, and P b nowhere computed by P. Half of the power that takes dA to dx is
+    # applied before the products, half after them.
+    p = _scaled_inverse(a, cutoff, powers)
+    half = (size.max() - of_b.max()) // 2
+    da = times_power_of_two(da, powers + half)
+    change = matmul(p, matmul(adjoint(p), matmul(adjoint(da), residual))) - matmul(p, matmul(da, scaled_x))
+    freedom = matmul(adjoint(da), matmul(adjoint(p), scaled_x))
+    change += jnp.where(full & (n >= m), 0, freedom - matmul(p, matmul(scaled_a, freedom)))
+    change = times_power_of_two(change, of_x + size - half)
+    change += times_power_of_two(matmul(p, times_power_of_two(db, of_b)), of_x)
+    return (x, values), (change, jnp.zeros_like(values))
 
 
 def _rank(values: Array, cutoff: Array) -> Array:
@@ -201,8 +236,7 @@ def _refined(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array, Array]:
     wide = a.shape[0] < a.shape[1]
     tall = a.T if wide else a
     exponent = column_exponents(tall)
-    tall = times_power_of_two(tall, -exponent)
-    constant = jax.lax.stop_gradient(tall)
+    constant = times_power_of_two(jax.lax.stop_gradient(tall), -exponent)
     finite = jnp.isfinite(constant).all()
     q, r = jnp.linalg.qr(jnp.where(finite, constant, 0).astype(cutoff.dtype))
     values = jnp.where(finite, jnp.linalg.svd(r, compute_uv=False), jnp.nan)
@@ -211,17 +245,77 @@ def _refined(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array, Array]:
     regular = rank == len(r)
     inverse = jnp.where(regular, solve_triangular(jnp.where(regular, r, identity), identity), jnp.nan)
 
-    def augmented(_, right):
-        return refined_augmented(constant, q, inverse, *right)
-
     # The shortest solution of a wide system is the r of Aᵀ's augmented system with the right-hand side (0, b).
-    columns = (0, times_power_of_two(b, -exponent.T)) if wide else (b, 0)
-    shapes = ((tall.shape[0], b.shape[1]), (tall.shape[1], b.shape[1]))
-    right = tuple(
-        jnp.broadcast_to(part, shape).astype(a.dtype) for part, shape in zip(columns, shapes, strict=True)
+    n, m = tall.shape
+    f, g = (jnp.zeros((n, b.shape[1]), b.dtype), b) if wide else (b, jnp.zeros((m, b.shape[1]), b.dtype))
+    # Neither part leaves the range where the other does not: A'(A'ᵀA')⁻¹ of a wide A is as large as its solution.
+    inside = exponent if wide else jnp.zeros_like(exponent)
+    r, x = _augmented(tall, f, g, q, inverse, exponent, inside)
+    return r if wide else x, rank, values.astype(a.dtype)
+
+
+@jax.custom_jvp
+def _augmented(
+    a: Array, f: Array, g: Array, q: Array, inverse: Array, of_a: Array, inside: Array
+) -> tuple[Array, Array]:
+    """Return (r, z) with r + a 2^(−inside) z = f and aᵀ r = g, for one tall matrix, by factors of a 2^(−of_a)."""
+    return _solve_augmented(a, f, g, jnp.zeros((1, f.shape[1]), jnp.int32), q, inverse, of_a, inside)
+
+
+@_augmented.defjvp
+def _augmented_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple, tuple]:
+    (a, f, g, *factors), (da, df, dg, *_) = primals, tangents
+    r, z = _augmented(a, f, g, *factors)
+    # dr + a dx = df − da x, aᵀ dr = dg − daᵀ r with x = 2^(−inside) z: x and r are taken without their powers of
+    # two, which come back as the solutions are scaled.
+    inside = factors[-1].T
+    of_r, of_x = exponent_of(r, 0), _largest_exponent(z, -inside)
+    of_x = jnp.where(of_x < OF_ZERO // 2, 0, of_x)
+    first = matmul(da, times_power_of_two(z, -inside - of_x))
+    second = matmul(da.T, times_power_of_two(r, -of_r))
+    right_f = jnp.concatenate([-first, jnp.zeros_like(f), df], 1)
+    right_g = jnp.concatenate([jnp.zeros_like(g), -second, dg], 1)
+    exponent = jnp.concatenate([of_x, of_r, jnp.zeros_like(of_x)], 1)
+    changes = _solve_augmented(a, right_f, right_g, exponent, *factors)
+    dr, dz = (change.reshape(len(change), 3, f.shape[1]).sum(1) for change in changes)
+    return (r, z), (dr, dz)
+
+
+def _solve_augmented(
+    a: Array, f: Array, g: Array, exponent: Array, q: Array, inverse: Array, of_a: Array, inside: Array
+) -> tuple[Array, Array]:
+    """Return 2^exponent times the (r, z) of `_augmented`, as a linear function of (f, g)."""
+    scaled = times_power_of_two(jax.lax.stop_gradient(a), -of_a)
+    outside, inside, of_a = (of_a - inside).T, inside.T, of_a.T
+
+    def product(pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        r, x = times_power_of_two(pair[0], -exponent), times_power_of_two(pair[1], -exponent - inside)
+        return r + matmul(a, x), matmul(a.T, r)
+
+    def solve(of_g: Array, of_z: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        # aᵀ r = g is 2^(−of_a) aᵀ r = 2^(−of_a) g; the transposed equations are 2^(−inside) aᵀ r = g.
+        f, g = pair
+        size = jnp.maximum(_largest_exponent(f, jnp.zeros_like(exponent)), _largest_exponent(g, -of_g))
+        size = jnp.where(size < OF_ZERO // 2, 0, size)
+        r, z = refined_augmented(
+            scaled, q, inverse, times_power_of_two(f, -size), times_power_of_two(g, -of_g - size)
+        )
+        return times_power_of_two(r, exponent + size), times_power_of_two(z, exponent + size - of_z)
+
+    return jax.lax.custom_linear_solve(
+        product,
+        (f, g),
+        lambda _, pair: solve(of_a, outside, pair),
+        lambda _, pair: solve(outside, of_a, pair),
     )
-    r, z = jax.lax.custom_linear_solve(
-        lambda pair: (pair[0] + matmul(tall, pair[1]), matmul(tall.T, pair[0])), right, augmented, symmetric=True
-    )
-    x = r if wide else times_power_of_two(z, -exponent.T)
-    return x, rank, values.astype(a.dtype)
+
+
+OF_ZERO = -(2**20)
+"""The exponent that 0 counts as having, below that of any number."""
+
+
+def _largest_exponent(x: Array, more: Array) -> Array:
+    """Return the exponent of the largest entry of each column of x·2^more, shape (1, k), without forming it."""
+    x = jax.lax.stop_gradient(x)
+    exponents = jnp.where(jnp.isfinite(x) & (x != 0), jnp.frexp(x)[1] + more, OF_ZERO)
+    return exponents.max(0, keepdims=True)

@@ -1,6 +1,8 @@
 """Norms whose value and gradient are right at zero, at huge and at tiny entries."""
 
 import math
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,12 @@ import numpy as np
 from dlcore._guards import as_inexact
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
+from dlcore.linalg.singular_values import (
+    LARGEST,
+    SMALLEST,
+    extreme_singular_values,
+    nuclear_norm,
+)
 
 
 def vector_norm(
@@ -30,8 +38,10 @@ def vector_norm(
       halves. 0 for a vector of no entries (an error for the maximum and the minimum of none), infinity where
       an entry is infinite, nan where one is nan. No intermediate overflows or underflows where the result and
       the entries are normal numbers (XLA may flush others to 0). The gradient at the zero vector is 0, a
-      subgradient; for p = 2 it is x/‖x‖ elsewhere, and nan at infinite entries. For p < 1 it is 0 at zero
-      entries, where the derivative is infinite.
+      subgradient; for p = 2 it is x/‖x‖ elsewhere, and nan at infinite entries. An entry of 0 is a constant to
+      all derivatives for p < 2, where its second derivative is infinite, and for p < 1 its first. For p = 2 the
+      second derivative of a smooth function of the norm is right at 0 too, 2I for ‖x‖²; that of the norm itself
+      is a large number there.
 
     Raises:
       TypeError: if `x` is not an array of numbers.
@@ -44,32 +54,42 @@ def vector_norm(
     """
     x = as_inexact("x", x)
     dtype = x.real.dtype
-    magnitude = _magnitude(x).astype(working_dtype(dtype))
+    working = working_dtype(dtype)
     if isinstance(ord, str | bool) or not isinstance(ord, int | float | np.number):
         raise TypeError(f"vector_norm: expected ord to be a number, got {ord!r}")
     if ord == 0:
-        return jnp.sum(magnitude != 0, axis, dtype=magnitude.dtype, keepdims=keepdims).astype(dtype)
-    if ord == math.inf:
-        return jnp.max(magnitude, axis, keepdims=keepdims).astype(dtype)
-    if ord == -math.inf:
-        return jnp.min(magnitude, axis, keepdims=keepdims).astype(dtype)
+        return jnp.sum(x != 0, axis, dtype=working, keepdims=keepdims).astype(dtype)
+    if ord in (math.inf, -math.inf):
+        extreme = jnp.max if ord > 0 else jnp.min
+        return extreme(_magnitude(x).astype(working), axis, keepdims=keepdims).astype(dtype)
     # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
-    # smallest), no power overflows and the sum is at least 1. c is a constant to the derivative, which the
-    # identity makes right; where c is 0 or infinite it is replaced by 1.
-    size = jnp.abs(jax.lax.stop_gradient(x)).astype(magnitude.dtype)
+    # smallest that is not 0), no power overflows and the sum is at least 1. c is a constant to the derivative,
+    # which the identity makes right; where c is 0 or infinite it is replaced by 1.
+    size = jnp.abs(jax.lax.stop_gradient(x)).astype(working)
+    zero = size == 0
     largest = size.max(axis, keepdims=True, initial=0)
-    dominant = largest if ord > 0 else size.min(axis, keepdims=True, initial=jnp.inf)
+    smallest = jnp.where(zero, jnp.inf, size).min(axis, keepdims=True, initial=jnp.inf)
+    dominant = largest if ord > 0 else smallest
     usable = (dominant > 0) & jnp.isfinite(dominant)
     scale = jnp.where(usable, dominant, 1)
     # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
     # both sides are first brought towards 1, exactly.
     towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
-    # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
-    entries = x.astype(magnitude.dtype) if ord == 2 and not jnp.iscomplexobj(x) else magnitude
-    total = jnp.sum(_power(entries * towards_one / (scale * towards_one), ord), axis, keepdims=True)
-    # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
-    empty = total == 0
-    root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
+    if ord == 2:
+        # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
+        entries = x if jnp.iscomplexobj(x) else x.astype(working)
+        infinitesimal = max(math.sqrt(float(jnp.finfo(working).tiny)), float(jnp.finfo(dtype).tiny))
+        divisor, towards_one = (part.astype(entries.dtype) for part in (scale * towards_one, towards_one))
+        root = _length(entries * towards_one / divisor, axis, infinitesimal)
+    else:
+        # An entry of 0 is a constant to the derivative, also where that is infinite.
+        ratio = jnp.where(zero, 1, _magnitude(x).astype(working) * towards_one / (scale * towards_one))
+        total = jnp.sum(jnp.where(zero, 0, _power(ratio, ord)), axis, keepdims=True)
+        # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
+        empty = total == 0
+        root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
+        if ord < 0:
+            root = jnp.where(zero.any(axis, keepdims=True), 0, root)
     norm = (scale * root).astype(dtype)
     if keepdims:
         return norm
@@ -92,6 +112,9 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
       Shape (...), the real dtype of `a` (the default one for integers); halves are factored in float32 and
       cast back. 0 for a matrix of no entries under "fro", "nuc" and 2. nan propagates; infinity does under
       "fro", ±1 and ±inf, and gives nan where singular values are needed.
+      The gradient at the zero matrix is 0, a subgradient. Equal extreme singular values have the mean of their
+      gradients, and those that are 0 give nothing. Derivatives of every order are right where the norm is smooth:
+      for 2 and -2 where that singular value is simple and above 0, for "nuc" at full rank.
 
     Raises:
       ValueError: if `a` has fewer than two axes or `ord` is another.
@@ -109,11 +132,14 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
     if ord == "fro":
         return vector_norm(a, 2, axis=(-2, -1), keepdims=keepdims)
     if ord == "nuc":
-        norm = singular_values(a).sum(-1)
-    elif ord == 2:
-        norm = singular_values(a).max(-1, initial=0)
-    elif ord == -2:
-        norm = singular_values(a).min(-1)
+        norm = nuclear_norm(a)
+    elif ord in (2, -2):
+        if 0 in a.shape[-2:]:
+            if ord == -2:
+                raise ValueError(f"matrix_norm: ord -2 needs entries, got shape {a.shape}")
+            norm = jnp.zeros(a.shape[:-2], a.real.dtype)
+        else:
+            norm = extreme_singular_values(a, LARGEST if ord == 2 else SMALLEST)[..., 0]
     elif ord in (1, -1, math.inf, -math.inf):
         sums = _magnitude(a).sum(-2 if abs(ord) == 1 else -1)
         norm = sums.max(-1) if ord > 0 else sums.min(-1)
@@ -133,7 +159,8 @@ def spectral_norm(a: Numeric) -> Array:
     Returns:
       Shape (...), the real dtype of `a`; from a singular value decomposition, to a few units of eps·‖A‖ where
       the entries are normal numbers.
-      Differentiable where the largest singular value is simple.
+      Differentiable as `matrix_norm` is: to every order where the largest singular value is simple, whatever the
+      others are; at the zero matrix the gradient is 0.
 
     Raises:
       ValueError: if `a` has fewer than two axes.
@@ -147,12 +174,40 @@ def spectral_norm(a: Numeric) -> Array:
     return matrix_norm(a, 2)
 
 
-def singular_values(a: Array) -> Array:
-    """Singular values (..., min(n, m)) in descending order; halves are factored in float32 and cast back."""
-    # Of a matrix that is not finite they are nan, and LAPACK, which may never return, is not asked.
-    finite = jnp.isfinite(a).all((-2, -1))[..., None]
-    asked = jnp.where(finite[..., None], a, 0).astype(working_dtype(a.dtype))
-    return jnp.where(finite, jnp.linalg.svd(asked, compute_uv=False), jnp.nan).astype(a.real.dtype)
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _length(x: Array, axis: Any, infinitesimal: float) -> Array:
+    """Return ‖x‖₂ of entries near 1, the axes kept; the derivative at 0 is 0."""
+    del infinitesimal
+    square = jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else jnp.square(x)
+    return jnp.sqrt(jnp.sum(square, axis, keepdims=True))
+
+
+@_length.defjvp
+def _length_jvp(
+    axis: Any, infinitesimal: float, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    length = _length_to_second_order(*primals, axis, infinitesimal)
+    return length, _change_of_length(*primals, *tangents, jnp.where(length == 0, 1, length), axis)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _length_to_second_order(x: Array, axis: Any, infinitesimal: float) -> Array:
+    return _length(x, axis, infinitesimal)
+
+
+@_length_to_second_order.defjvp
+def _length_to_second_order_jvp(
+    axis: Any, infinitesimal: float, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    # Only a derivative of the derivative comes here. With the length exactly 0 no finite rule could give ‖x‖² the
+    # second derivative 2I: f'(‖x‖) x/‖x‖ would be 0·0/0. It is taken an infinitesimal away, where x/‖x‖ is 0.
+    length = _length_to_second_order(*primals, axis, infinitesimal)
+    length = jnp.where(length == 0, jnp.asarray(infinitesimal, length.dtype), length)
+    return length, _change_of_length(*primals, *tangents, length, axis)
+
+
+def _change_of_length(x: Array, dx: Array, length: Array, axis: Any) -> Array:
+    return jnp.sum((x.conj() / length.astype(x.dtype) * dx).real, axis, keepdims=True)
 
 
 def _magnitude(x: Array) -> Array:

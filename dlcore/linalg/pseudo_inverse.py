@@ -1,7 +1,5 @@
 """The pseudo-inverse, and the derivative that every pseudo-inverse has."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -64,27 +62,23 @@ def rank_cutoff(shape: tuple[int, ...], dtype: jnp.dtype, rcond: float | Array |
     return cutoff
 
 
-def with_derivative(pseudo_inverse: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """A function of (matrix, cutoff) to its pseudo-inverse, given the derivative that holds at constant rank.
+def change_of_pseudo_inverse(p: Array, a: Array, da: Array) -> Array:
+    """Return the change of P = A⁺ that dA makes at constant rank.
 
-    With P = A⁺: dP = −P dA P + P Pᴴ dAᴴ (I − A P) + (I − P A) dAᴴ Pᴴ P.
+    dP = −P dA P + P Pᴴ dAᴴ (I − A P) + (I − P A) dAᴴ Pᴴ P.
     """
-    function = jax.custom_jvp(pseudo_inverse)
-
-    def rule(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-        (a, cutoff), (da, _) = primals, tangents
-        p = function(a, cutoff)
-        n, m = a.shape
-        left = jnp.eye(n, dtype=a.dtype) - matmul(a, p)
-        right = jnp.eye(m, dtype=a.dtype) - matmul(p, a)
-        # Products of P with Pᴴ would leave the range of the dtype before the derivative does.
-        change = -matmul(p, matmul(da, p))
-        change += matmul(p, matmul(adjoint(p), matmul(adjoint(da), left)))
-        change += matmul(matmul(matmul(right, adjoint(da)), adjoint(p)), p)
-        return p, change
-
-    function.defjvp(rule)
-    return function
+    n, m = a.shape
+    # P is taken with its largest entry near 1. Half of the power comes back before the products and half after
+    # them: none leaves the range of the dtype before the derivative does.
+    exponent = exponent_of(p, (0, 1))
+    unit = times_power_of_two(p, -exponent)
+    scaled, da = times_power_of_two(a, exponent), times_power_of_two(da, exponent)
+    left = jnp.eye(n, dtype=a.dtype) - matmul(scaled, unit)
+    right = jnp.eye(m, dtype=a.dtype) - matmul(unit, scaled)
+    change = -matmul(unit, matmul(da, unit))
+    change += matmul(unit, matmul(adjoint(unit), matmul(adjoint(da), left)))
+    change += matmul(matmul(matmul(right, adjoint(da)), adjoint(unit)), unit)
+    return times_power_of_two(change, exponent)
 
 
 def adjoint(a: Array) -> Array:
@@ -92,7 +86,7 @@ def adjoint(a: Array) -> Array:
     return a.conj().T
 
 
-@with_derivative
+@jax.custom_jvp
 @jax.jit
 def _by_singular_values(a: Array, cutoff: Array) -> Array:
     """A⁺ of one matrix that is not empty."""
@@ -104,3 +98,10 @@ def _by_singular_values(a: Array, cutoff: Array) -> Array:
     reciprocal = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0).astype(a.dtype)
     inverse = matmul(adjoint(vh) * reciprocal[None, :], adjoint(u))
     return jnp.where(finite, times_power_of_two(inverse, -exponent), jnp.nan)
+
+
+@_by_singular_values.defjvp
+def _by_singular_values_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    a, cutoff = primals
+    p = _by_singular_values(a, cutoff)
+    return p, change_of_pseudo_inverse(p, a, tangents[0])

@@ -1,8 +1,13 @@
 """Linear equations and inverses, and what is said when they have no single answer."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.scipy.linalg import lu_factor, lu_solve
 from jax.typing import DTypeLike
 
 from dlcore._guards import as_inexact, is_traced
@@ -101,10 +106,8 @@ def check_rows_fit(name: str, a: Array, b: Array, rule: str) -> None:
 
 def inverse_and_condition(a: Array) -> tuple[Array, Array]:
     """A⁻¹ as it comes, and 1/(‖A‖₁‖A⁻¹‖₁): 0 where a pivot of a finite matrix is 0, nan where A is not finite."""
-    exponent = exponent_of(a, (-2, -1))  # with its largest entry near 1, no norm of A overflows, nor of A⁻¹
-    a = times_power_of_two(a, -exponent)
-    inverse = jnp.linalg.solve(a, _identity_like(a))
-    return times_power_of_two(inverse, -exponent), _reciprocal_condition(a, inverse)
+    inverse = over_leading_axes(_solution, (a, _identity_like(a)), a.shape[:-2])
+    return inverse, _reciprocal_condition(a, inverse)
 
 
 def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
@@ -115,14 +118,77 @@ def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
         x, reciprocal_condition = inverse_and_condition(a)
     else:
         batch = _batch(a, b)
-        exponent = exponent_of(a, (-2, -1))
-        a = jnp.broadcast_to(times_power_of_two(a, -exponent), (*batch, *a.shape[-2:]))
-        b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
-        solutions = jnp.linalg.solve(a, jnp.concatenate([b, _identity_like(a)], axis=-1))
-        x = times_power_of_two(solutions[..., : b.shape[-1]], jnp.broadcast_to(-exponent, (*batch, 1, 1)))
+        a = jnp.broadcast_to(a, (*batch, *a.shape[-2:]))
+        both = jnp.concatenate([jnp.broadcast_to(b, (*batch, *b.shape[-2:])), _identity_like(a)], axis=-1)
+        solutions = over_leading_axes(_solution, (a, both), batch)
+        x = solutions[..., : b.shape[-1]]
         reciprocal_condition = _reciprocal_condition(a, solutions[..., b.shape[-1] :])
     nothing = _report_singular(name, reciprocal_condition, a.dtype) | jnp.isnan(reciprocal_condition)
     return jnp.where(nothing[..., None, None], jnp.nan, x)
+
+
+def _solution_by(solve: Callable[..., Array]) -> Callable[..., Array]:
+    """Return a function of (A, B, constants of `solve`) to X = A⁻¹ B, differentiable over the range of the dtype.
+
+    solve(A, B, e, *constants) is 2^e A⁻¹ B, differentiable, of A (n, n), B (n, k) and exponents e (1, k).
+    dX = A⁻¹(dB − dA X): dA X may be beyond the range where dX is not. So X is taken without its power of two,
+    which comes back as the solution is scaled.
+    """
+
+    @jax.custom_jvp
+    def solution(a: Array, b: Array, *constants: Array) -> Array:
+        return solve(a, b, jnp.zeros((1, b.shape[1]), jnp.int32), *constants)
+
+    def rule(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+        (a, b, *constants), (da, db, *_) = primals, tangents
+        x = solution(a, b, *constants)
+        change = jnp.zeros_like(x)
+        if not isinstance(da, SymbolicZero):
+            exponent = exponent_of(x, 0)
+            change -= solve(a, matmul(da, times_power_of_two(x, -exponent)), exponent, *constants)
+        if not isinstance(db, SymbolicZero):
+            change += solve(a, db, jnp.zeros((1, b.shape[1]), jnp.int32), *constants)
+        return x, change
+
+    solution.defjvp(rule, symbolic_zeros=True)
+    return solution
+
+
+def _linear_solve(a: Array, b: Array, exponent: Array, of_a: Array, solve: Callable[..., Array]) -> Array:
+    """Return 2^exponent A⁻¹ b as a linear function of b, from solve(b, transposed) with A·2^(−of_a)."""
+
+    def scaled(transposed: bool) -> Callable[[Any, Array], Array]:
+        def solution(_, b: Array) -> Array:
+            of_b = exponent_of(b, 0)
+            return times_power_of_two(solve(times_power_of_two(b, -of_b), transposed), exponent + of_b - of_a)
+
+        return solution
+
+    return jax.lax.custom_linear_solve(
+        lambda x: matmul(a, times_power_of_two(x, -exponent)), b, scaled(False), scaled(True)
+    )
+
+
+def _solve_by_lu(a: Array, b: Array, exponent: Array) -> Array:
+    constant = jax.lax.stop_gradient(a)
+    of_a = exponent_of(constant, (0, 1))
+    factors = lu_factor(times_power_of_two(constant, -of_a))
+    return _linear_solve(a, b, exponent, of_a, lambda b, transposed: lu_solve(factors, b, trans=int(transposed)))
+
+
+def _solve_by_refinement(a: Array, b: Array, exponent: Array, inverse: Array, of_a: Array) -> Array:
+    constant = times_power_of_two(jax.lax.stop_gradient(a), -of_a)
+
+    def solve(b: Array, transposed: bool) -> Array:
+        if transposed:
+            return refined_solution(constant.T, inverse.T, b)
+        return refined_solution(constant, inverse, b)
+
+    return _linear_solve(a, b, exponent, of_a, solve)
+
+
+_solution = _solution_by(_solve_by_lu)
+_refined = _solution_by(_solve_by_refinement)
 
 
 def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
@@ -131,24 +197,14 @@ def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
     if not a.shape[-1] or not b.shape[-1]:
         return jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
     exponent = exponent_of(a, (-2, -1))
-    a = times_power_of_two(a, -exponent)
-    constant = jax.lax.stop_gradient(a)
-    inverse, reciprocal_condition = inverse_and_condition(constant.astype(factors))
+    scaled = jax.lax.stop_gradient(times_power_of_two(a, -exponent)).astype(factors)
+    inverse, reciprocal_condition = inverse_and_condition(scaled)
     nothing = _report_singular("solve", reciprocal_condition, factors) | jnp.isnan(reciprocal_condition)
     inverse = jnp.where(nothing[..., None, None], jnp.nan, inverse)
-
-    def solve_one(a: Array, constant: Array, inverse: Array, b: Array) -> Array:
-        return jax.lax.custom_linear_solve(
-            lambda x: matmul(a, x),
-            b,
-            lambda _, b: refined_solution(constant, inverse, b),
-            lambda _, b: refined_solution(constant.T, inverse.T, b),
-        )
-
-    x = over_leading_axes(solve_one, (a, constant, inverse, b), batch)
+    x = over_leading_axes(_refined, (a, b, inverse, exponent), batch)
     finite = jnp.isfinite(a).all() & jnp.isfinite(b).all()
     report_no_convergence("solve", finite & jnp.isnan(x).any(), factors)
-    return times_power_of_two(x, jnp.broadcast_to(-exponent, (*batch, 1, 1)))
+    return x
 
 
 def report_no_convergence(name: str, failed: Array, factors: jnp.dtype) -> None:
@@ -174,7 +230,10 @@ def _identity_like(a: Array) -> Array:
 
 def _reciprocal_condition(a: Array, inverse: Array) -> Array:
     a, inverse = jax.lax.stop_gradient(a), jax.lax.stop_gradient(inverse)
-    condition = matrix_norm(a, 1) * matrix_norm(inverse, 1)
+    # With its largest entry near 1 no norm of A overflows, nor of A⁻¹.
+    exponent = exponent_of(a, (-2, -1))
+    condition = matrix_norm(times_power_of_two(a, -exponent), 1)
+    condition *= matrix_norm(times_power_of_two(inverse, exponent), 1)
     # A zero pivot leaves inf or nan in the inverse of a finite matrix: its reciprocal condition is 0. Of a
     # matrix that is not finite nothing is said.
     finite = jnp.isfinite(a).all((-2, -1))

@@ -208,7 +208,9 @@ def _binary_slope_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -
     value = _binary_slope(p, y)
     tangent = jnp.zeros_like(value)
     if not isinstance(dp, SymbolicZero):
-        curvature = jnp.where(y == 0, 0, y / p / p) + jnp.where(y == 1, 0, (1 - y) / (1 - p) / (1 - p))
+        # Not y/p/p, of which XLA makes y/(p·p): p·p may be no normal number where 1/p² is.
+        inverse = 1 / p
+        curvature = jnp.where(y == 0, 0, y * inverse * inverse) + jnp.where(y == 1, 0, (1 - y) / (1 - p) / (1 - p))
         tangent += jnp.where((p >= 0) & (p <= 1), curvature, jnp.nan) * dp
     if not isinstance(dy, SymbolicZero):
         tangent -= dy / (p * (1 - p))

@@ -31,7 +31,7 @@ DOUBLE = (
 
 
 def log1p_of_fraction(t: Array) -> Array:
-    """ln(1 + t) for t in [0, 1], float32 or float64, to within 2 units in the last place; nan at nan."""
+    """ln(1 + t) for t in [0, 1], float32 or float64, to within 2.5 units in the last place; nan at nan."""
     coefficients = DOUBLE if t.dtype == np.float64 else SINGLE
     q = jnp.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:

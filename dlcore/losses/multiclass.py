@@ -30,8 +30,8 @@ def softmax(logits: Numeric) -> Array:
       The shape and dtype of `logits`, in [0, 1], summing to 1. A single inf has probability 1; -inf has 0; nan
       everywhere where a logit is nan, where two are inf or all of several are -inf. A derivative is formed from
       products of probabilities and of $1 - p_j = \sum_{k \ne j} p_k$, which is not subtracted from 1 where it is
-      small: neither it nor the value cancels or overflows. Off by about $\max_j|z_j - z_k|/2$ units in the last
-      place, the rounding of the differences.
+      small: neither it nor the value cancels or overflows. The rounding of the differences of logits moves $p_j$
+      by up to $\max_k z_k - z_j$ units in the last place; all else by up to 4 for ten classes, 7 for 300.
 
     Raises:
       ValueError: if `logits` is not 1-D or has no class.

@@ -12,8 +12,12 @@ from dlcore.verification.check import Check, Exact
 from dlcore.verification.tables import Table, tables
 
 RESULTS = ("value", "first derivative", "second derivative")
-BOUNDS = (2.5, 4.0, 6.0)
-"""Units in the last place of the three: two or three functions of half a unit to one each."""
+BOUNDS = (4.0, 6.0, 8.0)
+"""Units in the last place of the three.
+
+The largest errors known on a CPU are 3.1, 4.6 and 6.3, in a search of every float32 logit and probability, eager
+and jitted, and of millions in float64 (decision 0029).
+"""
 
 CLASSES = 3
 SOFT = "(soft)"

@@ -1,0 +1,134 @@
+"""The bounds that `dlcore.verify` states for the losses, where their errors are largest, eager and jitted."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import DTYPE, EPS
+
+import dlcore
+from dlcore.losses import binary_cross_entropy, sigmoid, sigmoid_cross_entropy, softmax
+
+TINY = float(np.finfo(DTYPE).tiny)
+
+
+def only_logit(z, y):
+    del y
+    return sigmoid(z)
+
+
+def exact_sigmoid(z, y):
+    """Value, first and second derivative, each with the size of its terms."""
+    del y
+    p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    return [(p, p), (p * q, p * q), (p * q * (q - p), p * q)]
+
+
+def exact_sigmoid_cross_entropy(z, y):
+    p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
+    value = np.where(z >= 0, 1 - y, y) * np.abs(z) + np.log1p(np.exp(-np.abs(z)))
+    return [(value, value), ((1 - y) * p - y * q, (1 - y) * p + y * q), (p * q, p * q)]
+
+
+def exact_binary_cross_entropy(p, y):
+    value = -y * np.log(p) - (1 - y) * np.log1p(-p)
+    second = y / p**2 + (1 - y) / (1 - p) ** 2
+    return [(value, value), ((p - y) / (p * (1 - p)), y / p + (1 - y) / (1 - p)), (second, second)]
+
+
+LOSSES = {
+    "sigmoid": (only_logit, exact_sigmoid, [0.0]),
+    "sigmoid_cross_entropy": (sigmoid_cross_entropy, exact_sigmoid_cross_entropy, [0.0, 1.0, 0.824156522]),
+    "binary_cross_entropy": (binary_cross_entropy, exact_binary_cross_entropy, [0.0, 1.0, 0.4544235]),
+}
+WORST = [0.0134377778, 0.0072, 0.00058, 0.435, 1.9516, 2.6424, 2.6538, 3.4305, 4.1313, 4.8399, 11.387, 30.82]
+"""Logits about which a search has found the largest errors."""
+
+
+def hard(name):
+    """100,000 numbers at the places of the largest errors and over the whole range."""
+    rng = np.random.default_rng(0)
+    if name == "binary_cross_entropy":
+        inside = np.concatenate([rng.uniform(0, 1, 60_000), np.sqrt(TINY) * rng.uniform(0.2, 5, 20_000)])
+        inside = np.concatenate([inside, 1 - np.geomspace(EPS / 2, 0.5, 20_000)])
+        return inside.clip(TINY, 1 - EPS / 2).astype(DTYPE)
+    near = np.concatenate([z * (1 + rng.normal(size=6_000) * 1e-3) for z in WORST])
+    wide = rng.uniform(-80, 80, 28_000)
+    return np.concatenate([near * rng.choice([-1, 1], len(near)), wide]).astype(DTYPE)
+
+
+def worst_error(name, points, *, jitted):
+    """The largest error of the value and both derivatives, in units of the last place of their terms."""
+    loss, exact, targets = LOSSES[name]
+    largest = np.zeros(3)
+    for target in targets:
+        y = np.full(points.shape, target, DTYPE)
+        with np.errstate(all="ignore"):
+            expected = exact(points.astype(np.longdouble), y.astype(np.longdouble))
+        for order, (number, size) in enumerate(expected):
+            function = jax.vmap(functools.reduce(lambda f, _: jax.grad(f), range(order), loss))
+            got = np.asarray((jax.jit(function) if jitted else function)(points, y))
+            assert got.dtype == DTYPE
+            with np.errstate(all="ignore"):
+                last = np.spacing(size.astype(DTYPE)).astype(np.longdouble)
+                normal = (size >= TINY) & np.isfinite(size.astype(DTYPE))
+                error = np.where(normal, np.abs(got.astype(np.longdouble) - number) / last, 0)
+            largest[order] = max(largest[order], float(error.max()))
+    return largest
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_stated_bounds_hold_where_errors_are_largest(name, jitted):
+    stated = [part.bound for part in dlcore.verify("cpu", [DTYPE.name], only=[f"losses.{name}"]).outcomes][:3]
+    error = worst_error(name, hard(name), jitted=jitted)
+    assert (error <= stated).all(), (error, stated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_stated_bounds_hold_of_every_float32(name):
+    """All of them from 2⁻¹³ to 88, of which probabilities up to 1; in float64 as many at random."""
+    stated = [part.bound for part in dlcore.verify("cpu", [DTYPE.name], only=[f"losses.{name}"]).outcomes][:3]
+    rng = np.random.default_rng(0)
+    for exponent in range(-13, 0 if name == "binary_cross_entropy" else 7):
+        for quarter in range(4):
+            step = (np.arange(2**21) + quarter * 2**21) * 2.0**-23
+            points = (1 + (step if np.float32 == DTYPE else rng.uniform(0, 1, 2**18))) * 2.0**exponent
+            points = np.where(points > 88, points / 2, points).astype(DTYPE)
+            for side in (points, 1 - points if name == "binary_cross_entropy" else -points):
+                side = side[(side != 0) & (side != 1)]
+                for jitted in (False, True):
+                    error = worst_error(name, side, jitted=jitted)
+                    assert (error <= stated).all(), (exponent, error, stated)
+
+
+@pytest.mark.parametrize(("classes", "rest"), [(2, 4), (10, 4), (300, 7)])
+def test_softmax_is_off_by_the_rounding_of_the_differences_and_a_few_units_more(classes, rest):
+    """By max z − zⱼ units and a few, which are needed: half of max|zⱼ − zₖ| is not enough."""
+    rng = np.random.default_rng(classes)
+    far = 87.0 if np.float32 == DTYPE else 708.0
+    rows = 120_000 // classes
+    z = -rng.uniform(0, 1, (rows, classes)) * far * 10 ** rng.uniform(-1, 0, (rows, 1))
+    z[:, 0] = 0
+    z = (z + rng.uniform(-3, 3, (len(z), 1))).astype(DTYPE)
+    exact = z.astype(np.longdouble)
+    below = exact.max(1, keepdims=True) - exact
+    raised = np.exp(-below)
+    exact = raised / raised.sum(1, keepdims=True)
+    last = np.spacing(exact.astype(DTYPE)).astype(np.longdouble)
+    for function in (jax.vmap(softmax), jax.jit(jax.vmap(softmax))):
+        error = np.abs(np.asarray(function(z)).astype(np.longdouble) - exact) / last
+        error = np.where(exact >= TINY, error, 0)
+        assert (error - below).max() <= rest
+        assert (error - below / 2).max() > rest
+
+
+def test_the_second_derivative_at_small_probabilities_under_jit():
+    """1/p² is a normal number where p² is none."""
+    p = jnp.asarray(1.05 / np.sqrt(np.finfo(DTYPE).max), DTYPE)
+    second = jax.grad(jax.grad(binary_cross_entropy))
+    for function in (second, jax.jit(second)):
+        np.testing.assert_allclose(function(p, jnp.ones((), DTYPE)) * p * p, 1, rtol=8 * EPS)
