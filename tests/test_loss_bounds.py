@@ -89,20 +89,19 @@ def test_the_stated_bounds_hold_where_errors_are_largest(name, jitted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_stated_bounds_hold_of_every_float32(name):
-    """All of them from 2⁻¹³ to 88, of which probabilities up to 1; in float64 as many at random."""
+def test_the_stated_bounds_hold_over_the_range(name):
+    """Every sixteenth from 2⁻¹³ to 88, of which probabilities up to 1; in float64 as many at random."""
     stated = [part.bound for part in dlcore.verify("cpu", [DTYPE.name], only=[f"losses.{name}"]).outcomes][:3]
     rng = np.random.default_rng(0)
     for exponent in range(-13, 0 if name == "binary_cross_entropy" else 7):
-        for quarter in range(4):
-            step = (np.arange(2**21) + quarter * 2**21) * 2.0**-23
-            points = (1 + (step if np.float32 == DTYPE else rng.uniform(0, 1, 2**18))) * 2.0**exponent
-            points = np.where(points > 88, points / 2, points).astype(DTYPE)
-            for side in (points, 1 - points if name == "binary_cross_entropy" else -points):
-                side = side[(side != 0) & (side != 1)]
-                for jitted in (False, True):
-                    error = worst_error(name, side, jitted=jitted)
-                    assert (error <= stated).all(), (exponent, error, stated)
+        step = (16 * np.arange(2**19) + rng.integers(16)) * 2.0**-23
+        points = (1 + (step if np.float32 == DTYPE else rng.uniform(0, 1, 2**18))) * 2.0**exponent
+        points = np.where(points > 88, points / 2, points).astype(DTYPE)
+        for side in (points, 1 - points if name == "binary_cross_entropy" else -points):
+            side = side[(side != 0) & (side != 1)]
+            for jitted in (False, True):
+                error = worst_error(name, side, jitted=jitted)
+                assert (error <= stated).all(), (exponent, error, stated)
 
 
 @pytest.mark.parametrize(("classes", "rest"), [(2, 4), (10, 4), (300, 7)])
