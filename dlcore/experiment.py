@@ -17,7 +17,7 @@ import matplotlib.figure
 
 from dlcore import reporting
 from dlcore._types import Device
-from dlcore.command_line import ExperimentError, checking_options, run_experiment, stop_if_asked
+from dlcore.command_line import ExperimentError, checking_options, run_experiment
 from dlcore.devices import DeviceName, find_device
 
 
@@ -60,7 +60,6 @@ class Run:
 
     def save(self, figure: matplotlib.figure.Figure, name: str) -> None:
         """Write a figure into the folder; the ending of `name` is its format."""
-        stop_if_asked()
         figure.savefig(self.folder / name, dpi=150)
         self.pictures.append(name)
 
@@ -94,7 +93,6 @@ def _run(main: Callable[[Config, Run], dict[str, Any]], options: Config, name: s
         stack.enter_context(jax.default_device(device))
         this = Run(folder, device)
         figures = main(options, this)
-        stop_if_asked()
         result = {
             "experiment": name,
             "device": reporting.describe_device(device),

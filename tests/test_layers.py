@@ -30,6 +30,7 @@ FLOORS = {
     4: ("fitting",),
     5: ("sweeping", "heads"),
     6: (
+        "exits",
         "verification",
         "reporting",
         "pictures",
