@@ -26,7 +26,7 @@ def as_array(name: str, x: Any) -> Array:
         return x
     _checks.check_plain(name, x)
     if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
-        return jnp.asarray(_native(name, x))
+        return jax.device_put(_native(name, x), may_alias=False)  # a copy: the caller's array may change
     raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
 
 

@@ -16,6 +16,7 @@ from dlcore import _archive, _checks, _guards
 from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
+from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
@@ -190,7 +191,7 @@ def fit(
                 else:
                     state, trace = run_program(
                         functools.partial(
-                            _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
+                            _advance, objective, hyper, reached.state, to_device(end), rule, kept, capacity, batches
                         ),
                         blocked,
                     )

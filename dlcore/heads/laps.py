@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.objective import BlockedData
 from dlcore.objective.cores import core_program
 
@@ -39,8 +40,8 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
         core makes the pass over its own, and all of them the same move after it.
     """
     if len(parts) == 1:
-        return jax.tree.map(np.asarray, _all_laps(given, parts[0], method=method))
-    given = jax.device_put(given)
+        return jax.tree.map(np.asarray, _all_laps(*to_device((given, parts[0])), method=method))
+    given = to_device(given)
     shapes = _first.eval_shape(given, parts[0], method=method)  # as `jit` keeps it: traced once
     # On the device as what follows: NumPy's arrays would be another program.
     state, sums, result = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))

@@ -90,8 +90,8 @@ def _errors(
 ) -> Iterator[tuple[np.ndarray, Array, list[Array]]]:
     """(row numbers, weights, of each piece y less what the others say), (l2, targets, rows), in one pass."""
     if spectrum.rows is not None:
-        weight = streamed.put(inputs.weight[index])
-        yield index, weight, [_of_kernel(spectrum, l2, weight, index, streamed.centred) for l2, _, _ in pieces]
+        weight, place = streamed.put(inputs.weight[index]), streamed.put(index)
+        yield index, weight, [_of_kernel(spectrum, l2, weight, place, streamed.centred) for l2, _, _ in pieces]
         return
     total = streamed.put(inputs.weight.sum())
     for x, y, weight, rows in streamed.blocks(index):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.linalg import matmul
 from dlcore.objective.lent import LentRows
 
@@ -25,7 +26,7 @@ def logits_of(x: Array | LentRows, theta: np.ndarray, index: np.ndarray) -> np.n
     for start in range(0, len(index), size):
         part = index[start : start + size].astype(np.int32)
         full = np.concatenate([part, np.repeat(part[:1], size - len(part))])
-        found.append(np.asarray(_logits(x, theta, full))[:, : len(part)])
+        found.append(np.asarray(_logits(*to_device((x, theta, full))))[:, : len(part)])
     return np.concatenate(found, axis=1)
 
 
@@ -45,8 +46,8 @@ def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarr
     for start in range(0, rows, size):
         first = min(start, rows - size)
         part = slice(first, first + size)
-        block = _cut(x, np.int64(first), size) if isinstance(x, jax.Array) else x[part]
-        yield part, np.asarray(logits_of_block(block, there))
+        block = _cut(x, jax.device_put(np.int64(first)), size) if isinstance(x, jax.Array) else x[part]
+        yield part, np.asarray(logits_of_block(to_device(block), there))
 
 
 @functools.partial(jax.jit, static_argnames="size")

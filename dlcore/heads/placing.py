@@ -52,15 +52,21 @@ def on_device(x: Any, device: Any = None) -> Array:
         return jax.device_put(x if _in_place(x) or platform_of() != "cpu" else aligned_copy(x), device)
     rows, columns = x.shape
     step = min(rows, max(1, DENSE_BYTES // (columns * x.dtype.itemsize)))
-    whole = jnp.zeros(x.shape, x.dtype, device=device)
+    with jax.default_device(device):
+        whole = jax.device_put(_zeros(x.shape, x.dtype), device)
     for start in range(0, rows, step):
         first = min(start, rows - step)
-        whole = _write(whole, x[first : first + step], np.int32(first))
+        whole = _write(whole, *jax.device_put((x[first : first + step], np.int32(first)), device))
     return whole
 
 
 def _in_place(x: np.ndarray) -> bool:
     return x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _zeros(shape: tuple[int, int], dtype: np.dtype) -> Array:
+    return jnp.zeros(shape, dtype)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.full_newton import FULL_NEWTON, Given
 from dlcore.heads.inputs import Inputs, Rows
@@ -95,7 +96,7 @@ class SoftmaxSweep:
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
         scale = np.ones((fits, columns - 1)) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
-        self.metric = metric_of(self.sample or self.data, self.frame)
+        self.metric = metric_of(*to_device((self.sample or self.data, self.frame)))
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
         """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
@@ -117,7 +118,7 @@ class SoftmaxSweep:
         alone = np.where(missing, self.share[0] * spread, 0)
         index = np.concatenate([drawn, heaviest])
         chosen = np.argsort(index, kind="stable")
-        x, marks = _rows(self.data.x, self.data.y, index[chosen].astype(np.int32))
+        x, marks = _rows(self.data.x, self.data.y, to_device(index[chosen].astype(np.int32)))
         weights = np.concatenate([np.ones(spread), alone])[chosen]
         self.sample_total = weights.sum()
         return BlockedData(x, marks, jax.device_put(weights), min(self.data.block, size))
@@ -205,9 +206,8 @@ class SoftmaxSweep:
             owner, source = owner[order], source[order]
             level = int(np.searchsorted(self.sizes, active.sum()))
             numbers = (np.asarray(part, np.int32) for part in (order, source, level))
-            state, memory = descend(
-                state, memory, *numbers, data, self.metric, self.frame, sizes=self.sizes, dtype=dtype
-            )
+            given = to_device((state, memory, *numbers, data, self.metric, self.frame))
+            state, memory = descend(*given, sizes=self.sizes, dtype=dtype)
             active, source = np.asarray(state.active), np.arange(self.slots)
         theta, left, flat, doubted = (
             np.asarray(part) for part in (state.theta, state.left, state.flat, state.place.doubted)
@@ -271,7 +271,7 @@ class SoftmaxSweep:
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(theta[fit, k], fit.astype(np.uint32), self.scored, self.frame)
+            sums = held_out(*to_device((theta[fit, k], fit.astype(np.uint32), self.scored, self.frame)))
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.devices import core_count, platform_of
+from dlcore.devices import core_count, platform_of, to_device
 
 ON_ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
 """How XLA compiles a program for a CPU whose products stay on the thread that needs them."""
@@ -48,6 +48,7 @@ class CoreProgram:
           arguments: positional arguments; shapes, dtypes and devices are those of the first set. None is traced.
           static: keyword arguments that are part of the program.
         """
+        arguments = to_device(list(arguments))
         program = self._program(arguments[0], static, alone=len(arguments) == 1)
         x64 = jax.config.read("jax_enable_x64")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dlcore._guards import is_traced
 from dlcore._types import Array, Params
+from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.objective.blocks import BlockedData, Rows, parts_of, run_program, sum_over_blocks
 from dlcore.objective.cores import core_program, cores_for
@@ -49,8 +50,11 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     """
     traced = any(map(is_traced, jax.tree.leaves((objective, data, arguments))))
     blocked = None if traced else blocked_as_is(objective, data)
+    if not traced:
+        objective, blocked, arguments = to_device((objective, blocked, arguments))
     if blocked is None or blocked.mesh is not None or blocked.batch is not None:
-        return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+        given = data if blocked is None else blocked
+        return run_program(lambda data: _run(work, objective, data, *arguments), given, objective, *arguments)
     parts = parts_for_cores(blocked, arguments[0])
     if len(parts) == 1:
         return _run(work, objective, blocked, *arguments)
