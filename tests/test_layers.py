@@ -19,6 +19,7 @@ FLOORS = {
         "_archive",
         "_markup",
         "_guards",
+        "_programs",
         "devices",
         "measuring",
         "reference",

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from dlcore._precision import working_dtype
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
@@ -55,7 +55,7 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
     return run_program(lambda data: _step(objective, data, curvature), objective.prepare(data), objective)
 
 
-@jax.jit
+@kept_programs()
 def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
     gram, weight_sum = sum_over_blocks(_gram, data)
     features, rows = data.x.shape[1], data.x.shape[0]

@@ -189,12 +189,8 @@ def fit(
                         objective, parts, hyper, reached.state, end, rule=rule, record=kept, capacity=capacity
                     )
                 else:
-                    state, trace = run_program(
-                        functools.partial(
-                            _advance, objective, hyper, reached.state, to_device(end), rule, kept, capacity, batches
-                        ),
-                        blocked,
-                    )
+                    piece = objective, hyper, reached.state, to_device(end), rule, kept, capacity, batches
+                    state, trace = run_program(functools.partial(_advance, *piece), blocked)
                 step, code = _known(state.step), _known(state.code)
                 # The loop's last entry belongs to a step that made no update.
                 filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)

@@ -15,13 +15,13 @@ Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, s
 (2007), Notes on regularized least squares, section 3.
 """
 
-import functools
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, strengths
@@ -75,7 +75,7 @@ def _r2(inputs: Inputs, streamed: Streamed, index: np.ndarray, spectrum: Spectru
     return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs(donate_argnums=0)
 def _add_squares(total: Array, error: Array, weight: Array) -> Array:
     weight = weight[None, None]
     return total + jnp.where(weight > 0, weight * error**2, 0).sum(-1)
@@ -99,7 +99,7 @@ def _errors(
         yield rows, weight, [_of_rows(spectrum, *p, x, y, own, total, streamed.centred) for p in pieces]
 
 
-@jax.jit
+@kept_programs()
 def _of_rows(
     spectrum: Spectrum,
     l2: Array,
@@ -121,7 +121,7 @@ def _of_rows(
     return jnp.where(known[:, None], error / jnp.where(known, left, 1.0)[:, None], jnp.inf)
 
 
-@jax.jit
+@kept_programs()
 def _of_kernel(spectrum: Spectrum, l2: Array, weight: Array, index: Array, centred: Array) -> Array:
     """At λ = 0 the limit, taken where λ is rounding beside the eigenvalues."""
     assert spectrum.rows is not None

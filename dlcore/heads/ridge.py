@@ -8,7 +8,6 @@ but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S
 standardised are divided by their deviations here, and so are the weights then.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of_block
@@ -98,7 +98,7 @@ def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int) -> Spectrum:
     return _of_kernel(x, y, weight, streamed.centred, streamed.standard)
 
 
-@jax.jit
+@kept_programs()
 def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     """Without an intercept X and y are about 0: what their means add is positive."""
     added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
@@ -111,7 +111,7 @@ def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     return Spectrum(values, basis, projected, middle, level, scale, None)
 
 
-@jax.jit
+@kept_programs()
 def _of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
     rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
     mean, level = matmul(weight, rows) / total, centred * matmul(weight, aims) / total
@@ -136,7 +136,7 @@ def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
     return jnp.where(dropped, 0.0, 1 / jnp.where(dropped, 1.0, values[None] + l2[:, None]))
 
 
-@jax.jit
+@kept_programs()
 def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
     """Weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the shortest solution."""
     scaled = inverse_of(spectrum, l2)[:, None, :] * spectrum.projected.T[None]
@@ -162,7 +162,7 @@ def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
     return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
 
 
-@jax.jit
+@kept_programs()
 def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
     """Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
     flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
@@ -188,7 +188,7 @@ def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, i
     return np.asarray(error)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs(donate_argnums=0)
 def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, intercept: Array) -> Array:
     predicted = matmul(coef, x.astype(jnp.float64).T) + intercept[..., None]
     return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)

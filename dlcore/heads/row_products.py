@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.placing import on_device
@@ -151,12 +152,12 @@ def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
 
 
-@jax.jit
+@kept_programs()
 def _take(x: Array, rows: Array) -> Array:
     return x[rows]
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs(donate_argnums=0)
 def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     """With a block of rows more."""
     rows, aims = x.astype(jnp.float64), y.astype(jnp.float64)
@@ -169,7 +170,7 @@ def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     return _merged(sums, Products(total, middle, level, upper, corner, matmul(z.T, t), (t * t).sum(0)))
 
 
-@jax.jit
+@kept_programs()
 def _merge(a: Products, b: Products) -> Products:
     return _merged(a, b)
 

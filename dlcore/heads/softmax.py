@@ -12,8 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.devices import to_device
+from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.full_newton import FULL_NEWTON, Given
 from dlcore.heads.inputs import Inputs, Rows
@@ -234,7 +236,7 @@ class SoftmaxSweep:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
             task = task._replace(goal=goal, total=total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
+        unknown, nothing = np.full(self.slots, UNKNOWN), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1, np.zeros(self.slots))
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
@@ -282,6 +284,6 @@ def _sizes(most: int) -> tuple[int, ...]:
     return tuple(sorted({1, -(-most // 4), -(-most // 2), most}))
 
 
-@jax.jit
+@kept_programs()
 def _rows(x: Array, marks: Array, index: Array) -> tuple[Array, Array]:
     return x[index], marks[index]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _guards
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Loss, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.models import Model
@@ -237,7 +238,7 @@ class Objective:
         return preparing.prepare(self, data, devices)
 
 
-@jax.jit
+@kept_programs()
 def _models_first(objective: Objective, data: Any, params: Params, l2: Any) -> tuple[Array, Params]:
     """`passes.VALUES_AND_GRADS` with the axis of the models in front."""
     behind = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)
