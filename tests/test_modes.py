@@ -247,8 +247,18 @@ TASKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("task", TASKS)
+LONG = [("verify", "disable_jit"), ("verify", "debug_nans"), ("linalg", "disable_jit")]
+"""Operation by operation they take minutes on a loaded machine."""
+
+
+@pytest.mark.parametrize(
+    ("task", "mode"),
+    [
+        pytest.param(task, mode, marks=[pytest.mark.slow] if (task, mode) in LONG else [])
+        for task in TASKS
+        for mode in MODES
+    ],
+)
 def test_every_task_in_every_mode(task, mode, tmp_path):
     with warnings.catch_warnings(), MODES[mode]():
         warnings.simplefilter("ignore")  # of the grid's edge, and of JAX's modes
