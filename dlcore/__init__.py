@@ -1,13 +1,15 @@
 """The mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
 
-from dlcore import calculus, descent, graph, linalg, losses, models, objective, reference, tensors
-from dlcore._status import Status
-from dlcore.certificate import Certificate, LinearHeads, certify
-from dlcore.fitting import Fit, fit
-from dlcore.heads import GridEdgeWarning, Heads, fit_heads
-from dlcore.objective import Objective
-from dlcore.sweeping import sweep
-from dlcore.verification import verify
+TYPE_CHECKING = False  # what type checkers take as true; to import typing costs more than all of this file
+if TYPE_CHECKING:
+    from dlcore import calculus, descent, graph, linalg, losses, models, objective, reference, tensors
+    from dlcore._status import Status
+    from dlcore.certificate import Certificate, LinearHeads, certify
+    from dlcore.fitting import Fit, fit
+    from dlcore.heads import GridEdgeWarning, Heads, fit_heads
+    from dlcore.objective import Objective
+    from dlcore.sweeping import sweep
+    from dlcore.verification import verify
 
 __version__ = "0.1.0"
 
@@ -34,3 +36,41 @@ __all__ = [
     "tensors",
     "verify",
 ]
+
+_HOMES = {
+    "Status": "dlcore._status",
+    "Certificate": "dlcore.certificate",
+    "LinearHeads": "dlcore.certificate",
+    "certify": "dlcore.certificate",
+    "Fit": "dlcore.fitting",
+    "fit": "dlcore.fitting",
+    "GridEdgeWarning": "dlcore.heads",
+    "Heads": "dlcore.heads",
+    "fit_heads": "dlcore.heads",
+    "Objective": "dlcore.objective",
+    "sweep": "dlcore.sweeping",
+    "verify": "dlcore.verification",
+}
+"""The module of every public name that is no module itself."""
+
+
+if not TYPE_CHECKING:  # a type checker should see an unknown name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name or a module when it is first used.
+
+        `dlcore --version` and the handlers of signals then wait for no import of JAX.
+        """
+        import importlib
+        import importlib.util
+
+        if name in _HOMES:
+            found = getattr(importlib.import_module(_HOMES[name]), name)
+            globals()[name] = found
+            return found
+        if name.startswith("__") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.{name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})

@@ -1,17 +1,23 @@
 """`python -m dlcore` and the `dlcore` command."""
 
-import sys
+import os
+
+try:
+    from dlcore import exits
+except KeyboardInterrupt:  # in the milliseconds before there is a handler
+    os.write(2, b"dlcore: interrupted\n")
+    os._exit(130)
 
 
 def main() -> None:
-    """Run the command line, or say what it needs."""
-    try:
+    """Run the command line as the whole of this process, and end it."""
+
+    def command() -> None:
         from dlcore import command_line
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "dlcore":
-            raise
-        sys.exit(f"dlcore: the command line needs {error.name}; install it with: pip install 'dlcore-jax[cli]'")
-    command_line.main()
+
+        command_line.main()
+
+    exits.run_process(command)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8 with `atomic_writer`."""
+    """Write a text in UTF-8 with `atomic_writer`; what no Unicode stands for, as in some paths, is escaped."""
     with atomic_writer(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ Values are checked by `_checks`, on the host; a hyper-parameter that is traced h
 passes. `ValueError` is for a shape or a value, `TypeError` for a dtype or a kind of object.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.core
@@ -13,6 +15,22 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._types import Array
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_constants(function: Function) -> Function:
+    """Let the constants of a formula go to the device where the function is called outside a compiled program.
+
+    There JAX transfers each of them by itself, which `jax.transfer_guard("disallow")` would refuse.
+    """
+
+    @functools.wraps(function)
+    def allowing(*args: Any, **kwargs: Any) -> Any:
+        with jax.transfer_guard_host_to_device("allow"):
+            return function(*args, **kwargs)
+
+    return allowing  # pyright: ignore[reportReturnType]
 
 
 def is_traced(x: Any) -> bool:
@@ -26,7 +44,7 @@ def as_array(name: str, x: Any) -> Array:
         return x
     _checks.check_plain(name, x)
     if isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
-        return jnp.asarray(_native(name, x))
+        return jax.device_put(_native(name, x), may_alias=False)  # a copy: the caller's array may change
     raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
 
 

@@ -15,7 +15,8 @@ from dlcore.benchmark.cells import Cell, Figure
 from dlcore.benchmark.comparing import best_of, compare, crossover_of, gain, slope
 from dlcore.benchmark.interface import SUITES
 from dlcore.devices import DeviceName
-from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json, write_text
+from dlcore.exits import WRONG_USE, fail, failing_in_one_line, needing
+from dlcore.reporting import print_table, progress_bar, write_json, write_text
 
 
 @dataclasses.dataclass
@@ -61,7 +62,7 @@ def run(arguments: Sequence[str]) -> None:
         args=list(arguments),
         description="Times functions on devices and peers on the CPU, side by side; dlcore bench compare A B.",
     )
-    try:
+    with failing_in_one_line(ValueError):
         if options.json is not None:
             check_path("--json", options.json)  # before the work, not after it
         write_page = _page_writer(options.html)
@@ -69,10 +70,6 @@ def run(arguments: Sequence[str]) -> None:
         if options.json is not None:
             write_json(options.json, found.to_json())
         write_page(found)
-    except ValueError as error:
-        fail(f"dlcore bench: {error}", WRONG_USE)
-    except OSError as error:
-        fail(f"dlcore bench: {error}", FAILED)
     for name in found.devices:
         _print(found, f"dlcore {name}")
 
@@ -82,12 +79,8 @@ def _page_writer(path: Path | None) -> Callable[[Benchmark], None]:
     if path is None:
         return lambda found: None
     check_path("--html", path)
-    try:
+    with needing("cli", "--html"):
         from dlcore.benchmark.page import to_html  # loads matplotlib
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "dlcore":
-            raise
-        fail(f"dlcore bench: --html needs {error.name}; install it with: pip install 'dlcore-jax[cli]'", FAILED)
     return lambda found: write_text(path, to_html(found))
 
 

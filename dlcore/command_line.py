@@ -1,19 +1,16 @@
-"""The command line: `dlcore run EXPERIMENT`."""
+"""The command line: `dlcore COMMAND`. What a command needs is imported when it is asked for."""
 
 import ast
 import contextlib
 import importlib.metadata
 import runpy
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import tyro
-
-from dlcore import bench_command, graph_command, verify_command
-from dlcore.reporting import FAILED, WRONG_USE, fail
+from dlcore import exits
+from dlcore.exits import FAILED, WRONG_USE, fail
 
 MAIN_JOB = "logistic_regression"
 """What `dlcore run` runs where no experiment is named."""
@@ -54,23 +51,17 @@ def checking_options() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments`, or those of the process, name."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if command == "run":
-        run(rest)
-    elif command == "graph":
-        graph_command.run(rest)
-    elif command == "bench":
-        bench_command.run(rest)
-    elif command == "verify":
-        verify_command.run(rest)
-    elif command in ("-h", "--help"):
-        print(USAGE, end="")
-    elif command == "--version":
-        print(importlib.metadata.version("dlcore-jax"))
-    else:
-        fail(
-            f"dlcore: there is no command {command!r}; there are run, graph, bench and verify (dlcore --help)",
-            WRONG_USE,
-        )
+    exits.name_program(f"dlcore {command}" if command in COMMANDS else "dlcore")
+    with exits.failing_in_one_line():
+        if command in COMMANDS:
+            COMMANDS[command](rest)
+        elif command in ("-h", "--help"):
+            print(USAGE, end="")
+        elif command == "--version":
+            print(importlib.metadata.version("dlcore-jax"))
+        else:
+            names = "run, graph, bench and verify"
+            fail(f"dlcore: there is no command {command!r}; there are {names} (dlcore --help)", WRONG_USE)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -87,15 +78,42 @@ def run(arguments: Sequence[str]) -> None:
         fail(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}", WRONG_USE)
     if not named and {"-h", "--help"} & set(options):
         print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
+    exits.name_program(f"dlcore run {name}")
     argv, sys.argv = sys.argv, [str(scripts[name]), *options]
     try:
-        runpy.run_path(str(scripts[name]), run_name="__main__")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "dlcore":
-            raise
-        sys.exit(f"dlcore run {name}: it needs {error.name}; install it with: pip install 'dlcore-jax[all]'")
+        with exits.needing("all"):
+            runpy.run_path(str(scripts[name]), run_name="__main__")
     finally:
         sys.argv = argv
+
+
+def graph(arguments: Sequence[str]) -> None:
+    """Run `dlcore graph`."""
+    with exits.needing("cli"):
+        from dlcore import graph_command
+    graph_command.run(arguments)
+
+
+def bench(arguments: Sequence[str]) -> None:
+    """Run `dlcore bench`."""
+    with exits.needing("cli"):
+        from dlcore import bench_command
+    bench_command.run(arguments)
+
+
+def verify(arguments: Sequence[str]) -> None:
+    """Run `dlcore verify`."""
+    with exits.needing("cli"):
+        from dlcore import verify_command
+    verify_command.run(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "run": run,
+    "graph": graph,
+    "bench": bench,
+    "verify": verify,
+}
 
 
 def question(script: Path) -> str:
@@ -120,56 +138,14 @@ def run_experiment(main: Callable[[Config], None], config: type[Config], descrip
       config: a dataclass of options; a string under each field is its help.
       description: shown by --help.
     """
+    import tyro
+
     program = f"dlcore run {Path(sys.argv[0]).stem}"
-    chosen = tyro.cli(config, prog=program, description=description)
-    with _signals_that_ask():
+    exits.name_program(program)
+    with exits.ending_on_signals():
+        chosen = tyro.cli(config, prog=program, description=description)
         try:
-            main(chosen)
-        except UsageError as error:
-            fail(f"{program}: {error}", WRONG_USE)
+            with exits.failing_in_one_line(UsageError):
+                main(chosen)
         except ExperimentError as error:
             fail(f"{program}: {error}", FAILED)
-        except OSError as error:  # a disk that is full, a folder that went away
-            fail(f"{program}: {error}", FAILED)
-        except Interruption as interrupted:
-            fail(f"{program}: interrupted", 128 + interrupted.signal)
-
-
-class Interruption(Exception):  # noqa: N818 (nothing went wrong)
-    """The user or the system asked the process to end."""
-
-    def __init__(self, asked: int) -> None:
-        super().__init__(f"signal {asked}")
-        self.signal = asked
-
-
-_asked: list[int] = []
-
-
-@contextlib.contextmanager
-def _signals_that_ask() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask the block to stop; restore the handlers of the caller after the block."""
-    _asked.clear()
-    before = {asked: signal.signal(asked, _ask_to_stop) for asked in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for asked, handler in before.items():
-            signal.signal(asked, signal.SIG_DFL if handler is None else handler)  # None: no handler of Python's
-
-
-def _ask_to_stop(asked: int, frame: object) -> None:
-    """Remember the first signal; the second one ends the process as it would without us.
-
-    An exception raised here could unwind through XLA's own frames in the middle of a compilation, which ends in a
-    segmentation fault (seen with jax 0.10.2); one raised by `stop_if_asked` cannot.
-    """
-    del frame
-    _asked.append(asked)
-    signal.signal(asked, signal.SIG_DFL)
-
-
-def stop_if_asked() -> None:
-    """Called by experiments between pieces of work: raises `Interruption` if Ctrl-C or SIGTERM came."""
-    if _asked:
-        raise Interruption(_asked[0])

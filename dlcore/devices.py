@@ -47,6 +47,19 @@ def find_device(name: str = "auto") -> Device:
     return devices[0]
 
 
+def to_device(tree: Any) -> Any:
+    """Place what is on the host on the default device, in memory of its own, as an explicit transfer.
+
+    Arrays of JAX's stay as they are. A program that is called with NumPy's arrays or Python's numbers makes an
+    implicit transfer instead, which `jax.transfer_guard("disallow")` refuses.
+    """
+
+    def place(leaf: Any) -> Any:
+        return leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, may_alias=False)
+
+    return jax.tree.map(place, tree)
+
+
 def platform_of(*arrays: Any) -> str:
     """Where arrays are, or where a program that is being traced, or is given NumPy arrays, will run."""
     for array in arrays:

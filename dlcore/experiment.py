@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import jax
 import matplotlib.figure
 
-from dlcore import reporting
+from dlcore import exits, reporting
 from dlcore._files import atomic_writer
 from dlcore._types import Device
-from dlcore.command_line import ExperimentError, checking_options, run_experiment, stop_if_asked
+from dlcore.command_line import ExperimentError, checking_options, run_experiment
 from dlcore.devices import DeviceName, find_device
 
 
@@ -61,8 +61,7 @@ class Run:
 
     def save(self, figure: matplotlib.figure.Figure, name: str) -> None:
         """Write a figure into the folder; the ending of `name` is its format."""
-        stop_if_asked()
-        with atomic_writer(self.folder / name) as file:
+        with exits.held(), atomic_writer(self.folder / name) as file:
             figure.savefig(file, format=Path(name).suffix[1:], dpi=150)
         self.pictures.append(name)
 
@@ -96,7 +95,6 @@ def _run(main: Callable[[Config, Run], dict[str, Any]], options: Config, name: s
         stack.enter_context(jax.default_device(device))
         this = Run(folder, device)
         figures = main(options, this)
-        stop_if_asked()
         result = {
             "experiment": name,
             "device": reporting.describe_device(device),

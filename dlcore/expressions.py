@@ -86,7 +86,7 @@ def value_of(text: str) -> tuple[str, Any]:
         if (array != np.floor(array)).any() or (np.abs(array) >= 2**31).any():
             raise RequestError(f"{text}: expected whole numbers")
         array = array.astype(np.int32)
-    return name, jnp.asarray(array, None if kind == "int" else jnp.result_type(float))
+    return name, jax.device_put(array if kind == "int" else array.astype(jnp.result_type(float)))
 
 
 def _literal(node: ast.AST) -> Any:

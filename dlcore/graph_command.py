@@ -15,8 +15,9 @@ import tyro
 
 from dlcore import graph
 from dlcore._files import check_path
+from dlcore.exits import failing_in_one_line
 from dlcore.expressions import RequestError, function_of, value_of
-from dlcore.reporting import FAILED, WRONG_USE, fail, write_text
+from dlcore.reporting import write_text
 
 
 @dataclasses.dataclass
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         args=list(arguments),
         description="Every intermediate of a computation with its value and the derivative of the result.",
     )
-    try:
+    with failing_in_one_line(RequestError, ValueError):
         for name, path in (("--svg", options.svg), ("--html", options.html)):
             if path is not None:
                 check_path(name, path)  # before anything is printed
@@ -51,10 +52,6 @@ def run(arguments: Sequence[str]) -> None:
         for path, text in ((options.svg, traced.to_svg), (options.html, lambda: traced.to_html(options.function))):
             if path is not None:
                 write_text(path, text())
-    except (RequestError, ValueError) as error:
-        fail(f"dlcore graph: {error}", WRONG_USE)
-    except OSError as error:
-        fail(f"dlcore graph: {error}", FAILED)
 
 
 def trace(function: str, values: Sequence[str]) -> graph.Graph:

@@ -2,23 +2,25 @@
 
 import contextlib
 import datetime
+import functools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import rich.box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dlcore._files import partial_folder, write_text
+from dlcore import _files, exits
 from dlcore._types import Device
 
-FAILED, WRONG_USE = 1, 2
-"""Exit statuses: the work did not come out, and what was asked for cannot be done (as tyro has it for options)."""
+CLEAR_LINE = b"\r\x1b[2K\x1b[?25h"
+"""What a terminal is told where a progress bar is left: clear its line and show the cursor."""
 
 TABLE_WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -39,7 +41,9 @@ def run_folder(out: Path, experiment: str) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            partial = stack.enter_context(partial_folder(parent / "run")) / stamp
+            beside = stack.enter_context(_files.partial_folder(parent / "run"))
+            stack.enter_context(exits.cleaning_up(functools.partial(shutil.rmtree, beside, ignore_errors=True)))
+            partial = beside / stamp
             partial.mkdir()
         except OSError as error:
             raise type(error)(
@@ -71,6 +75,12 @@ def _rename(partial: Path, final: Path) -> None:
     raise FileExistsError(f"out: {final} and 998 others exist")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as `_files.write_text` does; a signal waits until the file is whole."""
+    with exits.held():
+        _files.write_text(path, text)
+
+
 def write_json(path: Path, value: Any) -> None:
     """One JSON document, readable by a person; whole or not at all, as by `write_text`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -81,18 +91,24 @@ def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
-def fail(message: str, status: int) -> NoReturn:
-    """End the process with a line on standard error and an exit status."""
-    print(message, file=sys.stderr)
-    sys.exit(status)
+class _Console(Console):
+    """A console on which a closed pipe is an error to pass on, not an exit with the status 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the `BrokenPipeError` on."""
+        raise
 
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show a progress bar on standard error where that is a terminal; standard output carries results alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    console = _Console(stderr=True)
+    show_cursor = CLEAR_LINE if console.is_terminal else b""
+    with (
+        exits.cleaning_up(lambda: exits.write_error(show_cursor)),
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         yield progress
 
 
@@ -100,9 +116,9 @@ def print_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
 ) -> None:
     """A table on standard output, the first column left and the others right, with lines of text below."""
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
-        console = Console(width=TABLE_WIDTH)
+        console = _Console(width=TABLE_WIDTH)
     table = Table(
         title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
@@ -116,8 +132,13 @@ def print_table(
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """The result as one line of JSON, the last on standard output."""
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
+    """The result as one line of JSON, the last on standard output; escaped where that cannot encode it."""
+    line = json.dumps(result, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(result, allow_nan=False)
+    print(line, flush=True)
 
 
 def describe_device(device: Device) -> str:

@@ -10,7 +10,8 @@ import tyro
 
 from dlcore._files import check_path
 from dlcore.devices import DeviceName
-from dlcore.reporting import FAILED, WRONG_USE, fail, print_table, progress_bar, write_json
+from dlcore.exits import FAILED, failing_in_one_line
+from dlcore.reporting import print_table, progress_bar, write_json
 from dlcore.verification import Outcome, Verification, VerificationError, verify
 from dlcore.verification.interface import sentence
 
@@ -49,16 +50,12 @@ def run(arguments: Sequence[str]) -> None:
         args=list(arguments),
         description="Compares every public function with its float64 twin on a device, jitted and vmapped.",
     )
-    try:
+    with failing_in_one_line(ValueError):
         if options.json is not None:
             check_path("--json", options.json)  # before the work, not after it
         found = _verified(options)
         if options.json is not None:
             write_json(options.json, found.to_json())
-    except ValueError as error:
-        fail(f"dlcore verify: {error}", WRONG_USE)
-    except OSError as error:
-        fail(f"dlcore verify: {error}", FAILED)
     (_print_markdown if options.markdown else _print)(found, options.peers)
     if not found.passed:
         print("\n".join(sentence(outcome) for outcome in found.failures), file=sys.stderr)

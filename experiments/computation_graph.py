@@ -26,7 +26,6 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from dlcore import experiment, graph, linalg, losses, reference, reporting
-from dlcore.command_line import stop_if_asked
 
 UNITS = 16
 """Roundings that may add up, in units of eps of the largest number of each node or of 1."""
@@ -127,7 +126,6 @@ def compare(
         worst <= UNITS,
     )
     for ending, text in (("svg", traced.to_svg()), ("html", traced.to_html(f"Computation graph: {name}"))):
-        stop_if_asked()
         reporting.write_text(run.folder / f"{name}.{ending}", text)
         run.pictures.append(f"{name}.{ending}")
     print(f"{name}\n{traced.to_text()}\n")

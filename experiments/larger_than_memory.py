@@ -28,7 +28,6 @@ import optax
 import dlcore
 from dlcore import experiment, pictures, reference
 from dlcore._checks import check_count
-from dlcore.command_line import stop_if_asked
 from dlcore.descent import gradient_descent
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
@@ -68,7 +67,6 @@ class Table:
         rows = max(1, PIECE_BYTES // (2 * self.features))
         with self.path.open("rb") as file:
             for first in range(0, len(self.y), rows):
-                stop_if_asked()
                 y = self.y[first : first + rows]
                 yield np.fromfile(file, np.float16, len(y) * self.features).reshape(len(y), self.features), y
 
@@ -124,7 +122,6 @@ def write(path: Path, rows: int, truth: np.ndarray) -> Table:
     labels, at_once = [], max(1, PIECE_BYTES // (4 * len(truth)))
     with path.open("wb") as file:
         for first in range(0, rows, at_once):
-            stop_if_asked()
             x = random.standard_normal((min(at_once, rows - first), len(truth)), np.float32).astype(np.float16)
             x.tofile(file)
             logit = x.astype(np.float32) @ truth.astype(np.float32)

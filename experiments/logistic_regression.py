@@ -31,7 +31,7 @@ from dlcore import experiment, pictures, reference, reporting
 from dlcore._checks import check_count, check_number
 from dlcore._files import atomic_writer
 from dlcore.certificate import Certificate
-from dlcore.command_line import UsageError, stop_if_asked
+from dlcore.command_line import UsageError
 from dlcore.descent import gradient_descent, lipschitz_step
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
@@ -133,7 +133,6 @@ def main(config: Config, run: experiment.Run) -> dict[str, Any]:
 
             def update(step: int) -> None:
                 progress.update(task, completed=step)
-                stop_if_asked()
 
             return update
 
@@ -154,9 +153,7 @@ def main(config: Config, run: experiment.Run) -> dict[str, Any]:
     if config.is_default():
         state_expectations(runs, differences, config, run)
     optimum = minimise_independently(data, config.l2)
-    stop_if_asked()
     draw(runs, differences, optimum, data, config, run)
-    stop_if_asked()
     reporting.write_json_lines(run.folder / "history.jsonl", history(runs))
     parameters = safetensors.numpy.save(
         {f"{one.name}.{part}": last for one in runs for part, last in last_parameters(one).items()},

@@ -8,19 +8,23 @@ from typing import Any
 
 import jax
 
+from dlcore import _programs
+from dlcore._programs import ALL as PROGRAMS
+from dlcore._programs import clear_programs
 from dlcore.benchmark import solvers
 from dlcore.certificate.logistic import _distance_of_intercept as distance_of_intercept
 from dlcore.certificate.logistic import _largest_intercept as largest_intercept
 from dlcore.certificate.softmax import _spread_of_distance as spread_of_distance
 from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
-from dlcore.objective.cores import clear_programs
 from dlcore.sweeping import driver as sweeping
 
 __all__ = [
+    "PROGRAMS",
     "ask_slow_solvers_once",
     "distance_of_intercept",
     "forget_programs",
+    "keep_programs",
     "largest_intercept",
     "spread_of_distance",
     "use_cores",
@@ -52,3 +56,8 @@ def forget_programs() -> None:
     """Forget compiled programs, those of host threads too, which `jax.clear_caches` does not know."""
     jax.clear_caches()
     clear_programs()
+
+
+def keep_programs(count: int, patch: Any) -> None:
+    """Let every function keep so many programs: with as many as it keeps, a test would compile dozens."""
+    patch.setattr(_programs, "KEPT", count)

@@ -22,6 +22,7 @@ FLOORS = {
         "_archive",
         "_markup",
         "_guards",
+        "_programs",
         "devices",
         "measuring",
         "reference",
@@ -33,6 +34,7 @@ FLOORS = {
     4: ("fitting",),
     5: ("sweeping", "heads"),
     6: (
+        "exits",
         "verification",
         "reporting",
         "pictures",

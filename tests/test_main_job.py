@@ -12,8 +12,7 @@ import safetensors.numpy
 from helpers import DTYPE, ROOT
 from processes import COMMAND, PATIENCE, call, dlcore, environment_of_user
 
-from dlcore import LinearHeads, __version__, certify, experiment
-from dlcore.devices import find_device
+from dlcore import LinearHeads, __version__, certify
 
 
 @pytest.fixture(scope="module")
@@ -159,18 +158,6 @@ def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
     assert "Traceback" not in shown + rest
     assert out == ""
     assert list((tmp_path / "logistic_regression").iterdir()) == []
-
-
-def test_a_signal_ends_one_run_and_no_later_one(tmp_path, monkeypatch):
-    def interrupted(name):
-        signal.raise_signal(signal.SIGTERM)
-        return find_device(name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "find_device", interrupted)
-        asked = call("run", "norms", "--quick", "--out", tmp_path)
-    assert asked == (143, "", "dlcore run norms: interrupted\n")
-    assert call("run", "norms", "--quick", "--out", tmp_path).returncode == 0
 
 
 def test_help_names_every_option():

@@ -7,7 +7,6 @@ import types
 import pytest
 
 import dlcore
-from dlcore import __main__
 
 
 def python(code: str) -> None:
@@ -29,19 +28,20 @@ def test_importing_needs_no_extra_starts_no_backend_and_changes_no_setting():
     )
 
 
-def test_the_command_line_says_what_it_lacks(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tyro", None)
-    monkeypatch.delitem(sys.modules, "dlcore.command_line", raising=False)
-    monkeypatch.delattr(dlcore, "command_line", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        __main__.main()
-    needed = "dlcore: the command line needs tyro; install it with: pip install 'dlcore-jax[cli]'"
-    assert ended.value.code == needed
+def test_the_package_imports_what_is_used_when_it_is_used():
+    python(
+        "import sys, dlcore\n"
+        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert dlcore.certificate.data_report and dlcore.measuring.measure\n"  # a module is an attribute
+        "assert not hasattr(dlcore, 'nothing')\n"
+        "from dlcore import *\n"
+        "assert set(dlcore.__all__) <= set(globals()) & set(dir(dlcore))"
+    )
 
 
 def test_the_face_is_thin():
     assert set(dlcore.__all__) == {
-        name for name, value in vars(dlcore).items() if not name.startswith("_") and not _internal(name, value)
+        name for name in dir(dlcore) if not name.startswith("_") and not _internal(name, getattr(dlcore, name))
     }
 
 

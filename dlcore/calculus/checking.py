@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._guards import with_constants
 
 DIRECTIONS = 4
 """How many random directions are tried."""
@@ -39,6 +40,7 @@ class GradientCheck(NamedTuple):
     tolerance: float
 
 
+@with_constants
 def check_gradient(f: Callable[..., Any], x: Any, *, tol: float = 1e-6, seed: int = 0) -> GradientCheck:
     r"""Compare the derivatives that JAX has for a function with difference quotients.
 

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from dlcore._guards import as_floating, as_inexact, check_equal_shapes
+from dlcore._guards import as_floating, as_inexact, check_equal_shapes, with_constants
 from dlcore._types import Array, Numeric
+from dlcore.devices import to_device
 
 
+@with_constants
 def difference_quotient(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> Array:
     r"""Slope of the secant through two points of a function: the forward difference.
 
@@ -37,6 +39,7 @@ def difference_quotient(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> 
     return (f(x + step) - f(x)) / step
 
 
+@with_constants
 def central_difference(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> Array:
     r"""Slope of the secant through two points on either side: the central difference.
 
@@ -91,7 +94,7 @@ def derivative(f: Callable[[Array], Any]) -> Callable[[Numeric], Any]:
         x = as_inexact("x", x)
         if x.ndim:
             raise ValueError(f"derivative: expected a scalar x, got shape {x.shape}; vmap, or use gradient")
-        return jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
+        return jax.jvp(f, (x,), (to_device(np.ones(x.shape, x.dtype)),))[1]
 
     return slope
 
@@ -191,6 +194,7 @@ def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
     return of
 
 
+@with_constants
 def directional_derivative(f: Callable[[Array], Any], x: Numeric, v: Numeric) -> Any:
     r"""How fast a function changes as its argument moves along a vector.
 

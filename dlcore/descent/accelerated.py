@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import check_number
+from dlcore._guards import check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric, Params
 from dlcore.descent.interface import like, rule
@@ -59,6 +59,7 @@ def accelerated(rate: Numeric) -> optax.GradientTransformation:
     return rule(_at_rest, _accelerated, rate)
 
 
+@with_constants
 def _at_rest(params: Params) -> Momentum:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
     # A tree may have no leaves, as where `optax.masked` takes all of them.
@@ -66,6 +67,7 @@ def _at_rest(params: Params) -> Momentum:
     return Momentum(jnp.ones((), dtype), zeros)
 
 
+@with_constants
 def _accelerated(
     rate: Numeric, gradient: Params, state: Momentum, params: Params = None
 ) -> tuple[Params, Momentum]:

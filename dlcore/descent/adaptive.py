@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import check_fraction, check_number
+from dlcore._guards import check_fraction, check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric, Params
 from dlcore.descent.interface import like, rule
@@ -54,11 +54,13 @@ def adam(
     return rule(_no_moments, _adam, rate, b1, b2, eps)
 
 
+@with_constants
 def _no_moments(params: Params) -> Moments:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
     return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
 
 
+@with_constants
 def _adam(
     rate: Numeric,
     b1: Numeric,

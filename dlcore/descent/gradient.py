@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import check_fraction, check_number
+from dlcore._guards import check_fraction, check_number, with_constants
 from dlcore._types import Numeric, Params
 from dlcore.descent.interface import like, rule
 
@@ -99,11 +99,13 @@ def nesterov(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformatio
     return rule(_at_rest, _nesterov, rate, decay)
 
 
+@with_constants
 def _no_state(params: Params) -> tuple[()]:
     del params
     return ()
 
 
+@with_constants
 def _at_rest(params: Params) -> Velocity:
     return Velocity(jax.tree.map(jnp.zeros_like, params))
 
@@ -116,6 +118,7 @@ def _downhill(rate: Numeric, direction: Params) -> Params:
     return jax.tree.map(lambda d: -like(rate, d) * d, direction)
 
 
+@with_constants
 def _gradient_descent(
     rate: Numeric, gradient: Params, state: tuple[()], params: Params = None
 ) -> tuple[Params, tuple[()]]:
@@ -123,6 +126,7 @@ def _gradient_descent(
     return _downhill(rate, gradient), state
 
 
+@with_constants
 def _momentum(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:
@@ -131,6 +135,7 @@ def _momentum(
     return _downhill(rate, velocity), Velocity(velocity)
 
 
+@with_constants
 def _nesterov(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from dlcore._precision import working_dtype
+from dlcore._programs import kept_programs
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective, run_program, sum_over_blocks
@@ -50,10 +51,11 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
     if curvature is None:
         name = getattr(objective.loss, "__name__", repr(objective.loss))
         raise ValueError(f"lipschitz_step: no bound on the curvature of the loss {name} is known")
+    objective, curvature = to_device((objective, curvature))
     return run_program(lambda data: _step(objective, data, curvature), objective.prepare(data), objective)
 
 
-@jax.jit
+@kept_programs()
 def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
     gram, weight_sum = sum_over_blocks(_gram, data)
     features, rows = data.x.shape[1], data.x.shape[0]

@@ -1,6 +1,5 @@
 """The loop where a pass over the rows is long: each core of a CPU makes it over its own, from a host thread."""
 
-import functools
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 import optax
 
 from dlcore._guards import is_traced
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Params
 from dlcore.fitting.batches import Batches
 from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, begun, judge_and_update
@@ -64,16 +64,16 @@ def advance_on_cores(
     rows, entries = parts[0].x.shape[0], []
     while True:
         sums = sums_of_parts(VALUE_AND_GRAD, objective, parts, state.params)
-        state, entry = _move(rows, objective, sums, hyper, state, rule=rule, record=record)
+        state, entry = _move(objective, sums, hyper, state, rows=rows, rule=rule, record=record)
         entries.append(jax.tree.map(np.asarray, entry))
         code, step = int(state.code), int(state.step)
         if code != RUNNING or step >= stop or len(entries) == capacity:
             return state, jax.tree.map(lambda *each: np.stack(each), *entries)
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames=("rule", "record"))
+@kept_programs("rows", "rule", "record")
 def _move(
-    rows: int, objective: Objective, sums: list[Any], hyper: Hyper, state: LoopState, *, rule: Rule, record: Record
+    objective: Objective, sums: list[Any], hyper: Hyper, state: LoopState, *, rows: int, rule: Rule, record: Record
 ) -> tuple[LoopState, Trace]:
     """Judge how things stand after a pass and, if they go on, make one update."""
     optimizer = rule.with_arrays(hyper.rule)

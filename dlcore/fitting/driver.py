@@ -17,6 +17,7 @@ from dlcore._status import Status
 from dlcore._types import Array, Params
 from dlcore.descent import lipschitz_step
 from dlcore.descent.interface import Optimizer, as_transformation
+from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting.batches import Batches, check_batches
 from dlcore.fitting.certified import aim_below, certifiable
@@ -80,8 +81,8 @@ def fit(
 
     One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object, and JAX keeps that program as long as the process lives. The result depends on no
-    chunk, bit for bit.
+    compiles once per object. The programs of the 32 shapes and rules called last are kept. The result depends on
+    no chunk, bit for bit.
 
     Where a pass over the rows is long, on a CPU, it is two: each core makes the pass over its own rows, and the
     second program is all else of a step. The number of cores then changes results by rounding. With batches, under
@@ -204,12 +205,8 @@ def fit(
                         objective, parts, hyper, reached.state, end, rule=rule, record=kept, capacity=capacity
                     )
                 else:
-                    state, trace = run_program(
-                        functools.partial(
-                            _advance, objective, hyper, reached.state, end, rule, kept, capacity, batches
-                        ),
-                        blocked,
-                    )
+                    piece = objective, hyper, reached.state, to_device(end), rule, kept, capacity, batches
+                    state, trace = run_program(functools.partial(_advance, *piece), blocked)
                 step, code = _known(state.step), _known(state.code)
                 # The loop's last entry belongs to a step that made no update.
                 filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)

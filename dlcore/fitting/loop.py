@@ -1,6 +1,5 @@
 """The compiled loop: one program, run in pieces of any length, that makes steps and keeps their history."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Params
 from dlcore.fitting.batches import Batches, shuffled, take_batch
 from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, Limits, judge
@@ -82,7 +82,7 @@ def split_rule(rule: optax.GradientTransformation) -> tuple[Rule, tuple[Any, ...
     return Rule(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "record", "capacity", "batches"))
+@kept_programs("rule", "record", "capacity", "batches")
 def advance(
     objective: Objective,
     data: BlockedData,

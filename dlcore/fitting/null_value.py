@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._guards import is_traced
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Numeric, Params
+from dlcore.devices import to_device
 from dlcore.linalg import matmul, vecdot
 from dlcore.losses import facts_of
 from dlcore.losses.facts import arguments_of
@@ -70,7 +72,9 @@ def reference_of(
     if not is_traced(l2) and float(np.asarray(l2)) == 0:  # nothing asks for it
         found = Reference(0.0, 0.0, 0.0)
     elif facts.null_value is None or facts.saturated is not None:
-        found = Reference(*(np.asarray(number) for number in _searched(objective, y, weights, outputs=outputs)))
+        found = Reference(
+            *(np.asarray(number) for number in _searched(*to_device((objective, y, weights)), outputs=outputs))
+        )
     else:
         share = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.astype(np.float64).sum()
         aims = y if y.dtype.kind in "iu" else y.astype(np.float64)
@@ -86,7 +90,7 @@ def reference_of(
         return Reference(*(jax.device_put(np.asarray(number, dtype)) for number in found))
 
 
-@functools.partial(jax.jit, static_argnames="outputs")
+@kept_programs("outputs")
 def _searched(
     objective: Objective, y: Array, weights: Array | None, *, outputs: jax.ShapeDtypeStruct
 ) -> tuple[Array, Array, Array]:

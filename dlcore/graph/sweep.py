@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.devices import to_device
 from dlcore.graph.programs import Number, Place, Program, Step, bind, identity
 
 NO_RULE = ("Reverse-mode differentiation does not work", "do not support JVP", "not supported")
@@ -35,7 +36,7 @@ def forward(program: Program, arguments: list[Any]) -> dict[int, Any]:
     values = dict(zip(program.arguments, arguments, strict=True)) | program.constants
     for step in program.steps:
         run, _ = _functions(step, ())
-        outputs = run(*(_at(values, place) for place in step.inputs))
+        outputs = run(*to_device([_at(values, place) for place in step.inputs]))
         values.update(zip(step.outputs, outputs, strict=True))
     return values
 
@@ -56,7 +57,7 @@ def backward(program: Program, values: Mapping[int, Any], output: Place) -> tupl
     derivatives: dict[int, Any] = {}
     hidden: dict[int, str] = {}
     if isinstance(output, int):
-        derivatives[output] = np.ones((), values[output].dtype)
+        derivatives[output] = to_device(np.ones((), values[output].dtype))
     for step in reversed(program.steps):
         name = step.equation.primitive.name
         behind = next((hidden[slot] for slot in step.outputs if slot in hidden), None)
@@ -92,7 +93,7 @@ def _passed_back(
         return []
     _, pull = _functions(step, wanted)
     try:
-        return list(pull(inputs, arriving))
+        return list(pull(*to_device((inputs, arriving))))
     except (NotImplementedError, ValueError) as error:
         if isinstance(error, ValueError) and not any(words in str(error) for words in NO_RULE):
             raise

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._guards import as_array, is_traced
+from dlcore.devices import to_device
 from dlcore.graph.formulas import formula, written
 from dlcore.graph.interface import Graph
 from dlcore.graph.node import Node
@@ -136,14 +137,14 @@ def _graph(
     nodes: list[Node] = []
 
     def add(slot: int, name: str, op: str, inputs: tuple[str, ...], text: str, scope: tuple[str, ...]) -> None:
-        value = jnp.asarray(values[slot])
+        value = to_device(values[slot])
         derivative, note = None, ""
         if not has_derivative(value):
             note = str(value.dtype)
         elif slot in hidden:
             note = f"behind {hidden[slot]}"
         else:
-            derivative = jnp.asarray(derivatives.get(slot, np.zeros(value.shape, value.dtype)))
+            derivative = to_device(derivatives.get(slot, np.zeros(value.shape, value.dtype)))
         known[slot] = name
         nodes.append(Node(name, op, value, derivative, inputs, text, scope, note))
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dlcore._types import Array
+from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.factors import Factors, factor, solve
 from dlcore.heads.frame import Frame
 from dlcore.heads.laps import Method
@@ -74,8 +75,8 @@ def _start(given: Given) -> State:
     between = (1 - weight) * anchors[left] + weight * anchors[following]
     factors = factor(between, slots.penalty, frame.intercept, jnp.float32)
     theta, zero = jnp.asarray(slots.theta), jnp.zeros(len(slots.l2), jnp.int32)
-    infinite = jnp.full(len(slots.l2), jnp.inf, jnp.float64)
-    return State(theta, theta, infinite, infinite, zero, zero > 0, slots.steps > 0, factors)
+    unknown = jnp.full(len(slots.l2), UNKNOWN, jnp.float64)
+    return State(theta, theta, unknown, unknown, zero, zero > 0, slots.steps > 0, factors)
 
 
 def _look(given: Given, state: State, data: BlockedData) -> Sums:
@@ -88,7 +89,7 @@ def _move(given: Given, state: State, sums: Sequence[Sums]) -> State:
     gradient = place_of(slots, theta, frame, sums).gradient
     step = solve(state.factors, gradient)
     decrement, size = vecdot(gradient, step), gap_estimate(slots, frame, gradient)
-    first = jnp.isinf(state.size)
+    first = state.size >= UNKNOWN
     better = jnp.isfinite(step).all(1) & (first | (decrement < SLOWEST * state.decrement))
     flat = size <= goal
     ratio = jnp.where(first, EXPECTED, jnp.minimum(MARGIN * size / state.size, 1.0))

@@ -5,11 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._types import Array
 from dlcore.heads.packing import along
 from dlcore.linalg import vecdot
 
+UNKNOWN = np.finfo(np.float64).max
+"""A size before anything was measured: larger than any, and no infinity, which `jax.debug_infs` refuses."""
 ARMIJO = 1e-4
 """A step must bring this share of the decrease that its slope promises."""
 IDLE_AT_MOST = 6
@@ -40,7 +43,7 @@ class State(NamedTuple):
 def begin(theta: Array, nothing: Any, active: Array) -> State:
     """Before the first pass, whose trial is where the heads start; `nothing` has the shapes of what it tells."""
     heads = len(theta)
-    step, least, zero = jnp.zeros_like(theta), jnp.full(heads, jnp.inf, jnp.float64), jnp.zeros(heads, jnp.int32)
+    step, least, zero = jnp.zeros_like(theta), jnp.full(heads, UNKNOWN, jnp.float64), jnp.zeros(heads, jnp.int32)
     return State(theta, theta, nothing, step, jnp.ones(heads), least, zero, zero, active, zero > 0)
 
 

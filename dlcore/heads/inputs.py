@@ -154,7 +154,7 @@ def place(inputs: Inputs, x: Any) -> Rows:
     if inputs.standardize:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
         data = BlockedData(rows, jax.device_put(train), jax.device_put(inputs.scored), block)
-        scale = np.asarray(column_scales(data, np.where(inputs.train, inputs.scored, 0).sum(1)))
+        scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
     return Rows(rows, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
 
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.objective import BlockedData
 from dlcore.objective.cores import core_program
 
@@ -39,9 +41,9 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
         core makes the pass over its own, and all of them the same move after it.
     """
     if len(parts) == 1:
-        return jax.tree.map(np.asarray, _all_laps(given, parts[0], method=method))
-    given = jax.device_put(given)
-    shapes = _first.eval_shape(given, parts[0], method=method)  # as `jit` keeps it: traced once
+        return jax.tree.map(np.asarray, _all_laps(*to_device((given, parts[0])), method=method))
+    given = to_device(given)
+    shapes = jax.eval_shape(functools.partial(_first, method=method), given, parts[0])
     # On the device as what follows: NumPy's arrays would be another program.
     state, sums, result = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     each, begun = [sums] * len(parts), np.bool_(False)
@@ -53,7 +55,7 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
         each, begun = [own for _, own, _ in found], np.bool_(True)
 
 
-@functools.partial(jax.jit, static_argnames="method")
+@kept_programs("method")
 def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     def lap(state: Any) -> Any:
         return method.move(given, state, [method.look(given, state, data)])
@@ -62,7 +64,7 @@ def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     return method.finish(given, end)
 
 
-@functools.partial(jax.jit, static_argnames="method")
+@kept_programs("method")
 def _first(given: Any, data: BlockedData, *, method: Method) -> tuple[Any, Any, Any]:
     """State, sums and result: what they look like."""
     state = method.start(given)

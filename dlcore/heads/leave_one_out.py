@@ -33,10 +33,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
-from dlcore.heads.row_products import Products, Streamed, gram_of
+from dlcore.heads.row_products import Products, Streamed, gram_of, rows_at
 from dlcore.heads.scoring import LOGIT_BYTES, Scoring, answer_of
 from dlcore.linalg import matmul, outer
 
@@ -107,7 +108,7 @@ def _r2(fitted: Fitted, l2: np.ndarray, parts: Parts) -> np.ndarray:
     return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs(donate_argnums=0)
 def _add_squares(total: Array, error: Array, weight: Array) -> Array:
     weight = weight[None, None]
     return total + jnp.where(weight > 0, weight * error**2, 0).sum(-1)
@@ -124,7 +125,7 @@ def _errors(fitted: Fitted, pieces: Sequence[Piece]) -> Iterator[tuple[np.ndarra
     """
     inputs, streamed, index, spectrum = fitted
     near_1 = np.zeros(len(inputs.weight), bool)
-    if len(index) <= inputs.x.shape[1] + np.asarray(streamed.centred):
+    if len(index) <= inputs.x.shape[1] + streamed.fit_intercept:
         near_1[index] = True
     else:
         yield from _by_leverages(fitted, pieces, near_1)
@@ -147,7 +148,8 @@ def _by_leverages(
     """Yield what `_errors` does, by the leverages, and mark in `near_1` the rows of one near 1."""
     inputs, streamed, index, spectrum = fitted
     # The weakest penalty has the largest leverages.
-    total, weakest = streamed.put(inputs.weight.sum()), jnp.stack([l2.min() for l2, _, _ in pieces]).min()
+    total = streamed.put(inputs.weight.sum())
+    weakest = streamed.put(min(np.asarray(l2).min() for l2, _, _ in pieces))
     for x, y, weight, rows in streamed.blocks(index):
         given = x, y, streamed.put(inputs.weight[rows]), total, streamed.centred, weakest
         errors, marks = zip(*(_by_leverage(spectrum, *piece, *given) for piece in pieces), strict=True)
@@ -155,7 +157,7 @@ def _by_leverages(
         yield rows, weight, list(errors)
 
 
-@jax.jit
+@kept_programs()
 def _by_leverage(
     spectrum: Spectrum,
     l2: Array,
@@ -185,14 +187,14 @@ def _kernel_of(fitted: Fitted) -> tuple[Array, Array, Array]:
     """Return eigenvalues (n,), eigenvectors (n, n) and projected targets (n, targets) of the kernel."""
     inputs, streamed, index, spectrum = fitted
     if spectrum.rows is not None:
-        return spectrum.values, spectrum.rows[index], spectrum.projected
+        return spectrum.values, rows_at(spectrum.rows, streamed.put(index)), spectrum.projected
     x, y, weight = streamed.taken(index), streamed.put(streamed.y[index]), streamed.put(inputs.weight[index])
     found = spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
     assert found.rows is not None
     return found.values, found.rows, found.projected
 
 
-@jax.jit
+@kept_programs()
 def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, centred: Array, l2: Array) -> Array:
     """Return (Gt)ᵢ/Gᵢᵢ in units of y, shape (l2, targets, rows)."""
     values, own, projected = kernel
@@ -239,7 +241,7 @@ class OtherRows(NamedTuple):
     weight: Array
 
 
-@jax.jit
+@kept_programs()
 def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array) -> OtherRows:
     """Return the ridge of the rows of these sums; `total` is the weight of all rows, of which λ is a part."""
     about_0 = (1 - centred) * sums.total * sums.middle
@@ -250,7 +252,7 @@ def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array)
     return OtherRows(values, basis, projected, centred * sums.middle, centred * sums.level, sums.total)
 
 
-@jax.jit
+@kept_programs()
 def _by_others(
     others: OtherRows,
     x: Array,

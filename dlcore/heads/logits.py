@@ -1,6 +1,5 @@
 """What heads say of some rows: a compiled program reads the rows as they are, in float64, some at a time."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.linalg import matmul
 from dlcore.objective.lent import LentRows
 
@@ -25,11 +26,11 @@ def logits_of(x: Array | LentRows, theta: np.ndarray, index: np.ndarray) -> np.n
     for start in range(0, len(index), size):
         part = index[start : start + size].astype(np.int32)
         full = np.concatenate([part, np.repeat(part[:1], size - len(part))])
-        found.append(np.asarray(_logits(x, theta, full))[:, : len(part)])
+        found.append(np.asarray(_logits(*to_device((x, theta, full))))[:, : len(part)])
     return np.concatenate(found, axis=1)
 
 
-@jax.jit
+@kept_programs()
 def _logits(x: Array | LentRows, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
 
@@ -45,16 +46,16 @@ def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarr
     for start in range(0, rows, size):
         first = min(start, rows - size)
         part = slice(first, first + size)
-        block = _cut(x, np.int64(first), size) if isinstance(x, jax.Array) else x[part]
-        yield part, np.asarray(logits_of_block(block, there))
+        block = _cut(x, jax.device_put(np.int64(first)), size=size) if isinstance(x, jax.Array) else x[part]
+        yield part, np.asarray(logits_of_block(to_device(block), there))
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@kept_programs("size")
 def _cut(x: Array, start: Array, size: int) -> Array:
     return jax.lax.dynamic_slice_in_dim(x, start, size)
 
 
-@jax.jit
+@kept_programs()
 def logits_of_block(x: Array, theta: Array) -> Array:
     """Shape (K, rows), float64."""
     return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]

@@ -4,12 +4,12 @@ The curvature of head b's class k is near $c_{bk}C + \lambda_b I$, where C is th
 $c_{bk}$ the mean of $p_k(1 - p_k)$: with C = VdVᵀ every one of them is inverted by a division.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.linalg import matmul
@@ -37,7 +37,7 @@ class Metric(NamedTuple):
     middle: Array
 
 
-@functools.partial(jax.jit, static_argnames=("full", "rank"))
+@kept_programs("full", "rank")
 def metric_of(data: BlockedData, frame: Frame, *, full: int = FULL, rank: int = RANK) -> Metric:
     """From rows of the given weights; of a table of more than `full` columns by randomised subspace iteration."""
     columns = data.x.shape[1]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
@@ -94,7 +95,7 @@ def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.d
     return Place(loss / task.total + penalty, gradient, spread / task.total[:, None], doubted, penalty)
 
 
-@jax.jit
+@kept_programs()
 def held_out(theta: Array, bit: Array, data: BlockedData, frame: Frame) -> tuple[Array, Array]:
     """Sums over the rows that each head is scored on: weight times loss, weight of what is predicted right."""
     heads, classes, columns = theta.shape

@@ -1,12 +1,12 @@
 """The rows on the device, once and in their own dtype, whoever made them."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._sparse import SparseRows
 from dlcore._types import Array
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
@@ -52,10 +52,11 @@ def on_device(x: Any, device: Any = None) -> Array:
         return jax.device_put(x if _in_place(x) or platform_of() != "cpu" else aligned_copy(x), device)
     rows, columns = x.shape
     step = min(rows, max(1, DENSE_BYTES // (columns * x.dtype.itemsize)))
-    whole = jnp.zeros(x.shape, x.dtype, device=device)
+    with jax.default_device(device):
+        whole = jax.device_put(_zeros(shape=x.shape, dtype=x.dtype), device)
     for start in range(0, rows, step):
         first = min(start, rows - step)
-        whole = _write(whole, x[first : first + step], np.int32(first))
+        whole = _write(whole, *jax.device_put((x[first : first + step], np.int32(first)), device))
     return whole
 
 
@@ -63,6 +64,11 @@ def _in_place(x: np.ndarray) -> bool:
     return x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs("shape", "dtype")
+def _zeros(shape: tuple[int, int], dtype: np.dtype) -> Array:
+    return jnp.zeros(shape, dtype)
+
+
+@kept_programs(donate_argnums=0)
 def _write(whole: Array, rows: Array, first: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, rows, first, 0)

@@ -4,13 +4,14 @@ The program works on the first `size` slots, for one of a few sizes, until so ma
 smaller size holds the others: heads that are done stop costing, and no shape depends on how many there are.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
+from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import Frame
 from dlcore.heads.metric import Metric, invert
 from dlcore.heads.multinomial import Place, Task, look
@@ -72,7 +73,7 @@ class State(NamedTuple):
     flat: Any
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "dtype"))
+@kept_programs("sizes", "dtype")
 def descend(
     state: State,
     memory: Memory,
@@ -150,7 +151,7 @@ def _descend(state, memory, enough, data, metric, frame, dtype) -> tuple[State, 
         scale = value_scale(place.value, place.penalty, task.null_value, eps)
         flat = size <= task.goal * jnp.where(task.l2 > 0, 1.0, UNPENALISED) * scale
         flat |= (task.l2 == 0) & (place.doubted == 0)
-        flat &= state.least < jnp.inf  # who begins anew has been found too far, by another dtype or a certificate
+        flat &= state.least < UNKNOWN  # who begins anew has been found too far, by another dtype or a certificate
         idle = jnp.where(better & (fell | (size < 0.9 * state.least)), 0, state.idle + 1)
         left = state.left - state.active.astype(jnp.int32)
         active = state.active & ~flat & (left > 0) & (idle < IDLE_AT_MOST)

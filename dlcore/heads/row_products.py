@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.placing import on_device
@@ -58,6 +59,7 @@ class Streamed:
         self.x = x if isinstance(x, jax.Array) else inputs.x
         self.y = inputs.y.reshape(len(inputs.y), -1)
         self.device = next(iter(x.devices())) if isinstance(x, jax.Array) else jax.devices()[0]
+        self.fit_intercept = fit_intercept
         self.centred = self.put(np.float64(fit_intercept))
         self.standard = self.put(np.float64(inputs.standardize))
         rows, columns = inputs.x.shape
@@ -97,7 +99,7 @@ class Streamed:
     def taken(self, rows: np.ndarray) -> Array:
         """Return x at these row numbers, on the device."""
         if isinstance(self.x, jax.Array):
-            return _take(self.x, self.put(rows))
+            return rows_at(self.x, self.put(rows))
         return self.put(_rows_of(self.x, rows))
 
     def _of(self, chosen: np.ndarray, fit: int) -> Products:
@@ -153,12 +155,13 @@ def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
 
 
-@jax.jit
-def _take(x: Array, rows: Array) -> Array:
+@kept_programs()
+def rows_at(x: Array, rows: Array) -> Array:
+    """Return the rows of these numbers."""
     return x[rows]
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@kept_programs(donate_argnums=0)
 def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     """With a block of rows more."""
     rows, aims = x.astype(jnp.float64), y.astype(jnp.float64)
@@ -171,7 +174,7 @@ def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     return _merged(sums, Products(total, middle, level, upper, corner, matmul(z.T, t), (t * t).sum(0)))
 
 
-@jax.jit
+@kept_programs()
 def _merge(a: Products, b: Products) -> Products:
     return _merged(a, b)
 

@@ -10,6 +10,7 @@ $\lambda(\sigma_{fj}/\sigma_{0j})^2$: near λ, so that folds go on sharing curva
 import jax
 import jax.numpy as jnp
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
@@ -19,7 +20,7 @@ CONSTANT = 2.0**-40
 """A deviation below this part of the mean is rounding: the column is constant, and divided by 1."""
 
 
-@jax.jit
+@kept_programs()
 def column_scales(data: BlockedData, total: Array) -> Array:
     """Shape (fits, m), float64, in two passes over the rows.
 

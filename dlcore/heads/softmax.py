@@ -12,7 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore._programs import kept_programs
 from dlcore._types import Array
+from dlcore.devices import to_device
+from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.full_newton import FULL_NEWTON, Given
 from dlcore.heads.inputs import Inputs, Rows
@@ -94,7 +97,7 @@ class SoftmaxSweep:
         self.sample = self._sample(labels, inputs.weight, classes) if work > WORTH else None
         scale = np.ones((fits, columns - 1)) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
-        self.metric = metric_of(self.sample or self.data, self.frame)
+        self.metric = metric_of(*to_device((self.sample or self.data, self.frame)))
 
     def _sample(self, labels: np.ndarray, weight: np.ndarray, classes: int) -> BlockedData | None:
         """Rows in proportion to their weights, each class in its share; None where that is no small part of all.
@@ -116,7 +119,7 @@ class SoftmaxSweep:
         alone = np.where(missing, self.share[0] * spread, 0)
         index = np.concatenate([drawn, heaviest])
         chosen = np.argsort(index, kind="stable")
-        x, marks = _rows(self.data.x, self.data.y, index[chosen].astype(np.int32))
+        x, marks = _rows(self.data.x, self.data.y, to_device(index[chosen].astype(np.int32)))
         weights = np.concatenate([np.ones(spread), alone])[chosen]
         self.sample_total = weights.sum()
         return BlockedData(x, marks, jax.device_put(weights), min(self.data.block, size))
@@ -204,9 +207,8 @@ class SoftmaxSweep:
             owner, source = owner[order], source[order]
             level = int(np.searchsorted(self.sizes, active.sum()))
             numbers = (np.asarray(part, np.int32) for part in (order, source, level))
-            state, memory = descend(
-                state, memory, *numbers, data, self.metric, self.frame, sizes=self.sizes, dtype=dtype
-            )
+            given = to_device((state, memory, *numbers, data, self.metric, self.frame))
+            state, memory = descend(*given, sizes=self.sizes, dtype=dtype)
             active, source = np.asarray(state.active), np.arange(self.slots)
         theta, left, flat = (np.asarray(part) for part in (state.theta, state.left, state.flat))
         slot = np.argsort(owner)[: len(heads)]
@@ -231,7 +233,7 @@ class SoftmaxSweep:
             goal, total = np.full(self.slots, SAMPLE_GOAL), np.full(self.slots, self.sample_total)
             task = task._replace(goal=goal, total=total)
             left, flat = np.full(self.slots, SAMPLE_STEPS, np.int32), np.zeros(self.slots, bool)
-        unknown, nothing = np.full(self.slots, np.inf), np.zeros(self.slots, np.int32)
+        unknown, nothing = np.full(self.slots, UNKNOWN), np.zeros(self.slots, np.int32)
         place = Place(unknown, np.zeros_like(theta), self.share[fit], nothing + 1, np.zeros(self.slots))
         active = ~flat & (left > 0) & (np.arange(self.slots) < len(heads))
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
@@ -268,7 +270,7 @@ class SoftmaxSweep:
         loss, right = np.zeros(self.theta.shape[:2]), np.zeros(self.theta.shape[:2])
         for batch in batches(heads, self.slots):
             fit, k = (padded(np.array(numbers), self.slots) for numbers in zip(*batch, strict=True))
-            sums = held_out(theta[fit, k], fit.astype(np.uint32), self.scored, self.frame)
+            sums = held_out(*to_device((theta[fit, k], fit.astype(np.uint32), self.scored, self.frame)))
             for head, lost, met in zip(batch, *map(np.asarray, sums), strict=False):
                 loss[head], right[head] = lost, met
         return loss[1:], right[1:]
@@ -279,6 +281,6 @@ def _sizes(most: int) -> tuple[int, ...]:
     return tuple(sorted({1, -(-most // 4), -(-most // 2), most}))
 
 
-@jax.jit
+@kept_programs()
 def _rows(x: Array, marks: Array, index: Array) -> tuple[Array, Array]:
     return x[index], marks[index]

@@ -8,7 +8,7 @@ mistake leaves.
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, broadcast_shape, check_number
+from dlcore._guards import as_inexact, broadcast_shape, check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
@@ -16,6 +16,7 @@ from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul, vecdot
 
 
+@with_constants
 def angle(x: Numeric, y: Numeric) -> Array:
     r"""Angle between two vectors, in radians.
 
@@ -47,6 +48,7 @@ def angle(x: Numeric, y: Numeric) -> Array:
     return (2 * jnp.arctan2(vector_norm(u - v, axis=-1), vector_norm(u + v, axis=-1))).astype(dtype)
 
 
+@with_constants
 def are_orthogonal(x: Numeric, y: Numeric, *, atol: float | Array | None = None) -> Array:
     r"""Whether two vectors are at a right angle, to a tolerance.
 
@@ -75,6 +77,7 @@ def are_orthogonal(x: Numeric, y: Numeric, *, atol: float | Array | None = None)
     return zero | (jnp.abs(vecdot(_unit(x), _unit(y))) <= tolerance)
 
 
+@with_constants
 def are_orthonormal(vectors: Numeric, *, atol: float | Array | None = None) -> Array:
     r"""Whether vectors have length 1 and are at right angles to each other, to a tolerance.
 
@@ -106,6 +109,7 @@ def are_orthonormal(vectors: Numeric, *, atol: float | Array | None = None) -> A
     return (error <= tolerance).all((-2, -1))
 
 
+@with_constants
 def is_orthogonal(a: Numeric, *, atol: float | Array | None = None) -> Array:
     r"""Whether a matrix is orthogonal, so that its transpose is its inverse, to a tolerance.
 
@@ -133,6 +137,7 @@ def is_orthogonal(a: Numeric, *, atol: float | Array | None = None) -> Array:
     return are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2])
 
 
+@with_constants
 def is_symmetric(a: Numeric, *, rtol: float | Array | None = None) -> Array:
     r"""Whether a matrix equals its transpose, to a tolerance.
 

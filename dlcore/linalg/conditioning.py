@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, check_number
+from dlcore._guards import as_inexact, check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
@@ -12,6 +12,7 @@ from dlcore.linalg.singular_values import LARGEST, SMALLEST, extreme_singular_va
 from dlcore.linalg.solving import inverse_and_condition
 
 
+@with_constants
 def matrix_rank(a: Numeric, rtol: float | Array | None = None) -> Array:
     r"""Rank of a matrix: the number of its independent columns, as far as rounding lets one say.
 
@@ -47,6 +48,7 @@ def matrix_rank(a: Numeric, rtol: float | Array | None = None) -> Array:
     return jnp.where(jnp.isnan(s[..., 0]), -1, rank)
 
 
+@with_constants
 def cond(a: Numeric, p: float | str | None = None) -> Array:
     r"""Condition number of a matrix: by how much it may amplify a relative error.
 

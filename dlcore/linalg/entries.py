@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from dlcore._checks import check_count
-from dlcore._guards import as_array, broadcast_shape
+from dlcore._guards import as_array, broadcast_shape, with_constants
 from dlcore._types import Array, Numeric
 
 
+@with_constants
 def add(a: Numeric, b: Numeric) -> Array:
     r"""Sum of two arrays, entry by entry.
 
@@ -37,6 +38,7 @@ def add(a: Numeric, b: Numeric) -> Array:
     return _entry_by_entry("add", jnp.add, a, b)
 
 
+@with_constants
 def multiply(a: Numeric, b: Numeric) -> Array:
     r"""Hadamard product of two arrays, entry by entry; not the matrix product.
 
@@ -63,6 +65,7 @@ def multiply(a: Numeric, b: Numeric) -> Array:
     return _entry_by_entry("multiply", jnp.multiply, a, b)
 
 
+@with_constants
 def identity(n: int, dtype: DTypeLike | None = None) -> Array:
     r"""Identity matrix.
 
@@ -88,6 +91,7 @@ def identity(n: int, dtype: DTypeLike | None = None) -> Array:
     return jnp.eye(check_count("n", n, least=0), dtype=dtype)
 
 
+@with_constants
 def trace(a: Numeric, offset: int = 0) -> Array:
     r"""Sum along a diagonal of a matrix, or of each matrix of a stack.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jax.typing import DTypeLike
 
-from dlcore._guards import as_inexact, check_number
+from dlcore._guards import as_inexact, check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._refining import check_refine, refined_augmented
@@ -32,6 +32,7 @@ class LeastSquares(NamedTuple):
     if it is wide) scaled by powers of two to lengths in [½, 1). Their derivative is 0."""
 
 
+@with_constants
 def lstsq(
     a: Numeric, b: Numeric, rcond: float | Array | None = None, *, refine: DTypeLike | None = None
 ) -> LeastSquares:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._guards import as_inexact
+from dlcore._guards import as_inexact, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg.singular_values import (
@@ -19,6 +19,7 @@ from dlcore.linalg.singular_values import (
 )
 
 
+@with_constants
 def vector_norm(
     x: Numeric, ord: float = 2, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Array:
@@ -96,6 +97,7 @@ def vector_norm(
     return jnp.squeeze(norm, axis if axis is not None else tuple(range(x.ndim)))
 
 
+@with_constants
 def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False) -> Array:
     r"""Norm of matrices.
 
@@ -148,6 +150,7 @@ def matrix_norm(a: Numeric, ord: float | str = "fro", *, keepdims: bool = False)
     return norm[..., None, None] if keepdims else norm
 
 
+@with_constants
 def spectral_norm(a: Numeric) -> Array:
     r"""Spectral norm of matrices: by how much $a$ stretches a vector at most.
 

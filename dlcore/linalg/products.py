@@ -6,11 +6,12 @@ Halves (bfloat16, float16) are multiplied as they are and accumulated in float32
 import jax.numpy as jnp
 
 from dlcore._checks import check_rank
-from dlcore._guards import as_array, broadcast_shape
+from dlcore._guards import as_array, broadcast_shape, with_constants
 from dlcore._precision import HIGHEST, working_dtype
 from dlcore._types import Array, Numeric
 
 
+@with_constants
 def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
     r"""Matrix product.
 
@@ -49,6 +50,7 @@ def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
     return product.astype(dtype)
 
 
+@with_constants
 def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) -> Array:
     r"""Inner product of vectors.
 
@@ -84,6 +86,7 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
     return product.astype(dtype)
 
 
+@with_constants
 def outer(x: Numeric, y: Numeric) -> Array:
     r"""Outer product of two vectors.
 
@@ -112,6 +115,7 @@ def outer(x: Numeric, y: Numeric) -> Array:
     return x[:, None] * y[None, :]
 
 
+@with_constants
 def matrix_transpose(a: Numeric) -> Array:
     r"""Transpose of a matrix, or of each matrix of a stack.
 

@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, check_number
+from dlcore._guards import as_inexact, check_number, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._scaling import exponent_of, over_leading_axes, times_power_of_two
 from dlcore.linalg.products import matmul
 
 
+@with_constants
 def pinv(a: Numeric, rcond: float | Array | None = None) -> Array:
     r"""Moore–Penrose pseudo-inverse: what is left of an inverse where there is none.
 

@@ -10,7 +10,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.scipy.linalg import lu_factor, lu_solve
 from jax.typing import DTypeLike
 
-from dlcore._guards import as_inexact, is_traced
+from dlcore._guards import as_inexact, is_traced, with_constants
 from dlcore._precision import working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.linalg._refining import check_refine, refined_solution
@@ -19,6 +19,7 @@ from dlcore.linalg.norms import matrix_norm
 from dlcore.linalg.products import matmul
 
 
+@with_constants
 def solve(a: Numeric, b: Numeric, *, refine: DTypeLike | None = None) -> Array:
     r"""Solution of a square system of linear equations.
 
@@ -65,6 +66,7 @@ def solve(a: Numeric, b: Numeric, *, refine: DTypeLike | None = None) -> Array:
     return (x[..., 0] if b.ndim == 1 else x).astype(dtype)
 
 
+@with_constants
 def inv(a: Numeric) -> Array:
     r"""Inverse of a square matrix: the map that undoes it.
 

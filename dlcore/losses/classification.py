@@ -8,13 +8,14 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from dlcore._checks import check_binary_labels
-from dlcore._guards import as_floating, check_equal_shapes
+from dlcore._guards import as_floating, check_equal_shapes, with_constants
 from dlcore._precision import in_working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.losses.facts import with_facts
 from dlcore.losses.logarithm import log1p_of_fraction
 
 
+@with_constants
 def sigmoid(logit: Numeric) -> Array:
     r"""Logistic function, the probability that belongs to a logit.
 
@@ -44,6 +45,7 @@ def _entropy(y: np.ndarray, share: np.ndarray) -> float:
     return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
 
 
+@with_constants
 @with_facts(curvature=0.25, check_targets=check_binary_labels, null_value=_entropy)
 def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     r"""Cross-entropy of one example between a target and the probability $\sigma(z)$, from the logit $z$.
@@ -74,6 +76,7 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_sigmoid_cross_entropy, logit, target)
 
 
+@with_constants
 @with_facts(check_targets=check_binary_labels, null_value=_entropy)
 def binary_cross_entropy(probability: Numeric, target: Numeric) -> Array:
     r"""Cross-entropy of one example between a target and a predicted probability.

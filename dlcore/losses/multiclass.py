@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._checks import check_class_labels, check_rank
-from dlcore._guards import as_array, as_floating, is_traced
+from dlcore._guards import as_array, as_floating, is_traced, with_constants
 from dlcore._precision import in_working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.losses.facts import with_facts
@@ -18,6 +18,7 @@ and scaled back once summed: the sum may be a normal number where no term is. To
 added without rounding."""
 
 
+@with_constants
 def softmax(logits: Numeric) -> Array:
     r"""Probabilities of classes that belong to logits.
 
@@ -52,6 +53,7 @@ def _entropy(y: np.ndarray, share: np.ndarray) -> float:
     return float(-(mean @ np.log(mean / mean.sum())))
 
 
+@with_constants
 @with_facts(curvature=0.5, check_targets=check_class_labels, classes=True, null_value=_entropy)
 def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
     r"""Cross-entropy of one example between its class and the probabilities $p$ of a softmax, from logits.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._checks import check_rank, check_real_targets
-from dlcore._guards import as_array, as_floating, check_equal_shapes, check_number
+from dlcore._guards import as_array, as_floating, check_equal_shapes, check_number, with_constants
 from dlcore._precision import in_working_dtype
 from dlcore._types import Array, Numeric
 from dlcore.losses.facts import with_facts
@@ -33,6 +33,7 @@ def _huber_deviation(y: np.ndarray, share: np.ndarray, delta: float = 1.0) -> fl
     return float(share @ np.where(far <= delta, far**2 / 2, delta * (far - delta / 2)))
 
 
+@with_constants
 @with_facts(curvature=2.0, check_targets=check_real_targets, null_value=_variance)
 def squared_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Squared error of one example, without a factor ½.
@@ -59,6 +60,7 @@ def squared_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(lambda prediction, target: jnp.square(prediction - target), prediction, target)
 
 
+@with_constants
 @with_facts(check_targets=check_real_targets, null_value=_deviation)
 def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Absolute error of one example.
@@ -88,6 +90,7 @@ def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_absolute_error, prediction, target)
 
 
+@with_constants
 @with_facts(curvature=1.0, check_targets=check_real_targets, null_value=_huber_deviation)
 def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     r"""Huber loss of one example: a parabola near 0, straight lines beyond: no outlier pulls harder than δ.

@@ -10,8 +10,6 @@ else in XLA goes on when its inputs are there, and holds no thread meanwhile.
 """
 
 import functools
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -19,35 +17,36 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.devices import core_count, platform_of
+from dlcore._programs import Programs
+from dlcore.devices import core_count, platform_of, to_device
 
-ON_ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
+ON_ONE_THREAD: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
 """How XLA compiles a program for a CPU whose products stay on the thread that needs them."""
 
+MODES = ("jax_default_device", "jax_default_matmul_precision")
+"""Settings of JAX that a program depends on, beside x64."""
 
-class CoreProgram:
+
+class CoreProgram(Programs):
     """A function that is compiled once for all threads that call it.
 
     `jax.jit` would be asked by each thread for itself, and two that are the first to ask would both compile. So
     programs are compiled ahead of their call, and kept by the shapes, dtypes and devices that they are for.
     """
 
-    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str] = ()) -> None:
-        functools.update_wrapper(self, function)
-        self._jitted = jax.jit(function, static_argnames=tuple(static_argnames))
-        self._programs: dict[Any, Any] = {}
-        self._lock = threading.Lock()
-        _ALL.add(self)
-
     def on_each(self, arguments: Sequence[tuple[Any, ...]], **static: Any) -> list[Any]:
         """The results for several sets of arguments, each worked out by a thread of its own, when all are there.
 
-        Of one set the products use all cores; of several, each set has one.
+        Of one set the products use all cores; of several, each set has one. In a debugging mode of JAX `jax.jit`
+        works them out one after another.
 
         Args:
           arguments: positional arguments; shapes, dtypes and devices are those of the first set. None is traced.
           static: keyword arguments that are part of the program.
         """
+        arguments = to_device(list(arguments))
+        if _debugging():
+            return [jax.block_until_ready(self.jitted(*one, **static)) for one in arguments]
         program = self._program(arguments[0], static, alone=len(arguments) == 1)
         x64 = jax.config.read("jax_enable_x64")
 
@@ -68,33 +67,26 @@ class CoreProgram:
 
     def lower(self, *arguments: Any, **static: Any) -> Any:
         """What XLA would compile, as `jax.jit` has it."""
-        return self._jitted.trace(*arguments, **static).lower()
+        return self.trace(*arguments, **static).lower()
 
     def _program(self, arguments: tuple[Any, ...], static: dict[str, Any], *, alone: bool) -> Any:
-        leaves, structure = jax.tree.flatten(arguments)
-        mode = jax.config.read("jax_enable_x64"), jax.config.values["jax_default_device"], alone
-        key = (structure, tuple(map(_kind, leaves)), tuple(sorted(static.items())), mode)
-        with self._lock:
-            if key not in self._programs:
-                lowered = self.lower(*arguments, **static)
-                self._programs[key] = lowered.compile(None if alone else ON_ONE_THREAD)
-            return self._programs[key]
+        def make(function: Callable[..., Any]) -> Any:
+            lowered = jax.jit(function, static_argnames=tuple(static)).trace(*arguments, **static).lower()
+            return lowered.compile(None if alone else ON_ONE_THREAD)
 
-    def clear(self) -> None:
-        """Forget the programs, as `jax.clear_caches` does those of `jax.jit`."""
-        with self._lock:
-            self._programs.clear()
+        kinds = tuple(map(_kind, jax.tree.leaves(arguments)))
+        modes = jax.config.read("jax_enable_x64"), *(getattr(jax.config, name) for name in MODES)
+        return self.of(arguments, static, kinds, modes, alone, make=make)
+
+
+def _debugging() -> bool:
+    """Whether a mode is on that `jax.jit` has and a program compiled ahead of its call has not."""
+    return any(getattr(jax.config, name) for name in ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs"))
 
 
 def core_program(*static_argnames: str) -> Callable[[Callable[..., Any]], CoreProgram]:
     """A decorator, as `jax.jit` is one."""
     return functools.partial(CoreProgram, static_argnames=static_argnames)
-
-
-def clear_programs() -> None:
-    """Forget the programs of all functions."""
-    for program in list(_ALL):
-        program.clear()
 
 
 def cores_for(work: float, *arrays: Any, least: float = 2**21) -> int:
@@ -108,9 +100,6 @@ def cores_for(work: float, *arrays: Any, least: float = 2**21) -> int:
     if platform_of(*arrays) != "cpu":
         return 1
     return max(1, min(core_count(), int(work / least)))
-
-
-_ALL: "weakref.WeakSet[CoreProgram]" = weakref.WeakSet()
 
 
 @functools.cache

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _guards
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Loss, Numeric, Params
+from dlcore.devices import to_device
 from dlcore.models import Model
 from dlcore.objective import passes, preparing
 from dlcore.objective.blocks import BlockedData, run_program
@@ -136,7 +138,8 @@ class Objective:
         if l2 is not None and (np.shape(l2),) != tuple(lengths):
             raise ValueError(f"l2: expected one for each of the models {next(iter(lengths))}, got {np.shape(l2)}")
         l2 = None if l2 is None else _guards.as_real("l2", l2)
-        return run_program(lambda data: _models_first(self, data, params, l2), data, self, params, l2)
+        objective, data, params = to_device((self, data, params))
+        return run_program(lambda data: _models_first(objective, data, params, l2), data, objective, params, l2)
 
     def hvp(self, params: Params, v: Params, data: Any) -> Params:
         r"""Hessian-vector product, $\nabla^2 J(\theta)\,v$, in one pass over the data.
@@ -235,7 +238,7 @@ class Objective:
         return preparing.prepare(self, data, devices)
 
 
-@jax.jit
+@kept_programs()
 def _models_first(objective: Objective, data: Any, params: Params, l2: Any) -> tuple[Array, Params]:
     """`passes.VALUES_AND_GRADS` with the axis of the models in front."""
     behind = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)

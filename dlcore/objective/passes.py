@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._guards import is_traced
+from dlcore._programs import kept_programs
 from dlcore._types import Array, Params
+from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.objective.blocks import BlockedData, Rows, parts_of, run_program, sum_over_blocks
 from dlcore.objective.cores import core_program, cores_for
@@ -49,13 +51,16 @@ def run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
     """
     traced = any(map(is_traced, jax.tree.leaves((objective, data, arguments))))
     blocked = None if traced else blocked_as_is(objective, data)
+    if not traced:
+        objective, blocked, arguments = to_device((objective, blocked, arguments))
     if blocked is None or blocked.mesh is not None or blocked.batch is not None:
-        return run_program(lambda data: _run(work, objective, data, *arguments), data, objective, *arguments)
+        given = data if blocked is None else blocked
+        return run_program(lambda data: _run(objective, data, *arguments, work=work), given, objective, *arguments)
     parts = parts_for_cores(blocked, arguments[0])
     if len(parts) == 1:
-        return _run(work, objective, blocked, *arguments)
+        return _run(objective, blocked, *arguments, work=work)
     sums = sums_of_parts(work, objective, parts, *arguments)
-    return _of_parts(work, blocked.x.shape[0], objective, sums, *arguments)
+    return _of_parts(objective, sums, *arguments, work=work, rows=blocked.x.shape[0])
 
 
 def parts_for_cores(data: BlockedData, params: Params) -> list[BlockedData]:
@@ -74,8 +79,8 @@ def work_of(data: BlockedData, params: Params) -> int:
     return data.x.size * max(1, entries * data.x.shape[0] // max(1, data.x.size))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _run(work: Pass, objective: Any, data: Any, *arguments: Any) -> Any:
+@kept_programs("work")
+def _run(objective: Any, data: Any, *arguments: Any, work: Pass) -> Any:
     data = blocked_as_is(objective, data)
     # Over several devices the weights are summed with the rest: one collective.
     weighed = data.mesh is not None and data.weights is not None and data.batch is None
@@ -99,7 +104,9 @@ def of_parts(work: Pass, rows: int, objective: Any, sums: list[Any], *arguments:
     return work.finish(objective, total, whole, *arguments)
 
 
-_of_parts = jax.jit(of_parts, static_argnums=(0, 1))
+@kept_programs("work", "rows")
+def _of_parts(objective: Any, sums: list[Any], *arguments: Any, work: Pass, rows: int) -> Any:
+    return of_parts(work, rows, objective, sums, *arguments)
 
 
 def _sums(work: Pass, objective: Any, data: BlockedData, weighed: bool, *arguments: Any) -> Any:

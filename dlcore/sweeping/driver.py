@@ -13,7 +13,7 @@ from dlcore import _arguments, _checks, _guards
 from dlcore._precision import working_dtype
 from dlcore._status import Status
 from dlcore._types import Array, Params
-from dlcore.devices import platform_of
+from dlcore.devices import platform_of, to_device
 from dlcore.fitting import Fit, History
 from dlcore.fitting.driver import CALL_SECONDS, CAPACITY, settled
 from dlcore.fitting.null_value import Reference, outputs_of, reference_of
@@ -310,7 +310,7 @@ def _before_start(rule: Any, queue: Queue, one: Params, slots: int) -> SweepStat
     def blank(count: int, tree: Any) -> Any:
         def of(leaf: Any) -> Array:
             if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # random keys have no blank
-                return jnp.broadcast_to(jax.random.key(0), (count, *leaf.shape))
+                return jnp.broadcast_to(jax.random.key(to_device(np.uint32(0))), (count, *leaf.shape))
             return jax.device_put(np.zeros((count, *leaf.shape), leaf.dtype))
 
         return jax.tree.map(of, tree)

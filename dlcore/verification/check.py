@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._types import Array
+from dlcore.devices import to_device
 
 UNMEASURED_FACTOR = 8
 """By how much a result may exceed its bound on a kind of device where no bound has been measured: functions of the
@@ -134,9 +135,9 @@ def _results(check: Check) -> Iterator[dict[str, np.ndarray]]:
         yield {name: np.asarray(value) for name, value in check.function(*check.inputs).items()}
         return
     jitted = jax.jit(check.function)
-    examples = [jitted(*(array[i] for array in check.inputs)) for i in range(len(check.inputs[0]))]
+    examples = [jitted(*to_device([array[i] for array in check.inputs])) for i in range(len(check.inputs[0]))]
     yield {name: np.stack([np.asarray(example[name]) for example in examples]) for name in examples[0]}
-    vmapped: dict[str, Array] = jax.jit(jax.vmap(check.function))(*check.inputs)
+    vmapped: dict[str, Array] = jax.jit(jax.vmap(check.function))(*to_device(check.inputs))
     yield {name: np.asarray(value) for name, value in vmapped.items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dlcore._precision import HIGHEST
 from dlcore._types import Device
+from dlcore.devices import to_device
 
 SIZE = 128
 """Of the matrices: large enough that an accelerator uses its units for products."""
@@ -64,12 +65,14 @@ def _kept_bits(precision: str | None) -> int:
     numbers = 1 + 2.0 ** -np.arange(1, 24)
     a = np.ones((SIZE, SIZE), np.float32)
     a[0, : len(numbers)] = numbers
-    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))(a, np.eye(SIZE, dtype=np.float32))
+    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))(
+        *to_device((a, np.eye(SIZE, dtype=np.float32)))
+    )
     kept = np.asarray(product)[0, : len(numbers)] == numbers.astype(np.float32)
     return int(np.argmin(kept)) if not kept.all() else len(numbers)
 
 
 def _keeps_subnormals() -> bool:
-    halved = jax.jit(lambda x: x * jnp.float32(0.5))(np.float32(np.finfo(np.float32).tiny))
+    halved = jax.jit(lambda x: x * jnp.float32(0.5))(to_device(np.finfo(np.float32).tiny))
     # Compared as bits: a comparison of subnormal numbers may flush them itself.
     return bool(np.asarray(halved).view(np.uint32))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlcore import certificate, descent, fitting, graph, heads, sweeping
 from dlcore._types import Array
+from dlcore.devices import to_device
 from dlcore.models import LinearParams
 from dlcore.reference import descent as twin_rules
 from dlcore.reference import fitting as twin_fits
@@ -85,7 +86,8 @@ def _batches(dtype: np.dtype) -> Check:
 
     def of(*data: np.ndarray) -> dict[str, Any]:
         start = LinearParams(np.zeros(FEATURES, dtype), np.zeros((), dtype))
-        rule, options = descent.gradient_descent(rate), {"batch_size": size, "key": jax.random.key(0)}
+        key = jax.random.key(to_device(np.uint32(0)))
+        rule, options = descent.gradient_descent(rate), {"batch_size": size, "key": key}
         fitted = fitting.fit(
             objective_of("logistic", l2), data, rule, params=start, tol=0, max_steps=count, **options
         )

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from dlcore import models
+from dlcore.devices import to_device
 from dlcore.models import LinearParams
 from dlcore.reference import losses as twin_losses
 from dlcore.reference import models as twins
@@ -46,7 +47,7 @@ def _drawn(bend: Any, dtype: np.dtype) -> Check:
     eps, count = float(np.finfo(dtype).eps), wide * narrow
 
     def of(seed: np.ndarray) -> dict[str, Any]:
-        layer = models.mlp((wide, narrow, 1), bend).init(jax.random.key(int(seed[0])))[0]
+        layer = models.mlp((wide, narrow, 1), bend).init(jax.random.key(to_device(np.uint32(seed[0]))))[0]
         weight = np.asarray(layer.weight, np.float64)
         return {"mean": weight.mean(), "variance": (weight**2).mean() / variance, "biases": layer.bias}
 

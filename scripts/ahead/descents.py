@@ -153,7 +153,7 @@ def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
         objective = dataclasses.replace(objective, l2=0.0)
         given = (objective, data, queue, limits, params, state, np.int32(0))
         arguments = [one if isinstance(one, BlockedData) else place.like(one) for one in given]
-        return lowered(sweep_loop.advance._jitted, data, place, *arguments, program=program)
+        return lowered(sweep_loop.advance.jitted, data, place, *arguments, program=program)
 
     return lower
 
