@@ -70,8 +70,8 @@ def fit(
 
     One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
     if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object. The programs of the 32 shapes and rules called last are kept. The result depends on no
-    chunk, bit for bit.
+    compiles once per object. The programs of the 32 shapes and rules called last are kept. The result depends on
+    no chunk, bit for bit.
 
     Where a pass over the rows is long, on a CPU, it is two: each core makes the pass over its own rows, and the
     second program is all else of a step. The number of cores then changes results by rounding. With batches, under
