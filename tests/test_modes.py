@@ -294,6 +294,12 @@ def test_a_number_that_is_none_raises_jax_own_error(mode, x, cores, monkeypatch)
     assert type(raised.value) is FloatingPointError
 
 
+def test_a_sweep_that_diverges_raises_jax_own_error():
+    with jax.debug_nans(True), pytest.raises(FloatingPointError) as raised:
+        sweep(*problem("squared", 0.0), descending, {"rate": [1e30, 2e30]}, max_steps=50)
+    assert type(raised.value) is FloatingPointError
+
+
 def test_a_mode_changes_no_result():
     """What a debugging mode refuses are infinities; the sentinels of a search are none."""
     whole = heads("softmax", folds=3)
