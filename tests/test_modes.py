@@ -87,6 +87,11 @@ def fitted(loss, optimizer=None, **options):
     return fit(*problem(loss), optimizer or descent.accelerated(0.05), max_steps=5, **options)
 
 
+def searched():
+    with jax.numpy_dtype_promotion("standard"):  # Optax adds an int64 to an int32
+        fitted("logistic", LBFGS)
+
+
 def heads(loss, x=X, **options):
     return fit_heads(
         x, {"logistic": BINARY, "squared": REAL, "softmax": CLASSES}[loss], loss=loss, l2=L2, **options
@@ -182,7 +187,7 @@ TASKS = {
     "fit squared": lambda _: fitted("squared", descent.momentum(0.01), params=LinearParams(X[0], 0.0)),
     "fit huber": lambda _: fitted("huber", descent.nesterov(0.05)),
     "fit optax": lambda _: fitted("logistic", SGD),
-    "fit line search": lambda _: fitted("logistic", LBFGS),
+    "fit line search": lambda _: searched(),
     "fit batches": lambda _: fit(
         Objective(MLP, of_mlp, 1e-2), (X, REAL), descent.momentum(0.01), key=KEY, batch_size=20, max_steps=5
     ),
@@ -286,6 +291,12 @@ def test_a_number_that_is_none_raises_jax_own_error(mode, x, cores, monkeypatch)
     data = (np.full((60, 4), x, DTYPE), REAL)
     with MODES[mode](), pytest.raises(FloatingPointError) as raised:
         objective.value(LinearParams(np.ones(4, DTYPE), np.zeros((), DTYPE)), data)
+    assert type(raised.value) is FloatingPointError
+
+
+def test_a_sweep_that_diverges_raises_jax_own_error():
+    with jax.debug_nans(True), pytest.raises(FloatingPointError) as raised:
+        sweep(*problem("squared", 0.0), descending, {"rate": [1e30, 2e30]}, max_steps=50)
     assert type(raised.value) is FloatingPointError
 
 
