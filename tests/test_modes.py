@@ -252,17 +252,18 @@ TASKS = {
 }  # fmt: skip
 
 
-LONG = [("verify", "disable_jit"), ("verify", "debug_nans"), ("linalg", "disable_jit")]
-"""Operation by operation they take minutes on a loaded machine."""
+QUICK = ("fit logistic", "sweep rates", "heads logistic folds", "heads softmax folds", "losses compiled", "tensors")
+"""Tasks that are quick operation by operation, and where every trace is checked."""
+
+
+def marks_of(task, mode):
+    """Return the marks of a task in a mode: without compiled programs most take seconds."""
+    slow = mode in ("disable_jit", "checking_leaks") and task not in QUICK
+    return [pytest.mark.slow] if slow or task == "verify" else []
 
 
 @pytest.mark.parametrize(
-    ("task", "mode"),
-    [
-        pytest.param(task, mode, marks=[pytest.mark.slow] if (task, mode) in LONG else [])
-        for task in TASKS
-        for mode in MODES
-    ],
+    ("task", "mode"), [pytest.param(task, mode, marks=marks_of(task, mode)) for task in TASKS for mode in MODES]
 )
 def test_every_task_in_every_mode(task, mode, tmp_path):
     with warnings.catch_warnings(), MODES[mode]():

@@ -69,8 +69,9 @@ def vector_norm(
     size = jnp.abs(jax.lax.stop_gradient(x)).astype(working)
     zero = size == 0
     largest = size.max(axis, keepdims=True, initial=0)
-    smallest = jnp.where(zero, jnp.inf, size).min(axis, keepdims=True, initial=jnp.inf)
-    dominant = largest if ord > 0 else smallest
+    most = jnp.finfo(working).max  # no infinity, which jax.debug_infs would report
+    smallest = jnp.where(zero, most, size).min(axis, keepdims=True, initial=most)
+    dominant = largest if ord > 0 else jnp.where(largest > 0, smallest, 0)
     usable = (dominant > 0) & jnp.isfinite(dominant)
     scale = jnp.where(usable, dominant, 1)
     # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
