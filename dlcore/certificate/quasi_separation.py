@@ -130,7 +130,7 @@ def _touching_pairs(rows: np.ndarray, label: np.ndarray, touching: np.ndarray) -
     index = np.arange(len(row))
     pairs[index, label[row]] = rows[row]
     pairs[index, other] = -rows[row]
-    return pairs.reshape(len(row), -1)
+    return pairs.reshape(len(row), touching.shape[1] * rows.shape[1])
 
 
 def _blocks(place: Place, x: Any, y: np.ndarray, s: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
