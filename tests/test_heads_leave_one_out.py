@@ -262,6 +262,25 @@ def test_a_block_of_rows_of_leverage_near_1():
     np.testing.assert_allclose(scored(heads)[:, 0, 0], scored(limit)[:, 0, 0], rtol=1e-8)
 
 
+@pytest.mark.parametrize("l2", [0.0, 1e-14])
+def test_rows_that_are_equal_leave_the_null_space_of_the_kernel_to_them(l2):
+    """Rounding turned the null space of rows 0 and 2 towards row 1: its error was 7e14 at λ = 0."""
+    x = np.array([[0.0, 0, 1], [1, 0, 1], [0, 0, 1]])
+    y = np.array([0.011182375385816694, 1.5056201023426707, 1.1108114313787987])
+    heads = fit_heads(x, y, loss="squared", l2=l2, folds="leave-one-out")
+    others = np.array([y[2], (y[0] + y[2]) / 2, y[0]])
+    np.testing.assert_allclose(scored(heads).ravel(), r2_score(y, others), rtol=1e-9)
+
+
+@pytest.mark.parametrize("number", [1.0, 0.1, 1e5 / 7])
+def test_constant_columns_leave_the_mean_of_the_others(number):
+    """The kernel is 0; what rounds in its lift, or in the means, is not a kernel."""
+    y = np.arange(6) ** 1.5
+    heads = fit_heads(np.full((6, 9), number), y, loss="squared", l2=[0.0, 1e-9], folds="leave-one-out")
+    expected = r2_score(y, (y.sum() - y) / 5)
+    np.testing.assert_allclose(scored(heads).ravel(), [expected] * 2, rtol=1e-9)
+
+
 X = np.random.default_rng(0).normal(size=(12, 3))
 
 

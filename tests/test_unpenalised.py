@@ -275,3 +275,50 @@ def test_least_squares_of_a_column_twice_is_the_shortest_solution():
     for coef, y in zip(heads.coef[:, 0], (NOISE, RARE), strict=True):
         shortest = np.linalg.lstsq(off, y - y.mean(), rcond=1e-12)[0]
         np.testing.assert_allclose(coef * scale, shortest * scale, atol=1e-9)
+
+
+def test_a_fold_of_fewer_rows_than_columns_of_far_scales_fits_them():
+    """Two directions that change nothing, of scales 10¹² apart: what made them shorter made the score −4e8."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 5)), rng.normal(size=5)
+    x[:, :2] = 1e12, 1e12 / 3
+    heads = fit_heads(x, y, loss="squared", l2=0.0, fit_intercept=False, folds=[[0, 0, 1, 1, 1]])
+    assert heads.fold_status is not None
+    assert heads.scores is not None
+    assert heads.fold_status.ravel()[0] == "converged"
+    assert heads.scores.ravel()[0] > -1e4
+
+
+def test_columns_that_are_there_twice_are_seen_in_every_row():
+    """Rows whose own number is next to nothing showed the rounding of factors that are 0: no bound was found."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 20))
+    x[:, 0] *= 10.0 ** rng.uniform(-6, 0, 5000)
+    y = (x[:, 1] + rng.logistic(size=5000) > 0).astype(int)
+    heads = fit_heads(np.hstack([x, x]), y, l2=0.0)
+    assert heads.status[0] == "converged"
+    assert heads.certificate.bound[0] == "curvature if the rank is 20"
+
+
+def test_a_direction_may_touch_no_row():
+    """Far means keep the margins from proof, and the touching rows were none, which raised an error."""
+    x = [
+        [134215714734080.0, 0.0074505433440208435],
+        [134217862217728.0, 0.0074506476521492004],
+        [134217459564544.0, 0.007450558245182037],
+        [134219070177280.0, 0.007450513541698456],
+        [134217862217728.0, 0.007450610399246216],
+    ]
+    assert data_report(x, [4, 0, 3, 1, 2], loss="softmax").separability != "not separable"
+
+
+def test_classes_of_columns_of_far_scales_are_separable_as_those_of_near_ones():
+    """Lengths of rows times that of the direction hid margins: such tables were quasi-separable or not known."""
+    verdicts = set()
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x = rng.integers(-2, 3, (30, 4)) * np.array([1, 1, 1, 3])
+        margin = x @ [2, -1, 3, 1] + 0.5
+        scaled = x * 2.0 ** np.array([27, -27, 10, -20])
+        verdicts.add(data_report(scaled, (margin > 0).astype(int)).separability)
+    assert verdicts == {"separable"}

@@ -72,6 +72,8 @@ def combination_of(x: Any, s: Weights, *, intercept: bool) -> Combination | None
             kept = rows[:, independent] / unit[independent]
             residual += kept.T @ (rows[:, dependent] / unit[dependent] - kept @ factors)
         factors += solver @ residual
+        # What rounds in a factor that is 0 would be all of a row whose own numbers are next to nothing.
+        factors[np.abs(factors) <= EXPLAINED * np.abs(factors).max(0)] = 0
         for rows in tables():
             kept, others = rows[:, independent] / unit[independent], rows[:, dependent] / unit[dependent]
             added = np.abs(kept) @ np.abs(factors) + np.abs(others)

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.certificate.curvature import Place, newton_step, row_blocks
 from dlcore.certificate.newton import margins
-from dlcore.certificate.rows import UNIT, Weights, lengths, weights_of
+from dlcore.certificate.rows import UNIT, Weights, weights_of
 
 STEPS = 12
 TOUCHING = 1e-3
@@ -111,10 +111,10 @@ def _spaces(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_touching(place: Place, direction: np.ndarray, x: Any, y: np.ndarray, s: Weights) -> bool:
     """Return whether no margin is below its rounding, and one is far above."""
-    norm, far_above = lengths(direction).max(), False
+    size, far_above = np.abs(direction).max(0), False
     for rows, label in _blocks(place, x, y, s):
         margin = margins(rows @ direction.T, label)
-        off = 4 * (direction.shape[1] + 6) * UNIT * lengths(rows) * norm
+        off = 4 * (direction.shape[1] + 6) * UNIT * (np.abs(rows) @ size)
         if (margin.min(1) < -off).any():
             return False
         far_above |= bool((np.where(np.isfinite(margin), margin, 0).max(1) > FAR_ABOVE * off).any())
@@ -130,7 +130,7 @@ def _touching_pairs(rows: np.ndarray, label: np.ndarray, touching: np.ndarray) -
     index = np.arange(len(row))
     pairs[index, label[row]] = rows[row]
     pairs[index, other] = -rows[row]
-    return pairs.reshape(len(row), -1)
+    return pairs.reshape(len(row), touching.shape[1] * rows.shape[1])
 
 
 def _blocks(place: Place, x: Any, y: np.ndarray, s: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ from dlcore.certificate.chosen import ChosenColumns
 from dlcore.certificate.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
 from dlcore.certificate.newton import margins, way_down
 from dlcore.certificate.quasi_separation import touching_direction
-from dlcore.certificate.rows import UNIT, Weights, index_slices, lengths, weights_of
+from dlcore.certificate.rows import UNIT, Weights, index_slices, weights_of
 
 SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"
 INSEPARABLE, UNKNOWN = "not separable", "not known"
@@ -106,12 +106,12 @@ def separates(coef: np.ndarray, intercept: np.ndarray, x: Any, y: np.ndarray, s:
     rows_of = x
     if point is not None:
         rows_of, intercept = Centred(x, point), moved_intercept(coef, intercept, point)
-    norm, bias = lengths(coef).max(), np.abs(intercept).max()
+    size, bias = np.abs(coef).max(0), np.abs(intercept).max()
     for block in index_slices(len(x), x.shape[1] + len(coef)):
         chosen = weights_of(s, slice(None), block).max(0) > 0
         rows, label = rows_of[block][chosen].astype(np.float64), y[block][chosen].astype(np.intp)
         margin = margins(rows @ coef.T + intercept, label)
-        off = 2 * (coef.shape[1] + 6) * UNIT * (lengths(rows) * norm + bias)
+        off = 2 * (coef.shape[1] + 6) * UNIT * (np.abs(rows) @ size + bias)
         if not (margin.min(1, initial=np.inf) > 2 * off).all():
             return False
     return True

@@ -45,6 +45,8 @@ NAME = "leave-one-out"
 NEAR_1 = 1e-3
 """A row of a leverage above 1 − `NEAR_1` is predicted by the second form; the first loses three digits at most."""
 EPS = float(np.finfo(np.float64).eps)
+TURNED = 16
+"""So many times n·eps an eigenvector may turn: the kernel, its lift and its spectrum round."""
 
 
 def check_leave_one_out(inputs: Inputs, loss: str) -> None:
@@ -200,8 +202,8 @@ def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, centred: Array
     values, own, projected = kernel
     resolved, inverse = _resolved_inverse(values, l2)
     kept = jnp.where(jnp.arange(len(values)) == len(values) - 1, 1 - centred, 1.0)  # the direction √s goes
-    # Rounding turns the null space by n·eps·max(values)/values, and 1/λ would make that count.
-    turned = len(values) * EPS * values.max() / jnp.where(resolved, values, jnp.inf)
+    # Rounding turns the null space by some n·eps·max(values)/values, and 1/λ would make that count.
+    turned = TURNED * len(values) * EPS * values.max() / jnp.where(resolved, values, jnp.inf)
     in_null_space = matmul(own**2, jnp.where(resolved, 0.0, kept)) > matmul(own**2, turned**2)
     own = jnp.where(resolved[None] | in_null_space[:, None], own, 0.0)
     inverse = kept[None] * inverse

@@ -30,6 +30,8 @@ EQUILIBRATED = 2.0
 """The mode in which columns are divided by powers of two; 1 divides them by their deviations, 0 leaves them."""
 FAR_APART = 1e3
 """Columns are of far scales where their lengths differ by more: squares then lose six digits of the least."""
+HARMLESS = 1e-6
+"""What makes a solution shorter may change predictions by this part."""
 DIGITS = 1e-10
 """A score is taken from sums of products where that puts it off by less."""
 
@@ -167,6 +169,10 @@ def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standa
     """Return the spectrum from the kernel of the rows, as many eigenvalues as rows."""
     rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
     mean, level = matmul(weight, rows) / total, centred * matmul(weight, aims) / total
+    # A mean rounds: a constant column would be what is left.
+    first = rows[jnp.argmax(weight)]
+    constant = ((rows == first[None]) | (weight == 0)[:, None]).all(0)
+    mean = jnp.where(constant, first, mean)
     variance, middle = matmul(weight, (rows - mean[None]) ** 2) / total, centred * mean
     scale = jnp.where(standard > 0, deviation(variance, mean), 1.0)
     root = jnp.sqrt(2 * weight / total)[:, None]
@@ -176,6 +182,7 @@ def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standa
     size = jnp.sqrt((kernel * kernel).sum())
     above = centred * jnp.where(size > 0, 2 * size, 1.0)
     values, vectors = jnp.linalg.eigh(kernel + above * outer(own, own))
+    values = jnp.where(size > 0, values, 0.0)  # of the lift alone rounding is left
     values, basis = values.at[-1].multiply(1 - centred), matmul(z.T, vectors) / scale[:, None]
     return Spectrum(values, basis, matmul(vectors.T, t), middle, level, scale, vectors)
 
@@ -206,7 +213,8 @@ def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
     """Return the shortest solutions next to solutions at λ = 0, shape (l2, targets, m).
 
     The columns of the spectrum have other scales, in which other solutions are shortest. The part in the null
-    space is taken away. Entries of the size of rounding would count by the inverse of a small scale.
+    space is taken away. Entries of the size of rounding would count by the inverse of a small scale. Where scales
+    are so far apart that what is taken away changes predictions, the solutions stay as they are.
     """
     dropped = inverse_of(spectrum, jnp.zeros(1))[0] == 0
     vectors = jnp.where(dropped[None], spectrum.basis * spectrum.scale[:, None], 0.0)
@@ -214,7 +222,12 @@ def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
     null = jnp.where(jnp.abs(vectors) > noise, vectors, 0.0) / spectrum.scale[:, None]
     basis, _ = jnp.linalg.qr(null / jnp.where(dropped, vector_norm(null, axis=0), 1.0)[None])
     basis = jnp.where(dropped[None], basis, 0.0)
-    return weight - matmul(matmul(weight.reshape(-1, len(basis)), basis), basis.T).reshape(weight.shape)
+    flat = weight.reshape(-1, len(basis))
+    taken = matmul(matmul(flat, basis), basis.T)
+    seen = jnp.where(dropped[None], 0.0, spectrum.basis * spectrum.scale[:, None])
+    change = vector_norm(matmul(taken * spectrum.scale[None], seen), axis=-1)
+    harmless = change <= HARMLESS * vector_norm(flat * spectrum.scale[None], axis=-1)
+    return (flat - jnp.where(harmless[:, None], taken, 0.0)).reshape(weight.shape)
 
 
 def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, l2: np.ndarray, parts: Parts) -> np.ndarray:
