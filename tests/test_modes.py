@@ -252,7 +252,7 @@ TASKS = {
 }  # fmt: skip
 
 
-QUICK = ("fit logistic", "sweep rates", "heads logistic folds", "heads softmax folds", "losses compiled", "tensors")
+QUICK = ("fit logistic", "sweep rates", "heads logistic folds", "heads softmax folds", "losses compiled")
 """Tasks that are quick operation by operation, and where every trace is checked."""
 
 

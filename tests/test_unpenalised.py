@@ -172,6 +172,17 @@ def test_quasi_separation_is_named_with_its_columns(name):
     assert all(word in heads.certificate.bound[0] for word in words[:5])
 
 
+def test_folds_are_quasi_separable_by_the_direction_of_all_rows():
+    x, y, _, _ = QUASI["a dummy that is always 1"]
+    heads = fit_heads(x, y, l2=[0.0, 1e-3], folds=3)
+    assert set(heads.fold_status[:, 0]) == {"quasi-separable"}
+    assert set(heads.fold_status[:, 1]) == {"converged"}
+    # A fold without the rows of the dummy has a minimum.
+    without = fit_heads(x, y, l2=0.0, folds=[(np.flatnonzero(DUMMY == 0), np.flatnonzero(DUMMY))])
+    assert without.status[0] == "quasi-separable"
+    assert without.fold_status[0, 0] == "converged"
+
+
 @pytest.mark.parametrize("name", ["a dummy that is always 1", "softmax, a category without class 0"])
 def test_the_report_has_the_direction(name):
     x, y, columns, options = QUASI[name]

@@ -60,6 +60,8 @@ MOST = 2000
 AUTOMATIC = 5 * 10**10
 """Up to so many multiplications in a pass, curvature is asked without the caller's word."""
 PASSES = 5
+HOPELESS = 2
+"""What is not positive definite in the third pass, whitened twice, will not be."""
 NEAR = 0.05
 """W is good enough where the eigenvalues of A are this near to 1."""
 
@@ -139,9 +141,9 @@ def _whitened(place: Place, x: Any, y: np.ndarray, s: Weights) -> _Pass | None:
     sizes = _column_sizes(place, x, s)
     w = np.diag(1 / np.tile(sizes, len(place.coef)))
     best = None
-    for _ in range(PASSES):
+    for passes in range(PASSES):
         seen = _pass(place, x, y, s, w, sizes)
-        if seen is None:
+        if seen is None or (passes == HOPELESS and best is None and not seen.least > 0):
             break
         if seen.least > 0 and (best is None or seen.least > best.least):
             best = seen

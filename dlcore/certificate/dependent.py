@@ -21,7 +21,7 @@ from dlcore.certificate.rows import Weights, index_slices, weights_of
 
 DEPENDENT = 1e-10
 """A column whose square is explained up to this part is tried as a combination of others."""
-EXPLAINED = 1e-12
+EXPLAINED = 1e-14
 """It is one where no row differs by more than this part of the numbers that are added."""
 
 

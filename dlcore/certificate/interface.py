@@ -12,7 +12,13 @@ from dlcore.certificate.heads import LOSSES, Bounds, Certificate, Numbers, read_
 from dlcore.certificate.logistic import logistic_bounds
 from dlcore.certificate.report import DataReport
 from dlcore.certificate.rows import Weights, scaled_weights
-from dlcore.certificate.separation import QUASI_SEPARABLE, SEPARABLE, Separation, separation_of_head
+from dlcore.certificate.separation import (
+    QUASI_SEPARABLE,
+    SEPARABLE,
+    Separation,
+    known_separation,
+    separation_of_head,
+)
 from dlcore.certificate.softmax import softmax_bounds
 from dlcore.certificate.squared import squared_bounds
 from dlcore.certificate.tight import tightened
@@ -111,11 +117,12 @@ def certified(
     tight: bool = False,
     report: bool = False,
     tol: float | None = None,
+    witness: Separation | None = None,
 ) -> Certificate:
     """Return what `certify` does.
 
     With `tol`, curvature is asked too where the rounding of duality exceeds `gap_tol(tol)`, and the separation of
-    the classes where there is no bound.
+    the classes where there is no bound. A `witness` of more rows is tried first.
     """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
     if missing:
@@ -146,29 +153,58 @@ def certified(
         _check_labels(y, numbers.coef.shape[1])
     s = scaled_weights(read_weights(weights, len(x), numbers))
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = _bounds_of(heads.loss, numbers, x, y, s, tight, tol)
+        known = {} if tol is None else _known_separations(heads.loss, numbers, x, y, s, witness)
+        bounds = _bounds_of(heads.loss, numbers, x, y, s, tight, tol, list(known))
     found = _reported(heads.loss, numbers, x, y, s) if report else None
     if tol is not None or report:
-        bounds = bounds._replace(bound=_unattained(bounds, numbers, x, y, s, found))
+        bounds = bounds._replace(bound=_unattained(bounds, numbers, x, y, s, found, known))
     device = getattr(heads, "device", None)
     about = {"heads_device": None if device is None else str(device), "report": found}
     return dataclasses.replace(certificate_of(bounds, numbers.shape), **about)
 
 
+def _known_separations(
+    loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights, witness: Separation | None
+) -> dict[int, Separation]:
+    """Return the separations that cost a look at the rows, by the index of the head without a penalty."""
+    found = {}
+    for h in np.flatnonzero(numbers.l2 == 0).tolist() if loss != "squared" else ():
+        known = known_separation(*_head(numbers, h), x, y, _weights_of_head(s, h), witness)
+        if known is not None:
+            found[h] = known
+    return found
+
+
+def _head(numbers: Numbers, h: int) -> tuple[np.ndarray, Any]:
+    """Return coefficients and intercept of one head."""
+    return numbers.coef[h], None if numbers.intercept is None else numbers.intercept[h]
+
+
+def _weights_of_head(s: Weights, h: int) -> Weights:
+    """Return the one set of weights of a head."""
+    return s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
+
+
 def _unattained(
-    bounds: Bounds, numbers: Numbers, x: Any, y: np.ndarray, s: Weights, report: DataReport | None
+    bounds: Bounds,
+    numbers: Numbers,
+    x: Any,
+    y: np.ndarray,
+    s: Weights,
+    report: DataReport | None,
+    known: dict[int, Separation],
 ) -> list[str]:
     """Return the names of the bounds, with the separation of the classes where that is why there is none."""
     names = list(bounds.bound)
     for h, name in enumerate(names):
         if numbers.l2[h] > 0 or not name.startswith(NO_DUALITY):
             continue
-        if report is not None:
+        if h in known:
+            found = known[h]
+        elif report is not None:
             found = Separation(str(report.separability), report.direction, report.direction_intercept)
         else:
-            intercept = None if numbers.intercept is None else numbers.intercept[h]
-            own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
-            found = separation_of_head(numbers.coef[h], intercept, x, y, own)
+            found = separation_of_head(*_head(numbers, h), x, y, _weights_of_head(s, h))
         if found.verdict == SEPARABLE:
             names[h] = UNATTAINED
         elif found.verdict == QUASI_SEPARABLE and found.coef is not None:
@@ -194,7 +230,14 @@ def _reported(loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Weights) ->
 
 
 def _bounds_of(
-    loss: str, numbers: Numbers, x: Any, y: np.ndarray, s: Any, tight: bool, tol: float | None
+    loss: str,
+    numbers: Numbers,
+    x: Any,
+    y: np.ndarray,
+    s: Any,
+    tight: bool,
+    tol: float | None,
+    unbounded: list[int],
 ) -> Bounds:
     coef, intercept, l2, scale = numbers.coef, numbers.intercept, numbers.l2, numbers.scale
     if loss == "squared":
@@ -211,6 +254,7 @@ def _bounds_of(
     if tol is not None:
         proof = certificate_of(bounds, l2.shape)
         short |= (proof.gap > proof.gap_tol(tol)) & (proof.gap <= ROUNDED * proof.rounding)
+    short[unbounded] = False
     return tightened(bounds, *of_heads, heads=np.flatnonzero(short)) if short.any() else bounds
 
 

@@ -22,6 +22,8 @@ from dlcore.certificate.newton import margins
 from dlcore.certificate.rows import UNIT, Weights, weights_of
 
 STEPS = 12
+PRODUCTS = 2 * 10**10
+"""Of many rows so few of these steps are made that they take at most so many multiplications, but two at least."""
 TOUCHING = 1e-3
 """Rows whose margin is below this part of the largest are taken to touch."""
 NULL = 1e-10
@@ -44,7 +46,7 @@ def touching_direction(place: Place, x: Any, y: np.ndarray, s: Weights) -> np.nd
     w = None
     with np.errstate(all="ignore"):
         sizes, span = _span(place, x, y, s)
-        for _ in range(STEPS):
+        for _ in range(min(STEPS, max(2, PRODUCTS // (2 * len(x) * place.coef.size**2)))):
             step, w, _ = newton_step(place, x, y, s, w)
             if step is None or not np.isfinite(step).all():
                 return None
@@ -97,7 +99,7 @@ def _quasi_separating(
     for kept in (np.abs(step) > SMALL * largest, True):
         direction = np.where(kept, step / largest, 0.0) / sizes
         direction = np.ldexp(direction, -np.frexp(np.abs(direction).max())[1])
-        if _is_touching(place, direction, x, y, s):
+        if is_touching(place, direction, x, y, s):
             return direction
     return None
 
@@ -109,7 +111,7 @@ def _spaces(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors[:, null], vectors[:, ~null]
 
 
-def _is_touching(place: Place, direction: np.ndarray, x: Any, y: np.ndarray, s: Weights) -> bool:
+def is_touching(place: Place, direction: np.ndarray, x: Any, y: np.ndarray, s: Weights) -> bool:
     """Return whether no margin is below its rounding, and one is far above."""
     size, far_above = np.abs(direction).max(0), False
     for rows, label in _blocks(place, x, y, s):

@@ -15,7 +15,7 @@ from dlcore.certificate.centre import Centred, far_point, moved_intercept
 from dlcore.certificate.chosen import ChosenColumns
 from dlcore.certificate.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
 from dlcore.certificate.newton import margins, way_down
-from dlcore.certificate.quasi_separation import touching_direction
+from dlcore.certificate.quasi_separation import is_touching, touching_direction
 from dlcore.certificate.rows import UNIT, Weights, index_slices, weights_of
 
 SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"
@@ -51,6 +51,20 @@ def separation_of(
         if separates(coef, intercept, x, y, s):
             return Separation(SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
     return _touching(place, rows, x, y, s, columns, point)
+
+
+def known_separation(
+    coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, s: Weights, witness: Separation | None
+) -> Separation | None:
+    """Return the verdict if the head itself or a witness of other rows shows it, by one look at the rows each."""
+    bias = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
+    if separates(np.atleast_2d(coef), np.atleast_1d(bias), x, y, s):
+        return Separation(SEPARABLE, coef, bias)
+    if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
+        return None
+    direction = np.column_stack([np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))])
+    place = Place(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
+    return Separation(QUASI_SEPARABLE, *witness[1:]) if is_touching(place, direction, x, y, s) else None
 
 
 def separation_of_head(coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, s: Weights) -> Separation:

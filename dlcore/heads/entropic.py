@@ -8,7 +8,9 @@ import numpy as np
 
 from dlcore._status import Status
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.interface import certified
+from dlcore.certificate.interface import QUASI_UNATTAINED, certified
+from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.separation import Separation, separation_of_head
 from dlcore.heads import logistic, softmax
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of
@@ -36,14 +38,28 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
     l2 = inputs.l2.repeat(targets, axis=0)
 
+    @functools.cache
+    def witness_of(target: int) -> Separation | None:
+        """What quasi-separates all rows does so of those that train a fold, but for a few."""
+        quasi = np.char.startswith(np.array(proofs[target].bound), QUASI_UNATTAINED)
+        if not quasi.any():
+            return None
+        head, y = theta[target, quasi.argmax()], inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+        bias = head[..., -1] if asked.fit_intercept else None
+        weights = scaled_weights(inputs.weights(0, target)[None])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return separation_of_head(head[..., :-1], bias, inputs.x, y, weights)
+
     def proven(p: int, times: int) -> Certificate:
         def made() -> dict[str, np.ndarray]:
             scale = None if rows.scale is None else rows.scale[p // targets]
-            return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked))
+            witness = witness_of(p % targets) if p >= targets else None
+            return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked, witness))
 
         return proof_of(stages.once(f"proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 
-    proofs = [proven(p, 0) for p in range(len(theta))]
+    proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
+    proofs += [proven(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
         gap, allowed = _gaps(proofs, asked.tol)
         short = np.argwhere((gap > allowed) & np.isfinite(gap))
@@ -129,9 +145,25 @@ def _scores(inputs: Inputs, rows: Rows, sweep: Sweep, theta: np.ndarray, asked: 
 
 
 def certificate_of(
-    inputs: Inputs, theta: np.ndarray, fit: int, target: int, scale: np.ndarray | None, asked: Asked
+    inputs: Inputs,
+    theta: np.ndarray,
+    fit: int,
+    target: int,
+    scale: np.ndarray | None,
+    asked: Asked,
+    witness: Separation | None = None,
 ) -> Certificate:
-    """Of the heads of all strengths of one fit and target; `scale` (m,) where columns are standardised."""
+    """Return the certificate of the heads of all strengths of one fit and target.
+
+    Args:
+      inputs: the checked arguments.
+      theta: coefficients and, last, intercepts, shape (L, …, m + 1).
+      fit: the number of the fit.
+      target: the number of the target.
+      scale: what columns are divided by, shape (m,), where they are standardised.
+      asked: the options.
+      witness: a direction that quasi-separates all rows.
+    """
     weights = inputs.weights(fit, target)
     y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
     if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
@@ -139,7 +171,8 @@ def certificate_of(
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
     bias = theta[..., -1] if asked.fit_intercept else None
     heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], asked.loss, scale)
-    return certified(heads, inputs.x, y, None if (weights == weights[0]).all() else weights, tol=asked.tol)
+    own = None if (weights == weights[0]).all() else weights
+    return certified(heads, inputs.x, y, own, tol=asked.tol, witness=witness)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:
