@@ -131,6 +131,7 @@ def test_standardised_columns_left_out_have_the_deviations_of_all_rows(shape, in
         np.testing.assert_allclose(scored(heads)[0, k], r2_score(y, said, sample_weight=s), rtol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
 def test_a_class_that_a_fold_does_not_train_is_scored():
     """Its probability is 0, for functions and ranks too."""
     folds = [(LABELS > 0, np.arange(90) % 2 == 0)]

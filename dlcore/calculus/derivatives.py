@@ -31,6 +31,7 @@ def difference_quotient(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> 
 
     Source: Burden and Faires, Numerical Analysis, section 4.1.
 
+    >>> import jax.numpy as jnp
     >>> print(difference_quotient(lambda x: x**2 + 1, jnp.array(2.0), jnp.array(0.25)))
     4.25
     """
@@ -59,6 +60,7 @@ def central_difference(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> A
 
     Source: Burden and Faires, Numerical Analysis, section 4.1.
 
+    >>> import jax.numpy as jnp
     >>> print(central_difference(lambda x: x**2 + 1, jnp.array(2.0), jnp.array(0.25)))
     4.0
     """
@@ -149,6 +151,7 @@ def gradient(f: Callable[..., Array]) -> Callable[..., Array]:
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, sections 4.3 and 6.5.
 
+    >>> import jax.numpy as jnp
     >>> print(gradient(lambda a: jnp.sum(a * a))(jnp.array([[1.0, 2.0], [3.0, 4.0]])))
     [[2. 4.]
      [6. 8.]]
@@ -179,6 +182,7 @@ def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, section 4.3.1.
 
+    >>> import jax.numpy as jnp
     >>> print(jacobian(lambda x: jnp.stack([x[0] * x[1], x[0] + x[1]]))(jnp.array([2.0, 3.0])))
     [[3. 2.]
      [1. 1.]]
@@ -214,6 +218,7 @@ def directional_derivative(f: Callable[[Array], Any], x: Numeric, v: Numeric) ->
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, section 4.3.
 
+    >>> import jax.numpy as jnp
     >>> x = jnp.array([1.0, 2.0])
     >>> print(directional_derivative(lambda x: jnp.sum(x * x), x, jnp.array([1.0, 0.0])))
     2.0
