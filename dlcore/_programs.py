@@ -69,7 +69,7 @@ class Programs:
         return jax.jit(function, **self._options)
 
     def trace(self, *arguments: Any, **named: Any) -> Any:
-        """As `jax.jit` has it."""
+        """Trace the function for these arguments, as `jax.jit` does."""
         return self.jitted.trace(*arguments, **named)
 
     def clear(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def is_sparse(data: Any) -> bool:
-    """Whether it is a sparse table as SciPy has it."""
+    """Return whether it is a sparse table of SciPy's kind."""
     return hasattr(data, "toarray") and hasattr(data, "nnz")
 
 

@@ -1,4 +1,4 @@
-"""How a command ends: its status, one line on standard error, and nothing left behind.
+"""The end of a command: its status, one line on standard error, and nothing left behind.
 
 Standard library alone: a signal must find its handler before NumPy and JAX are imported.
 """

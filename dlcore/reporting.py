@@ -20,7 +20,7 @@ from dlcore import _files, exits
 from dlcore._types import Device
 
 CLEAR_LINE = b"\r\x1b[2K\x1b[?25h"
-"""What a terminal is told where a progress bar is left: clear its line and show the cursor."""
+"""The sequence that clears the line of a progress bar and shows the cursor."""
 
 TABLE_WIDTH = 100
 """Columns of a table where the output is no terminal."""

@@ -61,7 +61,7 @@ AUTOMATIC = 5 * 10**10
 """Up to so many multiplications in a pass, curvature is asked without the caller's word."""
 PASSES = 5
 HOPELESS = 2
-"""What is not positive definite in the third pass, whitened twice, will not be."""
+"""The index of the third pass: a matrix that is not positive definite there, whitened twice, will not be."""
 NEAR = 0.05
 """W is good enough where the eigenvalues of A are this near to 1."""
 

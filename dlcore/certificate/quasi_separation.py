@@ -1,4 +1,4 @@
-r"""Whether a hyperplane touches the classes without crossing them: quasi-separation.
+r"""Quasi-separation: a hyperplane touches the classes and crosses none.
 
 Classes are quasi-separable where a direction d has no negative margin and a positive one: J falls along d for
 ever, and has no minimum without a penalty. The margin of a row is $(d_{y} - d_k)\cdot x$ for each other class k,
@@ -23,7 +23,7 @@ from dlcore.certificate.rows import UNIT, Weights, weights_of
 
 STEPS = 12
 PRODUCTS = 2 * 10**10
-"""Of many rows so few of these steps are made that they take at most so many multiplications, but two at least."""
+"""The most multiplications of all steps together; two steps are made in any case."""
 TOUCHING = 1e-3
 """Rows whose margin is below this part of the largest are taken to touch."""
 NULL = 1e-10

@@ -60,7 +60,7 @@ def check_leave_one_out(inputs: Inputs, loss: str) -> None:
 
 
 class Fitted(NamedTuple):
-    """What is known of all rows.
+    """The fit on all rows, and what it was made from.
 
     Attributes:
       inputs: the checked arguments.

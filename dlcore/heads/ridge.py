@@ -31,7 +31,7 @@ EQUILIBRATED = 2.0
 FAR_APART = 1e3
 """Columns are of far scales where their lengths differ by more: squares then lose six digits of the least."""
 HARMLESS = 1e-6
-"""What makes a solution shorter may change predictions by this part."""
+"""The largest part by which a shorter solution may change predictions."""
 DIGITS = 1e-10
 """A score is taken from sums of products where that puts it off by less."""
 

@@ -80,7 +80,7 @@ class CoreProgram(Programs):
 
 
 def _debugging() -> bool:
-    """Whether a mode is on that `jax.jit` has and a program compiled ahead of its call has not."""
+    """Return whether a debugging mode is on, which a program compiled ahead of its call does not know."""
     return any(getattr(jax.config, name) for name in ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs"))
 
 
