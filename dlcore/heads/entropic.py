@@ -40,7 +40,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
 
     @functools.cache
     def witness_of(target: int) -> Separation | None:
-        """Return the direction that quasi-separates all rows; in most folds it separates the rows that train too."""
+        """Return the direction that quasi-separates all rows; most folds it quasi-separates too."""
         quasi = np.char.startswith(np.array(proofs[target].bound), QUASI_UNATTAINED)
         if not quasi.any():
             return None
