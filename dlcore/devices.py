@@ -53,11 +53,12 @@ def to_device(tree: Any) -> Any:
     Arrays of JAX's stay as they are. A program that is called with NumPy's arrays or Python's numbers makes an
     implicit transfer instead, which `jax.transfer_guard("disallow")` refuses.
     """
-
-    def place(leaf: Any) -> Any:
-        return leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, may_alias=False)
-
-    return jax.tree.map(place, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    places = [place for place, leaf in enumerate(leaves) if not isinstance(leaf, jax.Array)]
+    copies = jax.device_put([leaves[place] for place in places], may_alias=False)  # one call: each costs
+    for place, copy in zip(places, copies, strict=True):
+        leaves[place] = copy
+    return jax.tree.unflatten(structure, leaves)
 
 
 def platform_of(*arrays: Any) -> str:

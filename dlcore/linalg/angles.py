@@ -44,8 +44,7 @@ def angle(x: Numeric, y: Numeric) -> Array:
     x, y, dtype = _vectors("angle", x, y)
     if not x.shape[-1]:
         return jnp.full(x.shape[:-1], jnp.nan, dtype)
-    u, v = _unit(x), _unit(y)
-    return (2 * jnp.arctan2(vector_norm(u - v, axis=-1), vector_norm(u + v, axis=-1))).astype(dtype)
+    return _angle(x, y).astype(dtype)
 
 
 @with_constants
@@ -188,6 +187,12 @@ def _vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype
     shape = (*broadcast_shape(name, x.shape[:-1], y.shape[:-1]), x.shape[-1])
     x, y = (jnp.broadcast_to(array, shape).astype(working_dtype(dtype)) for array in (x, y))
     return x, y, dtype
+
+
+@jax.jit
+def _angle(x: Array, y: Array) -> Array:
+    u, v = _unit(x), _unit(y)
+    return 2 * jnp.arctan2(vector_norm(u - v, axis=-1), vector_norm(u + v, axis=-1))
 
 
 @jax.jit

@@ -1,5 +1,6 @@
 """Least squares: the solution that is left where equations contradict each other or leave some freedom."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -88,30 +89,35 @@ def lstsq(
     columns = (b[:, None] if b.ndim == 1 else b).astype(working)
     matrix = a.astype(working)
     factors = working if refine is None else check_refine("lstsq", refine, working)
-    batch = jnp.broadcast_shapes(matrix.shape[:-2], columns.shape[:-2])
     cutoff = rank_cutoff(a.shape, factors, rcond)
+
+    x, rank, values, residual_norm = _solved(matrix, columns, cutoff, refined=refine is not None)
+    if refine is not None:
+        finite = jnp.isfinite(matrix).all() & jnp.isfinite(columns).all()
+        report_no_convergence("lstsq", finite & jnp.isnan(x).any(), factors)
+    if b.ndim == 1:
+        x, residual_norm = x[..., 0], residual_norm[..., 0]
+    real = jnp.finfo(dtype).dtype
+    return LeastSquares(x.astype(dtype), residual_norm.astype(real), rank, values.astype(real))
+
+
+@partial(jax.jit, static_argnames="refined")
+def _solved(a: Array, b: Array, cutoff: Array, *, refined: bool) -> tuple[Array, Array, Array, Array]:
+    """Return solutions (..., m, k), ranks, singular values and norms of residuals (..., k)."""
+    batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
 
     def one(a: Array, b: Array) -> tuple[Array, Array, Array]:
         if 0 in a.shape:
             empty = jnp.zeros(0, a.real.dtype)
             return jnp.zeros((a.shape[1], b.shape[1]), a.dtype), jnp.zeros((), jnp.int32), empty
-        if refine is None:
-            x, values = _solution(a, b, cutoff)
-            return x, _rank(values, cutoff), values
-        return _refined(a, b, cutoff)
+        if refined:
+            return _refined(a, b, cutoff)
+        x, values = _solution(a, b, cutoff)
+        return x, _rank(values, cutoff), values
 
-    x, rank, values = over_leading_axes(one, (matrix, columns), batch)
-    if refine is not None:
-        finite = jnp.isfinite(matrix).all() & jnp.isfinite(columns).all()
-        report_no_convergence("lstsq", finite & jnp.isnan(x).any(), factors)
-    full = jnp.broadcast_to(matrix, (*batch, *matrix.shape[-2:]))
-    residual_norm = vector_norm(
-        jnp.broadcast_to(columns, (*batch, *columns.shape[-2:])) - matmul(full, x), axis=-2
-    )
-    if b.ndim == 1:
-        x, residual_norm = x[..., 0], residual_norm[..., 0]
-    real = jnp.finfo(dtype).dtype
-    return LeastSquares(x.astype(dtype), residual_norm.astype(real), rank, values.astype(real))
+    x, rank, values = over_leading_axes(one, (a, b), batch)
+    full, columns = (jnp.broadcast_to(part, (*batch, *part.shape[-2:])) for part in (a, b))
+    return x, rank, values, vector_norm(columns - matmul(full, x), axis=-2)
 
 
 class _Factors(NamedTuple):
@@ -148,7 +154,6 @@ def _factorise(a: Array, cutoff: Array) -> _Factors:
     )
 
 
-@jax.jit
 def _shortest(a: Array, b: Array, cutoff: Array) -> tuple[Array, Array]:
     """A⁺b and the scaled singular values, for one matrix that is not empty, (n, m) by (n, k)."""
     finite = jnp.isfinite(a).all()  # LAPACK may never return from a nan

@@ -54,48 +54,9 @@ def vector_norm(
     7.0 5.0 4.0
     """
     x = as_inexact("x", x)
-    dtype = x.real.dtype
-    working = working_dtype(dtype)
     if isinstance(ord, str | bool) or not isinstance(ord, int | float | np.number):
         raise TypeError(f"vector_norm: expected ord to be a number, got {ord!r}")
-    if ord == 0:
-        return jnp.sum(x != 0, axis, dtype=working, keepdims=keepdims).astype(dtype)
-    if ord in (math.inf, -math.inf):
-        extreme = jnp.max if ord > 0 else jnp.min
-        return extreme(_magnitude(x).astype(working), axis, keepdims=keepdims).astype(dtype)
-    # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
-    # smallest that is not 0), no power overflows and the sum is at least 1. c is a constant to the derivative,
-    # which the identity makes right; where c is 0 or infinite it is replaced by 1.
-    size = jnp.abs(jax.lax.stop_gradient(x)).astype(working)
-    zero = size == 0
-    largest = size.max(axis, keepdims=True, initial=0)
-    most = jnp.finfo(working).max  # no infinity, which jax.debug_infs would report
-    smallest = jnp.where(zero, most, size).min(axis, keepdims=True, initial=most)
-    dominant = largest if ord > 0 else jnp.where(largest > 0, smallest, 0)
-    usable = (dominant > 0) & jnp.isfinite(dominant)
-    scale = jnp.where(usable, dominant, 1)
-    # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
-    # both sides are first brought towards 1, exactly.
-    towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
-    if ord == 2:
-        # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
-        entries = x if jnp.iscomplexobj(x) else x.astype(working)
-        infinitesimal = max(math.sqrt(float(jnp.finfo(working).tiny)), float(jnp.finfo(dtype).tiny))
-        divisor, towards_one = (part.astype(entries.dtype) for part in (scale * towards_one, towards_one))
-        root = _length(entries * towards_one / divisor, axis, infinitesimal)
-    else:
-        # An entry of 0 is a constant to the derivative, also where that is infinite.
-        ratio = jnp.where(zero, 1, _magnitude(x).astype(working) * towards_one / (scale * towards_one))
-        total = jnp.sum(jnp.where(zero, 0, _power(ratio, ord)), axis, keepdims=True)
-        # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
-        empty = total == 0
-        root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
-        if ord < 0:
-            root = jnp.where(zero.any(axis, keepdims=True), 0, root)
-    norm = (scale * root).astype(dtype)
-    if keepdims:
-        return norm
-    return jnp.squeeze(norm, axis if axis is not None else tuple(range(x.ndim)))
+    return _norm(x, ord=ord, axis=axis, keepdims=keepdims)
 
 
 @with_constants
@@ -176,6 +137,50 @@ def spectral_norm(a: Numeric) -> Array:
     2.0
     """
     return matrix_norm(a, 2)
+
+
+@partial(jax.jit, static_argnames=("ord", "axis", "keepdims"))
+def _norm(x: Array, *, ord: float, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    dtype = x.real.dtype
+    working = working_dtype(dtype)
+    if ord == 0:
+        return jnp.sum(x != 0, axis, dtype=working, keepdims=keepdims).astype(dtype)
+    if ord in (math.inf, -math.inf):
+        extreme = jnp.max if ord > 0 else jnp.min
+        return extreme(_magnitude(x).astype(working), axis, keepdims=keepdims).astype(dtype)
+    # ‖x‖ = c ‖x/c‖ for any c > 0. With c the entry that dominates the sum (the largest, for p < 0 the
+    # smallest that is not 0), no power overflows and the sum is at least 1. c is a constant to the derivative,
+    # which the identity makes right; where c is 0 or infinite it is replaced by 1.
+    size = jnp.abs(jax.lax.stop_gradient(x)).astype(working)
+    zero = size == 0
+    largest = size.max(axis, keepdims=True, initial=0)
+    most = jnp.finfo(working).max  # no infinity, which jax.debug_infs would report
+    smallest = jnp.where(zero, most, size).min(axis, keepdims=True, initial=most)
+    dominant = largest if ord > 0 else jnp.where(largest > 0, smallest, 0)
+    usable = (dominant > 0) & jnp.isfinite(dominant)
+    scale = jnp.where(usable, dominant, 1)
+    # XLA divides by multiplying with 1/c, which is flushed to 0 for c beyond a quarter of the largest number:
+    # both sides are first brought towards 1, exactly.
+    towards_one = jnp.where(scale > 1, 0.25, 4.0).astype(scale.dtype)
+    if ord == 2:
+        # A square needs no magnitude: kept for the maximum and the sum alike, it would be written to memory.
+        entries = x if jnp.iscomplexobj(x) else x.astype(working)
+        infinitesimal = max(math.sqrt(float(jnp.finfo(working).tiny)), float(jnp.finfo(dtype).tiny))
+        divisor, towards_one = (part.astype(entries.dtype) for part in (scale * towards_one, towards_one))
+        root = _length(entries * towards_one / divisor, axis, infinitesimal)
+    else:
+        # An entry of 0 is a constant to the derivative, also where that is infinite.
+        ratio = jnp.where(zero, 1, _magnitude(x).astype(working) * towards_one / (scale * towards_one))
+        total = jnp.sum(jnp.where(zero, 0, _power(ratio, ord)), axis, keepdims=True)
+        # The root has an infinite slope at 0: it is taken of 1 there and the result is put right afterwards.
+        empty = total == 0
+        root = jnp.where(empty, 0, _power(jnp.where(empty, 1, total), 1 / ord))
+        if ord < 0:
+            root = jnp.where(zero.any(axis, keepdims=True), 0, root)
+    norm = (scale * root).astype(dtype)
+    if keepdims:
+        return norm
+    return jnp.squeeze(norm, axis if axis is not None else tuple(range(x.ndim)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))

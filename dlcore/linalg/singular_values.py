@@ -19,6 +19,7 @@ LARGEST, SMALLEST = 0, -1
 """The ends of the descending order."""
 
 
+@jax.jit
 def singular_values(a: Array) -> Array:
     """Return the singular values (..., min(n, m)) in descending order; halves are factored in float32."""
     return _of_finite(lambda a: jnp.linalg.svd(a, compute_uv=False), "(r)", a)
@@ -29,9 +30,15 @@ def extreme_singular_values(a: Array, *ends: int) -> Array:
 
     The derivative of equal ones is the mean of theirs, and that of a singular value of 0 is 0.
     """
+    return _extremes_of_each(a, ends)
+
+
+@partial(jax.jit, static_argnums=1)
+def _extremes_of_each(a: Array, ends: tuple[int, ...]) -> Array:
     return _of_finite(lambda a: _extremes(a, ends), "(k)", a)
 
 
+@jax.jit
 def nuclear_norm(a: Array) -> Array:
     """Return the sum of the singular values, shape (...); those that are 0 give nothing to the derivative."""
     wide = a.shape[-2] < a.shape[-1]

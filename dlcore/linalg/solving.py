@@ -106,10 +106,20 @@ def check_rows_fit(name: str, a: Array, b: Array, rule: str) -> None:
         )
 
 
+@jax.jit
 def inverse_and_condition(a: Array) -> tuple[Array, Array]:
     """A⁻¹ as it comes, and 1/(‖A‖₁‖A⁻¹‖₁): 0 where a pivot of a finite matrix is 0, nan where A is not finite."""
     inverse = over_leading_axes(_solution, (a, _identity_like(a)), a.shape[:-2])
     return inverse, _reciprocal_condition(a, inverse)
+
+
+@jax.jit
+def _solution_and_condition(a: Array, b: Array) -> tuple[Array, Array]:
+    batch = _batch(a, b)
+    a = jnp.broadcast_to(a, (*batch, *a.shape[-2:]))
+    both = jnp.concatenate([jnp.broadcast_to(b, (*batch, *b.shape[-2:])), _identity_like(a)], axis=-1)
+    solutions = over_leading_axes(_solution, (a, both), batch)
+    return solutions[..., : b.shape[-1]], _reciprocal_condition(a, solutions[..., b.shape[-1] :])
 
 
 def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
@@ -119,12 +129,7 @@ def _checked_solution(name: str, a: Array, b: Array | None) -> Array:
     if b is None:
         x, reciprocal_condition = inverse_and_condition(a)
     else:
-        batch = _batch(a, b)
-        a = jnp.broadcast_to(a, (*batch, *a.shape[-2:]))
-        both = jnp.concatenate([jnp.broadcast_to(b, (*batch, *b.shape[-2:])), _identity_like(a)], axis=-1)
-        solutions = over_leading_axes(_solution, (a, both), batch)
-        x = solutions[..., : b.shape[-1]]
-        reciprocal_condition = _reciprocal_condition(a, solutions[..., b.shape[-1] :])
+        x, reciprocal_condition = _solution_and_condition(a, b)
     nothing = _report_singular(name, reciprocal_condition, a.dtype) | jnp.isnan(reciprocal_condition)
     return jnp.where(nothing[..., None, None], jnp.nan, x)
 
@@ -203,10 +208,15 @@ def _refined_solution(a: Array, b: Array, factors: jnp.dtype) -> Array:
     inverse, reciprocal_condition = inverse_and_condition(scaled)
     nothing = _report_singular("solve", reciprocal_condition, factors) | jnp.isnan(reciprocal_condition)
     inverse = jnp.where(nothing[..., None, None], jnp.nan, inverse)
-    x = over_leading_axes(_refined, (a, b, inverse, exponent), batch)
+    x = _refined_over(a, b, inverse, exponent)
     finite = jnp.isfinite(a).all() & jnp.isfinite(b).all()
     report_no_convergence("solve", finite & jnp.isnan(x).any(), factors)
     return x
+
+
+@jax.jit
+def _refined_over(a: Array, b: Array, inverse: Array, exponent: Array) -> Array:
+    return over_leading_axes(_refined, (a, b, inverse, exponent), _batch(a, b))
 
 
 def report_no_convergence(name: str, failed: Array, factors: jnp.dtype) -> None:
