@@ -20,7 +20,8 @@ from certificate_problems import STRENGTHS, hard_objective, random_objective, un
 from certified_places import places_above
 from head_oracle import Objective
 
-from dlcore import LinearHeads, certify, reporting
+from dlcore import LinearHeads, certify
+from dlcore.cli import console
 
 
 @dataclasses.dataclass
@@ -75,7 +76,7 @@ def main(options: Options) -> None:
     many = many_classes()
     every = random + hard + without + many
     header = ["", "places", "duality: median", "worst", "tight: median", "worst", "by curvature"]
-    reporting.print_table(
+    console.print_table(
         "certified gap / true gap, random problems, by l2 and by the share of J that is true",
         header,
         [
@@ -86,14 +87,14 @@ def main(options: Options) -> None:
         [],
     )
     kinds = list(dict.fromkeys(s.family for s in hard + without + many))
-    reporting.print_table(
+    console.print_table(
         "hard problems, l2 1e-8 to 1e6",
         header,
         [line_of(kind, [s for s in hard + without + many if s.family == kind]) for kind in kinds],
         [],
     )
     below = sum(not s.covered for s in every)
-    reporting.print_result(
+    console.print_result(
         {
             "benchmark": "certificate",
             "places": len(every),

@@ -14,7 +14,7 @@ import sys
 
 import tyro
 
-from dlcore import reporting
+from dlcore.cli import console
 
 PROCESS = """
 import json, os, sys
@@ -61,8 +61,8 @@ def main(options: Options) -> None:
         mebibytes = (f"{one[name] / 2**20:,.0f}" for name in ("data", "above"))
         table.append([f"{rows:,} × {options.features}", *mebibytes, f"{one['ratio']:.2f}", one["status"]])
     header = ["x", "x and y, MiB", "peak, MiB", "×", "ended"]
-    reporting.print_table("Memory of fit_heads at its peak, x and y among it", header, table)
-    reporting.print_result({"benchmark": "memory", "features": options.features, "rows": found})
+    console.print_table("Memory of fit_heads at its peak, x and y among it", header, table)
+    console.print_result({"benchmark": "memory", "features": options.features, "rows": found})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import tyro
 from head_problems import KINDS, LOSSES, heads_problem
 from head_trial import TOL, Verdict, verdicts_of
 
-from dlcore import GridEdgeWarning, Status, reporting
+from dlcore import GridEdgeWarning, Status
+from dlcore.cli import console
 
 
 @dataclasses.dataclass
@@ -52,13 +53,13 @@ def main(options: Options) -> None:
         f"{v.gap:.1e}, true {v.true:.1e}, allowed {v.allowed:.1e}"
         for seed, problem, v in short
     ]
-    reporting.print_table("fit_heads against an oracle", header, table, notes)
+    console.print_table("fit_heads against an oracle", header, table, notes)
     wrong = {
         "gaps below the true one": sum(not v.covered for v in every),
         "converged and not": sum(v.status == Status.CONVERGED and not v.meets for v in every),
         "claims without penalty": sum(not v.honest for v in every),
     }
-    reporting.print_result(
+    console.print_result(
         {
             "benchmark": "oracle",
             "problems": options.problems,

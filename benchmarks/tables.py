@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from dlcore.benchmark.cells import Cell, Figure
-from dlcore.benchmark.comparing import best_of, gain
+from dlcore.benchmark.compare import best_of, gain
+from dlcore.benchmark.measurement import Cell, Figure
 
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
 

@@ -3,7 +3,7 @@
 TYPE_CHECKING = False  # what type checkers take as true; to import typing costs more than all of this file
 if TYPE_CHECKING:
     from dlcore import calculus, descent, graph, linalg, losses, models, objective, reference, tensors
-    from dlcore._status import Status
+    from dlcore._core.status import Status
     from dlcore.certificate import Certificate, LinearHeads, certify
     from dlcore.fitting import Fit, fit
     from dlcore.heads import GridEdgeWarning, Heads, fit_heads
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Status": "dlcore._status",
+    "Status": "dlcore._core.status",
     "Certificate": "dlcore.certificate",
     "LinearHeads": "dlcore.certificate",
     "certify": "dlcore.certificate",

@@ -3,7 +3,7 @@
 import os
 
 try:
-    from dlcore import exits
+    from dlcore.cli import interrupts
 except KeyboardInterrupt:  # in the milliseconds before there is a handler
     os.write(2, b"dlcore: interrupted\n")
     os._exit(130)
@@ -13,11 +13,11 @@ def main() -> None:
     """Run the command line as the whole of this process, and end it."""
 
     def command() -> None:
-        from dlcore import command_line
+        from dlcore.cli import main
 
-        command_line.main()
+        main.main()
 
-    exits.run_process(command)
+    interrupts.run_process(command)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dlcore._guards import is_traced
-from dlcore._types import Device
+from dlcore._core.array_checks import is_traced
+from dlcore._core.types import Device
 
 ALIGNMENT = 64
 """Bytes; memory of NumPy's that begins elsewhere is copied by JAX."""

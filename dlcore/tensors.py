@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_array
-from dlcore._types import Array, Numeric
+from dlcore._core.array_checks import as_array
+from dlcore._core.types import Array, Numeric
 
 
 @dataclasses.dataclass(frozen=True)

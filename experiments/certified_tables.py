@@ -30,7 +30,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from dlcore import LinearHeads, certify, experiment, fit_heads, pictures, reporting
+from dlcore import LinearHeads, certify, fit_heads
+from dlcore.cli import console, experiment, plots
 
 TOLERANCE = 1e-6
 GRID = np.logspace(-4, 4, 10)
@@ -130,7 +131,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     run.expect(f"every head of dlcore that says converged is within {TOLERANCE:.0e} by its certificate", proven)
     told, fooled = (sum(result["lbfgs"][key] for result in results.values()) for key in ("reported", "missed"))
     run.expect(f"of {told} fits that scikit-learn's lbfgs reports as converged {fooled} miss 1e-06", fooled > 0)
-    reporting.print_table(
+    console.print_table(
         f"{len(grid)} C × {folds} folds: how far converged fits are above the optimum, as a share of the scale",
         ["data, solver", "converged", "missed", "median", "worst", "best C", "certified best C"],
         rows,
@@ -235,13 +236,11 @@ Drawn = Sequence[tuple[str, Fits, dict[str, tuple[Fits, Misses]]]]
 
 def draw_misses(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
     """How far each fit is above the optimum, by C; what is reported as converged is filled."""
-    figure = pictures.new_figure(9.5, 7.0)
+    figure = plots.new_figure(9.5, 7.0)
     figure.suptitle("How far scikit-learn's fits are above the optimum: filled where it reports convergence")
     panels = figure.subplots(-(-len(drawn) // 2), 2).flat
     for axes, (name, _, shown) in zip(panels, drawn, strict=True):
-        for place, ((solver, (fits, misses)), color) in enumerate(
-            zip(shown.items(), pictures.COLORS, strict=False)
-        ):
+        for place, ((solver, (fits, misses)), color) in enumerate(zip(shown.items(), plots.COLORS, strict=False)):
             where = np.broadcast_to(grid * 1.25 ** (place - 1), misses.least.shape)
             height = np.maximum(misses.least, LOWEST)
             fill = np.where(fits.reported.ravel(), color, "none")
@@ -251,17 +250,17 @@ def draw_misses(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
         label = f"(J − J*) / scale, at least\n(below {LOWEST:.0e} drawn there)"
         axes.set(xscale="log", yscale="log", title=name, xlabel="C", ylabel=label)
         axes.grid(alpha=0.3)
-    pictures.legend_below(figure, figure.axes[0])
+    plots.legend_below(figure, figure.axes[0])
     return figure
 
 
 def draw_scores(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
     """Mean accuracy on the rows held out, by C, and the C that each way chooses."""
-    figure = pictures.new_figure(9.5, 7.0)
+    figure = plots.new_figure(9.5, 7.0)
     figure.suptitle("Accuracy on rows held out: fits as they are, and certified heads; a star is the best C")
     for axes, (name, heads, shown) in zip(figure.subplots(-(-len(drawn) // 2), 2).flat, drawn, strict=True):
         ways = {"certified": heads} | {solver: fits for solver, (fits, _) in shown.items()}
-        looks = zip(ways.items(), pictures.COLORS, pictures.LINES, strict=False)
+        looks = zip(ways.items(), plots.COLORS, plots.LINES, strict=False)
         for (way, fits), color, (style, width) in looks:
             mean = fits.scores.mean(0)
             best = np.argmax(mean)
@@ -269,7 +268,7 @@ def draw_scores(grid: np.ndarray, drawn: Drawn) -> matplotlib.figure.Figure:
             axes.plot(grid[best], mean[best], "*", color=color, markersize=6 + 2 * width, markeredgecolor="black")
         axes.set(xscale="log", title=name, xlabel="C", ylabel="accuracy")
         axes.grid(alpha=0.3)
-    pictures.legend_below(figure, figure.axes[0])
+    plots.legend_below(figure, figure.axes[0])
     return figure
 
 

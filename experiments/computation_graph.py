@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from dlcore import experiment, graph, linalg, losses, reference, reporting
+from dlcore import graph, linalg, losses, reference
+from dlcore.cli import console, experiment
 
 UNITS = 16
 """Roundings that may add up, in units of eps of the largest number of each node or of 1."""
@@ -126,7 +127,7 @@ def compare(
         worst <= UNITS,
     )
     for ending, text in (("svg", traced.to_svg()), ("html", traced.to_html(f"Computation graph: {name}"))):
-        reporting.write_text(run.folder / f"{name}.{ending}", text)
+        console.write_text(run.folder / f"{name}.{ending}", text)
         run.pictures.append(f"{name}.{ending}")
     print(f"{name}\n{traced.to_text()}\n")
     return traced

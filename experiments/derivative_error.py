@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import calculus, experiment, pictures
-from dlcore._checks import check_count
+from dlcore import calculus
+from dlcore._core.host_checks import check_count
+from dlcore.cli import experiment, plots
 
 QUOTIENTS = {"forward": calculus.difference_quotient, "central": calculus.central_difference}
 ORDERS = {"forward": 1, "central": 2}
@@ -93,9 +94,9 @@ def slope(steps: np.ndarray, error: np.ndarray, chosen: np.ndarray) -> float:
 
 def draw(results: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Any:
     """Four V-shaped curves, their predicted minima marked."""
-    figure = pictures.new_figure(8.0, 5.0)
+    figure = plots.new_figure(8.0, 5.0)
     axes = figure.subplots()
-    for ((dtype, name), (steps, error)), color in zip(results.items(), pictures.COLORS, strict=False):
+    for ((dtype, name), (steps, error)), color in zip(results.items(), plots.COLORS, strict=False):
         style = "-" if name == "forward" else "--"
         width = 4.5 if dtype == "float32" else 1.8  # float64 lies on it where both truncate
         axes.plot(steps, np.maximum(error, 1e-17), style, color=color, linewidth=width, label=f"{name}, {dtype}")

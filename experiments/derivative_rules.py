@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import calculus, experiment, pictures, reporting
+from dlcore import calculus
 from dlcore.calculus import EXP, LN, SQRT, Differentiable, X
+from dlcore.cli import console, experiment, plots
 
 ONE = X**0
 
@@ -92,7 +93,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     for (what, got), wanted in zip(lecture.items(), (2, 2, 4.01, 2.01), strict=True):
         run.expect(f"the quotient of {what}, h = 0.01, is {got:.4f}: {wanted}", abs(got - wanted) < 1e-9)
     run.save(draw(curves), "rules.png")
-    reporting.print_table(
+    console.print_table(
         "Largest error of the derivative, relative to max(1, |f'|), float64",
         ["f", "f'", "by the rules", "by JAX", "by the limit"],
         [[name, TABLE[name][1], *(f"{e:.1e}" for e in errors.values())] for name, errors in rows.items()],
@@ -102,15 +103,15 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
 
 def draw(curves: dict[str, np.ndarray]) -> Any:
     """Each function and its derivative, rows (x, f(x), f'(x)), side by side; curves are broken at poles alone."""
-    figure = pictures.new_figure(10.0, 7.5)
+    figure = plots.new_figure(10.0, 7.5)
     figure.suptitle("Every function of the table and its derivative, composed by the rules alone")
     panels = figure.subplots(3, 5)
     for axes, (name, curve) in zip(panels.flat, curves.items(), strict=False):
         x, value, slope = curve
         if name in POLES:
             x, value, slope = np.insert(curve, np.searchsorted(x, POLES[name]), np.nan, axis=1)
-        axes.plot(x, value, color=pictures.COLORS[0], linewidth=2, label="f(x)")
-        axes.plot(x, slope, "--", color=pictures.COLORS[1], linewidth=2, label="f'(x)")
+        axes.plot(x, value, color=plots.COLORS[0], linewidth=2, label="f(x)")
+        axes.plot(x, slope, "--", color=plots.COLORS[1], linewidth=2, label="f'(x)")
         low, high = np.percentile(curve[1:], [4, 90])
         margin = 0.15 * (high - low) + 0.2
         axes.set(title=f"{name}  →  {TABLE[name][1]}", ylim=(low - margin, high + margin), xlabel="x")

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore import experiment, pictures, reporting
 from dlcore.calculus import gradient
+from dlcore.cli import console, experiment, plots
 from dlcore.descent import gradient_descent
 
 CURVATURES = np.array([1.0, 10.0])
@@ -89,7 +89,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         ]
         for name, rate in RATES.items()
     ]
-    reporting.print_table(
+    console.print_table(
         f"Gradient descent on (x² + 10y²)/2, {len(steps)} steps, float64",
         ["learning rate", "", "factor per step", "distance to the optimum"],
         rows,
@@ -106,11 +106,11 @@ def prediction_error(rate: float, path: np.ndarray) -> float:
 
 def draw(paths: dict[str, np.ndarray]) -> Any:
     """Each path over the contours of the valley."""
-    figure = pictures.new_figure(10.0, 6.0)
+    figure = plots.new_figure(10.0, 6.0)
     figure.suptitle("Gradient descent in a valley: slow along it, too far across it, or right")
     across, up = np.meshgrid(np.linspace(-10, 4, 200), np.linspace(-3.4, 3.4, 160))
     heights = (CURVATURES[0] * across**2 + CURVATURES[1] * up**2) / 2
-    for axes, (name, path), color in zip(figure.subplots(2, 2).flat, paths.items(), pictures.COLORS, strict=False):
+    for axes, (name, path), color in zip(figure.subplots(2, 2).flat, paths.items(), plots.COLORS, strict=False):
         shown = path[:26]
         shown = shown[np.abs(shown).max(1) < 10]
         axes.contour(across, up, heights, levels=np.geomspace(0.1, 110, 12), colors="0.75", linewidths=0.8)
@@ -125,12 +125,12 @@ def draw(paths: dict[str, np.ndarray]) -> Any:
 
 def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps: int) -> Any:
     """The distance that is left against the rate, and where the theory puts best and last."""
-    figure = pictures.new_figure(7.5, 4.5)
+    figure = plots.new_figure(7.5, 4.5)
     axes = figure.subplots()
-    axes.plot(rates, errors, color=pictures.COLORS[0], linewidth=2.5, label=f"after {steps} steps")
+    axes.plot(rates, errors, color=plots.COLORS[0], linewidth=2.5, label=f"after {steps} steps")
     predicted = np.linalg.norm(START) * factors**steps
     axes.plot(
-        rates, predicted, "--", color=pictures.COLORS[1], label="largest |1 − rate·c| to the power of the steps"
+        rates, predicted, "--", color=plots.COLORS[1], label="largest |1 − rate·c| to the power of the steps"
     )
     for rate, text in ((1 / LARGEST, "1/L"), (BEST, "2/(L + l)"), (2 / LARGEST, "2/L")):
         axes.axvline(rate, color="0.5", linewidth=1)
@@ -144,7 +144,7 @@ def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps
         title="The best rate is just below the one that diverges",
     )
     axes.grid(alpha=0.3)
-    pictures.legend_below(figure, axes)
+    plots.legend_below(figure, axes)
     return figure
 
 

@@ -26,8 +26,9 @@ import numpy as np
 import optax
 
 import dlcore
-from dlcore import experiment, pictures, reference
-from dlcore._checks import check_count
+from dlcore import reference
+from dlcore._core.host_checks import check_count
+from dlcore.cli import experiment, plots
 from dlcore.descent import gradient_descent
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
@@ -176,9 +177,9 @@ def peak_memory() -> int:
 
 def draw(values: list[float], rows: int, features: int) -> Any:
     """J against the pass over the file."""
-    figure = pictures.new_figure(7.0, 4.0)
+    figure = plots.new_figure(7.0, 4.0)
     axes = figure.subplots()
-    axes.plot(np.arange(len(values)), values, "o-", color=pictures.COLORS[0], linewidth=2)
+    axes.plot(np.arange(len(values)), values, "o-", color=plots.COLORS[0], linewidth=2)
     axes.set(
         xlabel="passes over the file",
         ylabel="J  (nats per example)",

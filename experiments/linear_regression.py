@@ -24,7 +24,8 @@ import optax
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
-from dlcore import Objective, descent, experiment, fit, linalg, pictures, reporting
+from dlcore import Objective, descent, fit, linalg
+from dlcore.cli import console, experiment, plots
 from dlcore.losses import squared_error
 from dlcore.models import LinearParams, linear
 
@@ -70,7 +71,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         abs(measured - predicted) < 5 * spread,
     )
     run.save(draw(gaps, rows, trained, held_out), "linear_regression.png")
-    reporting.print_table(
+    console.print_table(
         f"442 patients, 11 weights, float64; floor of the error {1 - scikit.score(x, y):.4f} of the variance",
         ["weights by", "largest difference from scikit-learn, relative"],
         [[name, f"{error:.1e}"] for name, error in errors.items()],
@@ -159,9 +160,9 @@ def noise_floors(tables: int, n: int = 200, m: int = 11) -> tuple[float, float, 
 
 def draw(gaps: dict[str, np.ndarray], rows: np.ndarray, trained: np.ndarray, held_out: np.ndarray) -> Any:
     """Descent against the closed form; and the error on the patients seen and unseen."""
-    figure = pictures.new_figure(11.0, 4.6)
+    figure = plots.new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
-    for (name, gap), color, (style, width) in zip(gaps.items(), pictures.COLORS, pictures.LINES, strict=False):
+    for (name, gap), color, (style, width) in zip(gaps.items(), plots.COLORS, plots.LINES, strict=False):
         steps = np.arange(len(gap)) + 1
         left.plot(steps, np.maximum(gap, 2.0**-53), color=color, linestyle=style, linewidth=width, label=name)
     left.annotate("rounding of float64", (1, 2.0**-53), xytext=(0, 3), textcoords="offset points", color="0.35")
@@ -172,8 +173,8 @@ def draw(gaps: dict[str, np.ndarray], rows: np.ndarray, trained: np.ndarray, hel
         ylabel="E − E*  (variances of the target)",
         title="Descent arrives where the closed form is",
     )
-    right.plot(rows, trained, "o-", color=pictures.COLORS[0], label="patients it was fitted to")
-    right.plot(rows, held_out, "s-", color=pictures.COLORS[1], label=f"{HELD_OUT} other patients")
+    right.plot(rows, trained, "o-", color=plots.COLORS[0], label="patients it was fitted to")
+    right.plot(rows, held_out, "s-", color=plots.COLORS[1], label=f"{HELD_OUT} other patients")
     right.axvline(11, color="0.5", linewidth=1)
     right.annotate("11 weights", (11, 0.02), xytext=(4, 0), textcoords="offset points", color="0.35")
     right.set_yscale("symlog", linthresh=0.01)

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import experiment, linalg, pictures
-from dlcore._checks import check_count
+from dlcore import linalg
+from dlcore._core.host_checks import check_count
+from dlcore.cli import experiment, plots
 
 N = 10
 """Rows and columns."""
@@ -156,13 +157,13 @@ def without_nan(tree: Any) -> Any:
 
 def draw(conditions: np.ndarray, results: dict[str, dict[str, Any]]) -> Any:
     """Forward errors above, residuals below; a column for each precision."""
-    figure = pictures.new_figure(11.0, 8.0)
+    figure = plots.new_figure(11.0, 8.0)
     grid = figure.subplots(2, len(results), sharex=True, squeeze=False)
     for column, (dtype, measured) in enumerate(results.items()):
         eps = float(np.finfo(dtype).eps)
         for row, axes in enumerate(grid[:, column]):
             for (name, values), color, (style, width) in zip(
-                measured.items(), pictures.COLORS, pictures.LINES, strict=False
+                measured.items(), plots.COLORS, plots.LINES, strict=False
             ):
                 shown = np.clip(values[row], eps / 8, 1e2)
                 axes.plot(conditions, shown, color=color, linestyle=style, linewidth=width, label=name)
@@ -177,7 +178,7 @@ def draw(conditions: np.ndarray, results: dict[str, dict[str, Any]]) -> Any:
         grid[1, column].set_xlabel("condition number  (no unit)")
     grid[0, 0].set_ylabel("forward error  (relative)")
     grid[1, 0].set_ylabel("residual / (n·max|A|·max|x|)")
-    pictures.legend_below(figure, grid[0, 0])
+    plots.legend_below(figure, grid[0, 0])
     figure.suptitle(
         "Direct methods err alike, by eps·condition; only factorisation keeps the residual small;\n"
         "refinement is right to the last digits until float32 factors fail, and then gives no answer"

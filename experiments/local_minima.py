@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore import experiment, pictures
-from dlcore._checks import check_count
+from dlcore._core.host_checks import check_count
 from dlcore.calculus import gradient
+from dlcore.cli import experiment, plots
 from dlcore.descent import gradient_descent
 
 RATE = 0.005
@@ -99,12 +99,12 @@ def main(options: Options, run: experiment.Run) -> dict[str, Any]:
 
 def draw(starts: np.ndarray, ends: np.ndarray, reached: np.ndarray, shares: np.ndarray, missed: float) -> Any:
     """The starts, coloured by the minimum they lead to."""
-    figure = pictures.new_figure(7.5, 6.5)
+    figure = plots.new_figure(7.5, 6.5)
     axes = figure.subplots()
     across, up = np.meshgrid(np.linspace(-5.5, 5.5, 200), np.linspace(-5.5, 5.5, 200))
     heights = (across**2 + up - 11) ** 2 + (across + up**2 - 7) ** 2
     axes.contour(across, up, heights, levels=np.geomspace(1, 900, 14), colors="0.75", linewidths=0.8)
-    for k, color in enumerate(pictures.COLORS[:4]):
+    for k, color in enumerate(plots.COLORS[:4]):
         x, y = MINIMA[k]
         label = f"to ({x:.2f}, {y:.2f}): {shares[k]:.0%}"
         axes.plot(*starts[reached == k].T, "osD^"[k], color=color, markersize=4, alpha=0.7, label=label)

@@ -27,11 +27,12 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import dlcore
-from dlcore import experiment, pictures, reference, reporting
-from dlcore._checks import check_count, check_number
-from dlcore._files import atomic_writer
+from dlcore import reference
+from dlcore._core.files import atomic_writer
+from dlcore._core.host_checks import check_count, check_number
 from dlcore.certificate import Certificate
-from dlcore.command_line import UsageError
+from dlcore.cli import console, experiment, plots
+from dlcore.cli.main import UsageError
 from dlcore.descent import gradient_descent, lipschitz_step
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
@@ -121,7 +122,7 @@ class Trained(NamedTuple):
 
 def main(config: Config, run: experiment.Run) -> dict[str, Any]:
     """Train four ways, compare, certify, draw, save and show."""
-    with jax.enable_x64(config.dtype == "float64"), reporting.progress_bar() as progress:
+    with jax.enable_x64(config.dtype == "float64"), console.progress_bar() as progress:
         data = load(config)
         objective = dlcore.Objective(logistic, sigmoid_cross_entropy, config.l2)
         prepared = objective.prepare((data.x, data.y))
@@ -154,7 +155,7 @@ def main(config: Config, run: experiment.Run) -> dict[str, Any]:
         state_expectations(runs, differences, config, run)
     optimum = minimise_independently(data, config.l2)
     draw(runs, differences, optimum, data, config, run)
-    reporting.write_json_lines(run.folder / "history.jsonl", history(runs))
+    console.write_json_lines(run.folder / "history.jsonl", history(runs))
     parameters = safetensors.numpy.save(
         {f"{one.name}.{part}": last for one in runs for part, last in last_parameters(one).items()},
         metadata={"experiment": "logistic_regression", "l2": repr(config.l2)},
@@ -339,7 +340,7 @@ def draw(
         steps = np.unique(np.geomspace(1, path.steps + 1, 300).astype(int)) - 1
         return steps, np.array([evaluate(path.parameters[k].astype(np.float64))[0] for k in steps]) - least
 
-    gap = pictures.draw_gaps(
+    gap = plots.draw_gaps(
         {one.label: gaps(one.path) for one in runs},
         config.tolerance() * least,
         f"{config.tolerance():g} · J*",
@@ -354,7 +355,7 @@ def draw(
     low, high = corners.min(0), corners.max(0)
     margin = 0.25 * (high - low).max()
     across, up = (np.linspace(a - margin, b + margin, 121) for a, b in zip(low, high, strict=True))
-    path = pictures.draw_paths(
+    path = plots.draw_paths(
         trails,
         optimum[chosen],
         (across, up),
@@ -366,7 +367,7 @@ def draw(
     run.save(path, "path.png")
 
     *weight, bias = runs[0].path.parameters[-1].tolist()
-    probabilities = pictures.draw_probabilities(
+    probabilities = plots.draw_probabilities(
         reference.models.logistic(weight, bias, data.x_test),
         data.y_test,
         ["malignant", "benign"],
@@ -439,9 +440,9 @@ def show(
         ]
         for one in runs
     ]
-    reporting.print_table(
+    console.print_table(
         f"Logistic regression, breast cancer, {config.dtype}, rate {rate:.4g}, "
-        f"l2 {config.l2:g}, on {reporting.describe_device(run.device)}",
+        f"l2 {config.l2:g}, on {console.describe_device(run.device)}",
         ["", "J", "‖∇J‖", "J − J* ≤", "steps", "stopped", "right", "log loss", "compile", "run"],
         rows,
         [

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import experiment, linalg, pictures, reporting
+from dlcore import linalg
+from dlcore.cli import console, experiment, plots
 
 FIGURE = np.array(
     [
@@ -53,7 +54,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         run.expect(f"{name}: off by {error:.1e}, at most {bound:.1e}", error <= bound)
     predicates(run)
     run.save(draw(), "maps.png")
-    reporting.print_table(
+    console.print_table(
         "Laws of matrices on random 6 × 6 matrices, float32, relative to the size of the terms",
         ["law", "largest error", "bound"],
         [[name, f"{error:.1e}", f"{bound:.1e}"] for name, (error, bound) in found.items()],
@@ -176,13 +177,13 @@ def draw() -> Any:
         "A⊙B: entry by entry": linalg.multiply(a, b),
         "A⁻¹: A undone": linalg.inv(a),
     }
-    figure = pictures.new_figure(10.0, 5.6)
+    figure = plots.new_figure(10.0, 5.6)
     figure.suptitle("A matrix is a map, a product one map after the other: the order matters")
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
     for axes, (name, matrix) in zip(panels.flat, maps.items(), strict=True):
         corners = np.asarray(linalg.matmul(jnp.asarray(FIGURE, matrix.dtype), linalg.matrix_transpose(matrix)))
         axes.fill(*FIGURE.T, color="0.85")
-        axes.fill(*corners.T, color=pictures.COLORS[0], alpha=0.75)
+        axes.fill(*corners.T, color=plots.COLORS[0], alpha=0.75)
         axes.set(title=name, aspect="equal", xlim=(-2.2, 2.8), ylim=(-0.7, 3.5))
         axes.grid(alpha=0.3)
     for axes in panels[-1]:

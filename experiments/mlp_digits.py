@@ -22,7 +22,8 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from dlcore import Objective, descent, experiment, fit, models, pictures, reference, reporting
+from dlcore import Objective, descent, fit, models, reference
+from dlcore.cli import console, experiment, plots
 from dlcore.losses import softmax_cross_entropy
 from dlcore.models import Model
 from dlcore.tensors import Layout, over_examples
@@ -82,7 +83,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         accuracy >= 0.97,
     )
     run.save(draw(fitted.history.value, errors, images[..., unseen], labels[unseen], p, accuracy), "mlp.png")
-    reporting.print_table(
+    console.print_table(
         f"A network 64 → 32 → 10 on {len(labels) - HELD_OUT} digits, float64, {steps} steps of Adam",
         ["way", "largest difference in the parameters, relative"],
         [["by hand (NumPy)", ""], *([name, f"{error.max():.1e}"] for name, error in errors.items())],
@@ -170,13 +171,13 @@ def draw(
     accuracy: float,
 ) -> Any:
     """The objective and the differences at every step; the mistakes on the images held out."""
-    figure = pictures.new_figure(11.0, 4.8)
+    figure = plots.new_figure(11.0, 4.8)
     halves: Any = figure.subfigures(1, 2, width_ratios=[1.25, 1])
     curves, gallery = halves
     above, below = curves.subplots(2, 1, sharex=True)
-    above.plot(values, color=pictures.COLORS[0])
+    above.plot(values, color=plots.COLORS[0])
     above.set(yscale="log", ylabel="objective  (nats)", title="One training, written three ways")
-    for (name, error), color, (style, width) in zip(errors.items(), pictures.COLORS, pictures.LINES, strict=False):
+    for (name, error), color, (style, width) in zip(errors.items(), plots.COLORS, plots.LINES, strict=False):
         below.plot(np.maximum(error, 1e-17), color=color, linestyle=style, linewidth=width, label=name)
     below.set(yscale="log", xlabel="step", ylabel="difference from by hand\n(of the largest parameter)")
     below.legend()

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import experiment, linalg, pictures
-from dlcore._checks import check_count
+from dlcore import linalg
+from dlcore._core.host_checks import check_count
+from dlcore.cli import experiment, plots
 
 ORDERS = {"L1": 1.0, "L1.5": 1.5, "L2": 2.0, "L3": 3.0, "L∞": float("inf")}
 
@@ -80,15 +81,15 @@ def triangle(pairs: int, p: float) -> jax.Array:
 
 def draw(balls: dict[str, np.ndarray]) -> Any:
     """The balls inside each other, and beside them the set that is no ball."""
-    figure = pictures.new_figure(10.0, 5.1)
+    figure = plots.new_figure(10.0, 5.1)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    for (name, points), color in zip(balls.items(), pictures.COLORS, strict=False):
+    for (name, points), color in zip(balls.items(), plots.COLORS, strict=False):
         axes = left if name in ORDERS else right
         axes.plot(*points.T, color=color, linewidth=2, label=name)
-    right.plot(*balls["L1"].T, color=pictures.COLORS[0], linewidth=1, linestyle=":", label="L1, for comparison")
+    right.plot(*balls["L1"].T, color=plots.COLORS[0], linewidth=1, linestyle=":", label="L1, for comparison")
     right.plot([1, 0.5, 0], [0, 0.5, 1], "--", color="black", linewidth=1)
     right.plot([1, 0], [0, 1], "o", color="black", markersize=6)
-    right.plot(0.5, 0.5, "X", color=pictures.COLORS[1], markersize=11)
+    right.plot(0.5, 0.5, "X", color=plots.COLORS[1], markersize=11)
     right.annotate("½(x + y): length 2", (0.5, 0.5), xytext=(0.5, 0.58))
     right.annotate("x: length 1", (1, 0), xytext=(1.03, 0.05))
     right.annotate("y: length 1", (0, 1), xytext=(-0.42, 1.07))

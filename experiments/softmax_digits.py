@@ -22,7 +22,8 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from dlcore import Objective, descent, experiment, fit, models, pictures, reporting
+from dlcore import Objective, descent, fit, models
+from dlcore.cli import console, experiment, plots
 from dlcore.losses import softmax_cross_entropy
 from dlcore.models import LinearParams
 from dlcore.tensors import Layout, over_examples
@@ -71,7 +72,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     run.expect(f"{accuracy:.1%} of {HELD_OUT} images held out are classified rightly", accuracy >= 0.95)
     run.save(draw_weights(np.asarray(best.params.weight)), "weights.png")
     run.save(draw_mistakes(images[..., unseen], labels[unseen], p, accuracy), "mistakes.png")
-    reporting.print_table(
+    console.print_table(
         f"Softmax regression on {x.shape[0]} digits, float64, gradient descent at 1/L = {rate:.4f}",
         ["way", f"largest difference in {steps} steps, relative"],
         [["by hand (NumPy)", ""], *([name, f"{error:.1e}"] for name, error in errors.items())],
@@ -139,7 +140,7 @@ def by_jax(images: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> n
 
 def draw_weights(weight: np.ndarray) -> matplotlib.figure.Figure:
     """The weights of each class, as images."""
-    figure = pictures.new_figure(9.5, 4.4)
+    figure = plots.new_figure(9.5, 4.4)
     figure.suptitle("What speaks for a digit (orange) and against it (purple): the weights of each class")
     panels = figure.subplots(2, 5)
     largest = np.abs(weight).max()
@@ -159,7 +160,7 @@ def draw_mistakes(images: np.ndarray, labels: np.ndarray, p: np.ndarray, accurac
     wrong = np.flatnonzero(p.argmax(1) != labels)
     wrong = wrong[np.argsort(-p[wrong].max(1))]
     shown = wrong[:10]
-    figure = pictures.new_figure(9.5, 4.8)
+    figure = plots.new_figure(9.5, 4.8)
     figure.suptitle(
         f"{accuracy:.1%} right of {len(labels)} images held out; the surest {len(shown)} of {len(wrong)} mistakes"
     )

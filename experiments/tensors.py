@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import load_sample_image
 
-from dlcore import experiment, pictures, reference, reporting
+from dlcore import reference
+from dlcore.cli import console, experiment, plots
 from dlcore.tensors import Layout, over_examples
 
 LAYOUTS = {
@@ -63,7 +64,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     layout = Layout("height width channel example")
     scores = np.asarray(jax.jit(over_examples(strength, layout))(tiles))
     run.save(draw(tiles, scores), "tiles.png")
-    reporting.print_table(
+    console.print_table(
         "One function of one example over every layout, float32",
         ["data", "axes (MAPPED)", "shape", "largest error", "copies of the data"],
         [
@@ -105,7 +106,7 @@ def photograph_tiles() -> np.ndarray:
 def draw(tiles: np.ndarray, scores: np.ndarray) -> Any:
     """The darkest and the brightest tiles."""
     order = np.argsort(scores)
-    figure = pictures.new_figure(9.0, 3.6)
+    figure = plots.new_figure(9.0, 3.6)
     figure.suptitle("One function of one image, mapped over the LAST axis, orders the tiles of a photograph")
     panels = figure.subplots(2, 6)
     for row, chosen, word in ((0, order[:6], "dark"), (1, order[-6:], "bright")):

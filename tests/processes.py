@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from helpers import ROOT
 
-from dlcore import command_line
+from dlcore.cli import main
 
 PATIENCE = 200.0
 """Seconds for what takes less than ten on an idle machine."""
@@ -99,7 +99,7 @@ def call(*arguments: str | Path) -> Completed:
         before = state_of_process()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                command_line.main([*map(str, arguments)])
+                main.main([*map(str, arguments)])
             except SystemExit as ended:
                 if isinstance(ended.code, str):  # as Python itself does
                     print(ended.code, file=sys.stderr)

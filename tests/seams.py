@@ -4,20 +4,20 @@ A rename inside the library changes this file alone. Unit tests of one idea with
 line search, a factorisation or a pool of threads, import its module themselves.
 """
 
+import importlib
 from typing import Any
 
 import jax
 
-from dlcore import _programs
-from dlcore._programs import ALL as PROGRAMS
-from dlcore._programs import clear_programs
-from dlcore.benchmark import solvers
-from dlcore.certificate.logistic import _distance_of_intercept as distance_of_intercept
-from dlcore.certificate.logistic import _largest_intercept as largest_intercept
-from dlcore.certificate.softmax import _spread_of_distance as spread_of_distance
+from dlcore._core import programs
+from dlcore._core.programs import ALL as PROGRAMS
+from dlcore._core.programs import clear_programs
+from dlcore.benchmark import tune_solver
+from dlcore.certificate.bounds.logistic import _distance_of_intercept as distance_of_intercept
+from dlcore.certificate.bounds.logistic import _largest_intercept as largest_intercept
+from dlcore.certificate.bounds.softmax import _spread_of_distance as spread_of_distance
 from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
-from dlcore.sweeping import driver as sweeping
 
 __all__ = [
     "PROGRAMS",
@@ -43,13 +43,14 @@ def use_cores(count: int, patch: Any = None) -> None:
       patch: pytest's monkeypatch; None changes the process for good.
     """
     change = setattr if patch is None else patch.setattr
-    for module in (passes, sweeping, logistic_heads):
+    sweep = importlib.import_module("dlcore.sweeping.sweep")  # the package's attribute is the function
+    for module in (passes, sweep, logistic_heads):
         change(module, "cores_for", lambda *_, **__: count)
 
 
 def ask_slow_solvers_once(patch: Any) -> None:
     """Let every solver of a benchmark count as slow: without it one that takes 20 seconds would be needed."""
-    patch.setattr(solvers, "ONCE", 0.0)
+    patch.setattr(tune_solver, "ONCE", 0.0)
 
 
 def forget_programs() -> None:
@@ -60,4 +61,4 @@ def forget_programs() -> None:
 
 def keep_programs(count: int, patch: Any) -> None:
     """Let every function keep so many programs: with as many as it keeps, a test would compile dozens."""
-    patch.setattr(_programs, "KEPT", count)
+    patch.setattr(programs, "KEPT", count)

@@ -16,7 +16,8 @@ import pytest
 from damages import compressed, damaged, directory_of, flipped, parts_of, write_parts
 from helpers import same_heads
 
-from dlcore import Heads, Objective, _archive, descent, fit, fit_heads
+from dlcore import Heads, Objective, descent, fit, fit_heads
+from dlcore._core import archive
 from dlcore.fitting import checkpoint
 from dlcore.heads import saving, stages
 from dlcore.heads.stages import Stages
@@ -240,7 +241,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, np.ndarray
     about = json.loads(bytes(parts.pop("about")))
     del about["checksum"], about["arrays"]
     change(about, parts)
-    _archive.write(path, about, parts)
+    archive.write(path, about, parts)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -280,7 +281,7 @@ def test_pickles_are_neither_read_nor_written(tmp_path):
     with pytest.raises(ValueError, match=r"heads\.npz is damaged"):
         Heads.load(path)
     with pytest.raises(TypeError, match="expected arrays of numbers or texts, got object of 'coef'"):
-        _archive.write(path, {}, {"coef": np.array([HEADS], object)})
+        archive.write(path, {}, {"coef": np.array([HEADS], object)})
     CASES["heads"].save(path)
     for older in (False, True):
         if older:

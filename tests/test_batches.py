@@ -12,7 +12,7 @@ import pytest
 from helpers import DTYPE, EPS, assert_close, breast_cancer, memory_added, random_like
 
 from dlcore import Objective, Status, descent, fit
-from dlcore.fitting.batches import Batches, shuffled, take_batch
+from dlcore.fitting.minibatches import Batches, shuffled, take_batch
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic
 from dlcore.objective import Batch, BlockedData, sum_over_blocks

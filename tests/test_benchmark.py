@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from seams import ask_slow_solvers_once
 
-from dlcore import bench_command, linalg
-from dlcore.benchmark import bench, contestants
-from dlcore.benchmark.ceilings import Ceilings, ceilings_of
-from dlcore.benchmark.cells import Cell, Figure, cell_of, merged
-from dlcore.benchmark.comparing import best_of, compare, crossover, gain, slope
-from dlcore.benchmark.interface import SUITES, sizes_of
-from dlcore.benchmark.judging import certified, error_of, near
-from dlcore.benchmark.solvers import TIGHTER, settle
-from dlcore.benchmark.work import Family, Work
+from dlcore import linalg
+from dlcore.benchmark import bench, implementations
+from dlcore.benchmark.accuracy import certified, error_of, near
+from dlcore.benchmark.bench import SUITES, sizes_of
+from dlcore.benchmark.case import Family, Work
+from dlcore.benchmark.compare import best_of, compare, crossover, gain, slope
+from dlcore.benchmark.measurement import Cell, Figure, cell_of, merged
+from dlcore.benchmark.roofline_peaks import Ceilings, ceilings_of
+from dlcore.benchmark.tune_solver import TIGHTER, settle
 from dlcore.certificate import LinearHeads
+from dlcore.cli import bench as bench_command
 from dlcore.devices import find_device
 
 CPU = {"cpu": find_device("cpu")}
@@ -143,11 +144,11 @@ def test_ceilings_are_those_of_a_machine():
 
 
 def test_inputs_are_other_memory_in_every_call():
-    copies = contestants.copies_of(work().inputs)
-    assert len(copies) == contestants.COPIES
+    copies = implementations.copies_of(work().inputs)
+    assert len(copies) == implementations.COPIES
     assert len({inputs[0].ctypes.data for inputs in copies}) == len(copies)
-    large = (np.zeros(contestants.CACHE_BYTES // 2 + 1, np.int8),)
-    assert len(contestants.copies_of(large)) == 2
+    large = (np.zeros(implementations.CACHE_BYTES // 2 + 1, np.int8),)
+    assert len(implementations.copies_of(large)) == 2
 
 
 def test_an_error_is_relative_to_each_array():
@@ -182,7 +183,7 @@ def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
     for family in SUITES[suite]():
         first, second = family.sizes[:2]
         assert any(abs(second - factor * first) < factor for factor in (2, 4))
-        peers = [name for name in contestants.LIBRARIES if importlib.util.find_spec(name)]
+        peers = [name for name in implementations.LIBRARIES if importlib.util.find_spec(name)]
         family = family._replace(make=family.quick or family.make)
         cell = cell_of(family, first, CPU, LIMITS, peers, 0.01)
         assert (cell.name, cell.suite, cell.size) == (family.name, suite, first)

@@ -6,11 +6,12 @@ import sys
 import pytest
 from test_report import SVG, Page, drawings
 
-from dlcore import bench_command, benchmark
-from dlcore.benchmark.ceilings import Ceilings
-from dlcore.benchmark.cells import Cell, Figure
-from dlcore.benchmark.comparing import crossover_of
-from dlcore.benchmark.page import HEADER, to_html
+from dlcore import benchmark
+from dlcore.benchmark.compare import crossover_of
+from dlcore.benchmark.measurement import Cell, Figure
+from dlcore.benchmark.page.html import HEADER, to_html
+from dlcore.benchmark.roofline_peaks import Ceilings
+from dlcore.cli import bench as bench_command
 
 pytestmark = pytest.mark.any_mode
 
@@ -228,9 +229,9 @@ def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys, 
     path, named, status = tmp_path / "absent" / "page.html", "--html: expected the path", 2
     if missing == "matplotlib":
         path, named, status = tmp_path / "page.html", "install it with: pip install 'dlcore-jax[cli]'", 1
-        monkeypatch.delitem(sys.modules, "dlcore.benchmark.page")
+        monkeypatch.delitem(sys.modules, "dlcore.benchmark.page.html")
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        for name in ("dlcore.report", "dlcore.benchmark.drawing"):
+        for name in ("dlcore.cli.report", "dlcore.benchmark.page.style"):
             monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as ended:
         bench_command.run(["--html", str(path)])

@@ -8,7 +8,7 @@ import pytest
 from head_oracle import Objective, least_value, value_of
 
 from dlcore import LinearHeads, Status, certify, fit_heads
-from dlcore.certificate.centre import far_point, moved_intercept
+from dlcore.certificate.bounds.centering import far_point, moved_intercept
 
 pytestmark = pytest.mark.any_mode
 

@@ -10,8 +10,8 @@ import scipy.optimize
 
 from dlcore import LinearHeads, certify, fit_heads
 from dlcore.certificate import data_report
+from dlcore.certificate.data_report.separation import separates
 from dlcore.certificate.rows import scaled_weights
-from dlcore.certificate.separation import separates
 
 pytestmark = pytest.mark.any_mode
 

@@ -7,8 +7,8 @@ from certified_places import places, places_above
 from helpers import exact_value, newton, random_optimum, random_problem
 
 from dlcore import LinearHeads, certify
-from dlcore.certificate import curvature
-from dlcore.certificate import tight as choice
+from dlcore.certificate.bounds import curvature
+from dlcore.certificate.bounds import tightest as choice
 
 pytestmark = pytest.mark.any_mode
 

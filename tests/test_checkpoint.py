@@ -1,5 +1,6 @@
 """Checkpoints: the same bits after any break, and nothing that was saved is lost."""
 
+import importlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from helpers import DTYPE, ROOT, breast_cancer
 from processes import wait_for
 
 from dlcore import Objective, Status, descent, fit
-from dlcore.fitting import checkpoint, driver
+from dlcore.fitting import checkpoint
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic
 
@@ -121,7 +122,7 @@ def test_it_is_written_every_so_often(tmp_path, monkeypatch):
     arguments: Any = {"tol": 0, "max_steps": 50, "chunk": 10}
     fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "one.npz", **arguments)
     assert len(written) == 1
-    monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(importlib.import_module("dlcore.fitting.fit"), "CHECKPOINT_SECONDS", 0.0)
     fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "two.npz", **arguments)
     assert len(written) == 1 + 6 + 1  # five chunks, the evaluation that ends it, and the end
 
@@ -145,14 +146,14 @@ def fails(*arguments, **named):
 
 
 KILLED = """
+import importlib
 import sys
 from helpers import breast_cancer
 from dlcore import Objective, descent, fit
-from dlcore.fitting import driver
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
-driver.CHECKPOINT_SECONDS = 0.0  # all the time it writes
+importlib.import_module("dlcore.fitting.fit").CHECKPOINT_SECONDS = 0.0  # all the time it writes
 problem = Objective(logistic, sigmoid_cross_entropy, 1e-3)
 fit(problem, breast_cancer(), descent.adam(0.01), tol=0, max_steps=10**7, chunk=5, checkpoint=sys.argv[1])
 """

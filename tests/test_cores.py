@@ -15,7 +15,7 @@ from dlcore import Objective
 from dlcore.devices import ALIGNMENT, aligned_copy
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic, softmax
-from dlcore.objective.cores import CoreProgram, core_program, cores_for
+from dlcore.objective.threads import CoreProgram, core_program, cores_for
 
 pytestmark = pytest.mark.devices
 

@@ -20,9 +20,10 @@ import pytest
 from helpers import ROOT, same_heads
 from processes import wait_for
 
-from dlcore import Heads, Objective, descent, fit, fit_heads, reporting
-from dlcore._files import atomic_writer, check_path, write_text
-from dlcore.command_line import main
+from dlcore import Heads, Objective, descent, fit, fit_heads
+from dlcore._core.files import atomic_writer, check_path, write_text
+from dlcore.cli import console
+from dlcore.cli.main import main
 from dlcore.losses import squared_error
 from dlcore.models import linear
 
@@ -169,7 +170,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from dlcore import reporting
-from dlcore._files import atomic_writer
+from dlcore._core.files import atomic_writer
 
 path = Path(sys.argv[1])
 with reporting.run_folder(path.parent, "trial") as folder, atomic_writer(path) as file:
@@ -197,12 +198,12 @@ def test_what_killed_writers_left_goes_with_the_next(tmp_path):
         assert len(names(tmp_path)) == 4  # of three killed ones one file is left over
         assert len(names(tmp_path / "trial")) == 1
     write_text(path, "new")
-    with reporting.run_folder(tmp_path, "trial") as folder:
+    with console.run_folder(tmp_path, "trial") as folder:
         (folder / "all").write_text("written")
     assert path.read_text() == "new"
     assert names(tmp_path) == ["ready", "results.json", "trial"]
     assert names(tmp_path / "trial") == [folder.name]
-    assert names(reporting.final_folder(folder)) == ["all"]
+    assert names(console.final_folder(folder)) == ["all"]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, OSError(errno.ENOSPC, "No space left")])
@@ -223,7 +224,7 @@ def test_where_a_block_fails_nothing_changes(failure, tmp_path):
 
 def test_runs_of_one_second_in_threads_are_all_kept(tmp_path):
     def run(text: str) -> None:
-        with reporting.run_folder(tmp_path, "trial") as folder:
+        with console.run_folder(tmp_path, "trial") as folder:
             (folder / "text").write_text(text)
 
     texts = [str(number) for number in range(12)]
@@ -332,8 +333,8 @@ WRITERS: dict[str, tuple[Callable[[Path], Any], bytes]] = {
     "verify --json": (verified, b"{\n"),
     "bench --json": (benched("--json"), b"{\n"),
     "bench --html": (benched("--html"), b"<!DOCTYPE html>"),
-    "write_json": (lambda path: reporting.write_json(path, {"a": 1}), b"{\n"),
-    "write_json_lines": (lambda path: reporting.write_json_lines(path, iter([{"a": 1}])), b'{"a": 1}\n'),
+    "write_json": (lambda path: console.write_json(path, {"a": 1}), b"{\n"),
+    "write_json_lines": (lambda path: console.write_json_lines(path, iter([{"a": 1}])), b'{"a": 1}\n'),
 }
 
 
@@ -402,7 +403,7 @@ def test_what_cannot_be_read_again_is_no_checkpoint_and_no_heads(kind, tmp_path)
 STDOUT = """
 import sys
 from pathlib import Path
-from dlcore._files import write_text
+from dlcore._core.files import write_text
 
 print("first", flush=True)
 write_text(Path(sys.argv[1]), "second\\n")

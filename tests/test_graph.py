@@ -149,8 +149,8 @@ def test_arguments_have_the_gradient_and_the_output_the_value(name):
 @pytest.mark.parametrize("name", ["product", "network", "logistic", "fan-out", "opened", "softmax", "vmap inside"])
 def test_a_derivative_is_what_perturbing_the_node_does(name):
     """Independent of the backward sweep: the rest of the graph is run again from a changed value of one node."""
-    from dlcore.graph.programs import program_of
-    from dlcore.graph.sweep import bind
+    from dlcore.graph.evaluate import bind
+    from dlcore.graph.jaxpr import program_of
 
     f, arguments = made(name)
     arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf, DTYPE), arguments)

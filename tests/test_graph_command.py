@@ -10,9 +10,9 @@ import pytest
 from helpers import DTYPE, assert_close
 from processes import dlcore
 
-from dlcore import command_line, graph_command
-from dlcore.expressions import FUNCTIONS, RequestError, value_of
-from dlcore.graph_command import trace
+from dlcore.cli import graph, main
+from dlcore.cli.expressions import FUNCTIONS, RequestError, value_of
+from dlcore.cli.graph import trace
 
 
 def test_the_command_prints_and_writes(tmp_path):
@@ -151,12 +151,12 @@ def test_a_mistake_ends_as_one_sentence(tmp_path, capsys):
         (nowhere, "dlcore graph: --svg: expected the path of a file in a folder that exists, got"),
     ]:
         with pytest.raises(SystemExit) as ended:
-            command_line.main(["graph", *arguments])
+            main.main(["graph", *arguments])
         assert ended.value.code == 2
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith(message)
         assert printed.err.count("\n") == 1
     with pytest.raises(SystemExit):
-        graph_command.run(["--help"])
+        graph.run(["--help"])
     assert "module:function" in capsys.readouterr().out

@@ -11,9 +11,10 @@ import pytest
 from helpers import random_like
 from jax.ad_checkpoint import checkpoint_name
 
-from dlcore._markup import clean
-from dlcore.graph import layout, ordering, trace
-from dlcore.graph.svg import CHARACTER, PADDING
+from dlcore._core.html import clean
+from dlcore.graph import trace
+from dlcore.graph.render import layout, ordering
+from dlcore.graph.render.svg import CHARACTER, PADDING
 
 SVG = "{http://www.w3.org/2000/svg}"
 

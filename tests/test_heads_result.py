@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore import Status
-from dlcore.certificate.interface import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
 from dlcore.heads.choosing import best_of
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.result import statuses

@@ -8,7 +8,7 @@ from helpers import DTYPE, EPS, assert_close, random_like
 from matrices import SQUARE, exact_inverse, exact_solution, with_spectrum
 
 from dlcore import linalg, reference
-from dlcore.linalg._refining import refined_solution
+from dlcore.linalg._refinement import refined_solution
 
 inv = jax.jit(linalg.inv)
 refined = jax.jit(linalg.solve, static_argnames="refine")

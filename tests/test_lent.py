@@ -14,7 +14,7 @@ import dlcore
 from dlcore.devices import ALIGNMENT
 from dlcore.heads import placing
 from dlcore.objective import BlockedData, sum_over_blocks
-from dlcore.objective.lent import LentRows, lend
+from dlcore.objective.borrowed import LentRows, lend
 
 pytestmark = pytest.mark.any_mode
 

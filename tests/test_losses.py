@@ -20,7 +20,7 @@ from dlcore.losses import (
     squared_error,
     with_facts,
 )
-from dlcore.losses.logarithm import log1p_of_fraction
+from dlcore.losses._log1p import log1p_of_fraction
 
 INF = np.inf
 GRID = dense_grid()

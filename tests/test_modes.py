@@ -27,7 +27,7 @@ from dlcore import (
     tensors,
     verify,
 )
-from dlcore.graph_command import trace
+from dlcore.cli.graph import trace
 from dlcore.models import LinearParams
 
 MODES = {

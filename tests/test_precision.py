@@ -15,7 +15,7 @@ from seams import forget_programs
 
 from dlcore import descent, fit, fit_heads, linalg, sweep
 from dlcore.models import LinearParams
-from dlcore.verification.objective_checks import FEATURES, data_of, objective_of
+from dlcore.verification.checks.objective import FEATURES, data_of, objective_of
 from dlcore.verification.registry import all_checks
 
 HALVES = (jnp.bfloat16, jnp.float16)

@@ -9,7 +9,7 @@ from helpers import DTYPE
 from seams import PROGRAMS, forget_programs, keep_programs, use_cores
 
 from dlcore import Objective, descent, fit, fit_heads, losses, models, sweep
-from dlcore._programs import kept_programs
+from dlcore._core.programs import kept_programs
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(DTYPE)
 Y = (X[:, 0] > 0).astype(np.int32)

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from dlcore import report
-from dlcore.pictures import new_figure
+from dlcore.cli import report
+from dlcore.cli.plots import new_figure
 
 pytestmark = pytest.mark.any_mode
 

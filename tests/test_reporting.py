@@ -2,17 +2,17 @@ import json
 
 import pytest
 
-from dlcore import reporting
+from dlcore.cli import console
 from dlcore.devices import find_device
 
 pytestmark = pytest.mark.any_mode
 
 
 def test_a_folder_appears_whole(tmp_path):
-    with reporting.run_folder(tmp_path, "trial") as partial:
-        reporting.write_json(partial / "result.json", {"J": 0.5, "name": "∇"})
-        assert not reporting.final_folder(partial).exists()
-    folder = reporting.final_folder(partial)
+    with console.run_folder(tmp_path, "trial") as partial:
+        console.write_json(partial / "result.json", {"J": 0.5, "name": "∇"})
+        assert not console.final_folder(partial).exists()
+    folder = console.final_folder(partial)
     assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == {"J": 0.5, "name": "∇"}
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -20,7 +20,7 @@ def test_a_folder_appears_whole(tmp_path):
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
 def test_a_folder_of_a_failed_run_does_not_appear(tmp_path, failure):
     def fail():
-        with reporting.run_folder(tmp_path, "trial") as partial:
+        with console.run_folder(tmp_path, "trial") as partial:
             (partial / "half").write_text("written")
             raise failure
 
@@ -32,7 +32,7 @@ def test_a_folder_of_a_failed_run_does_not_appear(tmp_path, failure):
 def test_two_runs_in_one_second_are_both_kept(tmp_path, monkeypatch):
     for process, text in enumerate(("one", "two", "three")):
         monkeypatch.setattr("os.getpid", lambda process=process: process)
-        with reporting.run_folder(tmp_path, "trial") as partial:
+        with console.run_folder(tmp_path, "trial") as partial:
             (partial / "text").write_text(text)
     texts = sorted((path / "text").read_text() for path in (tmp_path / "trial").iterdir())
     assert texts == ["one", "three", "two"]
@@ -41,20 +41,20 @@ def test_two_runs_in_one_second_are_both_kept(tmp_path, monkeypatch):
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match=r"out: the folder .*file.trial cannot be written"):
-        reporting.run_folder(tmp_path / "file", "trial").__enter__()
+        console.run_folder(tmp_path / "file", "trial").__enter__()
 
 
 def test_the_result_is_one_line(capsys):
-    reporting.print_result({"a": [1, 2], "name": "J − J*"})
+    console.print_result({"a": [1, 2], "name": "J − J*"})
     assert json.loads(capsys.readouterr().out) == {"a": [1, 2], "name": "J − J*"}
 
 
 def test_a_table_keeps_its_words_whole(capsys):
-    reporting.print_table("title", ["", "status"], [["by hand", "precision floor"]], ["below"])
+    console.print_table("title", ["", "status"], [["by hand", "precision floor"]], ["below"])
     out = capsys.readouterr().out
     assert "by hand  precision floor" in out
     assert "below" in out
-    assert all(len(line) <= reporting.TABLE_WIDTH for line in out.splitlines())
+    assert all(len(line) <= console.TABLE_WIDTH for line in out.splitlines())
 
 
 def test_devices_by_name():

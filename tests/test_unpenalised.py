@@ -10,8 +10,8 @@ from scipy.optimize import linprog
 import dlcore
 from dlcore import LinearHeads, certify, fit_heads
 from dlcore.certificate import data_report
+from dlcore.certificate.data_report.separation import separation_of_head
 from dlcore.certificate.rows import scaled_weights
-from dlcore.certificate.separation import separation_of_head
 
 pytestmark = [pytest.mark.any_mode, pytest.mark.filterwarnings("ignore::dlcore.GridEdgeWarning")]
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore import linalg, verify_command
-from dlcore.command_line import main
+from dlcore import linalg
+from dlcore.cli import verify
+from dlcore.cli.main import main
 from dlcore.verification import DeviceFacts, Outcome, Verification
 from dlcore.verification.check import UNMEASURED_FACTOR, Check, Exact, run
 
@@ -87,7 +88,7 @@ def test_where_no_bound_has_been_measured_the_table_says_so():
     off = next(run(check, jnp.dtype("float32"), UNMEASURED_FACTOR))
     assert off.passed
     assert not next(run(check, jnp.dtype("float32"), 1)).passed
-    (row,) = verify_command.rows(Verification(facts, (off,), bounds_measured=False))
+    (row,) = verify.rows(Verification(facts, (off,), bounds_measured=False))
     assert "not measured yet" in row
 
 

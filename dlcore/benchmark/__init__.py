@@ -1,5 +1,5 @@
 """Benchmarks: what a device gains, judged before it is printed."""
 
-from dlcore.benchmark.interface import Benchmark, bench
+from dlcore.benchmark.bench import Benchmark, bench
 
 __all__ = ["Benchmark", "bench"]

@@ -1,6 +1,5 @@
 """Calculus: derivatives as limits, by JAX, and by the rules of the textbook; and the check that they agree."""
 
-from dlcore.calculus.checking import GradientCheck, check_gradient
 from dlcore.calculus.derivatives import (
     central_difference,
     derivative,
@@ -10,7 +9,8 @@ from dlcore.calculus.derivatives import (
     jacobian,
     partial,
 )
-from dlcore.calculus.rules import EXP, LN, SQRT, Differentiable, X
+from dlcore.calculus.dual_rules import EXP, LN, SQRT, Differentiable, X
+from dlcore.calculus.gradient_check import GradientCheck, check_gradient
 
 __all__ = [
     "EXP",

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore._guards import as_floating, as_inexact, check_equal_shapes, with_constants
-from dlcore._types import Array, Numeric
+from dlcore._core.array_checks import as_floating, as_inexact, check_equal_shapes, with_constants
+from dlcore._core.types import Array, Numeric
 from dlcore.devices import to_device
 
 

@@ -3,9 +3,9 @@
 NumPy in float64 alone. The heads may come from this library or from any other.
 """
 
-from dlcore.certificate.data import data_report
-from dlcore.certificate.heads import Certificate, LinearHeads
-from dlcore.certificate.interface import certify
-from dlcore.certificate.report import DataReport
+from dlcore.certificate.certify import certify
+from dlcore.certificate.data_report.inspect import data_report
+from dlcore.certificate.data_report.report import DataReport
+from dlcore.certificate.result import Certificate, LinearHeads
 
 __all__ = ["Certificate", "DataReport", "LinearHeads", "certify", "data_report"]

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import check_number, with_constants
-from dlcore._precision import working_dtype
-from dlcore._types import Array, Numeric, Params
-from dlcore.descent.interface import like, rule
+from dlcore._core.array_checks import check_number, with_constants
+from dlcore._core.types import Array, Numeric, Params, working_dtype
+from dlcore.descent.base import like, rule
 from dlcore.linalg import vecdot
 
 

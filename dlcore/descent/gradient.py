@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._guards import check_fraction, check_number, with_constants
-from dlcore._types import Numeric, Params
-from dlcore.descent.interface import like, rule
+from dlcore._core.array_checks import check_fraction, check_number, with_constants
+from dlcore._core.types import Numeric, Params
+from dlcore.descent.base import like, rule
 
 
 class Velocity(NamedTuple):

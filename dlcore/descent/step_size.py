@@ -4,9 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore._precision import working_dtype
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array, working_dtype
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.losses import facts_of

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore import _archive
-from dlcore._archive import digest
-from dlcore._types import Array
+from dlcore._core import archive
+from dlcore._core.archive import digest
+from dlcore._core.types import Array
 from dlcore.objective import BlockedData, Objective
 
 KIND, FORMAT = "checkpoint of dlcore", 3
@@ -40,7 +40,7 @@ def save(path: Path, problem: Fingerprint, tree: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     kinds = [[_name(key), *_kind(leaf)] for key, leaf in leaves]
     about = {"kind": KIND, "format": FORMAT, "problem": problem, "leaves": kinds}
-    _archive.write(path, about, {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
+    archive.write(path, about, {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
 
 
 def load(path: Path, problem: Fingerprint, like: Any) -> Any:
@@ -54,11 +54,11 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
     Raises:
       ValueError: if the file is damaged, belongs to another problem, or holds another tree.
     """
-    about, named = _archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    _archive.check_same("checkpoint", path, about.get("problem"), problem)
+    about, named = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
+    archive.check_same("checkpoint", path, about.get("problem"), problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = [(_name(key), *_kind(leaf)) for key, leaf in leaves]
-    with _archive.damage("checkpoint", path, KIND):
+    with archive.damage("checkpoint", path, KIND):
         kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in about["leaves"]]
     changed = ""
     if [kind[:2] for kind in kinds] != [kind[:2] for kind in wanted]:
@@ -69,14 +69,14 @@ def load(path: Path, problem: Fingerprint, like: Any) -> Any:
             changed = f"the shape of {name} was {tuple(was)}, is {tuple(now)}"
     if changed:
         raise ValueError(f"checkpoint: {path} is of another problem: {changed}; pass another path")
-    with _archive.damage("checkpoint", path, KIND):
+    with archive.damage("checkpoint", path, KIND):
         lengths = {shape[0] for (_, _, shape), (_, _, now) in zip(kinds, wanted, strict=True) if now[:1] == [0]}
         if len(lengths) > 1 or len(named) != len(leaves):
             raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(named)}")
         restored = []
         for i, ((name, _, shape), (_, leaf)) in enumerate(zip(kinds, leaves, strict=True)):
             array = named[f"leaf{i}"]
-            _archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
+            archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
             restored.append(_from_bits(array, leaf))
     return jax.tree.unflatten(structure, restored)
 

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array, Params
-from dlcore.fitting.batches import Batches, shuffled, take_batch
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array, Params
+from dlcore.fitting.minibatches import Batches, shuffled, take_batch
 from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, Limits, judge
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import sum_of_weights
 from dlcore.objective.sharding import kept_replicated
-from dlcore.objective.summands import penalty
+from dlcore.objective.terms import penalty
 
 Record = Callable[[Params], Any]
 

@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._guards import is_traced
-from dlcore._programs import kept_programs
-from dlcore._types import Array, Numeric, Params
+from dlcore._core.array_checks import is_traced
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, vecdot
 from dlcore.losses import facts_of
-from dlcore.losses.facts import arguments_of
+from dlcore.losses.metadata import arguments_of
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.summands import dtype_of, in_working_dtype, losses
+from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
 STEPS = 50
 """Most updates of the search for a loss that states no value."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._types import Array, Params
+from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate
 
 

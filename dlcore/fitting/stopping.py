@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._status import Status
-from dlcore._types import Array
+from dlcore._core.status import Status
+from dlcore._core.types import Array
 from dlcore.objective.value_scale import value_scale
 
 CODES = (None, Status.CONVERGED, Status.OUT_OF_STEPS, Status.DIVERGED, Status.PRECISION_FLOOR)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 
 
 class Node(NamedTuple):

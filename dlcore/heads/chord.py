@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.factors import Factors, factor, solve
 from dlcore.heads.frame import Frame

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.heads.packing import along
 from dlcore.linalg import vecdot
 

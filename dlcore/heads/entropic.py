@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._status import Status
+from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.interface import QUASI_UNATTAINED, certified
+from dlcore.certificate.certify import QUASI_UNATTAINED, certified
+from dlcore.certificate.data_report.separation import Separation, separation_of_head
 from dlcore.certificate.rows import scaled_weights
-from dlcore.certificate.separation import Separation, separation_of_head
 from dlcore.heads import logistic, softmax
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.linalg import matmul
 
 LARGE = 512

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 
 ROWS = 4096
 """Rows that the point is the mean of, evenly spaced, at most twice as many: any point near them would do."""

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlcore import _checks
-from dlcore._types import Array
+from dlcore._core import host_checks
+from dlcore._core.types import Array
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.folds import check_folds, read_folds
 from dlcore.heads.packing import rows_at_once
@@ -16,7 +16,7 @@ from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
 from dlcore.objective import BlockedData
-from dlcore.objective.lent import LentRows
+from dlcore.objective.borrowed import LentRows
 
 LOSSES = ("logistic", "squared", "softmax")
 SCALED_BYTES = 2**21
@@ -94,23 +94,23 @@ def read_inputs(
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
         if not isinstance(choice, bool | np.bool_):
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
-    rows = _checks.as_host_rows("x", x)
-    _checks.check_matrix("x", rows)
-    target = _checks.as_host_numbers("y", y)
-    _checks.check_rows(x=rows, y=target)
-    _checks.check_finite("x", rows)
-    _checks.check_finite("y", target)
+    rows = host_checks.as_host_rows("x", x)
+    host_checks.check_matrix("x", rows)
+    target = host_checks.as_host_numbers("y", y)
+    host_checks.check_rows(x=rows, y=target)
+    host_checks.check_finite("x", rows)
+    host_checks.check_finite("y", target)
     if loss == "squared":
-        _checks.check_squares("x", rows)
-        _checks.check_squares("y", target)
+        host_checks.check_squares("x", rows)
+        host_checks.check_squares("y", target)
     elif not standardize:
-        _checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
+        host_checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
     if loss == "logistic" and target.ndim == 2 and target.size:
         for column in target.T:
-            _checks.check_binary_labels(column, weight, "loss='softmax'")
+            host_checks.check_binary_labels(column, weight, "loss='softmax'")
     elif loss == "logistic":
-        _checks.check_binary_labels(target, weight, "loss='softmax'")
+        host_checks.check_binary_labels(target, weight, "loss='softmax'")
     elif loss == "softmax":
         _check_classes(target, weight)
     elif target.ndim not in (1, 2) or 0 in target.shape:
@@ -135,8 +135,8 @@ def read_inputs(
 
 def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
     """`y` holds the numbers of classes, 0 to K − 1, each of them in rows of positive weight."""
-    _checks.check_rank("y", y, 1, "[n]")
-    _checks.check_class_labels(y, weights)
+    host_checks.check_rank("y", y, 1, "[n]")
+    host_checks.check_class_labels(y, weights)
     present = np.unique(y[weights > 0]).astype(np.int64)
     classes = int(y.max()) + 1
     if len(present) < classes:

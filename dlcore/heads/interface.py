@@ -7,8 +7,8 @@ from typing import Any, Never
 import jax
 import numpy as np
 
-from dlcore import _arguments, _checks, _columns
-from dlcore._files import check_path
+from dlcore._core import columns, host_checks
+from dlcore._core.files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
 from dlcore.heads.entropic import entropic_heads
@@ -133,15 +133,15 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
-    _arguments.refuse_arguments(
+    host_checks.refuse_arguments(
         "fit_heads", other, X="x", weights="sample_weight", cv="folds", max_iter="max_steps", metric="scoring"
     )
     if l2 is None:
-        raise TypeError(f"fit_heads() needs {_arguments.STRENGTH.format(where='')}")
-    names = _columns.feature_names("x", x)
+        raise TypeError(f"fit_heads() needs {host_checks.STRENGTH.format(where='')}")
+    names = columns.feature_names("x", x)
     if isinstance(validation, tuple | list) and validation:
-        _columns.check_feature_names(
-            "validation x", _columns.feature_names("validation x", validation[0]), names, "x.columns"
+        columns.check_feature_names(
+            "validation x", columns.feature_names("validation x", validation[0]), names, "x.columns"
         )
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
@@ -153,8 +153,8 @@ def fit_heads(
         check_leave_one_out(inputs, loss)
     scoring = read_scoring(scoring, loss)
     check_held_out(scoring, inputs)
-    _checks.check_number("tol", tol, above=0)
-    max_steps = MAX_STEPS[loss] if max_steps is None else _checks.check_count("max_steps", max_steps)
+    host_checks.check_number("tol", tol, above=0)
+    max_steps = MAX_STEPS[loss] if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())

@@ -3,9 +3,9 @@
 import numpy as np
 
 from dlcore.certificate import Certificate
-from dlcore.certificate.interface import certificate_of
+from dlcore.certificate.bounds.squared import RowSums, bounds_of_set
+from dlcore.certificate.certify import certificate_of
 from dlcore.certificate.rows import scaled_weights
-from dlcore.certificate.squared import RowSums, bounds_of_set
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.result import is_idle, statuses
 from dlcore.heads.saving import chosen

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.objective import BlockedData
-from dlcore.objective.cores import core_program
+from dlcore.objective.threads import core_program
 
 
 class Method(NamedTuple):

@@ -26,7 +26,7 @@ from dlcore.heads.slots import Slots
 from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
 from dlcore.objective.blocks import parts_of
-from dlcore.objective.cores import cores_for
+from dlcore.objective.threads import cores_for
 
 ANCHORS = 8
 """Strengths that are solved with their own curvature, at most."""

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.linalg import matmul
-from dlcore.objective.lent import LentRows
+from dlcore.objective.borrowed import LentRows
 
 PARTS, ROWS_AT_LEAST = 16, 256
 """Rows are read a part of the table at a time, always as many, so that all folds share a program."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks

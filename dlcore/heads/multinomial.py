@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul

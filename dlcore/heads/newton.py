@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.heads.damped import State, begin, move
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.frame import Frame

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.devices import platform_of
-from dlcore.objective.lent import LentRows
+from dlcore.objective.borrowed import LentRows
 
 SAMPLE = 16
 """Rows per column with which Newton starts, where there are many more."""

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._programs import kept_programs
-from dlcore._sparse import SparseRows
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.sparse import SparseRows
+from dlcore._core.types import Array
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
-from dlcore.objective.lent import LentRows, lend
+from dlcore.objective.borrowed import LentRows, lend
 
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""

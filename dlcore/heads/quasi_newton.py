@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import Frame
 from dlcore.heads.metric import Metric, invert

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore import _checks, _columns
-from dlcore._files import check_path
-from dlcore._status import Status
+from dlcore._core import columns, host_checks
+from dlcore._core.files import check_path
+from dlcore._core.status import Status
 from dlcore.certificate import Certificate
-from dlcore.certificate.interface import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
 from dlcore.heads.choosing import within_one_error
 from dlcore.heads.logits import logits_by_block, probabilities, probability
 from dlcore.heads.placing import shared
@@ -116,13 +116,13 @@ class Heads:
 
     def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """What `read` makes of logits, (l2, rows) or (l2, classes, rows), the axis of rows behind that of l2."""
-        _columns.check_feature_names("x", _columns.feature_names("x", x), self.feature_names)
+        columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names)
         x = shared(x)
-        rows = _checks.as_host_rows("x", x)
-        _checks.check_matrix("x", rows)
+        rows = host_checks.as_host_rows("x", x)
+        host_checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
             raise ValueError(f"x: expected {self.coef.shape[-1]} columns, got {rows.shape[1]}")
-        _checks.check_finite("x", rows)
+        host_checks.check_finite("x", rows)
         theta = np.concatenate([self.coef, self.intercept[..., None]], axis=-1)
         heads, found = self.status.shape, None
         with jax.enable_x64(True):

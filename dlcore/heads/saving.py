@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _archive
-from dlcore._archive import check_array
-from dlcore._status import Status
+from dlcore._core import archive
+from dlcore._core.archive import check_array
+from dlcore._core.status import Status
 from dlcore.certificate import Certificate
-from dlcore.certificate.heads import LOSSES
+from dlcore.certificate.result import LOSSES
 
 KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
@@ -40,7 +40,7 @@ def save(heads: Any, path: Path) -> None:
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
     arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
     plain = {name: getattr(heads, name) for name in (*PLAIN, NAMES)}
-    _archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
+    archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
       ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.
     """
-    about, arrays = _archive.read("path", path, KIND, FORMAT, UNCHECKED)
-    with _archive.damage("path", path, KIND):
+    about, arrays = archive.read("path", path, KIND, FORMAT, UNCHECKED)
+    with archive.damage("path", path, KIND):
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         for name in ENDS:

@@ -10,8 +10,8 @@ $\lambda(\sigma_{fj}/\sigma_{0j})^2$: near λ, so that folds go on sharing curva
 import jax
 import jax.numpy as jnp
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
 from dlcore.linalg import matmul

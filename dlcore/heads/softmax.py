@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore._programs import kept_programs
-from dlcore._types import Array
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import frame_of, of_rows_as_given

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _archive
+from dlcore._core import archive
 from dlcore.heads.inputs import Inputs
 
 KIND, FORMAT = "checkpoint of dlcore heads", 3
@@ -53,7 +53,7 @@ class Stages:
         """
         if name in self.done:
             assert self.path is not None
-            with _archive.damage("checkpoint", self.path, KIND):
+            with archive.damage("checkpoint", self.path, KIND):
                 _check(name, self.done[name], form, absent)
             return self.done[name]
         found = make()
@@ -106,15 +106,15 @@ class Stages:
         names = list(self.done)
         about = {"kind": KIND, "format": FORMAT, "problem": self.problem, "stages": names}
         arrays = {f"{i}.{key}": part for i, name in enumerate(names) for key, part in self.done[name].items()}
-        _archive.write(self.path, about, arrays)
+        archive.write(self.path, about, arrays)
         self._written = time.monotonic()
         self._took, self._new = self._written - start, False
 
 
 def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
-    about, arrays = _archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    _archive.check_same("checkpoint", path, about.get("problem"), problem)
-    with _archive.damage("checkpoint", path, KIND):
+    about, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
+    archive.check_same("checkpoint", path, about.get("problem"), problem)
+    with archive.damage("checkpoint", path, KIND):
         done: dict[str, Found] = {name: {} for name in about["stages"]}
         for key, array in arrays.items():
             number, _, name = key.partition(".")
@@ -129,12 +129,12 @@ def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
     if unknown or missing:
         raise ValueError(f"{stage}: expected {', '.join(sorted(form))}, got {', '.join(sorted(found))}")
     for name, array in found.items():
-        _archive.check_array(f"{stage}: {name}", array, *form[name], may_be_nan=True)
+        archive.check_array(f"{stage}: {name}", array, *form[name], may_be_nan=True)
 
 
 def problem_of(inputs: Inputs, **settings: Any) -> dict[str, str]:
     """What all stages depend on."""
-    digest = _archive.digest
+    digest = archive.digest
     balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"
     found = {
         "shape of x": f"{inputs.x.shape} {inputs.x.dtype}",

@@ -1,13 +1,13 @@
 """Linear algebra with the names and meaning of the array API standard, precision stated, edges right."""
 
 from dlcore.linalg.angles import angle, are_orthogonal, are_orthonormal, is_orthogonal, is_symmetric
-from dlcore.linalg.conditioning import cond, matrix_rank
-from dlcore.linalg.entries import add, identity, multiply, trace
-from dlcore.linalg.least_squares import LeastSquares, lstsq
+from dlcore.linalg.elementwise import add, identity, multiply, trace
+from dlcore.linalg.lstsq import LeastSquares, lstsq
 from dlcore.linalg.norms import matrix_norm, spectral_norm, vector_norm
+from dlcore.linalg.pinv import pinv
 from dlcore.linalg.products import matmul, matrix_transpose, outer, vecdot
-from dlcore.linalg.pseudo_inverse import pinv
-from dlcore.linalg.solving import inv, solve
+from dlcore.linalg.rank import cond, matrix_rank
+from dlcore.linalg.solve import inv, solve
 
 __all__ = [
     "LeastSquares",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.linalg.norms import vector_norm
 
 

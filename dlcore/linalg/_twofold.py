@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 
 Pair = tuple[Array, Array]
 """high + low, low at most the size of the last place of high."""

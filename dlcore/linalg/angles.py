@@ -8,9 +8,8 @@ mistake leaves.
 import jax
 import jax.numpy as jnp
 
-from dlcore._guards import as_inexact, broadcast_shape, check_number, with_constants
-from dlcore._precision import working_dtype
-from dlcore._types import Array, Numeric
+from dlcore._core.array_checks import as_inexact, broadcast_shape, check_number, with_constants
+from dlcore._core.types import Array, Numeric, working_dtype
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul, vecdot

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._guards import as_inexact, with_constants
-from dlcore._precision import working_dtype
-from dlcore._types import Array, Numeric
+from dlcore._core.array_checks import as_inexact, with_constants
+from dlcore._core.types import Array, Numeric, working_dtype
 from dlcore.linalg.singular_values import (
     LARGEST,
     SMALLEST,

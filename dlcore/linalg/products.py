@@ -5,10 +5,9 @@ Halves (bfloat16, float16) are multiplied as they are and accumulated in float32
 
 import jax.numpy as jnp
 
-from dlcore._checks import check_rank
-from dlcore._guards import as_array, broadcast_shape, with_constants
-from dlcore._precision import HIGHEST, working_dtype
-from dlcore._types import Array, Numeric
+from dlcore._core.array_checks import as_array, broadcast_shape, with_constants
+from dlcore._core.host_checks import check_rank
+from dlcore._core.types import HIGHEST, Array, Numeric, working_dtype
 
 
 @with_constants

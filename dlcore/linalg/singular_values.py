@@ -11,8 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from dlcore._precision import working_dtype
-from dlcore._types import Array
+from dlcore._core.types import Array, working_dtype
 from dlcore.linalg.products import matmul
 
 LARGEST, SMALLEST = 0, -1

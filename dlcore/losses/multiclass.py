@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._checks import check_class_labels, check_rank
-from dlcore._guards import as_array, as_floating, is_traced, with_constants
-from dlcore._precision import in_working_dtype
-from dlcore._types import Array, Numeric
-from dlcore.losses.facts import with_facts
+from dlcore._core.array_checks import as_array, as_floating, is_traced, with_constants
+from dlcore._core.host_checks import check_class_labels, check_rank
+from dlcore._core.types import Array, Numeric, in_working_dtype
+from dlcore.losses.metadata import with_facts
 
 FAR, SHIFT = -40.0, 32.0
 """Where all logits but the largest are more than 40 below it, their exponentials are formed e³² times too large

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._checks import check_rank, check_real_targets
-from dlcore._guards import as_array, as_floating, check_equal_shapes, check_number, with_constants
-from dlcore._precision import in_working_dtype
-from dlcore._types import Array, Numeric
-from dlcore.losses.facts import with_facts
+from dlcore._core.array_checks import as_array, as_floating, check_equal_shapes, check_number, with_constants
+from dlcore._core.host_checks import check_rank, check_real_targets
+from dlcore._core.types import Array, Numeric, in_working_dtype
+from dlcore.losses.metadata import with_facts
 
 
 def _variance(y: np.ndarray, share: np.ndarray) -> float:

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from dlcore._guards import is_traced
-from dlcore._types import Array, Loss
+from dlcore._core.array_checks import is_traced
+from dlcore._core.types import Array, Loss
 from dlcore.devices import platform_of
-from dlcore.objective.lent import LentRows
+from dlcore.objective.borrowed import LentRows
 from dlcore.objective.sharding import check_awaited, run_alone, sum_over_devices
 
 BLOCK_BYTES = 2**19

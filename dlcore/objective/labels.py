@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._precision import working_dtype
-from dlcore._types import Array, Loss
+from dlcore._core.types import Array, Loss, working_dtype
 from dlcore.losses import facts_of
 
 

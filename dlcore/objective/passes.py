@@ -9,15 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._guards import is_traced
-from dlcore._programs import kept_programs
-from dlcore._types import Array, Params
+from dlcore._core.array_checks import is_traced
+from dlcore._core.programs import kept_programs
+from dlcore._core.types import Array, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
 from dlcore.objective.blocks import BlockedData, Rows, parts_of, run_program, sum_over_blocks
-from dlcore.objective.cores import core_program, cores_for
-from dlcore.objective.preparing import blocked_as_is
-from dlcore.objective.summands import (
+from dlcore.objective.data import blocked_as_is
+from dlcore.objective.terms import (
     dtype_of,
     in_working_dtype,
     losses,
@@ -26,6 +25,7 @@ from dlcore.objective.summands import (
     sum_of_losses,
     sums_and_gradients,
 )
+from dlcore.objective.threads import core_program, cores_for
 
 
 class Pass(NamedTuple):

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dlcore import _checks
-from dlcore._types import Device
+from dlcore._core import host_checks
+from dlcore._core.types import Device
 from dlcore.devices import core_count
 
 AXIS = "rows"
@@ -38,7 +38,7 @@ def row_mesh(devices: Any) -> Mesh:
         if len(set(chosen)) < len(chosen) or len({device.platform for device in chosen}) > 1:
             raise ValueError(f"devices: expected different devices of one platform, got {devices!r}")
     else:
-        count, there = _checks.check_count("devices", devices), jax.devices()
+        count, there = host_checks.check_count("devices", devices), jax.devices()
         if count > len(there):
             raise ValueError(f"devices: expected at most {len(there)}, as many as JAX has here, got {count}")
         chosen = there[:count]

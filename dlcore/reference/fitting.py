@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore._status import Status
+from dlcore._core.status import Status
 from dlcore.reference.descent import Rule
 
 

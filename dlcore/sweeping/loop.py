@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._precision import working_dtype
-from dlcore._types import Array, Params
+from dlcore._core.types import Array, Params, working_dtype
 from dlcore.fitting import stopping
 from dlcore.fitting.loop import LoopState, Rule, judge_and_update
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.cores import core_program
+from dlcore.objective.threads import core_program
 from dlcore.sweeping.settings import Traced
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore import _checks, _guards
-from dlcore.descent.interface import Optimizer, as_transformation
+from dlcore._core import array_checks, host_checks
+from dlcore.descent.base import Optimizer, as_transformation
 from dlcore.fitting.loop import Rule, split_rule
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
@@ -53,12 +53,14 @@ def check_settings(settings: Any, objective: Objective, data: BlockedData) -> Se
         raise TypeError(f"settings: expected a dict of arrays by name, got {settings!r:.200}")
     if not settings:
         raise ValueError("settings: expected at least one array, such as rate=…, got none")
-    if any(_guards.is_traced(values) for values in settings.values()):
+    if any(array_checks.is_traced(values) for values in settings.values()):
         raise TypeError("settings: a sweep is a Python loop around one compiled program; call it from Python")
-    arrays = {name: _checks.as_host_numbers(f"settings[{name!r}]", values) for name, values in settings.items()}
+    arrays = {
+        name: host_checks.as_host_numbers(f"settings[{name!r}]", values) for name, values in settings.items()
+    }
     for name, array in arrays.items():
         rank, axes = (2, "[settings, n]") if name in OF_ROWS else (1, "[settings]")
-        _checks.check_rank(f"settings[{name!r}]", array, rank, axes)
+        host_checks.check_rank(f"settings[{name!r}]", array, rank, axes)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -67,7 +69,7 @@ def check_settings(settings: Any, objective: Objective, data: BlockedData) -> Se
     if count == 0:
         raise ValueError("settings: expected at least one setting, got arrays of length 0")
     for name, array in arrays.items():
-        _checks.check_finite(f"settings[{name!r}]", array)
+        host_checks.check_finite(f"settings[{name!r}]", array)
     numbers = {name: array for name, array in arrays.items() if name not in OF_ROWS}
     if "l2" in numbers and (numbers["l2"] < 0).any():
         worst = int(np.argmax(numbers["l2"] < 0))
@@ -107,7 +109,7 @@ def _rows(
     for i in range(count):
         try:
             if weights is not None:
-                _checks.check_weights(weights[i], len(data.x))
+                host_checks.check_weights(weights[i], len(data.x))
             if check_targets is not None:
                 y = shared_y if targets is None else targets[i]
                 check_targets(y, shared_weights if weights is None else weights[i])

@@ -2,6 +2,6 @@
 
 from dlcore.verification.check import Check, Exact, Outcome
 from dlcore.verification.device_facts import DeviceFacts
-from dlcore.verification.interface import Verification, VerificationError, verify
+from dlcore.verification.verify import Verification, VerificationError, verify
 
 __all__ = ["Check", "DeviceFacts", "Exact", "Outcome", "Verification", "VerificationError", "verify"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.devices import to_device
 
 UNMEASURED_FACTOR = 8

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._precision import HIGHEST
-from dlcore._types import Device
+from dlcore._core.types import HIGHEST, Device
 from dlcore.devices import to_device
 
 SIZE = 128

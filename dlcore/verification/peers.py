@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from jax.scipy import special
 
-from dlcore._types import Array
+from dlcore._core.types import Array
 from dlcore.verification.check import Check, Peer
-from dlcore.verification.linalg_checks import MATRIX_NORMS, VECTOR_NORMS
-from dlcore.verification.loss_checks import CLASSES, SOFT, soft_labels, with_derivatives, with_jacobians
+from dlcore.verification.checks.linalg import MATRIX_NORMS, VECTOR_NORMS
+from dlcore.verification.checks.losses import CLASSES, SOFT, soft_labels, with_derivatives, with_jacobians
 
 
 def peers_of(check: Check, dtype: np.dtype) -> tuple[Peer, ...]:

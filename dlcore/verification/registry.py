@@ -5,30 +5,30 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.verification import (
-    calculus_checks,
-    descent_checks,
-    fitting_checks,
-    head_checks,
-    linalg_checks,
-    loss_checks,
-    model_checks,
-    objective_checks,
-    tensor_checks,
-)
 from dlcore.verification.check import Check
+from dlcore.verification.checks import (
+    calculus,
+    descent,
+    fitting,
+    heads,
+    linalg,
+    losses,
+    models,
+    objective,
+    tensors,
+)
 
-STORED: tuple[Callable[[np.dtype], list[Check]], ...] = (linalg_checks.checks, loss_checks.checks)
+STORED: tuple[Callable[[np.dtype], list[Check]], ...] = (linalg.checks, losses.checks)
 """Each makes the checks of one module of the library for a dtype, halves included."""
 
 COMPUTED: tuple[Callable[[np.dtype], list[Check]], ...] = (
-    tensor_checks.checks,
-    calculus_checks.checks,
-    model_checks.checks,
-    objective_checks.checks,
-    descent_checks.checks,
-    fitting_checks.checks,
-    head_checks.checks,
+    tensors.checks,
+    calculus.checks,
+    models.checks,
+    objective.checks,
+    descent.checks,
+    fitting.checks,
+    heads.checks,
 )
 """The same for dtypes that are computed with."""
 

@@ -14,7 +14,7 @@ from ahead import descents, heads
 from ahead.judging import Cost, cost_of, faults, most_temporaries
 from ahead.program import Program
 from ahead.targets import COUNTS, compile_for, place_of, tracing, versions
-from dlcore._files import write_text
+from dlcore._core.files import write_text
 
 HEADINGS = ("program", "devices", "passes", "traffic", "temporaries", "bound", "all-reduces", "products", "spills")
 

@@ -13,16 +13,16 @@ from ahead.program import Bounds, Lowered, Program
 from ahead.targets import Place
 from dlcore import Objective, descent, losses, models
 from dlcore.descent import step_size
-from dlcore.fitting import driver as fitting
-from dlcore.fitting.batches import Batches
+from dlcore.fitting.fit import CAPACITY
+from dlcore.fitting.initial import before_start
 from dlcore.fitting.loop import Hyper, advance, split_rule
+from dlcore.fitting.minibatches import Batches
 from dlcore.fitting.null_value import Reference
-from dlcore.fitting.start import before_start
 from dlcore.fitting.stopping import Limits
 from dlcore.objective.blocks import BlockedData, rows_per_block
-from dlcore.sweeping import driver as sweeping
 from dlcore.sweeping import loop as sweep_loop
 from dlcore.sweeping.settings import check_settings, collect_rules
+from dlcore.sweeping.sweep import _before_start, _default_slots, _queue
 
 ROWS, FEATURES, CLASSES, MODELS = 1_000_000, 128, 10, 32
 """A size at which X does not fit a cache: 512 MB. No power of two: some compilers then copy X to pad it."""
@@ -127,7 +127,7 @@ def fitted(
         hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero, zero), key if batches else None)
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))
         arguments = place.like(objective), data, place.like(hyper), place.like(state), place.like(np.int32(0))
-        static = {"rule": split, "record": _nothing, "capacity": fitting.CAPACITY, "batches": batches}
+        static = {"rule": split, "record": _nothing, "capacity": CAPACITY, "batches": batches}
         return lowered(advance, data, place, *arguments, **static)
 
     return lower
@@ -138,15 +138,15 @@ def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
 
     def lower(place: Place) -> Lowered:
         objective, data, params = OBJECTIVES[name], data_of(name, place), start_of(name)
-        slots = sweeping._default_slots(objective, data, params, np.dtype(np.float32))
+        slots = _default_slots(objective, data, params, np.dtype(np.float32))
         with jax.default_device(jax.devices("cpu")[0]):
             checked = check_settings(settings, objective, data)
             rule, arrays = collect_rules(_nesterov, checked, np.dtype(np.float32))
             rows = range(checked.size)
             dtype = np.dtype(np.float32)
             references = Reference(*np.zeros((3, checked.size), dtype))
-            queue = sweeping._queue(objective, data, checked, arrays, references, rows, checked.size, dtype)
-            state = sweeping._before_start(rule, queue, params, min(slots, checked.size))
+            queue = _queue(objective, data, checked, arrays, references, rows, checked.size, dtype)
+            state = _before_start(rule, queue, params, min(slots, checked.size))
         numbers: Any = np.int32(0), np.float32(0), np.int32(0)
         limits = sweep_loop.Limits(*numbers)
         program = sweep_loop.Program(rule, None, 0)

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from dlcore._types import Device
+from dlcore._core.types import Device
 from dlcore.objective.sharding import over_rows, row_mesh
 
 COUNTS = {"cuda": 2, "tpu": 4}

@@ -1,0 +1,1 @@
+"""Types, checks, files and timing that every package uses."""

@@ -1,0 +1,49 @@
+"""Types of arrays, trees and losses, and the precision of every product.
+
+An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise. Every product
+of the library asks for `HIGHEST` unless its caller lowers it. Halves are stored, not computed with.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+Array = jax.Array
+"""A JAX array, concrete or traced."""
+
+Numeric = jax.Array | np.ndarray | np.generic | bool | int | float
+"""What a hyper-parameter or an eager argument may be: anything that JAX takes as one array."""
+
+Params = Any
+"""A pytree of arrays. The library's own models use NamedTuples with the fields `weight` and `bias`."""
+
+Loss = Callable[[Array, Array], Array]
+"""(prediction, target) of ONE example to a scalar."""
+
+Device = Any
+"""A `jax.Device`, a name that JAX gives at run time only and a type checker does not accept."""
+
+HIGHEST = "highest"
+"""The precision of every product unless its caller says otherwise."""
+
+
+def working_dtype(dtype: DTypeLike) -> np.dtype:
+    """The dtype of arithmetic on numbers of a dtype: float32 for bfloat16 and float16, else itself.
+
+    >>> print(working_dtype(jnp.bfloat16), working_dtype(jnp.float64), working_dtype(jnp.int32))
+    float32 float64 int32
+    """
+    dtype = jnp.dtype(dtype)
+    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype
+
+
+def in_working_dtype(function: Callable[..., Array], *arrays: Array) -> Array:
+    """`function` of the arrays in their common dtype: halves are computed in float32 and cast back."""
+    dtype = jnp.result_type(*arrays)
+    working = working_dtype(dtype)
+    result = function(*(array if array.dtype == working else array.astype(working) for array in arrays))
+    return result if working == dtype else result.astype(dtype)

@@ -1,0 +1,1 @@
+"""Bounds on J − J* of each loss."""

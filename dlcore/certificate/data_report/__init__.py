@@ -1,0 +1,1 @@
+"""The report on data: columns and classes."""

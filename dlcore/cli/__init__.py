@@ -1,0 +1,1 @@
+"""The command line, and what experiments use to draw and to report."""

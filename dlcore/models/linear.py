@@ -1,0 +1,69 @@
+"""Linear heads: an affine map of the features, read as a number, as a logit or as the logits of classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import losses
+from dlcore._core.array_checks import as_array
+from dlcore._core.host_checks import check_count
+from dlcore._core.types import Array
+from dlcore.linalg import matmul, vecdot
+from dlcore.models.base import LinearParams, Model
+
+
+def _zeros(key: Array | None, features: int) -> LinearParams:
+    """Weights and bias 0 in the default floating-point dtype.
+
+    The objective is convex, so every start leads to the same optimum, and this one needs no `key`.
+    """
+    del key
+    return _zeros_of((check_count("features", features),), ())
+
+
+def _zeros_of_classes(key: Array | None, features: int, classes: int) -> LinearParams:
+    """A column of weights and a bias for each class, all 0; this objective is convex too and needs no `key`."""
+    del key
+    features, classes = check_count("features", features), check_count("classes", classes, least=2)
+    return _zeros_of((features, classes), (classes,))
+
+
+def _zeros_of(weight: tuple[int, ...], bias: tuple[int, ...]) -> LinearParams:
+    dtype = jnp.result_type(float)
+    return LinearParams(jax.device_put(np.zeros(weight, dtype)), jax.device_put(np.zeros(bias, dtype)))
+
+
+def affine(params: LinearParams, x: Array) -> Array:
+    r"""$w^\top x + b$ of one example: a number, or one for each column of $w$."""
+    if not (hasattr(params, "weight") and hasattr(params, "bias")):
+        raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
+    weight, bias, x = as_array("weight", params.weight), as_array("bias", params.bias), as_array("x", x)
+    if weight.ndim not in (1, 2) or x.shape != weight.shape[:1]:
+        raise ValueError(
+            f"x: expected one example of shape (features,) like the weights, got x {x.shape} and "
+            f"weight {weight.shape}; vmap over the axis of the examples"
+        )
+    if bias.shape != weight.shape[1:]:
+        raise ValueError(f"bias: expected one for each output, got weight {weight.shape} and bias {bias.shape}")
+    return (vecdot(weight, x) if weight.ndim == 1 else matmul(x, weight)) + bias
+
+
+def _probability(params: LinearParams, x: Array) -> Array:
+    r"""$\sigma(w^\top x + b)$ of one example."""
+    return losses.sigmoid(affine(params, x))
+
+
+def _probabilities(params: LinearParams, x: Array) -> Array:
+    r"""$\mathrm{softmax}(W^\top x + b)$ of one example."""
+    return losses.softmax(affine(params, x))
+
+
+linear = Model(init=_zeros, apply=affine, predict=affine, affine=True)
+r"""Linear regression, $\hat y = w^\top x + b$. Takes `squared_error`, `absolute_error` and `huber`."""
+
+logistic = Model(init=_zeros, apply=affine, predict=_probability, affine=True)
+r"""Logistic regression, $P(y = 1 \mid x) = \sigma(w^\top x + b)$. Takes `sigmoid_cross_entropy`."""
+
+softmax = Model(init=_zeros_of_classes, apply=affine, predict=_probabilities, affine=True)
+r"""Softmax regression, $P(y = k \mid x) = \mathrm{softmax}(W^\top x + b)_k$, W of shape (features, classes). Takes
+`softmax_cross_entropy`."""
