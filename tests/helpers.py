@@ -14,8 +14,8 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
-import stored_optima
 from jax import monitoring
+from oracles import stored_optima
 from same_bits import single
 from sklearn.datasets import load_breast_cancer
 

@@ -16,7 +16,7 @@ from dlcore.objective.labels import are_labels
 from dlcore.objective.sharding import over_rows, row_mesh
 
 
-def prepare(objective: Any, data: Any, devices: Any = None) -> BlockedData:
+def prepare_data(objective: Any, data: Any, devices: Any = None) -> BlockedData:
     """What `Objective.prepare` says."""
     mesh = None if devices is None else row_mesh(devices)
     if isinstance(data, BlockedData):

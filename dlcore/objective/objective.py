@@ -14,6 +14,7 @@ from dlcore.devices import to_device
 from dlcore.models import Model
 from dlcore.objective import passes
 from dlcore.objective.blocks import BlockedData, run_program
+from dlcore.objective.data import prepare_data
 from dlcore.objective.labels import are_labels, check_labels
 from dlcore.objective.terms import dtype_of, in_working_dtype, penalised
 
@@ -235,7 +236,7 @@ class Objective:
             what the loss takes, or there are not so many devices.
           TypeError: if something is not an array of real numbers.
         """
-        return data.prepare(self, data, devices)
+        return prepare_data(self, data, devices)
 
 
 @kept_programs()

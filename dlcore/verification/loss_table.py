@@ -1,4 +1,4 @@
-"""The table of exact losses that ships with the package; `tests/loss_table.py` makes it by mpmath."""
+"""The table of exact losses that ships with the package; `tests/oracles/loss_table.py` makes it by mpmath."""
 
 import functools
 import json

@@ -12,8 +12,8 @@ from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads that wait for one another take ten times as long here
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import stored_optima
-from stored_problems import computed, stored_problems
+from oracles import stored_optima
+from oracles.stored_problems import computed, stored_problems
 
 
 def main() -> None:

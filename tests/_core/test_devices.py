@@ -1,0 +1,166 @@
+"""Rows over several devices, in processes of their own: the number of devices is set before JAX starts."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from helpers import DTYPE, EPS, ROOT, assert_close, breast_cancer
+
+from dlcore import Objective, descent, fit
+from dlcore.losses import sigmoid_cross_entropy
+from dlcore.models import logistic
+
+SCRIPT = Path(__file__).parent.parent / "sharded_steps.py"
+SECONDS = 240
+"""No run takes a tenth of it on two idle cores; a deadlock takes all."""
+pytestmark = pytest.mark.timeout(3 * SECONDS)  # a test starts two processes at most
+
+
+@functools.cache
+def told(devices: int, threads: int | None, run: int = 0) -> dict[str, Any]:
+    """What the script says, of a pool of `threads` where they are set; another `run` is another process."""
+    del run
+    environment = {key: value for key, value in os.environ.items() if key not in ("NPROC", "XLA_FLAGS")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    environment |= {"JAX_NUM_CPU_DEVICES": str(devices)} | ({} if threads is None else {"NPROC": str(threads)})
+    done = subprocess.run(
+        [sys.executable, SCRIPT], env=environment, text=True, capture_output=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+slow = pytest.mark.slow
+POOLS = [(4, None), (2, 4), *(pytest.param(*pool, marks=slow) for pool in ((2, None), (8, None), (8, 16)))]
+
+
+@pytest.mark.parametrize(("devices", "threads"), POOLS)
+def test_two_hundred_steps_without_waiting_do_not_deadlock(devices, threads):
+    """The script makes them from one thread and from two at a time; that it ends is what is tested."""
+    said = told(devices, threads)
+    assert said["threads"] == [said["steps"]] * 2
+    assert said["placed"] == [devices, devices]
+
+
+@pytest.mark.parametrize("devices", [4, pytest.param(2, marks=slow), pytest.param(8, marks=slow)])
+def test_one_device_and_several_agree_to_rounding(devices):
+    one, several = told(1, None), told(devices, None)
+    names = (
+        "value and gradient",
+        "of two models",
+        "hvp",
+        "hessian",
+        "without weights",
+        "rows that divide",
+        "safe step",
+    )
+    for name in names:
+        for mine, theirs in zip(several[name], one[name], strict=True):
+            # What the safe step takes off for rounding grows with the rows of a block: thousands of terms.
+            units = 1_000_000 if name == "safe step" else 64
+            assert_close(mine, theirs, units=units, scale=max(1, np.abs(theirs).max()))
+    for name in ("steps", "fit"):
+        for mine, theirs in zip(several[name], one[name], strict=True):
+            assert_close(mine, theirs, units=200, scale=1)
+
+
+@pytest.mark.parametrize(("devices", "threads"), POOLS)
+def test_the_same_devices_give_the_same_bits_and_one_program(devices, threads):
+    """Twice in one process, in chunks and whole."""
+    said = told(devices, threads)
+    assert said["fit"] == said["fit again"]
+    assert said["batches"][0] == said["batches"][1]
+    assert said["compilations"] == 1
+
+
+def test_the_same_devices_give_the_same_bits_in_every_process():
+    assert told(4, None, run=1) == told(4, None)
+
+
+@pytest.mark.parametrize(("devices", "threads"), [(2, 4), pytest.param(8, 16, marks=slow)])
+def test_programs_of_ones_own_run_where_there_are_threads_enough(devices, threads):
+    said = told(devices, threads)
+    for mine, theirs in zip(said["in a program"], said["steps"], strict=True):
+        assert_close(mine, theirs, units=200, scale=1)
+    for mine, theirs in zip(said["under a transformation"], said["value and gradient"][1:], strict=True):
+        assert_close(mine, theirs, units=64, scale=1)
+    assert said["collectives"] == 1
+    assert said["temporary"] < 0.25
+
+
+@pytest.mark.parametrize("devices", [4, pytest.param(8, marks=slow)])
+def test_programs_of_ones_own_are_refused_where_they_could_deadlock(devices):
+    if len(os.sched_getaffinity(0)) >= 2 * devices:
+        pytest.skip("this machine has threads enough for every program")
+    said = told(devices, None)
+    for name in ("in a program", "under a transformation"):
+        assert f"NPROC={2 * devices}" in said[name]
+
+
+@pytest.mark.devices
+def test_a_batch_size_must_divide_among_the_devices():
+    if jax.device_count() < 2:
+        pytest.skip("needs two devices: JAX_NUM_CPU_DEVICES=2 or more")
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.01)
+    rule, key = descent.gradient_descent(0.1), jax.random.key(0)
+    with pytest.raises(ValueError, match="batch_size: expected a multiple of the 2 devices, got 7"):
+        fit(objective, breast_cancer(), rule, key=key, batch_size=7, devices=2)
+
+
+@pytest.mark.devices
+def test_one_device_of_a_list_is_where_the_data_goes():
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.01)
+    chosen = jax.devices()[-1]
+    fitted = fit(objective, breast_cancer(), descent.gradient_descent(0.2), devices=[chosen], max_steps=20)
+    plain = fit(objective, breast_cancer(), descent.gradient_descent(0.2), max_steps=20)
+    assert fitted.params.weight.devices() == {chosen}
+    assert_close(fitted.params.weight, plain.params.weight, units=64)
+
+
+@pytest.mark.devices
+def test_forward_mode_goes_through_a_fit_over_devices():
+    objective, rule = Objective(logistic, sigmoid_cross_entropy), descent.gradient_descent(0.2)
+
+    def bias(l2, devices):
+        problem = Objective(objective.model, objective.loss, l2)
+        return fit(problem, breast_cancer(), rule, max_steps=20, tol=0, devices=devices).params.bias
+
+    l2 = jax.numpy.asarray(0.1, DTYPE)
+    tangents = [jax.jvp(lambda l2, d=d: bias(l2, d), (l2,), (l2,))[1] for d in (None, 1)]
+    assert_close(tangents[1], tangents[0], units=64, scale=1)
+    assert abs(float(tangents[0])) > 100 * EPS
+
+
+BAD_DEVICES = [
+    (0, ValueError, "devices: expected an integer of at least 1, got 0"),
+    (1000, ValueError, "devices: expected at most"),
+    ("all", TypeError, "devices: expected an integer, got 'all'"),
+    ([], TypeError, r"devices: expected a number or a list of jax.devices\(\), got \[\]"),
+    ([3], TypeError, "devices: expected a number or a list"),
+]
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize(("devices", "error", "message"), BAD_DEVICES)
+def test_wrong_devices_are_named(devices, error, message):
+    with pytest.raises(error, match=message):
+        Objective(logistic, sigmoid_cross_entropy).prepare(breast_cancer(), devices=devices)
+
+
+@pytest.mark.devices
+def test_what_is_placed_is_not_placed_again():
+    objective = Objective(logistic, sigmoid_cross_entropy)
+    data = objective.prepare(breast_cancer())
+    with pytest.raises(ValueError, match="devices: the data is placed already"):
+        fit(objective, data, descent.gradient_descent(0.1), devices=1)
+    placed = objective.prepare(breast_cancer(), devices=1)
+    assert objective.prepare(placed, devices=1) is placed
+    with pytest.raises(TypeError, match="cannot be placed"):
+        jax.jit(lambda x: objective.prepare((x, breast_cancer()[1]), devices=1).x)(breast_cancer()[0])

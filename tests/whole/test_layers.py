@@ -1,0 +1,114 @@
+"""Imports only go down: each module may import the ones that stand before it here, and no others."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.any_mode
+
+PACKAGE = Path(__file__).parent.parent.parent / "dlcore"
+
+FLOORS = {
+    0: (
+        *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
+        *("_core/archive", "_core/html", "_core/array_checks", "_core/programs", "devices", "_core/timing"),
+        *("reference", "certificate"),
+    ),
+    1: ("tensors", "linalg", "calculus", "graph"),
+    2: ("losses", "models"),
+    3: ("objective", "descent"),
+    4: ("fitting",),
+    5: ("sweeping", "heads"),
+    6: (
+        *("cli/interrupts", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
+        *("cli/expressions", "cli/graph", "cli/verify", "cli/bench", "cli/main", "cli/experiment", "__main__"),
+    ),
+}
+ORDER = [unit for floor in FLOORS.values() for unit in floor]
+NUMPY_ONLY = (
+    *("_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files", "_core/archive"),
+    *("reference", "certificate"),
+)
+BY_FILE = ("_core", "cli")
+"""Packages whose files are units of their own; any other package is one unit."""
+
+
+def unit_of(parts: tuple[str, ...]) -> str:
+    """Return the unit of a module, from the parts of its name below `dlcore`."""
+    return "/".join(parts[: 2 if parts[0] in BY_FILE else 1])
+
+
+def imported(source: str) -> list[str]:
+    """Every module that the source imports, functions' own imports included."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def violations(unit: str, source: str) -> list[str]:
+    """What a module of `unit` (a file or a folder of the package) imports and may not."""
+    wrong = []
+    for name in imported(source):
+        top, _, rest = name.partition(".")
+        if top == "dlcore" and rest:
+            target = unit_of(tuple(rest.split(".")))
+            below = target in ORDER and ORDER.index(target) < ORDER.index(unit)
+            if target != unit and not below:
+                wrong.append(name)
+            if unit in NUMPY_ONLY and target != unit and target not in NUMPY_ONLY:
+                wrong.append(name)
+        elif top == "dlcore" or (unit in NUMPY_ONLY and top in ("jax", "jaxlib", "optax", "chex")):
+            wrong.append(name)
+    return wrong
+
+
+def units() -> dict[Path, str]:
+    empty = [PACKAGE / name / "__init__.py" for name in ("", *BY_FILE)]
+    files = [path for path in PACKAGE.rglob("*.py") if path not in empty]
+    return {path: unit_of(path.relative_to(PACKAGE).with_suffix("").parts) for path in files}
+
+
+def test_every_module_has_a_floor():
+    assert set(units().values()) == set(ORDER)
+
+
+@pytest.mark.parametrize("path", units(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    assert violations(units()[path], path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "source"),
+    [
+        ("linalg", "from dlcore.losses import sigmoid"),
+        ("linalg", "def f():\n    import dlcore.fitting"),
+        ("objective", "from dlcore import descent"),
+        ("certificate", "import jax.numpy as jnp"),
+        ("reference", "from dlcore._core import array_checks"),
+        ("models", "import dlcore"),
+    ],
+)
+def test_an_upward_import_is_found(unit, source):
+    assert violations(unit, source)
+
+
+def test_the_core_needs_no_more_than_it_declares():
+    allowed = {"dlcore", "jax", "jaxlib", "optax", "chex", "numpy"}
+    faces = FLOORS[6]
+    for path, unit in units().items():
+        if unit not in faces:
+            tops = {name.partition(".")[0] for name in imported(path.read_text())}
+            outside = {top for top in tops if top not in allowed and not _standard(top)}
+            assert not outside, f"{path.name} imports {outside}"
+
+
+def _standard(module: str) -> bool:
+    import sys
+
+    return module in sys.stdlib_module_names
