@@ -69,9 +69,9 @@ def certify(
       weights: shape (n,), s; or (models, n), each model's own, such as 0 and 1 for its fold; None weighs
         every row 1.
       tight: whether to ask the curvature too, at the heads or at a place further down, and give the smaller of the
-        two bounds; `dlcore.certificate.bounds.curvature` derives it. It takes a few passes over the rows for each head,
-        more for one that is far from its optimum, each as many products as its Hessian, and is for heads of at
-        most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
+        two bounds, which `dlcore.certificate.bounds.curvature` derives. It takes a few passes over the rows for each
+        head, more for one that is far from its optimum, each as many products as its Hessian. It is for heads of
+        at most 2,000 coefficients, as `bound` says of others. The squared loss needs none.
       report: whether to say what the data is like too, see `dlcore.certificate.data_report`.
       **other: none; one by the name of another library, such as C, is refused with the name here.
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bad_data import CERTIFIED, DATA
 from helpers import DTYPE
-from test_bad_inputs import CERTIFIED, DATA
 
 import dlcore
 from dlcore import (
