@@ -4,8 +4,8 @@ An accelerator may round the operands of a float32 product to TF32 or bfloat16 u
 of the library asks for `HIGHEST` unless its caller lowers it. Halves are stored, not computed with.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +15,26 @@ from jax.typing import DTypeLike
 Array = jax.Array
 """A JAX array, concrete or traced."""
 
+ArrayLike = jax.typing.ArrayLike
+"""An argument that JAX takes as one array: an array of JAX or NumPy, or a number."""
+
 Numeric = jax.Array | np.ndarray | np.generic | bool | int | float
-"""What a hyper-parameter or an eager argument may be: anything that JAX takes as one array."""
+"""A hyper-parameter or an eager argument: anything that JAX takes as one array."""
+
+PRNGKey = jax.Array
+"""A random key of `jax.random.key`."""
+
+ArrayTree: TypeAlias = "Array | np.ndarray | Iterable[ArrayTree] | Mapping[Any, ArrayTree]"
+"""A pytree of arrays of JAX or NumPy."""
 
 Params = Any
 """A pytree of arrays. The library's own models use NamedTuples with the fields `weight` and `bias`."""
 
 Loss = Callable[[Array, Array], Array]
-"""(prediction, target) of ONE example to a scalar."""
+"""A function of (prediction, target) of ONE example to a scalar."""
 
 Device = Any
-"""A `jax.Device`, a name that JAX gives at run time only and a type checker does not accept."""
+"""A `jax.Device`: JAX defines this name at run time only, and no type checker accepts it."""
 
 HIGHEST = "highest"
 """The precision of every product unless its caller says otherwise."""
