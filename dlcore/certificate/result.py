@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore.certificate.data_report.report import DataReport
@@ -33,6 +34,54 @@ class LinearHeads(NamedTuple):
     l2: Any
     loss: str = "logistic"
     scale: Any = None
+
+    def predict(self, x: npt.ArrayLike) -> np.ndarray:
+        """Return the labels, or with the squared loss the numbers, that each head predicts.
+
+        Args:
+          x: shape (n, m), real numbers.
+
+        Returns:
+          Shape (n,) for one head, (models, n) for several: class indices, of logistic heads 0 and 1.
+
+        Raises:
+          ValueError: if x has other columns than the heads.
+
+        >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
+        [1 0]
+        """
+        logits = self._logits(x)
+        if self.loss == "squared":
+            return logits
+        return logits.argmax(-2) if self.loss == "softmax" else (logits > 0).astype(np.int64)
+
+    def predict_proba(self, x: npt.ArrayLike) -> np.ndarray:
+        """Return the probabilities of all classes, shape (n, classes) or (models, n, classes).
+
+        Args:
+          x: shape (n, m), real numbers.
+
+        Raises:
+          ValueError: if x has other columns than the heads, or the loss is "squared".
+        """
+        if self.loss == "squared":
+            raise ValueError("predict_proba: expected heads with loss 'logistic' or 'softmax', got 'squared'")
+        logits = self._logits(x)
+        if self.loss == "logistic":
+            logits = np.stack([np.zeros_like(logits), logits], axis=-2)
+        powers = np.exp(logits - logits.max(-2, keepdims=True))
+        return (powers / powers.sum(-2, keepdims=True)).swapaxes(-1, -2)
+
+    def _logits(self, x: npt.ArrayLike) -> np.ndarray:
+        """Return the outputs of the heads, the axis of rows last."""
+        rows = host_checks.as_host_rows("x", x)
+        host_checks.check_matrix("x", rows)
+        host_checks.check_finite("x", rows)
+        coef = np.asarray(self.coef, np.float64)
+        if rows.shape[1] != coef.shape[-1]:
+            raise ValueError(f"x: expected {coef.shape[-1]} columns, got {rows.shape[1]}")
+        intercept = np.zeros(coef.shape[:-1]) if self.intercept is None else np.asarray(self.intercept, np.float64)
+        return coef @ rows[:].astype(np.float64).T + np.broadcast_to(intercept, coef.shape[:-1])[..., None]
 
 
 @dataclasses.dataclass(frozen=True)

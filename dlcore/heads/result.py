@@ -10,19 +10,21 @@ import numpy as np
 from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
 from dlcore._core.status import Status
-from dlcore.certificate import Certificate
+from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.heads import display
 from dlcore.heads.choosing import within_one_error
 from dlcore.heads.logits import logits_by_block, probabilities, probability
 from dlcore.heads.placing import shared
 from dlcore.heads.saving import load, save
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Heads:
-    """One head for every strength, fitted on all rows, and what the folds say of them.
+    """One head for each strength, fitted on all rows, with its certificate and the scores of the folds.
 
     Where y was [n, targets] every array has the targets' axis in front. All arrays are NumPy, numbers float64.
+    `heads[0.01]` is the head of the strength 0.01. Two objects are equal if they are the same object.
 
     Attributes:
       coef: shape (l2, m), of softmax heads (l2, classes, m), where they sum to 0 over the classes.
@@ -64,6 +66,64 @@ class Heads:
     scale: np.ndarray | None = None
     fit_intercept: bool = True
     feature_names: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return display.summary(self)
+
+    def _repr_html_(self) -> str:
+        return display.table(self)
+
+    @property
+    def best_l2(self) -> Any:
+        """The strength with the best mean score, of several targets (targets,); None without scores."""
+        return None if self.best is None else self.l2[self.best]
+
+    @property
+    def best_head(self) -> LinearHeads:
+        """The head of the best strength, of several targets the head of each, (targets, m).
+
+        Raises:
+          ValueError: if there are no scores to choose by.
+
+        >>> from dlcore import fit_heads
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(40, 1))
+        >>> y = (x[:, 0] + rng.normal(size=40) > 0).astype(int)
+        >>> heads = fit_heads(x, y, l2=[0.001, 0.1, 10], folds=4)
+        >>> print(heads.best_l2, heads.best_head.predict([[-2.0], [2.0]]))
+        0.1 [0 1]
+        """
+        if self.best is None:
+            raise ValueError("best_head: expected heads with scores, from folds= or validation=; got none")
+        return self._head(self.best)
+
+    def __getitem__(self, l2: float) -> LinearHeads:
+        """Return the head of a strength, to a relative distance of 1e-9.
+
+        Raises:
+          KeyError: if no head has this strength; the message lists those that are there.
+          TypeError: if `l2` is not a number.
+        """
+        host_checks.check_number("l2", l2, least=0)
+        if np.ndim(l2):
+            raise TypeError(f"heads[l2]: expected one number, got an array of shape {np.shape(l2)}")
+        (matching,) = np.nonzero(np.isclose(self.l2, float(l2), rtol=1e-9, atol=0))
+        if not len(matching):
+            strengths = ", ".join(f"{value:.6g}" for value in self.l2[:20])
+            raise KeyError(f"l2: no head has the strength {float(l2):.6g}; there are {strengths}")
+        return self._head(matching[0])
+
+    __iter__ = None  # l2 is no position
+
+    def _head(self, index: Any) -> LinearHeads:
+        """Return the head at an index among the strengths, or at one index for each target."""
+        if self.status.ndim == 2:
+            where = np.arange(len(self.status)), np.broadcast_to(index, len(self.status))
+        else:
+            where = (index,)
+        intercept = self.intercept[where] if self.fit_intercept else None
+        l2 = np.broadcast_to(self.l2, self.status.shape)[where]
+        return LinearHeads(self.coef[where], intercept, l2, self.loss, self.scale)
 
     @property
     def ties(self) -> np.ndarray | None:

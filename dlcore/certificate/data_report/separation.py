@@ -16,6 +16,7 @@ from dlcore.certificate.bounds.curvature import AUTOMATIC, MOST, Place, curvatur
 from dlcore.certificate.bounds.newton import margins, way_down
 from dlcore.certificate.chosen_columns import ChosenColumns
 from dlcore.certificate.data_report.quasi_separation import is_touching, touching_direction
+from dlcore.certificate.data_report.touching_columns import touching_column
 from dlcore.certificate.rows import UNIT, Weights, index_slices, weights_of
 
 SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"
@@ -36,7 +37,7 @@ def separation_of(
     """Of classes 0, 1, …; `classes` is 1 for the sigmoid. `columns` are those that no other one is equal to."""
     features = len(columns)
     if classes * (features + 1) > MOST or features == 0:
-        return Separation(UNKNOWN)
+        return _touching_by_column(x, y, s, classes, fit_intercept=fit_intercept)
     table = ChosenColumns(x, columns)
     point = far_point(table) if fit_intercept else None
     rows = table if point is None else Centred(table, point)
@@ -82,7 +83,7 @@ def separation_of_head(coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, 
         return Separation(SEPARABLE, coef, bias)
     size = coef.size + bias.size
     if size > MOST or len(x) * size**2 > AUTOMATIC:
-        return Separation(UNKNOWN)
+        return _touching_by_column(x, y, s, len(np.atleast_2d(coef)), fit_intercept=intercept is not None)
     point, rows = None if intercept is None else far_point(x), x
     if point is not None:
         rows, bias = Centred(x, point), moved_intercept(coef, bias, point)
@@ -96,10 +97,19 @@ def _touching(
     """Return the verdict next to a place of some columns, about a point: (quasi-)separable or not known."""
     direction = touching_direction(place, rows, y, s)
     if direction is None:
-        return Separation(UNKNOWN)
+        return _touching_by_column(x, y, s, len(place.coef), fit_intercept=place.intercept)
     coef, intercept = _witness(direction, x.shape[1], columns, point, fit_intercept=place.intercept)
     verdict = SEPARABLE if separates(coef, intercept, x, y, s) else QUASI_SEPARABLE
     return Separation(verdict, *((coef[0], intercept[0]) if len(coef) == 1 else (coef, intercept)))
+
+
+def _touching_by_column(x: Any, y: np.ndarray, s: Weights, classes: int, *, fit_intercept: bool) -> Separation:
+    """Return the verdict that one column alone allows: quasi-separable or not known."""
+    direction = touching_column(x, y, s, classes, fit_intercept=fit_intercept)
+    if direction is None:
+        return Separation(UNKNOWN)
+    coef, intercept = direction
+    return Separation(QUASI_SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
 
 
 def _witness(

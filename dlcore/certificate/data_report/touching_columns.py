@@ -1,0 +1,72 @@
+r"""Quasi-separation by one column: a threshold that touches the classes and crosses none.
+
+For a threshold c let P be the classes with rows above c and N those with rows below. A direction that is 1 for
+the classes of P, −1 for those of N and 0 for the others has no negative margin if no class is in both. It has a
+positive margin if P is neither empty nor all classes, or N is not. The search is exact and needs no head, whereas
+Newton's method next to a head may miss the direction.
+
+One-hot columns and pixels that are 0 in all rows but a few are the usual case.
+
+Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.certificate.rows import Weights, index_slices, weights_of
+
+MAX_THRESHOLDS = 64
+"""The most thresholds that are tried in each column; of more, the smallest and the largest number alone."""
+
+
+def touching_column(
+    x: Any, y: np.ndarray, weights: Weights, classes: int, *, fit_intercept: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return a direction of one column that quasi-separates the classes, or None where no column does.
+
+    Args:
+      x: rows, shape (n, m).
+      y: class indices, shape (n,).
+      weights: weights of the rows, one set; rows of weight 0 do not count.
+      classes: the number of logits, 1 for the sigmoid.
+      fit_intercept: whether the threshold is free; without an intercept it is 0.
+
+    Returns:
+      Coefficients (classes, m) and intercepts (classes,).
+    """
+    count = max(classes, 2)
+    lowest = np.full((count, x.shape[1]), np.inf)
+    highest = np.full((count, x.shape[1]), -np.inf)
+    for block in index_slices(len(x), x.shape[1]):
+        chosen = weights_of(weights, slice(None), block)[0] > 0
+        rows, labels = np.asarray(x[block])[chosen], y[block][chosen].astype(np.intp)
+        for label in np.unique(labels):
+            members = rows[labels == label]
+            lowest[label] = np.minimum(lowest[label], members.min(0))
+            highest[label] = np.maximum(highest[label], members.max(0))
+    present = np.isfinite(lowest).any(1)
+    thresholds = np.vstack([lowest[present], highest[present]]) if fit_intercept else np.zeros((1, x.shape[1]))
+    if len(thresholds) > MAX_THRESHOLDS:
+        thresholds = np.stack([thresholds.min(0), thresholds.max(0)])
+    for threshold in thresholds:
+        above, below = highest > threshold, lowest < threshold
+        crossed = (above & below).any(0)
+        positive = (above.any(0) & ~above[present].all(0)) | (below.any(0) & ~below[present].all(0))
+        columns = np.flatnonzero(~crossed & positive)
+        if len(columns):
+            j = columns[0]
+            sign = above[:, j].astype(float) - below[:, j].astype(float)
+            return _direction(sign, threshold[j], j, x.shape[1], classes, fit_intercept=fit_intercept)
+    return None
+
+
+def _direction(
+    sign: np.ndarray, threshold: float, column: int, features: int, classes: int, *, fit_intercept: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients and intercepts of sign·(x − threshold) in one column, for the sigmoid of class 1."""
+    if classes == 1:
+        sign = np.array([sign[1] if sign[1] else -sign[0]])
+    coef = np.zeros((len(sign), features))
+    coef[:, column] = sign
+    return coef, -sign * threshold if fit_intercept else np.zeros(len(sign))
