@@ -1,4 +1,4 @@
-"""The computation graph of any JAX function: every intermediate, its value and its derivative, drawn."""
+"""Computation graphs of JAX functions: every intermediate with its value and its derivative, and drawings."""
 
 from dlcore.graph.graph import Graph
 from dlcore.graph.node import Node

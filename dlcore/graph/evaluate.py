@@ -1,147 +1,154 @@
-r"""Every value, in one sweep forward, and every derivative of the output, in one sweep backward.
+r"""Forward evaluation of a program, and reverse-mode differentiation of its output.
 
-The chain rule in reverse: the derivative of the output with respect to the output is 1; a step that made `outputs`
-from `inputs` turns the derivatives with respect to the former into those with respect to the latter,
+The derivative of the output with respect to itself is 1. The pullback of each operation maps the derivatives with
+respect to its outputs to those with respect to its inputs:
 
 $\bar x_i = \sum_{k:\, x_i \text{ feeds } v_k} \bar v_k\, \partial v_k / \partial x_i$
 
-and the derivatives that arrive at a slot over several ways are added.
+The contributions of all operations that use an array are added.
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from dlcore.devices import to_device
-from dlcore.graph.jaxpr import Number, Place, Program, Step, bind, identity
+from dlcore.graph.jaxpr import Operand, Operation, Program, Scalar, Value, bind, operation_key
 
 NO_RULE = ("Reverse-mode differentiation does not work", "do not support JVP", "not supported")
-"""How JAX words it, within a ValueError, that there is no derivative: of a while_loop, a callback, a function."""
+"""Parts of the messages of JAX's ValueErrors for operations without a derivative: while_loop, callbacks."""
 
-BLOCKING = ("stop_gradient",)
-"""Operations whose derivative is 0 whatever is behind them."""
+ZERO_DERIVATIVE = ("stop_gradient",)
+"""Operations that define their derivative as 0."""
+
+Values = tuple[Value, ...]
+Evaluate = Callable[..., Values]
+Pullback = Callable[[Values, Values], Values]
 
 
-def has_derivative(value: Any) -> bool:
-    """Whether the output can have a derivative with respect to this: real or complex numbers, not keys."""
+def has_derivative(value: Value) -> bool:
+    """Return whether the output can have a derivative with respect to this array: real or complex, no key."""
     return jnp.issubdtype(value.dtype, jnp.inexact)
 
 
-def forward(program: Program, arguments: list[Any]) -> dict[int, Any]:
-    """The value of every slot."""
+def forward(program: Program, arguments: Sequence[Value]) -> dict[int, Value]:
+    """Return the value of every slot."""
     values = dict(zip(program.arguments, arguments, strict=True)) | program.constants
-    for step in program.steps:
-        run, _ = _functions(step, ())
-        outputs = run(*to_device([_at(values, place) for place in step.inputs]))
-        values.update(zip(step.outputs, outputs, strict=True))
+    for operation in program.operations:
+        evaluate, _ = _functions_of(operation, ())
+        outputs = evaluate(*to_device([_value_of(operand, values) for operand in operation.inputs]))
+        values.update(zip(operation.outputs, outputs, strict=True))
     return values
 
 
-def backward(program: Program, values: Mapping[int, Any], output: Place) -> tuple[dict[int, Any], dict[int, str]]:
-    """The derivative of the output with respect to every slot on which it depends.
+def backward(
+    program: Program, values: Mapping[int, Value], output: Operand
+) -> tuple[dict[int, Value], dict[int, str]]:
+    """Return the derivative of the output with respect to every slot on which it depends.
 
     Args:
-      program: the steps.
-      values: of every slot.
-      output: where the result stands.
+      program: the program.
+      values: the value of every slot.
+      output: the operand of the result.
 
     Returns:
-      The derivatives by slot, without the slots on which the output does not depend; and, by slot, the name of
-      the operation for which JAX has no derivative, where that hides the slot's: what came over other ways is
-      then a part of it only.
+      The derivatives by slot, without slots on which the output does not depend.
+      Second, by slot, the operation without a derivative through which the slot reaches the output. The derivative
+      of this slot is unknown, even where another path contributes a part of it.
     """
-    derivatives: dict[int, Any] = {}
-    hidden: dict[int, str] = {}
+    derivatives: dict[int, Value] = {}
+    blocked_by: dict[int, str] = {}
     if isinstance(output, int):
         derivatives[output] = to_device(np.ones((), values[output].dtype))
-    for step in reversed(program.steps):
-        name = step.equation.primitive.name
-        behind = next((hidden[slot] for slot in step.outputs if slot in hidden), None)
-        if behind is None and not any(slot in derivatives for slot in step.outputs):
+    for operation in reversed(program.operations):
+        blocker = next((blocked_by[slot] for slot in operation.outputs if slot in blocked_by), None)
+        if blocker is None and not any(slot in derivatives for slot in operation.outputs):
             continue
-        wanted = tuple(
-            index
-            for index, place in enumerate(step.inputs)
-            if isinstance(place, int) and has_derivative(values[place])
-        )
-        parts = [None] * len(wanted) if behind else _passed_back(step, wanted, values, derivatives)
-        for index, part in zip(wanted, parts, strict=True):
-            slot = step.inputs[index]
-            assert isinstance(slot, int)
+        differentiable = {
+            index: operand
+            for index, operand in enumerate(operation.inputs)
+            if isinstance(operand, int) and has_derivative(values[operand])
+        }
+        argnums = tuple(differentiable)
+        parts = [None] * len(argnums) if blocker else _pull_back(operation, argnums, values, derivatives)
+        name = operation.equation.primitive.name
+        for slot, part in zip(differentiable.values(), parts, strict=True):
             if part is not None:
                 derivatives[slot] = jax.lax.add(derivatives[slot], part) if slot in derivatives else part
-            elif name not in BLOCKING:
-                hidden[slot] = behind or name
-    return derivatives, hidden
+            elif name not in ZERO_DERIVATIVE:
+                blocked_by[slot] = blocker or name
+    return derivatives, blocked_by
 
 
-def _passed_back(
-    step: Step, wanted: tuple[int, ...], values: Mapping[int, Any], derivatives: Mapping[int, Any]
-) -> list[Any]:
-    """What a step passes back to some of its inputs; None where JAX has no derivative with respect to one."""
-    inputs = tuple(_at(values, place) for place in step.inputs)
-    arriving = tuple(
+def _pull_back(
+    operation: Operation, argnums: tuple[int, ...], values: Mapping[int, Value], derivatives: Mapping[int, Value]
+) -> list[Value | None]:
+    """Return the contribution of an operation to the derivative of some inputs; None where JAX has no rule."""
+    inputs = tuple(_value_of(operand, values) for operand in operation.inputs)
+    cotangents = tuple(
         derivatives[slot] if slot in derivatives else np.zeros(values[slot].shape, values[slot].dtype)
-        for slot in step.outputs
+        for slot in operation.outputs
         if has_derivative(values[slot])
     )
-    if not wanted:
+    if not argnums:
         return []
-    _, pull = _functions(step, wanted)
+    _, pullback = _functions_of(operation, argnums)
     try:
-        return list(pull(*to_device((inputs, arriving))))
+        return list(pullback(*to_device((inputs, cotangents))))
     except (NotImplementedError, ValueError) as error:
-        if isinstance(error, ValueError) and not any(words in str(error) for words in NO_RULE):
+        if isinstance(error, ValueError) and not any(message in str(error) for message in NO_RULE):
             raise
-    if len(wanted) == 1:
+    if len(argnums) == 1:
         return [None]
-    return [_passed_back(step, (index,), values, derivatives)[0] for index in wanted]
+    return [_pull_back(operation, (index,), values, derivatives)[0] for index in argnums]
 
 
-def _at(values: Mapping[int, Any], place: Place) -> Any:
-    return place.value if isinstance(place, Number) else values[place]
+def _value_of(operand: Operand, values: Mapping[int, Value]) -> Value:
+    return operand.value if isinstance(operand, Scalar) else values[operand]
 
 
-def _functions(step: Step, wanted: tuple[int, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A step's value and pullback: compiled once for all the steps that do the same, where that can be told."""
-    key = identity(step.equation)
-    return _make(step.equation, wanted) if key is None else _compiled(_Same(key, step.equation), wanted)
+def _functions_of(operation: Operation, argnums: tuple[int, ...]) -> tuple[Evaluate, Pullback]:
+    """Return the value and the pullback of an operation, compiled once for all equal operations."""
+    key = operation_key(operation.equation)
+    if key is None:
+        return _make_functions(operation.equation, argnums)
+    return _compiled_functions(_KeyedEquation(key, operation.equation), argnums)
 
 
-class _Same:
-    """An equation that is equal to every other one of the same operation: what the cache below goes by."""
+class _KeyedEquation:
+    """An equation that equals every equation with the same key, as a key of the cache of compiled functions."""
 
-    def __init__(self, key: tuple[Any, ...], equation: Any) -> None:
+    def __init__(self, key: Hashable, equation: core.JaxprEqn) -> None:
         self.key, self.equation = key, equation
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.key == other.key
+        return isinstance(other, _KeyedEquation) and self.key == other.key
 
 
 @functools.lru_cache(maxsize=2048)
-def _compiled(same: _Same, wanted: tuple[int, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    value, pull = _make(same.equation, wanted)
-    return jax.jit(value), jax.jit(pull)
+def _compiled_functions(keyed: _KeyedEquation, argnums: tuple[int, ...]) -> tuple[Evaluate, Pullback]:
+    evaluate, pullback = _make_functions(keyed.equation, argnums)
+    return jax.jit(evaluate), jax.jit(pullback)
 
 
-def _make(equation: Any, wanted: tuple[int, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def value(*inputs: Any) -> tuple[Any, ...]:
+def _make_functions(equation: core.JaxprEqn, argnums: tuple[int, ...]) -> tuple[Evaluate, Pullback]:
+    def evaluate(*inputs: Value) -> Values:
         return bind(equation, *inputs)
 
-    def pull(inputs: tuple[Any, ...], arriving: tuple[Any, ...]) -> tuple[Any, ...]:
-        def of_wanted(*chosen: Any) -> tuple[Any, ...]:
+    def pullback(inputs: Values, cotangents: Values) -> Values:
+        def differentiable_outputs(*selected: Value) -> Values:
             full = list(inputs)
-            for index, one in zip(wanted, chosen, strict=True):
-                full[index] = one
-            return tuple(out for out in value(*full) if has_derivative(out))
+            for index, value in zip(argnums, selected, strict=True):
+                full[index] = value
+            return tuple(output for output in evaluate(*full) if has_derivative(output))
 
-        return jax.vjp(of_wanted, *(inputs[index] for index in wanted))[1](arriving)
+        return jax.vjp(differentiable_outputs, *(inputs[index] for index in argnums))[1](cotangents)
 
-    return value, pull
+    return evaluate, pullback

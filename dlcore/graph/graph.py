@@ -1,4 +1,4 @@
-"""The graph itself, and how it is shown."""
+"""Computation graph of a function at a point."""
 
 import dataclasses
 import functools
@@ -13,8 +13,10 @@ from dlcore.graph.render.text import to_text
 class Graph:
     """The computation graph of a function at a point.
 
+    Two graphs are equal only if they are the same object. A notebook displays a graph as its drawing.
+
     Attributes:
-      nodes: arguments, constants, then intermediates in the order in which they are computed.
+      nodes: arguments, constants, then intermediates in the order of computation.
       output: the name of the node that is the function's result.
     """
 
@@ -22,22 +24,25 @@ class Graph:
     output: str
 
     def __getitem__(self, name: str) -> Node:
-        """The node of a name."""
+        """Return the node with this name."""
         return self._by_name[name]
 
     def __repr__(self) -> str:
-        return f"Graph({len(self.nodes)} nodes, output {self.output})"
+        return f"Graph({len(self.nodes)} nodes, output {self.output} = {float(self[self.output].value):.3g})"
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
 
     def to_text(self) -> str:
-        """The graph as an aligned table, one node a line."""
+        """Return the graph as an aligned table with one line per node."""
         return to_text(self.nodes, self.output)
 
     def to_svg(self) -> str:
-        """The graph as a drawing, a file of Scalable Vector Graphics: arguments above, the output below."""
+        """Return the graph as an SVG drawing with the arguments at the top and the output at the bottom."""
         return to_svg(self.nodes, self.output)
 
     def to_html(self, title: str = "Computation graph") -> str:
-        """The graph as a page of its own that loads nothing: the drawing, and a table to search and to fold."""
+        """Return a self-contained HTML page with the drawing and a searchable table of the nodes."""
         return to_html(self.nodes, self.output, title)
 
     @functools.cached_property

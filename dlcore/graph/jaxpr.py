@@ -1,172 +1,200 @@
-"""The program of a function as a flat list of steps. The one place that knows how JAX writes programs down.
+"""Flat list of the operations of a function, read from its jaxpr.
 
-JAX's programs (jaxprs) nest: a `jit` inside a function is one equation that holds a program of its own. Here such
-calls are opened, so that a step is one operation on arrays; what has a derivative rule of its own (`custom_jvp`,
-`custom_vjp`) or a control flow of its own (`scan`, `cond`, `while_loop`) stays one step.
+Jaxprs nest: a `jit` inside a function is one equation that holds a jaxpr. `flatten` inlines these calls, so an
+operation acts on arrays alone. Functions with a derivative rule (`custom_jvp`, `custom_vjp`) and control flow
+(`scan`, `cond`, `while_loop`) remain one operation each. No other module knows the structure of jaxprs.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.extend import core
 
-OPENED = ("jit", "pjit", "remat2", "checkpoint", "closed_call", "core_call", "call")
-"""Calls that are nothing but the program inside them, under the names that the versions of JAX give them."""
+from dlcore._core.types import Array, ArrayTree
+
+INLINED = ("jit", "pjit", "remat2", "checkpoint", "closed_call", "core_call", "call")
+"""Primitives that only call the jaxpr inside them, under the names of the supported versions of JAX."""
+
+Value = Array | np.ndarray
+"""An array on the device or on the host."""
 
 
-class Number(NamedTuple):
-    """A number that stands in the program itself, such as the 3 of 3·y."""
+class Scalar(NamedTuple):
+    """A scalar literal of the program, such as the 3 of 3·y."""
 
     value: np.ndarray
 
 
-Place = int | Number
-"""Where an input comes from: the slot of an array, or a number in the program."""
+Operand = int | Scalar
+"""An input of an operation: the slot of an array, or a scalar literal."""
 
 
-class Step(NamedTuple):
-    """One operation.
+class Operation(NamedTuple):
+    """An equation of the jaxpr with the slots of its arrays.
 
     Attributes:
-      equation: JAX's own record of it.
-      inputs: where each input comes from.
+      equation: JAX's record of the operation.
+      inputs: the operands.
       outputs: the slot of each output.
-      scope: the functions inside which it stands, outermost first, and the names given by `jax.named_scope`.
+      scope: the enclosing functions and `jax.named_scope` names, outermost first.
     """
 
-    equation: Any
-    inputs: tuple[Place, ...]
+    equation: core.JaxprEqn
+    inputs: tuple[Operand, ...]
     outputs: tuple[int, ...]
     scope: tuple[str, ...]
 
 
 class Program(NamedTuple):
-    """A function as steps; arrays live in numbered slots.
+    """A function as a list of operations on arrays in numbered slots.
 
     Attributes:
       arguments: a slot for each leaf of the arguments.
       constants: the arrays that the function closes over, by slot.
-      steps: in an order in which they can be run.
-      outputs: a place for each leaf of the result.
-      names: what `jax.ad_checkpoint.checkpoint_name` calls a slot.
+      operations: in an order in which they can run.
+      outputs: an operand for each leaf of the result.
+      names: the names of `jax.ad_checkpoint.checkpoint_name`, by slot.
     """
 
     arguments: list[int]
-    constants: dict[int, Any]
-    steps: list[Step]
-    outputs: list[Place]
+    constants: dict[int, Value]
+    operations: list[Operation]
+    outputs: list[Operand]
     names: dict[int, str]
 
 
-class _Frame(NamedTuple):
-    """A program that is being opened, and where its results go."""
+class _Call(NamedTuple):
+    """A jaxpr that is being inlined.
 
-    program: Any
-    equations: Iterator[Any]
-    places: dict[Any, Place]
+    Attributes:
+      outvars: its outputs.
+      equations: its remaining equations.
+      operands: the operand of each of its variables.
+      scope: the scope of its equations.
+      caller: the operands of the caller, which receive the results.
+      results: the variables of the results in the caller.
+    """
+
+    outvars: Sequence[core.Var | core.Literal]
+    equations: Iterator[core.JaxprEqn]
+    operands: dict[Hashable, Operand]
     scope: tuple[str, ...]
-    caller: dict[Any, Place]
-    results: list[Any]
+    caller: dict[Hashable, Operand]
+    results: Iterable[Hashable]
 
 
-def flatten(closed: Any) -> Program:
-    """The steps of a jaxpr, with every call in `OPENED` opened, however deep. Needs no recursion."""
-    slots = iter(range(2**62))
-    flat = Program([next(slots) for _ in closed.jaxpr.invars], {}, [], [], {})
-    known: dict[int, int] = {}
-    calls: dict[str, int] = {}
+def make_program(f: Callable[..., object], arguments: Sequence[object]) -> tuple[Program, ArrayTree]:
+    """Return the program of f for arguments of these shapes, and the shapes of its result as a tree."""
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*arguments)
+    return flatten(closed), shapes
 
-    def constant(value: Any) -> int:
-        """The slot of a closed-over array; the same array has one, wherever it is used."""
-        if id(value) not in known:
-            known[id(value)] = next(slots)
-            flat.constants[known[id(value)]] = value
-        return known[id(value)]
 
-    def place(frame: _Frame, atom: Any) -> Place:
+def array_slots(operands: Iterable[Operand]) -> list[int]:
+    """Return the slots among the operands, without the literals."""
+    return [operand for operand in operands if isinstance(operand, int)]
+
+
+def flatten(closed: core.ClosedJaxpr) -> Program:
+    """Return the operations of a jaxpr, with every call in `INLINED` inlined to any depth, without recursion."""
+    slots = itertools.count()
+    program = Program([next(slots) for _ in closed.jaxpr.invars], {}, [], [], {})
+    slot_of_constant: dict[int, int] = {}
+    n_calls: dict[str, int] = {}
+
+    def add_constant(value: Value) -> int:
+        """Return the slot of a closed-over array; every use of one array has the same slot."""
+        if id(value) not in slot_of_constant:
+            slot_of_constant[id(value)] = next(slots)
+            program.constants[slot_of_constant[id(value)]] = value
+        return slot_of_constant[id(value)]
+
+    def operand_of(call: _Call, atom: core.Var | core.Literal) -> Operand:
         if not isinstance(atom, core.Literal):
-            return frame.places[atom]
+            return call.operands[atom]
         if np.ndim(atom.val):
-            return constant(atom.val)
-        return Number(np.asarray(atom.val, atom.aval.dtype))  # pyright: ignore[reportAttributeAccessIssue]
+            return add_constant(atom.val)
+        return Scalar(np.asarray(atom.val, atom.aval.dtype))  # pyright: ignore[reportAttributeAccessIssue]
 
-    def open_program(
-        inner: Any, arguments: list[Place], scope: tuple[str, ...], caller: Any, results: Any
-    ) -> _Frame:
-        """`inner` is a ClosedJaxpr, or a Jaxpr without constants: JAX 0.12 drops the difference."""
-        program = getattr(inner, "jaxpr", inner)
-        places: dict[Any, Place] = dict(zip(program.invars, arguments, strict=True))
-        for variable, value in zip(program.constvars, getattr(inner, "consts", ()), strict=True):
-            places[variable] = constant(value)
-        return _Frame(program, iter(program.eqns), places, scope, caller, results)
+    def open_call(
+        jaxpr: core.ClosedJaxpr | core.Jaxpr,
+        arguments: Sequence[Operand],
+        scope: tuple[str, ...],
+        caller: dict[Hashable, Operand],
+        results: Iterable[Hashable],
+    ) -> _Call:
+        """Return the call of a ClosedJaxpr, or of a Jaxpr without constants (JAX 0.12 merges the two types)."""
+        inner = getattr(jaxpr, "jaxpr", jaxpr)
+        operands: dict[Hashable, Operand] = dict(zip(inner.invars, arguments, strict=True))
+        for variable, value in zip(inner.constvars, getattr(jaxpr, "consts", ()), strict=True):
+            operands[variable] = add_constant(value)
+        return _Call(inner.outvars, iter(inner.eqns), operands, scope, caller, results)
 
-    results: dict[Any, Place] = {}
-    frames = [open_program(closed, list(flat.arguments), (), results, range(len(closed.jaxpr.outvars)))]
-    while frames:
-        frame = frames[-1]
-        equation = next(frame.equations, None)
+    results: dict[Hashable, Operand] = {}
+    calls = [open_call(closed, program.arguments, (), results, range(len(closed.jaxpr.outvars)))]
+    while calls:
+        call = calls[-1]
+        equation = next(call.equations, None)
         if equation is None:
-            frames.pop()
-            frame.caller.update(
-                zip(frame.results, (place(frame, out) for out in frame.program.outvars), strict=True)
-            )
+            calls.pop()
+            outputs = [operand_of(call, atom) for atom in call.outvars]
+            call.caller.update(zip(call.results, outputs, strict=True))
             continue
         if any(hasattr(variable.aval, "inner_aval") for variable in (*equation.invars, *equation.outvars)):
             raise ValueError("a mutable reference (jax.new_ref) has no place in a graph: its value changes")
-        inputs = [place(frame, atom) for atom in equation.invars]
-        scope = frame.scope + tuple(part for part in str(equation.source_info.name_stack).split("/") if part)
-        inner = _inside(equation)
-        if inner is not None:
-            label = plain_name(equation.params.get("name") or equation.primitive.name)
-            calls[label] = calls.get(label, 0) + 1
-            scope += (label if calls[label] == 1 else f"{label} {calls[label]}",)
-            frames.append(open_program(inner, inputs, scope, frame.places, equation.outvars))
-        elif _changes_nothing(equation):
+        inputs = [operand_of(call, atom) for atom in equation.invars]
+        scope = call.scope + tuple(part for part in str(equation.source_info.name_stack).split("/") if part)
+        jaxpr = _called_jaxpr(equation)
+        if jaxpr is not None:
+            label = display_name(equation.params.get("name") or equation.primitive.name)
+            n_calls[label] = n_calls.get(label, 0) + 1
+            scope += (label if n_calls[label] == 1 else f"{label} {n_calls[label]}",)
+            calls.append(open_call(jaxpr, inputs, scope, call.operands, equation.outvars))
+        elif _is_identity(equation):
             if equation.primitive.name == "name" and isinstance(inputs[0], int):
-                flat.names.setdefault(inputs[0], equation.params["name"])
-            frame.places[equation.outvars[0]] = inputs[0]
+                program.names.setdefault(inputs[0], equation.params["name"])
+            call.operands[equation.outvars[0]] = inputs[0]
         else:
-            outputs = tuple(next(slots) for _ in equation.outvars)
-            frame.places.update(zip(equation.outvars, outputs, strict=True))
-            flat.steps.append(Step(equation, tuple(inputs), outputs, scope))
-    flat.outputs.extend(results.values())
-    return _needed(flat)
+            output_slots = tuple(next(slots) for _ in equation.outvars)
+            call.operands.update(zip(equation.outvars, output_slots, strict=True))
+            program.operations.append(Operation(equation, tuple(inputs), output_slots, scope))
+    program.outputs.extend(results.values())
+    return _without_dead_code(program)
 
 
-def _inside(equation: Any) -> Any:
-    """The program that an equation calls, if it does nothing else."""
-    if equation.primitive.name not in OPENED:
+def _called_jaxpr(equation: core.JaxprEqn) -> core.ClosedJaxpr | core.Jaxpr | None:
+    """Return the jaxpr of an equation that only calls it, else None."""
+    if equation.primitive.name not in INLINED:
         return None
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    program = getattr(inner, "jaxpr", inner)
-    return inner if program is not None and len(program.invars) == len(equation.invars) else None
+    called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    jaxpr = getattr(called, "jaxpr", called)
+    return called if jaxpr is not None and len(jaxpr.invars) == len(equation.invars) else None
 
 
-def _changes_nothing(equation: Any) -> bool:
-    """Whether an equation only gives a name, or makes a Python number's type firm: same dtype, same bits."""
+def _is_identity(equation: core.JaxprEqn) -> bool:
+    """Return whether an equation only names its input, or fixes the weak type of a Python number."""
     if equation.primitive.name == "name":
         return True
-    if equation.primitive.name != "convert_element_type":
-        return False
-    return equation.invars[0].aval.dtype == equation.outvars[0].aval.dtype
+    dtypes = [getattr(atom.aval, "dtype", None) for atom in (equation.invars[:1] + equation.outvars[:1])]
+    return equation.primitive.name == "convert_element_type" and dtypes[0] == dtypes[1]
 
 
-def _needed(flat: Program) -> Program:
-    """Without the steps on which neither the outputs nor an effect, such as a print, depend."""
-    needed = {place for place in flat.outputs if isinstance(place, int)}
-    steps = []
-    for step in reversed(flat.steps):
-        if step.equation.effects or needed.intersection(step.outputs):
-            steps.append(step)
-            needed.update(place for place in step.inputs if isinstance(place, int))
-    constants = {slot: value for slot, value in flat.constants.items() if slot in needed}
-    return flat._replace(steps=steps[::-1], constants=constants)
+def _without_dead_code(program: Program) -> Program:
+    """Return the program without operations on which no output and no effect, such as a print, depends."""
+    live = set(array_slots(program.outputs))
+    operations = []
+    for operation in reversed(program.operations):
+        if operation.equation.effects or live.intersection(operation.outputs):
+            operations.append(operation)
+            live.update(array_slots(operation.inputs))
+    constants = {slot: value for slot, value in program.constants.items() if slot in live}
+    return program._replace(operations=operations[::-1], constants=constants)
 
 
-def bind(equation: Any, *inputs: Any) -> tuple[Any, ...]:
-    """The outputs of an equation at some inputs, by JAX's own rules, those for derivatives included."""
+def bind(equation: core.JaxprEqn, *inputs: Value) -> tuple[Value, ...]:
+    """Return the outputs of an equation at some inputs, by JAX's rules, those for derivatives included."""
     bound = equation.primitive.get_bind_params(equation.params)
     subfunctions, params = bound if isinstance(bound, tuple) else ((), bound)  # a pair before JAX 0.10
     with equation.ctx.manager:
@@ -174,28 +202,27 @@ def bind(equation: Any, *inputs: Any) -> tuple[Any, ...]:
     return tuple(outputs) if equation.primitive.multiple_results else (outputs,)
 
 
-def operation_name(equation: Any) -> str:
-    """What an equation does: the function's name where that has a derivative rule of its own, else JAX's word."""
+def operation_name(equation: core.JaxprEqn) -> str:
+    """Return the name of the function that has a derivative rule, else the name of JAX's primitive."""
     inner = equation.params.get("call_jaxpr")
     if not equation.primitive.name.startswith("custom_") or inner is None:
         return equation.primitive.name
-    named = getattr(getattr(inner, "jaxpr", inner), "debug_info", None)
-    return plain_name(getattr(named, "func_name", None) or equation.primitive.name)
+    debug_info = getattr(getattr(inner, "jaxpr", inner), "debug_info", None)
+    return display_name(getattr(debug_info, "func_name", None) or equation.primitive.name)
 
 
-def plain_name(name: str) -> str:
-    """A function's name as a reader knows it: `outer.<locals>._sigmoid` is sigmoid."""
+def display_name(name: str) -> str:
+    """Return the last part of a qualified name without underscores: `outer.<locals>._sigmoid` becomes sigmoid."""
     return str(name).rpartition(".")[2].strip("<>").lstrip("_") or "function"
 
 
-def identity(equation: Any) -> tuple[Any, ...] | None:
-    """What makes two equations the same operation; None where that cannot be told.
+def operation_key(equation: core.JaxprEqn) -> Hashable | None:
+    """Return a key that all equations of an operation share, or None.
 
-    An equation that holds a program or a function is the same as no other: whether two functions compute the
-    same cannot be told.
+    An equation that holds a jaxpr or a function has no key: equality of functions is undecidable.
     """
     params = tuple((key, type(value), value) for key, value in sorted(equation.params.items()))
-    if any(callable(value) or _holds_programs(value) for _, _, value in params) or equation.effects:
+    if any(callable(value) or _contains_jaxpr(value) for _, _, value in params) or equation.effects:
         return None
     key = (equation.primitive, equation.ctx, params)
     try:
@@ -205,13 +232,8 @@ def identity(equation: Any) -> tuple[Any, ...] | None:
     return key
 
 
-def _holds_programs(value: Any) -> bool:
-    return any(
-        hasattr(leaf, "eqns") for leaf in jax.tree.leaves(value, is_leaf=lambda leaf: hasattr(leaf, "eqns"))
-    )
+def _contains_jaxpr(value: object) -> bool:
+    def is_jaxpr(leaf: object) -> bool:
+        return hasattr(leaf, "eqns")
 
-
-def program_of(f: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Program, Any]:
-    """The steps of f at arguments of these shapes, and the shapes of its result as a tree."""
-    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*arguments)
-    return flatten(closed), shapes
+    return any(map(is_jaxpr, jax.tree.leaves(value, is_leaf=is_jaxpr)))

@@ -1,4 +1,4 @@
-"""What a graph is made of."""
+"""Node of a computation graph."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,22 @@ from dlcore._core.types import Array
 
 
 class Node(NamedTuple):
-    """One array of a computation: an argument, a constant or what an operation makes.
+    """An array of a computation: an argument, a constant or the result of an operation.
+
+    Two nodes are equal only if they are the same object, because their arrays have no single truth value.
 
     Attributes:
-      name: unique in its graph: the argument's own name with its path in a tree (x, params.weight), c1, c2, … for
-        closed-over arrays, v1, v2, … for intermediates, in the order in which they are computed.
-      op: `argument`, `constant`, the name of JAX's operation, or of the function where it has a derivative rule
-        of its own (relu, sigmoid_cross_entropy).
-      value: the array itself.
-      derivative: of the output with respect to `value`, in its shape and dtype; 0 where the output does not depend
-        on it, None where there is none: `note` says why.
-      inputs: the names of the nodes it is made from, each as often as it is used.
-      formula: what it is, for a reader: `x · v4`; empty for arguments and constants.
-      scope: the functions inside which it is computed, outermost first.
-      note: why there is no derivative: the dtype, or the operation behind which it stands.
+      name: the unique name in the graph. An argument has its name and its path in a tree (x, params.weight).
+        Closed-over arrays are c1, c2, …, intermediates v1, v2, … in the order of computation.
+      op: `argument`, `constant`, the name of JAX's primitive, or the name of the function where that has a
+        derivative rule (relu, sigmoid_cross_entropy).
+      value: the array.
+      derivative: the derivative of the output with respect to `value`, in its shape and dtype. It is 0 where the
+        output does not depend on `value`, and None where it does not exist, with the reason in `note`.
+      inputs: the names of the operands, once per use.
+      formula: the operation as text, such as `x · v4`; empty for arguments and constants.
+      scope: the functions inside which the value is computed, outermost first.
+      note: the reason for a missing derivative: the dtype, or the operation without a derivative rule.
     """
 
     name: str
@@ -30,3 +32,7 @@ class Node(NamedTuple):
     formula: str
     scope: tuple[str, ...]
     note: str
+
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__

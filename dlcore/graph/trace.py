@@ -1,53 +1,57 @@
-"""From a function and its arguments to its graph."""
+"""Conversion of a function and its arguments to a computation graph."""
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.array_checks import as_array, is_traced
+from dlcore._core.types import Array, ArrayTree
 from dlcore.devices import to_device
 from dlcore.graph.evaluate import backward, forward, has_derivative
 from dlcore.graph.graph import Graph
-from dlcore.graph.jaxpr import Number, Place, Program, operation_name, program_of
+from dlcore.graph.jaxpr import Operand, Program, Scalar, Value, array_slots, make_program, operation_name
 from dlcore.graph.node import Node
-from dlcore.graph.render.formulas import formula, written
+from dlcore.graph.render.formulas import format_formula, format_operand
 
 
-def trace(f: Callable[..., Any], *args: Any) -> Graph:
-    r"""The computation graph of a function at a point: every intermediate with its value and its derivative.
+def trace(f: Callable[..., object], *args: object) -> Graph:
+    r"""Return the computation graph of a function at a point, with the value and derivative of every intermediate.
 
-    $\bar v = \partial f/\partial v$ of every node $v$, from one sweep backward:
+    One backward pass computes $\bar v = \partial f/\partial v$ of every node $v$:
     $\bar v_i = \sum_{k:\, v_i \text{ feeds } v_k} \bar v_k\, \partial v_k/\partial v_i$
 
     Args:
-      f: any function that JAX can trace, with one scalar result of a real floating-point dtype. Calls of jitted
-        functions inside it are opened; what has a derivative rule of its own, `scan` and `cond` are one node each.
-      args: arrays, numbers and keys, or trees of them. Python's 3 is the number 3.0, unless f takes an integer
-        alone, such as an index. An integer array stays one.
+      f: a function that JAX can trace, with one scalar result of a real floating-point dtype. Calls of jitted
+        functions are inlined. A function with a derivative rule, a `scan` and a `cond` are one node each.
+      args: arrays, numbers and keys, or trees of them. Python's 3 is the number 3.0, unless f accepts only an
+        integer, such as an index. An integer array remains an integer array.
 
     Returns:
-      A `Graph` of nodes, in the order in which they are computed, arguments first. The derivative of an argument
-      is that of `jax.grad` up to rounding. It is 0 where the output does not depend on a node, as before a
-      `stop_gradient`, and None for integers, booleans and keys, and for what reaches the output through an
-      operation that JAX cannot differentiate backward, such as a `while_loop`. Inside what JAX differentiates by
-      a theorem rather than by its steps, such as `solve`, the derivatives are those that JAX's rule uses. nan,
-      infinities and empty arrays are values like others. Operations on which the output does not depend are
-      left out. What passes through `jax.ad_checkpoint.checkpoint_name(v, "u")` is called u.
+      A `Graph` of nodes in the order of computation, arguments first.
+      The derivative of an argument is that of `jax.grad` up to rounding.
+      It is 0 where the output does not depend on a node, as before a `stop_gradient`.
+      It is None for integers, booleans and keys. It is also None for nodes that reach the output through an
+      operation without reverse-mode derivative, such as a `while_loop`.
+      Some functions, such as `solve`, are differentiated by a theorem. Inside them the derivatives are those that
+      JAX's rule uses.
+      nan, infinities and empty arrays are ordinary values. Operations on which the output does not depend are
+      omitted. A value that passes through `jax.ad_checkpoint.checkpoint_name(v, "u")` is named u.
 
     Raises:
-      TypeError: if f is no function, does not take these arguments, or its result is no real floating-point
-        number; if an argument is no array.
-      ValueError: if the result of f is not one scalar; if its values are not known yet, as under `jit`; if it uses
+      TypeError: if f is not a function, does not accept these arguments, or returns no real floating-point
+        number; if an argument is not an array.
+      ValueError: if the result of f is not one scalar; if its values are unknown, as under `jit`; if it uses
         mutable references.
 
     Source: Griewank and Walther, Evaluating Derivatives, section 3.2.
 
     >>> graph = trace(lambda x, y, z: x * (jnp.log(3 * y) + z**2), 1.0, 2.0, 3.0)
+    >>> graph
+    Graph(8 nodes, output v5 = 10.8)
     >>> print(graph.to_text())
     name  formula   value     derivative
     x     argument  1         10.79176
@@ -61,29 +65,30 @@ def trace(f: Callable[..., Any], *args: Any) -> Graph:
     """
     if not callable(f):
         raise TypeError(f"f: expected a function, got {type(f).__name__}")
-    names, leaves = _arguments(f, args)
+    names, leaves = _named_leaves(f, args)
     structure = jax.tree.structure(args)
-    as_numbers = [_as_number(leaf) for leaf in jax.tree.leaves(args)]
-    reals = [
-        leaf if number is None else jnp.asarray(number) for leaf, number in zip(leaves, as_numbers, strict=True)
+    are_integers = [isinstance(leaf, int) and not isinstance(leaf, bool) for leaf in jax.tree.leaves(args)]
+    with_floats = [
+        jnp.asarray(float(leaf)) if is_integer else leaf
+        for leaf, is_integer in zip(leaves, are_integers, strict=True)
     ]
     try:
-        program, shapes = program_of(f, jax.tree.unflatten(structure, reals))
-        leaves = reals
-    except (TypeError, ValueError, IndexError):  # such as of an index, or of a label
-        if all(number is None for number in as_numbers):
+        program, shapes = make_program(f, jax.tree.unflatten(structure, with_floats))
+        leaves = with_floats
+    except (TypeError, ValueError, IndexError):  # the function needs an integer, such as an index or a label
+        if not any(are_integers):
             raise
-        program, shapes = program_of(f, jax.tree.unflatten(structure, leaves))
+        program, shapes = make_program(f, jax.tree.unflatten(structure, leaves))
     _check_result(f, shapes)
     values = forward(program, leaves)
     if any(is_traced(value) for value in values.values()):
         raise ValueError(f"{_name(f)}: its values are not known yet; a graph is traced outside jit, grad and vmap")
-    derivatives, hidden = backward(program, values, program.outputs[0])
-    return _graph(program, names, values, derivatives, hidden)
+    derivatives, blocked_by = backward(program, values, program.outputs[0])
+    return _build_graph(program, names, values, derivatives, blocked_by)
 
 
-def _arguments(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[list[str], list[Any]]:
-    """A name and an array for each leaf of the arguments."""
+def _named_leaves(f: Callable[..., object], args: tuple[object, ...]) -> tuple[list[str], list[Array]]:
+    """Return a name and an array for each leaf of the arguments."""
     try:
         bound = inspect.signature(f).bind(*args)
     except ValueError:  # a built-in without a signature
@@ -106,13 +111,8 @@ def _arguments(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[list[str],
     return names, leaves
 
 
-def _as_number(leaf: Any) -> float | None:
-    """Return the number that an integer of Python's means; None of anything else."""
-    return float(leaf) if isinstance(leaf, int) and not isinstance(leaf, bool) else None
-
-
-def _check_result(f: Callable[..., Any], shapes: Any) -> None:
-    """One scalar of a real floating-point dtype."""
+def _check_result(f: Callable[..., object], shapes: ArrayTree) -> None:
+    """Raise unless the result is one scalar of a real floating-point dtype."""
     leaves = jax.tree.leaves(shapes)
     if len(leaves) != 1:
         raise ValueError(
@@ -128,74 +128,85 @@ def _check_result(f: Callable[..., Any], shapes: Any) -> None:
         raise TypeError(f"{_name(f)}: expected a real floating-point result, got dtype {result.dtype}{hint}")
 
 
-def _graph(
-    program: Program, names: list[str], values: dict[int, Any], derivatives: dict[int, Any], hidden: dict[int, str]
+def _build_graph(
+    program: Program,
+    names: Sequence[str],
+    values: Mapping[int, Value],
+    derivatives: Mapping[int, Value],
+    blocked_by: Mapping[int, str],
 ) -> Graph:
-    """The nodes of the slots that matter."""
-    known = dict(zip(program.arguments, names, strict=True))
-    unused = _Unused(names)
+    """Return the graph of the arguments, the constants and the used results of operations."""
+    unique = _UniqueNames(names)
+    name_of: dict[int, str] = {}
     nodes: list[Node] = []
 
-    def add(slot: int, name: str, op: str, inputs: tuple[str, ...], text: str, scope: tuple[str, ...]) -> None:
+    def add(
+        name: str,
+        op: str,
+        slot: int,
+        inputs: tuple[str, ...] = (),
+        formula: str = "",
+        scope: tuple[str, ...] = (),
+    ) -> None:
         value = to_device(values[slot])
         derivative, note = None, ""
         if not has_derivative(value):
             note = str(value.dtype)
-        elif slot in hidden:
-            note = f"behind {hidden[slot]}"
+        elif slot in blocked_by:
+            note = f"behind {blocked_by[slot]}"
         else:
             derivative = to_device(derivatives.get(slot, np.zeros(value.shape, value.dtype)))
-        known[slot] = name
-        nodes.append(Node(name, op, value, derivative, inputs, text, scope, note))
+        name_of[slot] = name
+        nodes.append(Node(name, op, value, derivative, inputs, formula, scope, note))
 
-    def text_of(place: Place) -> str:
-        return written(place.value) if isinstance(place, Number) else known[place]
+    def text_of(operand: Operand) -> str:
+        return format_operand(operand.value) if isinstance(operand, Scalar) else name_of[operand]
 
     for slot, name in zip(program.arguments, names, strict=True):
-        add(slot, name, "argument", (), "", ())
+        add(name, "argument", slot)
     for slot in program.constants:
-        add(slot, unused.next("c"), "constant", (), "", ())
-    used = {place for step in program.steps for place in step.inputs if isinstance(place, int)}
-    used.update(place for place in program.outputs if isinstance(place, int))
-    for step in program.steps:
-        op = operation_name(step.equation)
-        inputs = tuple(known[place] for place in step.inputs if isinstance(place, int))
-        texts = [text_of(place) for place in step.inputs]
-        for index, slot in enumerate(step.outputs):
+        add(unique.numbered("c"), "constant", slot)
+    used = set(array_slots(program.outputs)).union(*(array_slots(item.inputs) for item in program.operations))
+    for operation in program.operations:
+        op = operation_name(operation.equation)
+        inputs = tuple(name_of[slot] for slot in array_slots(operation.inputs))
+        texts = [text_of(operand) for operand in operation.inputs]
+        n_outputs = len(operation.outputs)
+        for index, slot in enumerate(operation.outputs):
             if slot in used:
-                text = formula(op, texts, step.equation.params, values[slot].shape)
-                which = f", output {index + 1} of {len(step.outputs)}" if len(step.outputs) > 1 else ""
-                add(slot, unused.next("v", program.names.get(slot)), op, inputs, text + which, step.scope)
+                formula = format_formula(op, texts, operation.equation.params, values[slot].shape)
+                formula += f", output {index + 1} of {n_outputs}" if n_outputs > 1 else ""
+                name = unique.preferred(program.names[slot]) if slot in program.names else unique.numbered("v")
+                add(name, op, slot, inputs, formula, operation.scope)
     (output,) = program.outputs
-    if isinstance(output, Number):
-        values[-1], derivatives[-1] = output.value, np.ones((), output.value.dtype)
-        add(-1, unused.next("c"), "constant", (), "", ())
-        output = -1
-    return Graph(tuple(nodes), known[output])
+    if isinstance(output, int):
+        return Graph(tuple(nodes), name_of[output])
+    values, derivatives = {-1: output.value}, {-1: np.ones((), output.value.dtype)}
+    add(unique.numbered("c"), "constant", -1)
+    return Graph(tuple(nodes), name_of[-1])
 
 
-class _Unused:
-    """Names that no node has yet: v1, v2, … of a letter; a given one itself, then name_2 and so on."""
+class _UniqueNames:
+    """Generator of names that no node has yet."""
 
-    def __init__(self, taken: list[str]) -> None:
-        self.taken = set(taken)
-        self.sequences: dict[str, Iterator[str]] = {}
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = set(names)
+        self.counters: dict[str, itertools.count[int]] = {}
 
-    def next(self, letter: str, given: str | None = None) -> str:
-        """The next name: of a letter, or the given one."""
-        stem = letter if given is None else f"{given}_"
-        if stem not in self.sequences:
-            self.sequences[stem] = _numbered(letter, 1) if given is None else _numbered(stem, 2, given)
-        name = next(name for name in self.sequences[stem] if name not in self.taken)
-        self.taken.add(name)
+    def numbered(self, prefix: str, start: int = 1) -> str:
+        """Return the next of prefix1, prefix2, …."""
+        counter = self.counters.setdefault(prefix, itertools.count(start))
+        name = next(name for number in counter if (name := f"{prefix}{number}") not in self.names)
+        self.names.add(name)
+        return name
+
+    def preferred(self, name: str) -> str:
+        """Return the name if it is free, else the next of name_2, name_3, …."""
+        if name in self.names:
+            return self.numbered(f"{name}_", 2)
+        self.names.add(name)
         return name
 
 
-def _numbered(stem: str, start: int, *first: str) -> Iterator[str]:
-    yield from first
-    for number in itertools.count(start):
-        yield f"{stem}{number}"
-
-
-def _name(f: Callable[..., Any]) -> str:
+def _name(f: Callable[..., object]) -> str:
     return getattr(f, "__name__", type(f).__name__)

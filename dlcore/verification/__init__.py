@@ -1,4 +1,4 @@
-"""Every public function against its float64 twin, on the device at hand."""
+"""Comparison of every public function with its float64 twin, on the user's device."""
 
 from dlcore.verification.check import Check, Exact, Outcome
 from dlcore.verification.device_facts import DeviceFacts

@@ -1,4 +1,4 @@
-"""The table of exact losses that ships with the package; `tests/oracles/loss_table.py` makes it by mpmath."""
+"""Table of exact losses in the package; `tests/oracles/loss_table.py` generates it with mpmath."""
 
 import functools
 import json
@@ -11,14 +11,14 @@ import numpy as np
 PATH = Path(__file__).parent / "loss_table.json"
 
 
-class Table(NamedTuple):
+class LossTable(NamedTuple):
     """Exact results of one function.
 
     Attributes:
       inputs: shape (points, arguments).
-      value: shape (points, results), the nearest float64.
-      rest: what it leaves of the exact number.
-      scale: the size of the terms that a result is a sum of.
+      value: the nearest float64, shape (points, results).
+      rest: the exact number minus `value`, shape (points, results).
+      scale: the magnitude of the terms that add up to a result, shape (points, results).
     """
 
     inputs: np.ndarray
@@ -26,28 +26,26 @@ class Table(NamedTuple):
     rest: np.ndarray
     scale: np.ndarray
 
-    def held_by(self, dtype: np.dtype) -> "Table":
-        """The points whose inputs the dtype holds exactly."""
+    def representable(self, dtype: np.dtype) -> "LossTable":
+        """Return the points whose inputs are exact and not subnormal in the dtype."""
         with np.errstate(over="ignore"):
-            there = self.inputs.astype(dtype).astype(np.float64)
-        held = (there == self.inputs).all(-1)
-        tiny = float(jnp.finfo(dtype).tiny)  # a device may flush the inputs below it to 0
-        normal = ((self.inputs == 0) | (np.abs(self.inputs) >= tiny)).all(-1)
-        return Table(*(part[held & normal] for part in self))
+            rounded = self.inputs.astype(dtype).astype(np.float64)
+        is_exact = (rounded == self.inputs).all(-1)
+        tiny = float(jnp.finfo(dtype).tiny)  # a device may flush smaller inputs to 0
+        is_normal = ((self.inputs == 0) | (np.abs(self.inputs) >= tiny)).all(-1)
+        return LossTable(*(array[is_exact & is_normal] for array in self))
 
 
 @functools.cache
-def tables() -> dict[str, Table]:
-    """All tables, by the name of the function.
+def loss_tables() -> dict[str, LossTable]:
+    """Return all tables by the name of the function.
 
-    >>> sorted(tables())[:2]
+    >>> sorted(loss_tables())[:2]
     ['absolute_error', 'binary_cross_entropy']
     """
-    read = json.loads(PATH.read_text(encoding="utf-8"))
-    return {name: _table(rows) for name, rows in read.items()}
-
-
-def _table(rows: list[list]) -> Table:
-    inputs = np.array([[float.fromhex(x) for x in point] for point, _ in rows])
-    exact = np.array([[[float.fromhex(x) for x in entry] for entry in entries] for _, entries in rows])
-    return Table(inputs, *np.moveaxis(exact, -1, 0))
+    tables = {}
+    for name, rows in json.loads(PATH.read_text(encoding="utf-8")).items():
+        inputs = np.array([[float.fromhex(x) for x in point] for point, _ in rows])
+        exact = np.array([[[float.fromhex(x) for x in entry] for entry in entries] for _, entries in rows])
+        tables[name] = LossTable(inputs, *np.moveaxis(exact, -1, 0))
+    return tables

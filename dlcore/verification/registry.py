@@ -1,4 +1,4 @@
-"""All checks there are, and what none is for."""
+"""List of all checks, and of the public names without a check."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from dlcore.verification.checks import (
 )
 
 STORED: tuple[Callable[[np.dtype], list[Check]], ...] = (linalg.checks, losses.checks)
-"""Each makes the checks of one module of the library for a dtype, halves included."""
+"""The builders of checks for every dtype, bfloat16 and float16 included."""
 
 COMPUTED: tuple[Callable[[np.dtype], list[Check]], ...] = (
     tensors.checks,
@@ -30,22 +30,22 @@ COMPUTED: tuple[Callable[[np.dtype], list[Check]], ...] = (
     fitting.checks,
     heads.checks,
 )
-"""The same for dtypes that are computed with."""
+"""The builders of checks for float32 and float64."""
 
-NO_NUMBER = {
-    "losses.Facts": "a record of what is known of a loss",
-    "losses.facts_of": "reads such a record",
-    "losses.with_facts": "states one; the loss stays as it is",
-    "objective.Batch": "a view of rows, of a fit on batches",
-    "objective.BlockedData": "data as it is handed over; what is computed from it is checked",
-    "objective.penalised": "lists the leaves that l2 acts on; the penalty is part of J, which is checked",
-    "objective.run_program": "calls a program; the objective's are checked",
-    "objective.sum_over_blocks": "the loop of every pass; the objective's passes are checked",
+NOT_CHECKED = {
+    "losses.Facts": "a record of properties of a loss",
+    "losses.facts_of": "returns the record of a loss",
+    "losses.with_facts": "attaches a record; the loss does not change",
+    "objective.Batch": "a view of rows for a fit on batches",
+    "objective.BlockedData": "a container of data; the functions of it are checked",
+    "objective.penalised": "lists the penalised parameters; the penalty is part of J, which is checked",
+    "objective.run_program": "calls a compiled program; those of the objective are checked",
+    "objective.sum_over_blocks": "the loop of every pass; the passes of the objective are checked",
 }
-"""Public names that no check is for, each with the reason."""
+"""The public names without a check, with the reason."""
 
 
 def all_checks(dtype: np.dtype) -> list[Check]:
-    """The checks of a dtype, in the order of the library's floors."""
+    """Return the checks of a dtype, in the order of the library's layers."""
     halves = dtype in (jnp.bfloat16, jnp.float16)
     return [check for build in (STORED if halves else STORED + COMPUTED) for check in build(dtype)]

@@ -1,3 +1,5 @@
+"""Computation graphs: values, derivatives, names, scopes and errors of `dlcore.graph.trace`."""
+
 import functools
 import itertools
 import sys
@@ -15,7 +17,7 @@ from dlcore import losses, models, reference
 from dlcore.graph import trace
 from dlcore.linalg import matmul
 
-C11 = """\
+PRODUCT_TABLE = """\
 name  formula   value     derivative
 x     argument  1         10.79176
 y     argument  2         0.5
@@ -31,21 +33,21 @@ def product(x, y, z):
     return x * (jnp.log(3 * y) + z**2)
 
 
-def test_the_golden_graph():
+def test_the_graph_of_a_product():
     graph = trace(product, 1.0, 2.0, 3.0)
-    assert graph.to_text() == C11
+    assert graph.to_text() == PRODUCT_TABLE
     assert [node.op for node in graph.nodes[3:]] == ["mul", "log", "integer_pow", "add", "mul"]
     assert [node.inputs for node in graph.nodes[3:]] == [("y",), ("v1",), ("z",), ("v2", "v3"), ("x", "v4")]
     assert graph.output == "v5"
-    assert repr(graph) == "Graph(8 nodes, output v5)"
+    assert repr(graph) == "Graph(8 nodes, output v5 = 10.8)"
     expected = reference.graph.product_with_logarithm(1, 2, 3)
     golden = {"u": 1.791759, "v": 9, "ω": 10.791759, "f": 10.791759}
     slopes = {"x": 10.791759, "y": 0.5, "z": 6, "u": 1, "v": 1, "ω": 1}
     assert {name: round(float(expected[name][0]), 6) for name in golden} == golden
     assert {name: round(float(expected[name][1]), 6) for name in slopes} == slopes
-    for name, hand in {"x": "x", "y": "y", "z": "z", "v2": "u", "v3": "v", "v4": "ω", "v5": "f"}.items():
-        for got, wanted in zip((graph[name].value, graph[name].derivative), expected[hand], strict=True):
-            assert_close(got, wanted, units=4)
+    for name, symbol in {"x": "x", "y": "y", "z": "z", "v2": "u", "v3": "v", "v4": "ω", "v5": "f"}.items():
+        for actual, desired in zip((graph[name].value, graph[name].derivative), expected[symbol], strict=True):
+            assert_close(actual, desired, units=4)
 
 
 class Layer(NamedTuple):
@@ -68,7 +70,7 @@ def _cube(x):
     return x**3
 
 
-_cube.defjvp(lambda primals, tangents: (_cube(*primals), 7 * tangents[0]))  # not 3x²: the rule itself is seen
+_cube.defjvp(lambda primals, tangents: (_cube(*primals), 7 * tangents[0]))  # the rule, not 3x²
 
 
 @jax.custom_vjp
@@ -76,7 +78,7 @@ def twice(x):
     return 2 * x
 
 
-twice.defvjp(lambda x: (2 * x, None), lambda _, arriving: (5 * arriving,))
+twice.defvjp(lambda x: (2 * x, None), lambda _, cotangent: (5 * cotangent,))
 
 
 def softmax_loss(logits):
@@ -84,7 +86,7 @@ def softmax_loss(logits):
         return jax.nn.logsumexp(logits) - logits[1]
 
 
-def opened(x):
+def nested(x):
     inner = jax.jit(lambda t: jax.jit(jnp.sin)(t) * t)
     return jax.checkpoint(inner)(x) + inner(x) ** 2
 
@@ -101,7 +103,7 @@ FUNCTIONS = {
         lambda: jnp.ones(()),
     ),
     "fan-out": (lambda x: x * x + jnp.sin(x) * x, 1.5),
-    "opened": (opened, 0.7),
+    "nested": (nested, 0.7),
     "custom_jvp": (lambda x: _cube(x) * 2, 1.5),
     "custom_vjp": (lambda x: twice(x) * x, 1.5),
     "softmax": (softmax_loss, V),
@@ -124,8 +126,8 @@ FUNCTIONS = {
 }
 
 
-def made(name):
-    """Arguments are made inside the test, so that collecting the tests starts no backend."""
+def case(name):
+    """Return a function and its arguments. The arguments are created in the test: collection starts no backend."""
     f, *arguments = FUNCTIONS[name]
     arguments = [a() if callable(a) else a for a in arguments]
     return f, [jnp.asarray(a, DTYPE) if isinstance(a, np.ndarray) else a for a in arguments]
@@ -133,7 +135,7 @@ def made(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_arguments_have_the_gradient_and_the_output_the_value(name):
-    f, arguments = made(name)
+    f, arguments = case(name)
     graph = trace(f, *arguments)
     gradient = jax.grad(f, tuple(range(len(arguments))))(*arguments)
     for leaf, node in zip(jax.tree.leaves(gradient), graph.nodes, strict=False):
@@ -146,43 +148,40 @@ def test_arguments_have_the_gradient_and_the_output_the_value(name):
 
 
 @pytest.mark.skipif(DTYPE != "float64", reason="central differences need the digits of float64")
-@pytest.mark.parametrize("name", ["product", "network", "logistic", "fan-out", "opened", "softmax", "vmap inside"])
-def test_a_derivative_is_what_perturbing_the_node_does(name):
-    """Independent of the backward sweep: the rest of the graph is run again from a changed value of one node."""
+@pytest.mark.parametrize("name", ["product", "network", "logistic", "fan-out", "nested", "softmax", "vmap inside"])
+def test_derivatives_match_central_differences(name):
+    """Runs the rest of the program again from a perturbed value of one node."""
     from dlcore.graph.evaluate import bind
-    from dlcore.graph.jaxpr import program_of
+    from dlcore.graph.jaxpr import array_slots, make_program
 
-    f, arguments = made(name)
+    f, arguments = case(name)
     arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf, DTYPE), arguments)
-    program, _ = program_of(f, tuple(arguments))
+    program, _ = make_program(f, arguments)
     graph = trace(f, *arguments)
 
-    def output(changed, by):
+    def output(perturbed, shift):
         values: dict[Any, Any] = dict(zip(program.arguments, jax.tree.leaves(arguments), strict=True))
         values |= program.constants
-        values = {slot: value + by if slot == changed else value for slot, value in values.items()}
-        for step in program.steps:
-            found = bind(
-                step.equation,
-                *(getattr(p, "value", p) if not isinstance(p, int) else values[p] for p in step.inputs),
-            )
-            values.update(zip(step.outputs, found, strict=True))
-            if changed in step.outputs:
-                values[changed] = values[changed] + by
+        values = {slot: value + shift if slot == perturbed else value for slot, value in values.items()}
+        for operation in program.operations:
+            inputs = [values[p] if isinstance(p, int) else p.value for p in operation.inputs]
+            values.update(zip(operation.outputs, bind(operation.equation, *inputs), strict=True))
+            if perturbed in operation.outputs:
+                values[perturbed] = values[perturbed] + shift
         return float(values[program.outputs[0]])
 
-    used = {p for step in program.steps for p in step.inputs if isinstance(p, int)} | {program.outputs[0]}
+    used = {*array_slots(program.outputs), *(s for item in program.operations for s in array_slots(item.inputs))}
     slots = [*program.arguments, *program.constants]
-    slots += [slot for step in program.steps for slot in step.outputs if slot in used]
-    rng, h, checked = np.random.default_rng(0), 1e-6, 0
+    slots += [slot for operation in program.operations for slot in operation.outputs if slot in used]
+    rng, h, n_checked = np.random.default_rng(0), 1e-6, 0
     for slot, node in zip(slots, graph.nodes, strict=True):
         if node.derivative is not None:
             direction = rng.normal(size=node.value.shape)
             slope = (output(slot, h * direction) - output(slot, -h * direction)) / (2 * h)
             expected = np.sum(np.asarray(node.derivative) * direction)
             assert slope == pytest.approx(float(expected), rel=1e-6, abs=1e-8), node
-            checked += 1
-    assert checked > len(arguments)
+            n_checked += 1
+    assert n_checked > len(arguments)
 
 
 def test_the_nodes_of_one_logistic_example_by_hand():
@@ -234,7 +233,7 @@ def test_names():
     assert [n.name for n in trace(named, 1.0).nodes] == ["x", "h", "h_2", "h_3", "v1"]
 
 
-def test_functions_with_rules_of_their_own_are_one_node_with_their_name():
+def test_functions_with_a_derivative_rule_are_one_node_with_their_name():
     nodes = trace(
         lambda x, y: losses.sigmoid(x) * jax.nn.relu(y) + jnp.logaddexp(x, y) + _cube(x) + twice(y), 1.0, 2.0
     ).nodes
@@ -256,7 +255,7 @@ def test_scopes():
     inner = jax.jit(lambda t: jnp.sin(t) * t)
     scopes = [node.scope for node in trace(lambda x: inner(inner(x)) + 1, 1.0).nodes]
     assert scopes == [(), ("lambda",), ("lambda",), ("lambda 2",), ("lambda 2",), ()]
-    ops = [node.op for node in trace(opened, 0.7).nodes]
+    ops = [node.op for node in trace(nested, 0.7).nodes]
     assert ops == ["argument", "sin", "mul", "sin", "mul", "integer_pow", "add"]
 
 
@@ -273,7 +272,7 @@ def test_constants():
     assert (graph["x"].derivative, graph[graph.output].value) == (0, 3)
 
 
-def test_what_has_no_derivative_says_why():
+def test_missing_derivatives_have_a_reason():
     def f(x, i, flag, key):
         index = i * 2
         noise = jax.random.normal(key, dtype=DTYPE)
@@ -288,7 +287,7 @@ def test_what_has_no_derivative_says_why():
 
 
 @pytest.mark.parametrize("x", [3, 3.0])
-def test_numbers_of_python_are_real_numbers(x):
+def test_python_integers_become_floats(x):
     graph = trace(lambda x: x * x, x)
     assert (graph["x"].value, graph["x"].derivative, graph[graph.output].value) == (3, 6, 9)
     graph = trace(lambda x, y: x * y["a"][0] + y["a"][1], x, {"a": (2, 4)})
@@ -297,8 +296,7 @@ def test_numbers_of_python_are_real_numbers(x):
     assert (graph["x"].derivative, graph[graph.output].value) == (12, -8)
 
 
-def test_integers_of_python_that_are_no_real_numbers_stay_integers():
-    """An index, the number of a class, a boolean; and arrays of integers, whatever they are for."""
+def test_indices_labels_and_integer_arrays_stay_integers():
     x = jnp.arange(4, dtype=DTYPE)
     integer = str(jnp.asarray(3).dtype)
     assert trace(lambda x, i: x[i] * 2, x, 3)["i"].note == integer
@@ -313,36 +311,35 @@ def test_integers_of_python_that_are_no_real_numbers_stay_integers():
         trace(lambda x: x * x, 10**400)
 
 
-def doubled(x):
+def double_until_ten(x):
     return jax.lax.while_loop(lambda c: c < 10, lambda c: 2 * c, x)
 
 
-def test_upstream_of_a_while_loop_there_is_no_derivative():
-    graph = trace(lambda x, y: jnp.sin(y) * doubled(jnp.exp(x)) + x, 1.0, 2.0)
+def test_inputs_of_a_while_loop_have_no_derivative():
+    graph = trace(lambda x, y: jnp.sin(y) * double_until_ten(jnp.exp(x)) + x, 1.0, 2.0)
     notes = {node.op: node.note for node in graph.nodes}
     assert (graph["x"].note, notes["exp"], notes["while"]) == ("behind while", "behind while", "")
     assert_close(graph["y"].derivative, np.cos(2) * float(graph["v3"].value), units=8)
-    assert trace(lambda x: jax.lax.scan(lambda c, _: (doubled(c), None), x, None, length=2)[0], 1.0)["x"].note == (
-        "behind scan"
-    )
+    assert trace(lambda x: jax.lax.scan(lambda c, _: (double_until_ten(c), None), x, None, length=2)[0], 1.0)[
+        "x"
+    ].note == ("behind scan")
     shape = jax.ShapeDtypeStruct((), DTYPE)
     graph = trace(lambda x: x * jax.pure_callback(np.exp, shape, x), jnp.asarray(1.0, DTYPE))
     assert graph["x"].note == "behind pure_callback"
 
 
-def test_a_derivative_that_exists_is_not_hidden_by_one_that_does_not():
-    """betainc has a derivative in x and none in a and b."""
+def test_betainc_has_a_derivative_in_one_of_three_arguments():
     graph = trace(jax.scipy.special.betainc, *(jnp.asarray(v, DTYPE) for v in (2.0, 3.0, 0.5)))
     assert [node.note for node in graph.nodes] == ["behind regularized_incomplete_beta"] * 2 + ["", ""]
     assert_close(graph["x"].derivative, 12 * 0.5 * 0.5**2, units=64)
 
 
-def test_an_error_in_a_rule_is_not_swallowed():
+def test_an_error_in_a_derivative_rule_propagates():
     @jax.custom_vjp
     def broken(x):
         return x
 
-    def backward(_, arriving):
+    def backward(_, cotangent):
         raise ValueError("a mistake of the author")
 
     broken.defvjp(lambda x: (x, None), backward)
@@ -351,7 +348,7 @@ def test_an_error_in_a_rule_is_not_swallowed():
 
 
 @pytest.mark.parametrize("values", [[np.nan, 1.0, np.inf], [0.0, -np.inf, 1e38]])
-def test_nan_and_infinity_are_values(values):
+def test_nan_and_infinity_propagate(values):
     x = jnp.asarray(values, DTYPE)
     graph = trace(lambda x: (jnp.log(x) * x).sum(), x)
     gradient = jax.grad(lambda x: (jnp.log(x) * x).sum())(x)
@@ -378,7 +375,7 @@ def test_halves(dtype):
 
 
 @pytest.mark.devices
-def test_derivatives_are_where_the_values_are():
+def test_derivatives_are_on_the_device_of_the_values():
     last = jax.devices()[-1]
     x = jax.device_put(jnp.ones(3, DTYPE), last)
     graph = trace(lambda x: (jnp.arange(3.0, dtype=DTYPE) * x).sum() * 2, x)
@@ -388,15 +385,15 @@ def test_derivatives_are_where_the_values_are():
 
 def test_prints_run_once(capfd):
     def f(x):
-        jax.debug.print("seen {}", x)
+        jax.debug.print("x = {}", x)
         return 2 * x
 
     assert trace(f, 1.5)["x"].derivative == 2
     jax.effects_barrier()
-    assert capfd.readouterr().out == "seen 1.5\n"
+    assert capfd.readouterr().out == "x = 1.5\n"
 
 
-def test_what_the_output_does_not_need_is_left_out():
+def test_unused_operations_are_omitted():
     def f(x, unused):
         jnp.exp(jnp.sin(unused))
         return 2 * x
@@ -429,7 +426,7 @@ def test_bad_inputs(f, arguments, error, message, compiles):
         trace(f, *arguments)
 
 
-def test_a_graph_is_traced_where_values_are_known():
+def test_unknown_values_are_refused():
     with pytest.raises(ValueError, match="x: its value is not known yet"):
         jax.jit(lambda t: trace(jnp.sin, t)["x"].value)(1.0)
     with pytest.raises(ValueError, match="its values are not known yet; a graph is traced outside jit"):
@@ -443,12 +440,12 @@ def test_ten_thousand_nodes_without_recursion(compiles):
             y = y * 0.9999
         return x
 
-    limit = sys.getrecursionlimit()
+    recursion_limit = sys.getrecursionlimit()
     graph = trace(chain, 1.0, 0.5)
-    assert len(graph.nodes) == 10_001  # the last y is not needed
+    assert len(graph.nodes) == 10_001  # the last y is unused
     assert compiles() < 40
     assert graph.to_text().count("\n") == 10_001
-    assert sys.getrecursionlimit() == limit
+    assert sys.getrecursionlimit() == recursion_limit
     x, y, dy, slope = 1.0, 0.5, 0.0, 1.0  # forward, in Python's float64: dy = ∂x/∂y₀, slope = ∂y/∂y₀
     for _ in range(2_500):
         x, dy = np.cos(x) * y + 0.5, -np.sin(x) * y * dy + np.cos(x) * slope
@@ -456,17 +453,17 @@ def test_ten_thousand_nodes_without_recursion(compiles):
     assert_close(graph["y"].derivative, dy, units=2_500)
 
 
-def test_deeply_nested_jits_are_opened():
-    """JAX's own tracing recurses, so the limit is raised for it; the graph's code does not."""
+def test_deeply_nested_jits_are_inlined():
+    """Raises the recursion limit because JAX's tracing recurses."""
     f = jnp.sin
     for _ in range(200):
         f = jax.jit(functools.partial(lambda inner, x: 1.01 * inner(x), f))
-    limit = sys.getrecursionlimit()
+    recursion_limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
     try:
         graph = trace(f, 1.0)
     finally:
-        sys.setrecursionlimit(limit)
+        sys.setrecursionlimit(recursion_limit)
     assert len(graph.nodes) == 202
     assert max(len(node.scope) for node in graph.nodes) >= 200
     assert_close(graph["x"].derivative if "x" in {n.name for n in graph.nodes} else graph.nodes[0].derivative,
@@ -475,7 +472,25 @@ def test_deeply_nested_jits_are_opened():
     assert page.count("<details") == page.count("</details>") > 200
 
 
-def test_the_public_face():
+def test_graphs_and_nodes_compare_and_hash_by_identity():
+    first, second = trace(product, 1.0, 2.0, 3.0), trace(product, 1.0, 2.0, 3.0)
+    assert first == first
+    assert first != second
+    assert len({first, second}) == 2
+    nodes = (*first.nodes, *trace(softmax_loss, V).nodes)
+    assert all(node == node and node in nodes for node in nodes)
+    assert first["x"] != second["x"]
+    assert (first["x"] == second["x"]) is False
+    assert len(set(nodes)) == len(nodes)
+
+
+def test_a_notebook_displays_the_drawing():
+    graph = trace(softmax_loss, V)
+    assert graph._repr_html_() == graph.to_svg()
+    assert repr(graph) == f"Graph({len(graph.nodes)} nodes, output v15 = {np.log(np.exp(V).sum()) - V[1]:.3g})"
+
+
+def test_public_names():
     assert dlcore.graph.__all__ == ["Graph", "Node", "trace"]
     assert EPS > 0
     assert list(itertools.islice(dlcore.graph.Node._fields, 4)) == ["name", "op", "value", "derivative"]

@@ -1,3 +1,5 @@
+"""Renderings of graphs: layout, SVG, HTML and text."""
+
 import html.parser
 import itertools
 import re
@@ -13,8 +15,8 @@ from jax.ad_checkpoint import checkpoint_name
 
 from dlcore._core.html import clean
 from dlcore.graph import trace
-from dlcore.graph.render import layout, ordering
-from dlcore.graph.render.svg import CHARACTER, PADDING
+from dlcore.graph.render import layout
+from dlcore.graph.render.svg import CHAR_WIDTH, PADDING
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -51,19 +53,19 @@ def graph(request):
 
 
 def boxes_of(root):
-    """(x, y, width, height) of every node by its place, and its lines of text."""
-    found = {}
+    """Return (x, y, width, height) and the lines of text of every node, by its index."""
+    boxes = {}
     for group in root.iter(f"{SVG}g"):
         if (group.get("id") or "").startswith("dl-"):
             frame = group.find(f"{SVG}rect")
-            found[int(group.get("id")[3:])] = (
+            boxes[int(group.get("id")[3:])] = (
                 [float(frame.get(key)) for key in ("x", "y", "width", "height")],
                 [
                     (float(t.get("x")), float(t.get("y")), "".join(t.itertext()))
                     for t in group.findall(f"{SVG}text")
                 ],
             )
-    return found
+    return boxes
 
 
 def test_boxes_hold_their_text_and_do_not_overlap(graph):
@@ -76,102 +78,103 @@ def test_boxes_hold_their_text_and_do_not_overlap(graph):
         assert 0 <= y < y + h <= height
         for left, base, text in lines:
             assert left - x == pytest.approx(PADDING, abs=0.11)
-            assert left + CHARACTER * len(text) <= x + w - PADDING + 0.11
+            assert left + CHAR_WIDTH * len(text) <= x + w - PADDING + 0.11
             assert y + 9 < base < y + h
         assert all(b[1] - a[1] >= 14 for a, b in itertools.pairwise(lines))
     for (a, _), (b, _) in itertools.combinations(boxes.values(), 2):
-        apart = a[0] + a[2] < b[0] or b[0] + b[2] < a[0] or a[1] + a[3] < b[1] or b[1] + b[3] < a[1]
-        assert apart, (a, b)
-    for place, node in enumerate(graph.nodes):
-        told = " ".join(text for _, _, text in boxes[place][1])
-        assert told.startswith(node.name)
-        assert "value " in told
-        assert "derivative " in told
-        assert ("(output)" in told) == (node.name == graph.output)
+        disjoint = a[0] + a[2] < b[0] or b[0] + b[2] < a[0] or a[1] + a[3] < b[1] or b[1] + b[3] < a[1]
+        assert disjoint, (a, b)
+    for index, node in enumerate(graph.nodes):
+        content = " ".join(text for _, _, text in boxes[index][1])
+        assert content.startswith(node.name)
+        assert "value " in content
+        assert "derivative " in content
+        assert ("(output)" in content) == (node.name == graph.output)
 
 
-def laid_out(graph):
-    index = {node.name: place for place, node in enumerate(graph.nodes)}
+def random_layout(graph):
+    """Return the layout of boxes of random sizes, and the inputs of each box."""
+    index = {node.name: position for position, node in enumerate(graph.nodes)}
     inputs = [[index[name] for name in node.inputs] for node in graph.nodes]
     rng = np.random.default_rng(0)
     sizes = [(float(rng.uniform(60, 300)), float(rng.uniform(30, 80))) for _ in graph.nodes]
-    return layout.lay_out(sizes, inputs), inputs
+    return layout.compute_layout(sizes, inputs), inputs
 
 
 def test_every_line_leads_from_a_box_down_to_a_box(graph):
-    plan, inputs = laid_out(graph)
+    plan, inputs = random_layout(graph)
     assert plan.undrawn == 0
     starts = {}
     for line in plan.lines:
         starts.setdefault((line.source, round(line.x1, 6), round(line.y1, 6)), []).append(line)
         assert line.y1 > line.y0
-    reached = set()
+    drawn = set()
     for line in plan.lines:
         if line.target is None:
             continue
         box = plan.boxes[line.target]
         assert line.y1 == pytest.approx(box.y)
         assert box.x < line.x1 < box.x + box.width
-        reached.add((line.source, line.target))
+        drawn.add((line.source, line.target))
         while True:  # follow the trunk upwards to the lower edge of its box
             top = plan.boxes[line.source]
             if line.y0 == pytest.approx(top.y + top.height):
                 assert line.x0 == pytest.approx(top.x + top.width / 2)
                 break
             (line,) = starts[line.source, round(line.x0, 6), round(line.y0, 6)]
-    assert len(reached) == sum(line.target is not None for line in plan.lines)
-    assert reached == {(source, target) for target, sources in enumerate(inputs) for source in sources}
+    assert len(drawn) == sum(line.target is not None for line in plan.lines)
+    assert drawn == {(source, target) for target, sources in enumerate(inputs) for source in sources}
 
 
 def test_no_line_crosses_a_box(graph):
-    """Pieces between layers lie between the layers; upright pieces beside boxes keep clear of them."""
-    plan, _ = laid_out(graph)
+    """Segments lie between layers, or beside the boxes of a layer."""
+    plan, _ = random_layout(graph)
     for line in plan.lines:
         left, right = sorted((line.x0, line.x1))
-        for place, box in enumerate(plan.boxes):
-            if place in (line.source, line.target):
+        for index, box in enumerate(plan.boxes):
+            if index in (line.source, line.target):
                 continue
             beside = right <= box.x or left >= box.x + box.width
-            apart = line.y1 <= box.y + 1e-9 or line.y0 >= box.y + box.height - 1e-9
-            assert beside or apart, (line, box)
+            above_or_below = line.y1 <= box.y + 1e-9 or line.y0 >= box.y + box.height - 1e-9
+            assert beside or above_or_below, (line, box)
 
 
 def test_a_tree_is_drawn_without_crossings_and_a_chain_straight():
     layers = [[0, 1, 2, 3], [4, 5], [6]]
     below = [[5], [4], [5], [4], [6], [6], []]
     above = [[], [], [], [], [1, 3], [0, 2], [4, 5]]
-    assert ordering.crossings(layers, below) == 3
-    assert ordering.crossings(ordering.order_layers(layers, above, below), below) == 0
-    plan = layout.lay_out([(50.0 + 10 * k, 20.0) for k in range(9)], [[], *([k] for k in range(8))])
+    assert layout.count_crossings(layers, below) == 3
+    assert layout.count_crossings(layout.order_layers(layers, above, below), below) == 0
+    plan = layout.compute_layout([(50.0 + 10 * k, 20.0) for k in range(9)], [[], *([k] for k in range(8))])
     assert len({round(box.x + box.width / 2, 6) for box in plan.boxes}) == 1
 
 
-def test_crossings_by_counting_pairs():
+def test_crossings_match_a_count_of_pairs():
     rng = np.random.default_rng(0)
     for _ in range(20):
         upper, lower = list(range(6)), list(range(6, 13))
         below = [sorted(rng.choice(lower, size=rng.integers(0, 4), replace=False)) for _ in upper] + [[]] * 7
         rng.shuffle(lower)
-        place = {item: index for index, item in enumerate(lower)}
-        lines = [(a, place[b]) for a in upper for b in below[a]]
+        position = {item: index for index, item in enumerate(lower)}
+        lines = [(a, position[b]) for a in upper for b in below[a]]
         pairs = sum((a - c) * (b - d) < 0 for (a, b), (c, d) in itertools.combinations(lines, 2))
-        assert ordering.crossings([upper, lower], below) == pairs
+        assert layout.count_crossings([upper, lower], below) == pairs
 
 
-def test_long_lines_beyond_the_budget_are_left_out_and_said():
+def test_lines_beyond_the_budget_are_omitted_and_counted():
     inputs = [[]] + [[k - 1, k // 2] if k % 2 else [k - 1] for k in range(1, 400)]
-    plan = layout.lay_out([(50.0, 20.0)] * 400, inputs, budget=500)
+    plan = layout.compute_layout([(50.0, 20.0)] * 400, inputs, budget=500)
     assert plan.undrawn > 0
     drawn = {(line.source, line.target) for line in plan.lines if line.target is not None}
-    wanted = {(s, t) for t, sources in enumerate(inputs) for s in sources}
-    assert drawn < wanted
-    assert plan.undrawn == len(wanted) - len(drawn)
+    edges = {(s, t) for t, sources in enumerate(inputs) for s in sources}
+    assert drawn < edges
+    assert plan.undrawn == len(edges) - len(drawn)
     assert {(k - 1, k) for k in range(1, 400)} <= drawn
-    assert layout.lay_out([], []).boxes == []
+    assert layout.compute_layout([], []).boxes == []
 
 
 class Page(html.parser.HTMLParser):
-    """What a page holds: whether its elements nest, what it loads, its rows."""
+    """Parser that records open elements, loaded resources, rows and folds of a page."""
 
     VOID = ("meta", "input", "path", "rect")
 
@@ -182,9 +185,9 @@ class Page(html.parser.HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.loads += [given[key] for key in ("src", "href") if key in given]
-        if tag == "div" and "data-node" in given:
+        attributes = dict(attrs)
+        self.loads += [attributes[key] for key in ("src", "href") if key in attributes]
+        if tag == "div" and "data-node" in attributes:
             self.rows.append([])
         if tag == "summary":
             self.folds.append("")
@@ -205,7 +208,7 @@ class Page(html.parser.HTMLParser):
             self.folds[-1] += data
 
 
-def test_a_page_nests_loads_nothing_and_has_a_row_for_each_node(graph):
+def test_a_page_is_well_formed_and_self_contained_with_a_row_per_node(graph):
     text = graph.to_html("A title")
     page = Page(text)
     assert page.open == []
@@ -223,17 +226,17 @@ def test_the_table_folds_by_argument_and_by_function():
     assert [fold.partition(" (")[0] for fold in folds[4:6]] == ["lambda", "lambda 2"]
 
 
-EVIL = "<script>alert('x')</script>&\"\x00\x1b\ud800\ufffe"
+HOSTILE = "<script>alert('x')</script>&\"\x00\x1b\ud800\ufffe"
 
 
-def test_names_from_outside_are_escaped():
+def test_names_are_escaped():
     def f(x):
-        return checkpoint_name(jnp.sin(x[EVIL]), EVIL) * 2
+        return checkpoint_name(jnp.sin(x[HOSTILE]), HOSTILE) * 2
 
-    graph = trace(f, {EVIL: 1.0})
-    assert EVIL in {node.name for node in graph.nodes}
+    graph = trace(f, {HOSTILE: 1.0})
+    assert HOSTILE in {node.name for node in graph.nodes}
     ET.fromstring(graph.to_svg())
-    page = graph.to_html(EVIL)
+    page = graph.to_html(HOSTILE)
     assert page.count("<script>") == 1
     assert "alert" not in page.split("<script>")[1]
     assert Page(page).open == []
@@ -246,7 +249,7 @@ def test_wide_characters_and_long_names_fit():
     graph = trace(lambda x: sum(x.values()) * 1.0, names)
     for (x, _, w, _), lines in boxes_of(ET.fromstring(graph.to_svg())).values():
         for left, _, text in lines:
-            assert left + CHARACTER * sum(2 if c == "数" else 1 for c in text) <= x + w + 0.11
+            assert left + CHAR_WIDTH * sum(2 if c == "数" else 1 for c in text) <= x + w + 0.11
 
 
 def test_a_thousand_nodes_are_drawn(tmp_path):
@@ -263,7 +266,7 @@ def test_a_thousand_nodes_are_drawn(tmp_path):
     assert Path(tmp_path / "page.html").stat().st_size < 2e6
 
 
-def test_the_words_of_arrays():
+def test_arrays_as_text():
     x = {
         "a": jnp.array([1.0, -2.0, 0.5]),
         "b": jnp.arange(6.0).reshape(2, 3),

@@ -1,4 +1,4 @@
-"""`dlcore.verify` passes here, covers everything, and catches every fault that is planted."""
+"""`dlcore.verify` passes, covers every public function, and detects planted faults."""
 
 import json
 
@@ -15,32 +15,28 @@ from dlcore import Objective, certificate, heads, losses, models
 from dlcore.verification import Check, Exact, VerificationError, device_facts, verify
 from dlcore.verification.check import UNMEASURED_FACTOR, Peer, largest_error, run
 from dlcore.verification.peers import PEERS
-from dlcore.verification.registry import NO_NUMBER, all_checks
+from dlcore.verification.registry import NOT_CHECKED, all_checks
 
 NAME = str(DTYPE)
 
 
 @pytest.fixture
 def fresh():
-    """What was compiled with a fault, or before it, is compiled again."""
-
-    def clear():
-        forget_programs()
-
-    clear()
+    """Clear the compiled programs before and after a planted fault."""
+    forget_programs()
     yield
-    clear()
+    forget_programs()
 
 
-def caught(*only: str, dtype: str = NAME, factor: float = 1) -> set[str]:
-    """The results that are off by more than `factor` times their bounds, of the checks concerned."""
+def detected(*only: str, dtype: str = NAME, factor: float = 1) -> set[str]:
+    """Return the results of some checks whose error exceeds `factor` times the bound."""
     with pytest.raises(VerificationError) as raised:
         verify("cpu", [dtype], only=only)
     failures = raised.value.verification.failures
-    return {f"{one.function} {one.result}".strip() for one in failures if one.error > factor * one.bound}
+    return {f"{row.function} {row.result}".strip() for row in failures if row.error > factor * row.bound}
 
 
-def test_the_table_is_what_its_script_makes():
+def test_the_table_matches_its_script():
     assert loss_table.PATH.read_text(encoding="utf-8") == loss_table.text()
 
 
@@ -49,23 +45,23 @@ def test_every_public_function_is_checked_or_there_is_a_reason():
     covered = {name.partition(" ")[0] for check in checks for name in (check.name, *check.covers)}
     modules = ("linalg", "calculus", "losses", "models", "objective", "descent", "tensors")
     public = {f"{module}.{name}" for module in modules for name in getattr(dlcore, module).__all__}
-    assert public - covered == set(NO_NUMBER)
-    assert not covered & set(NO_NUMBER)
+    assert public - covered == set(NOT_CHECKED)
+    assert not covered & set(NOT_CHECKED)
     assert {"fit", "sweep", "fit_heads", "certify", "graph.trace"} <= covered
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_halves_are_right(dtype):
-    some = ("linalg.matmul", "linalg.solve", "losses.huber", "losses.sigmoid", "losses.binary")
-    assert verify("cpu", [dtype], only=some).passed
+    only = ("linalg.matmul", "linalg.solve", "losses.huber", "losses.sigmoid", "losses.binary")
+    assert verify("cpu", [dtype], only=only).passed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_is_right(dtype):
-    found = verify("cpu", [dtype])
-    assert found.bounds_measured
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["passed"]
+    verification = verify("cpu", [dtype])
+    assert verification.bounds_measured
+    assert json.loads(json.dumps(verification.to_json(), allow_nan=False))["passed"]
 
 
 def test_facts_of_a_cpu():
@@ -74,7 +70,7 @@ def test_facts_of_a_cpu():
 
 
 @pytest.mark.parametrize(("bits", "name"), [(23, "float32"), (10, "TF32"), (7, "bfloat16")])
-def test_the_format_of_products_is_found_by_measurement(monkeypatch, fresh, bits, name):
+def test_the_format_of_products_is_measured(monkeypatch, fresh, bits, name):
     exact = jnp.matmul
     monkeypatch.setattr(
         jnp,
@@ -85,8 +81,8 @@ def test_the_format_of_products_is_found_by_measurement(monkeypatch, fresh, bits
     assert facts.default_products == facts.stated_products == name
 
 
-def test_errors_are_measured_where_numbers_end():
-    tiny, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+def test_errors_at_the_ends_of_the_range():
+    tiny, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
     def error(actual, value):
         return largest_error(np.array([actual], np.float32), Exact(np.array([value]), 1.0), np.float32)
@@ -94,14 +90,14 @@ def test_errors_are_measured_where_numbers_end():
     assert error(0.0, tiny / 2) == 0
     assert error(tiny, tiny / 2) == 0
     assert error(2 * tiny, tiny / 2) > 1e6
-    assert error(np.inf, 2 * most) == 0
-    assert error(most, 2 * most) == np.inf
+    assert error(np.inf, 2 * largest) == 0
+    assert error(largest, 2 * largest) == np.inf
     assert error(np.nan, 1.0) == np.inf
     assert error(1.0, np.nan) == 0
     assert largest_error(np.zeros((2, 1)), Exact(np.zeros(2), 1.0), np.float64) == np.inf
 
 
-def test_what_raises_is_a_failure_that_says_so():
+def test_an_exception_is_a_failure_with_its_message():
     def fails(x):
         raise ValueError("no such product")
 
@@ -125,7 +121,7 @@ def test_wrong_input_is_refused(arguments, message):
         verify(**{"device": "cpu", "dtypes": ["float32"], **arguments})
 
 
-def test_a_sign_is_caught(monkeypatch):
+def test_a_sign_is_detected(monkeypatch):
     right = losses.squared_error
 
     @jax.custom_jvp
@@ -134,107 +130,107 @@ def test_a_sign_is_caught(monkeypatch):
 
     wrong.defjvps(lambda dp, _, p, y: 2 * (y - p) * dp, lambda dy, _, p, y: 2 * (y - p) * dy)
     monkeypatch.setattr(losses, "squared_error", wrong)
-    assert caught("losses.squared_error") == {
+    assert detected("losses.squared_error") == {
         "losses.squared_error first derivative",
         "losses.squared_error second derivative",
     }
 
 
-def test_a_factor_of_two_is_caught(monkeypatch):
+def test_a_factor_of_two_is_detected(monkeypatch):
     right = losses.squared_error
     monkeypatch.setattr(losses, "squared_error", lambda p, y: right(p, y) / 2)
-    assert "losses.squared_error value" in caught("losses.squared_error")
+    assert "losses.squared_error value" in detected("losses.squared_error")
 
 
-def test_a_dropped_intercept_is_caught(monkeypatch, fresh):
+def test_a_dropped_intercept_is_detected(monkeypatch, fresh):
     right = models.linear.apply
 
     def without(params, x):
         return right(params._replace(bias=jnp.zeros_like(params.bias)), x)
 
     monkeypatch.setattr(models, "linear", models.linear._replace(apply=without))
-    assert caught("models.linear") == {"models.linear apply"}
+    assert detected("models.linear") == {"models.linear apply"}
 
 
-def test_a_penalty_on_the_intercept_is_caught(monkeypatch, fresh):
-    value, both = Objective.value, Objective.value_and_grad
+def test_a_penalty_on_the_intercept_is_detected(monkeypatch, fresh):
+    value, value_and_grad = Objective.value, Objective.value_and_grad
 
     def penalised(self, params, data):
         return value(self, params, data) + self.l2 / 2 * params.bias**2
 
-    def with_slope(self, params, data):
-        found, slope = both(self, params, data)
-        return found + self.l2 / 2 * params.bias**2, slope._replace(bias=slope.bias + self.l2 * params.bias)
+    def penalised_gradient(self, params, data):
+        objective, gradient = value_and_grad(self, params, data)
+        gradient = gradient._replace(bias=gradient.bias + self.l2 * params.bias)
+        return objective + self.l2 / 2 * params.bias**2, gradient
 
     monkeypatch.setattr(Objective, "value", penalised)
-    monkeypatch.setattr(Objective, "value_and_grad", with_slope)
+    monkeypatch.setattr(Objective, "value_and_grad", penalised_gradient)
     assert {
         "objective.Objective logistic value",
         "objective.Objective logistic gradient (intercept)",
-    } <= caught("objective.Objective.hessian")
+    } <= detected("objective.Objective.hessian")
 
 
-def test_a_product_rounded_to_tf32_is_caught(monkeypatch, fresh):
-    """By the wider bounds of devices where none are measured too."""
+def test_a_product_rounded_to_tf32_is_detected(monkeypatch, fresh):
+    """Also within the wider bounds of devices without measured bounds."""
     right = jnp.matmul
 
-    def rounded(a, b, **settings):
-        return right(*(jax.lax.reduce_precision(array, 8, 10) for array in (a, b)), **settings)
+    def rounded(a, b, **options):
+        return right(*(jax.lax.reduce_precision(array, 8, 10) for array in (a, b)), **options)
 
     monkeypatch.setattr(jnp, "matmul", rounded)
-    found = caught("linalg.matmul", "objective.Objective softmax", factor=UNMEASURED_FACTOR)
-    assert {"linalg.matmul", "objective.Objective softmax gradient"} <= found
+    failures = detected("linalg.matmul", "objective.Objective softmax", factor=UNMEASURED_FACTOR)
+    assert {"linalg.matmul", "objective.Objective softmax gradient"} <= failures
 
 
-def test_a_naive_logarithm_of_the_sigmoid_is_caught(monkeypatch):
+def test_a_naive_logarithm_of_the_sigmoid_is_detected(monkeypatch):
     def naive(logit, target):
         p = 1 / (1 + jnp.exp(-logit))
         return -target * jnp.log(p) - (1 - target) * jnp.log(1 - p)
 
     monkeypatch.setattr(losses, "sigmoid_cross_entropy", naive)
-    assert "losses.sigmoid_cross_entropy value" in caught("losses.sigmoid_cross_entropy")
+    assert "losses.sigmoid_cross_entropy value" in detected("losses.sigmoid_cross_entropy")
 
 
-def test_a_mean_over_the_wrong_count_is_caught(monkeypatch, fresh):
-    """Over the rows, where their weights should be counted."""
+def test_a_mean_over_rows_in_place_of_weights_is_detected(monkeypatch, fresh):
     right = Objective.value
 
-    def of_rows(self, params, data):
+    def mean_over_rows(self, params, data):
         return right(self, params, data) * (data[2].sum() / len(data[2]))
 
-    monkeypatch.setattr(Objective, "value", of_rows)
-    assert "objective.Objective logistic value" in caught("objective.Objective.hessian")
+    monkeypatch.setattr(Objective, "value", mean_over_rows)
+    assert "objective.Objective logistic value" in detected("objective.Objective.hessian")
 
 
-def test_a_gap_from_float32_is_caught(monkeypatch):
+def test_a_gap_from_float32_is_detected(monkeypatch):
     right = certificate.certify
 
-    def rounded(heads, *data, **given):
+    def rounded(heads, *data, **options):
         coef = np.asarray(heads.coef).astype(np.float32).astype(np.float64)
-        return right(heads._replace(coef=coef), *data, **given)
+        return right(heads._replace(coef=coef), *data, **options)
 
     monkeypatch.setattr(certificate, "certify", rounded)
-    assert "certify gap" in caught("certify", dtype="float64")
+    assert "certify gap" in detected("certify", dtype="float64")
 
 
-def test_a_fold_that_is_off_by_one_is_caught(monkeypatch):
+def test_a_fold_shifted_by_one_row_is_detected(monkeypatch):
     right = heads.fit_heads
 
-    def shifted(x, y, *, folds=None, **given):
+    def shifted(x, y, *, folds=None, **options):
         if isinstance(folds, int):
             folds = shifted_folds(len(x), folds)
-        return right(x, y, folds=folds, **given)
+        return right(x, y, folds=folds, **options)
 
     def shifted_folds(rows, folds):
-        mark = np.roll(np.arange(rows) * folds // rows, 1)
-        return [(np.flatnonzero(mark != k), np.flatnonzero(mark == k)) for k in range(folds)]
+        fold = np.roll(np.arange(rows) * folds // rows, 1)
+        return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
     monkeypatch.setattr(heads, "fit_heads", shifted)
-    assert caught("fit_heads squared", dtype="float64") == {"fit_heads squared scores of the folds"}
+    assert detected("fit_heads squared", dtype="float64") == {"fit_heads squared scores of the folds"}
 
 
-def test_a_jacobian_of_the_softmax_with_its_indices_exchanged_is_caught(monkeypatch):
-    """p_i([i = j] − p_i) in place of p_j([i = j] − p_i), which is its own transpose."""
+def test_a_jacobian_of_the_softmax_with_exchanged_indices_is_detected(monkeypatch):
+    """Plants p_i([i = j] − p_i) in place of the symmetric p_j([i = j] − p_i)."""
     right = losses.softmax
 
     @jax.custom_jvp
@@ -247,38 +243,38 @@ def test_a_jacobian_of_the_softmax_with_its_indices_exchanged_is_caught(monkeypa
 
     wrong.defjvp(rule)
     monkeypatch.setattr(losses, "softmax", wrong)
-    assert "losses.softmax first derivative" in caught("losses.softmax")
+    assert "losses.softmax first derivative" in detected("losses.softmax")
 
 
-def test_a_transposed_gradient_of_a_softmax_regression_is_caught(monkeypatch, fresh):
+def test_a_transposed_gradient_of_a_softmax_regression_is_detected(monkeypatch, fresh):
     right = models.softmax.apply
 
     @jax.custom_vjp
     def apply(params, x):
         return right(params, x)
 
-    def backward(kept, slope):
-        params, x = jax.vjp(right, *kept)[1](slope)
+    def backward(residuals, cotangent):
+        params, x = jax.vjp(right, *residuals)[1](cotangent)
         return params._replace(weight=params.weight.T), x
 
     apply.defvjp(lambda params, x: (right(params, x), (params, x)), backward)
     monkeypatch.setattr(models, "softmax", models.softmax._replace(apply=apply))
-    assert caught("objective.Objective softmax") == {"objective.Objective softmax gradient"}
+    assert detected("objective.Objective softmax") == {"objective.Objective softmax gradient"}
 
 
 @pytest.mark.slow
-def test_peers_are_measured_beside_the_library_and_only_if_asked():
-    """Every one of them in float32; of linear algebra none in float64, where NumPy is the oracle."""
-    found = verify("cpu", ["float32"], only=tuple(PEERS), peers=True)
-    named = {(outcome.function, name) for outcome in found.outcomes for name, _ in outcome.peers}
-    assert named == {(check, peer.name) for check, peers in PEERS.items() for peer in peers}
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["passed"]
+def test_peers_are_optional():
+    """Every check has its peers in float32. In float64 linear algebra has none, because NumPy is the reference."""
+    verification = verify("cpu", ["float32"], only=tuple(PEERS), peers=True)
+    names = {(outcome.function, name) for outcome in verification.outcomes for name, _ in outcome.peers}
+    assert names == {(check, peer.name) for check, peers in PEERS.items() for peer in peers}
+    assert json.loads(json.dumps(verification.to_json(), allow_nan=False))["passed"]
     assert not any(outcome.peers for outcome in verify("cpu", ["float32"], only=["linalg.trace"]).outcomes)
     assert not verify("cpu", ["float64"], only=["linalg.trace"], peers=True).outcomes[0].peers
 
 
-def test_the_error_of_a_peer_is_its_own():
-    """Measured by the oracle of the check, in its unit; a peer that fails or has another result has none."""
+def test_errors_of_peers():
+    """The check measures a peer by its reference, in its unit. A peer without the result has no error."""
     x = np.ones((2, 1), np.float32)
     check = Check("f", lambda x: {"": x}, lambda x: {"": Exact(x, 1.0)}, (x,))
 

@@ -1,1 +1,1 @@
-"""Drawings of a graph: text, formulas, SVG and HTML."""
+"""Renderings of a graph as text, formulas, SVG and HTML."""

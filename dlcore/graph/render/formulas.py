@@ -1,9 +1,8 @@
-"""Operations and numbers as a reader writes them."""
+"""Operations and numbers as readable text."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 INFIX = {
@@ -24,74 +23,62 @@ INFIX = {
     "or": "or",
 }
 
-WORDS = {"logistic": "sigmoid", "dot_general": "dot"}
+DISPLAY_NAMES = {"logistic": "sigmoid", "dot_general": "dot"}
 
-SHOWN = 6
-"""Inputs that a formula lists before it says how many more there are."""
+MAX_INPUTS = 6
+"""The number of inputs that a formula lists; it counts the rest."""
+
+Params = Mapping[str, object]
+Formatter = Callable[[Sequence[str], Params, tuple[int, ...]], str]
 
 
-def formula(op: str, inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    """One operation on names and numbers: `x · v4`, `log(v1)`, `sum(v3)`.
+def format_formula(op: str, inputs: Sequence[str], params: Params, shape: tuple[int, ...]) -> str:
+    """Return one operation on names and numbers as text: `x · v4`, `log(v1)`, `sum(v3)`.
 
     Args:
       op: the name of the operation.
-      inputs: what it works on, as text.
-      params: JAX's parameters of it.
-      shape: of what it makes.
+      inputs: its operands as text.
+      params: its parameters in JAX.
+      shape: the shape of its result.
 
     Returns:
       One line.
     """
     if op in INFIX and len(inputs) == 2:
         return f"{inputs[0]} {INFIX[op]} {inputs[1]}"
-    if op in SPECIAL:
-        return SPECIAL[op](inputs, params, shape)
-    name = WORDS.get(op, op.removeprefix("reduce_"))
-    listed = ", ".join(inputs[:SHOWN]) + (f", … {len(inputs) - SHOWN} more" if len(inputs) > SHOWN else "")
-    along = f", axes {','.join(map(str, params['axes']))}" if op.startswith("reduce_") and shape else ""
-    return f"{name}({listed}{along})"
+    if op in FORMATTERS:
+        return FORMATTERS[op](inputs, params, shape)
+    name = DISPLAY_NAMES.get(op, op.removeprefix("reduce_"))
+    listed = _join(inputs[:MAX_INPUTS]) + (
+        f", … {len(inputs) - MAX_INPUTS} more" if len(inputs) > MAX_INPUTS else ""
+    )
+    axes = params.get("axes") if op.startswith("reduce_") and shape else None
+    return f"{name}({listed}, axes {','.join(map(str, axes))})" if isinstance(axes, tuple) else f"{name}({listed})"
 
 
-def _power(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    del shape
-    return f"{inputs[0]}^{params['y']}"
+def _join(parts: Sequence[object]) -> str:
+    return ", ".join(map(str, parts))
 
 
-def _reshaped(word: str) -> Callable[[Sequence[str], dict[str, Any], tuple[int, ...]], str]:
-    return lambda inputs, params, shape: f"{word}({inputs[0]}) to [{', '.join(map(str, shape))}]"
+def _select(inputs: Sequence[str]) -> str:
+    return f"{inputs[2]} if {inputs[0]} else {inputs[1]}" if len(inputs) == 3 else f"select({_join(inputs)})"
 
 
-def _choice(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    del params, shape
-    if len(inputs) == 3:
-        return f"{inputs[2]} if {inputs[0]} else {inputs[1]}"
-    return f"select({', '.join(inputs)})"
-
-
-def _cast(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    del shape
-    return f"{jnp.dtype(params['new_dtype']).name}({inputs[0]})"
-
-
-def _negated(inputs: Sequence[str], params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    del params, shape
-    return f"-{inputs[0]}"
-
-
-SPECIAL: dict[str, Callable[[Sequence[str], dict[str, Any], tuple[int, ...]], str]] = {
-    "integer_pow": _power,
-    "broadcast_in_dim": _reshaped("broadcast"),
-    "reshape": _reshaped("reshape"),
-    "select_n": _choice,
-    "convert_element_type": _cast,
-    "neg": _negated,
+FORMATTERS: dict[str, Formatter] = {
+    "integer_pow": lambda inputs, params, shape: f"{inputs[0]}^{params['y']}",
+    "broadcast_in_dim": lambda inputs, params, shape: f"broadcast({inputs[0]}) to [{_join(shape)}]",
+    "reshape": lambda inputs, params, shape: f"reshape({inputs[0]}) to [{_join(shape)}]",
+    "select_n": lambda inputs, params, shape: _select(inputs),
+    "convert_element_type": lambda inputs, params, shape: f"{params['new_dtype']}({inputs[0]})",
+    "neg": lambda inputs, params, shape: f"-{inputs[0]}",
 }
 
 
-def number(value: Any) -> str:
-    """A scalar in as many digits as its dtype holds: 7, and 4 for halves.
+def format_number(value: np.ndarray | np.generic) -> str:
+    """Return a scalar in the digits that its dtype holds: 7, and 4 for bfloat16 and float16.
 
-    >>> print(number(np.float32(10.791759)), number(np.float64(1 / 3)), number(np.int32(7)), number(np.True_))
+    >>> numbers = np.float32(10.791759), np.float64(1 / 3), np.int32(7), np.True_
+    >>> print(*map(format_number, numbers))
     10.79176 0.3333333 7 true
     """
     value = np.asarray(value)
@@ -105,44 +92,44 @@ def number(value: Any) -> str:
     return f"{float(value) + 0.0:.{digits}g}"  # -0 reads as 0
 
 
-def written(value: Any) -> str:
-    """A number inside a formula, in parentheses where it begins with a sign."""
-    text = number(value)
+def format_operand(value: np.ndarray) -> str:
+    """Return a number inside a formula, in parentheses if it has a sign."""
+    text = format_number(value)
     return f"({text})" if text.startswith("-") else text
 
 
-def summary(array: Any) -> tuple[str, str]:
-    """An array in a few words: what kind it is, empty for a number and a short vector, and what is in it.
+def summarize(array: jax.Array | np.ndarray | np.generic) -> tuple[str, str]:
+    """Return the dtype and shape of an array, and its content; scalars and short vectors have no dtype and shape.
 
-    >>> print(summary(np.float32(0.5)), summary(np.array([1, 2])), summary(np.arange(12.0).reshape(3, 4)))
+    >>> print(summarize(np.float32(0.5)), summarize(np.array([1, 2])), summarize(np.arange(12.0).reshape(3, 4)))
     ('', '0.5') ('', '[1, 2]') ('float64[3, 4]', '0 … 11, norm 22.49')
     """
-    kind = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
-    if not isinstance(array, np.ndarray | np.generic):  # keys, which NumPy does not know
+    kind = f"{array.dtype}[{_join(array.shape)}]"
+    if not isinstance(array, np.ndarray | np.generic):  # keys, which NumPy cannot hold
         return kind, "key" if array.ndim == 0 else "keys"
     array = np.asarray(array)
     if array.ndim == 0:
-        return "", number(array)
+        return "", format_number(array)
     if array.size == 0:
         return kind, "empty"
     if array.ndim == 1 and array.size <= 3:
-        return "", f"[{', '.join(number(entry) for entry in array)}]"
+        return "", f"[{', '.join(map(format_number, array))}]"
     if array.dtype == bool:
         return kind, f"{int(array.sum())} true"
     if array.dtype.kind in "iu":
         return kind, f"{array.min()} … {array.max()}"
-    return kind, _spread(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
+    return kind, _range_and_norm(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
 
 
-def _spread(array: np.ndarray) -> str:
-    """Least and greatest entry, of complex numbers their absolute values, and the Euclidean norm, nan apart."""
+def _range_and_norm(array: np.ndarray) -> str:
+    """Return the range of the entries (of their absolute values if complex), the norm and the count of nan."""
     with np.errstate(all="ignore"):
-        sizes = np.abs(array)
-        known = (sizes if array.dtype.kind == "c" else array)[~np.isnan(sizes)]
-        if known.size == 0:
+        magnitudes = np.abs(array)
+        valid = (magnitudes if array.dtype.kind == "c" else array)[~np.isnan(magnitudes)]
+        if valid.size == 0:
             return "all nan"
-        largest = np.abs(known).max()
-        norm = largest * np.sqrt(np.sum((known / largest) ** 2)) if 0 < largest < np.inf else largest
-    absolute = "|·| " if array.dtype.kind == "c" else ""
-    missing = f", {array.size - known.size} nan" if known.size < array.size else ""
-    return f"{absolute}{known.min() + 0.0:.4g} … {known.max() + 0.0:.4g}, norm {norm:.4g}{missing}"
+        largest = np.abs(valid).max()
+        norm = largest * np.sqrt(np.sum((valid / largest) ** 2)) if 0 < largest < np.inf else largest
+    prefix = "|·| " if array.dtype.kind == "c" else ""
+    missing = f", {array.size - valid.size} nan" if valid.size < array.size else ""
+    return f"{prefix}{valid.min() + 0.0:.4g} … {valid.max() + 0.0:.4g}, norm {norm:.4g}{missing}"

@@ -1,24 +1,25 @@
-"""A graph as a table of text."""
+"""Text table of a graph."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.graph.node import Node
-from dlcore.graph.render.formulas import summary
+from dlcore.graph.render.formulas import summarize
 
 HEADER = ("name", "formula", "array", "value", "derivative", "")
 
 
-class Words(NamedTuple):
-    """What is told of a node's arrays.
+class NodeText(NamedTuple):
+    """The text that describes the arrays of a node.
 
     Attributes:
-      array: dtype and shape; empty for numbers and short vectors.
-      value: what is in the value.
-      derivative: what is in the derivative, or why there is none.
+      array: dtype and shape; empty for scalars and short vectors.
+      value: the content of the value.
+      derivative: the content of the derivative, or the reason why it does not exist.
     """
 
     array: str
@@ -27,31 +28,35 @@ class Words(NamedTuple):
 
 
 def to_text(nodes: Sequence[Node], output: str) -> str:
-    """One line for each node, its columns aligned; a column of which there is nothing to tell is left out."""
-    rows = []
-    for node, words in zip(nodes, summaries(nodes), strict=True):
-        rows.append((node.name, label(node), *words, "output" if node.name == output else ""))
-    columns = [column for column in zip(*rows, strict=True) if any(column)]
-    heads = [head for head, column in zip(HEADER, zip(*rows, strict=True), strict=True) if any(column)]
-    for place, (head, column) in enumerate(zip(heads, columns, strict=True)):
-        width = max(map(len, (head, *column)))
-        columns[place] = tuple(cell.ljust(width) for cell in (head, *column))
-    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+    """Return an aligned table with one line per node, without empty columns."""
+    rows = [
+        (node.name, label(node), *text, "output" if node.name == output else "")
+        for node, text in zip(nodes, describe(nodes), strict=True)
+    ]
+    columns = []
+    for head, *cells in zip(HEADER, *rows, strict=True):
+        if any(cells):
+            width = max(map(len, (head, *cells)))
+            columns.append([cell.ljust(width) for cell in (head, *cells)])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def label(node: Node) -> str:
-    """What a node is: its formula, or `argument` or `constant`."""
+    """Return the formula of a node, or `argument` or `constant`."""
     return node.formula or node.op
 
 
-def summaries(nodes: Sequence[Node]) -> list[Words]:
-    """The words for each node; all arrays come from the device at once."""
+def describe(nodes: Sequence[Node]) -> list[NodeText]:
+    """Return the text for each node. One transfer copies all arrays from the device."""
     leaves, structure = jax.tree.flatten([(node.value, node.derivative) for node in nodes])
-    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in leaves]
-    fetched = iter(jax.device_get([leaf for leaf, key in zip(leaves, keys, strict=True) if not key]))
-    host: list[Any] = [leaf if key else next(fetched) for leaf, key in zip(leaves, keys, strict=True)]
-    told = []
+    are_keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in leaves]
+    copies = iter(jax.device_get([leaf for leaf, is_key in zip(leaves, are_keys, strict=True) if not is_key]))
+    host: list[jax.Array | np.ndarray] = [
+        leaf if is_key else next(copies) for leaf, is_key in zip(leaves, are_keys, strict=True)
+    ]
+    texts = []
     for node, (value, derivative) in zip(nodes, jax.tree.unflatten(structure, host), strict=True):
-        kind, text = summary(value)
-        told.append(Words(kind, text, f"none: {node.note}" if derivative is None else summary(derivative)[1]))
-    return told
+        kind, content = summarize(value)
+        slope = f"none: {node.note}" if derivative is None else summarize(derivative)[1]
+        texts.append(NodeText(kind, content, slope))
+    return texts

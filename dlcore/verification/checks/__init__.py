@@ -1,1 +1,1 @@
-"""The checks of each package."""
+"""Checks of each package."""

@@ -1,176 +1,225 @@
-"""Softmax heads, leave-one-out of ridge heads, certificates of classes and numbers, against solvers in NumPy."""
+"""Checks of fitted heads, scores and certificates against NumPy solvers."""
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from dlcore import certificate, heads
-from dlcore.reference import losses as twin_losses
-from dlcore.reference import objective as twin_objectives
-from dlcore.verification.check import Check, Exact
-from dlcore.verification.checks.objective import CLASSES, FEATURES, data_of
+from dlcore.reference import losses as reference_losses
+from dlcore.reference import objective as reference
+from dlcore.verification.check import Check, Exact, Results
+from dlcore.verification.checks.objective import CLASSES, FEATURES, make_data
 
-STRENGTHS = np.array([0.25, 0.0625])
+PENALTIES = np.array([0.25, 0.0625])
+"""Two penalties: with more, `fit_heads` warns of a best value at the edge of the grid."""
+
+L2 = 0.25
 TOL = 1e-6
+"""The relative tolerance of J."""
+
 EPS = float(np.finfo(np.float64).eps)
+COVERED = "gap covers J − J*"
+
+CrossEntropy = Literal["logistic", "softmax"]
 
 
 def checks(dtype: np.dtype) -> list[Check]:
-    """In float64 alone, which heads and certificates are always."""
+    """Return checks in float64, the dtype of all heads and certificates."""
     if dtype != np.float64:
         return []
-    return [_left_out(), _softmax_heads(), _softmax_certificate(), _squared_certificate(), _tight_certificate()]
+    x, y, s = _data("logistic")
+    near_optimum = _newton("logistic", x, y, s, L2, has_intercept=False)[:-1] + 1e-6 * np.array([1.0, -1.0, 0.5])
+    random_coef = np.random.default_rng(3).normal(size=(CLASSES, FEATURES)) / 4
+    return [
+        _check_ridge(),
+        _check_heads("logistic")._replace(covers=("Heads",)),
+        _check_gap("certify", "logistic", near_optimum)._replace(covers=("Certificate", "LinearHeads")),
+        _check_leave_one_out(),
+        _check_heads("softmax"),
+        _check_gap("certify softmax", "softmax", random_coef),
+        _check_squared_gap(),
+        _check_tight_gap(),
+    ]
 
 
-def _data(name: Any) -> tuple[Any, Any, Any]:
-    x, y, s = data_of(name, np.dtype(np.float64))
-    return x, y, s
+def _data(loss: Literal["logistic", "softmax", "squared"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return make_data(loss, np.dtype(np.float64))
+
+
+def _with_ones(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([x, np.ones(len(x))])
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
-    """The optimum of (1/S)Σ s(ŷ − y)² + (λ/2)‖w‖², the intercept last, and the Hessian."""
-    rows = np.column_stack([x, np.ones(len(x))])
+    """Return the minimizer of (1/S)Σ s(ŷ − y)² + (λ/2)‖w‖², intercept last, and the Hessian."""
+    rows = _with_ones(x)
     hessian = 2 * rows.T @ (s[:, None] / s.sum() * rows) + l2 * np.diag([1.0] * x.shape[1] + [0.0])
     return np.linalg.solve(hessian, 2 * rows.T @ (s / s.sum() * y)), hessian
 
 
-def _left_out() -> Check:
-    """R² of rows each predicted by heads that are fitted anew on all others, at the λ·S of all rows."""
+def _r2(error: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
+    centered = y - (s * y).sum() / s.sum()
+    return 1 - (s * error**2).sum() / (s * centered**2).sum()
+
+
+def _check_ridge() -> Check:
+    """Return the check of ridge heads and of the scores of three contiguous folds."""
     x, y, s = _data("squared")
     s = s + 0.5
 
-    def of(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Any]:
-        found = heads.fit_heads(x, y, loss="squared", l2=STRENGTHS, folds="leave-one-out", sample_weight=s)
-        return {"scores": found.scores}
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> Results:
+        fit = heads.fit_heads(x, y, loss="squared", l2=PENALTIES, folds=3, sample_weight=s)
+        return {"coef": fit.coef, "intercept": fit.intercept, "scores of the folds": np.asarray(fit.scores)}
 
-    def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
-        spread = (s * (y - (s * y).sum() / s.sum()) ** 2).sum()
-        scores = np.empty((1, len(STRENGTHS)))
-        for j, l2 in enumerate(STRENGTHS):
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
+        theta = np.array([_ridge(x, y, s, l2)[0] for l2 in PENALTIES])
+        scores = np.zeros((3, len(PENALTIES)))
+        for k, test in enumerate(np.array_split(np.arange(len(x)), 3)):
+            train = np.setdiff1d(np.arange(len(x)), test)
+            for j, l2 in enumerate(PENALTIES):
+                theta_k, _ = _ridge(x[train], y[train], s[train], l2)
+                scores[k, j] = _r2(y[test] - x[test] @ theta_k[:-1] - theta_k[-1], y[test], s[test])
+        results = {"coef": theta[:, :-1], "intercept": theta[:, -1], "scores of the folds": scores}
+        # 20 rounding errors of 1: the equations are well conditioned.
+        return {name: Exact(value, 20.0, np.ones(value.shape)) for name, value in results.items()}
+
+    return Check("fit_heads squared", compute, expected, (x, y, s), traced=False, covers=("Heads",))
+
+
+def _check_leave_one_out() -> Check:
+    """Return the check of R² of rows predicted by heads fitted to all other rows, at the λ·S of all rows."""
+    x, y, s = _data("squared")
+    s = s + 0.5
+
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> Results:
+        fit = heads.fit_heads(x, y, loss="squared", l2=PENALTIES, folds="leave-one-out", sample_weight=s)
+        return {"scores": np.asarray(fit.scores)}
+
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
+        scores = np.empty((1, len(PENALTIES)))
+        for j, l2 in enumerate(PENALTIES):
             error = np.empty(len(y))
             for i in range(len(y)):
-                others = np.arange(len(y)) != i
-                theta, _ = _ridge(x[others], y[others], s[others], l2 * s.sum() / s[others].sum())
+                train = np.arange(len(y)) != i
+                theta, _ = _ridge(x[train], y[train], s[train], l2 * s.sum() / s[train].sum())
                 error[i] = y[i] - x[i] @ theta[:-1] - theta[-1]
-            scores[0, j] = 1 - (s * error**2).sum() / spread
+            scores[0, j] = _r2(error, y, s)
         return {"scores": Exact(scores, 20.0, np.ones(scores.shape))}
 
-    return Check("fit_heads squared leave-one-out", of, twin, (x, y, s), traced=False)
+    return Check("fit_heads squared leave-one-out", compute, expected, (x, y, s), traced=False)
 
 
-def _softmax_parts(
-    theta: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """J, its gradient, shape (m + 1, classes), and its Hessian in the flattened parameters."""
-    value, weight, bias = twin_objectives.value_and_grad("softmax", theta[:-1], theta[-1], x, y, s, l2)
-    rows = np.column_stack([x, np.ones(len(x))])
-    p = np.array([twin_losses.softmax(z) for z in rows @ theta])
-    spread = p[:, :, None] * np.eye(CLASSES) - p[:, :, None] * p[:, None, :]
-    hessian = np.einsum("n,ni,nj,nkl->ikjl", s / s.sum(), rows, rows, spread).reshape(theta.size, theta.size)
-    penalty = np.repeat([l2] * x.shape[1] + [0.0], CLASSES)
-    return value, np.vstack([weight, bias]), hessian + np.diag(penalty)
+def _value(
+    loss: CrossEntropy, theta: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float = 0.0
+) -> float:
+    return reference.value_and_grad(loss, theta[:-1], theta[-1], x, y, s, l2)[0]
 
 
-def _softmax_newton(x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float) -> np.ndarray:
-    """The optimum: 30 steps, the shortest ones, since a number added to all intercepts changes nothing."""
-    theta = np.zeros((FEATURES + 1, CLASSES))
+def _newton(
+    loss: CrossEntropy, x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float, *, has_intercept: bool = True
+) -> np.ndarray:
+    """Return the minimizer, intercept last (0 if there is none), after 30 steps of Newton's method.
+
+    Softmax heads have the shape (features + 1, classes). Adding a number to all of their intercepts changes
+    nothing, so least squares selects the shortest steps.
+    """
+    rows = _with_ones(x) if has_intercept else x
+    n_classes = CLASSES if loss == "softmax" else 1
+    one_hot = np.eye(CLASSES)[y] if loss == "softmax" else y[:, None]
+    penalty = np.repeat([l2] * x.shape[1] + [0.0] * has_intercept, n_classes)
+    theta = np.zeros((rows.shape[1], n_classes))
     for _ in range(30):
-        _, gradient, hessian = _softmax_parts(theta, x, y, s, l2)
-        theta = theta - np.linalg.lstsq(hessian, gradient.ravel(), rcond=1e-12)[0].reshape(theta.shape)
-    return theta
+        p = reference_losses.softmax(rows @ theta) if loss == "softmax" else reference_losses.sigmoid(rows @ theta)
+        curvature = p[:, :, None] * np.eye(n_classes) - p[:, :, None] * p[:, None, :]
+        hessian = np.einsum("n,ni,nj,nkl->ikjl", s / s.sum(), rows, rows, curvature)
+        hessian = hessian.reshape(theta.size, theta.size) + np.diag(penalty)
+        gradient = (rows.T @ (s[:, None] / s.sum() * (p - one_hot))).ravel() + penalty * theta.ravel()
+        theta = theta - np.linalg.lstsq(hessian, gradient, rcond=1e-12)[0].reshape(theta.shape)
+    theta = theta if has_intercept else np.vstack([theta, np.zeros(n_classes)])
+    return theta if loss == "softmax" else theta[:, 0]
 
 
-def _softmax_heads() -> Check:
-    """J where it should be, the certificate above the true gap, the score of a fold."""
-    data = _data("softmax")
-    train = np.array([np.arange(len(data[0])) % 2 == k for k in range(2)])
+def _check_heads(loss: CrossEntropy) -> Check:
+    """Return the check of J, of the certificate as a bound on the true gap, and of the scores of two folds."""
+    data = _data(loss)
+    train = np.arange(len(data[0])) % 2 == np.arange(2)[:, None]
 
-    def of(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Any]:
-        y = y.astype(np.int64)
-        found = heads.fit_heads(x, y, loss="softmax", l2=STRENGTHS, folds=train, sample_weight=s, tol=TOL)
-        ends = np.concatenate([found.coef.swapaxes(1, 2), found.intercept[:, None]], axis=1)
-        pairs = list(zip(ends, STRENGTHS, strict=True))
-        values = np.array([_softmax_parts(end, x, y, s, l2)[0] for end, l2 in pairs])
-        above = values - _least(x, y, s) <= found.certificate.gap
-        return {"J": values, "gap covers J − J*": above, "scores of the folds": found.scores}
+    def optimal_values(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return np.array([_value(loss, _newton(loss, x, y, s, l2), x, y, s, l2) for l2 in PENALTIES])
 
-    def _least(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
-        return np.array([_softmax_parts(_softmax_newton(x, y, s, l2), x, y, s, l2)[0] for l2 in STRENGTHS])
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> Results:
+        fit = heads.fit_heads(x, y, loss=loss, l2=PENALTIES, folds=train, sample_weight=s, tol=TOL)
+        thetas = np.concatenate([np.moveaxis(fit.coef, -1, 1), fit.intercept[:, None]], axis=1)
+        values = np.array([_value(loss, theta, x, y, s, l2) for theta, l2 in zip(thetas, PENALTIES, strict=True)])
+        is_covered = values - optimal_values(x, y, s) <= fit.certificate.gap
+        return {"J": values, COVERED: is_covered, "scores of the folds": np.asarray(fit.scores)}
 
-    def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
-        least = _least(x, y, s)
-        scores = np.zeros((2, len(STRENGTHS)))
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
+        optimum = optimal_values(x, y, s)
+        scores = np.zeros((2, len(PENALTIES)))
         for k, rows in enumerate(train):
-            for j, l2 in enumerate(STRENGTHS):
-                theta = _softmax_newton(x[rows], y[rows], s[rows], l2)
-                scores[k, j] = -twin_objectives.value_and_grad(
-                    "softmax", theta[:-1], theta[-1], x[~rows], y[~rows], s[~rows]
-                )[0]
+            for j, l2 in enumerate(PENALTIES):
+                theta = _newton(loss, x[rows], y[rows], s[rows], l2)
+                scores[k, j] = -_value(loss, theta, x[~rows], y[~rows], s[~rows])
         return {
-            "J": Exact(least, 2.0, least * TOL / EPS, unit="tol·J"),
-            "gap covers J − J*": Exact(np.ones(len(STRENGTHS)), 0.0),
+            "J": Exact(optimum, 2.0, optimum * TOL / EPS, unit="tol·J"),
+            COVERED: Exact(np.ones(len(PENALTIES)), 0.0),
+            # J within tol determines θ, and thus a score, within about √tol.
             "scores of the folds": Exact(scores, 2.0, np.sqrt(TOL) / EPS * np.abs(scores), unit="√tol"),
         }
 
-    return Check("fit_heads softmax", of, twin, data, traced=False)
+    return Check(f"fit_heads {loss}", compute, expected, data, traced=False)
 
 
-def _softmax_certificate() -> Check:
-    """Without an intercept the duality gap is ‖∇J‖²/(2λ), as that of a logistic head."""
-    x, y, s = _data("softmax")
-    l2 = 0.25
-    coef = np.random.default_rng(3).normal(size=(CLASSES, FEATURES)) / 4
+def _check_gap(name: str, loss: CrossEntropy, coef: np.ndarray) -> Check:
+    """Return the check of a certificate without an intercept, where the duality gap is ‖∇J‖²/(2λ)."""
 
-    def of(x: np.ndarray, y: np.ndarray, s: np.ndarray, coef: np.ndarray) -> dict[str, Any]:
-        found = certificate.certify(certificate.LinearHeads(coef, None, l2, "softmax"), x, y, s)
-        return {"value": found.value, "gradient norm": found.gradient_norm, "gap": found.gap - found.rounding}
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray, coef: np.ndarray) -> Results:
+        proof = certificate.certify(certificate.LinearHeads(coef, None, L2, loss), x, y, s)
+        return {"value": proof.value, "gradient norm": proof.gradient_norm, "gap": proof.gap - proof.rounding}
 
-    def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray, coef: np.ndarray) -> dict[str, Exact]:
-        value, gradient, _ = twin_objectives.value_and_grad("softmax", coef.T, np.zeros(CLASSES), x, y, s, l2)
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray, coef: np.ndarray) -> dict[str, Exact]:
+        value, gradient, _ = reference.value_and_grad(loss, coef.T, np.zeros(coef.shape[:-1]), x, y, s, L2)
         norm = np.sqrt((gradient**2).sum())
         return {
             "value": Exact(np.array(value), 10.0),
             "gradient norm": Exact(norm, 10.0, np.ones(())),
-            "gap": Exact(norm**2 / (2 * l2), 10.0, norm / l2, unit="‖∇J‖/λ·ulp"),
+            "gap": Exact(norm**2 / (2 * L2), 10.0, norm / L2, unit="‖∇J‖/λ·ulp"),
         }
 
-    return Check("certify softmax", of, twin, (x, y, s, coef), traced=False)
+    return Check(name, compute, expected, (*_data(loss), coef), traced=False)
 
 
-def _squared_certificate() -> Check:
-    """With the squared loss the gap is ½ gᵀH⁻¹g, which is J − J* exactly."""
-    x, y, s = _data("squared")
-    l2 = 0.25
+def _check_squared_gap() -> Check:
+    """Return the check of the gap of the squared loss: ½ gᵀH⁻¹g, which equals J − J*."""
     theta = np.array([0.5, -1.0, 0.25, 0.125])
 
-    def of(x: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> dict[str, Any]:
-        found = certificate.certify(certificate.LinearHeads(theta[:-1], theta[-1], l2, "squared"), x, y, s)
-        return {"value": found.value, "gap": found.gap - found.rounding}
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> Results:
+        proof = certificate.certify(certificate.LinearHeads(theta[:-1], theta[-1], L2, "squared"), x, y, s)
+        return {"value": proof.value, "gap": proof.gap - proof.rounding}
 
-    def twin(x: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> dict[str, Exact]:
-        value, _, _ = twin_objectives.value_and_grad("squared", theta[:-1], theta[-1], x, y, s, l2)
-        least, hessian = _ridge(x, y, s, l2)
-        gap = (theta - least) @ hessian @ (theta - least) / 2
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> dict[str, Exact]:
+        value, _, _ = reference.value_and_grad("squared", theta[:-1], theta[-1], x, y, s, L2)
+        optimum, hessian = _ridge(x, y, s, L2)
+        gap = (theta - optimum) @ hessian @ (theta - optimum) / 2
         return {"value": Exact(np.array(value), 10.0), "gap": Exact(gap, 20.0, np.array(value))}
 
-    return Check("certify squared", of, twin, (x, y, s, theta), traced=False)
+    return Check("certify squared", compute, expected, (*_data("squared"), theta), traced=False)
 
 
-def _tight_certificate() -> Check:
-    """The tight gap is at least J − J* and at most the plain one, of softmax heads off the optimum."""
-    x, y, s = _data("softmax")
-    l2 = 0.25
+def _check_tight_gap() -> Check:
+    """Return the check that J − J* ≤ tight gap ≤ plain gap, for softmax heads away from the optimum."""
 
-    def of(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Any]:
-        theta = _softmax_newton(x, y, s, l2)
-        least = _softmax_parts(theta, x, y, s, l2)[0]
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> Results:
+        theta = _newton("softmax", x, y, s, L2)
+        optimum = _value("softmax", theta, x, y, s, L2)
         theta = theta + 1e-2 * np.random.default_rng(4).normal(size=theta.shape)
-        above = _softmax_parts(theta, x, y, s, l2)[0] - least
-        model = certificate.LinearHeads(theta[:-1].T, theta[-1], l2, "softmax")
+        gap = _value("softmax", theta, x, y, s, L2) - optimum
+        model = certificate.LinearHeads(theta[:-1].T, theta[-1], L2, "softmax")
         plain, tight = (certificate.certify(model, x, y, s, tight=tight).gap for tight in (False, True))
-        return {"gap covers J − J*": np.array(above <= tight), "gap is at most the plain one": tight <= plain}
+        return {COVERED: np.array(gap <= tight), "gap is at most the plain one": tight <= plain}
 
-    def twin(*_: np.ndarray) -> dict[str, Exact]:
-        return {name: Exact(np.array(1.0), 0.0) for name in ("gap covers J − J*", "gap is at most the plain one")}
+    def expected(*_: np.ndarray) -> dict[str, Exact]:
+        return {name: Exact(np.array(1.0), 0.0) for name in (COVERED, "gap is at most the plain one")}
 
-    return Check("certify tight", of, twin, (x, y, s), traced=False)
+    return Check("certify tight", compute, expected, _data("softmax"), traced=False)

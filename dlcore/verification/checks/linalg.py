@@ -1,19 +1,20 @@
-"""Linear algebra, well and ill conditioned, against the twins; errors in units of n, or n·cond, roundings."""
+"""Checks of linear algebra with well and ill conditioned matrices; errors in units of n or n·cond roundings."""
 
 import operator
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from dlcore import linalg
-from dlcore.reference import linalg as twins
-from dlcore.verification.check import Check, Exact
+from dlcore._core.types import Array
+from dlcore.reference import linalg as reference
+from dlcore.verification.check import Check, Exact, Results, check_result
 
 N = 6
-"""Of all matrices, so that few programs are compiled."""
+"""The size of all matrices, so that few programs are compiled."""
 
 VECTOR_NORMS, MATRIX_NORMS = (1, 2, 3, np.inf), ("fro", "nuc", 1, 2, np.inf)
 
@@ -21,271 +22,218 @@ HALVES = (jnp.bfloat16, jnp.float16)
 
 
 def checks(dtype: np.dtype) -> list[Check]:
-    """Products, norms, angles, tests, factorisations."""
+    """Return checks of products, norms, angles, predicates and factorisations."""
     random = np.random.default_rng(0)
     a, b = (random.normal(size=(4, N, N)).astype(dtype) for _ in range(2))
     x, y = (random.normal(size=(4, N)).astype(dtype) for _ in range(2))
     return [
-        *_entries(a, b),
+        *_elementwise(a, b),
         *_products(a, b, x, y),
         *_norms(a, x, dtype),
         _angle(dtype),
-        *_tests(dtype),
+        *_predicates(dtype),
         *_solutions(dtype),
-        _conditions(dtype),
+        _condition_and_rank(dtype),
     ]
 
 
-def _entries(a: np.ndarray, b: np.ndarray) -> list[Check]:
-    """What rounds once, or not at all."""
+def _check(name: str, expected: Callable[..., Exact], *inputs: np.ndarray) -> Check:
+    """Return the check of a function of `dlcore.linalg` with one result."""
+    return check_result(f"linalg.{name}", lambda *args: getattr(linalg, name)(*args), expected, inputs)
 
-    def units(number: Any, bound: float) -> dict[str, Exact]:
-        return {"": Exact(number, bound)}
 
-    one = np.broadcast_to(np.eye(N), (len(a), N, N))
+def _n_ulp(value: npt.ArrayLike, size: npt.ArrayLike, bound: float = 1.0) -> Exact:
+    """Return a result with n rounding errors of a size."""
+    return Exact(value, bound, N * np.asarray(size), unit="n·ulp")
+
+
+def _elementwise(a: np.ndarray, b: np.ndarray) -> list[Check]:
+    """Return checks of functions that round once or not at all."""
+    identities = Exact(np.broadcast_to(np.eye(N), (len(a), N, N)), 0)
     return [
-        Check("linalg.add", lambda a, b: {"": linalg.add(a, b)}, lambda a, b: units(twins.add(a, b), 0.5), (a, b)),
-        Check(
-            "linalg.multiply",
-            lambda a, b: {"": linalg.multiply(a, b)},
-            lambda a, b: units(twins.multiply(a, b), 0.5),
-            (a, b),
-        ),
-        Check(
-            "linalg.identity",
-            lambda a: {"": linalg.identity(N, dtype=a.dtype)},
-            lambda a: units(one, 0),
-            (a,),
-        ),
-        Check(
-            "linalg.matrix_transpose",
-            lambda a: {"": linalg.matrix_transpose(a)},
-            lambda a: units(twins.matrix_transpose(a), 0),
-            (a,),
-        ),
+        _check("add", lambda a, b: Exact(reference.add(a, b), 0.5), a, b),
+        _check("multiply", lambda a, b: Exact(reference.multiply(a, b), 0.5), a, b),
+        check_result("linalg.identity", lambda a: linalg.identity(N, dtype=a.dtype), lambda a: identities, (a,)),
+        _check("matrix_transpose", lambda a: Exact(reference.matrix_transpose(a), 0), a),
     ]
 
 
 def _products(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[Check]:
-    """Sums of n products, each off by at most n roundings of the sum of the magnitudes."""
+    """Return checks of sums of n products, with at most n rounding errors of the sum of magnitudes."""
 
-    def units(number: Any, magnitude: Any) -> dict[str, Exact]:
-        return {"": Exact(number, 1.0, N * magnitude, unit="n·ulp")}
+    def outer(x: np.ndarray, y: np.ndarray) -> Exact:
+        return Exact(np.stack([reference.outer(*pair) for pair in zip(x, y, strict=True)]), 0.5)
+
+    def diagonal_size(a: np.ndarray) -> np.ndarray:
+        return np.abs(np.diagonal(a, axis1=-2, axis2=-1)).sum(-1)
+
+    def product(name: str) -> Callable[..., Exact]:
+        f = getattr(reference, name)
+        return lambda a, b: _n_ulp(f(a, b), f(np.abs(a), np.abs(b)))
 
     return [
-        Check(
-            "linalg.matmul",
-            lambda a, b: {"": linalg.matmul(a, b)},
-            lambda a, b: units(twins.matmul(a, b), twins.matmul(np.abs(a), np.abs(b))),
-            (a, b),
-        ),
-        Check(
-            "linalg.vecdot",
-            lambda x, y: {"": linalg.vecdot(x, y)},
-            lambda x, y: units(twins.vecdot(x, y), twins.vecdot(np.abs(x), np.abs(y))),
-            (x, y),
-        ),
-        Check(
-            "linalg.outer",
-            lambda x, y: {"": linalg.outer(x, y)},
-            lambda x, y: {"": Exact(np.stack([twins.outer(*pair) for pair in zip(x, y, strict=True)]), 0.5)},
-            (x, y),
-        ),
-        Check(
-            "linalg.trace",
-            lambda a: {"": linalg.trace(a)},
-            lambda a: units(twins.trace(a), np.abs(np.diagonal(a, axis1=-2, axis2=-1)).sum(-1)),
-            (a,),
-        ),
+        _check("matmul", product("matmul"), a, b),
+        _check("vecdot", product("vecdot"), x, y),
+        _check("outer", outer, x, y),
+        _check("trace", lambda a: _n_ulp(reference.trace(a), diagonal_size(a)), a),
     ]
 
 
 def _norms(a: np.ndarray, x: np.ndarray, dtype: np.dtype) -> list[Check]:
-    """Norms, near the ends of the range of the dtype too."""
+    """Return checks of norms, for vectors also near the ends of the range of the dtype."""
     largest = np.abs(x).max()
-    entries = np.where(np.abs(x) * 2**6 < largest, largest, x)  # none of them is subnormal at either end
+    entries = np.where(np.abs(x) * 2**6 < largest, largest, x)  # no entry is subnormal at either end
     ends = (1.0, float(jnp.finfo(dtype).tiny) * 2.0**8, float(jnp.finfo(dtype).max) / 2.0**8)
-    sized = np.concatenate([*(entries * np.asarray(end, dtype) for end in ends), np.zeros_like(x[:1])])
+    vectors = np.concatenate([*(entries * np.asarray(end, dtype) for end in ends), np.zeros_like(x[:1])])
 
-    def each(norm: Callable[..., Any], orders: tuple, array: Any) -> dict[str, Any]:
-        return {str(order): norm(array, order) for order in orders}
+    def exact(norm: np.ndarray) -> Exact:
+        return _n_ulp(norm, norm, 2.0)
 
-    def units(numbers: dict[str, Any]) -> dict[str, Exact]:
-        return {order: Exact(number, 2.0, N * number, unit="n·ulp") for order, number in numbers.items()}
+    def vector_norms(x: Array) -> Results:
+        return {str(order): linalg.vector_norm(x, order) for order in VECTOR_NORMS}
 
-    def of_rows(x: np.ndarray) -> dict[str, Exact]:
-        return units({str(order): twins.vector_norm(x, order, axis=-1) for order in VECTOR_NORMS})
+    def expected_vector_norms(x: np.ndarray) -> dict[str, Exact]:
+        return {str(order): exact(reference.vector_norm(x, order, axis=-1)) for order in VECTOR_NORMS}
+
+    def matrix_norms(a: Array) -> Results:
+        return {str(order): linalg.matrix_norm(a, order) for order in MATRIX_NORMS}
+
+    def expected_matrix_norms(a: np.ndarray) -> dict[str, Exact]:
+        return {str(order): exact(reference.matrix_norm(a, order)) for order in MATRIX_NORMS}
 
     return [
-        Check(
-            "linalg.vector_norm",
-            lambda x: each(lambda *a: linalg.vector_norm(*a), VECTOR_NORMS, x),
-            of_rows,
-            (sized,),
-        ),
-        Check(
-            "linalg.matrix_norm",
-            lambda a: each(lambda *a: linalg.matrix_norm(*a), MATRIX_NORMS, a),
-            lambda a: units(each(twins.matrix_norm, MATRIX_NORMS, a)),
-            (a,),
-        ),
-        Check(
-            "linalg.spectral_norm",
-            lambda a: {"": linalg.spectral_norm(a)},
-            lambda a: units({"": twins.spectral_norm(a)}),
-            (a,),
-        ),
+        Check("linalg.vector_norm", vector_norms, expected_vector_norms, (vectors,)),
+        Check("linalg.matrix_norm", matrix_norms, expected_matrix_norms, (a,)),
+        _check("spectral_norm", lambda a: exact(reference.spectral_norm(a)), a),
     ]
 
 
 def _angle(dtype: np.dtype) -> Check:
-    """From 0 to π, with lengths of all sizes; off by a few roundings of 1."""
-    turns = np.array([0.0, 1e-3, 0.5, np.pi / 2, 3.0, np.pi])
-    x = np.stack([np.eye(N)[0]] * len(turns)) * 2.0**10
-    y = (np.cos(turns)[:, None] * np.eye(N)[0] + np.sin(turns)[:, None] * np.eye(N)[1]) * 2.0**-9
-    return Check(
-        "linalg.angle",
-        lambda x, y: {"": linalg.angle(x, y)},
-        lambda x, y: {"": Exact(twins.angle(x, y), 1.0, np.full(len(x), float(N)), unit="n·ulp")},
-        (x.astype(dtype), y.astype(dtype)),
-    )
+    """Return the check of angles from 0 to π between vectors of different lengths."""
+    angles = np.array([0.0, 1e-3, 0.5, np.pi / 2, 3.0, np.pi])
+    e1, e2 = np.eye(N)[:2]
+    x = np.stack([e1] * len(angles)) * 2.0**10
+    y = (np.cos(angles)[:, None] * e1 + np.sin(angles)[:, None] * e2) * 2.0**-9
+    inputs = x.astype(dtype), y.astype(dtype)
+    return _check("angle", lambda x, y: _n_ulp(reference.angle(x, y), np.ones(len(x))), *inputs)
 
 
-def _tests(dtype: np.dtype) -> list[Check]:
-    """Tests that say yes and no where there is no doubt."""
-    turned = _with_spectrum(np.ones(N), 1)
-    symmetric = turned + turned.T
-    a = np.stack([turned, symmetric, 2 * turned]).astype(dtype)
-    x = np.stack([turned[0], turned[0]]).astype(dtype)
-    y = np.stack([turned[1], turned[0]]).astype(dtype)
+def _predicates(dtype: np.dtype) -> list[Check]:
+    """Return checks of predicates with clear answers."""
+    rotation = _with_spectrum(np.ones(N), 1)
+    a = np.stack([rotation, rotation + rotation.T, 2 * rotation]).astype(dtype)
+    x = np.stack([rotation[0], rotation[0]]).astype(dtype)
+    y = np.stack([rotation[1], rotation[0]]).astype(dtype)
 
-    def answers(*expected: bool) -> Callable[..., dict[str, Exact]]:
-        return lambda *_: {"": Exact(np.array(expected, np.float64), 0.0)}
+    def answers(*expected: bool) -> Callable[..., Exact]:
+        return lambda *_: Exact(np.array(expected, np.float64), 0.0)
 
     return [
-        Check(
-            "linalg.is_orthogonal",
-            lambda a: {"": linalg.is_orthogonal(a)},
-            answers(True, False, False),
-            (a,),
-        ),
-        Check(
+        _check("is_orthogonal", answers(True, False, False), a),
+        check_result(
             "linalg.are_orthonormal",
-            lambda a: {"": linalg.are_orthonormal(a[:3])},
+            lambda a: linalg.are_orthonormal(a[:3]),
             answers(True, False, False),
             (a,),
         ),
-        Check("linalg.is_symmetric", lambda a: {"": linalg.is_symmetric(a)}, answers(False, True, False), (a,)),
-        Check(
-            "linalg.are_orthogonal", lambda x, y: {"": linalg.are_orthogonal(x, y)}, answers(True, False), (x, y)
-        ),
+        _check("is_symmetric", answers(False, True, False), a),
+        _check("are_orthogonal", answers(True, False), x, y),
     ]
 
 
 def _solutions(dtype: np.dtype) -> list[Check]:
-    """Solutions of equations, well and ill conditioned, and one with columns of all sizes."""
-    hard = 1e-1 if dtype in HALVES else 1e-4
-    graded = _with_spectrum(np.ones(N), 2) * np.geomspace(1, hard, N)
-    a = np.stack([_with_spectrum(np.geomspace(1, end, N), k) for k, end in enumerate((0.5, hard))] + [graded])
-    a = a.astype(dtype)
+    """Return checks of solvers: well conditioned, ill conditioned, and with columns of different scales."""
+    smallest = 1e-1 if dtype in HALVES else 1e-4
+    graded = _with_spectrum(np.ones(N), 2) * np.geomspace(1, smallest, N)
+    a = [_with_spectrum(np.geomspace(1, end, N), seed) for seed, end in enumerate((0.5, smallest))]
+    a = np.stack([*a, graded]).astype(dtype)
     tall = np.concatenate([a, a[:, ::-1] + a], axis=1)
     b = np.random.default_rng(5).normal(size=(len(a), N)).astype(dtype)
-    longer = np.random.default_rng(6).normal(size=(len(a), 2 * N)).astype(dtype)
+    tall_b = np.random.default_rng(6).normal(size=(len(a), 2 * N)).astype(dtype)
+    can_refine = dtype not in HALVES
 
-    def solved(a: np.ndarray, b: np.ndarray) -> dict[str, Exact]:
-        x = np.stack([_exactly_solved(*pair) for pair in zip(a, b, strict=True)])
-        found = {"": _conditioned(x, _condition(a))}
-        return found if dtype in HALVES else {**found, "refined": Exact(x, 4.0, _largest(x), unit="ulp")}
+    def solve(a: Array, b: Array) -> Results:
+        refined = {"refined": linalg.solve(a, b, refine=jnp.float32)} if can_refine else {}
+        return {"": linalg.solve(a, b), **refined}
 
-    def solve(a: Any, b: Any) -> dict[str, Any]:
-        found = {"": linalg.solve(a, b)}
-        return found if dtype in HALVES else {**found, "refined": linalg.solve(a, b, refine=jnp.float32)}
+    def expected_solve(a: np.ndarray, b: np.ndarray) -> dict[str, Exact]:
+        x = np.stack([_solve_exactly(*pair) for pair in zip(a, b, strict=True)])
+        refined = {"refined": Exact(x, 4.0, _largest(x), unit="ulp")} if can_refine else {}
+        return {"": _n_cond_ulp(x, _condition(a)), **refined}
 
-    def least_squares(a: np.ndarray, b: np.ndarray) -> dict[str, Exact]:
-        parts = [twins.lstsq(*pair) for pair in zip(a, b, strict=True)]
-        x, norm, rank = (np.stack([part[k] for part in parts]) for k in range(3))
+    def lstsq(a: Array, b: Array) -> Results:
+        result = linalg.lstsq(a, b)
+        refined = {"refined": linalg.lstsq(a, b, refine=jnp.float32).solution} if can_refine else {}
+        return {
+            "solution": result.solution,
+            "residual norm": result.residual_norm,
+            "rank": result.rank,
+            **refined,
+        }
+
+    def expected_lstsq(a: np.ndarray, b: np.ndarray) -> dict[str, Exact]:
+        results = [reference.lstsq(*pair) for pair in zip(a, b, strict=True)]
+        x, norm, rank = (np.stack([result[k] for result in results]) for k in range(3))
         s = np.linalg.svd(a, compute_uv=False)
         size = np.abs(x).max(-1) + _condition(a) * norm / s[:, 0]
+        refined = {"refined": Exact(_lstsq_exactly(a, b), 4.0, size[:, None], unit="ulp")} if can_refine else {}
         return {
             "solution": Exact(x, 1.0, (2 * N * _condition(a) * size)[:, None], unit="n·cond·ulp"),
             "residual norm": Exact(norm, 1.0, 2 * N * (np.linalg.norm(b, axis=-1) + s[:, 0] * size), unit="n·ulp"),
             "rank": Exact(rank.astype(np.float64), 0.0),
-            **({} if dtype in HALVES else {"refined": Exact(_least(a, b), 4.0, size[:, None], unit="ulp")}),
+            **refined,
         }
 
-    def lstsq(a: Any, b: Any) -> dict[str, Any]:
-        found = linalg.lstsq(a, b)
-        plain = {"solution": found.solution, "residual norm": found.residual_norm, "rank": found.rank}
-        if dtype in HALVES:
-            return plain
-        return {**plain, "refined": linalg.lstsq(a, b, refine=jnp.float32).solution}
-
     return [
-        Check("linalg.solve", solve, solved, (a, b)),
-        Check(
-            "linalg.inv",
-            lambda a: {"": linalg.inv(a)},
-            lambda a: {"": _conditioned(twins.inv(a), _condition(a))},
-            (a,),
-        ),
-        Check(
-            "linalg.pinv",
-            lambda a: {"": linalg.pinv(a)},
-            lambda a: {"": _conditioned(twins.pinv(a), _condition(a))},
-            (tall,),
-        ),
-        Check("linalg.lstsq", lstsq, least_squares, (tall, longer), covers=("linalg.LeastSquares",)),
+        Check("linalg.solve", solve, expected_solve, (a, b)),
+        _check("inv", lambda a: _n_cond_ulp(reference.inv(a), _condition(a)), a),
+        _check("pinv", lambda a: _n_cond_ulp(reference.pinv(a), _condition(a)), tall),
+        Check("linalg.lstsq", lstsq, expected_lstsq, (tall, tall_b), covers=("linalg.LeastSquares",)),
     ]
 
 
-def _conditions(dtype: np.dtype) -> Check:
-    """Condition and rank: of full rank, and of rank 3."""
-    hard = 1e-1 if dtype in HALVES else 1e-4
-    full = [_with_spectrum(np.geomspace(1, end, N), 7 + k) for k, end in enumerate((0.5, hard))]
-    low = np.kron(np.diag([1.0, 2.0, 4.0]), np.ones((2, 2)))
-    a = np.stack([*full, low]).astype(dtype)
+def _condition_and_rank(dtype: np.dtype) -> Check:
+    """Return the check of condition number and rank, for matrices of full rank and of rank 3."""
+    smallest = 1e-1 if dtype in HALVES else 1e-4
+    full_rank = [_with_spectrum(np.geomspace(1, end, N), 7 + k) for k, end in enumerate((0.5, smallest))]
+    rank_3 = np.kron(np.diag([1.0, 2.0, 4.0]), np.ones((2, 2)))
+    a = np.stack([*full_rank, rank_3]).astype(dtype)
 
-    def twin(a: np.ndarray) -> dict[str, Exact]:
-        number = twins.cond(a)
-        number[-1] = np.nan  # what is left of a singular matrix's smallest value is rounding
+    def compute(a: Array) -> Results:
+        return {"cond": linalg.cond(a), "rank": linalg.matrix_rank(a)}
+
+    def expected(a: np.ndarray) -> dict[str, Exact]:
+        cond = reference.cond(a)
+        cond[-1] = np.nan  # the smallest singular value of a singular matrix is a rounding error
         return {
-            "cond": Exact(number, 2.0, N * number**2, unit="n·cond·ulp"),
+            "cond": Exact(cond, 2.0, N * cond**2, unit="n·cond·ulp"),
             "rank": Exact(np.array([N, N, 3.0]), 0.0),
         }
 
-    return Check(
-        "linalg.cond",
-        lambda a: {"cond": linalg.cond(a), "rank": linalg.matrix_rank(a)},
-        twin,
-        (a,),
-        covers=("linalg.matrix_rank",),
-    )
+    return Check("linalg.cond", compute, expected, (a,), covers=("linalg.matrix_rank",))
 
 
-def _exactly_solved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The solution of a x = b by elimination in fractions: no solver in float64 is as right as a refined one."""
-    return _eliminated([_fractions((*row, right)) for row, right in zip(a, b, strict=True)])
+def _solve_exactly(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the solution of a x = b by elimination in fractions: a refined solution beats any float64 solver."""
+    return _eliminate([_fractions((*row, right)) for row, right in zip(a, b, strict=True)])
 
 
-def _least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Least-squares solutions by the normal equations in fractions, which square no condition."""
-    found = []
-    for one, right in zip(a, b, strict=True):
-        columns = [_fractions(column) for column in (*one.T, right)]
-        found.append(
-            _eliminated(
-                [[sum(map(operator.mul, left, column), Fraction()) for column in columns] for left in columns[:N]]
-            )
-        )
-    return np.array(found)
+def _lstsq_exactly(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return least-squares solutions by the normal equations in fractions, without rounding errors."""
+    solutions = []
+    for matrix, right in zip(a, b, strict=True):
+        columns = [_fractions(column) for column in (*matrix.T, right)]
+        rows = [[sum(map(operator.mul, left, column), Fraction()) for column in columns] for left in columns[:N]]
+        solutions.append(_eliminate(rows))
+    return np.array(solutions)
 
 
-def _fractions(numbers: Iterable[Any]) -> list[Fraction]:
+def _fractions(numbers: Iterable[float]) -> list[Fraction]:
     return [Fraction(float(number)) for number in numbers]
 
 
-def _eliminated(rows: list[list[Fraction]]) -> np.ndarray:
-    """The solution of equations whose right-hand sides stand last."""
+def _eliminate(rows: list[list[Fraction]]) -> np.ndarray:
+    """Return the solution of linear equations with the right-hand side in the last column."""
     for k in range(N):
         pivot = next(i for i in range(k, N) if rows[i][k])
         rows[k], rows[pivot] = rows[pivot], rows[k]
@@ -296,8 +244,8 @@ def _eliminated(rows: list[list[Fraction]]) -> np.ndarray:
     return np.array([float(row[N]) for row in rows])
 
 
-def _conditioned(x: np.ndarray, condition: np.ndarray) -> Exact:
-    """Off by n times the condition, in roundings of the largest entry."""
+def _n_cond_ulp(x: np.ndarray, condition: np.ndarray) -> Exact:
+    """Return a result with n·condition rounding errors of the largest entry."""
     scale = N * condition.reshape(-1, *(1,) * (x.ndim - 1)) * _largest(x)
     return Exact(x, 1.0, scale, unit="n·cond·ulp")
 
@@ -308,12 +256,12 @@ def _condition(a: np.ndarray) -> np.ndarray:
 
 
 def _largest(x: np.ndarray) -> np.ndarray:
-    """The largest magnitude of each example."""
+    """Return the largest magnitude of each example."""
     return np.broadcast_to(np.abs(x).max(tuple(range(1, x.ndim)), keepdims=True), x.shape)
 
 
 def _with_spectrum(spectrum: np.ndarray, seed: int) -> np.ndarray:
-    """A random matrix with these singular values."""
+    """Return a random matrix with these singular values."""
     random = np.random.default_rng(seed)
     left, right = (np.linalg.qr(random.normal(size=(N, N)))[0] for _ in range(2))
     return (left * spectrum) @ right

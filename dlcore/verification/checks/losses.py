@@ -1,108 +1,97 @@
-"""Losses with their first and second derivatives, against the table."""
+"""Checks of the losses and their first and second derivatives against an exact table."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
 from dlcore import losses
 from dlcore._core.types import Array
-from dlcore.verification.check import Check, Exact
-from dlcore.verification.loss_table import Table, tables
+from dlcore.verification.check import Check, Exact, Results
+from dlcore.verification.loss_table import loss_tables
 
 RESULTS = ("value", "first derivative", "second derivative")
 BOUNDS = (4.0, 6.0, 8.0)
-"""Units in the last place of the three.
+"""The bounds of the three results, in units in the last place.
 
-The largest errors known on a CPU are 3.1, 4.6 and 6.3, in a search of every float32 logit and probability, eager
-and jitted, and of millions in float64 (decision 0029).
+The largest known errors on a CPU are 3.1, 4.6 and 6.3. The search had every float32 logit and probability, eager
+and jitted, and millions of points in float64 (decision 0029).
 """
 
 CLASSES = 3
 SOFT = "(soft)"
-"""What follows the results of the softmax's loss where it is given probabilities in place of a class."""
+"""The suffix of the results of the softmax cross-entropy for probabilities in place of a class."""
+
+NUMBERS = ("squared_error", "absolute_error", "huber", "sigmoid", "sigmoid_cross_entropy", "binary_cross_entropy")
+"""The functions of numbers; those of logits have derivatives in three variables."""
 
 
 def checks(dtype: np.dtype) -> list[Check]:
-    """One for each loss, the sigmoid and the softmax."""
+    """Return checks of each loss, of the sigmoid and of the softmax."""
 
     def soft(logits: Array, label: Array) -> Array:
         return losses.softmax_cross_entropy(logits, soft_labels(logits, label))
 
     return [
-        _scalar("squared_error", lambda *a: losses.squared_error(*a), dtype),
-        _scalar("absolute_error", lambda *a: losses.absolute_error(*a), dtype),
-        _scalar("huber", lambda *a: losses.huber(*a), dtype),
-        _scalar("sigmoid", lambda z: losses.sigmoid(z), dtype),
-        _scalar("sigmoid_cross_entropy", lambda *a: losses.sigmoid_cross_entropy(*a), dtype),
-        _scalar("binary_cross_entropy", lambda *a: losses.binary_cross_entropy(*a), dtype),
-        _vector("softmax", lambda z: losses.softmax(z), dtype),
-        _vector("softmax_cross_entropy", lambda z, label: losses.softmax_cross_entropy(z, label), dtype),
-        _vector("softmax_cross_entropy", soft, dtype, SOFT),
+        *(_check(name, dtype) for name in (*NUMBERS, "softmax", "softmax_cross_entropy")),
+        _check("softmax_cross_entropy", dtype, soft, SOFT),
     ]
 
 
 def soft_labels(logits: Array, label: Array) -> Array:
-    """All of the probability on one class."""
+    """Return the probabilities that put all mass on one class."""
     return jax.nn.one_hot(label, CLASSES, dtype=logits.dtype)
 
 
-def with_derivatives(f: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
-    """A function of numbers with its first two derivatives in the first of them."""
+def with_derivatives(f: Callable[..., Array]) -> Callable[..., Results]:
+    """Return a function of numbers with its first two derivatives in the first argument."""
 
-    def all_of(*point: Array) -> dict[str, Array]:
+    def results(*point: Array) -> Results:
         first = jax.grad(f)
         return dict(zip(RESULTS, (f(*point), first(*point), jax.grad(first)(*point)), strict=True))
 
-    return all_of
+    return results
 
 
-def with_jacobians(f: Callable[..., Array], suffix: str = "") -> Callable[..., dict[str, Array]]:
-    """A function of logits, and perhaps of a label, with its first two derivatives in the logits."""
+def with_jacobians(f: Callable[..., Array], suffix: str = "") -> Callable[..., Results]:
+    """Return a function of logits, and possibly of a label, with its first two derivatives in the logits."""
 
-    def all_of(z: Array, *label: Array) -> dict[str, Array]:
+    def results(z: Array, *label: Array) -> Results:
         first = jax.jacrev(f)
-        found = (f(z, *label), first(z, *label), jax.jacfwd(first)(z, *label))
-        return dict(zip(_named(suffix), found, strict=True))
+        values = f(z, *label), first(z, *label), jax.jacfwd(first)(z, *label)
+        return dict(zip(_names(suffix), values, strict=True))
 
-    return all_of
+    return results
 
 
-def _named(suffix: str) -> list[str]:
+def _names(suffix: str) -> list[str]:
     return [f"{result} {suffix}".strip() for result in RESULTS]
 
 
-def _scalar(name: str, f: Callable[..., Array], dtype: np.dtype) -> Check:
-    """Of a function of numbers, the derivatives in the first."""
-    table = tables()[name].held_by(dtype)
+def _check(name: str, dtype: np.dtype, f: Callable[..., Array] | None = None, suffix: str = "") -> Check:
+    """Return the check of a function of the table; `f` replaces the public function with this name."""
+    table = loss_tables()[name].representable(dtype)
 
-    def twin(*_: np.ndarray) -> dict[str, Exact]:
-        return {result: _exact(table, slice(k, k + 1), (), BOUNDS[k]) for k, result in enumerate(RESULTS)}
+    def public(*args: Array) -> Array:
+        return getattr(losses, name)(*args)
 
-    return Check(f"losses.{name}", with_derivatives(f), twin, tuple(table.inputs.T.astype(dtype)))
-
-
-def _vector(name: str, f: Callable[..., Array], dtype: np.dtype, suffix: str = "") -> Check:
-    """Of a function of three logits, and of a label if the table has one, the derivatives in the logits."""
-    table = tables()[name].held_by(dtype)
-    logits, labels = table.inputs[:, :3].astype(dtype), table.inputs[:, 3:].astype(np.int32)
-    of_one = (3,) if name == "softmax" else ()
-
-    named = _named(suffix)
-    shapes = [(*of_one, *(3,) * order) for order in range(3)]
+    if name in NUMBERS:
+        function, shapes, unit = with_derivatives(public), [(), (), ()], "ulp"
+        inputs = tuple(table.inputs.T.astype(dtype))
+    else:
+        function, unit = with_jacobians(f or public, suffix), "spread·ulp"
+        output = (CLASSES,) if name == "softmax" else ()
+        shapes = [(*output, *(CLASSES,) * order) for order in range(3)]
+        logits, labels = table.inputs[:, :CLASSES], table.inputs.T[CLASSES:]
+        inputs = (logits.astype(dtype), *labels.astype(np.int32))
     ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
 
-    def twin(*_: Any) -> dict[str, Exact]:
-        return {
-            named[k]: _exact(table, slice(ends[k], ends[k + 1]), shapes[k], BOUNDS[k], "spread·ulp")
-            for k in range(3)
-        }
+    def exact(order: int) -> Exact:
+        columns = slice(ends[order], ends[order + 1])
+        value, rest, scale = (array[:, columns].reshape(-1, *shapes[order]) for array in table[1:])
+        return Exact(value, BOUNDS[order], scale, rest, unit)
 
-    inputs = (logits, labels[:, 0]) if labels.shape[1] else (logits,)
-    return Check(f"losses.{name}", with_jacobians(f, suffix), twin, inputs)
+    def expected(*_: np.ndarray) -> dict[str, Exact]:
+        return {result: exact(order) for order, result in enumerate(_names(suffix))}
 
-
-def _exact(table: Table, columns: slice, shape: tuple[int, ...], bound: float, unit: str = "ulp") -> Exact:
-    value, rest, scale = (part[:, columns].reshape(-1, *shape) for part in (table.value, table.rest, table.scale))
-    return Exact(value, bound, scale, rest, unit)
+    return Check(f"losses.{name}", function, expected, inputs)

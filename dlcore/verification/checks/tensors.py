@@ -1,35 +1,33 @@
-"""Functions of one example over many, wherever the axis of the examples stands."""
-
-from typing import Any
+"""Checks of functions of one example that run over many."""
 
 import numpy as np
 
 from dlcore import tensors
 from dlcore._core.types import Array
-from dlcore.reference import tensors as twins
-from dlcore.verification.check import Check, Exact
+from dlcore.reference import tensors as reference
+from dlcore.verification.check import Check, Exact, Results
 
 
 def checks(dtype: np.dtype) -> list[Check]:
-    """The examples last, an argument that all of them share; and the axes in another order."""
+    """Return a check with examples on the last axis, a shared argument and reordered axes."""
     random = np.random.default_rng(0)
     x = random.normal(size=(4, 3, 2, 5)).astype(dtype)
-    shared = random.normal(size=(4, 3, 2)).astype(dtype)
+    factor = random.normal(size=(4, 3, 2)).astype(dtype)
 
-    def of(x: Array, shared: Array) -> dict[str, Any]:
+    def compute(x: Array, factor: Array) -> Results:
         layout = tensors.Layout("height width example")
-        many = tensors.over_examples(lambda one, shared: (one * shared).sum(0), layout)
-        return {"values": many(x, shared), "axes": layout.rearrange(x, "example width height")}
+        over_examples = tensors.over_examples(lambda example, factor: (example * factor).sum(0), layout)
+        return {"values": over_examples(x, factor), "axes": layout.rearrange(x, "example width height")}
 
-    def twin(x: np.ndarray, shared: np.ndarray) -> dict[str, Exact]:
-        def many(x: np.ndarray, shared: np.ndarray) -> np.ndarray:
-            return twins.over_examples(lambda one: (one * shared).sum(0), x, 2)
+    def expected(x: np.ndarray, factor: np.ndarray) -> dict[str, Exact]:
+        def over_examples(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
+            pairs = zip(x, factor, strict=True)
+            return np.stack([reference.over_examples(lambda row, b=b: (row * b).sum(0), a, 2) for a, b in pairs])
 
-        pairs = list(zip(x, shared, strict=True))
-        terms = np.stack([many(np.abs(one), np.abs(other)) for one, other in pairs])
+        values, magnitudes = over_examples(x, factor), over_examples(np.abs(x), np.abs(factor))
         return {
-            "values": Exact(np.stack([many(*pair) for pair in pairs]), 1.0, 3 * terms, unit="n·ulp"),
+            "values": Exact(values, 1.0, 3 * magnitudes, unit="n·ulp"),
             "axes": Exact(x.transpose(0, 3, 2, 1), 0.0),
         }
 
-    return [Check("tensors.over_examples", of, twin, (x, shared), covers=("tensors.Layout",))]
+    return [Check("tensors.over_examples", compute, expected, (x, factor), covers=("tensors.Layout",))]
