@@ -1,23 +1,24 @@
-"""How small should the step of a difference quotient be?
+"""Which step makes a difference quotient most accurate?
 
-The forward and the central difference of e^x for steps from 1 down to 2⁻⁵², in float32 and float64, at many
-places at once; the error is the median over the places. A large step errs by truncation, a small one by
-rounding: two straight lines on logarithmic scales, which meet in a V.
+The forward and the central difference of e^x are taken at many points, for steps from 1 down to 2⁻⁵², in float32
+and float64. The error is the median over the points. A large step causes a truncation error, a small one a
+rounding error. On logarithmic scales these are two straight lines, which meet in a V.
 
 Command: dlcore run derivative_error
 
 Takes: about 5 s on two idle cores
 
-Expected: truncation falls as h (forward) and h² (central), rounding grows as 1/h; the least error stands near
-h = √eps with about √eps (forward), near h = ∛eps with about eps^⅔ (central), in both precisions.
+Expected: truncation falls as h (forward) and h² (central), and rounding grows as 1/h. The forward difference is
+best near h = √eps, with an error of about √eps. The central one is best near h = ∛eps, with an error of about
+eps^⅔. Both hold in both precisions.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from dlcore import calculus
 from dlcore._core.host_checks import check_count
@@ -32,38 +33,40 @@ class Options(experiment.Options):
     """Options of the experiment."""
 
     places: int = 2_000
-    """At how many x the quotients are taken; --quick takes 200 of them at most."""
+    """Number of points x; --quick takes at most 200."""
 
     def check(self) -> None:
-        """At least one place."""
+        """Check that there is at least one point."""
         check_count("--places", self.places)
 
 
-def main(options: Options, run: experiment.Run) -> dict[str, Any]:
-    """The errors of both quotients over all steps, in both precisions."""
+def main(options: Options, run: experiment.Run) -> experiment.Result:
+    """Measure the errors of both quotients over all steps, in both precisions."""
     places = min(options.places, 200) if options.quick else options.places
     results = {}
     for dtype in ("float32", "float64"):
         with jax.enable_x64(dtype == "float64"):
             for name in QUOTIENTS:
                 results[dtype, name] = errors(name, dtype, places)
-    found = {f"{dtype} {name}": judge(run, dtype, name, *results[dtype, name]) for dtype, name in results}
+    best = {f"{dtype} {name}": check_curve(run, dtype, name, *results[dtype, name]) for dtype, name in results}
     run.save(draw(results), "error.png")
-    return {"places": places, "best": found}
+    return {"places": places, "best": best}
 
 
 def errors(name: str, dtype: str, places: int) -> tuple[np.ndarray, np.ndarray]:
-    """The steps, and the median of |quotient − f'|/|f'| over the places."""
+    """Return the steps, and the median of |quotient − f'|/|f'| over the points."""
     x = np.random.default_rng(0).uniform(0.5, 1.5, places).astype(dtype)
     steps = (2.0 ** -np.arange(0, 53)).astype(dtype)
     quotient = jax.jit(jax.vmap(lambda h, x: QUOTIENTS[name](jnp.exp, x, h), in_axes=(0, None)))
-    got = np.asarray(quotient(steps, x), np.float64)
+    value = np.asarray(quotient(steps, x), np.float64)
     exact = np.exp(x.astype(np.float64))
-    return steps.astype(np.float64), np.median(np.abs(got - exact) / exact, axis=1)
+    return steps.astype(np.float64), np.median(np.abs(value - exact) / exact, axis=1)
 
 
-def judge(run: experiment.Run, dtype: str, name: str, steps: np.ndarray, error: np.ndarray) -> dict[str, float]:
-    """Where the least error is, how large, and both slopes of the V."""
+def check_curve(
+    run: experiment.Run, dtype: str, name: str, steps: np.ndarray, error: np.ndarray
+) -> dict[str, float]:
+    """Check the minimum of a curve and the slopes of its two branches, and return them."""
     eps, order = float(np.finfo(dtype).eps), ORDERS[name]
     best = int(error.argmin())
     predicted = eps ** (1 / (order + 1))
@@ -87,18 +90,18 @@ def judge(run: experiment.Run, dtype: str, name: str, steps: np.ndarray, error: 
     }
 
 
-def slope(steps: np.ndarray, error: np.ndarray, chosen: np.ndarray) -> float:
-    """The exponent p of error ∝ h^p among the chosen steps."""
-    return float(np.polyfit(np.log(steps[chosen]), np.log(error[chosen]), 1)[0])
+def slope(steps: np.ndarray, error: np.ndarray, mask: np.ndarray) -> float:
+    """Return the exponent p of error ∝ h^p for the steps of the mask."""
+    return float(np.polyfit(np.log(steps[mask]), np.log(error[mask]), 1)[0])
 
 
-def draw(results: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Any:
-    """Four V-shaped curves, their predicted minima marked."""
+def draw(results: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Draw four V-shaped curves with their predicted minima."""
     figure = plots.new_figure(8.0, 5.0)
     axes = figure.subplots()
     for ((dtype, name), (steps, error)), color in zip(results.items(), plots.COLORS, strict=False):
         style = "-" if name == "forward" else "--"
-        width = 4.5 if dtype == "float32" else 1.8  # float64 lies on it where both truncate
+        width = 4.5 if dtype == "float32" else 1.8  # float64 lies on it where truncation dominates
         axes.plot(steps, np.maximum(error, 1e-17), style, color=color, linewidth=width, label=f"{name}, {dtype}")
         predicted = float(np.finfo(dtype).eps) ** (1 / (ORDERS[name] + 1))
         axes.plot(predicted, predicted ** ORDERS[name], "o", color=color, markersize=9, markerfacecolor="none")

@@ -1,21 +1,23 @@
-"""Do the rules of differentiation, the limit and automatic differentiation give one derivative?
+"""Do the rules of differentiation, the limit and automatic differentiation give the same derivative?
 
-Every row of the textbook's table and every example of its rules, three ways: by the rules as arithmetic on
-(function, derivative) pairs, by JAX, and as the limit of a central difference in float64.
+Every row of the textbook's table and every example of its rules is differentiated three ways. The first is the
+rules, as arithmetic on (function, derivative) pairs. The second is JAX. The third is the limit of a central
+difference, in float64.
 
 Command: dlcore run derivative_rules
 
 Takes: about 5 s on two idle cores
 
-Expected: the rules and JAX agree to 1e-13 in float64 on x from 0.2 to 3, the limit agrees to 1e-6, and the
-slopes of 2x + 1 and x² + 1 by the quotient with h = 0.01 are 2 and 4.01, as in the lecture.
+Expected: the rules and JAX agree to 1e-13 in float64 on x from 0.2 to 3, and the limit agrees to 1e-6. The
+quotients of 2x + 1 and x² + 1 at 2 with h = 0.01 are 2 and 4.01, as in the lecture.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from dlcore import calculus
 from dlcore.calculus import EXP, LN, SQRT, Differentiable, X
@@ -39,7 +41,7 @@ TABLE: dict[str, tuple[Differentiable, str]] = {
     "e^(x²)": (EXP(X**2), "2x e^(x²)"),
 }
 
-BY_HAND: dict[str, Any] = {
+BY_HAND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "1": lambda x: 0 * x,
     "x": lambda x: 1 + 0 * x,
     "x²": lambda x: 2 * x,
@@ -54,19 +56,19 @@ BY_HAND: dict[str, Any] = {
     "ln x / x²": lambda x: (1 - 2 * np.log(x)) / x**3,
     "e^(x²)": lambda x: 2 * x * np.exp(x**2),
 }
-"""The closed forms, written out once more."""
+"""Closed forms of the derivatives, written independently."""
 
 POLES = {"1/ln x": 1.0}
-"""Where a function has no value."""
+"""Points where a function has no value."""
 
 
-def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
-    """Every row three ways, against the closed form."""
-    whole = np.linspace(0.2, 3, 29 if options.quick else 281)
+def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
+    """Compare every row, differentiated three ways, with the closed form."""
+    points = np.linspace(0.2, 3, 29 if options.quick else 281)
     rows, curves = {}, {}
     with jax.enable_x64(True):
         for name, (pair, _) in TABLE.items():
-            grid = whole[np.abs(whole - POLES[name]) > 0.02] if name in POLES else whole
+            grid = points[np.abs(points - POLES[name]) > 0.02] if name in POLES else points
             x = jnp.asarray(grid)
             exact = BY_HAND[name](grid)
             ways = {
@@ -90,8 +92,8 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     )
     run.expect(f"JAX is within {worst['jax']:.0e} of the closed forms, at most 1e-13", worst["jax"] < 1e-13)
     run.expect(f"the limit is within {worst['limit']:.0e}, at most 1e-6", worst["limit"] < 1e-6)
-    for (what, got), wanted in zip(lecture.items(), (2, 2, 4.01, 2.01), strict=True):
-        run.expect(f"the quotient of {what}, h = 0.01, is {got:.4f}: {wanted}", abs(got - wanted) < 1e-9)
+    for (name, value), expected in zip(lecture.items(), (2, 2, 4.01, 2.01), strict=True):
+        run.expect(f"the quotient of {name}, h = 0.01, is {value:.4f}: {expected}", abs(value - expected) < 1e-9)
     run.save(draw(curves), "rules.png")
     console.print_table(
         "Largest error of the derivative, relative to max(1, |f'|), float64",
@@ -101,8 +103,8 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     return {"errors": rows, "quotients": lecture}
 
 
-def draw(curves: dict[str, np.ndarray]) -> Any:
-    """Each function and its derivative, rows (x, f(x), f'(x)), side by side; curves are broken at poles alone."""
+def draw(curves: dict[str, np.ndarray]) -> Figure:
+    """Draw each function and its derivative from rows (x, f(x), f'(x)), with gaps at the poles."""
     figure = plots.new_figure(10.0, 7.5)
     figure.suptitle("Every function of the table and its derivative, composed by the rules alone")
     panels = figure.subplots(3, 5)

@@ -1,15 +1,16 @@
-"""What does the learning rate decide: too small, good, too large?
+"""Which learning rates are too small, good or too large?
 
-Gradient descent written by hand on a long valley, f = (x² + 10 y²)/2 with curvatures 1 and 10, from one start at
-four rates. With L the largest curvature, each step multiplies the error along a direction of curvature c by
-1 − rate·c: it shrinks if rate < 2/c, so descent diverges exactly beyond 2/L.
+Gradient descent runs in a long valley, f = (x² + 10 y²)/2 with curvatures 1 and 10, from one start at four rates.
+Each step multiplies the error along a direction of curvature c by 1 − rate·c. The error shrinks if rate < 2/c.
+With L the largest curvature, descent diverges exactly beyond 2/L.
 
 Command: dlcore run gradient_descent
 
 Takes: about 5 s on two idle cores
 
-Expected: every path is the predicted one, (1 − rate·c)^k times the start, to rounding; 1.95/L converges, 2/L
-swings for ever, 2.05/L diverges; the rate 2/(L + l) is the fastest of all, its error per step (L − l)/(L + l).
+Expected: every path is the predicted one, (1 − rate·c)^k times the start, to rounding. The rate 1.95/L converges,
+2/L oscillates for ever, and 2.05/L diverges. The rate 2/(L + l) is the fastest: its error per step is
+(L − l)/(L + l).
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from dlcore.calculus import gradient
 from dlcore.cli import console, experiment, plots
@@ -36,28 +38,28 @@ RATES = {
 
 
 def f(x: jax.Array) -> jax.Array:
-    """The valley."""
+    """Return the height of the valley."""
     return jnp.sum(jnp.asarray(CURVATURES, x.dtype) * x * x) / 2
 
 
 @jax.jit
 def descend(rate: jax.Array, steps: jax.Array) -> jax.Array:
-    """The points after each of `steps`, the start first; one program for every rate."""
+    """Return the start and the point after each of `steps`; every rate runs the same program."""
     optimizer = gradient_descent(rate)
     start = jnp.asarray(START, rate.dtype)
 
-    def step(state: Any, _: Any) -> Any:
-        x, memory = state
-        update, memory = optimizer.update(gradient(f)(x), memory, x)
+    def step(carry: Any, _: Any) -> Any:
+        x, state = carry
+        update, state = optimizer.update(gradient(f)(x), state, x)
         x = optax.apply_updates(x, update)
-        return (x, memory), x
+        return (x, state), x
 
     _, points = jax.lax.scan(step, (start, optimizer.init(start)), steps)
     return jnp.concatenate([start[None], points])
 
 
-def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
-    """All paths; against the prediction, and around the rate 2/L."""
+def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
+    """Compare all paths with the prediction, and find the fastest and the largest rate."""
     steps = np.zeros(60 if options.quick else 200)
     with jax.enable_x64(True):
         paths = {name: np.asarray(descend(jnp.asarray(rate), steps)) for name, rate in RATES.items()}
@@ -69,17 +71,17 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     sizes = {c: float(np.linalg.norm(path[-1]) / np.linalg.norm(START)) for c, path in edge.items()}
     factor = 0.95 ** len(steps)
     run.expect(f"at 1.95/L the error shrinks to {sizes[1.95]:.1e}", sizes[1.95] < 1.1 * factor)
-    swing = float(np.abs(edge[2.0][:, 1]).min())
-    run.expect(f"at 2/L the steep coordinate swings for ever, |y| = {swing:.3f}", abs(swing - 2) < 1e-9)
+    amplitude = float(np.abs(edge[2.0][:, 1]).min())
+    run.expect(f"at 2/L the steep coordinate swings for ever, |y| = {amplitude:.3f}", abs(amplitude - 2) < 1e-9)
     run.expect(f"at 2.05/L the error grows to {sizes[2.05]:.1e}", sizes[2.05] > 0.1 * 1.05 ** len(steps))
-    rate_of = np.abs(1 - sweep[:, None] * CURVATURES).max(1)
+    factors = np.abs(1 - sweep[:, None] * CURVATURES).max(1)
     errors = np.linalg.norm(ends[:, -1], axis=1)
     fastest = float(sweep[errors.argmin()])
     run.expect(
         f"the fastest rate of a sweep is {fastest:.3f}, near 2/(L + l) = {BEST:.3f}", abs(fastest - BEST) < 0.01
     )
     run.save(draw(paths), "paths.png")
-    run.save(draw_sweep(sweep, errors, rate_of, len(steps)), "rates.png")
+    run.save(draw_sweep(sweep, errors, factors, len(steps)), "rates.png")
     rows = [
         [
             name,
@@ -98,22 +100,22 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
 
 
 def prediction_error(rate: float, path: np.ndarray) -> float:
-    """The largest error against (1 − rate·c)^k·start, relative to the largest point so far."""
+    """Return the largest distance from (1 − rate·c)^k·start, relative to the largest predicted coordinate."""
     k = np.arange(len(path))[:, None]
     predicted = (1 - rate * CURVATURES) ** k * START
     return float((np.abs(path - predicted).max(1) / np.abs(predicted).max()).max())
 
 
-def draw(paths: dict[str, np.ndarray]) -> Any:
-    """Each path over the contours of the valley."""
+def draw(paths: dict[str, np.ndarray]) -> Figure:
+    """Draw each path over the contours of the valley."""
     figure = plots.new_figure(10.0, 6.0)
     figure.suptitle("Gradient descent in a valley: slow along it, too far across it, or right")
-    across, up = np.meshgrid(np.linspace(-10, 4, 200), np.linspace(-3.4, 3.4, 160))
-    heights = (CURVATURES[0] * across**2 + CURVATURES[1] * up**2) / 2
+    x, y = np.meshgrid(np.linspace(-10, 4, 200), np.linspace(-3.4, 3.4, 160))
+    heights = (CURVATURES[0] * x**2 + CURVATURES[1] * y**2) / 2
     for axes, (name, path), color in zip(figure.subplots(2, 2).flat, paths.items(), plots.COLORS, strict=False):
         shown = path[:26]
         shown = shown[np.abs(shown).max(1) < 10]
-        axes.contour(across, up, heights, levels=np.geomspace(0.1, 110, 12), colors="0.75", linewidths=0.8)
+        axes.contour(x, y, heights, levels=np.geomspace(0.1, 110, 12), colors="0.75", linewidths=0.8)
         axes.plot(*shown.T, "-o", color=color, markersize=3.5, linewidth=1.4)
         axes.plot(*START, "o", color="black")
         axes.plot(0, 0, "*", color="black", markersize=13)
@@ -123,8 +125,8 @@ def draw(paths: dict[str, np.ndarray]) -> Any:
     return figure
 
 
-def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps: int) -> Any:
-    """The distance that is left against the rate, and where the theory puts best and last."""
+def draw_sweep(rates: np.ndarray, errors: np.ndarray, factors: np.ndarray, steps: int) -> Figure:
+    """Draw the final distance against the rate, with the rates that the theory names."""
     figure = plots.new_figure(7.5, 4.5)
     axes = figure.subplots()
     axes.plot(rates, errors, color=plots.COLORS[0], linewidth=2.5, label=f"after {steps} steps")

@@ -1,15 +1,15 @@
-"""Can a model be trained on data that memory does not hold?
+"""Can a model be trained on data that do not fit into memory?
 
-A logistic regression on a table of a million rows and a thousand columns, written to disk in float16 (2 GB). The
-objective is a finite sum, so its gradient is summed piece by piece: a piece is read, added, and forgotten.
-Gradient descent by hand, a pass over the file at each step.
+A table of a million rows and a thousand columns is written to disk in float16 (2 GB). A logistic regression is
+trained on it. The objective is a finite sum, so its gradient is summed chunk by chunk: a chunk is read, added and
+dropped. Gradient descent makes a pass over the file at each step.
 
 Command: dlcore run larger_than_memory
 
 Takes: about 45 s on two idle cores, and 2 GB of disk; the file is removed at the end
 
-Expected: J and its gradient equal NumPy's float64 sum over the same file to 1e-5; memory grows by less than a
-quarter of the file; J falls at every step, and the weights point where the true ones do (cosine above 0.9).
+Expected: J and its gradient equal NumPy's float64 sum over the same file to 1e-5. Memory grows by less than a
+quarter of the file. J falls at every step, and the cosine of the weights and the true weights is above 0.9.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import dlcore
 from dlcore import reference
@@ -33,8 +34,8 @@ from dlcore.descent import gradient_descent
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import LinearParams, logistic
 
-PIECE_BYTES = 2**26
-"""Of the file, read at once."""
+CHUNK_BYTES = 2**26
+"""Bytes of the file that are read at once."""
 
 
 @dataclasses.dataclass
@@ -42,14 +43,14 @@ class Options(experiment.Options):
     """Options of the experiment."""
 
     rows: int = 1_000_000
-    """Rows of the table; --quick takes a fiftieth of them."""
+    """Number of rows; --quick takes a fiftieth."""
     features: int = 1_000
-    """Columns of the table; --quick takes a quarter of them."""
+    """Number of columns; --quick takes a quarter."""
     steps: int = 8
-    """Steps of descent, each a pass over the file."""
+    """Steps of the descent, each a pass over the file."""
 
     def check(self) -> None:
-        """As many of each as a table and a curve need."""
+        """Check that the table and the curve are large enough."""
         check_count("--rows", self.rows, least=5_000)
         check_count("--features", self.features, least=8)
         check_count("--steps", self.steps, least=2)
@@ -57,23 +58,23 @@ class Options(experiment.Options):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of float16 on disk, and their labels in memory."""
+    """Table of float16 on disk, with its labels in memory."""
 
     path: Path
     y: np.ndarray
     features: int
 
-    def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(x, y) of some rows at a time, from the first to the last."""
-        rows = max(1, PIECE_BYTES // (2 * self.features))
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (x, y) of one chunk of rows after another."""
+        rows = max(1, CHUNK_BYTES // (2 * self.features))
         with self.path.open("rb") as file:
             for first in range(0, len(self.y), rows):
                 y = self.y[first : first + rows]
                 yield np.fromfile(file, np.float16, len(y) * self.features).reshape(len(y), self.features), y
 
 
-def main(options: Options, run: experiment.Run) -> dict[str, Any]:
-    """Write the file, descend over it, compare with NumPy, and remove it."""
+def main(options: Options, run: experiment.Run) -> experiment.Result:
+    """Write the file, train on it, compare with NumPy, and remove it."""
     rows = options.rows // (50 if options.quick else 1)
     features = options.features // (4 if options.quick else 1)
     truth = np.random.default_rng(1).normal(size=features) / np.sqrt(features) * 4
@@ -82,24 +83,24 @@ def main(options: Options, run: experiment.Run) -> dict[str, Any]:
         table = write(path, rows, truth)
         size = path.stat().st_size
         objective = dlcore.Objective(logistic, sigmoid_cross_entropy)
-        before = peak_memory()
+        start_memory = peak_memory()
         params, values, seconds = descend(objective, table, options.steps)
-        grown = peak_memory() - before
-        value, slope = whole_gradient(objective, params, table)
-        exact_value, exact_slope = numpy_gradient(params, table)
+        growth = peak_memory() - start_memory
+        value, gradient = full_gradient(objective, params, table)
+        exact_value, exact_gradient = numpy_gradient(params, table)
     finally:
         path.unlink(missing_ok=True)
     weight = np.asarray(params.weight, np.float64)
     cosine = float(weight @ truth / np.linalg.norm(weight) / np.linalg.norm(truth))
     error = max(
         abs(value - exact_value) / exact_value,
-        float(np.abs(np.asarray(slope.weight) - exact_slope).max() / np.abs(exact_slope).max()),
+        float(np.abs(np.asarray(gradient.weight) - exact_gradient).max() / np.abs(exact_gradient).max()),
     )
     run.expect(f"J and its gradient equal NumPy's to {error:.1e}, at most 1e-5", error <= 1e-5)
-    if size > 16 * PIECE_BYTES:  # of a small file the compiler alone takes more
+    if size > 16 * CHUNK_BYTES:  # the compiler alone needs more than a quarter of a small file
         run.expect(
-            f"memory grew by {grown / 2**20:.0f} MiB, less than a quarter of the {size / 2**20:.0f} of the file",
-            grown < size / 4,
+            f"memory grew by {growth / 2**20:.0f} MiB, less than a quarter of the {size / 2**20:.0f} of the file",
+            growth < size / 4,
         )
     run.expect(
         f"J fell at every step, from {values[0]:.4f} to {values[-1]:.4f} nats",
@@ -111,72 +112,72 @@ def main(options: Options, run: experiment.Run) -> dict[str, Any]:
         "rows": rows,
         "features": features,
         "file_bytes": size,
-        "memory_bytes": grown,
+        "memory_bytes": growth,
         "seconds_per_pass": float(np.median(seconds)),
         "values": values,
     }
 
 
 def write(path: Path, rows: int, truth: np.ndarray) -> Table:
-    """A table of normal numbers, and labels drawn from the logistic model of `truth`."""
-    random = np.random.default_rng(0)
-    labels, at_once = [], max(1, PIECE_BYTES // (4 * len(truth)))
+    """Write a table of normal numbers, with labels drawn from the logistic model of `truth`."""
+    rng = np.random.default_rng(0)
+    labels, chunk = [], max(1, CHUNK_BYTES // (4 * len(truth)))
     with path.open("wb") as file:
-        for first in range(0, rows, at_once):
-            x = random.standard_normal((min(at_once, rows - first), len(truth)), np.float32).astype(np.float16)
+        for first in range(0, rows, chunk):
+            x = rng.standard_normal((min(chunk, rows - first), len(truth)), np.float32).astype(np.float16)
             x.tofile(file)
             logit = x.astype(np.float32) @ truth.astype(np.float32)
-            labels.append((random.logistic(size=len(x)) < logit).astype(np.float32))
+            labels.append((rng.logistic(size=len(x)) < logit).astype(np.float32))
     return Table(path, np.concatenate(labels), len(truth))
 
 
 def descend(
     objective: dlcore.Objective, table: Table, steps: int
 ) -> tuple[LinearParams, list[float], list[float]]:
-    """The last parameters, J at every point, and the seconds of each pass."""
+    """Return the last parameters, J at every point, and the seconds of each pass."""
     # The columns are independent, of mean 0 and variance 1: λmax(XᵀX/n) is near (1 + √(m/n))², L a quarter of it.
     rate = 4 / (1.1 * (1 + np.sqrt(table.features / len(table.y))) ** 2)
     optimizer = gradient_descent(rate)
     params: Any = LinearParams(jnp.zeros(table.features), jnp.zeros(()))
     state, values, seconds = optimizer.init(params), [], []
     for _ in range(steps):
-        started = time.perf_counter()
-        value, slope = whole_gradient(objective, params, table)
-        update, state = optimizer.update(slope, state, params)
+        start = time.perf_counter()
+        value, gradient = full_gradient(objective, params, table)
+        update, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, update)
         values.append(value)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - start)
     return params, values, seconds
 
 
-def whole_gradient(objective: dlcore.Objective, params: Any, table: Table) -> tuple[float, LinearParams]:
-    """J and its gradient over all rows: the sum of the pieces' means, each times its share of the rows."""
-    total, slope = 0.0, jax.tree.map(jnp.zeros_like, params)
-    for x, y in table.pieces():
+def full_gradient(objective: dlcore.Objective, params: Any, table: Table) -> tuple[float, LinearParams]:
+    """Return J and its gradient over all rows, the mean over the chunks weighted by their rows."""
+    total, gradient = 0.0, jax.tree.map(jnp.zeros_like, params)
+    for x, y in table.chunks():
         share = len(y) / len(table.y)
-        value, gradient = objective.value_and_grad(params, (x, y))
-        slope = jax.tree.map(lambda s, g, share=share: s + share * g, slope, gradient)
+        value, chunk_gradient = objective.value_and_grad(params, (x, y))
+        gradient = jax.tree.map(lambda a, b, share=share: a + share * b, gradient, chunk_gradient)
         total += share * float(value)
-    return total, slope
+    return total, gradient
 
 
 def numpy_gradient(params: Any, table: Table) -> tuple[float, np.ndarray]:
-    """The same in NumPy float64: J, and its gradient in the weights."""
-    total, slope = 0.0, np.zeros(table.features)
-    for x, y in table.pieces():
+    """Return J and its gradient in the weights, by NumPy in float64."""
+    total, gradient = 0.0, np.zeros(table.features)
+    for x, y in table.chunks():
         share = len(y) / len(table.y)
-        value, gradient, _ = reference.objective.value_and_grad("logistic", params.weight, params.bias, x, y)
-        total, slope = total + share * value, slope + share * gradient
-    return total, slope
+        value, chunk_gradient, _ = reference.objective.value_and_grad("logistic", params.weight, params.bias, x, y)
+        total, gradient = total + share * value, gradient + share * chunk_gradient
+    return total, gradient
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held at once."""
+    """Return the largest number of bytes that this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def draw(values: list[float], rows: int, features: int) -> Any:
-    """J against the pass over the file."""
+def draw(values: list[float], rows: int, features: int) -> Figure:
+    """Draw J against the pass over the file."""
     figure = plots.new_figure(7.0, 4.0)
     axes = figure.subplots()
     axes.plot(np.arange(len(values)), values, "o-", color=plots.COLORS[0], linewidth=2)

@@ -1,18 +1,19 @@
-"""Does descent find what the closed form finds, and can the error reach zero?
+"""Does gradient descent reach the closed-form solution, and can the error be zero?
 
-Linear regression on 442 patients of scikit-learn's diabetes table, ten standardised measurements and an intercept,
-in float64. Normal equations, QR factorisation and pseudo-inverse give the weights at once; gradient descent
-written by hand, w − rate·(2/n)Xᵀ(ŷ − y), and Optax walk there. Then the same on the first n patients, from 2 up:
-with as many weights as patients the fit is exact, and worthless. Last, a table made with noise of known size: the
-error stops at that noise.
+A linear regression is fitted to 442 patients of scikit-learn's diabetes table, with ten standardised measurements
+and an intercept, in float64. Normal equations, QR factorisation and pseudo-inverse give the weights at once.
+Gradient descent written by hand, w − rate·(2/n)Xᵀ(ŷ − y), dlcore and Optax approach them.
+
+The same model is then fitted to the first n patients, from 2 up. With as many weights as patients the fit is
+exact, and useless. Last, tables are drawn with noise of known size: the error stops at that noise.
 
 Command: dlcore run linear_regression
 
 Takes: about 6 s on two idle cores
 
-Expected: all six agree with scikit-learn, the closed forms to 1e-12 and descent to 1e-6 of the weights; the error
-of the fit is 0 up to 11 patients and never after; held-out patients pay for the exact fit; the noise floor is
-σ²(n − m)/n to five of its standard errors.
+Expected: all six agree with scikit-learn, the closed forms to 1e-12 of the weights and descent to 1e-6. The error
+of the fit is 0 up to 11 patients and never after. The exact fit has a large error on held-out patients. The noise
+floor is σ²(n − m)/n to five of its standard errors.
 """
 
 from typing import Any
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
@@ -33,8 +35,8 @@ HELD_OUT = 142
 SIGMA = 0.5
 
 
-def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
-    """The weights six ways; exact fits and what they are worth; a floor of known noise."""
+def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
+    """Fit the weights six ways, make exact fits, and measure the noise floor."""
     table: Any = load_diabetes(scaled=False)
     x, y = table.data, table.target
     x = (x - x.mean(0)) / x.std(0)
@@ -43,7 +45,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     x, y = x[order], y[order]
     steps = 8_000 if options.quick else 40_000
     with jax.enable_x64(True):
-        weights, gaps = six_ways(x, y, steps)
+        weights, gaps = fit_six_ways(x, y, steps)
         rows, trained, held_out = exact_fits(x, y, 12 if options.quick else 40)
         floors = noise_floors(20 if options.quick else 200)
     scikit = LinearRegression().fit(x, y)
@@ -55,8 +57,8 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         run.expect(f"{name}: scikit-learn's weights to {limit:.0e} (off by {error:.1e})", error < limit)
     lowest = min(float(gap.min()) for gap in gaps.values())
     run.expect(f"no step of a descent is below the closed form's error (lowest gap {lowest:.1e})", lowest > -1e-14)
-    wide = rows <= x.shape[1] + 1
-    worst, best = trained[wide].max(), trained[~wide].min()
+    can_be_exact = rows <= x.shape[1] + 1
+    worst, best = trained[can_be_exact].max(), trained[~can_be_exact].min()
     run.expect(f"with at most 11 patients the fit is exact, error {worst:.0e}", worst < 1e-24)
     run.expect(f"with 12 or more it never is, error {best:.1e} at least", best > 1e-6)
     exact, final = held_out[rows == x.shape[1] + 1][0], held_out[-1]
@@ -79,8 +81,8 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
     return {"weights_off_by": errors, "floor": float(1 - scikit.score(x, y)), "noise_floor": measured}
 
 
-def six_ways(x: np.ndarray, y: np.ndarray, steps: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The weights, intercept last, by each way; of the descents also E − E* at every step."""
+def fit_six_ways(x: np.ndarray, y: np.ndarray, steps: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the weights, intercept last, by each method, and E − E* at every step of each descent."""
     extended = jnp.asarray(np.column_stack([x, np.ones(len(x))]))
     target = jnp.asarray(y)
     transposed = linalg.matrix_transpose(extended)
@@ -120,7 +122,9 @@ def six_ways(x: np.ndarray, y: np.ndarray, steps: int) -> tuple[dict[str, np.nda
         weights[name] = jnp.append(fitted.params.weight, fitted.params.bias)
     residual = linalg.matmul(extended, weights["QR factorisation"]) - target
     lowest = float((residual * residual).mean())
-    histories = {"gradient descent by hand": values} | {name: one.history.value for name, one in fits.items()}
+    histories = {"gradient descent by hand": values} | {
+        name: fitted.history.value for name, fitted in fits.items()
+    }
     return (
         {name: np.asarray(w) for name, w in weights.items()},
         {name: np.asarray(values) - lowest for name, values in histories.items()},
@@ -128,26 +132,26 @@ def six_ways(x: np.ndarray, y: np.ndarray, steps: int) -> tuple[dict[str, np.nda
 
 
 def exact_fits(x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How many patients, the error on them, and the error on those held out."""
+    """Return numbers of patients, the error on them, and the error on held-out patients."""
     extended = np.column_stack([x, np.ones(len(x))])
-    seen, unseen = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
-    most = len(x) - HELD_OUT
-    rows = np.unique(np.append([2, 5, 8, 9, 10, 11, 12, 13, 15], np.geomspace(15, most, count - 9).astype(int)))
+    train, test = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
+    n_train = len(x) - HELD_OUT
+    rows = np.unique(np.append([2, 5, 8, 9, 10, 11, 12, 13, 15], np.geomspace(15, n_train, count - 9).astype(int)))
 
     @jax.jit
     def errors(n: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # A patient of weight 0 is an equation 0 = 0: one program for every number of them.
-        kept = (jnp.arange(most) < n).astype(float)
-        w = linalg.lstsq(extended[seen] * kept[:, None], y[seen] * kept).solution
-        trained = (kept * jnp.square(linalg.matmul(extended[seen], w) - y[seen])).sum() / n
-        return trained, jnp.square(linalg.matmul(extended[unseen], w) - y[unseen]).mean()
+        # A patient of weight 0 is an equation 0 = 0, so that one program serves every number of patients.
+        weight = (jnp.arange(n_train) < n).astype(float)
+        w = linalg.lstsq(extended[train] * weight[:, None], y[train] * weight).solution
+        trained = (weight * jnp.square(linalg.matmul(extended[train], w) - y[train])).sum() / n
+        return trained, jnp.square(linalg.matmul(extended[test], w) - y[test]).mean()
 
     trained, held_out = np.transpose([errors(jnp.asarray(float(n))) for n in rows])
     return rows, trained, held_out
 
 
 def noise_floors(tables: int, n: int = 200, m: int = 11) -> tuple[float, float, float]:
-    """The mean error of least squares over many noisy tables, what it should be, and its standard error."""
+    """Return the mean error of least squares over noisy tables, its expectation, and its standard error."""
     rng = np.random.default_rng(1)
     error = np.empty(tables)
     for table in range(tables):
@@ -158,8 +162,8 @@ def noise_floors(tables: int, n: int = 200, m: int = 11) -> tuple[float, float, 
     return float(error.mean()), SIGMA**2 * (n - m) / n, SIGMA**2 * np.sqrt(2 * (n - m) / tables) / n
 
 
-def draw(gaps: dict[str, np.ndarray], rows: np.ndarray, trained: np.ndarray, held_out: np.ndarray) -> Any:
-    """Descent against the closed form; and the error on the patients seen and unseen."""
+def draw(gaps: dict[str, np.ndarray], rows: np.ndarray, trained: np.ndarray, held_out: np.ndarray) -> Figure:
+    """Draw the gaps of the descents, and the errors on training and held-out patients."""
     figure = plots.new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
     for (name, gap), color, (style, width) in zip(gaps.items(), plots.COLORS, plots.LINES, strict=False):

@@ -1,20 +1,22 @@
-"""By the inverse, by factorisation, by least squares, by the pseudo-inverse: which solves Ax = b most accurately?
+"""Which method solves Ax = b most accurately: inverse, factorisation, least squares or pseudo-inverse?
 
-Square systems with chosen singular values, condition 1 to 10¹⁶, in float32 and float64. The right answer of each
-system, as rounded, is found in rational arithmetic, so that nothing but the method errs. Shown are the forward
-error max|x − x*|/max|x*| and the residual max|b − Ax| relative to max|A|·max|x|·n, medians over several systems.
+The systems are square, with chosen singular values and condition numbers from 1 to 10¹⁶, in float32 and float64.
+The exact answer of each system, as rounded, is computed in rational arithmetic, so that every error is the
+method's. The forward error is max|x − x*|/max|x*|. The residual is max|b − Ax| relative to max|A|·max|x|·n. Both
+are medians over several systems.
 
 Command: dlcore run linear_systems
 
 Takes: about 15 s on two idle cores
 
-Expected: every direct method errs by about eps·condition; only the residual tells them apart, eps for
-factorisation and least squares, up to eps·condition for the inverse. Refinement from float32 factors is right to
-the last digits in both precisions as long as the condition is below 1/eps of float32, and says so beyond.
+Expected: every direct method errs by about eps·condition. Only the residual distinguishes them: it is about eps
+for factorisation and least squares, and up to eps·condition for the inverse. Refinement from float32 factors is
+right to the last digits in both precisions while the condition is below 1/eps of float32. Beyond, it gives no
+answer.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
@@ -22,13 +24,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from dlcore import linalg
 from dlcore._core.host_checks import check_count
 from dlcore.cli import experiment, plots
 
 N = 10
-"""Rows and columns."""
+"""Number of rows and columns."""
 
 METHODS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "inverse": lambda a, b: linalg.matmul(linalg.inv(a), b),
@@ -44,31 +47,31 @@ class Options(experiment.Options):
     """Options of the experiment."""
 
     systems: int = 9
-    """How many systems of each condition; --quick takes 2 of them at most, in float64 alone."""
+    """Number of systems of each condition; --quick takes at most 2, in float64 only."""
 
     def check(self) -> None:
-        """At least one system."""
+        """Check that there is at least one system."""
         check_count("--systems", self.systems)
 
 
-def main(options: Options, run: experiment.Run) -> dict[str, Any]:
-    """Errors and residuals of every method over all conditions, in both precisions."""
+def main(options: Options, run: experiment.Run) -> experiment.Result:
+    """Measure errors and residuals of every method over all conditions, in both precisions."""
     systems = min(options.systems, 2) if options.quick else options.systems
     conditions = 10.0 ** np.arange(0, 17, 4 if options.quick else 1)
     dtypes = ("float64",) if options.quick else ("float32", "float64")
     results = {dtype: measure(dtype, conditions, systems) for dtype in dtypes}
     for dtype, measured in results.items():
-        judge(run, dtype, conditions, measured)
+        state_expectations(run, dtype, conditions, measured)
     run.save(draw(conditions, results), "linear_systems.png")
-    listed = {
-        dtype: {name: {"error": list(pair[0]), "residual": list(pair[1])} for name, pair in found.items()}
-        for dtype, found in results.items()
+    medians = {
+        dtype: {name: {"error": list(pair[0]), "residual": list(pair[1])} for name, pair in measured.items()}
+        for dtype, measured in results.items()
     }
-    return {"systems": systems, "condition": list(conditions), "median": without_nan(listed)}
+    return {"systems": systems, "condition": list(conditions), "median": without_nan(medians)}
 
 
 def measure(dtype: str, conditions: np.ndarray, systems: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(forward error, residual) of each method at each condition; nan where the method says that it cannot."""
+    """Return (forward error, residual) of each method at each condition, nan when a method gives no answer."""
     rng = np.random.default_rng(0)
     a, b = [], []
     for condition in np.repeat(conditions, systems):
@@ -81,20 +84,20 @@ def measure(dtype: str, conditions: np.ndarray, systems: int) -> dict[str, tuple
     with jax.enable_x64(dtype == "float64"):
         batch = jnp.array(a), jnp.array(b)
         lowered = [jax.jit(jax.vmap(method)).lower(*batch) for method in METHODS.values()]
-        with ThreadPoolExecutor() as pool:  # compiling takes longer than all the rest
+        with ThreadPoolExecutor() as pool:  # compiling takes most of the time
             compiled = list(pool.map(lambda program: program.compile(), lowered))
         for name, program in zip(METHODS, compiled, strict=True):
             x = np.asarray(program(*batch), np.float64)
             error = np.abs(x - exact).max(1) / np.abs(exact).max(1)
-            left_over = [exact_residual(*system) for system in zip(a, b, x, strict=True)]
+            residual = [exact_residual(*system) for system in zip(a, b, x, strict=True)]
             size = np.array([np.abs(matrix).max() for matrix in a]) * np.abs(x).max(1) * N
             shape = (len(conditions), systems)
-            results[name] = tuple(np.median(part.reshape(shape), 1) for part in (error, left_over / size))
+            results[name] = tuple(np.median(part.reshape(shape), 1) for part in (error, residual / size))
     return results
 
 
 def exact_solution(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Gaussian elimination on fractions: no rounding before the last step."""
+    """Solve by Gaussian elimination on fractions, without rounding before the last step."""
     rows = [[Fraction(float(entry)) for entry in (*row, right)] for row, right in zip(a, b, strict=True)]
     for k in range(len(rows)):
         pivot = max(range(k, len(rows)), key=lambda i: abs(rows[i][k]))
@@ -109,7 +112,7 @@ def exact_solution(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def exact_residual(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> float:
-    """max|b − Ax| without rounding; nan of a solution that is not finite."""
+    """Return max|b − Ax| without rounding, nan for a solution that is not finite."""
     if not np.isfinite(x).all():
         return float("nan")
     exact = [Fraction(float(entry)) for entry in x]
@@ -117,8 +120,10 @@ def exact_residual(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> float:
     return max(abs(float(Fraction(float(right)) - product)) for right, product in zip(b, products, strict=True))
 
 
-def judge(run: experiment.Run, dtype: str, conditions: np.ndarray, measured: dict[str, Any]) -> None:
-    """What should come so in one precision."""
+def state_expectations(
+    run: experiment.Run, dtype: str, conditions: np.ndarray, measured: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Compare the results in one precision with the expected ones."""
     eps = float(np.finfo(dtype).eps)
     good = conditions <= 0.01 / eps
     direct = [name for name in METHODS if name != "refined from float32"]
@@ -137,12 +142,12 @@ def judge(run: experiment.Run, dtype: str, conditions: np.ndarray, measured: dic
         ratio > 100,
     )
     refined = measured["refined from float32"][0]
-    fine = conditions <= 1e5
+    can_refine = conditions <= 1e5
     run.expect(
-        f"{dtype}, refined: errs by {refined[fine].max() / eps:.2g} eps up to condition 1e5, at most 1",
-        refined[fine].max() <= eps,
+        f"{dtype}, refined: errs by {refined[can_refine].max() / eps:.2g} eps up to condition 1e5, at most 1",
+        refined[can_refine].max() <= eps,
     )
-    rest = refined[~fine]
+    rest = refined[~can_refine]
     run.expect(
         f"{dtype}: beyond 1e5 the refined answer is right to 1 eps or it is nan: nan at {np.isnan(rest).sum()} of "
         f"{len(rest)} conditions",
@@ -151,12 +156,12 @@ def judge(run: experiment.Run, dtype: str, conditions: np.ndarray, measured: dic
 
 
 def without_nan(tree: Any) -> Any:
-    """JSON has no nan."""
+    """Replace nan by None, because JSON has no nan."""
     return jax.tree.map(lambda number: None if np.isnan(number) else float(number), tree)
 
 
-def draw(conditions: np.ndarray, results: dict[str, dict[str, Any]]) -> Any:
-    """Forward errors above, residuals below; a column for each precision."""
+def draw(conditions: np.ndarray, results: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Draw forward errors above and residuals below, with a column for each precision."""
     figure = plots.new_figure(11.0, 8.0)
     grid = figure.subplots(2, len(results), sharex=True, squeeze=False)
     for column, (dtype, measured) in enumerate(results.items()):

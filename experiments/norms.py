@@ -1,23 +1,25 @@
-"""What do the vectors of length 1 look like, norm by norm, and why is p = ½ no norm?
+"""Which shape has the unit ball of each norm, and why is p = ½ no norm?
 
-The unit balls of the L1, L1.5, L2, L3 and L∞ norms in the plane, and the same set for p = ½. A norm's ball is
-convex: that is the triangle inequality. At p = ½ the middle of two points of the set lies outside it.
-Also the norms of (3, 4), and the Frobenius norm of a matrix as the L2 norm of its entries.
+The unit balls of the L1, L1.5, L2, L3 and L∞ norms are drawn in the plane, and the same set for p = ½. The ball
+of a norm is convex, which is the triangle inequality. For p = ½ the midpoint of two points of the set lies
+outside it. The norms of (3, 4) are computed too, and the Frobenius norm of a matrix as the L2 norm of its
+entries.
 
 Command: dlcore run norms
 
 Takes: about 2 s on two idle cores
 
-Expected: (3, 4) has the lengths 7, 5 and 4; the triangle inequality holds for all pairs of random vectors where
-p ≥ 1, and fails at p = ½ by a factor of up to 2 in the plane; Frobenius equals L2 of the entries to rounding.
+Expected: (3, 4) has the lengths 7, 5 and 4. The triangle inequality holds for all pairs of random vectors when
+p ≥ 1. For p = ½ it fails by a factor of up to 2 in the plane. The Frobenius norm equals the L2 norm of the entries
+to rounding.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from dlcore import linalg
 from dlcore._core.host_checks import check_count
@@ -31,20 +33,20 @@ class Options(experiment.Options):
     """Options of the experiment."""
 
     pairs: int = 100_000
-    """On how many pairs of vectors the triangle inequality is tried; --quick takes 10000 of them at most."""
+    """Number of pairs of vectors for the triangle inequality; --quick takes at most 10000."""
 
     def check(self) -> None:
-        """At least one pair."""
+        """Check that there is at least one pair."""
         check_count("--pairs", self.pairs)
 
 
-def main(options: Options, run: experiment.Run) -> dict[str, Any]:
-    """Norms of (3, 4), the triangle inequality on random pairs, Frobenius, and the picture."""
+def main(options: Options, run: experiment.Run) -> experiment.Result:
+    """Compute the norms, check the triangle inequality on random pairs, and draw the picture."""
     pairs = min(options.pairs, 10_000) if options.quick else options.pairs
     with jax.enable_x64(True):
         three_four = {name: float(linalg.vector_norm(jnp.array([3.0, 4.0]), p)) for name, p in ORDERS.items()}
         half = float(linalg.vector_norm(jnp.array([0.5, 0.5]), 0.5))
-        ratios = {name: float(triangle(pairs, p)) for name, p in (*ORDERS.items(), ("p = ½", 0.5))}
+        ratios = {name: float(largest_ratio(pairs, p)) for name, p in (*ORDERS.items(), ("p = ½", 0.5))}
         a = jnp.asarray(np.random.default_rng(1).normal(size=(30, 20)))
         frobenius, flat = float(linalg.matrix_norm(a)), float(linalg.vector_norm(a.ravel()))
         angles = np.linspace(0, 2 * np.pi, 721)
@@ -72,15 +74,15 @@ def main(options: Options, run: experiment.Run) -> dict[str, Any]:
     return {"pairs": pairs, "three_four": three_four, "largest_ratio": ratios, "frobenius": frobenius}
 
 
-def triangle(pairs: int, p: float) -> jax.Array:
-    """The largest ‖x + y‖ / (‖x‖ + ‖y‖) among random pairs in the plane."""
+def largest_ratio(pairs: int, p: float) -> jax.Array:
+    """Return the largest ‖x + y‖ / (‖x‖ + ‖y‖) among random pairs in the plane."""
     x, y = jnp.asarray(np.random.default_rng(0).normal(size=(2, pairs, 2)))
     norm = lambda v: linalg.vector_norm(v, p, axis=1)  # noqa: E731
     return (norm(x + y) / (norm(x) + norm(y))).max()
 
 
-def draw(balls: dict[str, np.ndarray]) -> Any:
-    """The balls inside each other, and beside them the set that is no ball."""
+def draw(balls: dict[str, np.ndarray]) -> Figure:
+    """Draw the nested balls, and beside them the set for p = ½."""
     figure = plots.new_figure(10.0, 5.1)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for (name, points), color in zip(balls.items(), plots.COLORS, strict=False):

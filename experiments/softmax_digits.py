@@ -1,25 +1,26 @@
 """Is the gradient of softmax regression, derived by hand, the one that JAX and Optax descend along?
 
-Ten classes of handwritten digits, scikit-learn's 1797 images of 8 × 8 pixels, kept as [height, width, example].
-One model of ONE image, mapped over the last axis. Gradient descent from 0 at the safe rate 1/L, step by step and
-side by side in float64: the formula Xᵀ(P − Y)/n + l2·W in NumPy, `jax.grad` of the mean loss of the images as they
-lie, and Optax through `dlcore.fit`. Then a fit to the optimum, and what it says of 500 images held out.
+The data are scikit-learn's 1797 handwritten digits of 8 × 8 pixels, stored as [height, width, example]. A model
+of ONE image is mapped over the last axis. Gradient descent starts at 0 with the rate 1/L and runs three ways in
+float64. The first uses the formula Xᵀ(P − Y)/n + l2·W in NumPy. The second uses `jax.grad` of the mean loss of
+the images in their own layout. The third uses Optax in `dlcore.fit`. A fit to the optimum then classifies 500
+held-out images.
 
 Command: dlcore run softmax_digits
 
 Takes: about 8 s on two idle cores
 
-Expected: the three paths agree at every step to 1e-12 of the weights; the objective falls at every step, as 1/L
-promises; at least 95 % of the images held out are classified rightly.
+Expected: the three paths agree at every step to 1e-12 of the weights. The objective falls at every step, as the
+rate 1/L guarantees. At least 95 % of the held-out images are classified correctly.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.figure
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from dlcore import Objective, descent, fit, models
@@ -33,28 +34,28 @@ HELD_OUT = 500
 L2 = 1e-3
 
 
-def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
-    """Three descents side by side; then the optimum, and the images held out."""
+def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
+    """Descend three ways, compare the paths, fit the optimum, and classify the held-out images."""
     images, labels = load_images()
-    seen, unseen = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
-    steps, most = (50, 400) if options.quick else (300, 3_000)
-    x = rows_of(images[..., seen])
+    train, test = slice(None, -HELD_OUT), slice(-HELD_OUT, None)
+    steps, max_steps = (50, 400) if options.quick else (300, 3_000)
+    x = rows_of(images[..., train])
     objective = Objective(models.softmax, softmax_cross_entropy, L2)
     with jax.enable_x64(True):
-        rate = float(descent.lipschitz_step(objective, (x, labels[seen])))
+        rate = float(descent.lipschitz_step(objective, (x, labels[train])))
         paths = {
-            "by hand": by_hand(x, labels[seen], rate, steps),
-            "jax.grad": by_jax(images[..., seen], labels[seen], rate, steps),
+            "by hand": descend_by_hand(x, labels[train], rate, steps),
+            "jax.grad": descend_with_jax(images[..., train], labels[train], rate, steps),
         }
         fitted = fit(
-            objective, (x, labels[seen]), optax.sgd(rate), max_steps=steps, tol=0, record=lambda params: params
+            objective, (x, labels[train]), optax.sgd(rate), max_steps=steps, tol=0, record=lambda params: params
         )
         paths["Optax"] = np.concatenate(
             [fitted.history.recorded.weight, fitted.history.recorded.bias[:, None]], axis=1
         )
-        best = fit(objective, (x, labels[seen]), descent.nesterov(rate), max_steps=most, tol=1e-3)
+        best = fit(objective, (x, labels[train]), descent.nesterov(rate), max_steps=max_steps, tol=1e-3)
         predict = over_examples(predict_image, IMAGES)
-        p = np.asarray(jax.jit(predict)(images[..., unseen], best.params))
+        p = np.asarray(jax.jit(predict)(images[..., test], best.params))
     size = np.abs(paths["by hand"]).max()
     errors = {
         name: float(np.abs(path - paths["by hand"]).max() / size)
@@ -68,10 +69,10 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         )
     rise = float(np.diff(fitted.history.value).max())
     run.expect(f"at the rate 1/L = {rate:.4f} every step descends, by {-rise:.1e} at least", rise < 0)
-    accuracy = float((p.argmax(1) == labels[unseen]).mean())
+    accuracy = float((p.argmax(1) == labels[test]).mean())
     run.expect(f"{accuracy:.1%} of {HELD_OUT} images held out are classified rightly", accuracy >= 0.95)
     run.save(draw_weights(np.asarray(best.params.weight)), "weights.png")
-    run.save(draw_mistakes(images[..., unseen], labels[unseen], p, accuracy), "mistakes.png")
+    run.save(draw_mistakes(images[..., test], labels[test], p, accuracy), "mistakes.png")
     console.print_table(
         f"Softmax regression on {x.shape[0]} digits, float64, gradient descent at 1/L = {rate:.4f}",
         ["way", f"largest difference in {steps} steps, relative"],
@@ -88,24 +89,24 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
 
 
 def load_images() -> tuple[np.ndarray, np.ndarray]:
-    """The images [height, width, example] with pixels in [0, 1], in a random order, and their labels."""
+    """Return the images [height, width, example] in random order, with pixels in [0, 1], and their labels."""
     digits: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     return np.moveaxis(digits.images[order] / 16, 0, -1), digits.target[order]
 
 
 def rows_of(images: np.ndarray) -> np.ndarray:
-    """The images as rows [example, pixel]."""
+    """Return the images as rows [example, pixel]."""
     return images.reshape(-1, images.shape[-1]).T
 
 
 def predict_image(image: jax.Array, params: LinearParams) -> jax.Array:
-    """The probabilities of the ten digits of ONE image [height, width]."""
+    """Return the probabilities of the ten digits of ONE image [height, width]."""
     return models.softmax.predict(params, image.reshape(-1))
 
 
-def by_hand(x: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> np.ndarray:
-    """The path (steps + 1, 65, 10) of gradient descent with the gradient as a formula, in NumPy; biases last."""
+def descend_by_hand(x: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> np.ndarray:
+    """Return the path by the formula of the gradient in NumPy, biases last, shape (steps + 1, 65, 10)."""
     extended = np.column_stack([x, np.ones(len(x))])
     one_hot = np.eye(10)[labels]
     penalty = np.append(np.full(x.shape[1], L2), 0)[:, None]
@@ -119,18 +120,18 @@ def by_hand(x: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> np.nd
     return np.array(path)
 
 
-def by_jax(images: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> np.ndarray:
-    """The same path with the derivative of the mean loss by JAX, of the images as they lie."""
-    images_there, labels_there = jnp.asarray(images), jnp.asarray(labels)
+def descend_with_jax(images: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> np.ndarray:
+    """Return the same path by JAX, from the mean loss of the images in their own layout."""
+    x, y = jnp.asarray(images), jnp.asarray(labels)
 
     def value(params: LinearParams) -> jax.Array:
-        logits = over_examples(lambda image: models.softmax.apply(params, image.reshape(-1)), IMAGES)(images_there)
-        losses = jax.vmap(softmax_cross_entropy)(logits, labels_there)
+        logits = over_examples(lambda image: models.softmax.apply(params, image.reshape(-1)), IMAGES)(x)
+        losses = jax.vmap(softmax_cross_entropy)(logits, y)
         return losses.mean() + L2 / 2 * jnp.square(params.weight).sum()
 
     def step(params: LinearParams, _: None) -> tuple[LinearParams, LinearParams]:
-        after = jax.tree.map(lambda leaf, slope: leaf - rate * slope, params, jax.grad(value)(params))
-        return after, after
+        params = jax.tree.map(lambda leaf, gradient: leaf - rate * gradient, params, jax.grad(value)(params))
+        return params, params
 
     start = models.softmax.init(None, images.shape[0] * images.shape[1], 10)
     _, path = jax.jit(lambda start: jax.lax.scan(step, start, length=steps))(start)
@@ -138,8 +139,8 @@ def by_jax(images: np.ndarray, labels: np.ndarray, rate: float, steps: int) -> n
     return np.concatenate([path.weight, path.bias[:, None]], axis=1)
 
 
-def draw_weights(weight: np.ndarray) -> matplotlib.figure.Figure:
-    """The weights of each class, as images."""
+def draw_weights(weight: np.ndarray) -> Figure:
+    """Draw the weights of each class as images."""
     figure = plots.new_figure(9.5, 4.4)
     figure.suptitle("What speaks for a digit (orange) and against it (purple): the weights of each class")
     panels = figure.subplots(2, 5)
@@ -155,8 +156,8 @@ def draw_weights(weight: np.ndarray) -> matplotlib.figure.Figure:
     return figure
 
 
-def draw_mistakes(images: np.ndarray, labels: np.ndarray, p: np.ndarray, accuracy: float) -> Any:
-    """The images held out that were classified wrongly, the surest mistakes first."""
+def draw_mistakes(images: np.ndarray, labels: np.ndarray, p: np.ndarray, accuracy: float) -> Figure:
+    """Draw the misclassified held-out images, the most confident mistakes first."""
     wrong = np.flatnonzero(p.argmax(1) != labels)
     wrong = wrong[np.argsort(-p[wrong].max(1))]
     shown = wrong[:10]

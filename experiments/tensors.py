@@ -1,15 +1,15 @@
-"""Does one function of one example run over every layout of data, wherever the examples stand?
+"""Does one function of one example work for every layout of data, wherever the example axis is?
 
-Tables, sequences, gray and colour images, video and 3-D video: the same function of ONE example is mapped over
-the axis called example, sequence or frame, and compared with a Python loop; its gradient comes back in the
-layout of the data.
+The data are tables, sequences, gray and colour images, video and 3-D video. A function of ONE example is mapped
+over the axis called example, sequence or frame, and compared with a Python loop. Its gradient has the layout of
+the data.
 
 Command: dlcore run tensors
 
 Takes: about 6 s on two idle cores
 
-Expected: the mapped function equals the loop to 1e-6 in every layout; the compiled program
-holds no second copy of the data, wherever the examples stand.
+Expected: the mapped function equals the loop to 1e-6 in every layout. The compiled program makes no second copy
+of the data, wherever the example axis is.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.datasets import load_sample_image
 
 from dlcore import reference
@@ -34,19 +35,19 @@ LAYOUTS = {
 }
 
 
-def strength(x: jax.Array) -> jax.Array:
-    """Of ONE example of any rank: the root mean square of its entries."""
+def rms(x: jax.Array) -> jax.Array:
+    """Return the root mean square of the entries of ONE example of any rank."""
     return jnp.sqrt(jnp.mean(jnp.square(x)))
 
 
-def strength_numpy(x: np.ndarray) -> np.ndarray:
-    """The same in NumPy float64."""
+def rms_numpy(x: np.ndarray) -> np.ndarray:
+    """Compute `rms` in NumPy float64."""
     x = np.asarray(x, np.float64)
     return np.sqrt((x * x).sum() / x.size)
 
 
-def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
-    """Every layout against the loop; then gray tiles of a photograph by their strength."""
+def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
+    """Compare every layout with the loop, and order the tiles of a photograph."""
     rows = {}
     for name, (layout, shape) in LAYOUTS.items():
         shape = tuple(
@@ -62,7 +63,7 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
         )
     tiles = photograph_tiles()
     layout = Layout("height width channel example")
-    scores = np.asarray(jax.jit(over_examples(strength, layout))(tiles))
+    scores = np.asarray(jax.jit(over_examples(rms, layout))(tiles))
     run.save(draw(tiles, scores), "tiles.png")
     console.print_table(
         "One function of one example over every layout, float32",
@@ -82,35 +83,35 @@ def main(options: experiment.Options, run: experiment.Run) -> dict[str, Any]:
 
 
 def compare(layout: Layout, x: np.ndarray) -> dict[str, float]:
-    """The largest error against the loop, and the memory of a program for 4,096 examples in copies of the data."""
-    mapped = over_examples(strength, layout)
-    expected = reference.tensors.over_examples(strength_numpy, x, layout.axis(layout.over))
+    """Return the largest error, and the temporary memory of a program for 4,096 examples over that of the data."""
+    mapped = over_examples(rms, layout)
+    expected = reference.tensors.over_examples(rms_numpy, x, layout.axis(layout.over))
     error = np.abs(np.asarray(jax.jit(mapped)(x)) - expected).max()
     gradient = jax.jit(jax.grad(lambda x: mapped(x).sum()))
     assert gradient(x).shape == x.shape
-    many = [4_096 if name == layout.over else n for n, name in zip(x.shape, layout.axes, strict=True)]
-    larger = jax.ShapeDtypeStruct(many, x.dtype)  # compiled, never made
+    shape = [4_096 if name == layout.over else n for n, name in zip(x.shape, layout.axes, strict=True)]
+    larger = jax.ShapeDtypeStruct(shape, x.dtype)  # compiled, never allocated
     memory: Any = jax.jit(mapped).lower(larger).compile().memory_analysis()
     return {"error": float(error), "copies": memory.temp_size_in_bytes / (larger.size * x.dtype.itemsize)}
 
 
 def photograph_tiles() -> np.ndarray:
-    """Tiles of 61 × 80 pixels of scikit-learn's photograph of a flower, [height, width, channel, example]."""
+    """Return tiles of scikit-learn's photograph of a flower, shape (61, 80, channel, example)."""
     photograph = load_sample_image("flower.jpg").astype(np.float32) / 255
     height, width = 61, 80
     rows, columns = photograph.shape[0] // height, photograph.shape[1] // width
-    cut = photograph[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
-    return np.ascontiguousarray(cut.transpose(1, 3, 4, 0, 2).reshape(height, width, 3, rows * columns))
+    crop = photograph[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
+    return np.ascontiguousarray(crop.transpose(1, 3, 4, 0, 2).reshape(height, width, 3, rows * columns))
 
 
-def draw(tiles: np.ndarray, scores: np.ndarray) -> Any:
-    """The darkest and the brightest tiles."""
+def draw(tiles: np.ndarray, scores: np.ndarray) -> Figure:
+    """Draw the darkest and the brightest tiles."""
     order = np.argsort(scores)
     figure = plots.new_figure(9.0, 3.6)
     figure.suptitle("One function of one image, mapped over the LAST axis, orders the tiles of a photograph")
     panels = figure.subplots(2, 6)
-    for row, chosen, word in ((0, order[:6], "dark"), (1, order[-6:], "bright")):
-        for axes, index in zip(panels[row], chosen, strict=True):
+    for row, indices, word in ((0, order[:6], "dark"), (1, order[-6:], "bright")):
+        for axes, index in zip(panels[row], indices, strict=True):
             axes.imshow(tiles[..., index])
             axes.set_title(f"{word}: {scores[index]:.3f}", fontsize=9)
             axes.axis("off")

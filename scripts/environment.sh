@@ -1,6 +1,6 @@
-# Sourced by the scripts: makes the virtual environment if there is none, and installs what a script needs.
-#   PYTHON  the interpreter to make it from (default: the first of python3, python3.14, … that is 3.11 or newer)
-#   VENV    where it is, absolute or below the project's root (default: .venv)
+# Sourced by the scripts: creates the virtual environment if there is none, and installs the packages of a script.
+#   PYTHON  interpreter of the environment (default: the first of python3, python3.14, … that is 3.11 or newer)
+#   VENV    its folder, absolute or relative to the project's root (default: .venv)
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${VENV:-.venv}
@@ -26,7 +26,7 @@ find_python() {
 make_environment() {
   local python
   python=$(find_python) || return 1
-  if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then # Debian ships them apart from Python
+  if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then # Debian has separate packages for them
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing python3-venv" >&2
       apt-get update -qq >&2 && apt-get install -qq -y python3-venv >&2
@@ -39,13 +39,13 @@ make_environment() {
   "$python" -m venv --clear "$VENV"
 }
 
-# An environment that is whole, and of the Python that was asked for, if one was.
+# Succeeds if the environment is complete and has the version of PYTHON, if that is set.
 usable_environment() {
   "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || return 1
   [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$VENV/bin/python")" ]
 }
 
-# install EXTRAS: the package, editable, with these extras and the pinned versions; skipped where it is done.
+# install EXTRAS: installs the package in editable mode, with these extras and the pinned versions, once.
 install() {
   local extras=$1 stamp state
   usable_environment || make_environment

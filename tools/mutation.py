@@ -1,15 +1,17 @@
-"""Whether the tests see an error: small ones, made by Cosmic Ray, one at a time, before the tests of a package.
+"""Mutation testing: Cosmic Ray puts small errors into the library, one at a time, and the tests must fail.
 
-A copy of the project is changed, never the project. The places are a random sample, the same for the same seed and
-the same source: first a place, then one of the errors that are possible there, so that no place counts more than
-another. Each error gets a process, forked from one that has imported JAX but nothing of the library, and goes
-through the tests of its package until one fails, in float32 and, unless all is float64 in any case, in float64.
-XLA's programs are kept from one error to the next, by what is in them. Prints a line for each error and its
-outcome, JSON last:
+A copy of the project is changed, never the project. The mutants are a random sample, the same for the same seed
+and source. A place in the source is drawn first, then one of the errors that are possible there, so that every
+place counts the same. A larger sample contains a smaller one.
 
-    killed      a test failed, or nothing could be imported
-    timed out   the tests took many times as long as they may: killed too
-    survived    all passed: equal to what it was, or not tested
+Each mutant is tested in a process that is forked from one with JAX, but nothing of the library, imported. The
+tests of its package run until one fails: in float32 and, if all pass, in float64. A package that always computes
+in float64 skips the second run. Compiled programs are cached from one mutant to the next. The program prints a
+line for each mutant and its outcome, and a line of JSON at the end.
+
+    killed      a test failed, or an import failed
+    timed out   the tests exceeded the limit; it counts as killed
+    survived    all tests passed: the mutant is equivalent, or the place is not tested
 """
 
 import argparse
@@ -48,10 +50,10 @@ TESTS = {
     "certificate": ("dlcore/certificate", "tests/certificate"),
     "heads": ("dlcore/heads", "tests/heads"),
 }
-"""The tests of each package: files and folders, those with examples in docstrings first."""
+"""Tests of each package: files and folders, first those with examples in docstrings."""
 
 FLOAT64 = ("certificate", "heads")
-"""What computes in float64 in either mode, so that the other says little more."""
+"""Packages that compute in float64 in either mode: a second run would add little."""
 
 OPERATORS = (
     *(f"ReplaceBinaryOperator_{pair}" for pair in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul")),
@@ -63,11 +65,18 @@ OPERATORS = (
     *("AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd"),
     *("NumberReplacer", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ZeroIterationForLoop"),
 )
-"""Errors that a person makes. Cosmic Ray has more: most of them are a TypeError at once."""
+"""Operators of Cosmic Ray that resemble human errors. Most of the others cause a TypeError at once."""
 
 
 class Mutant(NamedTuple):
-    """One error: what Cosmic Ray does to a file, and how often it finds the place before."""
+    """A change to a file.
+
+    Attributes:
+      path: the file.
+      line: line of the change.
+      operator: name of Cosmic Ray's operator.
+      occurrence: index of the place among those that the operator finds in the file.
+    """
 
     path: Path
     line: int
@@ -76,15 +85,15 @@ class Mutant(NamedTuple):
 
 
 def main() -> None:
-    """Read the options, put in the errors, say what became of them."""
+    """Test the mutants of the selected packages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"{', '.join(TESTS)}; all if none is named")
-    parser.add_argument("--number", type=int, default=20, help="how many errors for each package")
-    parser.add_argument("--seed", type=int, default=0, help="which sample")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"{', '.join(TESTS)} (default: all)")
+    parser.add_argument("--number", type=int, default=20, help="mutants of each package (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
     parser.add_argument(
-        "--limit", type=int, default=1200, help="seconds of a core that the tests of one error may take"
+        "--limit", type=int, default=1200, help="CPU seconds for the tests of a mutant (default: %(default)s)"
     )
-    parser.add_argument("--only", default="", help="only errors whose 'file:line' has this in it")
+    parser.add_argument("--only", default="", help="only mutants whose 'file:line' contains this text")
     options = parser.parse_args()
     if unknown := set(options.packages) - set(TESTS):
         parser.error(f"there are no tests for {', '.join(sorted(unknown))}, only for {', '.join(TESTS)}")
@@ -92,12 +101,12 @@ def main() -> None:
         copy = Path(folder, "dlcore")
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist"))
         prepare(copy, Path(folder, "programs"))
-        counts = {name: judge(name, copy, options) for name in options.packages or TESTS}
+        counts = {name: test_package(name, copy, options) for name in options.packages or TESTS}
     print(json.dumps(counts))
 
 
 def prepare(copy: Path, programs: Path) -> None:
-    """This process, from which the others are forked: in the copy, with all imported but the library."""
+    """Set up this process, from which the others are forked: enter the copy and import all but the library."""
     os.chdir(copy)
     sys.path[:] = [str(copy), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
     sys.dont_write_bytecode = True
@@ -113,38 +122,42 @@ def prepare(copy: Path, programs: Path) -> None:
     assert "dlcore" not in sys.modules
 
 
-def judge(package: str, copy: Path, options: argparse.Namespace) -> dict[str, int]:
-    """How many errors of one package had which outcome."""
+def test_package(package: str, copy: Path, options: argparse.Namespace) -> dict[str, int]:
+    """Test the mutants of a package, and return the number of each outcome."""
     tests = [str(file) for name in TESTS[package] for file in files_of(name)]
-    outcome, log = outcome_of(tests, options.limit, copy)
+    outcome, log = run_tests(tests, options.limit, copy)
     if outcome != "survived":
-        raise SystemExit(f"{package}: the tests fail or last too long without an error\n{log}")
+        raise SystemExit(f"{package}: the tests fail or take too long without a mutation\n{log}")
     counts: collections.Counter[str] = collections.Counter()
     for mutant in sample(package, copy, options.number, options.seed):
         place = f"{mutant.path.relative_to(copy)}:{mutant.line}"
         if options.only not in place:
             continue
         code = mutant.path.read_text()
-        operator = cosmic_ray.plugins.get_operator(f"core/{mutant.operator}")()
-        changed = mutate_code(code, operator, mutant.occurrence)
-        assert changed is not None
-        mutant.path.write_text(changed)
+        mutated = mutate_code(code, get_operator(mutant.operator), mutant.occurrence)
+        assert mutated is not None
+        mutant.path.write_text(mutated)
         try:
-            own_first = sorted(tests, key=lambda test: mutant.path.stem not in test)
-            outcome, log = outcome_of(own_first, options.limit, copy)
+            same_name_first = sorted(tests, key=lambda test: mutant.path.stem not in test)
+            outcome, log = run_tests(same_name_first, options.limit, copy)
             if outcome == "survived" and package not in FLOAT64:
-                outcome, log = outcome_of(own_first, options.limit, copy, x64=True)
+                outcome, log = run_tests(same_name_first, options.limit, copy, x64=True)
         finally:
             mutant.path.write_text(code)
         counts[outcome] += 1
         failed = [line.split(" ")[1] for line in log.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        lines = list(difflib.unified_diff(code.splitlines(), changed.splitlines(), lineterm="", n=0))[3:]
+        lines = list(difflib.unified_diff(code.splitlines(), mutated.splitlines(), lineterm="", n=0))[3:]
         print(f"{outcome:<9} {place}  {mutant.operator}  {' '.join(failed)}", *lines, sep="\n    ", flush=True)
     return dict(counts)
 
 
+def get_operator(name: str) -> Any:
+    """Return an operator of Cosmic Ray."""
+    return cosmic_ray.plugins.get_operator(f"core/{name}")()
+
+
 def files_of(name: str) -> list[Path]:
-    """Return the tests of a folder of tests, the small files first, or the path itself."""
+    """Return the test files of a folder of tests, small files first; for any other path, the path itself."""
     path = Path(name)
     if not (name.startswith("tests/") and path.is_dir()):
         return [path]
@@ -152,30 +165,29 @@ def files_of(name: str) -> list[Path]:
 
 
 def sample(package: str, copy: Path, number: int, seed: int) -> list[Mutant]:
-    """Places in the files of a package, and an error for each; annotations, which nothing runs, have none."""
-    places: dict[tuple[Path, Any], list[Mutant]] = collections.defaultdict(list)
+    """Draw a sample of mutants of a package; annotations, which are never run, are not mutated."""
+    places: dict[tuple[Path, tuple[int, int]], list[Mutant]] = collections.defaultdict(list)
     for path in sorted(copy.glob(f"dlcore/{package}/**/*.py")):
         code = path.read_text()
         spans = annotations(code)
         nodes = list(ast_nodes(get_ast(code)))
         for name in OPERATORS:
-            operator = cosmic_ray.plugins.get_operator(f"core/{name}")()
-            found = (position for node in nodes for position in operator.mutation_positions(node))
-            for occurrence, (start, _) in enumerate(found):
+            operator = get_operator(name)
+            positions = (position for node in nodes for position in operator.mutation_positions(node))
+            for occurrence, (start, _) in enumerate(positions):
                 if not any(begin <= start < end for begin, end in spans):
                     places[path, start].append(Mutant(path, start[0], name, occurrence))
-    chance, order = random.Random(seed), sorted(places)
-    chance.shuffle(order)
-    drawn = [chance.choice(places[place]) for place in order]  # a larger sample begins with a smaller one
-    print(f"{package}: {min(number, len(drawn))} of {len(drawn)} places", flush=True)
-    return drawn[:number]
+    rng, order = random.Random(seed), sorted(places)
+    rng.shuffle(order)
+    mutants = [rng.choice(places[place]) for place in order]  # of all places, so that samples are nested
+    print(f"{package}: {min(number, len(mutants))} of {len(mutants)} places", flush=True)
+    return mutants[:number]
 
 
 def annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where annotations begin and end, (line, column)."""
-    nodes = ast.walk(ast.parse(code))
+    """Return the first and last position of every annotation, as (line, column)."""
     notes = [
-        note for node in nodes for note in (getattr(node, "annotation", None), getattr(node, "returns", None))
+        getattr(node, field, None) for node in ast.walk(ast.parse(code)) for field in ("annotation", "returns")
     ]
     return [
         ((note.lineno, note.col_offset), (note.end_lineno or 0, note.end_col_offset or 0))
@@ -184,26 +196,26 @@ def annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     ]
 
 
-def outcome_of(tests: list[str], limit: int, copy: Path, *, x64: bool = False) -> tuple[str, str]:
-    """How the tests end in a process of their own, and what they print."""
+def run_tests(tests: list[str], limit: int, copy: Path, *, x64: bool = False) -> tuple[str, str]:
+    """Run tests in a new process, and return the outcome and the output."""
     log = copy.parent / "log"
-    process = multiprocessing.get_context("fork").Process(target=run, args=(tests, limit, log, x64))
+    process = multiprocessing.get_context("fork").Process(target=run_pytest, args=(tests, limit, log, x64))
     process.start()
-    process.join(20 * limit)  # on a busy machine; one that waits for ever uses no core
-    if waits := process.is_alive():
+    process.join(20 * limit)  # seconds, not CPU seconds: a deadlock uses no CPU time
+    if is_stuck := process.is_alive():
         assert process.pid is not None
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
-    timed_out = waits or process.exitcode == -signal.SIGXCPU
+    timed_out = is_stuck or process.exitcode == -signal.SIGXCPU
     shutil.rmtree(copy / ".hypothesis", ignore_errors=True)
     outcome = "timed out" if timed_out else "killed" if process.exitcode else "survived"
     return outcome, log.read_text(errors="replace")
 
 
-def run(tests: list[str], limit: int, log: Path, x64: bool) -> None:
-    """Go through the tests until one fails, in a group of processes that can be ended together."""
+def run_pytest(tests: list[str], limit: int, log: Path, x64: bool) -> None:
+    """Run pytest until a test fails, in a process group that can be killed as a whole, and exit."""
     os.setpgid(0, 0)
-    import jax  # by `prepare`, which has set what JAX reads when it is imported
+    import jax  # imported before, by `prepare`, which has set the variables that JAX reads
 
     os.environ["JAX_ENABLE_X64"] = str(int(x64))
     jax.config.update("jax_enable_x64", x64)

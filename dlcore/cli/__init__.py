@@ -1,1 +1,1 @@
-"""The command line, and what experiments use to draw and to report."""
+"""Command line, and the frame, tables and pictures of the experiments."""

@@ -1,11 +1,11 @@
-"""The command line: `dlcore bench`, what a device gains, and `dlcore bench compare`, whether two runs agree."""
+"""Commands `dlcore bench`, the speed of a device, and `dlcore bench compare`, the agreement of two runs."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,8 +14,8 @@ from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.bench import SUITES
 from dlcore.benchmark.compare import best_of, compare, crossover_of, gain, slope
 from dlcore.benchmark.measurement import Cell, Figure
-from dlcore.cli.console import print_table, progress_bar, write_json, write_text
-from dlcore.cli.interrupts import WRONG_USE, fail, failing_in_one_line, needing
+from dlcore.cli.console import print_table, progress_counter, write_json, write_text
+from dlcore.cli.interrupts import WRONG_USE, exit_on_error, fail, require_extra
 from dlcore.devices import DeviceName
 
 
@@ -24,73 +24,71 @@ class Options:
     """Options of the command."""
 
     suite: tuple[Literal["math", "gradient", "fit", "sweep", "scale", "all"], ...] = ("math", "gradient")
-    """One or several; fit, sweep and scale, whose peers are slow, take the better part of an hour."""
+    """One or several suites; fit, sweep and scale have slow peers and take most of an hour."""
     devices: tuple[DeviceName, ...] = ("auto",)
-    """Where dlcore runs; "auto" is JAX's own choice."""
+    """Devices that dlcore runs on; "auto" is JAX's default device."""
     peers: tuple[Literal["numpy", "torch", "jax", "sklearn"], ...] = ("numpy", "torch", "jax", "sklearn")
-    """Who is compared with, where installed: on the CPU, and what anyone writes in JAX where dlcore is."""
+    """Libraries to compare with, if installed. They run on the CPU; plain JAX runs on the devices of dlcore."""
     only: tuple[str, ...] = ()
-    """Names of functions, or beginnings of names: losses. linalg.solve"""
+    """Names of functions, or their beginnings, such as losses. or linalg.solve"""
     quick: bool = False
-    """Small sizes and few rounds, to see that everything runs: its figures say nothing."""
+    """Use small sizes and few rounds, to see that everything runs; the figures mean nothing."""
     largest: bool = False
-    """Only the largest size of each function."""
+    """Measure only the largest size of each function."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write all of it into."""
+    """File for all results."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write a page into: crossovers, roofline and parts of a call as pictures, and every figure."""
+    """File for a page with every figure, and pictures of crossovers, roofline and the parts of a call."""
 
 
 @dataclasses.dataclass
-class Two:
-    """Two files of --json."""
+class CompareOptions:
+    """Two files written by --json."""
 
     first: Annotated[Path, tyro.conf.Positional]
-    """The run that is compared with."""
+    """The baseline."""
     second: Annotated[Path, tyro.conf.Positional]
-    """The other."""
+    """The run to compare with the baseline."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Measure and print, or compare two runs."""
     if arguments and arguments[0] == "compare":
-        _compare(tyro.cli(Two, prog="dlcore bench compare", args=list(arguments[1:])))
+        _compare(tyro.cli(CompareOptions, prog="dlcore bench compare", args=list(arguments[1:])))
         return
     options = tyro.cli(
         Options,
         prog="dlcore bench",
         args=list(arguments),
-        description="Times functions on devices and peers on the CPU, side by side; dlcore bench compare A B.",
+        description="Time functions on devices, and other libraries on the CPU; dlcore bench compare A B.",
     )
-    with failing_in_one_line(ValueError):
+    with exit_on_error(ValueError):
         if options.json is not None:
             check_path("--json", options.json)  # before the work, not after it
         write_page = _page_writer(options.html)
-        found = _measured(options)
+        benchmark = _bench(options)
         if options.json is not None:
-            write_json(options.json, found.to_json())
-        write_page(found)
-    for name in found.devices:
-        _print(found, f"dlcore {name}")
+            write_json(options.json, benchmark.to_json())
+        write_page(benchmark)
+    for device in benchmark.devices:
+        for suite in dict.fromkeys(cell.suite for cell in benchmark.cells):
+            _print_suite(suite, [cell for cell in benchmark.cells if cell.suite == suite], f"dlcore {device}")
+        print(*_machine_lines(benchmark, device), sep="\n")
 
 
 def _page_writer(path: Path | None) -> Callable[[Benchmark], None]:
-    """What writes the page, or nothing where none is asked for; what is missing for it is said now."""
+    """Return a function that writes the page; a missing package is reported before the measurements."""
     if path is None:
-        return lambda found: None
+        return lambda benchmark: None
     check_path("--html", path)
-    with needing("cli", "--html"):
+    with require_extra("cli", "--html"):
         from dlcore.benchmark.page.html import to_html  # loads matplotlib
-    return lambda found: write_text(path, to_html(found))
+    return lambda benchmark: write_text(path, to_html(benchmark))
 
 
-def _measured(options: Options) -> Benchmark:
-    with progress_bar() as progress:
-        task = progress.add_task("bench", total=None)
-
-        def show(cell: Cell) -> None:
-            progress.update(task, advance=1, description=f"{cell.name} {cell.shape}")
-
+def _bench(options: Options) -> Benchmark:
+    """Measure, with a progress bar."""
+    with progress_counter("bench") as advance:
         return bench(
             tuple(SUITES) if "all" in options.suite else options.suite,
             options.devices,
@@ -98,29 +96,20 @@ def _measured(options: Options) -> Benchmark:
             quick=options.quick,
             largest=options.largest,
             only=options.only,
-            callback=show,
+            callback=lambda cell: advance(f"{cell.name} {cell.shape}"),
         )
 
 
-def _print(found: Benchmark, device: str) -> None:
-    """A table of each suite on one device, and what all of them say of the machine."""
-    for suite in dict.fromkeys(cell.suite for cell in found.cells):
-        _print_suite(suite, [cell for cell in found.cells if cell.suite == suite], device)
-    for line in _facts(found, device.removeprefix("dlcore ")):
-        print(line)
-
-
 def _print_suite(suite: str, cells: list[Cell], device: str) -> None:
-    """Below each function its sizes. A ratio above 1 says that dlcore is faster."""
+    """Print the sizes of each function below its name; a ratio above 1 means that dlcore is faster."""
     libraries = list(dict.fromkeys(t.partition(",")[0] for c in cells for t in c.figures if "," in t))
     header = ("function, size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
-    rows, notes, above = [], [], ""
+    rows, notes, previous = [], [], ""
     for cell in cells:
-        if cell.name != above:
-            above = cell.name
-            rows.append((above, *[""] * (len(header) - 1)))
+        if cell.name != previous:
+            previous = cell.name
+            rows.append((cell.name, *[""] * (len(header) - 1)))
         ours = cell.figures[device]
-        theirs = {name: best_of(cell, name) for name in libraries}
         rows.append(
             (
                 f"  {cell.shape}",
@@ -128,57 +117,59 @@ def _print_suite(suite: str, cells: list[Cell], device: str) -> None:
                 _milliseconds(ours.compile),
                 _milliseconds(ours.transfer),
                 "wrong" if ours.wrong else f"{ours.share:.0%} {cell.bound_by}",
-                *("" if one is None else _ratio(ours, one) for one in theirs.values()),
+                *(_ratio(ours, best_of(cell, library)) for library in libraries),
             )
         )
         notes += [
-            f"{cell.name} {cell.shape}: {who} {one.wrong}; not compared"
-            for who, one in cell.figures.items()
-            if one.wrong
+            f"{cell.name} {cell.shape}: {who} {figure.wrong}; not compared"
+            for who, figure in cell.figures.items()
+            if figure.wrong
         ]
     title = f"{suite}, {device}: milliseconds, and how many times longer peers take"
     print_table(title, header, rows, [*notes, *_growth(cells, device, libraries)])
 
 
-def _ratio(ours: Figure, theirs: Figure) -> str:
-    """Not printed where one of both is wrong."""
-    found = gain(ours, theirs)
-    return "–" if found is None else f"{found:.2f}" + "~" * (ours.noisy or theirs.noisy)
+def _ratio(ours: Figure, peer: Figure | None) -> str:
+    """Return the time of a peer over ours; a dash if one of them is wrong, nothing without a peer."""
+    if peer is None:
+        return ""
+    ratio = gain(ours, peer)
+    return "–" if ratio is None else f"{ratio:.2f}" + "~" * (ours.noisy or peer.noisy)
 
 
-def _growth(every: list[Cell], device: str, libraries: list[str]) -> list[str]:
-    """Of each function, from which size on it is faster than a library, and how its time grows."""
+def _growth(cells: list[Cell], device: str, libraries: Iterable[str]) -> list[str]:
+    """Return a line per function: the size from which it is faster than a library, and how its time grows."""
     lines = []
-    for name in dict.fromkeys(cell.name for cell in every):
-        cells = [cell for cell in every if cell.name == name]
-        sizes = [cell.size for cell in cells]
-        spelt = []
-        for library in libraries:
-            at = crossover_of(cells, device, library)
-            if at is not None:
-                spelt.append(f"{library} {'at no size here' if math.isinf(at) else f'from {at:,.0f} on'}")
-        parts = [f"is faster than {', '.join(spelt)}"] if spelt else []
-        grows = slope(sizes, [cell.figures[device].median for cell in cells])
-        if grows is not None:
-            parts.append(f"grows as {cells[0].along}^{grows:.2f}")
+    for name in dict.fromkeys(cell.name for cell in cells):
+        sizes = [cell for cell in cells if cell.name == name]
+        crossovers = {library: crossover_of(sizes, device, library) for library in libraries}
+        faster = [
+            f"{library} {'at no size here' if math.isinf(size) else f'from {size:,.0f} on'}"
+            for library, size in crossovers.items()
+            if size is not None
+        ]
+        parts = [f"is faster than {', '.join(faster)}"] if faster else []
+        exponent = slope([cell.size for cell in sizes], [cell.figures[device].median for cell in sizes])
+        if exponent is not None:
+            parts.append(f"grows as {sizes[0].along}^{exponent:.2f}")
         if parts:
             lines.append(f"{name} {'; '.join(parts)}")
     return lines
 
 
-def _facts(found: Benchmark, device: str) -> list[str]:
-    limits, machine = found.ceilings[device], found.machine
-    noisy = sum(one.noisy for cell in found.cells for one in cell.figures.values())
-    count = sum(len(cell.figures) for cell in found.cells)
+def _machine_lines(benchmark: Benchmark, device: str) -> list[str]:
+    """Return lines about the device, the machine and the noise."""
+    limits, machine = benchmark.ceilings[device], benchmark.machine
+    figures = [figure for cell in benchmark.cells for figure in cell.figures.values()]
+    pace = [seconds / machine["pace"][0] for seconds in machine["pace"]]
     return [
         f"ceilings: {limits.bandwidth / 1e9:.1f} GB/s, {limits.rate / 1e9:.0f} GFLOP/s, "
         f"{1e6 * limits.latency:.0f} µs a call; share: of the nearer one",
         f"{machine['processor']}, {machine['cores']} cores, jax {machine['packages'].get('jax')}, "
-        f"load {machine['load'][0]} before and {machine['load after'][0]} after; one core's pace was "
-        f"{min(machine['pace']) / machine['pace'][0]:.2f} to {max(machine['pace']) / machine['pace'][0]:.2f} "
-        "of the time it took at first",
-        f"~ marks what is noisy: {noisy} of {count} figures"
-        + (", quick: they say nothing" if found.quick else ""),
+        f"load {machine['load'][0]} before and {machine['load after'][0]} after; one core took "
+        f"{min(pace):.2f} to {max(pace):.2f} of its first time for the same work",
+        f"~ marks what is noisy: {sum(figure.noisy for figure in figures)} of {len(figures)} figures"
+        + (", quick: they say nothing" if benchmark.quick else ""),
     ]
 
 
@@ -186,9 +177,10 @@ def _milliseconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{1e3 * seconds:.3g}" if seconds < 1 else f"{1e3 * seconds:.0f}"
 
 
-def _compare(two: Two) -> None:
+def _compare(options: CompareOptions) -> None:
+    """Print the ratio of the times of two runs, and whether they agree."""
     try:
-        changes = compare(_read(two.first), _read(two.second))
+        changes = compare(_read(options.first), _read(options.second))
     except (ValueError, OSError) as error:
         fail(f"dlcore bench compare: {error}", WRONG_USE)
     rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
@@ -202,7 +194,8 @@ def _compare(two: Two) -> None:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
+    """Return the JSON document in a file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Reports of a run: a progress bar, a table, a folder, one line of JSON."""
+"""Output of a run: a progress bar, a table, a folder of results, one line of JSON."""
 
 import contextlib
 import datetime
@@ -7,9 +7,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import rich.box
 from rich.console import Console
@@ -21,32 +20,31 @@ from dlcore._core.types import Device
 from dlcore.cli import interrupts
 
 CLEAR_LINE = b"\r\x1b[2K\x1b[?25h"
-"""The sequence that clears the line of a progress bar and shows the cursor."""
+"""Escape sequence that clears the line of a progress bar and shows the cursor."""
 
 TABLE_WIDTH = 100
-"""Columns of a table where the output is no terminal."""
+"""Width of a table, in columns, when the output is not a terminal."""
 
 
 @contextlib.contextmanager
 def run_folder(out: Path, experiment: str) -> Iterator[Path]:
-    """A new folder `out/experiment/<time>` that appears whole at the end, or not at all.
+    """Create a folder `out/experiment/<time>` that appears at the end, complete, or not at all.
 
     Yields:
       A folder to write into. It is renamed when the block ends, and removed when the block fails.
 
     Raises:
-      OSError: if the folder cannot be made; before anything is computed.
+      OSError: if the folder cannot be created; it is raised before anything is computed.
     """
     parent = Path(out) / experiment
     stamp = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
     with contextlib.ExitStack() as stack:
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            beside = stack.enter_context(files.partial_folder(parent / "run"))
-            stack.enter_context(
-                interrupts.cleaning_up(functools.partial(shutil.rmtree, beside, ignore_errors=True))
-            )
-            partial = beside / stamp
+            container = stack.enter_context(files.partial_folder(parent / "run"))
+            remove = functools.partial(shutil.rmtree, container, ignore_errors=True)
+            stack.enter_context(interrupts.cleanup_on_signal(remove))
+            partial = container / stamp
             partial.mkdir()
         except OSError as error:
             raise type(error)(
@@ -61,12 +59,12 @@ def run_folder(out: Path, experiment: str) -> Iterator[Path]:
 
 
 def final_folder(partial: Path) -> Path:
-    """The name that a folder of `run_folder` has once it is whole, if no other run takes it first."""
+    """Return the final name of a folder of `run_folder`, unless another run takes that name first."""
     return partial.parent.parent / partial.name
 
 
 def _rename(partial: Path, final: Path) -> None:
-    """Rename to `final`, or to `final`-2, -3, … where another run ended in the same second."""
+    """Rename to `final`, or to `final`-2, -3, … when another run ended in the same second."""
     for attempt in range(1, 1000):
         try:
             partial.rename(final if attempt == 1 else final.with_name(f"{final.name}-{attempt}"))
@@ -79,46 +77,54 @@ def _rename(partial: Path, final: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as `_files.write_text` does; a signal waits until the file is whole."""
-    with interrupts.held():
+    """Write a text file atomically; a signal waits until the file is complete."""
+    with interrupts.defer_signals():
         files.write_text(path, text)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """One JSON document, readable by a person; whole or not at all, as by `write_text`."""
+def write_json(path: Path, value: object) -> None:
+    """Write an indented JSON document atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_json_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """One JSON document a line; whole or not at all, as by `write_text`."""
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write one JSON document per line, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 class _Console(Console):
-    """A console on which a closed pipe is an error to pass on, not an exit with the status 1."""
+    """Console that raises the error of a closed pipe instead of exiting with status 1."""
 
     def on_broken_pipe(self) -> None:
-        """Pass the `BrokenPipeError` on."""
+        """Raise the `BrokenPipeError` again."""
         raise
 
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show a progress bar on standard error where that is a terminal; standard output carries results alone."""
+    """Show a progress bar on standard error if that is a terminal; standard output carries only results."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = _Console(stderr=True)
     show_cursor = CLEAR_LINE if console.is_terminal else b""
     with (
-        interrupts.cleaning_up(lambda: interrupts.write_error(show_cursor)),
+        interrupts.cleanup_on_signal(lambda: interrupts.write_error(show_cursor)),
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         yield progress
 
 
+@contextlib.contextmanager
+def progress_counter(name: str) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar of unknown length; calling the result with a description advances the bar."""
+    with progress_bar() as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda description: progress.update(task, advance=1, description=description)
+
+
 def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()
 ) -> None:
-    """A table on standard output, the first column left and the others right, with lines of text below."""
+    """Print a table and lines of text below it; the first column is left-aligned, the others are right-aligned."""
     console = _Console()
     if not console.is_terminal:
         console = _Console(width=TABLE_WIDTH)
@@ -134,8 +140,8 @@ def print_table(
         console.print(note, highlight=False)
 
 
-def print_result(result: dict[str, Any]) -> None:
-    """The result as one line of JSON, the last on standard output; escaped where that cannot encode it."""
+def print_result(result: Mapping[str, object]) -> None:
+    """Print the result as one line of JSON, escaped when standard output cannot encode it."""
     line = json.dumps(result, ensure_ascii=False, allow_nan=False)
     try:
         line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -145,5 +151,5 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def describe_device(device: Device) -> str:
-    """A device in words: what it is, and its place among JAX's devices."""
+    """Return the kind of a device and its name in JAX."""
     return f"{device.device_kind} ({device})"

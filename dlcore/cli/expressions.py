@@ -1,14 +1,14 @@
-"""Text as computation: an expression as a function, numbers and lists of them as arrays. Nothing is executed.
+"""Parser of expressions and of numbers: text becomes a function and arrays, and no code is executed.
 
-The text is parsed by Python's own parser, and what stands in the tree is computed node by node if it is one of a
-few kinds: no attributes, no strings, no functions but those listed here.
+Python's own parser reads the text. The syntax tree is then evaluated node by node, for a few kinds of nodes only:
+no attributes, no strings, no functions except those listed here.
 """
 
 import ast
 import inspect
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,13 +17,16 @@ import numpy as np
 
 from dlcore import linalg, losses
 
+Value = Any
+"""Value of a node: a number, an array, a truth value, or a tuple of values."""
+
 
 class RequestError(Exception):
-    """What the user asked for cannot be done; the message says what would."""
+    """Error in a user's request; the message says what is possible."""
 
 
-def _of_real_numbers(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f, with whole numbers among its arguments taken as real ones: a loss refuses integers."""
+def _with_float_arguments(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Return `f` with Python integers converted to floats: a loss refuses integers."""
     return lambda *args, **options: f(*(float(a) if isinstance(a, int) else a for a in args), **options)
 
 
@@ -34,28 +37,28 @@ log10 log1p log2 logaddexp maximum minimum power sign sin sinc sinh sqrt square 
 
 ARRAYS = "concatenate cumsum diff max mean min prod ravel reshape sort stack std sum trace transpose var"
 
-NETWORKS = "elu gelu leaky_relu log_sigmoid log_softmax logsumexp relu selu silu softmax softplus"
+ACTIVATIONS = "elu gelu leaky_relu log_sigmoid log_softmax logsumexp relu selu silu softmax softplus"
 
 ALGEBRA = "matmul matrix_norm outer solve vecdot vector_norm"
 
-MACHINERY = ("facts_of", "with_facts")
-"""Of `dlcore.losses`, what computes no loss."""
+NOT_LOSSES = ("facts_of", "with_facts")
+"""Functions of `dlcore.losses` that compute no loss."""
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Value]] = {
     **{name: getattr(jnp, name) for name in f"{ELEMENTWISE} {ARRAYS}".split()},
-    **{name: getattr(jax.nn, name) for name in NETWORKS.split()},
+    **{name: getattr(jax.nn, name) for name in ACTIVATIONS.split()},
     **{name: getattr(linalg, name) for name in ALGEBRA.split()},
     **{
-        name: _of_real_numbers(getattr(losses, name))
+        name: _with_float_arguments(getattr(losses, name))
         for name in losses.__all__
-        if inspect.isfunction(getattr(losses, name)) and name not in MACHINERY
+        if inspect.isfunction(getattr(losses, name)) and name not in NOT_LOSSES
     },
 }
-"""What an expression may call. All of it computes; none of it reads or writes."""
+"""Functions that an expression may call. All of them compute; none of them reads or writes files."""
 
 NUMBERS = {"pi": np.pi, "e": np.e, "inf": np.inf, "nan": np.nan}
 
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+OPERATORS: dict[type[ast.AST], Callable[..., Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -70,17 +73,18 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.GtE: operator.ge,
 }
 
+PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
 
-def value_of(text: str) -> tuple[str, Any]:
-    """The name, empty where there is none, and the array that `x=[1, 2]` or `3:int` stand for."""
-    name, equals, rest = text.partition("=") if re.match(r"[^\W\d]\w*=", text) else ("", "", text)
-    del equals
-    numbers, colon, kind = rest.partition(":")
+
+def parse_value(text: str) -> tuple[str, jax.Array]:
+    """Parse `x=[1, 2]` or `3:int` into a name, empty if there is none, and an array."""
+    name, _, value = text.partition("=") if re.match(r"[^\W\d]\w*=", text) else ("", "", text)
+    numbers, colon, kind = value.partition(":")
     if colon and kind != "int":
         raise RequestError(f"{text}: expected numbers, or numbers:int for whole numbers")
     try:
-        array = np.array(_literal(ast.parse(numbers.strip(), mode="eval").body))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        array = np.array(_parse_numbers(ast.parse(numbers.strip(), mode="eval").body))
+    except PARSE_ERRORS:
         raise RequestError(f"{text}: expected a number or an array such as [1, 2.5] or [[1, 2], [3, 4]]") from None
     if kind == "int":
         if (array != np.floor(array)).any() or (np.abs(array) >= 2**31).any():
@@ -89,92 +93,95 @@ def value_of(text: str) -> tuple[str, Any]:
     return name, jax.device_put(array if kind == "int" else array.astype(jnp.result_type(float)))
 
 
-def _literal(node: ast.AST) -> Any:
-    """A number, or lists of numbers; nothing else."""
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(entry) for entry in node.elts]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        inner = _literal(node.operand)
-        if isinstance(inner, float):
-            return -inner if isinstance(node.op, ast.USub) else inner
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
-    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):
-        return NUMBERS[node.id]
+def _parse_numbers(node: ast.AST) -> float | list[Any]:
+    """Return a number or nested lists of numbers; anything else is a `ValueError`."""
+    match node:
+        case ast.List(elts=entries) | ast.Tuple(elts=entries):
+            return [_parse_numbers(entry) for entry in entries]
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            number = _parse_numbers(operand)
+            if isinstance(number, float):
+                return -number if isinstance(sign, ast.USub) else number
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return float(number)
+        case ast.Name(id="inf" | "nan" as name):
+            return NUMBERS[name]
     raise ValueError
 
 
-def function_of(text: str, values: Sequence[tuple[str, Any]]) -> tuple[Callable[..., Any], list[Any]]:
-    """An expression as a function of the names in it, and their values in the same order."""
+def parse_expression(
+    text: str, values: Sequence[tuple[str, jax.Array]]
+) -> tuple[Callable[..., jax.Array], list[jax.Array]]:
+    """Return an expression as a function of its names, and the values of the names in the same order."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-        found.sort(key=lambda node: (node.lineno, node.col_offset))
-        names = list(dict.fromkeys(node.id for node in found))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+        names = list(dict.fromkeys(node.id for node in nodes))
+    except PARSE_ERRORS as error:
         raise RequestError(f"{text!r} is no expression: {getattr(error, 'msg', None) or error}") from None
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    functions = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) in called}
+    functions = {node.id for node in nodes if id(node) in called}
     if unknown := sorted(functions - set(FUNCTIONS)):
         raise RequestError(f"there is no function {', '.join(unknown)}; there are {', '.join(sorted(FUNCTIONS))}")
     if any(not name for name, _ in values):
         raise RequestError("an expression takes its values by name, such as x=1")
-    given = dict(values)
-    if len(given) < len(values):
+    value_of_name = dict(values)
+    if len(value_of_name) < len(values):
         raise RequestError("a name was given twice")
-    variables = [name for name in names if name in given or name not in functions | set(NUMBERS)]
-    if missing := [name for name in variables if name not in given]:
+    variables = [name for name in names if name in value_of_name or name not in functions | set(NUMBERS)]
+    if missing := [name for name in variables if name not in value_of_name]:
         example = " ".join(f"{name}=1" for name in missing)
         raise RequestError(f"no value for {', '.join(missing)}; add {example}")
-    if extra := [name for name in given if name not in variables]:
+    if extra := [name for name in value_of_name if name not in variables]:
         raise RequestError(f"{', '.join(extra)} does not occur in {text!r}")
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in variables]
 
-    def f(*arguments: Any) -> Any:
-        return _compute(tree, dict(zip(variables, arguments, strict=True)))
+    def f(*arguments: jax.Array) -> jax.Array:
+        return _evaluate(tree, dict(zip(variables, arguments, strict=True)))
 
     f.__name__ = "expression"
     f.__signature__ = inspect.Signature(parameters)
-    return f, [given[name] for name in variables]
+    return f, [value_of_name[name] for name in variables]
 
 
-def _compute(node: ast.AST, known: dict[str, Any]) -> Any:
-    """An expression of numbers, names, arithmetic, comparisons, entries, arrays and the functions above."""
+def _evaluate(node: ast.AST, variables: Mapping[str, jax.Array]) -> Value:
+    """Evaluate numbers, names, arithmetic, comparisons, entries, arrays and calls of `FUNCTIONS`."""
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return value
-        case ast.Name(id=name) if name in known or name in NUMBERS:
-            return known[name] if name in known else NUMBERS[name]
+        case ast.Name(id=name) if name in variables or name in NUMBERS:
+            return variables[name] if name in variables else NUMBERS[name]
         case ast.BinOp(op=op, left=left, right=right) if type(op) in OPERATORS:
-            pair = _compute(left, known), _compute(right, known)
-            if all(isinstance(one, int | float) for one in pair):  # in whole numbers 9**9**9 would never end
-                pair = float(pair[0]), float(pair[1])
-            return OPERATORS[type(op)](*pair)
+            a, b = _evaluate(left, variables), _evaluate(right, variables)
+            if isinstance(a, int | float) and isinstance(b, int | float):  # 9**9**9 of integers would never end
+                a, b = float(a), float(b)
+            return OPERATORS[type(op)](a, b)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_compute(operand, known))
+            return OPERATORS[type(op)](_evaluate(operand, variables))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_compute(left, known), _compute(right, known))
+            return OPERATORS[type(op)](_evaluate(left, variables), _evaluate(right, variables))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS:
-            options = {keyword.arg: _compute(keyword.value, known) for keyword in keywords if keyword.arg}
+            options = {keyword.arg: _evaluate(keyword.value, variables) for keyword in keywords if keyword.arg}
             if len(options) == len(keywords):
-                return FUNCTIONS[name](*(_compute(argument, known) for argument in args), **options)
+                return FUNCTIONS[name](*(_evaluate(argument, variables) for argument in args), **options)
         case ast.Tuple(elts=entries):
-            return tuple(_compute(entry, known) for entry in entries)
+            return tuple(_evaluate(entry, variables) for entry in entries)
         case ast.List(elts=entries):
-            return jnp.stack([jnp.asarray(_compute(entry, known)) for entry in entries])
+            return jnp.stack([jnp.asarray(_evaluate(entry, variables)) for entry in entries])
         case ast.Subscript(value=value, slice=index):
-            return _entry(_compute(value, known), _compute(index, known))
+            return _get_item(_evaluate(value, variables), _evaluate(index, variables))
         case _:
             pass
     raise RequestError(f"{ast.unparse(node)!r} cannot stand in an expression")
 
 
-def _entry(array: Any, index: Any) -> Any:
-    """One entry, or one row; an index beyond the end, which JAX would clamp, is refused."""
-    places = index if isinstance(index, tuple) else (index,)
+def _get_item(array: Value, index: Value) -> Value:
+    """Return an entry or a row; an index out of bounds, which JAX would clamp, is an error."""
+    indices = index if isinstance(index, tuple) else (index,)
     shape = jnp.shape(array)
-    if len(places) > len(shape) or not all(
-        isinstance(place, int) and -size <= place < size for place, size in zip(places, shape, strict=False)
+    if len(indices) > len(shape) or not all(
+        isinstance(i, int) and -size <= i < size for i, size in zip(indices, shape, strict=False)
     ):
-        raise RequestError(f"[{', '.join(map(str, places))}] is no entry of an array of shape {shape}")
+        raise RequestError(f"[{', '.join(map(str, indices))}] is no entry of an array of shape {shape}")
     return array[index]

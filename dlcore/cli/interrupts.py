@@ -1,6 +1,6 @@
-"""The end of a command: its status, one line on standard error, and nothing left behind.
+"""Exit status, error message and cleanup of a command, also after a signal.
 
-Standard library alone: a signal must find its handler before NumPy and JAX are imported.
+This module imports the standard library alone. A signal must find its handler before NumPy and JAX are imported.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 FAILED, WRONG_USE, CLOSED_PIPE = 1, 2, 141
-"""Exit statuses: of failed work, of a request that cannot be done (as tyro has it), and of SIGPIPE in a shell."""
+"""Exit statuses of failed work, of a wrong request (the same as tyro's), and of SIGPIPE in a shell."""
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that ask a process to end and let it tidy up first."""
+"""Signals that ask a process to clean up and end."""
 
-PATIENCE = 1.0
-"""Seconds in which the main thread should answer a signal; compiled code may keep it for longer."""
+RESPONSE_SECONDS = 1.0
+"""Time in which the main thread should answer a signal; compiled code may block it for longer."""
 
 _program = "dlcore"
 _cleanups: list[Callable[[], None]] = []
-_held = 0
-_asked: int | None = None
+_n_deferrals = 0
+_pending_signal: int | None = None
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -34,10 +34,10 @@ def fail(message: str, status: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def failing_in_one_line(*wrong_use: type[Exception]) -> Iterator[None]:
-    """End the process with the program and one line where the block raises `wrong_use` or an `OSError`.
+def exit_on_error(*wrong_use: type[Exception]) -> Iterator[None]:
+    """End the process with one line when the block raises `wrong_use` or an `OSError`.
 
-    A closed pipe is no failure of the work: its `BrokenPipeError` passes through.
+    A closed pipe is not a failure: its `BrokenPipeError` passes through.
     """
     try:
         yield
@@ -50,31 +50,32 @@ def failing_in_one_line(*wrong_use: type[Exception]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def needing(extra: str, what: str = "it") -> Iterator[None]:
-    """End the process where the block imports a package that is not installed, and name it and its extra."""
+def require_extra(extra: str, feature: str = "it") -> Iterator[None]:
+    """End the process when the block imports a missing package, and name the package and its extra."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "dlcore":
             raise
-        fail(f"{_program}: {what} needs {error.name}; install it with: pip install 'dlcore-jax[{extra}]'", FAILED)
+        install = f"pip install 'dlcore-jax[{extra}]'"
+        fail(f"{_program}: {feature} needs {error.name}; install it with: {install}", FAILED)
 
 
 def write_error(text: bytes) -> None:
-    """Write to standard error past Python's buffer, in the middle of which a signal may come."""
+    """Write to standard error directly: a signal may arrive while Python's buffer is being written."""
     with contextlib.suppress(OSError):
         os.write(2, text)
 
 
-def name_program(program: str) -> None:
-    """Set the words at the beginning of a line on standard error."""
+def set_program_name(program: str) -> None:
+    """Set the name that begins each error message."""
     global _program
     _program = program
 
 
 @contextlib.contextmanager
-def cleaning_up(cleanup: Callable[[], None]) -> Iterator[None]:
-    """Call `cleanup` before a signal ends the process inside the block; it must not raise."""
+def cleanup_on_signal(cleanup: Callable[[], None]) -> Iterator[None]:
+    """Call `cleanup` before a signal ends the process inside the block; `cleanup` must not raise."""
     _cleanups.append(cleanup)
     try:
         yield
@@ -83,48 +84,48 @@ def cleaning_up(cleanup: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Let a signal wait until the end of the block, such as the writing of a file."""
-    global _held
-    _held += 1
+def defer_signals() -> Iterator[None]:
+    """Delay signals until the end of the block, for example while a file is written."""
+    global _n_deferrals
+    _n_deferrals += 1
     try:
         yield
     finally:
-        _held -= 1
-        if _asked is not None and not _held:
-            _end(_asked)
+        _n_deferrals -= 1
+        if _pending_signal is not None and not _n_deferrals:
+            _end(_pending_signal)
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Let a signal end the process with one line; restore the handlers of the caller after the block."""
-    before = {asked: signal.getsignal(asked) for asked in SIGNALS}
-    _handle()
+def exit_on_signals() -> Iterator[None]:
+    """End the process with one line on a signal; restore the caller's handlers after the block."""
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    _set_handlers()
     try:
         yield
     finally:
-        for asked, handler in before.items():
-            signal.signal(asked, signal.SIG_DFL if handler is None else handler)  # None: no handler of Python's
+        for signum, handler in handlers.items():
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)  # None: not a Python handler
 
 
 def run_process(command: Callable[[], None]) -> NoReturn:
-    """Run a command as the whole of this process, and end it.
+    """Run a command as the whole of this process, and end the process.
 
     - A signal ends the process at any moment with one line and the status 128 + its number. The handler raises no
-      exception: one could unwind through XLA's own frames, which is a segmentation fault (jax 0.10.2), or vanish
-      in a callback whose exceptions Python ignores.
+      exception. An exception could unwind through XLA's own frames, which is a segmentation fault (jax 0.10.2).
+      It could also vanish in a callback whose exceptions Python ignores.
     - Characters that standard output cannot encode become question marks.
     - A closed pipe ends the process quietly with the status 141.
     - The interpreter is not torn down. That takes a quarter of a second in which a signal would be lost.
     """
-    _handle()
-    _watch()
+    _set_handlers()
+    _start_watchdog()
     _open_streams()
     try:
         command()
         status = 0
-    except SystemExit as ended:
-        status = _status_of(ended)
+    except SystemExit as error:
+        status = _exit_status(error)
     except BrokenPipeError:
         status = CLOSED_PIPE
     except KeyboardInterrupt:
@@ -133,20 +134,19 @@ def run_process(command: Callable[[], None]) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Let standard output take any character, and let output that was closed before Python began go nowhere."""
-    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file of the command would take the number
+    """Make standard output accept every character, and replace closed streams by the null device."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file of the command takes the number
         pass
-    os.close(file)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _finish(status: int) -> NoReturn:
-    """End the process when all is written and every exit handler has run."""
+    """Run the exit handlers, flush the output and end the process."""
     import atexit
 
     atexit._run_exitfuncs()
@@ -162,52 +162,53 @@ def _finish(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _status_of(ended: SystemExit) -> int:
+def _exit_status(error: SystemExit) -> int:
     """Return the exit status of a `SystemExit`, and print its message as Python does."""
-    if ended.code is None or isinstance(ended.code, int):
-        return ended.code or 0
-    print(ended.code, file=sys.stderr)
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    print(error.code, file=sys.stderr)
     return FAILED
 
 
-def _handle() -> None:
-    """Set the handler of every signal that is not ignored, as those of a job in the background are."""
-    for asked in SIGNALS:
-        if signal.getsignal(asked) is not signal.SIG_IGN:
-            signal.signal(asked, _answer)
+def _set_handlers() -> None:
+    """Set the handler of every signal that is not ignored; a shell ignores SIGINT for background jobs."""
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _handle_signal)
 
 
-def _answer(asked: int, frame: object) -> None:
-    """End the process, unless a block of `held` is under way."""
-    global _asked
+def _handle_signal(signum: int, frame: object) -> None:
+    """End the process, or remember the signal while signals are deferred."""
+    global _pending_signal
     del frame
-    if _held:
-        _asked = asked
+    if _n_deferrals:
+        _pending_signal = signum
     else:
-        _end(asked)
+        _end(signum)
 
 
-def _watch() -> None:
-    """Start a thread that ends the process where compiled code keeps the main thread from answering a signal."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_answer_late, args=(reading,), daemon=True).start()
+def _start_watchdog() -> None:
+    """Start a thread that ends the process when compiled code blocks the main thread after a signal."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    threading.Thread(target=_watch_signals, args=(read_end,), daemon=True).start()
 
 
-def _answer_late(reading: int) -> None:
+def _watch_signals(read_end: int) -> None:
+    """End the process when the main thread has not answered a signal in time."""
     while True:
-        for asked in os.read(reading, 64):
-            if signal.getsignal(asked) is _answer:
-                time.sleep(PATIENCE)
-                while _held:
-                    time.sleep(PATIENCE)
-                _end(asked)
+        for signum in os.read(read_end, 64):
+            if signal.getsignal(signum) is _handle_signal:
+                time.sleep(RESPONSE_SECONDS)
+                while _n_deferrals:
+                    time.sleep(RESPONSE_SECONDS)
+                _end(signum)
 
 
-def _end(asked: int) -> NoReturn:
-    """Tidy up, say so and end, from any thread."""
+def _end(signum: int) -> NoReturn:
+    """Clean up, print one line and end the process, from any thread."""
     for cleanup in reversed(_cleanups):
         cleanup()
     write_error(f"{_program}: interrupted\n".encode("ascii", "backslashreplace"))
-    os._exit(128 + asked)
+    os._exit(128 + signum)

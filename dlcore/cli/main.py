@@ -1,58 +1,40 @@
-"""The command line: `dlcore COMMAND`. What a command needs is imported when it is asked for."""
+"""Entry point of the command line, `dlcore COMMAND`; each command imports its dependencies itself."""
 
 import ast
-import contextlib
+import importlib
 import importlib.metadata
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from dlcore.cli import interrupts
-from dlcore.cli.interrupts import FAILED, WRONG_USE, fail
+from dlcore.cli.interrupts import WRONG_USE, fail
 
 MAIN_JOB = "logistic_regression"
-"""What `dlcore run` runs where no experiment is named."""
-
-Config = TypeVar("Config")
+"""Experiment that `dlcore run` runs when none is named."""
 
 USAGE = """usage: dlcore COMMAND ...
 
 commands:
-  run [EXPERIMENT] [OPTIONS]    run an experiment; --help tells its options
-  run --list                    every experiment with its question
+  run [EXPERIMENT] [OPTIONS]    run an experiment; --help shows its options
+  run --list                    list the experiments and their questions
   graph EXPRESSION [NAME=VALUE ...]
-                                the value and derivative of every intermediate; --help tells more
-  bench [OPTIONS]               what a device gains, against peers, judged; --help tells more
-  bench compare FIRST SECOND    whether two runs agree
-  verify [OPTIONS]              every function against its twin on this device; --help tells more
-  --version                     of dlcore
+                                show the value and derivative of every intermediate result
+  bench [OPTIONS]               compare the speed of a device with that of other libraries
+  bench compare FIRST SECOND    compare two saved runs
+  verify [OPTIONS]              compare every function with its float64 reference on this device
+  --version                     show the version of dlcore
+
+dlcore COMMAND --help shows the options of a command.
 """
 
 
-class UsageError(Exception):
-    """A request that cannot be done; the message says what can."""
-
-
-class ExperimentError(Exception):
-    """A result of an experiment that is not the expected one."""
-
-
-@contextlib.contextmanager
-def checking_options() -> Iterator[None]:
-    """Turns a wrong value or a folder that cannot be written into a `UsageError`."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError) as error:
-        raise UsageError(str(error)) from error
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that `arguments`, or those of the process, name."""
+    """Run the command that `arguments` name; without `arguments`, those of the process."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    interrupts.name_program(f"dlcore {command}" if command in COMMANDS else "dlcore")
-    with interrupts.failing_in_one_line():
+    interrupts.set_program_name(f"dlcore {command}" if command in COMMANDS else "dlcore")
+    with interrupts.exit_on_error():
         if command in COMMANDS:
             COMMANDS[command](rest)
         elif command in ("-h", "--help"):
@@ -65,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the script of an experiment, as Python itself would, with the arguments after its name."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    name, options = (arguments[0], arguments[1:]) if named else (MAIN_JOB, arguments)
+    """Run the script of an experiment as Python itself would, with the arguments after its name."""
+    is_named = bool(arguments) and not arguments[0].startswith("-")
+    name, options = (arguments[0], arguments[1:]) if is_named else (MAIN_JOB, arguments)
     scripts = {path.stem: path for path in sorted(experiments_folder().glob("[!_]*.py"))}
     if list(arguments) == ["--list"]:
         width = max(map(len, scripts))
@@ -76,76 +58,42 @@ def run(arguments: Sequence[str]) -> None:
         return
     if name not in scripts:
         fail(f"dlcore run: there is no experiment {name!r}; there are {', '.join(scripts)}", WRONG_USE)
-    if not named and {"-h", "--help"} & set(options):
-        print(f"experiments: {', '.join(scripts)} (none named: {MAIN_JOB})\n")
-    interrupts.name_program(f"dlcore run {name}")
+    if not is_named and {"-h", "--help"} & set(options):
+        print(f"experiments: {', '.join(scripts)} (default: {MAIN_JOB})\n")
+    interrupts.set_program_name(f"dlcore run {name}")
     argv, sys.argv = sys.argv, [str(scripts[name]), *options]
     try:
-        with interrupts.needing("all"):
+        with interrupts.require_extra("all"):
             runpy.run_path(str(scripts[name]), run_name="__main__")
     finally:
         sys.argv = argv
 
 
-def graph(arguments: Sequence[str]) -> None:
-    """Run `dlcore graph`."""
-    with interrupts.needing("cli"):
-        from dlcore.cli import graph
-    graph.run(arguments)
+def _command(name: str) -> Callable[[Sequence[str]], None]:
+    """Return a command that imports its module `dlcore.cli.<name>` when it runs."""
 
+    def command(arguments: Sequence[str]) -> None:
+        with interrupts.require_extra("cli"):
+            module = importlib.import_module(f"dlcore.cli.{name}")
+        module.run(arguments)
 
-def bench(arguments: Sequence[str]) -> None:
-    """Run `dlcore bench`."""
-    with interrupts.needing("cli"):
-        from dlcore.cli import bench
-    bench.run(arguments)
-
-
-def verify(arguments: Sequence[str]) -> None:
-    """Run `dlcore verify`."""
-    with interrupts.needing("cli"):
-        from dlcore.cli import verify
-    verify.run(arguments)
+    return command
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "run": run,
-    "graph": graph,
-    "bench": bench,
-    "verify": verify,
+    **{name: _command(name) for name in ("graph", "bench", "verify")},
 }
 
 
 def question(script: Path) -> str:
-    """The question of an experiment: the first line of its docstring, read without running it."""
+    """Return the question of an experiment, the first line of its docstring, without running the script."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
 
 
 def experiments_folder() -> Path:
     """Return the folder of the scripts: beside the package in a checkout, inside it in an installed wheel."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     checkout = package.parent / "experiments"
     return checkout if (package.parent / "pyproject.toml").exists() else package / "_experiments"
-
-
-def run_experiment(main: Callable[[Config], None], config: type[Config], description: str) -> None:
-    """Read the options of an experiment and run it; what the user got wrong ends as one sentence, not a trace.
-
-    Args:
-      main: the experiment; it raises `UsageError` for what the user got wrong, `ExperimentError` for a result
-        that did not come as expected.
-      config: a dataclass of options; a string under each field is its help.
-      description: shown by --help.
-    """
-    import tyro
-
-    program = f"dlcore run {Path(sys.argv[0]).stem}"
-    interrupts.name_program(program)
-    with interrupts.ending_on_signals():
-        chosen = tyro.cli(config, prog=program, description=description)
-        try:
-            with interrupts.failing_in_one_line(UsageError):
-                main(chosen)
-        except ExperimentError as error:
-            fail(f"{program}: {error}", FAILED)

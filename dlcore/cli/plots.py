@@ -1,24 +1,25 @@
-"""The look of every picture, and the pictures of a descent: its gap, its path, what the model says of each row."""
+"""Style of the pictures, and pictures of a descent: its gap, its path and its predicted probabilities."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Distinguishable with every common kind of colour blindness (Okabe and Ito, 2008)."""
+"""Colours that every common kind of colour blindness can tell apart (Okabe and Ito, 2008)."""
 
 LINES = (("-", 5.0), ((0, (6, 4)), 2.5), ((0, (1, 3)), 2.5), ("-", 1.5), ("--", 1.5), (":", 1.5))
-"""Styles and widths, in points, that let one line be seen under another."""
+"""Line styles and widths, in points, that let a line be seen under another."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of its own, in inches, that no global state of matplotlib knows of."""
+    """Return an empty figure, in inches, that is not registered with pyplot."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def legend_below(figure: Figure, axes: Any) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """Add a legend of the curves of `axes` below all panels, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(handles)))
@@ -27,13 +28,13 @@ def legend_below(figure: Figure, axes: Any) -> None:
 def draw_gaps(
     gaps: Mapping[str, tuple[np.ndarray, np.ndarray]], level: float, level_name: str, title: str
 ) -> Figure:
-    """How far J is above its minimum against the step, both on logarithmic scales.
+    """Draw the gap J − J* against the step, on logarithmic scales.
 
     Args:
-      gaps: (step, J − J*) of each descent by its label; gaps below 1e-17 are drawn there.
-      level: a gap to mark with a line, called `level_name`.
-      level_name: what is written at that line.
-      title: the finding.
+      gaps: (step, J − J*) of each descent, by label; gaps below 1e-17 are drawn at 1e-17.
+      level: a gap to mark with a horizontal line.
+      level_name: label of the line.
+      title: the result.
     """
     figure = new_figure(7.0, 4.5)
     axes = figure.subplots()
@@ -48,31 +49,31 @@ def draw_gaps(
 
 
 def draw_paths(
-    trails: Mapping[str, np.ndarray],
+    paths: Mapping[str, np.ndarray],
     optimum: np.ndarray,
     grid: tuple[np.ndarray, np.ndarray],
-    heights: np.ndarray,
+    gaps: np.ndarray,
     names: Sequence[str],
     title: str,
 ) -> Figure:
-    """Paths of descents in a plane, over the contours of J − J* in it.
+    """Draw paths of descents in a plane, over the contours of J − J*.
 
     Args:
-      trails: (steps + 1, 2) of each descent by its label; all begin at one point.
-      optimum: (2,).
-      grid: where `heights` are known along each axis, shapes (p,) and (q,).
-      heights: J − J*, shape (q, p).
-      names: of the two axes, with their units.
-      title: the finding.
+      paths: points of each descent, by label, shape (steps + 1, 2); all begin at the same point.
+      optimum: shape (2,).
+      grid: coordinates of `gaps` along each axis, shapes (p,) and (q,).
+      gaps: J − J*, shape (q, p).
+      names: labels of the two axes, with units.
+      title: the result.
     """
     figure = new_figure(9.0, 5.5)
     axes = figure.subplots()
-    levels = np.geomspace(max(heights.min(), 1e-5), heights.max(), 14)
-    lines: Any = axes.contour(*grid, heights, levels=levels, colors="0.7", linewidths=0.8)
-    axes.clabel(lines, lines.levels[3::3], fmt="%.1e", fontsize=7)  # the lowest lies under the optimum
-    for (label, trail), color, (style, width) in zip(trails.items(), COLORS, LINES, strict=False):
-        axes.plot(*trail.T, color=color, linewidth=width, linestyle=style, label=label)
-    axes.plot(*next(iter(trails.values()))[0], "o", color="black", label="start")
+    levels = np.geomspace(max(gaps.min(), 1e-5), gaps.max(), 14)
+    contours: Any = axes.contour(*grid, gaps, levels=levels, colors="0.7", linewidths=0.8)
+    axes.clabel(contours, contours.levels[3::3], fmt="%.1e", fontsize=7)  # the optimum hides the lowest
+    for (label, path), color, (style, width) in zip(paths.items(), COLORS, LINES, strict=False):
+        axes.plot(*path.T, color=color, linewidth=width, linestyle=style, label=label)
+    axes.plot(*next(iter(paths.values()))[0], "o", color="black", label="start")
     axes.plot(*optimum, "*", color="black", markersize=14, label="optimum")
     axes.set(xlabel=names[0], ylabel=names[1], title=title)
     figure.legend(loc="outside right upper")
@@ -80,13 +81,13 @@ def draw_paths(
 
 
 def draw_probabilities(p: np.ndarray, y: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """The probability of class 1 given to each row, in order, by the row's true class.
+    """Draw the predicted probabilities of class 1 in increasing order, marked by the true class.
 
     Args:
-      p: shape (n,), predicted probabilities of class 1.
-      y: shape (n,), labels 0 and 1.
+      p: predicted probabilities of class 1, shape (n,).
+      y: labels 0 and 1, shape (n,).
       classes: the names of class 0 and class 1.
-      title: the finding.
+      title: the result.
     """
     order = np.argsort(p)
     p, y, rank = p[order], y[order], np.arange(len(p)) + 1

@@ -1,3 +1,5 @@
+"""Folder of a run, table and result: they are complete, or the error names the problem."""
+
 import json
 
 import pytest
@@ -8,7 +10,7 @@ from dlcore.devices import find_device
 pytestmark = pytest.mark.any_mode
 
 
-def test_a_folder_appears_whole(tmp_path):
+def test_a_folder_appears_complete(tmp_path):
     with console.run_folder(tmp_path, "trial") as partial:
         console.write_json(partial / "result.json", {"J": 0.5, "name": "∇"})
         assert not console.final_folder(partial).exists()
@@ -29,7 +31,7 @@ def test_a_folder_of_a_failed_run_does_not_appear(tmp_path, failure):
     assert list((tmp_path / "trial").iterdir()) == []
 
 
-def test_two_runs_in_one_second_are_both_kept(tmp_path, monkeypatch):
+def test_two_runs_in_one_second_have_two_folders(tmp_path, monkeypatch):
     for process, text in enumerate(("one", "two", "three")):
         monkeypatch.setattr("os.getpid", lambda process=process: process)
         with console.run_folder(tmp_path, "trial") as partial:
@@ -38,7 +40,7 @@ def test_two_runs_in_one_second_are_both_kept(tmp_path, monkeypatch):
     assert texts == ["one", "three", "two"]
 
 
-def test_an_unwritable_place_is_named(tmp_path):
+def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match=r"out: the folder .*file.trial cannot be written"):
         console.run_folder(tmp_path / "file", "trial").__enter__()
@@ -49,7 +51,7 @@ def test_the_result_is_one_line(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": [1, 2], "name": "J − J*"}
 
 
-def test_a_table_keeps_its_words_whole(capsys):
+def test_a_table_does_not_break_words(capsys):
     console.print_table("title", ["", "status"], [["by hand", "precision floor"]], ["below"])
     out = capsys.readouterr().out
     assert "by hand  precision floor" in out
@@ -57,7 +59,7 @@ def test_a_table_keeps_its_words_whole(capsys):
     assert all(len(line) <= console.TABLE_WIDTH for line in out.splitlines())
 
 
-def test_devices_by_name():
+def test_a_device_is_found_by_its_name():
     assert find_device("cpu").platform == "cpu"
     assert find_device().platform == find_device("auto").platform
     with pytest.raises(ValueError, match="device: no tpu here; JAX found cpu"):

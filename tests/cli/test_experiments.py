@@ -1,4 +1,4 @@
-"""Every experiment runs with the settings of a user, and what it expects comes so."""
+"""Experiments: each runs with the settings of a user, and its expectations are met."""
 
 import ast
 import json
@@ -12,20 +12,20 @@ from helpers import DTYPE, ROOT
 from processes import call, dlcore, environment_of_user
 
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "experiments").glob("[!_]*.py"))}
-OWN_PROCESS = ("larger_than_memory",)
-"""Experiments that measure their process."""
+NEEDS_PROCESS = ("larger_than_memory",)
+"""Experiments that measure the memory of their process."""
 QUICK = ("computation_graph", "derivative_error", "gradient_descent", "local_minima", "tensors")
-"""Experiments of every run: each compiles for less than five seconds."""
+"""Experiments that are not slow: each compiles in less than five seconds."""
 
-ONCE = DTYPE == "float32" and jax.device_count() == 1
+IS_DEFAULT_MODE = DTYPE == "float32" and jax.device_count() == 1
 
 
-@pytest.mark.skipif(not ONCE, reason="an experiment chooses its own precision and device: once is enough")
+@pytest.mark.skipif(not IS_DEFAULT_MODE, reason="an experiment sets its precision and device itself")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SCRIPTS]
 )
-def test_what_an_experiment_expects_comes_so(name, tmp_path):
-    run = dlcore if name in OWN_PROCESS else call
+def test_the_expectations_of_an_experiment_are_met(name, tmp_path):
+    run = dlcore if name in NEEDS_PROCESS else call
     done = run("run", name, "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -41,8 +41,8 @@ def test_what_an_experiment_expects_comes_so(name, tmp_path):
         assert start.startswith(b"\x89PNG") or b"<svg" in start or b"<!DOCTYPE html>" in start
 
 
-def test_what_does_not_come_as_expected_fails(tmp_path):
-    """A copy of an experiment with a wrong exact derivative says so, keeps its files, and ends with 1."""
+def test_an_unmet_expectation_ends_with_status_1(tmp_path):
+    """Run a copy of an experiment with a wrong exact derivative; its files are kept."""
     broken = tmp_path / "derivative_error.py"
     broken.write_text(SCRIPTS["derivative_error"].read_text().replace("exact = np.exp", "exact = 2 * np.exp"))
     command = [sys.executable, str(broken), "--quick", "--out", str(tmp_path / "runs")]
@@ -56,11 +56,11 @@ def test_what_does_not_come_as_expected_fails(tmp_path):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_header_says_question_command_time_and_result(name):
-    header = ast.get_docstring(ast.parse(SCRIPTS[name].read_text())) or ""
-    question, *rest = header.splitlines()
+def test_a_docstring_has_question_command_time_and_result(name):
+    docstring = ast.get_docstring(ast.parse(SCRIPTS[name].read_text())) or ""
+    question, *rest = docstring.splitlines()
     assert question.endswith("?")
-    assert f"dlcore run {name}" in header
+    assert f"dlcore run {name}" in docstring
     for part in ("Command:", "Takes:", "Expected:"):
         assert any(line.startswith(part) for line in rest), part
 
@@ -73,10 +73,10 @@ def test_the_list_shows_every_experiment_with_its_question():
     assert all(line.endswith("?") for line in lines)
 
 
-def test_help_promises_no_time():
-    """How long a run takes is the machine's: under load, ten times as long as on an idle one."""
+def test_help_states_no_duration():
+    """Check the help of --quick: a busy machine takes ten times as long as an idle one."""
     for command in (("run", "norms", "--help"), ("bench", "--help")):
-        told = " ".join(call(*command).stdout.replace("│", " ").split())
-        said = told.partition("--quick, --no-quick")[2].partition("(default")[0]
-        assert "to see that" in said
-        assert not re.search(r"second|minute|\b\d+ s\b", said)
+        help_text = " ".join(call(*command).stdout.replace("│", " ").split())
+        quick = help_text.partition("--quick, --no-quick")[2].partition("(default")[0]
+        assert "to see that" in quick
+        assert not re.search(r"second|minute|\b\d+ s\b", quick)

@@ -1,4 +1,4 @@
-"""`dlcore graph`: expressions and functions of modules as text."""
+"""Command `dlcore graph`: expressions and functions of modules as text."""
 
 import re
 import sys
@@ -11,11 +11,11 @@ from helpers import DTYPE, assert_close
 from processes import dlcore
 
 from dlcore.cli import graph, main
-from dlcore.cli.expressions import FUNCTIONS, RequestError, value_of
+from dlcore.cli.expressions import FUNCTIONS, RequestError, parse_value
 from dlcore.cli.graph import trace
 
 
-def test_the_command_prints_and_writes(tmp_path):
+def test_the_command_prints_a_table_and_writes_files(tmp_path):
     files = tmp_path / "graph.svg", tmp_path / "graph.html"
     files[0].write_text("an older drawing")
     expression = "x*(log(3*y) + z**2)"
@@ -29,7 +29,7 @@ def test_the_command_prints_and_writes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("expression", "values", "result", "slopes"),
+    ("expression", "values", "result", "derivatives"),
     [
         ("x*(log(3*y) + z**2)", ("x=1", "y=2", "z=3"), np.log(6) + 9, {"x": np.log(6) + 9, "y": 0.5, "z": 6}),
         (
@@ -46,18 +46,18 @@ def test_the_command_prints_and_writes(tmp_path):
         ("x / exp(-inf + 0*x)", ("x=1",), np.inf, {}),
     ],
 )  # fmt: skip
-def test_expressions(expression, values, result, slopes):
+def test_expressions(expression, values, result, derivatives):
     graph = trace(expression, values)
     assert_close(graph[graph.output].value, result, units=16)
-    for name, slope in slopes.items():
-        assert_close(graph[name].derivative, slope, units=32)
+    for name, derivative in derivatives.items():
+        assert_close(graph[name].derivative, derivative, units=32)
 
 
 def test_functions_of_modules(tmp_path, monkeypatch):
     (tmp_path / "my_losses.py").write_text(
         "import jax.numpy as jnp\n"
-        "class Kept:\n"
-        "    def picked(x, i): return jnp.log(x)[i]\n"
+        "class Functions:\n"
+        "    def log_entry(x, i): return jnp.log(x)[i]\n"
         "def broken(x): raise KeyError('oh')\n"
         "def by_name(x, *, scale): return x * scale\n"
         "number = 3\n"
@@ -65,7 +65,7 @@ def test_functions_of_modules(tmp_path, monkeypatch):
     (tmp_path / "my_mistake.py").write_text("1 +")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    graph = trace("my_losses:Kept.picked", ("[1, 2, 4]", "i=2:int"))
+    graph = trace("my_losses:Functions.log_entry", ("[1, 2, 4]", "i=2:int"))
     assert_close(graph["x"].derivative, [0, 0, 0.25], units=2)
     assert graph["i"].note == "int32"
     assert_close(
@@ -116,7 +116,7 @@ def test_functions_of_modules(tmp_path, monkeypatch):
         ("(" * 300 + "x" + ")" * 300, ("x=1",), "no expression: too many nested"),
     ],
 )
-def test_what_an_expression_may_not_be(expression, values, message):
+def test_a_wrong_expression_is_refused(expression, values, message):
     with pytest.raises(RequestError, match=message):
         trace(expression, values)
 
@@ -126,29 +126,29 @@ BAD_VALUES += ["x=True", "x=1j", "x=-[1]", "x=1e10:int", "x=nan:int"]
 
 
 @pytest.mark.parametrize("text", BAD_VALUES)
-def test_what_a_value_may_not_be(text):
+def test_a_wrong_value_is_refused(text):
     with pytest.raises(RequestError, match=re.escape(text)):
-        value_of(text)
+        parse_value(text)
 
 
 def test_values():
-    name, value = value_of("x=[[1, -2.5], [inf, nan]]")
+    name, value = parse_value("x=[[1, -2.5], [inf, nan]]")
     assert (name, value.dtype) == ("x", DTYPE)
     np.testing.assert_array_equal(value, [[1, -2.5], [np.inf, np.nan]])
-    name, value = value_of("[1,2]:int")
+    name, value = parse_value("[1,2]:int")
     assert (name, value.dtype) == ("", jnp.int32)
 
 
-def test_nothing_that_can_be_called_reads_or_writes():
+def test_no_function_of_an_expression_reads_or_writes_files():
     assert not {"save", "load", "fromfile", "frombuffer", "eval", "getattr", "facts_of"} & set(FUNCTIONS)
     assert {"sigmoid", "sigmoid_cross_entropy", "squared_error", "log", "relu", "matmul"} <= set(FUNCTIONS)
 
 
-def test_a_mistake_ends_as_one_sentence(tmp_path, capsys):
-    nowhere = ["2*x", "x=1", "--svg", str(tmp_path / "nowhere" / "graph.svg")]
+def test_a_mistake_ends_with_one_line(tmp_path, capsys):
+    missing_folder = ["2*x", "x=1", "--svg", str(tmp_path / "nowhere" / "graph.svg")]
     for arguments, message in [
         (["2*x"], "dlcore graph: no value for x; add x=1"),
-        (nowhere, "dlcore graph: --svg: expected the path of a file in a folder that exists, got"),
+        (missing_folder, "dlcore graph: --svg: expected the path of a file in a folder that exists, got"),
     ]:
         with pytest.raises(SystemExit) as ended:
             main.main(["graph", *arguments])

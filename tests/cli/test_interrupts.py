@@ -1,4 +1,4 @@
-"""How a command ends: signals at any moment, closed pipes, ASCII output, packages that are not installed."""
+"""End of a command: signals at any moment, closed pipes, ASCII output, missing packages."""
 
 import json
 import os
@@ -17,35 +17,35 @@ from dlcore import __version__
 pytestmark = pytest.mark.any_mode
 
 STATUS = Path("/proc/self/status")
-needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="the signals that a process catches are in /proc")
+needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="/proc shows the signals that a process catches")
 
 SET_SIGINT = "import os, signal, sys; signal.signal(signal.SIGINT, signal.{}); os.execv(sys.argv[1], sys.argv[1:])"
-"""Whoever runs the tests in the background ignores SIGINT, and a child inherits that."""
+"""Program that sets the handler of SIGINT: a background job ignores SIGINT, and its children inherit that."""
 
 LONG = {
     "verify": ("verify", "--dtype", "float32", "float64"),
     "bench": ("bench", "--suite", "all"),
     "run": ("run", "--steps", "1000000000", "--tol", "0"),
-    "graph": ("graph", "endless:swallows", "1"),
+    "graph": ("graph", "endless:ignore_exceptions", "1"),
 }
-"""Commands that do not end by themselves while a test waits."""
+"""Commands that run longer than a test waits."""
 
 ENDLESS = """
 import time
 import jax
 
-def swallows(x):
+def ignore_exceptions(x):
     while True:
         try:
             time.sleep(0.001)
         except BaseException:
             pass
 
-def computes(x):
+def compute(x):
     print("under way", flush=True)
     jax.block_until_ready(jax.jit(lambda: jax.lax.while_loop(lambda i: i >= 0, lambda i: (i + 1) % 7, 0))())
 """
-"""A module of a user: one function loses every exception, the other never comes back from compiled code."""
+"""A user's module: a function that ignores every exception, and one that never returns from compiled code."""
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def started(*arguments, cwd):
-    """Return a command as a process whose handlers are set."""
+def start(*arguments, cwd):
+    """Start a command as a process, and wait until its signal handlers are set."""
     command = [sys.executable, "-c", SET_SIGINT.format("SIG_DFL"), *COMMAND, *arguments]
     environment = environment_of_user(PYTHONPATH=str(ROOT))
     process = subprocess.Popen(
@@ -65,23 +65,25 @@ def started(*arguments, cwd):
     return process
 
 
-def catches(process, kind):
+def catches(process, signum):
+    """Return whether a process has a handler for a signal."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
-    return mask >> (kind - 1) & 1
+    return mask >> (signum - 1) & 1
 
 
-def ends(process, kind):
-    """Send a signal; return the status, standard output and standard error."""
+def send_signal(process, signum):
+    """Send a signal, and return the exit status, standard output and standard error."""
     with process:
-        process.send_signal(kind)
+        process.send_signal(signum)
         out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
-def assert_interrupted(end, kind):
-    status, out, err = end
-    assert status == 128 + kind, err
+def assert_interrupted(result, signum):
+    """Check the exit status and the single line on standard error."""
+    status, out, err = result
+    assert status == 128 + signum, err
     assert err.startswith("dlcore")
     assert err.endswith(": interrupted\n")
     assert err.count("\n") == 1
@@ -90,39 +92,39 @@ def assert_interrupted(end, kind):
 
 @needs_proc
 @pytest.mark.parametrize("delay", [0.0, 0.2, 4.0])
-@pytest.mark.parametrize("verb", LONG)
-def test_an_interrupt_ends_every_command_in_one_line(verb, delay, folder):
-    """At once, during the imports, and at work."""
-    process = started(*LONG[verb], cwd=folder)
+@pytest.mark.parametrize("name", LONG)
+def test_an_interrupt_ends_a_command_with_one_line(name, delay, folder):
+    """Interrupt at the start, during the imports, and during the work."""
+    process = start(*LONG[name], cwd=folder)
     time.sleep(delay)
-    assert_interrupted(ends(process, signal.SIGINT), signal.SIGINT)
+    assert_interrupted(send_signal(process, signal.SIGINT), signal.SIGINT)
     assert [path for path in folder.rglob("*partial*") if path.is_dir()] == []
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("verb", ["run", "verify"])
-def test_whoever_asks_gets_the_status_of_the_signal(verb, kind, folder):
-    process = started(*LONG[verb], cwd=folder)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["run", "verify"])
+def test_the_exit_status_names_the_signal(name, signum, folder):
+    process = start(*LONG[name], cwd=folder)
     time.sleep(1.0)
-    assert_interrupted(ends(process, kind), kind)
+    assert_interrupted(send_signal(process, signum), signum)
 
 
 @needs_proc
-def test_compiled_code_that_never_comes_back_is_ended_too(folder):
-    process = started("graph", "endless:computes", "1", cwd=folder)
+def test_an_interrupt_ends_compiled_code_that_never_returns(folder):
+    process = start("graph", "endless:compute", "1", cwd=folder)
     assert process.stdout is not None
     assert process.stdout.readline() == "under way\n"
-    assert_interrupted(ends(process, signal.SIGINT), signal.SIGINT)
+    assert_interrupted(send_signal(process, signal.SIGINT), signal.SIGINT)
 
 
 @needs_proc
 def test_an_ignored_signal_stays_ignored(folder):
-    """A shell starts a job in the background so: Ctrl-C is for another one."""
+    """Ignore SIGINT, as a shell does for a background job."""
     command = [sys.executable, "-c", SET_SIGINT.format("SIG_IGN"), *COMMAND, "run", "--list"]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as process:
         wait_for(lambda: catches(process, signal.SIGTERM) or process.poll() is not None, process)
-        status, out, _ = ends(process, signal.SIGINT)
+        status, out, _ = send_signal(process, signal.SIGINT)
     assert status == 0
     assert "logistic_regression" in out
 
@@ -130,28 +132,28 @@ def test_an_ignored_signal_stays_ignored(folder):
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("verb", LONG)
-def test_interrupts_at_many_moments(verb, folder):
+@pytest.mark.parametrize("name", LONG)
+def test_interrupts_at_many_moments(name, folder):
     for delay in (0.05, 0.15, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0):
-        process = started(*LONG[verb], cwd=folder)
+        process = start(*LONG[name], cwd=folder)
         time.sleep(delay)
-        assert_interrupted(ends(process, signal.SIGINT), signal.SIGINT)
+        assert_interrupted(send_signal(process, signal.SIGINT), signal.SIGINT)
 
 
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_an_interrupt_near_the_end_comes_in_time_or_too_late(folder):
-    """The process ends as interrupted, or as if nothing had come; the end of a process is no hole."""
-    began = time.monotonic()
-    whole = started("graph", "x*y", "x=1", "y=2", cwd=folder).communicate()
-    taken = time.monotonic() - began
+def test_an_interrupt_near_the_end_has_full_effect_or_none(folder):
+    """Check that the process ends as interrupted or normally, until it is gone."""
+    start_time = time.monotonic()
+    complete = start("graph", "x*y", "x=1", "y=2", cwd=folder).communicate()
+    duration = time.monotonic() - start_time
     for part in range(24):
-        process = started("graph", "x*y", "x=1", "y=2", cwd=folder)
-        time.sleep(taken * (0.5 + part / 24))
-        end = status, out, err = ends(process, signal.SIGINT)
-        assert status in (0, 130), end
-        assert (out, err) == whole if status == 0 else err == "dlcore graph: interrupted\n"
+        process = start("graph", "x*y", "x=1", "y=2", cwd=folder)
+        time.sleep(duration * (0.5 + part / 24))
+        result = status, out, err = send_signal(process, signal.SIGINT)
+        assert status in (0, 130), result
+        assert (out, err) == complete if status == 0 else err == "dlcore graph: interrupted\n"
 
 
 SHORT = {
@@ -167,11 +169,11 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("verb", SHORT)
-def test_a_closed_pipe_ends_every_command_quietly(verb, tmp_path):
+@pytest.mark.parametrize("name", SHORT)
+def test_a_closed_pipe_ends_a_command_quietly(name, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [*COMMAND, *SHORT[verb]]
+    command = [*COMMAND, *SHORT[name]]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment_of_user(), stdout=writing, stderr=subprocess.PIPE, check=False
     )
@@ -180,10 +182,10 @@ def test_a_closed_pipe_ends_every_command_quietly(verb, tmp_path):
     assert list(tmp_path.rglob("*partial*")) == []
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
-@pytest.mark.parametrize("verb", ["help", "list", "graph", "verify"])
-def test_output_on_a_full_disk_fails_in_one_line(verb, tmp_path):
-    command = [*COMMAND, *SHORT[verb]]
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full exists on Linux only")
+@pytest.mark.parametrize("name", ["help", "list", "graph", "verify"])
+def test_output_on_a_full_disk_fails_with_one_line(name, tmp_path):
+    command = [*COMMAND, *SHORT[name]]
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
             command, cwd=tmp_path, env=environment_of_user(), stdout=full, stderr=subprocess.PIPE, check=False
@@ -194,25 +196,25 @@ def test_output_on_a_full_disk_fails_in_one_line(verb, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str)
-@pytest.mark.parametrize("verb", SHORT)
-def test_output_in_ascii(verb, encoding, tmp_path):
+@pytest.mark.parametrize("name", SHORT)
+def test_output_in_ascii(name, encoding, tmp_path):
     environment = environment_of_user(PYTHONCOERCECLOCALE="0", **encoding)
     done = subprocess.run(
-        [*COMMAND, *SHORT[verb]], cwd=tmp_path, env=environment, capture_output=True, check=False
+        [*COMMAND, *SHORT[name]], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode("ascii").splitlines()
     assert lines
-    if verb in ("norms", "nodes"):
-        result = json.loads(lines[-1])  # escaped, so that nothing is lost
+    if name in ("norms", "nodes"):
+        result = json.loads(lines[-1])  # escaped
         assert result == json.loads((tmp_path / result["folder"] / "result.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a path is Unicode")
-def test_a_folder_whose_name_is_no_text(tmp_path):
-    place = os.fsencode(tmp_path) + b"/\xff"
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems a path is Unicode")
+def test_a_folder_whose_name_is_not_unicode(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/\xff"
     done = subprocess.run(
-        [*COMMAND, "run", "norms", "--quick", "--out", place],
+        [*COMMAND, "run", "norms", "--quick", "--out", folder],
         cwd=tmp_path, env=environment_of_user(), capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -220,7 +222,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path):
     assert json.loads((Path(result["folder"]) / "result.json").read_text(encoding="utf-8")) == result
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell closes them")
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes them")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams(closed, tmp_path):
     script = f'{sys.executable} -m dlcore graph "x*y" x=1 y=2 --html graph.html {closed}'
@@ -233,7 +235,7 @@ def test_closed_standard_streams(closed, tmp_path):
 EXTRAS = "rich tyro matplotlib safetensors pyarrow sklearn scipy"
 
 
-def without(packages, *arguments):
+def run_without(packages, *arguments):
     """Run the command line in a process that cannot import `packages`."""
     code = (
         "import runpy, sys\n"
@@ -245,7 +247,7 @@ def without(packages, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "begins"),
+    ("arguments", "beginning"),
     [
         ((), "usage: dlcore COMMAND"),
         (("--help",), "usage: dlcore COMMAND"),
@@ -253,15 +255,15 @@ def without(packages, *arguments):
         (("run", "--list"), "certified_tables  "),
     ],
 )
-def test_what_tells_of_the_program_imports_neither_extras_nor_jax(arguments, begins):
-    done = without(f"{EXTRAS} jax jaxlib optax chex numpy", *arguments)
+def test_help_version_and_list_import_neither_extras_nor_jax(arguments, beginning):
+    done = run_without(f"{EXTRAS} jax jaxlib optax chex numpy", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(begins)
+    assert done.stdout.startswith(beginning)
 
 
 @pytest.mark.parametrize("arguments", [("verify",), ("graph", "x", "x=1"), ("bench",), ("run",), ("run", "norms")])
 def test_a_command_that_lacks_a_package_names_it(arguments):
-    done = without(EXTRAS, *arguments)
+    done = run_without(EXTRAS, *arguments)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"dlcore {arguments[0]}")

@@ -1,9 +1,10 @@
-"""The main job as a user runs it, and what its header expects."""
+"""Main job: it runs as a user runs it, and meets the expectations of its docstring."""
 
 import json
 import re
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from helpers import DTYPE, ROOT
 from processes import COMMAND, PATIENCE, call, dlcore, environment_of_user
 
 from dlcore import LinearHeads, __version__, certify
+from dlcore.cli import main
 
 
 @pytest.fixture(scope="module")
 def main_job(tmp_path_factory):
-    """The main job with no option but where to write and, in a float64 run, the dtype."""
+    """Run the main job with the default options, except for the folder and the dtype of the suite."""
     out = tmp_path_factory.mktemp("runs")
     done = dlcore("run", "--out", out, "--dtype", DTYPE.name)
     assert done.returncode == 0, done.stderr
@@ -48,7 +50,7 @@ def test_the_main_job_agrees_at_every_step(main_job):
     assert difference["numpy"] <= (1e-12 if np.float64 == DTYPE else 1e-3)
 
 
-def test_the_main_job_leaves_a_whole_folder(main_job):
+def test_the_main_job_writes_a_complete_folder(main_job):
     out, done, result = main_job
     (folder,) = (out / "logistic_regression").iterdir()
     assert str(folder) == result["folder"]
@@ -68,11 +70,11 @@ def test_the_main_job_leaves_a_whole_folder(main_job):
     for name in pictures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert "J − J* ≤" in done.stdout
-    assert done.stdout.count("converged") == 8  # a line of the table and an entry of the JSON each
+    assert done.stdout.count("converged") == 8  # in a row of the table and an entry of the JSON each
 
 
 def test_the_saved_parameters_are_the_certified_ones(main_job):
-    """Loaded from the file and certified again here, on the same split made here."""
+    """Load the parameters and certify them again on the same split."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
 
@@ -90,17 +92,17 @@ def test_the_saved_parameters_are_the_certified_ones(main_job):
         assert certificate.value == pytest.approx(run["value"], rel=1e-12)
 
 
-def test_a_rate_that_diverges_stops_with_one_that_would_not(tmp_path):
+def test_divergence_ends_with_a_rate_that_converges(tmp_path):
     done = call("run", "logistic_regression", "--out", tmp_path, "--learning-rate", "1e5", "--steps", "2000")
     assert done.returncode == 2
     assert done.stdout == ""
-    sentence = done.stderr.strip().splitlines()[-1]
-    assert "diverged at step" in sentence
-    assert "gradient descent at a rate of 0.301" in sentence
+    message = done.stderr.strip().splitlines()[-1]
+    assert "diverged at step" in message
+    assert "gradient descent at a rate of 0.301" in message
     assert list((tmp_path / "logistic_regression").iterdir()) == []
 
 
-def test_options_are_honoured(tmp_path):
+def test_options_are_used(tmp_path):
     done = call(
         "run", "--steps", "300", "--learning-rate", "0.1", "--l2", "0.01", "--seed", "3", "--out", tmp_path
     )
@@ -122,7 +124,7 @@ def test_options_are_honoured(tmp_path):
         (["--seed", "-1"], "--seed: expected an integer of at least 0, got -1"),
     ],
 )
-def test_wrong_options_end_in_a_sentence(options, message, tmp_path):
+def test_wrong_options_end_with_one_line(options, message, tmp_path):
     done = call("run", "--out", tmp_path, *options)
     assert done.returncode == 2
     assert message in done.stderr
@@ -140,10 +142,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
-    """The signal comes after the progress bar has shown the first steps of the first descent."""
-    command = [*COMMAND, "run", "--out", str(tmp_path), "--steps", "5000000", "--tol", "0"]
+RESET_SIGINT = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Program that resets SIGINT and runs a command: tests that run in the background ignore SIGINT."""
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(signum, status, tmp_path):
+    """Send the signal after the progress bar has shown the first steps of the first descent."""
+    experiment = ["run", "--out", str(tmp_path), "--steps", "5000000", "--tol", "0"]
+    command = [sys.executable, "-c", RESET_SIGINT, *COMMAND, *experiment]
     environment = environment_of_user(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1")  # the bar is drawn into a pipe
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as running:
@@ -151,13 +160,20 @@ def test_an_interrupted_run_leaves_nothing(end, code, tmp_path):
         shown = ""
         while not re.search(r"by hand .*[1-9]\d*/5000000", shown) and (line := running.stderr.readline()):
             shown += line
-        running.send_signal(end)
+        running.send_signal(signum)
         out, rest = running.communicate(timeout=PATIENCE)
-    assert running.returncode == code, shown + rest
+    assert running.returncode == status, shown + rest
     assert rest.endswith("dlcore run logistic_regression: interrupted\n")
     assert "Traceback" not in shown + rest
     assert out == ""
     assert list((tmp_path / "logistic_regression").iterdir()) == []
+
+
+def test_the_experiments_of_a_wheel_are_inside_the_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(main, "__file__", str(tmp_path / "dlcore" / "cli" / "main.py"))
+    assert main.experiments_folder() == tmp_path / "dlcore" / "_experiments"
+    (tmp_path / "pyproject.toml").touch()
+    assert main.experiments_folder() == tmp_path / "experiments"
 
 
 def test_help_names_every_option():
@@ -175,7 +191,7 @@ def test_help_names_every_option():
         (("run", "fly"), "dlcore run: there is no experiment 'fly'; there are "),
     ],
 )
-def test_what_is_no_command_or_experiment(arguments, message):
+def test_an_unknown_command_or_experiment(arguments, message):
     done = call(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
@@ -183,9 +199,9 @@ def test_what_is_no_command_or_experiment(arguments, message):
     assert done.stdout == ""
 
 
-def test_the_command_line_says_how_it_is_used_and_its_version():
-    for asked in ((), ("--help",), ("-h",)):
-        assert "usage: dlcore COMMAND" in call(*asked).stdout
+def test_usage_and_version():
+    for arguments in ((), ("--help",), ("-h",)):
+        assert "usage: dlcore COMMAND" in call(*arguments).stdout
     assert call("--version") == (0, f"{__version__}\n", "")
 
 
@@ -197,8 +213,8 @@ def test_the_command_line_says_how_it_is_used_and_its_version():
         ("verify", "--only", "nothing"),
     ],
 )
-def test_a_process_of_its_own_ends_with_a_status_and_one_line_on_standard_error(arguments):
-    """`dlcore graph` has such a process among its own tests."""
+def test_a_wrong_request_ends_a_process_with_one_line(arguments):
+    """Run commands as processes; `test_graph_command` does the same for `dlcore graph`."""
     done = dlcore(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"dlcore {arguments[0]}")

@@ -1,1 +1,1 @@
-"""The library's train and predict programs, compiled for a GPU and a TPU where there is neither, and judged."""
+"""Compilation of the library's programs for a GPU and a TPU without either device, and a check of their cost."""

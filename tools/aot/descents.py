@@ -1,17 +1,18 @@
-"""The programs of objectives, `fit` and `sweep`, as these verbs have them compiled."""
+"""Programs of objectives, `fit` and `sweep`, lowered with the arguments that these functions pass."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from aot.program import Bounds, Lowered, Program
-from aot.targets import Place
+from aot.program import Bounds, Jitted, Lower, Lowered, Program
+from aot.targets import Placement
 from dlcore import Objective, descent, losses, models
+from dlcore._core.types import Params
 from dlcore.descent import step_size
 from dlcore.fitting.fit import CAPACITY
 from dlcore.fitting.initial import before_start
@@ -25,11 +26,11 @@ from dlcore.sweeping.settings import check_settings, collect_rules
 from dlcore.sweeping.sweep import _before_start, _default_slots, _queue
 
 ROWS, FEATURES, CLASSES, MODELS = 1_000_000, 128, 10, 32
-"""A size at which X does not fit a cache: 512 MB. No power of two: some compilers then copy X to pad it."""
+"""Size at which X, 512 MB, does not fit a cache. It is no power of two: some compilers then pad a copy of X."""
 TILES = 2048 * 4 * 122
-"""Nearly as many rows, on each device a multiple of 2,048."""
+"""Nearly the same number of rows; on each device it is a multiple of 2,048."""
 HOISTED = 2
-"""All-reduces: one in each turn of a loop, one before it. A TPU's compiler sums the weights once for all steps."""
+"""All-reduces of a loop: one in its body, one before. The TPU compiler sums the weights once for all steps."""
 HIDDEN = 32
 NETWORK = models.mlp((FEATURES, HIDDEN, CLASSES))
 
@@ -41,18 +42,18 @@ OBJECTIVES = {
 }
 
 
-def data_of(name: str, place: Place, *, weighted: bool = True, rows: int = ROWS) -> BlockedData:
-    """What `Objective.prepare` would make of the rows there."""
+def data_of(name: str, placement: Placement, *, weighted: bool = True, rows: int = ROWS) -> BlockedData:
+    """Return abstract data with the layout that `Objective.prepare` would choose."""
     objective = OBJECTIVES[name]
     labels = np.int32 if objective.loss is losses.softmax_cross_entropy else np.float32
-    x = place.rows((rows, FEATURES))
-    weights = place.rows((rows,)) if weighted else None
-    block = rows_per_block(x, len(place.devices))
-    return BlockedData(x, place.rows((rows,), labels), weights, block, objective.loss, place.mesh)
+    x = placement.rows((rows, FEATURES))
+    weights = placement.rows((rows,)) if weighted else None
+    block = rows_per_block(x, len(placement.devices))
+    return BlockedData(x, placement.rows((rows,), labels), weights, block, objective.loss, placement.mesh)
 
 
-def start_of(name: str) -> Any:
-    """Parameters on this machine's CPU."""
+def initial_params(name: str) -> Params:
+    """Return initial parameters, on this machine's CPU."""
     model = OBJECTIVES[name].model
     with jax.default_device(jax.devices("cpu")[0]):
         if name == "network":
@@ -60,84 +61,97 @@ def start_of(name: str) -> Any:
         return model.init(None, FEATURES, *([CLASSES] if name == "softmax" else []))
 
 
-def many(tree: Any, count: int) -> Any:
-    """With an axis of the models in front."""
+def stack_zeros(tree: Params, count: int) -> Params:
+    """Return zeros with the shapes of a tree and a leading axis of `count` models."""
     return jax.tree.map(lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype), tree)
 
 
-def lowered(function: Any, data: BlockedData, place: Place, *arguments: Any, **static: Any) -> Lowered:
-    """A jitted function lowered for its arguments."""
-    rows = data.x.shape[0] // len(place.devices)
+def lower(
+    function: Jitted, data: BlockedData, placement: Placement, *arguments: object, **static: object
+) -> Lowered:
+    """Lower a jitted function for its arguments."""
+    rows = data.x.shape[0] // len(placement.devices)
     return Lowered(function.trace(*arguments, **static).lower(), (rows, FEATURES), min(data.block, rows))
 
 
-def evaluated(verb: str, name: str, *, weighted: bool = True, rows: int = ROWS) -> Callable[[Place], Lowered]:
-    """A function of an objective."""
+def place_input(argument: object, placement: Placement) -> object:
+    """Return the abstract arrays of an argument; data have them already."""
+    return argument if isinstance(argument, BlockedData) else placement.like(argument)
 
-    def lower(place: Place) -> Lowered:
-        objective, data = OBJECTIVES[name], data_of(name, place, weighted=weighted, rows=rows)
-        params = start_of(name)
-        given = {
-            "values_and_grads": (many(params, MODELS), data, np.zeros(MODELS, np.float32)),
+
+def objective_program(method: str, name: str, *, weighted: bool = True, rows: int = ROWS) -> Lower:
+    """Return the program of a method of an objective."""
+
+    def lower_on(placement: Placement) -> Lowered:
+        objective, data = OBJECTIVES[name], data_of(name, placement, weighted=weighted, rows=rows)
+        params = initial_params(name)
+        inputs = {
+            "values_and_grads": (stack_zeros(params, MODELS), data, np.zeros(MODELS, np.float32)),
             "hvp": (params, params, data),
-        }.get(verb, (params, data))
-        arguments = [one if isinstance(one, BlockedData) else place.like(one) for one in given]
-        return lowered(jax.jit(getattr(objective, verb)), data, place, *arguments)
+        }.get(method, (params, data))
+        arguments = [place_input(argument, placement) for argument in inputs]
+        return lower(jax.jit(getattr(objective, method)), data, placement, *arguments)
 
-    return lower
+    return lower_on
 
 
-def predicted(name: str) -> Callable[[Place], Lowered]:
-    """A model's predictions for all rows."""
+def predict_program(name: str) -> Lower:
+    """Return the program of a model's predictions for all rows."""
 
-    def lower(place: Place) -> Lowered:
-        data = data_of(name, place)
+    def lower_on(placement: Placement) -> Lowered:
+        data = data_of(name, placement)
         program = jax.jit(jax.vmap(OBJECTIVES[name].model.predict, (None, 0)))
-        return lowered(program, data, place, place.like(start_of(name)), data.x)
+        return lower(program, data, placement, placement.like(initial_params(name)), data.x)
 
-    return lower
-
-
-def stepped(name: str) -> Callable[[Place], Lowered]:
-    """`lipschitz_step`."""
-
-    def lower(place: Place) -> Lowered:
-        data = data_of(name, place)
-        return lowered(step_size._step, data, place, place.like(OBJECTIVES[name]), data, place.like(np.float32(1)))
-
-    return lower
+    return lower_on
 
 
-def fitted(
-    name: str, rule: Callable[[], optax.GradientTransformation], *, batch: int = 0
-) -> Callable[[Place], Lowered]:
-    """The loop of `fit`."""
+def lipschitz_step_program(name: str) -> Lower:
+    """Return the program of `lipschitz_step`."""
 
-    def lower(place: Place) -> Lowered:
-        data, params, each = data_of(name, place), start_of(name), ROWS // len(place.devices)
+    def lower_on(placement: Placement) -> Lowered:
+        data = data_of(name, placement)
+        return lower(
+            step_size._step, data, placement, placement.like(OBJECTIVES[name]), data, placement.like(np.float32(1))
+        )
+
+    return lower_on
+
+
+def fit_program(name: str, rule: Callable[[], optax.GradientTransformation], *, batch: int = 0) -> Lower:
+    """Return the loop of `fit`."""
+
+    def lower_on(placement: Placement) -> Lowered:
+        data, params, rows = data_of(name, placement), initial_params(name), ROWS // len(placement.devices)
         with jax.default_device(jax.devices("cpu")[0]):
             split, arrays = split_rule(rule())
             state = before_start(split.with_arrays(arrays), params)
             key = jax.random.key(0)
-        batches = Batches(batch, -(-each // batch)) if batch else None
+        batches = Batches(batch, -(-rows // batch)) if batch else None
         if batches:
             state = state._replace(order=np.zeros(batches.per_epoch, np.int32))
         arrays = jax.tree.map(np.float32, arrays)
         zero = np.float32(0)
         hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero, zero), key if batches else None)
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))
-        arguments = place.like(objective), data, place.like(hyper), place.like(state), place.like(np.int32(0))
-        static = {"rule": split, "record": _nothing, "capacity": CAPACITY, "batches": batches}
-        return lowered(advance, data, place, *arguments, **static)
+        arguments = (
+            placement.like(objective),
+            data,
+            placement.like(hyper),
+            placement.like(state),
+            placement.like(np.int32(0)),
+        )
+        static = {"rule": split, "record": _record_nothing, "capacity": CAPACITY, "batches": batches}
+        return lower(advance, data, placement, *arguments, **static)
 
-    return lower
+    return lower_on
 
 
-def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
-    """The loop of `sweep`, all models at work at a time."""
+def sweep_program(name: str, settings: dict[str, np.ndarray]) -> Lower:
+    """Return the loop of `sweep`, with every model in a slot."""
 
-    def lower(place: Place) -> Lowered:
-        objective, data, params = OBJECTIVES[name], data_of(name, place), start_of(name)
+    def lower_on(placement: Placement) -> Lowered:
+        objective, data, params = OBJECTIVES[name], data_of(name, placement), initial_params(name)
         slots = _default_slots(objective, data, params, np.dtype(np.float32))
         with jax.default_device(jax.devices("cpu")[0]):
             checked = check_settings(settings, objective, data)
@@ -151,22 +165,22 @@ def swept(name: str, settings: dict[str, Any]) -> Callable[[Place], Lowered]:
         limits = sweep_loop.Limits(*numbers)
         program = sweep_loop.Program(rule, None, 0)
         objective = dataclasses.replace(objective, l2=0.0)
-        given = (objective, data, queue, limits, params, state, np.int32(0))
-        arguments = [one if isinstance(one, BlockedData) else place.like(one) for one in given]
-        return lowered(sweep_loop.advance.jitted, data, place, *arguments, program=program)
+        inputs = (objective, data, queue, limits, params, state, np.int32(0))
+        arguments = [place_input(argument, placement) for argument in inputs]
+        return lower(sweep_loop.advance.jitted, data, placement, *arguments, program=program)
 
-    return lower
+    return lower_on
 
 
-def _nesterov(setting: dict[str, Any]) -> optax.GradientTransformation:
+def _nesterov(setting: Mapping[str, Any]) -> optax.GradientTransformation:
     return descent.nesterov(setting["rate"])
 
 
-def _nothing(params: Any) -> None:
+def _record_nothing(params: Params) -> None:
     del params
 
 
-def bounded(
+def both_bounds(
     passes: int,
     per_row: float,
     *,
@@ -175,112 +189,130 @@ def bounded(
     tpu_reduced: int | None = None,
     tpu_copy: float = 0,
 ) -> dict[str, Bounds]:
-    """Of both targets where `cuda` does not say what else an H100 needs, `tpu_copy` the size of a row's copy."""
+    """Return the bounds of both targets.
+
+    Args:
+      passes: reads of X.
+      per_row: temporaries for each row.
+      cuda: bounds of an H100; by default the same.
+      reduced: all-reduces.
+      tpu_reduced: all-reduces on a TPU; by default `reduced`.
+      tpu_copy: size of a row of a copy of X that a TPU makes, 0 without a copy.
+    """
     both = Bounds(passes, per_row, reduced=reduced)
     reduced = reduced if tpu_reduced is None else tpu_reduced
     tpu = Bounds(passes + bool(tpu_copy), per_row + tpu_copy, reduced=reduced)
     return {"cuda": cuda or both, "tpu": tpu}
 
 
-def padded(per_row: float, *, passes: int = 3, reduced: int = 1, spills: int = 0) -> Bounds:
-    """Where XLA pads a copy of X for a product over the rows of an H100: X is read, the copy written and read."""
+def padded_bounds(per_row: float, *, passes: int = 3, reduced: int = 1, spills: int = 0) -> Bounds:
+    """Return the bounds of an H100 when XLA pads a copy of X: X is read, the copy is written and read."""
     return Bounds(passes, per_row, reduced=reduced, spills=spills)
 
 
 RATES = {"rate": np.full(MODELS, 0.1), "l2": np.full(MODELS, 0.1)}
 SPILLED = 512
-"""Bytes that the product of X and ten slopes spills with the tiles that XLA takes where it does not time any."""
+"""Bytes that the product of X and ten gradients spills with XLA's default tiles, which no autotuning improves."""
 
 PROGRAMS = [
-    Program("value, logistic", evaluated("value", "logistic"), bounded(1, 1.5)),
-    Program("value and gradient, linear", evaluated("value_and_grad", "linear"), bounded(2, 2.5)),
-    Program("value and gradient, logistic", evaluated("value_and_grad", "logistic"), bounded(2, 2.5), quick=True),
+    Program("value, logistic", objective_program("value", "logistic"), both_bounds(1, 1.5)),
+    Program("value and gradient, linear", objective_program("value_and_grad", "linear"), both_bounds(2, 2.5)),
+    Program(
+        "value and gradient, logistic",
+        objective_program("value_and_grad", "logistic"),
+        both_bounds(2, 2.5),
+        quick=True,
+    ),
     Program(
         "value and gradient, logistic, without weights",
-        evaluated("value_and_grad", "logistic", weighted=False),
-        bounded(2, 2.5),
+        objective_program("value_and_grad", "logistic", weighted=False),
+        both_bounds(2, 2.5),
     ),
     Program(
         "value and gradient, softmax",
-        evaluated("value_and_grad", "softmax"),
-        bounded(2, 12, cuda=padded(160, spills=SPILLED)),
+        objective_program("value_and_grad", "softmax"),
+        both_bounds(2, 12, cuda=padded_bounds(160, spills=SPILLED)),
     ),
     Program(
         "value and gradient, network",
-        evaluated("value_and_grad", "network"),
-        bounded(2, 80, cuda=padded(220, spills=SPILLED)),
+        objective_program("value_and_grad", "network"),
+        both_bounds(2, 80, cuda=padded_bounds(220, spills=SPILLED)),
     ),
     Program(
         "values and gradients, 32 logistic",
-        evaluated("values_and_grads", "logistic"),
-        bounded(2, 66, cuda=padded(170)),
+        objective_program("values_and_grads", "logistic"),
+        both_bounds(2, 66, cuda=padded_bounds(170)),
     ),
     Program(
         "values and gradients, 32 logistic, whole tiles",
-        evaluated("values_and_grads", "logistic", rows=TILES),
-        bounded(2, 68),
+        objective_program("values_and_grads", "logistic", rows=TILES),
+        both_bounds(2, 68),
     ),
     Program(
         "values and gradients, 32 softmax",
-        evaluated("values_and_grads", "softmax"),
-        bounded(2, 650, cuda=padded(850)),
+        objective_program("values_and_grads", "softmax"),
+        both_bounds(2, 650, cuda=padded_bounds(850)),
     ),
-    Program("Hessian product, logistic", evaluated("hvp", "logistic"), bounded(2, 3.5)),
-    Program("Hessian, logistic", evaluated("hessian", "logistic"), bounded(2, 2.5, cuda=padded(270))),
-    Program("lipschitz_step, logistic", stepped("logistic"), bounded(1, 1, cuda=padded(270))),
-    Program("predict, logistic", predicted("logistic"), bounded(1, 0.1, reduced=0)),
-    Program("predict, softmax", predicted("softmax"), bounded(1, 11, reduced=0)),
-    Program("predict, network", predicted("network"), bounded(1, 34, reduced=0)),
+    Program("Hessian product, logistic", objective_program("hvp", "logistic"), both_bounds(2, 3.5)),
+    Program(
+        "Hessian, logistic", objective_program("hessian", "logistic"), both_bounds(2, 2.5, cuda=padded_bounds(270))
+    ),
+    Program(
+        "lipschitz_step, logistic", lipschitz_step_program("logistic"), both_bounds(1, 1, cuda=padded_bounds(270))
+    ),
+    Program("predict, logistic", predict_program("logistic"), both_bounds(1, 0.1, reduced=0)),
+    Program("predict, softmax", predict_program("softmax"), both_bounds(1, 11, reduced=0)),
+    Program("predict, network", predict_program("network"), both_bounds(1, 34, reduced=0)),
     Program(
         "fit, linear, momentum",
-        fitted("linear", lambda: descent.momentum(0.1)),
-        bounded(2, 2.5, tpu_reduced=HOISTED),
+        fit_program("linear", lambda: descent.momentum(0.1)),
+        both_bounds(2, 2.5, tpu_reduced=HOISTED),
     ),
     Program(
         "fit, logistic, nesterov",
-        fitted("logistic", lambda: descent.nesterov(0.1)),
-        bounded(2, 2.5, tpu_reduced=HOISTED),
+        fit_program("logistic", lambda: descent.nesterov(0.1)),
+        both_bounds(2, 2.5, tpu_reduced=HOISTED),
         quick=True,
     ),
     Program(
         "fit, logistic, accelerated",
-        fitted("logistic", lambda: descent.accelerated(0.1)),
-        bounded(2, 2.5, tpu_reduced=HOISTED),
+        fit_program("logistic", lambda: descent.accelerated(0.1)),
+        both_bounds(2, 2.5, tpu_reduced=HOISTED),
     ),
     Program(
         "fit, logistic, in batches",
-        fitted("logistic", lambda: descent.gradient_descent(0.1), batch=4096),
-        bounded(4, 2.5, reduced=3),
+        fit_program("logistic", lambda: descent.gradient_descent(0.1), batch=4096),
+        both_bounds(4, 2.5, reduced=3),
     ),
     Program(
         "fit, logistic, optax.lbfgs",
-        fitted("logistic", functools.partial(optax.lbfgs)),
-        bounded(6, 6.5, reduced=7, tpu_reduced=8),
+        fit_program("logistic", functools.partial(optax.lbfgs)),
+        both_bounds(6, 6.5, reduced=7, tpu_reduced=8),
     ),
     Program(
         "fit, softmax, adam",
-        fitted("softmax", lambda: descent.adam(0.1)),
-        bounded(2, 12, cuda=padded(160, spills=SPILLED), tpu_reduced=HOISTED),
+        fit_program("softmax", lambda: descent.adam(0.1)),
+        both_bounds(2, 12, cuda=padded_bounds(160, spills=SPILLED), tpu_reduced=HOISTED),
     ),
     Program(
         "fit, network, adam",
-        fitted("network", lambda: descent.adam(0.1)),
-        bounded(2, 80, cuda=padded(220, spills=SPILLED), tpu_reduced=HOISTED),
+        fit_program("network", lambda: descent.adam(0.1)),
+        both_bounds(2, 80, cuda=padded_bounds(220, spills=SPILLED), tpu_reduced=HOISTED),
     ),
     Program(
         "fit, network, adam in batches",
-        fitted("network", lambda: descent.adam(0.1), batch=4096),
-        bounded(4, 80, cuda=padded(220, passes=4, spills=SPILLED, reduced=3), reduced=3),
+        fit_program("network", lambda: descent.adam(0.1), batch=4096),
+        both_bounds(4, 80, cuda=padded_bounds(220, passes=4, spills=SPILLED, reduced=3), reduced=3),
     ),
     Program(
         "sweep, 32 logistic",
-        swept("logistic", RATES),
-        bounded(2, 66, cuda=padded(170), tpu_reduced=HOISTED, tpu_copy=FEATURES),
+        sweep_program("logistic", RATES),
+        both_bounds(2, 66, cuda=padded_bounds(170), tpu_reduced=HOISTED, tpu_copy=FEATURES),
         quick=True,
     ),
     Program(
         "sweep, 32 softmax",
-        swept("softmax", RATES),
-        bounded(2, 650, cuda=padded(850), tpu_reduced=HOISTED),
+        sweep_program("softmax", RATES),
+        both_bounds(2, 650, cuda=padded_bounds(850), tpu_reduced=HOISTED),
     ),
 ]

@@ -1,208 +1,223 @@
-"""What the text of a compiled program says: its instructions, who reads X, its collectives, its products."""
+"""Parser of optimised HLO text: passes over X, collectives and products of a compiled program.
+
+`memory_analysis()` gives the temporaries of a program, `cost_analysis()` its traffic, on a TPU only.
+Neither tells what this module reads from the text.
+"""
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-Views = dict[str, frozenset[int]]
-"""Names that stand for X or a copy of it; of a tuple the places that do, of an array the place `WHOLE`."""
+Indices = frozenset[int]
+"""Elements of a tuple that are X or a copy of it; {WHOLE} for an array that is."""
 
 WHOLE = -1
+NONE: Indices = frozenset()
 COLLECTIVES = ("all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 PRODUCTS = ("dot", "convolution", "ragged-dot", "scaled-dot")
-PASSED_ON = ("bitcast", "opt-barrier", "copy-done")
-"""Operations that hand over what they are given, and read nothing."""
-PADDED = 1.02
-"""How many times as large as X a result may be and still be a copy of it."""
+VIEWS = ("bitcast", "opt-barrier", "copy-done")
+"""Operations that return their operand and read no memory."""
+MAX_PADDING = 1.02
+"""Size of a padded copy of X over that of X, at most."""
 CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 SHAPE = re.compile(r"\b(pred|bf16|[a-z]+\d+\w*)\[([\d,]*)\]")
 PRECISION = re.compile(r"operand_precision=\{(\w+),(\w+)\}")
+NAME = re.compile(r"%([\w.\-]+)")
 FLOATING = ("f16", "bf16", "f32", "f64")
 
 
 class Instruction(NamedTuple):
-    """A line of HLO: `%name = shape opcode(operands), rest`."""
+    """A line of HLO: `%name = shape opcode(arguments), attributes`."""
 
     name: str
     shape: str
     opcode: str
-    operands: tuple[str, ...]
-    inside: str
-    rest: str
-    root: bool
+    arguments: str
+    attributes: str
+    is_root: bool
+
+    @property
+    def operands(self) -> list[str]:
+        """Names of the instructions that this one uses."""
+        return NAME.findall(self.arguments)
 
     @property
     def arrays(self) -> list[tuple[str, tuple[int, ...]]]:
-        """The dtype and the dimensions of every array in the shape."""
-        found = SHAPE.findall(self.shape)
-        return [(dtype, tuple(int(n) for n in sizes.split(",") if n)) for dtype, sizes in found]
+        """Dtype and dimensions of every array in the shape."""
+        arrays = SHAPE.findall(self.shape)
+        return [(dtype, tuple(int(n) for n in sizes.split(",") if n)) for dtype, sizes in arrays]
 
     @property
     def called(self) -> list[str]:
-        """The computations that it runs."""
-        branches = BRANCHES.search(self.rest)
-        names = re.findall(r"%([\w.\-]+)", branches[1]) if branches else []
-        return [*CALLED.findall(self.rest), *names]
+        """Names of the computations that this instruction runs."""
+        branches = BRANCHES.search(self.attributes)
+        return [*CALLED.findall(self.attributes), *(NAME.findall(branches[1]) if branches else [])]
 
 
-class Program(NamedTuple):
-    """The computations of a module by name, and which one it begins with."""
+class Module(NamedTuple):
+    """Computations of a compiled program, by name, and the name of the entry computation."""
 
     computations: dict[str, list[Instruction]]
     entry: str
 
     def instructions(self) -> Iterator[Instruction]:
-        """All, those of a loop's body once."""
+        """Return all instructions; those of a loop's body once."""
         for computation in self.computations.values():
             yield from computation
 
 
-def parse(text: str) -> Program:
-    """The module that `compiled.as_text()` prints."""
+def parse(text: str) -> Module:
+    """Parse the text of `compiled.as_text()`."""
     computations: dict[str, list[Instruction]] = {}
-    entry, lines = "", None
+    entry, instructions = "", None
     for line in text.splitlines():
         header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
         if header:
-            lines = computations.setdefault(header[2], [])
+            instructions = computations.setdefault(header[2], [])
             entry = header[2] if header[1] else entry
         elif line.startswith("}"):
-            lines = None
-        elif lines is not None and (found := re.match(r"\s+(ROOT )?%([\w.\-]+) = ", line)):
-            lines.append(_instruction(found[2], bool(found[1]), line[found.end() :]))
+            instructions = None
+        elif instructions is not None and (match := re.match(r"\s+(ROOT )?%([\w.\-]+) = ", line)):
+            instructions.append(_instruction(match[2], line[match.end() :], is_root=bool(match[1])))
     if not entry:
         raise ValueError("expected the text of a compiled program, got none with an ENTRY")
-    return Program(computations, entry)
+    return Module(computations, entry)
 
 
-def _instruction(name: str, root: bool, text: str) -> Instruction:
+def _instruction(name: str, text: str, *, is_root: bool) -> Instruction:
+    """Parse `shape opcode(arguments), attributes`."""
     text = re.sub(r"/\*.*?\*/", "", text)
-    end = _closing(text, 0) + 1 if text.startswith("(") else text.index(" ")
+    end = _closing_parenthesis(text, 0) + 1 if text.startswith("(") else text.index(" ")
     shape, text = text[:end], text[end:].strip()
     begin = text.index("(")
-    close = _closing(text, begin)
-    inside = text[begin + 1 : close]
-    operands = tuple(re.findall(r"%([\w.\-]+)", inside))
-    return Instruction(name, shape, text[:begin], operands, inside, text[close + 1 :], root)
+    end = _closing_parenthesis(text, begin)
+    return Instruction(name, shape, text[:begin], text[begin + 1 : end], text[end + 1 :], is_root)
 
 
-def _closing(text: str, begin: int) -> int:
-    """Where the parenthesis that opens at `begin` closes."""
+def _closing_parenthesis(text: str, begin: int) -> int:
+    """Return the index of the parenthesis that closes the one at `begin`."""
     depth = 0
-    for place in range(begin, len(text)):
-        depth += (text[place] == "(") - (text[place] == ")")
+    for index in range(begin, len(text)):
+        depth += (text[index] == "(") - (text[index] == ")")
         if depth == 0:
-            return place
+            return index
     raise ValueError(f"expected a closing parenthesis in {text:.80}")
 
 
-def collectives(program: Program) -> Counter[str]:
-    """How many there are of each kind, those of a loop's body once."""
-    kinds = Counter(i.opcode.removesuffix("-start") for i in program.instructions())
-    return Counter({kind: count for kind, count in kinds.items() if kind in ("all-reduce", *COLLECTIVES)})
+def collectives(module: Module) -> Counter[str]:
+    """Count the collectives by kind; those of a loop's body once."""
+    kinds = (instruction.opcode.removesuffix("-start") for instruction in module.instructions())
+    return Counter(kind for kind in kinds if kind in ("all-reduce", *COLLECTIVES))
 
 
-def products(program: Program) -> Counter[str]:
-    """How many products of floating-point numbers there are by their precision, as the compiler states it."""
-    found: Counter[str] = Counter()
-    for instruction in program.instructions():
+def products(module: Module) -> Counter[str]:
+    """Count the products of floating-point arrays by the precision that the compiler states."""
+    precisions: Counter[str] = Counter()
+    for instruction in module.instructions():
         dtype = instruction.arrays[0][0] if instruction.arrays else ""
-        gemm = instruction.opcode == "custom-call" and re.search(r"gemm|matmul|\bdot\b", instruction.rest)
+        gemm = instruction.opcode == "custom-call" and re.search(r"gemm|matmul|\bdot\b", instruction.attributes)
         if dtype in FLOATING and (gemm or instruction.opcode in PRODUCTS):
-            found[_precision(instruction, dtype)] += 1
-    return found
+            precisions[_precision(instruction, dtype)] += 1
+    return precisions
 
 
 def _precision(instruction: Instruction, dtype: str) -> str:
+    """Return the precision of a product, "float64" or the algorithm if one is stated."""
     if dtype == "f64":
         return "float64"
-    stated = PRECISION.search(instruction.rest)
-    pair = list(stated.groups()) if stated else []
-    if config := re.search(r'"operand_precision":(\[[^\]]*\])', instruction.rest):
+    attribute = PRECISION.search(instruction.attributes)
+    pair = list(attribute.groups()) if attribute else []
+    if config := re.search(r'"operand_precision":(\[[^\]]*\])', instruction.attributes):
         pair = [name.lower() for name in json.loads(config[1])][:2]
-    algorithm = re.search(r"algorithm=(\w+)", instruction.rest)
+    algorithm = re.search(r"algorithm=(\w+)", instruction.attributes)
     if algorithm and algorithm[1] not in ("dot_f32_f32_f32", "dot_any_f32_any_f32"):
         return algorithm[1]
     return "highest" if pair == ["highest", "highest"] else pair[0] if pair else "default"
 
 
-def reads(program: Program, shape: tuple[int, ...], rows: set[int]) -> list[str]:
-    """The instructions that read X, or a copy of it, from memory; those of a loop's body once.
+def reads(module: Module, shape: tuple[int, ...], rows: set[int]) -> list[str]:
+    """Return the names of the instructions that read X, or a copy of it, from memory.
 
-    What reads a block of rows in a loop over the blocks counts as one read: all turns together are a pass. Of the
-    branches of a conditional, of which one is run, the one with most reads counts.
+    A loop over blocks counts as one read: all its iterations together are a pass. A conditional counts as the
+    branch with the most reads.
 
     Args:
-      program: of one device.
-      shape: of X on that device, (n, m); the entry's parameter of this shape is X.
-      rows: how many rows a result may have, beside the m columns or before them, to be a copy of X or of a block.
+      module: program of one device.
+      shape: shape of X on that device, (n, m); the parameter of the entry with this shape is X.
+      rows: sizes of X and of a block, in rows; a result of such a size, with m columns, is a copy.
     """
-    parameters = [i for i in program.computations[program.entry] if i.opcode == "parameter"]
-    given = {i.name: frozenset([WHOLE]) for i in parameters if i.arrays[0][1] == shape and len(i.arrays) == 1}
-    if not given:
+    parameters = [i for i in module.computations[module.entry] if i.opcode == "parameter"]
+    x = {i.name: frozenset([WHOLE]) for i in parameters if i.arrays[0][1] == shape and len(i.arrays) == 1}
+    if not x:
         raise ValueError(f"expected a parameter of shape {shape}, got {[i.arrays for i in parameters]}")
-    sizes = {count * shape[1] for count in rows}
-    found: dict[str, None] = {}
-    _walk(program, program.entry, given, sizes, found)
-    return list(found)
+    tracer = _Tracer(module, {count * shape[1] for count in rows})
+    tracer.run(module.entry, x)
+    return list(tracer.reads)
 
 
-def _walk(program: Program, name: str, given: Views, sizes: set[int], found: dict[str, None]) -> frozenset[int]:
-    """Adds the reads of one computation; which places of its result are X."""
-    views, result = dict(given), frozenset()
-    for instruction in program.computations[name]:
-        places = _result(program, instruction, views, sizes, found)
-        if places:
-            views[instruction.name] = places | views.get(instruction.name, frozenset())
-        if instruction.root:
-            result = views.get(instruction.name, frozenset())
-    return result
+class _Tracer:
+    """Search for the reads of X: it follows X and its copies through the computations.
 
+    Attributes:
+      module: the program.
+      sizes: numbers of elements of X and of a block of it.
+      reads: names of the instructions that read X, in order; a dict serves as an ordered set.
+    """
 
-def _result(
-    program: Program, instruction: Instruction, views: Views, sizes: set[int], found: dict[str, None]
-) -> frozenset[int]:
-    """Which places of the result of an instruction are X or a copy of it."""
-    operands, nothing = [views.get(name, frozenset()) for name in instruction.operands], frozenset()
-    if instruction.opcode == "parameter" or not any(operands):
-        return nothing
-    if instruction.opcode in PASSED_ON:
-        return operands[0] and frozenset([WHOLE]) if instruction.opcode == "copy-done" else operands[0]
-    if instruction.opcode == "tuple":
-        return frozenset(place for place, seen in enumerate(operands) if seen)
-    if instruction.opcode == "get-tuple-element":
-        index = re.search(r"index=(\d+)", instruction.rest)
-        return frozenset([WHOLE]) if index and int(index[1]) in operands[0] else nothing
-    if instruction.opcode in ("while", "call", "async-start"):
-        ends = [_walk(program, c, _parameters(program, c, operands), sizes, found) for c in instruction.called]
-        return frozenset().union(operands[0] if instruction.opcode == "while" else nothing, *ends)
-    if instruction.opcode == "conditional":
-        ends, branches = [], []
-        for called, own in zip(instruction.called, operands[1:], strict=True):
-            branches.append(dict[str, None]())
-            ends.append(_walk(program, called, _parameters(program, called, [own]), sizes, branches[-1]))
-        found.update(max(branches, key=len))
-        return nothing.union(*ends)
-    found[instruction.name] = None
-    arrays = instruction.arrays
-    copies = [
-        place for place, (_, dims) in enumerate(arrays) if any(n <= _size(dims) <= PADDED * n for n in sizes)
-    ]
-    single = not instruction.shape.startswith("(")
-    return frozenset([WHOLE] if single and copies else copies)
+    def __init__(self, module: Module, sizes: set[int]) -> None:
+        self.module = module
+        self.sizes = sizes
+        self.reads: dict[str, None] = {}
 
+    def run(self, name: str, x: Mapping[str, Indices]) -> Indices:
+        """Add the reads of a computation; return the elements of its result that are X."""
+        copies, root = dict(x), NONE
+        for instruction in self.module.computations[name]:
+            indices = self._result(instruction, [copies.get(operand, NONE) for operand in instruction.operands])
+            if indices:
+                copies[instruction.name] = indices | copies.get(instruction.name, NONE)
+            if instruction.is_root:
+                root = copies.get(instruction.name, NONE)
+        return root
 
-def _parameters(program: Program, name: str, given: list[frozenset[int]]) -> Views:
-    """What the parameters of a computation stand for."""
-    numbered = {i.inside: i.name for i in program.computations[name] if i.opcode == "parameter"}
-    return {numbered[str(k)]: places for k, places in enumerate(given) if places}
+    def _result(self, instruction: Instruction, operands: Sequence[Indices]) -> Indices:
+        """Return the elements of an instruction's result that are X or a copy of it."""
+        opcode = instruction.opcode
+        if opcode == "parameter" or not any(operands):
+            return NONE
+        if opcode in VIEWS:
+            return operands[0] and frozenset([WHOLE]) if opcode == "copy-done" else operands[0]
+        if opcode == "tuple":
+            return frozenset(index for index, indices in enumerate(operands) if indices)
+        if opcode == "get-tuple-element":
+            index = re.search(r"index=(\d+)", instruction.attributes)
+            return frozenset([WHOLE]) if index and int(index[1]) in operands[0] else NONE
+        if opcode in ("while", "call", "async-start"):
+            results = [self.run(called, self._parameters(called, operands)) for called in instruction.called]
+            return frozenset().union(operands[0] if opcode == "while" else NONE, *results)
+        if opcode == "conditional":
+            return self._conditional(instruction, operands)
+        self.reads[instruction.name] = None
+        sizes = [math.prod(dims) for _, dims in instruction.arrays]
+        copies = [k for k, size in enumerate(sizes) if any(n <= size <= MAX_PADDING * n for n in self.sizes)]
+        is_tuple = instruction.shape.startswith("(")
+        return frozenset(copies if is_tuple or not copies else [WHOLE])
 
+    def _conditional(self, instruction: Instruction, operands: Sequence[Indices]) -> Indices:
+        """Add the reads of the branch with the most reads; return the elements that are X in any branch."""
+        results, branches = [], []
+        for called, operand in zip(instruction.called, operands[1:], strict=True):
+            branch = _Tracer(self.module, self.sizes)
+            results.append(branch.run(called, self._parameters(called, [operand])))
+            branches.append(branch.reads)
+        self.reads.update(max(branches, key=len))
+        return NONE.union(*results)
 
-def _size(dims: tuple[int, ...]) -> int:
-    size = 1
-    for length in dims:
-        size *= length
-    return size
+    def _parameters(self, name: str, operands: Sequence[Indices]) -> dict[str, Indices]:
+        """Return the parameters of a computation that are X, when it is called with `operands`."""
+        parameters = {i.arguments: i.name for i in self.module.computations[name] if i.opcode == "parameter"}
+        return {parameters[str(k)]: indices for k, indices in enumerate(operands) if indices}

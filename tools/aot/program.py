@@ -1,22 +1,32 @@
-"""What a program is here: how it is lowered for a place, and within which bounds what is compiled must stay."""
+"""Programs to compile: how each is lowered, and the bounds on its cost."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from aot.targets import Place
+import jax.stages
+
+from aot.targets import Placement
 
 MEGABYTE = 2**20
 
 
+class Jitted(Protocol):
+    """A jitted function."""
+
+    def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
+        """Trace the function for arguments."""
+        ...
+
+
 class Bounds(NamedTuple):
-    """What a compiled program may cost, on one device.
+    """Bounds on the cost of a compiled program on one device.
 
     Attributes:
       passes: reads of X or of a copy of it, those in a loop's body once.
-      per_row: numbers of temporaries for each row, of the size of those of X.
-      fixed: bytes of temporaries beside them.
-      reduced: all-reduces where rows lie over several devices, those in a loop's body once; on one there are none.
-      spills: bytes of registers.
+      per_row: temporaries for each row, in numbers of the size of those of X.
+      fixed: bytes of other temporaries.
+      reduced: all-reduces when rows are on several devices, those in a loop's body once; one device needs none.
+      spills: bytes of spilled registers.
     """
 
     passes: int
@@ -30,30 +40,35 @@ class Lowered(NamedTuple):
     """A program before it is compiled.
 
     Attributes:
-      lowered: what JAX hands to the compiler.
-      x: the shape of X on one device.
-      block: rows that are read at a time there.
+      lowered: the input of the compiler.
+      x: shape of X on one device.
+      block: number of rows that are read at a time.
     """
 
-    lowered: Any
+    lowered: jax.stages.Lowered
     x: tuple[int, int]
     block: int
 
 
+Lower = Callable[[Placement], Lowered]
+"""Function that lowers a program for a placement."""
+
+
 class Program(NamedTuple):
-    """A train or predict program of the library.
+    """A program of the library that trains or predicts.
 
     Attributes:
-      name: as the documents call it.
-      lower: from a place; called where the library decides as on that place's device.
-      bounds: of what is compiled, by target; it is compiled for no other.
-      sharded: whether rows may lie over several devices.
-      quick: whether it is one of the few that stand for all.
-      wide: whether it is in float64.
+      name: its name in the documentation.
+      lower: lowers it for a placement. It is called with the placement's device as the default one, because the
+        library's decisions depend on that.
+      bounds: bounds by target; the program is compiled for these targets only.
+      sharded: whether its rows may be on several devices.
+      quick: whether it belongs to the small selection of `--quick`.
+      wide: whether it computes in float64.
     """
 
     name: str
-    lower: Callable[[Place], Lowered]
+    lower: Lower
     bounds: dict[str, Bounds]
     sharded: bool = True
     quick: bool = False
