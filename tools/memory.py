@@ -1,6 +1,6 @@
-"""How much memory `fit_heads` takes at its peak, above what it holds before: X and y are part of it.
+"""Peak memory of `fit_heads`, X and y included, above that of the process before.
 
-In a fresh process for each size, which first fits 4,096 rows, so that all is compiled and loaded.
+Each size has a fresh process, which first fits 4,096 rows to load and compile everything.
 
 Command: scripts/bench memory [--rows 1048576 2097152] [--features 128]
 Takes: half a minute each.
@@ -41,28 +41,28 @@ print(json.dumps({"data": x.nbytes + y.nbytes, "above": peak - before, "status":
 
 @dataclasses.dataclass
 class Options:
-    """Of which tables."""
+    """Options of the command."""
 
     rows: tuple[int, ...] = (2**20,)
-    """Rows, each in a process of its own."""
+    """Numbers of rows; each has its own process."""
     features: int = 128
-    """Columns of float32."""
+    """Number of float32 columns."""
 
 
 def main(options: Options) -> None:
-    """A table, one line of JSON."""
-    found, table = {}, []
+    """Measure all sizes, and print a table and one line of JSON."""
+    results, table = {}, []
     for rows in options.rows:
         command = [sys.executable, "-c", PROCESS, str(rows), str(options.features)]
-        done = subprocess.run(command, env=os.environ, text=True, capture_output=True, check=True)
-        one = json.loads(done.stdout.splitlines()[-1])
-        one["ratio"] = round(one["above"] / one["data"], 3)
-        found[rows] = one
-        mebibytes = (f"{one[name] / 2**20:,.0f}" for name in ("data", "above"))
-        table.append([f"{rows:,} × {options.features}", *mebibytes, f"{one['ratio']:.2f}", one["status"]])
+        process = subprocess.run(command, env=os.environ, text=True, capture_output=True, check=True)
+        result = json.loads(process.stdout.splitlines()[-1])
+        result["ratio"] = round(result["above"] / result["data"], 3)
+        results[rows] = result
+        mebibytes = (f"{result[name] / 2**20:,.0f}" for name in ("data", "above"))
+        table.append([f"{rows:,} × {options.features}", *mebibytes, f"{result['ratio']:.2f}", result["status"]])
     header = ["x", "x and y, MiB", "peak, MiB", "×", "ended"]
-    console.print_table("Memory of fit_heads at its peak, x and y among it", header, table)
-    console.print_result({"benchmark": "memory", "features": options.features, "rows": found})
+    console.print_table("Peak memory of fit_heads, x and y included", header, table)
+    console.print_result({"benchmark": "memory", "features": options.features, "rows": results})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Files of `dlcore bench --json` as the tables of docs/benchmarks.md: a row for each function, its sizes in order.
+"""Tables of docs/benchmarks.md from files of `dlcore bench --json`: a row for each function, its sizes in order.
 
-A cell that several files have is that of the last one.
+If several files have the same function and size, the last file counts.
 
 Command: scripts/bench tables FILE [FILE …] [--suites math gradient]
 Takes: no time.
@@ -10,63 +10,63 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from dlcore.benchmark.compare import best_of, gain
-from dlcore.benchmark.measurement import Cell, Figure
+from dlcore.benchmark.compare import best_result, speedup
+from dlcore.benchmark.measurement import Measurement
 
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
 
 
 @dataclasses.dataclass
 class Options:
-    """Which files, and what of them."""
+    """Options of the command."""
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of `dlcore bench --json`."""
+    """Files of `dlcore bench --json`."""
     suites: tuple[str, ...] = ()
-    """All if none is named."""
+    """Suites to print; all if none is named."""
     who: str = "dlcore cpu"
-    """Whose times are shown."""
+    """The implementation whose times are printed."""
 
 
 def main(options: Options) -> None:
-    """One table after another, in the order of the files."""
-    cells: dict[tuple[str, str, int], Cell] = {}
+    """Print one table for each suite, in the order of the files."""
+    measurements: dict[tuple[str, str, int], Measurement] = {}
     for path in options.files:
-        for cell in map(_cell, json.loads(path.read_text(encoding="utf-8"))["cells"]):
-            cells[cell.suite, cell.name, cell.size] = cell
-    for suite in dict.fromkeys(suite for suite, _, _ in cells):
+        for measurement in map(Measurement.from_json, json.loads(path.read_text(encoding="utf-8"))["cells"]):
+            measurements[measurement.suite, measurement.name, measurement.size] = measurement
+    for suite in dict.fromkeys(suite for suite, _, _ in measurements):
         if not options.suites or suite in options.suites:
-            of_suite = [cell for (own, _, _), cell in cells.items() if own == suite]
+            of_suite = [measurement for measurement in measurements.values() if measurement.suite == suite]
             print(f"**{suite}**\n", *_table(of_suite, options.who), "", sep="\n")
 
 
-def _cell(read: dict[str, Any]) -> Cell:
-    return Cell(**read)._replace(figures={who: Figure(**one) for who, one in read["figures"].items()})
-
-
-def _table(cells: list[Cell], who: str) -> Iterator[str]:
-    peers = [name for name in PEERS if any(best_of(cell, name) for cell in cells)]
+def _table(measurements: list[Measurement], title: str) -> Iterator[str]:
+    """Yield the lines of a table of one suite."""
+    peers = [name for name in PEERS if any(best_result(measurement, name) for measurement in measurements)]
     yield _row("function", "sizes", "dlcore, ms", "share at the largest", *(f"{PEERS[p]} ÷ dlcore" for p in peers))
     yield "|---" * (4 + len(peers)) + "|"
-    for name in dict.fromkeys(cell.name for cell in cells):
-        own = [cell for cell in cells if cell.name == name]
-        ours = [cell.figures[who] for cell in own]
-        times = ", ".join(_two_digits(1e3 * one.median) for one in ours)
-        ratios = [", ".join(_ratios(own, who, peer)) for peer in peers]
-        sizes = f"{own[0].shape} … {own[-1].shape}"
-        yield _row(name, sizes, times, f"{ours[-1].share:.0%} {own[-1].bound_by}", *ratios)
+    for name in dict.fromkeys(measurement.name for measurement in measurements):
+        group = [measurement for measurement in measurements if measurement.name == name]
+        results = [measurement.results[title] for measurement in group]
+        times = ", ".join(_two_digits(1e3 * result.median) for result in results)
+        ratios = [", ".join(_ratios(group, title, peer)) for peer in peers]
+        sizes = f"{group[0].shape} … {group[-1].shape}"
+        yield _row(name, sizes, times, f"{results[-1].roofline_fraction:.0%} {group[-1].bound_by}", *ratios)
 
 
-def _ratios(cells: list[Cell], who: str, peer: str) -> list[str]:
-    """Nothing where the peer is not there; a dash where it is not compared."""
-    found = [(cell.figures[who], best_of(cell, peer)) for cell in cells]
-    ratios = [None if theirs is None else gain(ours, theirs) for ours, theirs in found]
-    if all(theirs is None for _, theirs in found):
+def _ratios(group: list[Measurement], title: str, peer: str) -> list[str]:
+    """Return the ratio at each size, a dash if it is excluded; no ratio if the peer was not measured."""
+    baselines = [best_result(measurement, peer) for measurement in group]
+    if not any(baselines):
         return []
+    ratios = [
+        speedup(measurement.results[title], baseline) if baseline else None
+        for measurement, baseline in zip(group, baselines, strict=True)
+    ]
     return ["–" if ratio is None else _two_digits(ratio) for ratio in ratios]
 
 
@@ -74,8 +74,8 @@ def _two_digits(number: float) -> str:
     return f"{float(f'{number:.2g}'):g}"
 
 
-def _row(*parts: str) -> str:
-    return f"| {' | '.join(parts)} |"
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmarks: what a device gains, judged before it is printed."""
+"""Benchmarks of dlcore against other libraries, in which inaccurate or implausible results are excluded."""
 
 from dlcore.benchmark.bench import Benchmark, bench
 

@@ -1,86 +1,92 @@
-"""Judges of answers: near a float64 twin, or certified to be near the minimum."""
+"""Accuracy checks of answers, against a float64 reference or by a certified gap."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 TOL = 1e-6
-"""Of certified gaps, relative to what `Certificate.gap_tol` takes a share of."""
+"""The largest certified gap allowed, relative to `Certificate.gap_tol(1.0)`."""
 
 
-class Verdict(NamedTuple):
-    """Verdict on one answer.
+class AccuracyCheck(NamedTuple):
+    """Outcome of the check of one answer.
 
     Attributes:
-      error: the largest, relative to the largest number of the answer; of what was fitted, the certified gap.
-      wrong: why the answer will not do; empty where it will.
+      error: the largest error relative to the largest number of the answer; for fitted heads the certified gap.
+      wrong: the reason why the answer fails the check; empty if it passes.
     """
 
     error: float
     wrong: str = ""
 
 
-Judge = Callable[[Any], Verdict]
+Checker = Callable[[object], AccuracyCheck]
+"""A function that checks one answer, a pytree of arrays or fitted heads."""
+
+MakeChecker = Callable[[tuple[np.ndarray, ...]], Checker]
+"""A function of the inputs that returns the checker of their answers."""
 
 
-def near(twin: Callable[..., Any], bound: float) -> Callable[[tuple[np.ndarray, ...]], Judge]:
-    """Answers of the dtype of the inputs, near that of the twin.
+def close_to_reference(reference: Callable[..., object], bound: float) -> MakeChecker:
+    """Require an answer in the dtype of the inputs that is close to a float64 reference.
 
     Args:
-      twin: of the inputs in float64, integers as they are, the right answer.
+      reference: returns the correct answer. Its floating-point inputs are float64, its integers unchanged.
       bound: the largest error allowed in an array of the answer, relative to its largest number.
     """
 
-    def judge(inputs: tuple[np.ndarray, ...]) -> Judge:
-        exact = twin(*(array.astype(np.float64) if array.dtype.kind == "f" else array for array in inputs))
-        wanted = np.result_type(*(array.dtype for array in inputs if array.dtype.kind == "f"))
+    def make_checker(inputs: tuple[np.ndarray, ...]) -> Checker:
+        expected = reference(*(array.astype(np.float64) if array.dtype.kind == "f" else array for array in inputs))
+        dtype = np.result_type(*(array.dtype for array in inputs if array.dtype.kind == "f"))
 
-        def verdict(answer: Any) -> Verdict:
-            error = error_of(answer, exact)
-            others = [array.dtype for array in _arrays(answer) if array.dtype != wanted]
-            if others:
-                return Verdict(error, f"computes in {others[0]}, not {wanted}")
-            return Verdict(error, "" if error <= bound else f"is off by {error:.1e}, more than {bound:.0e}")
+        def check(answer: object) -> AccuracyCheck:
+            error = relative_error(answer, expected)
+            other_dtypes = [array.dtype for array in _arrays(answer) if array.dtype != dtype]
+            if other_dtypes:
+                return AccuracyCheck(error, f"computes in {other_dtypes[0]}, not {dtype}")
+            return AccuracyCheck(error, "" if error <= bound else f"is off by {error:.1e}, more than {bound:.0e}")
 
-        return verdict
+        return check
 
-    return judge
+    return make_checker
 
 
-def certified(gap: Callable[..., float], tol: float = TOL) -> Callable[[tuple[np.ndarray, ...]], Judge]:
-    """Answers whose certified gap is small, whoever found them.
+def small_certified_gap(gap_of: Callable[..., float], tol: float = TOL) -> MakeChecker:
+    """Require a small certified gap, from every implementation alike.
 
     Args:
-      gap: (answer, inputs…) to the worst of its certified gaps, relative to what `Certificate.gap_tol` takes a
-        share of.
-      tol: what it may be.
+      gap_of: maps (answer, *inputs) to the largest certified gap, relative to `Certificate.gap_tol(1.0)`.
+      tol: the largest gap allowed.
     """
 
-    def judge(inputs: tuple[np.ndarray, ...]) -> Judge:
-        def verdict(answer: Any) -> Verdict:
-            found = float(gap(answer, *inputs))
-            return Verdict(
-                found, "" if found <= tol else f"has a certified gap of {found:.0e}, more than {tol:.0e}"
+    def make_checker(inputs: tuple[np.ndarray, ...]) -> Checker:
+        def check(answer: object) -> AccuracyCheck:
+            gap = float(gap_of(answer, *inputs))
+            return AccuracyCheck(
+                gap, "" if gap <= tol else f"has a certified gap of {gap:.0e}, more than {tol:.0e}"
             )
 
-        return verdict
+        return check
 
-    return judge
+    return make_checker
 
 
-def error_of(answer: Any, exact: Any) -> float:
-    """The largest of any array, relative to its largest number; infinite where shapes differ or one is nan."""
+def relative_error(answer: object, expected: object) -> float:
+    """Return the largest error of any array, relative to its largest number.
+
+    The error is infinite if shapes differ or a number is not finite.
+    """
     worst = 0.0
-    for one, right in zip(_arrays(answer), _arrays(exact), strict=True):
-        if one.shape != right.shape or not np.isfinite(one).all():
+    for actual, reference in zip(_arrays(answer), _arrays(expected), strict=True):
+        if actual.shape != reference.shape or not np.isfinite(actual).all():
             return math.inf
-        scale = float(np.abs(right).max(initial=0)) or 1.0
-        worst = max(worst, float(np.abs(one.astype(np.float64) - right).max(initial=0)) / scale)
+        scale = float(np.abs(reference).max(initial=0)) or 1.0
+        worst = max(worst, float(np.abs(actual.astype(np.float64) - reference).max(initial=0)) / scale)
     return worst
 
 
-def _arrays(answer: Any) -> list[np.ndarray]:
+def _arrays(answer: object) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]

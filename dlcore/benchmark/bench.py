@@ -1,18 +1,18 @@
-"""`bench`: suites on devices against peers, side by side, every figure judged before it is compared."""
+"""Entry point of the benchmarks: `bench` runs suites of cases on devices, side by side with other libraries."""
 
-import math
-import os
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from dlcore._core.types import Device
 from dlcore.benchmark import hardware, suites
-from dlcore.benchmark.case import Family
+from dlcore.benchmark.case import CaseFamily
+from dlcore.benchmark.hardware import Machine
 from dlcore.benchmark.implementations import LIBRARIES
-from dlcore.benchmark.measurement import Cell, cell_of, merged
-from dlcore.benchmark.roofline_peaks import Ceilings, ceilings_of
+from dlcore.benchmark.measurement import JsonObject, Measurement, measure_case, merge_passes
+from dlcore.benchmark.roofline_peaks import RooflinePeaks, measure_peaks
 from dlcore.devices import find_device
 
 SUITES = {
@@ -23,55 +23,53 @@ SUITES = {
     "scale": suites.scale.families,
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-"""Names under which libraries are installed, where they are others."""
+"""Package names of libraries, where they differ."""
 PASSES, SECONDS = 3, 1.0
-"""All cells are measured so often, minutes apart, for so many seconds in all: machines change while they work."""
+"""Every case is measured this often, minutes apart, for this many seconds in all: machines change meanwhile."""
 QUICK_SIZES, QUICK_SECONDS = 2, 0.05
-"""With `quick` the first few sizes, one for what is fitted, in one pass."""
+"""A `quick` run has a single pass over the smallest sizes, or the smallest size for what is fitted."""
 
 
 class Benchmark(NamedTuple):
-    """What was measured.
+    """Result of a run.
 
     Attributes:
-      machine: where and with what.
-      ceilings: by device.
-      cells: in the order of the suites.
-      quick: whether sizes and rounds are too few to conclude anything.
+      machine: the machine, devices and software.
+      peaks: the roofline peaks of each device.
+      measurements: in the order of the suites.
+      quick: whether sizes and rounds are too few for any conclusion.
     """
 
-    machine: dict[str, Any]
-    ceilings: dict[str, Ceilings]
-    cells: list[Cell]
+    machine: Machine
+    peaks: dict[str, RooflinePeaks]
+    measurements: list[Measurement]
     quick: bool
 
     @property
     def devices(self) -> list[str]:
-        """Where dlcore ran."""
+        """Return the names of the devices that dlcore ran on."""
         return list(self.machine["devices"])
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it, for a file."""
+    @property
+    def cells(self) -> list[Measurement]:
+        """Return `measurements`. Deprecated."""
+        warnings.warn("Benchmark.cells is now Benchmark.measurements", DeprecationWarning, stacklevel=2)
+        return self.measurements
+
+    @property
+    def ceilings(self) -> dict[str, RooflinePeaks]:
+        """Return `peaks`. Deprecated."""
+        warnings.warn("Benchmark.ceilings is now Benchmark.peaks", DeprecationWarning, stacklevel=2)
+        return self.peaks
+
+    def to_json(self) -> JsonObject:
+        """Return all of it as an object of JSON."""
         return {
             "machine": self.machine,
-            "ceilings": {name: limits._asdict() for name, limits in self.ceilings.items()},
-            "cells": [
-                {
-                    **cell._asdict(),
-                    "figures": {who: _finite(one._asdict()) for who, one in cell.figures.items()},
-                    "settings": {who: _finite(one._asdict()) for who, one in cell.settings.items()},
-                }
-                for cell in self.cells
-            ],
+            "ceilings": {name: peaks._asdict() for name, peaks in self.peaks.items()},
+            "cells": [measurement.to_json() for measurement in self.measurements],
             "quick": self.quick,
         }
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity."""
-    return {
-        name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in values.items()
-    }
 
 
 def bench(
@@ -82,63 +80,65 @@ def bench(
     quick: bool = False,
     largest: bool = False,
     only: Sequence[str] = (),
-    callback: Callable[[Cell], Any] | None = None,
+    callback: Callable[[Measurement], object] | None = None,
 ) -> Benchmark:
-    """Measure suites on devices, with peers on the CPU side by side.
+    """Run suites of benchmarks on devices, side by side with peers on the CPU.
 
     Args:
-      suites: "math", "gradient", "fit", "sweep" and "scale"; the last three take the better part of an hour.
-      devices: "auto", "cpu", "gpu", "tpu"; dlcore runs on each.
-      peers: "numpy", "torch", "jax" and "sklearn"; one that is not installed is left out.
-      quick: few small sizes and rounds, to see that all runs.
+      suites: "math", "gradient", "fit", "sweep" and "scale". The last three take most of an hour.
+      devices: "auto", "cpu", "gpu", "tpu". dlcore runs on each of them.
+      peers: "numpy", "torch", "jax" and "sklearn". Libraries that are not installed are left out.
+      quick: a few small sizes and rounds, to check that everything runs.
       largest: only the largest size of each function, unless `quick`.
-      only: names of functions, or beginnings of names.
-      callback: called with each cell when it is there, in every pass.
+      only: names of functions, or prefixes of names.
+      callback: called with each measurement, in every pass.
 
     Raises:
-      ValueError: of a suite, a device or a peer that there is not, and names that no function begins with.
+      ValueError: if a suite, device or peer does not exist, or if no function has a name of `only`.
 
-    >>> found = bench(["math"], peers=["numpy"], only=["linalg.vecdot"], quick=True)
-    >>> sorted(found.cells[0].figures)[0]
+    >>> run = bench(["math"], peers=["numpy"], only=["linalg.vecdot"], quick=True)
+    >>> sorted(run.measurements[0].results)[0]
     'dlcore cpu'
     """
-    for name, given, known in (("suites", suites, SUITES), ("peers", peers, LIBRARIES)):
-        if unknown := sorted(set(given) - set(known)):
-            raise ValueError(f"{name}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
-    there: dict[str, Device] = {}
+    for argument, names, choices in (("suites", suites, SUITES), ("peers", peers, LIBRARIES)):
+        if unknown := sorted(set(names) - set(choices)):
+            raise ValueError(f"{argument}: there is no {', '.join(unknown)}; there are {', '.join(choices)}")
+    dlcore_devices: dict[str, Device] = {}
     for name in devices:
         device = find_device(name)
-        there[device.platform] = device
+        dlcore_devices[device.platform] = device
     families = [
         family for suite in suites for family in SUITES[suite]() if not only or family.name.startswith(tuple(only))
     ]
     if not families:
         raise ValueError(f"only: no function of {', '.join(suites)} begins with {', '.join(only)}")
     if quick:
-        families = [family._replace(make=family.quick or family.make) for family in families]
-    places = [(family, size) for family in families for size in sizes_of(family, quick, largest)]
-    record = hardware.record(there)
-    judged = {"cpu": jax.devices("cpu")[0], **there}  # peers are on the CPU
-    ceilings = {
-        name: ceilings_of(device, *((3, 1 / 64) if quick else (9, 1.0))) for name, device in judged.items()
-    }
-    installed = tuple(name for name in peers if DISTRIBUTIONS.get(name, name) in record["packages"])
+        families = [family._replace(make=family.make_quick or family.make) for family in families]
+    cases = [(family, size) for family in families for size in sizes_of(family, quick=quick, largest=largest)]
+    machine = hardware.describe_machine(dlcore_devices)
+    measured_devices = {"cpu": jax.devices("cpu")[0], **dlcore_devices}  # peers run on the CPU
+    repeats, scale = (3, 1 / 64) if quick else (9, 1.0)
+    peaks = {name: measure_peaks(device, repeats, scale) for name, device in measured_devices.items()}
+    installed = tuple(name for name in peers if DISTRIBUTIONS.get(name, name) in machine["packages"])
     count, seconds = (1, QUICK_SECONDS) if quick else (PASSES, SECONDS / PASSES)
-    passes: list[list[Cell]] = []
+    passes: list[list[Measurement]] = []
     for turn in range(count):
         passes.append([])
-        for place, (family, size) in enumerate(places):
-            before = passes[0][place] if turn else None
-            passes[-1].append(cell_of(family, size, there, ceilings, installed, seconds, before))
+        for k, (family, size) in enumerate(cases):
+            previous = passes[0][k] if turn else None
+            measurement = measure_case(
+                family, size, dlcore_devices, peaks, installed, seconds=seconds, previous=previous
+            )
+            passes[-1].append(measurement)
             if callback is not None:
-                callback(passes[-1][-1])
-        record["pace"].append(hardware.pace())
-    record["load after"] = [round(load, 2) for load in os.getloadavg()]
-    return Benchmark(record, ceilings, [merged(cells) for cells in zip(*passes, strict=True)], quick)
+                callback(measurement)
+        machine["pace"].append(hardware.clock_probe())
+    machine["load after"] = hardware.load_average()
+    return Benchmark(machine, peaks, [merge_passes(results) for results in zip(*passes, strict=True)], quick)
 
 
-def sizes_of(family: Family, quick: bool = False, largest: bool = False) -> tuple[int, ...]:
-    """All of them, or the first few, or the last."""
+def sizes_of(family: CaseFamily, *, quick: bool = False, largest: bool = False) -> tuple[int, ...]:
+    """Return all sizes of a family, or the smallest if `quick`, or the largest."""
     if quick:
         return family.sizes[: QUICK_SIZES if family.suite in ("math", "gradient") else 1]
     return family.sizes[-1:] if largest else family.sizes

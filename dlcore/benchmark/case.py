@@ -1,61 +1,69 @@
-"""What is measured: a function, its size, the inputs, what it must cost, and who else can do it."""
+"""Benchmark cases: a function at one size, with its inputs, accuracy check, cost and peers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from dlcore._core.types import Device
-from dlcore.benchmark.accuracy import Judge
+from dlcore.benchmark.accuracy import MakeChecker
 from dlcore.benchmark.tune_solver import Solver
 
 Inputs = tuple[np.ndarray, ...]
-Peer = Callable[..., Any]
-"""Somebody else's function of the same inputs: NumPy's of arrays, PyTorch's of tensors, JAX's of placed arrays."""
+
+Peer = Callable[..., object]
+"""A library's function of the same inputs: NumPy arrays, PyTorch tensors (after `torch` itself) or JAX arrays."""
+
+Tensor: TypeAlias = Any
+"""A PyTorch tensor. PyTorch is optional, so a type checker does not know its types."""
+
+Bind = Callable[[Inputs, Device], Callable[[], object]]
+"""A function that moves inputs to a device and returns a call without arguments."""
 
 
-class Work(NamedTuple):
-    """One function at one size.
+class Case(NamedTuple):
+    """Function at one size. Exactly one of `function` and `bind` is given.
 
     Attributes:
-      shape: the size in words.
-      function: pure JAX, of the inputs; None where there is `ready`.
-      inputs: of one call.
-      judge: of the inputs, what judges an answer.
-      peers: by library a function, or by name what minimises to a tolerance of its own.
-      operations: multiplications and additions that the algorithm cannot do without.
+      shape: the size as text.
+      inputs: the inputs of one call.
+      make_checker: maps the inputs to the accuracy check of an answer.
+      operations: multiplications and additions that the algorithm needs at least.
       traffic: bytes that must be read and written at least once.
-      counted: whether the compiler counts the operations: it does not look into libraries that it calls.
-      ready: None where `function` is compiled as it stands; else (inputs, device) to a function of nothing, for a
-        verb that calls its programs itself.
+      function: a pure JAX function of the inputs, compiled ahead of its first call.
+      bind: for a function that calls its own compiled programs.
+      peers: a function for each library.
+      solvers: by title, "library, solver": iterative solvers with a tolerance of their own.
+      xla_counts: whether XLA counts the operations; it does not see into the libraries that it calls.
     """
 
     shape: str
-    function: Callable[..., Any] | None
     inputs: Inputs
-    judge: Callable[[Inputs], Judge]
-    peers: Mapping[str, Peer | Mapping[str, Solver]]
+    make_checker: MakeChecker
     operations: float
     traffic: float
-    counted: bool = True
-    ready: Callable[[Inputs, Device], Callable[[], Any]] | None = None
+    function: Callable[..., object] | None = None
+    bind: Bind | None = None
+    peers: Mapping[str, Peer] = {}
+    solvers: Mapping[str, Solver] = {}
+    xla_counts: bool = True
 
 
-class Family(NamedTuple):
-    """The same function at growing sizes.
+class CaseFamily(NamedTuple):
+    """Function at growing sizes.
 
     Attributes:
-      name: of the function in the library, such as "linalg.matmul".
+      name: the name of the function, such as "linalg.matmul".
       suite: the suite that it belongs to.
-      sizes: from the smallest, each four times the one before in what they cost to read.
-      make: (size) to the work.
-      along: what the size counts.
-      quick: what is made where it is only to be seen that all runs; None where `make` takes seconds.
+      sizes: in increasing order, four times as many bytes to read from each to the next.
+      make: returns the case of a size.
+      size_unit: what the size counts.
+      make_quick: returns a smaller case for `quick` runs; None if `make` takes only seconds.
     """
 
     name: str
     suite: str
     sizes: tuple[int, ...]
-    make: Callable[[int], Work]
-    along: str = "numbers"
-    quick: Callable[[int], Work] | None = None
+    make: Callable[[int], Case]
+    size_unit: str = "numbers"
+    make_quick: Callable[[int], Case] | None = None

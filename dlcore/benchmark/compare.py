@@ -1,50 +1,66 @@
-"""What one run says, and two: who gains how much, from which size on, and whether a run repeats another."""
+"""Comparison of implementations within a run (speedups, crossovers) and of the times of two runs."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.benchmark.measurement import Cell, Figure
+from dlcore.benchmark.measurement import JsonObject, Measurement, Result
 
 
-def best_of(cell: Cell, library: str) -> Figure | None:
-    """A peer's faster figure, on all threads or on one, of those that may be compared; None without any."""
-    mine = [one for title, one in cell.figures.items() if title.startswith(f"{library}, ")]
-    fair = [one for one in mine if not one.wrong]
-    return min(fair or mine, key=lambda one: one.median) if mine else None
+def best_result(measurement: Measurement, library: str) -> Result | None:
+    """Return the fastest comparable result of a library on any number of threads.
+
+    Results that are wrong count only if there is no other. None means that the library was not measured.
+    """
+    results = [result for title, result in measurement.results.items() if title.startswith(f"{library}, ")]
+    comparable = [result for result in results if not result.wrong]
+    return min(comparable or results, key=lambda result: result.median) if results else None
 
 
-def gain(ours: Figure, theirs: Figure) -> float | None:
-    """How many times faster ours is; None where one of both is wrong."""
-    return None if ours.wrong or theirs.wrong else theirs.median / ours.median
+def comparable_result(measurement: Measurement, name: str) -> Result | None:
+    """Return dlcore's result on a device or a library's best result, or None if it is wrong or absent."""
+    result = measurement.results.get(name) or best_result(measurement, name)
+    return None if result is None or result.wrong else result
 
 
-def crossover(sizes: list[int], gains: list[float | None]) -> float | None:
-    """The size from which on the gain is above 1 to the end, between two sizes on a line of logarithms.
+def libraries_of(measurements: Iterable[Measurement]) -> list[str]:
+    """Return the names of the libraries that dlcore is compared with."""
+    titles = [title for measurement in measurements for title in measurement.results]
+    return list(dict.fromkeys(title.partition(",")[0] for title in titles if "," in title))
 
-    Infinite where it never is, None where a figure is missing.
+
+def speedup(result: Result, baseline: Result) -> float | None:
+    """Return how many times faster a result is than the baseline, or None if one of them is wrong."""
+    return None if result.wrong or baseline.wrong else baseline.median / result.median
+
+
+def crossover(sizes: list[int], speedups: list[float | None]) -> float | None:
+    """Return the size from which the speedup stays above 1, by log-log interpolation.
+
+    It is infinite if the largest size has no speedup above 1, and None if a speedup is missing.
 
     >>> crossover([16, 64, 256], [0.25, 0.5, 2.0])
     128.0
     """
-    known = [found for found in gains if found is not None]
-    if len(known) < len(gains) or not known:
+    values = [value for value in speedups if value is not None]
+    if len(values) < len(speedups) or not values:
         return None
-    below = [k for k, found in enumerate(known) if found <= 1]
-    if not below:
+    slower = [k for k, value in enumerate(values) if value <= 1]
+    if not slower:
         return float(sizes[0])
-    if below[-1] == len(sizes) - 1:
+    k = slower[-1]
+    if k == len(sizes) - 1:
         return math.inf
-    k = below[-1]
-    share = -math.log(known[k]) / (math.log(known[k + 1]) - math.log(known[k]))
-    return float(round(sizes[k] * (sizes[k + 1] / sizes[k]) ** share, 6))
+    fraction = -math.log(values[k]) / (math.log(values[k + 1]) - math.log(values[k]))
+    return float(round(sizes[k] * (sizes[k + 1] / sizes[k]) ** fraction, 6))
 
 
-def slope(sizes: list[int], seconds: list[float]) -> float | None:
-    """That of log time against log size over the last three sizes, 1 where time is a line; None of fewer.
+def growth_exponent(sizes: list[int], seconds: list[float]) -> float | None:
+    """Return the slope of log time against log size over the last three sizes, or None if there are fewer.
 
-    >>> slope([1, 4, 16, 64], [9.0, 1.0, 4.0, 16.0])
+    >>> growth_exponent([1, 4, 16, 64], [9.0, 1.0, 4.0, 16.0])
     1.0
     """
     if len(sizes) < 3:
@@ -52,68 +68,88 @@ def slope(sizes: list[int], seconds: list[float]) -> float | None:
     return round(float(np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0]), 6)
 
 
-def crossover_of(cells: list[Cell], who: str, library: str) -> float | None:
-    """The crossover of one function's cells, from the smallest: `who` against the best of a library."""
-    gains: list[float | None] = []
-    for cell in cells:
-        ours, theirs = cell.figures.get(who), best_of(cell, library)
-        gains.append(None if ours is None or theirs is None else gain(ours, theirs))
-    return crossover([cell.size for cell in cells], gains)
+def find_crossover(measurements: list[Measurement], title: str, library: str) -> float | None:
+    """Return the crossover of an implementation against the best result of a library.
+
+    Args:
+      measurements: of one function, in increasing order of size.
+      title: the implementation, such as "dlcore cpu".
+      library: the library that it is compared with.
+    """
+    speedups: list[float | None] = []
+    for measurement in measurements:
+        result, baseline = measurement.results.get(title), best_result(measurement, library)
+        speedups.append(None if result is None or baseline is None else speedup(result, baseline))
+    return crossover([measurement.size for measurement in measurements], speedups)
 
 
 class Change(NamedTuple):
-    """One figure in two runs.
+    """Change of one result between two runs.
 
     Attributes:
-      name, shape, who: which.
-      ratio: the second median over the first.
-      agree: whether the ranges that both state, the quartiles and half of their distance on either side, meet.
+      name: the function.
+      shape: its size as text.
+      title: the implementation.
+      ratio: the second median divided by the first.
+      agree: whether the intervals of both results overlap. An interval reaches half of the interquartile range
+        beyond each quartile.
     """
 
     name: str
     shape: str
-    who: str
+    title: str
     ratio: float
     agree: bool
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Change]:
-    """The figures that two files of `dlcore bench --json` have in common.
+def compare(first: JsonObject, second: JsonObject) -> list[Change]:
+    """Return the changes of all results that two files of `dlcore bench --json` have in common.
 
     Raises:
-      ValueError: if a file is none of these, or they have nothing in common.
+      ValueError: if a file is not of this kind, or if the files have no result in common.
     """
-    tables = []
-    for name, run in (("first", first), ("second", second)):
-        try:
-            tables.append(
-                {
-                    ((cell["name"], cell["shape"]), who): _times(one)
-                    for cell in run["cells"]
-                    for who, one in cell["figures"].items()
-                    if not one["wrong"]
-                }
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{name}: expected a file of dlcore bench --json, got one without {error}") from error
-    common = [key for key in tables[0] if key in tables[1]]
+    before, after = _comparable_times("first", first), _comparable_times("second", second)
+    common = [key for key in before if key in after]
     if not common:
         raise ValueError("compare: the two runs have no figure in common")
-    pairs = {key: (tables[0][key], tables[1][key]) for key in common}
     return [
-        Change(name, shape, who, after[0] / before[0], _meet(before, after))
-        for ((name, shape), who), (before, after) in pairs.items()
+        Change(*key, after[key].median / before[key].median, before[key].overlaps(after[key])) for key in common
     ]
 
 
-def _times(figure: dict[str, Any]) -> tuple[float, float, float]:
-    """Return the median, which is above 0, and the quartiles."""
-    median, low, high = map(float, (figure["median"], *figure["quartiles"]))
-    if not 0 < median < math.inf:
-        raise ValueError(f"times above 0, but {median:g}")
-    return median, low, high
+class _Times(NamedTuple):
+    """Median and quartiles of the warm calls of one result, in seconds."""
+
+    median: float
+    low: float
+    high: float
+
+    def overlaps(self, other: "_Times") -> bool:
+        """Return whether the intervals of two results overlap, each half as wide again on either side."""
+        first, second = ((t.low - (t.high - t.low) / 2, t.high + (t.high - t.low) / 2) for t in (self, other))
+        return first[0] <= second[1] and second[0] <= first[1]
 
 
-def _meet(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool:
-    ranges = [(low - (high - low) / 2, high + (high - low) / 2) for _, low, high in (first, second)]
-    return ranges[0][0] <= ranges[1][1] and ranges[1][0] <= ranges[0][1]
+def _comparable_times(name: str, run: JsonObject) -> dict[tuple[str, str, str], _Times]:
+    """Return the times of all results that are not wrong, by function, shape and implementation."""
+    try:
+        return {
+            (cell["name"], cell["shape"], title): _read_times(figure)
+            for cell in run["cells"]
+            for title, figure in cell["figures"].items()
+            if not figure["wrong"]
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name}: expected a file of dlcore bench --json, got one without {error}") from error
+
+
+def _read_times(figure: JsonObject) -> _Times:
+    """Return the times of one result.
+
+    Raises:
+      ValueError: if the median is not finite and above 0.
+    """
+    times = _Times(*map(float, (figure["median"], *figure["quartiles"])))
+    if not 0 < times.median < math.inf:
+        raise ValueError(f"times above 0, but {times.median:g}")
+    return times

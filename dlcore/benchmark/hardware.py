@@ -1,11 +1,13 @@
-"""Where and with what figures were measured: without that they are nobody's."""
+"""Description of the machine, the devices and the software of a run."""
 
 import importlib.metadata
 import os
 import platform
+import re
 import sys
-import time
-from typing import Any
+import timeit
+from pathlib import Path
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -15,66 +17,79 @@ from dlcore.devices import core_count
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "dlcore-jax")
 
+PROBE_SIDE, PROBE_CALLS = 64, 2_000
+"""The clock probe sums the squares of a small matrix that stays in the nearest cache, this many times."""
 
-PACE_SIDE, PACE_ROUNDS = 64, 2_000
-"""A product of matrices that stay in the nearest cache, so often: what it takes is the clock's doing."""
+Machine = TypedDict(
+    "Machine",
+    {
+        "processor": str,
+        "system": str,
+        "python": str,
+        "cores": int,
+        "governor": str,
+        "pace": list[float],
+        "load": list[float],
+        "devices": dict[str, dict[str, str]],
+        "packages": dict[str, str],
+        "default matmul precision": str,
+        "load after": list[float],
+    },
+)
+"""The machine of a run. "pace" holds a `clock_probe` before the first pass and after each."""
 
 
-def pace() -> float:
-    """Seconds that a fixed work of one core takes, the best of five: it grows where the clock falls."""
-    a = np.ones((PACE_SIDE, PACE_SIDE), np.float32)
-    return round(min(_seconds(a) for _ in range(5)), 6)
+def clock_probe() -> float:
+    """Return the seconds of a fixed computation on one core: they grow if the clock slows down."""
+    a = np.ones((PROBE_SIDE, PROBE_SIDE), np.float32)
+    # Unlike BLAS, einsum starts no threads.
+    return round(min(timeit.repeat(lambda: np.einsum("ij,ij->", a, a), number=PROBE_CALLS)), 6)
 
 
-def _seconds(a: np.ndarray) -> float:
-    start = time.perf_counter()
-    for _ in range(PACE_ROUNDS):
-        np.einsum("ij,ij->", a, a)  # no BLAS, so that no thread of a peer's joins in
-    return time.perf_counter() - start
+def load_average() -> list[float]:
+    """Return the system's load averages over 1, 5 and 15 minutes."""
+    return [round(load, 2) for load in os.getloadavg()]
 
 
-def record(devices: dict[str, Device]) -> dict[str, Any]:
-    """Processor, system, devices with the version of their driver, packages, pace, load, JAX's settings."""
+def describe_machine(devices: dict[str, Device]) -> Machine:
+    """Return the processor, system, devices with driver versions, packages, load and settings of JAX."""
     return {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "python": sys.version.split()[0],
         "cores": core_count(),
-        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
-        "pace": [pace()],
-        "load": [round(load, 2) for load in os.getloadavg()],
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or "not told",
+        "pace": [clock_probe()],
+        "load": load_average(),
         "devices": {
-            name: {"kind": device.device_kind, "platform": device.platform, "version": _version(device)}
+            name: {
+                "kind": device.device_kind,
+                "platform": device.platform,
+                "version": str(device.client.platform_version).partition("\n")[0],
+            }
             for name, device in devices.items()
         },
-        "packages": {name: version for name in PACKAGES if (version := _installed(name))},
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "default matmul precision": str(jax.config.values["jax_default_matmul_precision"] or "JAX's own"),
+        "load after": [],
     }
 
 
-def _version(device: Device) -> str:
-    return str(device.client.platform_version).partition("\n")[0]
-
-
-def _installed(name: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
-def _first_line(path: str) -> str:
+def _read(path: str) -> str:
+    """Return the text of a file, or an empty string if the system has no such file."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().strip()
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""

@@ -1,200 +1,189 @@
-"""Those who do a work, ready to be called: compiled, inputs where they read them, others in every call."""
+"""Implementations of a case, ready to be timed: compiled, with inputs in place that change from call to call."""
 
 import functools
 import importlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore._core.types import Device
-from dlcore.benchmark.case import Inputs, Peer, Work
-from dlcore.benchmark.tune_solver import Setting, Solver, asked
+from dlcore.benchmark.case import Bind, Case, Inputs, Peer
+from dlcore.benchmark.tune_solver import Solver, SolverSetting, bind_solver
 from dlcore.devices import core_count
 
 CACHE_BYTES = 2**27
-"""Inputs that are used in turn come to this size, so that a call does not find its own in the cache."""
-COPIES = 16
-"""At most so many copies of small inputs, which then may stay in the cache: `Contestant.fresh` says so."""
+"""Copies of the inputs are used in turn and reach this total, so that a call finds none in the cache."""
+MAX_COPIES = 16
+"""Small inputs have no more copies than this, and may stay in the cache: see `Implementation.from_memory`."""
 
 
-class Contestant(NamedTuple):
-    """Ready to be timed.
+class Implementation(NamedTuple):
+    """Implementation that is ready to be timed.
 
     Attributes:
-      call: of nothing; takes the next copy of the inputs.
-      before: what is done before every call and not timed: the number of threads.
-      compile: seconds; None where nothing is compiled.
-      transfer: seconds to bring one copy of the inputs to the device; None where they stay.
-      operations: as the compiler counts them; None where it does not say.
-      fresh: whether the copies together are larger than a cache.
-      device: the name of the one it computes on.
-      dispatched: whether a call hands out a program.
+      call: takes no arguments and uses the next copy of the inputs.
+      from_memory: whether the copies together exceed the cache.
+      set_threads: called before every call and not timed; None if the number of threads is fixed.
+      compile: seconds; None if nothing is compiled ahead of the first call.
+      transfer: seconds to move one copy of the inputs to the device; None if they are not moved.
+      operations: as XLA counts them; None if unknown.
+      device: the name of the device that it runs on.
+      has_latency: whether a call hands a program to a device, at the cost of the peak "calls".
     """
 
-    call: Callable[[], Any]
-    before: Callable[[], Any] | None
-    compile: float | None
-    transfer: float | None
-    operations: float | None
-    fresh: bool
+    call: Callable[[], object]
+    from_memory: bool
+    set_threads: Callable[[], object] | None = None
+    compile: float | None = None
+    transfer: float | None = None
+    operations: float | None = None
     device: str = "cpu"
-    dispatched: bool = False
+    has_latency: bool = False
 
 
-def contestants_of(work: Work, devices: Mapping[str, Device], libraries: Sequence[str]) -> dict[str, Contestant]:
-    """By title: dlcore on each device; functions of libraries, on all threads and on one."""
-    copies = copies_of(work.inputs)
-    fresh = sum(array.nbytes for array in work.inputs) * len(copies) >= CACHE_BYTES
-    found = {f"dlcore {name}": of_dlcore(work, copies, name, device, fresh) for name, device in devices.items()}
-    wide = [_wide(inputs) for inputs in copies]
-    for name in libraries:
-        peer = work.peers.get(name)
-        if peer is not None and not isinstance(peer, Mapping):
-            found |= PEERS[name](peer, wide, devices, fresh)
-    return found
+class Copies(NamedTuple):
+    """Copies of the inputs of a case, and whether they exceed the cache together."""
+
+    inputs: list[Inputs]
+    from_memory: bool
 
 
-def solvers_of(work: Work, libraries: Sequence[str]) -> dict[str, Solver]:
-    """By library and name."""
+def copy_inputs(inputs: Inputs) -> Copies:
+    """Copy the inputs often enough to exceed the cache, or `MAX_COPIES` times."""
+    size = max(1, sum(array.nbytes for array in inputs))
+    count = min(MAX_COPIES, -(-CACHE_BYTES // size))
+    copies = [inputs, *(tuple(array.copy() for array in inputs) for _ in range(count - 1))]
+    return Copies(copies, size * count >= CACHE_BYTES)
+
+
+def implementations_of(
+    case: Case, devices: Mapping[str, Device], libraries: Sequence[str]
+) -> dict[str, Implementation]:
+    """Return by title dlcore on each device and the peers, those of the CPU on all threads and on one."""
+    copies = copy_inputs(case.inputs)
+    implementations = {f"dlcore {name}": _dlcore(case, copies, name, device) for name, device in devices.items()}
+    peer_copies = copies._replace(inputs=[_with_int64_labels(inputs) for inputs in copies.inputs])
+    for library in libraries:
+        if library in case.peers:
+            implementations |= PEERS[library](case.peers[library], peer_copies, devices)
+    return implementations
+
+
+def solvers_of(case: Case, libraries: Sequence[str]) -> dict[str, Solver]:
+    """Return the solvers of some libraries, by title."""
+    return {title: solver for title, solver in case.solvers.items() if title.partition(",")[0] in libraries}
+
+
+def bound_solvers(
+    case: Case, solvers: Mapping[str, Solver], settings: Mapping[str, SolverSetting]
+) -> dict[str, Implementation]:
+    """Return the solvers that are still to be timed, at their settings."""
+    inputs = _with_int64_labels(case.inputs)
     return {
-        f"{name}, {title}": solver
-        for name in libraries
-        if isinstance(found := work.peers.get(name), Mapping)
-        for title, solver in found.items()
-    }
-
-
-def of_solvers(
-    work: Work, solvers: Mapping[str, Solver], settings: Mapping[str, Setting]
-) -> dict[str, Contestant]:
-    """Those that are still to be measured, as they are best asked."""
-    return {
-        f"{title}, {_spelt(settings[title].threads)}": _taking_turns(
-            [asked(solver, settings[title], _wide(work.inputs))], fresh=False
+        f"{title}, {_threads_text(settings[title].threads)}": Implementation(
+            bind_solver(solver, settings[title], inputs), from_memory=False
         )
         for title, solver in solvers.items()
-        if not settings[title].known
+        if not settings[title].is_final
     }
 
 
-def _wide(inputs: Inputs) -> Inputs:
-    """Labels in the width that libraries index with: a peer need not cast them in every call."""
-    return tuple(one.astype(np.int64) if one.dtype.kind == "i" else one for one in inputs)
+def _with_int64_labels(inputs: Inputs) -> Inputs:
+    """Widen integers, so that a peer need not cast them in every call."""
+    return tuple(array.astype(np.int64) if array.dtype.kind == "i" else array for array in inputs)
 
 
-def _spelt(threads: int) -> str:
-    return f"{threads} thread" + "s" * (threads > 1)
+def _threads_text(count: int) -> str:
+    return f"{count} thread" + "s" * (count > 1)
 
 
-def _taking_turns(calls: list[Callable[[], Any]], fresh: bool) -> Contestant:
-    """What compiles nothing, on the CPU."""
-    turn = itertools.cycle(calls)
-    return Contestant(lambda: next(turn)(), None, None, None, None, fresh)
+def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """Return a call that makes the next of several calls."""
+    cycle = itertools.cycle(calls)
+    return lambda: next(cycle)()
 
 
-def copies_of(inputs: Inputs) -> list[Inputs]:
-    """As many copies as the cache has room for, and one more; few of what is small."""
-    size = max(1, sum(array.nbytes for array in inputs))
-    count = min(COPIES, -(-CACHE_BYTES // size))
-    return [inputs, *(tuple(array.copy() for array in inputs) for _ in range(count - 1))]
+def _dlcore(case: Case, copies: Copies, name: str, device: Device) -> Implementation:
+    if case.function is not None:
+        return _compiled(case.function, copies, name, device)
+    assert case.bind is not None
+    return _on_device(case.bind, copies, name, device)
 
 
-def of_dlcore(work: Work, copies: list[Inputs], name: str, device: Device, fresh: bool) -> Contestant:
-    """The function compiled ahead of its first call, or the verb that compiles in it."""
-    if work.function is not None:
-        return of_program(jax.jit(work.function), copies, name, device, fresh)
-    assert work.ready is not None
-    return _placed(work.ready, copies, name, device, fresh)
-
-
-def of_program(program: Any, copies: list[Inputs], name: str, device: Device, fresh: bool) -> Contestant:
-    """A program of JAX's, compiled; inputs on the device."""
+def _compiled(function: Callable[..., object], copies: Copies, name: str, device: Device) -> Implementation:
+    """Return a JAX function, compiled ahead of its first call."""
+    program = jax.jit(function)
     with jax.default_device(device):
         start = time.perf_counter()
-        ahead: Any = program.lower(*copies[0]).compile()
+        compiled = program.lower(*copies.inputs[0]).compile()
         seconds = time.perf_counter() - start
-    operations = (ahead.cost_analysis() or {}).get("flops")
-    ready = functools.partial(_called, program)  # a call of what `jit` keeps costs least
-    return _placed(ready, copies, name, device, fresh)._replace(compile=seconds, operations=operations)
+    costs = compiled.cost_analysis()
+    operations = costs.get("flops") if isinstance(costs, Mapping) else None
+
+    def bind(inputs: Inputs, device: Device) -> Callable[[], object]:
+        arrays = jax.block_until_ready(jax.device_put(inputs, device))
+        return lambda: program(*arrays)  # less overhead than a call of `compiled`
+
+    return _on_device(bind, copies, name, device)._replace(compile=seconds, operations=operations)
 
 
-def _called(program: Any, inputs: Inputs, device: Device) -> Callable[[], Any]:
-    there = jax.block_until_ready(jax.device_put(inputs, device))
-    return lambda: program(*there)
-
-
-def _placed(
-    ready: Callable[[Inputs, Device], Callable[[], Any]],
-    copies: list[Inputs],
-    name: str,
-    device: Device,
-    fresh: bool,
-) -> Contestant:
+def _on_device(bind: Bind, copies: Copies, name: str, device: Device) -> Implementation:
     calls, seconds = [], []
-    for inputs in copies:
+    for inputs in copies.inputs:
         start = time.perf_counter()
-        calls.append(ready(inputs, device))
+        calls.append(bind(inputs, device))
         seconds.append(time.perf_counter() - start)
-    turn = itertools.cycle(calls)
-    return Contestant(lambda: next(turn)(), None, None, float(np.median(seconds)), None, fresh, name, True)
+    transfer = float(np.median(seconds))
+    return Implementation(_in_turn(calls), copies.from_memory, transfer=transfer, device=name, has_latency=True)
 
 
-def _of_numpy(
-    peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool
-) -> dict[str, Contestant]:
+def _on_threads(
+    library: str, calls: Sequence[Callable[[], object]], from_memory: bool, set_threads: Callable[[int], object]
+) -> dict[str, Implementation]:
+    """Return a library's calls on all threads and on one."""
+    return {
+        f"{library}, {_threads_text(count)}": Implementation(
+            _in_turn(calls), from_memory, functools.partial(set_threads, count)
+        )
+        for count in dict.fromkeys((core_count(), 1))
+    }
+
+
+def _numpy(peer: Peer, copies: Copies, devices: Mapping[str, Device]) -> dict[str, Implementation]:
     del devices
+    import threadpoolctl  # installed with scikit-learn
 
-    def of(threads: int) -> Contestant:
-        pools = _pools()
+    pools = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
-        def before() -> None:
-            for pool in pools:
-                pool.set_num_threads(threads)
+    def set_threads(count: int) -> None:
+        for pool in pools:
+            pool.set_num_threads(count)
 
-        calls = [functools.partial(peer, *inputs) for inputs in copies]
-        return _taking_turns(calls, fresh)._replace(before=before)
-
-    return {f"numpy, {_spelt(count)}": of(count) for count in _thread_counts()}
+    calls = [functools.partial(peer, *inputs) for inputs in copies.inputs]
+    return _on_threads("numpy", calls, copies.from_memory, set_threads)
 
 
-@functools.cache
-def _pools() -> Sequence[Any]:
-    """Of the BLAS that NumPy calls."""
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-
-
-def _of_torch(
-    peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool
-) -> dict[str, Contestant]:
+def _torch(peer: Peer, copies: Copies, devices: Mapping[str, Device]) -> dict[str, Implementation]:
     del devices
     torch = importlib.import_module("torch")
-    calls = [functools.partial(peer, torch, *map(torch.from_numpy, inputs)) for inputs in copies]
-    return {
-        f"torch, {_spelt(count)}": _taking_turns(calls, fresh)._replace(
-            before=functools.partial(torch.set_num_threads, count)
-        )
-        for count in _thread_counts()
-    }
+    calls = [functools.partial(peer, torch, *map(torch.from_numpy, inputs)) for inputs in copies.inputs]
+    return _on_threads("torch", calls, copies.from_memory, torch.set_num_threads)
 
 
-def _of_jax(peer: Peer, copies: list[Inputs], devices: Mapping[str, Device], fresh: bool) -> dict[str, Contestant]:
-    """What anyone writes in JAX, on every device that dlcore is on."""
-    return {
-        f"jax, {name}": of_program(jax.jit(peer), copies, name, device, fresh) for name, device in devices.items()
-    }
+def _jax(peer: Peer, copies: Copies, devices: Mapping[str, Device]) -> dict[str, Implementation]:
+    """Return a plain JAX function on every device that dlcore runs on."""
+    return {f"jax, {name}": _compiled(peer, copies, name, device) for name, device in devices.items()}
 
 
-def _thread_counts() -> tuple[int, ...]:
-    return tuple(dict.fromkeys((core_count(), 1)))
-
-
-PEERS: dict[str, Callable[..., dict[str, Contestant]]] = {"numpy": _of_numpy, "torch": _of_torch, "jax": _of_jax}
-"""What makes contestants of a peer's function, by library."""
+PEERS: dict[str, Callable[[Peer, Copies, Mapping[str, Device]], dict[str, Implementation]]] = {
+    "numpy": _numpy,
+    "torch": _torch,
+    "jax": _jax,
+}
+"""Functions that make the implementations of a peer, by library."""
 LIBRARIES = (*PEERS, "sklearn")
-"""Who is compared with; of scikit-learn only solvers."""
+"""All libraries that dlcore is compared with; scikit-learn has solvers only."""

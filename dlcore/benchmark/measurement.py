@@ -1,42 +1,48 @@
-"""One work, everybody who can do it side by side, and what is wrong with a figure before anybody reads it."""
+"""Measurement of one case: all implementations timed side by side, and reasons to exclude their results."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from dlcore._core.timing import Timing, measure
 from dlcore._core.types import Device
-from dlcore.benchmark.accuracy import Judge, Verdict
-from dlcore.benchmark.case import Family, Work
-from dlcore.benchmark.implementations import Contestant, contestants_of, of_solvers, solvers_of
-from dlcore.benchmark.roofline_peaks import Ceilings
-from dlcore.benchmark.tune_solver import Setting, Solver, settle
+from dlcore.benchmark.accuracy import Checker
+from dlcore.benchmark.case import Case, CaseFamily
+from dlcore.benchmark.implementations import Implementation, bound_solvers, implementations_of, solvers_of
+from dlcore.benchmark.roofline_peaks import RooflinePeaks
+from dlcore.benchmark.tune_solver import Solver, SolverSetting, tune_solver
 
-LEAST_ROUNDS, MOST_ROUNDS = 3, 101
-SLOW = 5.0
-"""Seconds that one round of everybody takes from which on a pass has one round."""
-SPREAD = 0.2
-"""The quartiles of a figure that is not noisy are this share of its median apart, at most."""
-FASTER_THAN_CAN_BE = 1.5
-"""A product faster than the best one by more than this is no speed: nobody waited, or nothing was computed."""
-FASTER_THAN_MEMORY = 8.0
-"""The same of bytes read: caches are that much faster than memory, and some hold all that is read in turn."""
+MIN_ROUNDS, MAX_ROUNDS = 3, 101
+SLOW_ROUND_S = 5.0
+"""If one round of all implementations takes longer than this, a pass has a single round."""
+NOISY_SPREAD = 0.2
+"""A result is noisy if its interquartile range is a larger fraction of its median."""
+MAX_PEAK_FRACTION = 1.5
+"""FLOP/s above this multiple of the peak are implausible: the result was not awaited, or not computed."""
+MAX_BANDWIDTH_FRACTION = 8.0
+"""The same for bandwidth. Caches are faster than memory, and some hold all copies of the inputs."""
+
+JsonObject: TypeAlias = dict[str, Any]
+"""An object of a JSON file."""
 
 
-class Figure(NamedTuple):
-    """What one contestant did.
+class Result(NamedTuple):
+    """Result of one implementation; times are in seconds.
 
     Attributes:
-      compile, transfer, first, median: seconds; None where there is no such thing.
-      quartiles: of the warm calls; of several passes the lowest first and the highest third one.
-      rounds: how many of them.
-      share: of the nearer ceiling of its device, 1 where nobody could be faster.
-      error: the largest, relative to the largest number of the answer; of what was fitted, the certified gap.
-      wrong: why the figure must not be compared; empty where it may be.
-      noisy: whether the quartiles are far apart.
+      compile: the time of the compilation; None if nothing is compiled.
+      transfer: the time to move the inputs to the device; None if they are not moved.
+      first: the time of the first call.
+      median: the median of the warm calls.
+      quartiles: of the warm calls; over several passes the smallest first and the largest third quartile.
+      rounds: the number of warm calls.
+      roofline_fraction: the achieved fraction of the limiting peak (bandwidth, FLOP/s or latency).
+      error: the largest error relative to the largest number of the answer; for fitted heads the certified gap.
+      wrong: the reason why the result must not be compared; empty if it may be.
+      noisy: whether the interquartile range is large.
     """
 
     compile: float | None
@@ -45,23 +51,27 @@ class Figure(NamedTuple):
     median: float
     quartiles: tuple[float, float]
     rounds: int
-    share: float
+    roofline_fraction: float
     error: float
     wrong: str
     noisy: bool
 
 
-class Cell(NamedTuple):
-    """What came out of one function at one size.
+class Measurement(NamedTuple):
+    """Results of all implementations of one function at one size.
 
     Attributes:
-      name, suite, size, shape: which.
-      bound_by: the nearer ceiling of the first device.
-      fresh: whether the inputs came from memory.
-      figures: by contestant.
-      settings: of the solvers among them, by library and solver.
-      along: what the size counts.
-      operations, traffic: what the algorithm cannot do without, as counted from it, not measured.
+      name: the function.
+      suite: the suite that it belongs to.
+      size: the size of the case.
+      shape: the size as text.
+      bound_by: the limiting peak of the first device.
+      from_memory: whether the inputs were too large for a cache.
+      results: by title, such as "dlcore cpu" or "numpy, 2 threads".
+      settings: by title, of solvers with a tolerance of their own.
+      size_unit: what the size counts.
+      operations: operations that the algorithm needs at least, counted and not measured.
+      traffic: bytes that the algorithm reads and writes at least, counted and not measured.
     """
 
     name: str
@@ -69,174 +79,208 @@ class Cell(NamedTuple):
     size: int
     shape: str
     bound_by: str
-    fresh: bool
-    figures: dict[str, Figure]
-    settings: dict[str, Setting]
-    along: str
+    from_memory: bool
+    results: dict[str, Result]
+    settings: dict[str, SolverSetting]
+    size_unit: str
     operations: float
     traffic: float
 
+    def to_json(self) -> JsonObject:
+        """Return the measurement as an object of JSON, which has no infinity: None stands for it."""
+        records = {
+            field: {title: _renamed(record._asdict(), JSON_KEYS) for title, record in table.items()}
+            for field, table in (("results", self.results), ("settings", self.settings))
+        }
+        return _renamed(self._asdict() | records, JSON_KEYS)
 
-def cell_of(
-    family: Family,
+    @classmethod
+    def from_json(cls, cell: JsonObject) -> "Measurement":
+        """Return the measurement that `to_json` wrote."""
+        fields = {key: field for field, key in JSON_KEYS.items()}
+        values = _renamed(cell, fields)
+        results = {title: Result(**_renamed(figure, fields)) for title, figure in cell["figures"].items()}
+        settings = {title: SolverSetting(**setting) for title, setting in cell["settings"].items()}
+        return cls(**values | {"results": results, "settings": settings})
+
+
+JSON_KEYS = {"from_memory": "fresh", "results": "figures", "size_unit": "along", "roofline_fraction": "share"}
+"""Fields that have another name in files."""
+
+
+def _renamed(values: JsonObject, names: Mapping[str, str]) -> JsonObject:
+    return {
+        names.get(key, key): None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
+
+
+def measure_case(
+    family: CaseFamily,
     size: int,
     devices: Mapping[str, Device],
-    ceilings: Mapping[str, Ceilings],
+    peaks: Mapping[str, RooflinePeaks],
     peers: Sequence[str],
+    *,
     seconds: float,
-    before: Cell | None = None,
-) -> Cell:
-    """Time everybody in turn for about so many seconds, then look at what they computed.
+    previous: Measurement | None = None,
+) -> Measurement:
+    """Time all implementations of a case in turn, then check their answers.
 
     Args:
-      family: what is done.
-      size: how much of it.
-      devices: where dlcore does it, by name.
-      ceilings: of these, and of "cpu", where peers are.
+      family: the function.
+      size: the size of the case.
+      devices: the devices that dlcore runs on, by name.
+      peaks: of these devices and of "cpu", where the peers run.
       peers: the libraries.
-      seconds: about so long; each is called five times at least, twice where that is long.
-      before: the same cell of an earlier pass; solvers are then asked as they were there.
+      seconds: the approximate time of a pass. Each implementation has three warm calls at least, or one if slow.
+      previous: the measurement of an earlier pass, whose settings of solvers are used again.
     """
-    work = family.make(size)
-    judge = work.judge(work.inputs)
-    contestants = contestants_of(work, devices, peers)
-    trial = _measured(contestants, 1)
-    if solvers := solvers_of(work, peers):
-        mine = next(iter(trial.values())).median
-        settings = _settled(solvers, work, judge, mine) if before is None else before.settings
-        asked = of_solvers(work, solvers, settings)
-        contestants, trial = contestants | asked, trial | _measured(asked, 1)
-    else:
-        settings = {}
-    timings, each, compiled = trial, sum(timing.median for timing in trial.values()), False
-    if each < SLOW:
-        with Compilations() as heard:
-            timings = _measured(contestants, max(LEAST_ROUNDS, min(MOST_ROUNDS, int(seconds / each))))
-        compiled = bool(heard)
-    figures = {}
-    for title, one in contestants.items():
-        first, warm, limits = trial[title].first, timings[title], ceilings[one.device]
-        verdict = judge(one.call())
-        figures[title] = Figure(
-            # A verb compiles in its first call.
-            compile=max(0.0, first - warm.median) if one.dispatched and one.compile is None else one.compile,
-            transfer=one.transfer,
+    case = family.make(size)
+    check = case.make_checker(case.inputs)
+    implementations = implementations_of(case, devices, peers)
+    trial = _time(implementations, 1)
+    settings: dict[str, SolverSetting] = {}
+    if solvers := solvers_of(case, peers):
+        dlcore_s = next(iter(trial.values())).median
+        settings = previous.settings if previous else _tune_all(solvers, case, check, dlcore_s)
+        tuned = bound_solvers(case, solvers, settings)
+        implementations, trial = implementations | tuned, trial | _time(tuned, 1)
+    timings, round_s, compiled = trial, sum(timing.median for timing in trial.values()), False
+    if round_s < SLOW_ROUND_S:
+        with Compilations() as compilations:
+            timings = _time(implementations, max(MIN_ROUNDS, min(MAX_ROUNDS, int(seconds / round_s))))
+        compiled = compilations.count > 0
+    results = {}
+    for title, implementation in implementations.items():
+        first, timing, device_peaks = trial[title].first, timings[title], peaks[implementation.device]
+        compile_s = implementation.compile
+        if compile_s is None and implementation.has_latency:  # compiles in its first call
+            compile_s = max(0.0, first - timing.median)
+        checked = check(implementation.call())
+        limit = device_peaks.limit(case.operations, case.traffic, has_latency=implementation.has_latency)
+        results[title] = Result(
+            compile=compile_s,
+            transfer=implementation.transfer,
             first=first,
-            median=warm.median,
-            quartiles=warm.quartiles,
-            rounds=len(warm.calls),
-            share=limits.least(work.operations, work.traffic, calls=one.dispatched)[0] / warm.median,
-            error=verdict.error,
-            wrong=wrong_of(work, one, warm, limits, verdict, compiled=compiled),
-            noisy=_noisy(warm.median, warm.quartiles),
+            median=timing.median,
+            quartiles=timing.quartiles,
+            rounds=len(timing.calls),
+            roofline_fraction=limit[0] / timing.median,
+            error=checked.error,
+            wrong=checked.wrong or _implausible(case, implementation, timing, device_peaks, compiled=compiled),
+            noisy=_noisy(timing.median, timing.quartiles),
         )
-    for title, setting in settings.items():
-        if setting.known:
-            figures[title] = _once(work, setting, ceilings["cpu"])
-    bound_by = next(iter(ceilings.values())).least(work.operations, work.traffic, calls=True)[1]
-    fresh = all(one.fresh for one in contestants.values())
-    return Cell(
-        family.name,
-        family.suite,
-        size,
-        work.shape,
-        bound_by,
-        fresh,
-        figures,
-        settings,
-        family.along,
-        work.operations,
-        work.traffic,
+    results |= {
+        title: _single_call(case, setting, peaks["cpu"]) for title, setting in settings.items() if setting.is_final
+    }
+    return Measurement(
+        name=family.name,
+        suite=family.suite,
+        size=size,
+        shape=case.shape,
+        bound_by=next(iter(peaks.values())).limit(case.operations, case.traffic, has_latency=True)[1],
+        from_memory=all(implementation.from_memory for implementation in implementations.values()),
+        results=results,
+        settings=settings,
+        size_unit=family.size_unit,
+        operations=case.operations,
+        traffic=case.traffic,
     )
 
 
-def merged(passes: Sequence[Cell]) -> Cell:
-    """One cell of several passes: what a figure states then holds how the machine changed between them."""
-    figures = {}
-    for title, first in passes[0].figures.items():
-        if title in passes[0].settings:  # of a call in the first pass alone
-            figures[title] = first
+def merge_passes(passes: Sequence[Measurement]) -> Measurement:
+    """Merge the measurements of several passes, so that spreads include how the machine changed between them."""
+    merged = {}
+    for title, first in passes[0].results.items():
+        if title in passes[0].settings:  # a single call, in the first pass
+            merged[title] = first
             continue
-        every = [cell.figures[title] for cell in passes]
-        median = float(np.median([one.median for one in every]))
-        quartiles = min(one.quartiles[0] for one in every), max(one.quartiles[1] for one in every)
-        transfers = [one.transfer for one in every if one.transfer is not None]
-        figures[title] = first._replace(  # it compiled in the first pass
+        results = [measurement.results[title] for measurement in passes]
+        median = float(np.median([result.median for result in results]))
+        lows, highs = zip(*(result.quartiles for result in results), strict=True)
+        transfers = [result.transfer for result in results if result.transfer is not None]
+        merged[title] = first._replace(  # the compilation is that of the first pass
             transfer=float(np.median(transfers)) if transfers else None,
             median=median,
-            quartiles=quartiles,
-            rounds=sum(one.rounds for one in every),
-            share=first.share * first.median / median,
-            error=max(one.error for one in every),
-            wrong=next((one.wrong for one in every if one.wrong), ""),
-            noisy=_noisy(median, quartiles),
+            quartiles=(min(lows), max(highs)),
+            rounds=sum(result.rounds for result in results),
+            roofline_fraction=first.roofline_fraction * first.median / median,
+            error=max(result.error for result in results),
+            wrong=next((result.wrong for result in results if result.wrong), ""),
+            noisy=_noisy(median, (min(lows), max(highs))),
         )
-    return passes[0]._replace(figures=figures)
+    return passes[0]._replace(results=merged)
 
 
 def _noisy(median: float, quartiles: tuple[float, float]) -> bool:
-    return quartiles[1] - quartiles[0] > SPREAD * median
+    return quartiles[1] - quartiles[0] > NOISY_SPREAD * median
 
 
-def _measured(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Timing]:
-    if not contestants:
+def _time(implementations: Mapping[str, Implementation], rounds: int) -> dict[str, Timing]:
+    if not implementations:
         return {}
-    setting_up = {title: one.before for title, one in contestants.items() if one.before is not None}
-    return measure({title: one.call for title, one in contestants.items()}, rounds, setting_up)
+    set_threads = {title: i.set_threads for title, i in implementations.items() if i.set_threads is not None}
+    return measure({title: i.call for title, i in implementations.items()}, rounds, set_threads)
 
 
-def _settled(solvers: Mapping[str, Solver], work: Work, judge: Judge, mine: float) -> dict[str, Setting]:
-    """How each is best asked; `mine`: the seconds that dlcore takes."""
-    settings, best = {}, math.inf
+def _tune_all(
+    solvers: Mapping[str, Solver], case: Case, check: Checker, dlcore_s: float
+) -> dict[str, SolverSetting]:
+    settings, best_s = {}, math.inf
     for title, solver in solvers.items():
-        settings[title] = settle(solver, work.inputs, judge, mine, best)
+        settings[title] = tune_solver(solver, case.inputs, check, dlcore_s, best_s)
         if not settings[title].wrong:
-            best = min(best, settings[title].seconds)
+            best_s = min(best_s, settings[title].seconds)
     return settings
 
 
-def _once(work: Work, setting: Setting, limits: Ceilings) -> Figure:
-    """Of a solver too slow to be asked again, or that no setting made right: its time is then only a bound."""
-    share = limits.least(work.operations, work.traffic, calls=False)[0] / setting.seconds
-    same = setting.seconds, setting.seconds
-    return Figure(
-        None, None, setting.seconds, setting.seconds, same, 1, share, setting.error, setting.wrong, False
+def _single_call(case: Case, setting: SolverSetting, peaks: RooflinePeaks) -> Result:
+    """Return the result of a solver that is not timed again; if it was given up, its time is a lower bound."""
+    seconds = setting.seconds
+    return Result(
+        compile=None,
+        transfer=None,
+        first=seconds,
+        median=seconds,
+        quartiles=(seconds, seconds),
+        rounds=1,
+        roofline_fraction=peaks.min_seconds(case.operations, case.traffic) / seconds,
+        error=setting.error,
+        wrong=setting.wrong,
+        noisy=False,
     )
 
 
-def wrong_of(
-    work: Work, one: Contestant, timing: Timing, limits: Ceilings, verdict: Verdict, *, compiled: bool
+def _implausible(
+    case: Case, implementation: Implementation, timing: Timing, peaks: RooflinePeaks, *, compiled: bool
 ) -> str:
-    """Why a figure must not be compared; empty where it may be."""
-    possible = limits.possible(work.operations / FASTER_THAN_CAN_BE, work.traffic / FASTER_THAN_MEMORY)
-    fast = timing.quartiles[0]  # the median would miss a queue that fills up and only then waits
-    if verdict.wrong:
-        return verdict.wrong
-    if compiled and one.dispatched:
+    """Return the reason why a time is implausible, or an empty string."""
+    min_s = peaks.min_seconds(case.operations / MAX_PEAK_FRACTION, case.traffic / MAX_BANDWIDTH_FRACTION)
+    # The median would miss a queue of calls that are not awaited until it is full.
+    fast_s, operations = timing.quartiles[0], implementation.operations
+    if compiled and implementation.has_latency:
         return "compiled while it was timed"
-    if work.counted and one.operations is not None and one.operations < work.operations / 2:
-        return f"was left {one.operations:.2g} of {work.operations:.2g} operations by the compiler"
-    if fast < possible:
-        return f"took {fast:.2g} s, and the machine takes {possible:.2g} s at least"
+    if case.xla_counts and operations is not None and operations < case.operations / 2:
+        return f"was left {operations:.2g} of {case.operations:.2g} operations by the compiler"
+    if fast_s < min_s:
+        return f"took {fast_s:.2g} s, and the machine takes {min_s:.2g} s at least"
     return ""
 
 
 class Compilations:
-    """Counts what XLA compiles inside the block; true once it compiled anything."""
+    """Context that counts the programs that XLA compiles inside it."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def _heard(self, event: str, duration_secs: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: str | int | float) -> None:
         del duration_secs
         self.count += event.endswith("backend_compile_duration")
 
     def __enter__(self) -> "Compilations":
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
         return self
 
     def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._heard)
-
-    def __bool__(self) -> bool:
-        return self.count > 0
+        jax.monitoring.unregister_event_duration_listener(self._listen)

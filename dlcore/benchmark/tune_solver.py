@@ -1,37 +1,39 @@
-"""Somebody else's solver at its best: the loosest tolerance that is good enough, the better number of threads."""
+"""Tuning of peers' solvers: the loosest tolerance that is accurate enough, and the faster number of threads."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.benchmark.accuracy import Judge
+from dlcore.benchmark.accuracy import Checker
 from dlcore.devices import core_count
 
-Solver = Callable[..., Any]
-"""(dtype, its tolerance, inputs…) to what it found."""
+Solver = Callable[..., object]
+"""A function of (dtype, tol, *inputs) that returns the solution."""
 
-TIGHTER = tuple((dtype, tol) for dtype in ("float32", "float64") for tol in (1e-4, 1e-6, 1e-8, 1e-10))
-"""What is tried of a solver, one after another: the dtype it is given and its own tolerance."""
+TOLERANCES = tuple((dtype, tol) for dtype in ("float32", "float64") for tol in (1e-4, 1e-6, 1e-8, 1e-10))
+"""The dtype of the inputs and the solver's own tolerance, in the order in which they are tried."""
 
-FAR, PATIENCE = 10, 60.0
-"""A solver that takes so many times as long as ours, and so many seconds, and still misses the gap is out."""
-SLOWER = 3
-"""So is one that takes so many times as long as the best solver so far."""
-ONCE = 20.0
-"""A solver that takes so many seconds is asked once, on all threads: its figure is that of this call."""
+GIVE_UP_AFTER_S, GIVE_UP_AFTER_RATIO = 60.0, 10
+"""An inaccurate solver is given up beyond this many seconds and this many times dlcore's time."""
+GIVE_UP_BEHIND_BEST = 3
+"""An inaccurate solver is also given up beyond this many times the best solver's time."""
+SINGLE_CALL_S = 20.0
+"""A solver that takes longer than this is called only once, on all threads."""
 
 
-class Setting(NamedTuple):
-    """How a solver is asked.
+class SolverSetting(NamedTuple):
+    """Setting of a solver, and the result of one call.
 
     Attributes:
-      dtype, tol: what it is given.
-      threads: the better number.
-      seconds: that one call took.
-      error, wrong: the verdict on what it found; where wrong, the solver is out, and `seconds` a bound.
+      dtype: of the inputs.
+      tol: the solver's own tolerance.
+      threads: the faster number of threads.
+      seconds: the time of one call; a lower bound if the solver was given up.
+      error: the certified gap, or the error of the answer.
+      wrong: the reason why the solver was given up; empty if it is accurate.
     """
 
     dtype: str
@@ -42,63 +44,64 @@ class Setting(NamedTuple):
     wrong: str
 
     @property
-    def known(self) -> bool:
-        """Whether nothing is to be measured any more: it is out, or too slow to be asked again."""
-        return bool(self.wrong) or self.seconds > ONCE
+    def is_final(self) -> bool:
+        """Return whether the solver is not timed again: it was given up or is too slow."""
+        return bool(self.wrong) or self.seconds > SINGLE_CALL_S
 
     def __str__(self) -> str:
         return f"{self.dtype}, tol {self.tol:g}"
 
 
-def settle(solver: Solver, inputs: tuple[np.ndarray, ...], judge: Judge, ours: float, best: float) -> Setting:
-    """Try settings on all threads until one is right, then that one on a single thread, unless it is slow.
+def tune_solver(
+    solver: Solver, inputs: tuple[np.ndarray, ...], check: Checker, dlcore_s: float, best_s: float
+) -> SolverSetting:
+    """Try tolerances on all threads until one is accurate, then try it on one thread unless it is slow.
 
     Args:
-      solver: whose.
-      inputs: what it is given.
-      judge: of its answers.
-      ours: seconds that dlcore takes.
-      best: seconds that the best solver so far takes; infinite if there is none.
+      solver: the solver.
+      inputs: its inputs.
+      check: the accuracy check of its answers.
+      dlcore_s: the seconds that dlcore takes.
+      best_s: the seconds of the best solver so far; infinite if there is none.
     """
-    every, setting = core_count(), None
-    for dtype, tol in TIGHTER:
-        answer, seconds = _timed(solver, dtype, tol, inputs, every)
-        setting = Setting(dtype, tol, every, seconds, *judge(answer))
-        if not setting.wrong or seconds > min(SLOWER * best, max(PATIENCE, FAR * ours)):
+    cores, setting = core_count(), None
+    give_up_s = min(GIVE_UP_BEHIND_BEST * best_s, max(GIVE_UP_AFTER_S, GIVE_UP_AFTER_RATIO * dlcore_s))
+    for dtype, tol in TOLERANCES:
+        answer, seconds = _timed(solver, (dtype, tol, *inputs), cores)
+        setting = SolverSetting(dtype, tol, cores, seconds, *check(answer))
+        if not setting.wrong or seconds > give_up_s:
             break
     assert setting is not None
     if setting.wrong:
-        bound = f"{setting} took {setting.seconds:.3g} s and {setting.wrong}"
-        return setting._replace(wrong=bound)
-    if every == 1 or setting.known:
+        return setting._replace(wrong=f"{setting} took {setting.seconds:.3g} s and {setting.wrong}")
+    if cores == 1 or setting.is_final:
         return setting
-    alone = _timed(solver, setting.dtype, setting.tol, inputs, 1)[1]
-    return setting if setting.seconds <= alone else setting._replace(threads=1, seconds=alone)
+    single_thread_s = _timed(solver, (setting.dtype, setting.tol, *inputs), 1)[1]
+    return setting if setting.seconds <= single_thread_s else setting._replace(threads=1, seconds=single_thread_s)
 
 
-def asked(solver: Solver, setting: Setting, inputs: tuple[np.ndarray, ...]) -> Callable[[], Any]:
-    """A call of a solver at a setting."""
+def bind_solver(solver: Solver, setting: SolverSetting, inputs: tuple[np.ndarray, ...]) -> Callable[[], object]:
+    """Return a call without arguments that solves with a setting."""
 
-    def call() -> Any:
-        with threads(setting.threads):
+    def call() -> object:
+        with _limit_threads(setting.threads):
             return solver(setting.dtype, setting.tol, *inputs)
 
     return call
 
 
+def _timed(solver: Solver, arguments: tuple[object, ...], threads: int) -> tuple[object, float]:
+    """Return the answer of a call on some number of threads, and its seconds."""
+    start = time.perf_counter()
+    with _limit_threads(threads):
+        answer = solver(*arguments)
+    return answer, time.perf_counter() - start
+
+
 @contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """So many threads of the BLAS and the OpenMP that NumPy, SciPy and scikit-learn call."""
-    import threadpoolctl
+def _limit_threads(count: int) -> Iterator[None]:
+    """Set the number of threads of the BLAS and OpenMP libraries of NumPy, SciPy and scikit-learn."""
+    import threadpoolctl  # installed with scikit-learn
 
     with threadpoolctl.threadpool_limits(count):
         yield
-
-
-def _timed(
-    solver: Solver, dtype: str, tol: float, inputs: tuple[np.ndarray, ...], count: int
-) -> tuple[Any, float]:
-    call = asked(solver, Setting(dtype, tol, count, 0.0, 0.0, ""), inputs)
-    start = time.perf_counter()
-    answer = call()
-    return answer, time.perf_counter() - start

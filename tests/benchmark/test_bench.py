@@ -1,4 +1,4 @@
-"""Benchmarks judge a figure before they compare it: each mistake that makes one a lie is planted, and caught."""
+"""Tests of the benchmark: every way in which a result can be misleading is planted, and must be excluded."""
 
 import importlib.util
 import json
@@ -12,162 +12,164 @@ from seams import ask_slow_solvers_once
 
 from dlcore import linalg
 from dlcore.benchmark import bench, implementations
-from dlcore.benchmark.accuracy import certified, error_of, near
+from dlcore.benchmark.accuracy import close_to_reference, relative_error, small_certified_gap
 from dlcore.benchmark.bench import SUITES, sizes_of
-from dlcore.benchmark.case import Family, Work
-from dlcore.benchmark.compare import best_of, compare, crossover, gain, slope
-from dlcore.benchmark.measurement import Cell, Figure, cell_of, merged
-from dlcore.benchmark.roofline_peaks import Ceilings, ceilings_of
-from dlcore.benchmark.tune_solver import TIGHTER, settle
+from dlcore.benchmark.case import Case, CaseFamily
+from dlcore.benchmark.compare import best_result, compare, crossover, growth_exponent, speedup
+from dlcore.benchmark.measurement import Measurement, Result, measure_case, merge_passes
+from dlcore.benchmark.roofline_peaks import RooflinePeaks, measure_peaks
+from dlcore.benchmark.tune_solver import TOLERANCES, tune_solver
 from dlcore.certificate import LinearHeads
 from dlcore.cli import bench as bench_command
 from dlcore.devices import find_device
 
 CPU = {"cpu": find_device("cpu")}
-LIMITS = {"cpu": Ceilings(bandwidth=1e14, rate=1e17, latency=1e-12)}
-"""Of a machine that nobody outruns."""
+PEAKS = {"cpu": RooflinePeaks(bandwidth=1e14, rate=1e17, latency=1e-12)}
+"""Peaks that no machine exceeds."""
 
 
-def work(side=64, twin=lambda a, b: a @ b, bound=1e-5, **changed) -> Work:
+def product(side=64, reference=lambda a, b: a @ b, bound=1e-5, **changed) -> Case:
+    """Return the case of a matrix product, with some fields changed."""
     a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
-    product = Work(
+    case = Case(
         shape=f"{side} × {side}",
-        function=linalg.matmul,
         inputs=(a, a),
-        judge=near(twin, bound),
-        peers={"numpy": np.matmul},
+        make_checker=close_to_reference(reference, bound),
         operations=2 * side**3,
         traffic=12 * side**2,
+        function=linalg.matmul,
+        peers={"numpy": np.matmul},
     )
-    return product._replace(**changed)
+    return case._replace(**changed)
 
 
-def measured(one: Work, limits=LIMITS) -> Cell:
-    return cell_of(Family("linalg.matmul", "math", (64,), lambda _: one), 64, CPU, limits, ("numpy",), 0.05)
+def measured(case: Case, peaks=PEAKS) -> Measurement:
+    family = CaseFamily("linalg.matmul", "math", (64,), lambda _: case)
+    return measure_case(family, 64, CPU, peaks, ("numpy",), seconds=0.05)
 
 
-def test_what_is_right_is_compared():
-    cell = measured(work())
-    assert set(cell.figures) >= {"dlcore cpu", "numpy, 1 thread"}
-    assert [one.wrong for one in cell.figures.values()] == [""] * len(cell.figures)
-    ours, theirs = cell.figures["dlcore cpu"], best_of(cell, "numpy")
-    assert theirs is not None
-    assert gain(ours, theirs) == theirs.median / ours.median
-    assert ours.compile
-    assert ours.transfer is not None
-    assert theirs.compile is None
+def numpy_result(measurement: Measurement) -> Result:
+    result = best_result(measurement, "numpy")
+    assert result is not None
+    return result
 
 
-def test_a_clock_that_does_not_wait(monkeypatch):
-    """JAX hands back a result before it is there: nobody is that fast.
+def test_correct_results_are_compared():
+    measurement = measured(product())
+    assert set(measurement.results) >= {"dlcore cpu", "numpy, 1 thread"}
+    assert [result.wrong for result in measurement.results.values()] == [""] * len(measurement.results)
+    result, baseline = measurement.results["dlcore cpu"], numpy_result(measurement)
+    assert speedup(result, baseline) == baseline.median / result.median
+    assert result.compile
+    assert result.transfer is not None
+    assert baseline.compile is None
 
-    The machine of the limits is three times as fast as the one at hand, whatever that is.
+
+def test_time_that_does_not_wait_for_the_result_is_excluded(monkeypatch):
+    """JAX returns before the result is computed, which looks implausibly fast.
+
+    The peaks are those of a machine three times as fast as this one.
     """
     side, operations = 400, 40 * 400**3
 
     def slow(a, b):
         return jax.lax.fori_loop(0, 20, lambda _, x: jnp.matmul(x, b, precision="highest") / side**0.5, a)
 
-    def exact(a, b):
+    def reference(a, b):
         for _ in range(20):
             a = a @ b / side**0.5
         return a
 
-    one = work(side, function=slow, twin=exact, peers={}, operations=operations, bound=1e-3, counted=False)
-    honest = measured(one).figures["dlcore cpu"]
-    assert not honest.wrong
-    limits = {"cpu": Ceilings(bandwidth=1e14, rate=3 * operations / honest.median, latency=1e-12)}
+    case = product(
+        side, function=slow, reference=reference, peers={}, operations=operations, bound=1e-3, xla_counts=False
+    )
+    awaited = measured(case).results["dlcore cpu"]
+    assert not awaited.wrong
+    peaks = {"cpu": RooflinePeaks(bandwidth=1e14, rate=3 * operations / awaited.median, latency=1e-12)}
     monkeypatch.setattr(jax, "block_until_ready", lambda result: result)
-    assert "and the machine takes" in measured(one, limits).figures["dlcore cpu"].wrong
+    assert "and the machine takes" in measured(case, peaks).results["dlcore cpu"].wrong
 
 
-def test_a_time_that_holds_a_compilation():
-    """Of a verb, which compiles in its first call, that goes on to compile in every call."""
-
-    def ready(inputs, device):
+def test_function_that_compiles_in_every_call_is_excluded():
+    def bind(inputs, device):
         return lambda: jax.jit(lambda a, b: linalg.matmul(a, b))(*inputs)
 
-    found = measured(work(function=None, ready=ready)).figures["dlcore cpu"]
-    assert found.wrong == "compiled while it was timed"
+    result = measured(product(function=None, bind=bind)).results["dlcore cpu"]
+    assert result.wrong == "compiled while it was timed"
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])
-def test_a_peer_in_another_dtype(dtype):
-    cell = measured(work(peers={"numpy": lambda a, b: a.astype(dtype) @ b.astype(dtype)}))
-    theirs = best_of(cell, "numpy")
-    assert theirs is not None
-    assert theirs.wrong == f"computes in {np.dtype(dtype)}, not float32"
-    assert gain(cell.figures["dlcore cpu"], theirs) is None
+def test_peer_in_another_dtype_is_excluded(dtype):
+    measurement = measured(product(peers={"numpy": lambda a, b: a.astype(dtype) @ b.astype(dtype)}))
+    result = numpy_result(measurement)
+    assert result.wrong == f"computes in {np.dtype(dtype)}, not float32"
+    assert speedup(measurement.results["dlcore cpu"], result) is None
 
 
-def test_a_peer_whose_products_are_rounded():
-    """As TF32 rounds them: the result is float32, and off."""
-
+def test_peer_with_products_rounded_to_tf32_is_excluded():
     def rounded(a, b):
-        cut = np.uint32(0xFFFFE000)
-        return (a.view(np.uint32) & cut).view(np.float32) @ (b.view(np.uint32) & cut).view(np.float32)
+        mask = np.uint32(0xFFFFE000)
+        return (a.view(np.uint32) & mask).view(np.float32) @ (b.view(np.uint32) & mask).view(np.float32)
 
-    theirs = best_of(measured(work(peers={"numpy": rounded})), "numpy")
-    assert theirs is not None
-    assert theirs.wrong.startswith("is off by")
+    assert numpy_result(measured(product(peers={"numpy": rounded}))).wrong.startswith("is off by")
 
 
-def test_a_peer_that_stops_early():
+def test_peer_that_computes_half_of_the_answer_is_excluded():
     def half(a, b):
         answer = np.zeros_like(a)
         answer[: len(a) // 2] = a[: len(a) // 2] @ b
         return answer
 
-    theirs = best_of(measured(work(peers={"numpy": half})), "numpy")
-    assert theirs is not None
-    assert theirs.wrong.startswith("is off by")
+    assert numpy_result(measured(product(peers={"numpy": half}))).wrong.startswith("is off by")
 
 
-def test_a_result_that_the_compiler_made_beforehand():
-    """Of constants it computes while it compiles, and the program has nothing left to do."""
-    a = work().inputs[0]
-    cell = measured(work(function=lambda x, y: (x[0, 0] + y[0, 0]) * 0 + jnp.asarray(a @ a)))
-    assert "operations by the compiler" in cell.figures["dlcore cpu"].wrong
+def test_answer_that_the_compiler_computed_is_excluded():
+    """XLA folds constants, so that the program has nothing left to compute."""
+    a = product().inputs[0]
+    measurement = measured(product(function=lambda x, y: (x[0, 0] + y[0, 0]) * 0 + jnp.asarray(a @ a)))
+    assert "operations by the compiler" in measurement.results["dlcore cpu"].wrong
 
 
-def test_a_share_that_nobody_can_have():
-    slow = {"cpu": Ceilings(bandwidth=1e3, rate=1e3, latency=1.0)}
-    figures = measured(work(), slow).figures
-    assert all("and the machine takes" in one.wrong for one in figures.values())
+def test_results_above_the_peaks_are_excluded():
+    slow_machine = {"cpu": RooflinePeaks(bandwidth=1e3, rate=1e3, latency=1.0)}
+    results = measured(product(), slow_machine).results
+    assert all("and the machine takes" in result.wrong for result in results.values())
 
 
-def test_ceilings_are_those_of_a_machine():
-    limits = ceilings_of(CPU["cpu"], 2, 1 / 256)
-    assert 1e8 < limits.bandwidth < 1e14
-    assert 1e8 < limits.rate < 1e15
-    assert 1e-7 < limits.latency < 1
+def test_measured_peaks_are_plausible():
+    peaks = measure_peaks(CPU["cpu"], 2, 1 / 256)
+    assert 1e8 < peaks.bandwidth < 1e14
+    assert 1e8 < peaks.rate < 1e15
+    assert 1e-7 < peaks.latency < 1
 
 
-def test_inputs_are_other_memory_in_every_call():
-    copies = implementations.copies_of(work().inputs)
-    assert len(copies) == implementations.COPIES
-    assert len({inputs[0].ctypes.data for inputs in copies}) == len(copies)
+def test_calls_use_different_copies_of_the_inputs():
+    copies = implementations.copy_inputs(product().inputs)
+    assert len(copies.inputs) == implementations.MAX_COPIES
+    assert len({inputs[0].ctypes.data for inputs in copies.inputs}) == len(copies.inputs)
+    assert not copies.from_memory
     large = (np.zeros(implementations.CACHE_BYTES // 2 + 1, np.int8),)
-    assert len(implementations.copies_of(large)) == 2
+    assert len(implementations.copy_inputs(large).inputs) == 2
+    assert implementations.copy_inputs(large).from_memory
 
 
-def test_an_error_is_relative_to_each_array():
-    right = [np.array([1e6, 1.0]), np.array(1e-3)]
-    assert error_of([np.array([1e6, 2.0]), np.array(1e-3)], right) == 1e-6
-    assert error_of([np.array([1e6, 1.0]), np.array(2e-3)], right) == 1.0
-    assert error_of([np.array([np.nan, 1.0]), np.array(1e-3)], right) == math.inf
-    assert error_of([np.array([1e6]), np.array(1e-3)], right) == math.inf
+def test_relative_error_is_that_of_each_array():
+    expected = [np.array([1e6, 1.0]), np.array(1e-3)]
+    assert relative_error([np.array([1e6, 2.0]), np.array(1e-3)], expected) == 1e-6
+    assert relative_error([np.array([1e6, 1.0]), np.array(2e-3)], expected) == 1.0
+    assert relative_error([np.array([np.nan, 1.0]), np.array(1e-3)], expected) == math.inf
+    assert relative_error([np.array([1e6]), np.array(1e-3)], expected) == math.inf
 
 
-def test_the_ceiling_that_binds():
-    limits = Ceilings(bandwidth=10.0, rate=100.0, latency=0.5)
-    assert limits.least(100.0, 50.0, calls=True) == (5.0, "memory")
-    assert limits.least(1000.0, 50.0, calls=True) == (10.0, "products")
-    assert limits.least(1.0, 1.0, calls=True) == (0.5, "calls")
-    assert limits.least(1.0, 1.0, calls=False) == (0.1, "memory")
+def test_limiting_peak():
+    peaks = RooflinePeaks(bandwidth=10.0, rate=100.0, latency=0.5)
+    assert peaks.limit(100.0, 50.0, has_latency=True) == (5.0, "memory")
+    assert peaks.limit(1000.0, 50.0, has_latency=True) == (10.0, "products")
+    assert peaks.limit(1.0, 1.0, has_latency=True) == (0.5, "calls")
+    assert peaks.limit(1.0, 1.0, has_latency=False) == (0.1, "memory")
 
 
-def test_crossovers():
+def test_crossover():
     sizes = [16, 64, 256]
     assert crossover(sizes, [2.0, 2.0, 3.0]) == 16
     assert crossover(sizes, [0.5, 0.5, 0.9]) == math.inf
@@ -179,27 +181,27 @@ def test_crossovers():
     "suite",
     [pytest.param(suite, marks=[pytest.mark.slow] * (suite in ("fit", "sweep", "scale"))) for suite in SUITES],
 )
-def test_every_function_of_a_suite_is_right_at_its_smallest_size(suite):
+def test_all_functions_of_a_suite_are_correct_at_the_smallest_size(suite):
     for family in SUITES[suite]():
         first, second = family.sizes[:2]
         assert any(abs(second - factor * first) < factor for factor in (2, 4))
         peers = [name for name in implementations.LIBRARIES if importlib.util.find_spec(name)]
-        family = family._replace(make=family.quick or family.make)
-        cell = cell_of(family, first, CPU, LIMITS, peers, 0.01)
-        assert (cell.name, cell.suite, cell.size) == (family.name, suite, first)
-        out = {who for who, setting in cell.settings.items() if setting.wrong}  # slower, and not there yet
-        wrong = {who: found.wrong for who, found in cell.figures.items() if found.wrong and who not in out}
-        assert wrong == {}
-        assert not cell.settings or len(out) < len(cell.settings)
+        family = family._replace(make=family.make_quick or family.make)
+        measurement = measure_case(family, first, CPU, PEAKS, peers, seconds=0.01)
+        assert (measurement.name, measurement.suite, measurement.size) == (family.name, suite, first)
+        given_up = {title for title, setting in measurement.settings.items() if setting.wrong}
+        wrong = {title: result.wrong for title, result in measurement.results.items() if result.wrong}
+        assert set(wrong) <= given_up, wrong
+        assert not measurement.settings or len(given_up) < len(measurement.settings)
 
 
-def test_a_quick_run_makes_narrower_problems_of_what_takes_minutes():
-    found = bench(["sweep"], ["cpu"], [], quick=True, only=["fit_heads, ridge grid"])
-    assert [cell.shape for cell in found.cells] == ["781 × 20, 30 l2, 5 folds, 3 targets"]
+def test_quick_run_makes_smaller_cases_of_slow_functions():
+    run = bench(["sweep"], ["cpu"], [], quick=True, only=["fit_heads, ridge grid"])
+    assert [measurement.shape for measurement in run.measurements] == ["781 × 20, 30 l2, 5 folds, 3 targets"]
 
 
-def solving(*halvings: int):
-    """A solver of x = 1 that makes another number of halvings of its error in every call."""
+def halving_solver(*halvings: int):
+    """Return a solver of x = 1 and the list of its calls; call k has an error of 2**-halvings[k]."""
 
     def solve(dtype, tol, x):
         calls.append((dtype, tol))
@@ -212,121 +214,144 @@ def solving(*halvings: int):
 ONE = (np.ones(()),)
 
 
-def judge_of_one():
-    return certified(lambda answer, x: abs(answer - x))(ONE)
+def check_one():
+    return small_certified_gap(lambda answer, x: abs(answer - x))(ONE)
 
 
-def test_a_solver_is_asked_for_no_more_than_is_needed():
-    solve, calls = solving(4, 10, 30)
-    setting = settle(solve, ONE, judge_of_one(), 1.0, math.inf)
+def test_solver_has_the_loosest_tolerance_that_is_accurate():
+    solve, calls = halving_solver(4, 10, 30)
+    setting = tune_solver(solve, ONE, check_one(), 1.0, math.inf)
     assert calls[:3] == [("float32", 1e-4), ("float32", 1e-6), ("float32", 1e-8)]
     assert setting[:2] == ("float32", 1e-8)
     assert setting.error == 2.0**-30
     assert not setting.wrong
 
 
-def test_a_solver_that_never_is_near_enough_is_out():
-    solve, calls = solving(*range(1, 9))
-    setting = settle(solve, ONE, judge_of_one(), 1.0, math.inf)
-    assert len(calls) == len(TIGHTER)
+def test_solver_that_is_never_accurate_is_given_up():
+    solve, calls = halving_solver(*range(1, 9))
+    setting = tune_solver(solve, ONE, check_one(), 1.0, math.inf)
+    assert len(calls) == len(TOLERANCES)
     assert setting.wrong.startswith("float64, tol 1e-10 took")
     assert setting.wrong.endswith("has a certified gap of 4e-03, more than 1e-06")
 
 
-def test_a_solver_that_is_slower_and_not_there_is_not_waited_for():
-    solve, calls = solving(1)
-    assert settle(solve, ONE, judge_of_one(), 1.0, 0.0).wrong
+def test_slow_and_inaccurate_solver_is_given_up_at_once():
+    solve, calls = halving_solver(1)
+    assert tune_solver(solve, ONE, check_one(), 1.0, 0.0).wrong
     assert len(calls) == 1
 
 
-def test_a_slow_solver_is_asked_once_and_compared(monkeypatch):
+def test_slow_solver_is_called_once_and_compared(monkeypatch):
     ask_slow_solvers_once(monkeypatch)
-    solve, calls = solving(30)
-    peers = {"numpy": {"slow": lambda dtype, tol, *_: solve(dtype, tol, np.ones(()))}}
-    cell = measured(work(peers=peers, judge=certified(lambda *_: 0.0)))
+    solve, calls = halving_solver(30)
+    solvers = {"numpy, slow": lambda dtype, tol, *_: solve(dtype, tol, np.ones(()))}
+    measurement = measured(product(peers={}, solvers=solvers, make_checker=small_certified_gap(lambda *_: 0.0)))
     assert len(calls) == 1
-    slow = best_of(cell, "numpy")
-    assert slow is not None
-    assert (slow.rounds, slow.wrong, slow.median) == (1, "", cell.settings["numpy, slow"].seconds)
-    assert best_of(merged([cell, cell]), "numpy") == slow
+    result = numpy_result(measurement)
+    assert (result.rounds, result.wrong, result.median) == (1, "", measurement.settings["numpy, slow"].seconds)
+    assert best_result(merge_passes([measurement, measurement]), "numpy") == result
 
 
-def test_a_solver_that_stops_early_is_not_compared():
-    """Its fit is fast, and its certified gap says why."""
-
+def test_fit_that_stops_early_is_excluded_by_its_certified_gap():
     def lazy(dtype, tol, x, y):
         del dtype, tol, y
         return LinearHeads(np.zeros((1, x.shape[1])), np.zeros(1), np.array([1 / len(x)]), "squared")
 
     def make(size):
-        one = squared.make(size)
-        theirs = one.peers["sklearn"]
-        assert isinstance(theirs, dict)
-        return one._replace(peers={"sklearn": {"lazy": lazy, "cholesky": theirs["cholesky"]}})
+        case = squared.make(size)
+        cholesky = case.solvers["sklearn, cholesky"]
+        return case._replace(solvers={"sklearn, lazy": lazy, "sklearn, cholesky": cholesky})
 
     squared = next(family for family in SUITES["fit"]() if family.name == "fit_heads, squared")
-    planted = squared._replace(make=make)
-    cell = cell_of(planted, 256, CPU, LIMITS, ["sklearn"], 0.01)
-    assert "has a certified gap of" in cell.figures["sklearn, lazy"].wrong
-    assert gain(cell.figures["dlcore cpu"], cell.figures["sklearn, lazy"]) is None
-    assert best_of(cell, "sklearn") in [one for who, one in cell.figures.items() if "cholesky" in who]
-    # Another pass asks as the first one found best.
-    again = cell_of(planted, 256, CPU, LIMITS, ["sklearn"], 0.01, cell)
-    assert again.figures.keys() == cell.figures.keys()
+    family = squared._replace(make=make)
+    first = measure_case(family, 256, CPU, PEAKS, ["sklearn"], seconds=0.01)
+    assert "has a certified gap of" in first.results["sklearn, lazy"].wrong
+    assert speedup(first.results["dlcore cpu"], first.results["sklearn, lazy"]) is None
+    assert best_result(first, "sklearn") in [r for title, r in first.results.items() if "cholesky" in title]
+    # A later pass uses the settings of the first.
+    second = measure_case(family, 256, CPU, PEAKS, ["sklearn"], seconds=0.01, previous=first)
+    assert second.results.keys() == first.results.keys()
+    assert second.settings is first.settings
+    assert Measurement.from_json(json.loads(json.dumps(first.to_json()))) == as_read(first)
 
 
-def test_passes_state_what_changed_between_them():
-    def at(median, low, high, wrong=""):
-        one = Figure(1.0, 2.0, 3.0, median, (low, high), 3, 0.5 / median, 1e-7, wrong, False)
-        return Cell("f", "math", 4, "4", "memory", True, {"dlcore cpu": one}, {}, "numbers", 8.0, 16.0)
-
-    one = merged([at(1.0, 0.9, 1.1), at(2.0, 1.9, 2.1, "is off"), at(1.2, 1.1, 1.3)]).figures["dlcore cpu"]
-    assert (one.median, one.quartiles, one.rounds) == (1.2, (0.9, 2.1), 9)
-    assert one.share == pytest.approx(0.5 / 1.2)
-    assert one.noisy
-    assert one.wrong == "is off"
+def as_read(measurement: Measurement) -> Measurement:
+    """Return a measurement with the lists that JSON makes of tuples."""
+    results = {title: r._replace(quartiles=list(r.quartiles)) for title, r in measurement.results.items()}
+    return measurement._replace(results=results)
 
 
-def test_what_a_size_makes_of_the_time():
-    assert slope([1, 4], [1.0, 2.0]) is None
-    assert slope([1, 4, 16], [1.0, 2.0, 4.0]) == 0.5
+def test_merged_passes_have_the_spread_of_all():
+    def one_pass(median, low, high, wrong=""):
+        result = Result(1.0, 2.0, 3.0, median, (low, high), 3, 0.5 / median, 1e-7, wrong, False)
+        return Measurement("f", "math", 4, "4", "memory", True, {"dlcore cpu": result}, {}, "numbers", 8.0, 16.0)
+
+    passes = [one_pass(1.0, 0.9, 1.1), one_pass(2.0, 1.9, 2.1, "is off"), one_pass(1.2, 1.1, 1.3)]
+    result = merge_passes(passes).results["dlcore cpu"]
+    assert (result.median, result.quartiles, result.rounds) == (1.2, (0.9, 2.1), 9)
+    assert result.roofline_fraction == pytest.approx(0.5 / 1.2)
+    assert result.noisy
+    assert result.wrong == "is off"
+
+
+def test_growth_exponent():
+    assert growth_exponent([1, 4], [1.0, 2.0]) is None
+    assert growth_exponent([1, 4, 16], [1.0, 2.0, 4.0]) == 0.5
 
 
 @pytest.fixture(scope="module")
-def found():
+def run():
     return bench(["math"], ["cpu"], ["numpy"], quick=True, only=["linalg.vecdot"])
 
 
-def test_a_run_says_where_and_with_what(found):
-    assert found.devices == ["cpu"]
-    assert [cell.size for cell in found.cells] == list(sizes_of(next(SUITES["math"]()), True))
-    assert found.machine["packages"]["jax"] == jax.__version__
-    assert found.machine["devices"]["cpu"]["kind"]
-    assert len(found.machine["load after"]) == 3
-    assert len(found.machine["pace"]) == 2
-    assert min(found.machine["pace"]) > 0
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["cells"][0]["name"] == "linalg.vecdot"
+def test_run_describes_the_machine(run):
+    assert run.devices == ["cpu"]
+    assert [m.size for m in run.measurements] == list(sizes_of(next(SUITES["math"]()), quick=True))
+    assert run.machine["packages"]["jax"] == jax.__version__
+    assert run.machine["devices"]["cpu"]["kind"]
+    assert len(run.machine["load after"]) == 3
+    assert len(run.machine["pace"]) == 2
+    assert min(run.machine["pace"]) > 0
 
 
-def test_runs_agree_where_the_spreads_they_state_meet(found):
-    def run(factor):
-        """The same, each figure so many times as long, with quartiles a tenth apart."""
-        table = json.loads(json.dumps(found.to_json()))
-        for cell in table["cells"]:
-            for one in cell["figures"].values():
-                middle = factor * one["median"]
-                one |= {"median": middle, "quartiles": [0.95 * middle, 1.05 * middle], "wrong": ""}
-        return table
+def test_keys_of_the_file_stay(run):
+    """`dlcore bench compare` reads the files of earlier versions."""
+    file = json.loads(json.dumps(run.to_json(), allow_nan=False))
+    assert list(file) == ["machine", "ceilings", "cells", "quick"]
+    assert list(file["ceilings"]["cpu"]) == ["bandwidth", "rate", "latency"]
+    cell = file["cells"][0]
+    keys = "name suite size shape bound_by fresh figures settings along operations traffic"
+    assert list(cell) == keys.split()
+    keys = "compile transfer first median quartiles rounds share error wrong noisy"
+    assert list(cell["figures"]["dlcore cpu"]) == keys.split()
+    assert cell["name"] == "linalg.vecdot"
+
+
+@pytest.mark.parametrize(("old", "new"), [("cells", "measurements"), ("ceilings", "peaks")])
+def test_old_fields_of_a_run_are_deprecated(run, old, new):
+    with pytest.warns(DeprecationWarning, match=f"now Benchmark.{new}"):
+        assert getattr(run, old) is getattr(run, new)
+
+
+def test_runs_agree_if_their_spreads_overlap(run):
+    def scaled(factor):
+        """Return the run as a file, with all times multiplied and quartiles a tenth apart."""
+        file = json.loads(json.dumps(run.to_json()))
+        for cell in file["cells"]:
+            for figure in cell["figures"].values():
+                median = factor * figure["median"]
+                figure |= {"median": median, "quartiles": [0.95 * median, 1.05 * median], "wrong": ""}
+        return file
 
     for factor, agree in ((1.0, True), (1.2, True), (1.3, False), (0.7, False)):
-        changes = compare(run(1.0), run(factor))
-        assert len(changes) == sum(len(cell.figures) for cell in found.cells)
+        changes = compare(scaled(1.0), scaled(factor))
+        assert len(changes) == sum(len(measurement.results) for measurement in run.measurements)
         assert {change.agree for change in changes} == {agree}
         assert all(change.ratio == pytest.approx(factor) for change in changes)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "message"),
     [
         ({"suites": ["maths"]}, "suites: there is no maths"),
         ({"peers": ["cupy"]}, "peers: there is no cupy"),
@@ -334,13 +359,13 @@ def test_runs_agree_where_the_spreads_they_state_meet(found):
         ({"only": ["losses.nothing"]}, "only: no function"),
     ],
 )
-def test_what_there_is_not(arguments, named, compiles):
-    with pytest.raises(ValueError, match=named):
+def test_unknown_names_are_errors(arguments, message, compiles):
+    with pytest.raises(ValueError, match=message):
         bench(**arguments)
     assert compiles() == 0
 
 
-def test_the_command(tmp_path, capsys):
+def test_command(tmp_path, capsys):
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
         bench_command.run(["--quick", "--only", "linalg.vecdot", "--peers", "numpy", "--json", str(file)])
@@ -352,30 +377,36 @@ def test_the_command(tmp_path, capsys):
     assert "agree within the spread" in capsys.readouterr().out
 
 
-def test_files_that_cannot_be_compared_or_written(tmp_path, capsys):
-    empty, nowhere = tmp_path / "a.json", tmp_path / "nowhere.json"
-    empty.write_text("{}")
-    torn, binary = tmp_path / "torn.json", tmp_path / "binary.json"
-    torn.write_text('{"cells": [')
-    binary.write_bytes(b"\xff\xfe\x00")
-    nested, table, still = tmp_path / "nested.json", tmp_path / "table.json", tmp_path / "still.json"
-    nested.write_text("[" * 100_000)
+def test_command_reports_files_that_it_cannot_read_or_write(tmp_path, capsys):
+    contents = {
+        "empty": b"{}",
+        "torn": b'{"cells": [',
+        "binary": b"\xff\xfe\x00",
+        "nested": b"[" * 100_000,
+    }
     cell = {"name": "f", "shape": "1"}
-    table.write_text(json.dumps({"cells": [cell | {"figures": ["dlcore"]}]}))
     figure = {"wrong": "", "median": 0.0, "quartiles": [0.0, 0.0]}
-    still.write_text(json.dumps({"cells": [cell | {"figures": {"dlcore": figure}}]}))
-    for arguments, status, named in (
-        (["compare", str(empty), str(empty)], 2, "expected a file of dlcore bench"),
-        (["compare", str(nowhere), str(empty)], 2, "nowhere"),
-        (["compare", str(torn), str(empty)], 2, "torn.json: expected a file of dlcore bench --json"),
-        (["compare", str(empty), str(binary)], 2, "binary.json: expected a file of dlcore bench --json"),
-        (["compare", str(nested), str(empty)], 2, "nested.json: expected a file of dlcore bench --json"),
-        (["compare", str(table), str(table)], 2, "first: expected a file of dlcore bench --json"),
-        (["compare", str(still), str(still)], 2, "first: expected a file of dlcore bench --json"),
-        (["--quick", "--json", str(tmp_path / "absent" / "a.json")], None, "absent"),
-        (["--quick", "--only", "losses.nothing"], 2, "no function"),
+    for name, figures in (("table", ["dlcore"]), ("zero", {"dlcore": figure})):
+        contents[name] = json.dumps({"cells": [cell | {"figures": figures}]}).encode()
+    paths = {name: str(tmp_path / f"{name}.json") for name in (*contents, "nowhere")}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.json").write_bytes(content)
+    for first, second, message in (
+        ("empty", "empty", "expected a file of dlcore bench"),
+        ("nowhere", "empty", "nowhere"),
+        ("torn", "empty", "torn.json: expected a file of dlcore bench --json"),
+        ("empty", "binary", "binary.json: expected a file of dlcore bench --json"),
+        ("nested", "empty", "nested.json: expected a file of dlcore bench --json"),
+        ("table", "table", "first: expected a file of dlcore bench --json"),
+        ("zero", "zero", "first: expected a file of dlcore bench --json"),
     ):
-        with pytest.raises(SystemExit) as ended:
-            bench_command.run(arguments)
-        assert ended.value.code in ((1, 2) if status is None else (status,))
-        assert named in capsys.readouterr().err
+        assert_command_fails(capsys, ["compare", paths[first], paths[second]], (2,), message)
+    assert_command_fails(capsys, ["--quick", "--json", str(tmp_path / "absent" / "a.json")], (1, 2), "absent")
+    assert_command_fails(capsys, ["--quick", "--only", "losses.nothing"], (2,), "no function")
+
+
+def assert_command_fails(capsys, arguments, statuses, message):
+    with pytest.raises(SystemExit) as ended:
+        bench_command.run(arguments)
+    assert ended.value.code in statuses
+    assert message in capsys.readouterr().err

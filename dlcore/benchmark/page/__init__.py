@@ -1,1 +1,1 @@
-"""The page of a benchmark, and its pictures."""
+"""HTML page of a benchmark, and its pictures."""

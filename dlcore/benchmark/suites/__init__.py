@@ -1,4 +1,4 @@
-"""Suites: families of cases, each with its peers."""
+"""Suites of benchmark cases, with the functions of other libraries that they are compared with."""
 
 from dlcore.benchmark.suites import fit, gradient, math, scale, sweep
 

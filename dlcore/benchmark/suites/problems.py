@@ -1,6 +1,4 @@
-"""Problems for fits, as hard as embeddings are: correlated columns, labels of a model with noise."""
-
-from typing import Any
+"""Problems for fits, as hard as those of embeddings: correlated features, targets of a linear model with noise."""
 
 import numpy as np
 
@@ -8,39 +6,45 @@ FLOAT = np.float32
 
 
 def correlated(seed: int, rows: int, features: int, condition: float) -> np.ndarray:
-    """Normal rows with correlated columns: singular values fall from 1 by `condition`, in random directions."""
+    """Return normal rows with correlated columns of unit variance.
+
+    Before the columns are scaled, the singular values fall from 1 to 1/`condition` in random directions.
+    """
     random = np.random.default_rng(seed)
-    turn = np.linalg.qr(random.standard_normal((features, features)))[0]
-    spread = (np.geomspace(1, 1 / condition, features)[:, None] * turn).astype(FLOAT)
-    x = random.standard_normal((rows, features), dtype=FLOAT) @ spread
+    rotation = np.linalg.qr(random.standard_normal((features, features)))[0]
+    factor = (np.geomspace(1, 1 / condition, features)[:, None] * rotation).astype(FLOAT)
+    x = random.standard_normal((rows, features), dtype=FLOAT) @ factor
     return x / x.std(0)
 
 
-def two_classes(seed: int, x: np.ndarray) -> np.ndarray:
-    """Labels of a logistic model of x whose logits are of size 2."""
-    random = np.random.default_rng(seed)
-    logits = x @ random.standard_normal(x.shape[1], dtype=FLOAT)
-    logits *= 2 / logits.std()
-    return (logits + random.logistic(size=len(x)) > 0).astype(np.int64)
+def binary(seed: int, rows: int, features: int, condition: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return features, and labels of a logistic model whose logits have a standard deviation of 2."""
+    x, random = correlated(seed, rows, features, condition), np.random.default_rng(seed + 1)
+    logits = _logits(random, x, ())
+    return x, (logits + random.logistic(size=rows) > 0).astype(np.int64)
 
 
-def many_classes(seed: int, x: np.ndarray, classes: int) -> np.ndarray:
-    """Labels of a softmax model of x whose logits are of size 2; every class is there."""
-    random = np.random.default_rng(seed)
-    logits = x @ random.standard_normal((x.shape[1], classes), dtype=FLOAT)
-    logits *= 2 / logits.std()
+def multiclass(
+    seed: int, rows: int, features: int, condition: float, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features, and labels of a softmax model with logits as in `binary`; every class has a row."""
+    x, random = correlated(seed, rows, features, condition), np.random.default_rng(seed + 1)
+    logits = _logits(random, x, (classes,))
     label = (logits + random.gumbel(size=logits.shape)).argmax(1)
     label[:classes] = np.arange(classes)
-    return label.astype(np.int64)
+    return x, label.astype(np.int64)
 
 
-def targets(seed: int, x: np.ndarray, count: int) -> np.ndarray:
-    """Numbers of a linear model of x, with noise as large as the signal."""
-    random = np.random.default_rng(seed)
-    y = x @ random.standard_normal((x.shape[1], count), dtype=FLOAT)
-    return y + y.std() * random.standard_normal(y.shape, dtype=FLOAT)
+def _logits(random: np.random.Generator, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    logits = x @ random.standard_normal((x.shape[1], *shape), dtype=FLOAT)
+    logits *= 2 / logits.std()
+    return logits
 
 
-def relative(certificate: Any) -> float:
-    """Return the worst gap, relative to what `Certificate.gap_tol` takes a share of."""
-    return float(np.max(certificate.gap / certificate.gap_tol(1.0)))
+def regression(
+    seed: int, rows: int, features: int, condition: float, targets: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features, and targets of a linear model with noise as large as the signal."""
+    x, random = correlated(seed, rows, features, condition), np.random.default_rng(seed + 1)
+    y = x @ random.standard_normal((features, targets), dtype=FLOAT)
+    return x, y + y.std() * random.standard_normal(y.shape, dtype=FLOAT)

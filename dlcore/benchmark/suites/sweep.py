@@ -1,207 +1,217 @@
-"""The suite `sweep`: many models over one copy of the features, against loops at the same gap."""
+"""Suite `sweep`: many models over one copy of the features, against loops at the same gap."""
 
 import functools
 import importlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import descent, losses, models
-from dlcore.benchmark.accuracy import certified, near
-from dlcore.benchmark.case import Family, Work
+from dlcore._core.types import Array, ArrayTree
+from dlcore.benchmark.accuracy import close_to_reference
+from dlcore.benchmark.case import Case, CaseFamily
 from dlcore.benchmark.suites import problems
-from dlcore.benchmark.suites.fit import STEPS, gap_of, gradient, heads_work, on_device
+from dlcore.benchmark.suites.heads import (
+    SKLEARN_MAX_ITER,
+    SOLVERS,
+    heads_case,
+    on_device,
+    path_case,
+    relative_gap,
+    worst_gap,
+)
 from dlcore.benchmark.tune_solver import Solver
-from dlcore.certificate import LinearHeads, certify
+from dlcore.certificate import LinearHeads
+from dlcore.descent.base import Optimizer
 from dlcore.fitting import fit
-from dlcore.heads import fit_heads
+from dlcore.heads import Heads, fit_heads
+from dlcore.models import LinearParams
 from dlcore.objective import Objective
 from dlcore.sweeping import sweep
 
-L2, STEPS_OF_RATES, FOLDS = 0.01, 500, 5
+FOLDS = 5
+DESCENT_L2, DESCENT_STEPS = 0.01, 500
 
 
-def families() -> Iterator[Family]:
-    """All of the suite; the largest sizes are those of the engine's table."""
-    yield Family("fit_heads, 100 l2", "sweep", _up_to(20_000), _strengths, "rows")
-    yield Family("fit_heads, folds", "sweep", _up_to(20_000), _folds, "rows")
-    yield Family(
-        "fit_heads, softmax l2", "sweep", _up_to(60_000), softmax, "rows", functools.partial(softmax, features=20)
-    )
-    yield Family(
-        "fit_heads, ridge grid",
-        "sweep",
-        _up_to(50_000),
-        ridge,
-        "rows",
-        functools.partial(ridge, features=20, count=3),
-    )
-    yield Family("sweep, gradient_descent", "sweep", _up_to(2_000), _rates, "settings")
+def families() -> Iterator[CaseFamily]:
+    """Return the suite; the largest sizes are those of docs/benchmarks.md."""
+    yield CaseFamily("fit_heads, 100 l2", "sweep", _sizes(20_000), _path, "rows")
+    yield CaseFamily("fit_heads, folds", "sweep", _sizes(20_000), _folds, "rows")
+    quick = functools.partial(_softmax, features=20)
+    yield CaseFamily("fit_heads, softmax l2", "sweep", _sizes(60_000), _softmax, "rows", quick)
+    quick = functools.partial(_ridge, features=20, targets=3)
+    yield CaseFamily("fit_heads, ridge grid", "sweep", _sizes(50_000), _ridge, "rows", quick)
+    yield CaseFamily("sweep, gradient_descent", "sweep", _sizes(2_000), _step_sizes, "settings")
 
 
-def _up_to(most: int) -> tuple[int, ...]:
-    return tuple(most // 4**k for k in (3, 2, 1, 0))
+def _sizes(largest: int) -> tuple[int, ...]:
+    return tuple(largest // 4**k for k in (3, 2, 1, 0))
 
 
-def _strengths(rows: int) -> Work:
-    """100 strengths over 8 decades."""
-    x = problems.correlated(1, rows, 64, 30)
-    y = problems.two_classes(2, x)
-    return heads_work(x, y, np.geomspace(10, 1e-7, 100), "logistic", ("newton-cholesky", "lbfgs"))
+def _path(rows: int) -> Case:
+    """Return a path of 100 values of l2 over 8 decades."""
+    return path_case(problems.binary(1, rows, 64, 30), np.geomspace(10, 1e-7, 100), "logistic")
 
 
-def softmax(rows: int, features: int = 784) -> Work:
-    """10 classes, 10 strengths; features as wide as small images, and as correlated."""
-    x = problems.correlated(1, rows, features, 1e3)
-    y = problems.many_classes(2, x, 10)
-    return heads_work(x, y, np.geomspace(1, 1e-4, 10), "softmax", ("lbfgs",))
+def _softmax(rows: int, features: int = 784) -> Case:
+    """Return 10 values of l2 for 10 classes; the features are as many and as correlated as in small images."""
+    data = problems.multiclass(1, rows, features, 1e3, 10)
+    return path_case(data, np.geomspace(1, 1e-4, 10), "softmax", ("lbfgs",))
 
 
-def _folds(rows: int) -> Work:
-    """20 strengths × 5 folds; the worst gap of any fold."""
-    x = problems.correlated(2, rows, 64, 30)
-    y = problems.two_classes(3, x)
+def _folds(rows: int) -> Case:
+    """Return 20 values of l2 in 5 folds; the gap is the largest of any fold."""
+    x, y = problems.binary(2, rows, 64, 30)
     l2 = np.geomspace(1, 1e-5, 20)
 
-    def solver(name: str) -> Solver:
-        def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> Any:
-            choices: dict[str, Any] = {"Cs": 1 / (l2 * len(x)), "l1_ratios": (0,), "use_legacy_attributes": True}
+    def logistic_cv(name: str) -> Solver:
+        def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> object:
             model = importlib.import_module("sklearn.linear_model").LogisticRegressionCV(
-                cv=FOLDS, solver=name, tol=tol, max_iter=STEPS, scoring="neg_log_loss", **choices
+                Cs=1 / (l2 * len(x)),
+                l1_ratios=(0,),
+                use_legacy_attributes=True,
+                cv=FOLDS,
+                solver=name,
+                tol=tol,
+                max_iter=SKLEARN_MAX_ITER,
+                scoring="neg_log_loss",
             )
-            return model.fit(x.astype(dtype, copy=False), y)
+            return model.fit(x.astype(dtype, copy=False), y).coefs_paths_[1]
 
         return solve
 
-    def gap(found: Any, x: np.ndarray, y: np.ndarray) -> float:
-        if hasattr(found, "fold_gap"):
-            return max(gap_of(found, x, y), float((found.fold_gap / found.value).max()))
+    def gap_of(answer: Heads | np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+        """Return the largest gap of our heads, or of scikit-learn's paths of coefficients in each fold."""
+        if isinstance(answer, Heads):
+            return max(worst_gap(answer, x, y), float((answer.fold_gap / answer.value).max()))
         splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
-        paths = np.asarray(found.coefs_paths_[1]).reshape(FOLDS, len(l2), -1)
         return max(
-            # It keeps C, so that l2 differs.
-            gap_of(LinearHeads(path[:, :-1], path[:, -1], l2 * len(x) / len(train)), x[train], y[train])
-            for path, (train, _) in zip(paths, splits, strict=True)
+            # scikit-learn has the same C in all folds, so l2 differs.
+            worst_gap(LinearHeads(path[:, :-1], path[:, -1], l2 * len(x) / len(train)), x[train], y[train])
+            for path, (train, _) in zip(np.asarray(answer).reshape(FOLDS, len(l2), -1), splits, strict=True)
         )
 
-    return Work(
-        f"{rows:,} × {x.shape[1]}, {len(l2)} l2, {FOLDS} folds",
-        None,
-        (x, y),
-        certified(gap),
-        {"sklearn": {name: solver(name) for name in ("newton-cholesky", "lbfgs")}},
-        *gradient(x, len(l2) * FOLDS),
-        ready=on_device(lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS)),
+    return heads_case(
+        x,
+        y,
+        lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS),
+        {name: logistic_cv(name) for name in SOLVERS},
+        gap_of=gap_of,
+        note=f", {len(l2)} l2, {FOLDS} folds",
+        models=len(l2) * FOLDS,
     )
 
 
-def ridge(rows: int, features: int = 512, count: int = 100) -> Work:
-    """30 strengths × 5 folds × 100 targets, 512 features; a loop of Ridge, and RidgeCV."""
-    x = problems.correlated(3, rows, features, 3)
-    y = problems.targets(4, x, count)
+def _ridge(rows: int, features: int = 512, targets: int = 100) -> Case:
+    """Return 30 values of l2, 5 folds and 100 targets, against a loop of Ridge and against RidgeCV."""
+    x, y = problems.regression(3, rows, features, 3, targets)
     l2 = np.geomspace(1e-4, 1e2, 30)
 
-    def loop(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> Any:
-        del tol  # the solver is exact
-        kind = importlib.import_module("sklearn.linear_model").Ridge
-        inputs, outputs = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-        found, splits = [], list(importlib.import_module("sklearn.model_selection").KFold(FOLDS).split(x))
+    # Both solvers are exact and have no tolerance. They return heads, and the rows that these were fitted to.
+    def loop(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> tuple[LinearHeads, np.ndarray]:
+        del tol
+        ridge = importlib.import_module("sklearn.linear_model").Ridge
+        splits = list(importlib.import_module("sklearn.model_selection").KFold(FOLDS).split(x))
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+        folds = []
         for train, test in splits:
-            own, theirs = inputs[train], outputs[train]
-            fitted = [kind(alpha=s * len(train) / 2, solver="cholesky").fit(own, theirs) for s in l2]
-            found.append((fitted, [model.score(inputs[test], outputs[test]) for model in fitted]))
-        every = found[0][0]
-        coef, intercept = np.stack([one.coef_ for one in every]), np.stack([one.intercept_ for one in every])
+            x_train, y_train = x[train], y[train]
+            fits = [ridge(alpha=s * len(train) / 2, solver="cholesky").fit(x_train, y_train) for s in l2]
+            folds.append((fits, [model.score(x[test], y[test]) for model in fits]))
+        fits = folds[0][0]
+        coef, intercept = np.stack([m.coef_ for m in fits]), np.stack([m.intercept_ for m in fits])
         return LinearHeads(coef, intercept, l2, "squared"), splits[0][0]
 
-    def search(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> Any:
+    def ridge_cv(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> tuple[LinearHeads, np.ndarray]:
         del tol
-        kind = importlib.import_module("sklearn.linear_model").RidgeCV
-        inputs, outputs = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-        best = kind(l2 * len(x) * (FOLDS - 1) / FOLDS / 2, cv=FOLDS).fit(inputs, outputs)
-        strength = np.array([best.alpha_ * 2 / len(x)])
-        return LinearHeads(best.coef_[None], best.intercept_[None], strength, "squared"), np.arange(len(x))
+        model = importlib.import_module("sklearn.linear_model").RidgeCV
+        alphas = l2 * len(x) * (FOLDS - 1) / FOLDS / 2
+        best = model(alphas, cv=FOLDS).fit(x.astype(dtype, copy=False), y.astype(dtype, copy=False))
+        best_l2 = np.array([best.alpha_ * 2 / len(x)])
+        return LinearHeads(best.coef_[None], best.intercept_[None], best_l2, "squared"), np.arange(len(x))
 
-    def gap(found: Any, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the worst gap of our heads; of a peer that of the first fold, or of all rows."""
-        if isinstance(found, tuple):
-            heads, part = found
-            return problems.relative(certify(heads, x[part], y[part]))
-        scale = found.certificate.gap_tol(1.0)
-        return float(max((found.certificate.gap / scale).max(), (found.fold_gap / scale[:, None]).max()))
+    def gap_of(answer: Heads | tuple[LinearHeads, np.ndarray], x: np.ndarray, y: np.ndarray) -> float:
+        """Return the largest gap of our heads with all folds, or of a solver's heads."""
+        if isinstance(answer, Heads):
+            value_scale = answer.certificate.gap_tol(1.0)
+            fold_gap = float((answer.fold_gap / value_scale[:, None]).max())
+            return max(relative_gap(answer.certificate), fold_gap)
+        heads, rows = answer
+        return worst_gap(heads, x[rows], y[rows])
 
-    return Work(
-        f"{rows:,} × {x.shape[1]}, {len(l2)} l2, {FOLDS} folds, {y.shape[1]} targets",
-        None,
-        (x, y),
-        certified(gap),
-        {"sklearn": {"loop of Ridge": loop, "RidgeCV": search}},
-        *gradient(x, y.shape[1]),
-        ready=on_device(lambda x, y: fit_heads(x, y, loss="squared", l2=l2, folds=FOLDS)),
+    return heads_case(
+        x,
+        y,
+        lambda x, y: fit_heads(x, y, loss="squared", l2=l2, folds=FOLDS),
+        {"loop of Ridge": loop, "RidgeCV": ridge_cv},
+        gap_of=gap_of,
+        note=f", {len(l2)} l2, {FOLDS} folds, {targets} targets",
+        models=targets,
     )
 
 
-def _rates(count: int) -> Work:
-    """500 steps of gradient descent at many rates; loops make one fit after another."""
-    x = problems.correlated(5, 569, 30, 30)
-    y = problems.two_classes(6, x).astype(np.float32)
-    rate = np.geomspace(0.01, 0.3, count).astype(np.float32)
-    objective = Objective(models.logistic, losses.sigmoid_cross_entropy, L2)
-    choices: dict[str, Any] = {"tol": 0, "max_steps": STEPS_OF_RATES}
+def _step_sizes(count: int) -> Case:
+    """Return 500 steps of gradient descent with many step sizes, against loops over them."""
+    x, labels = problems.binary(5, 569, 30, 30)
+    rates = np.geomspace(0.01, 0.3, count).astype(np.float32)
+    objective = Objective(models.logistic, losses.sigmoid_cross_entropy, DESCENT_L2)
+    compiled = jax.jit(_jax_descent)
 
-    def ours(x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> Any:
-        found: Any = sweep(
-            objective, (x, y), lambda s: descent.gradient_descent(s["rate"]), {"rate": rate}, **choices
-        )
-        return np.asarray(found.params.weight)
+    def optimizer(setting: dict[str, Array]) -> Optimizer:
+        return descent.gradient_descent(setting["rate"])
 
-    def loop_of_fit(dtype: str, tol: float, x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> Any:
+    def run(x: np.ndarray, y: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        settings = {"rate": rates}
+        fits = sweep(objective, (x, y), optimizer, settings, tol=0, max_steps=DESCENT_STEPS)
+        return _weight(fits.params)
+
+    def loop_of_fit(dtype: str, tol: float, x: np.ndarray, y: np.ndarray, rates: np.ndarray) -> np.ndarray:
         del dtype, tol
         data = objective.prepare((x, y))
-        found: list[Any] = [fit(objective, data, descent.gradient_descent(one), **choices).params for one in rate]
-        return np.stack([np.asarray(params.weight) for params in found])
+        rules = map(descent.gradient_descent, rates)
+        fits = [fit(objective, data, rule, tol=0, max_steps=DESCENT_STEPS).params for rule in rules]
+        return np.stack([_weight(params) for params in fits])
 
-    plain = jax.jit(_plain)
-
-    def loop_of_plain(dtype: str, tol: float, x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> Any:
+    def loop_of_jax(dtype: str, tol: float, x: np.ndarray, y: np.ndarray, rates: np.ndarray) -> np.ndarray:
         del dtype, tol
-        placed = jax.device_put((x, y))
-        return np.stack([np.asarray(plain(*placed, one)) for one in rate])
+        data = jax.device_put((x, y))
+        return np.stack([np.asarray(compiled(*data, rate)) for rate in rates])
 
-    return Work(
+    return Case(
         f"569 × 30, {count:,} rates",
-        None,
-        (x, y, rate),
-        near(_np_rates, 1e-3),
-        {"jax": {"loop of fori_loop": loop_of_plain, "loop of fit": loop_of_fit}},
-        4.0 * x.size * count * STEPS_OF_RATES,
-        float(x.nbytes),
-        ready=on_device(ours),
+        (x, labels.astype(np.float32), rates),
+        close_to_reference(_np_descent, 1e-3),
+        operations=4.0 * x.size * count * DESCENT_STEPS,
+        traffic=float(x.nbytes),
+        bind=on_device(run),
+        solvers={"jax, loop of fori_loop": loop_of_jax, "jax, loop of fit": loop_of_fit},
     )
 
 
-def _plain(x: Any, y: Any, rate: Any) -> Any:
-    """Descend as anyone writes it: no rule for stopping, no record."""
+def _weight(params: LinearParams) -> np.ndarray:
+    return np.asarray(params.weight)
 
-    def value(theta: Any) -> Any:
+
+def _jax_descent(x: Array, y: Array, rate: Array) -> Array:
+    """Return what a JAX user writes: no stopping rule and no history."""
+
+    def value(theta: tuple[Array, Array]) -> Array:
         z = x @ theta[0] + theta[1]
-        return jnp.mean(jnp.logaddexp(0.0, z) - y * z) + L2 / 2 * jnp.sum(theta[0] ** 2)
+        return jnp.mean(jnp.logaddexp(0.0, z) - y * z) + DESCENT_L2 / 2 * jnp.sum(theta[0] ** 2)
 
-    def update(_: Any, theta: Any) -> Any:
-        return jax.tree.map(lambda now, slope: now - rate * slope, theta, jax.grad(value)(theta))
+    def update(_: int, theta: ArrayTree) -> ArrayTree:
+        return jax.tree.map(lambda param, gradient: param - rate * gradient, theta, jax.grad(value)(theta))
 
-    return jax.lax.fori_loop(0, STEPS_OF_RATES, update, (jnp.zeros(x.shape[1], x.dtype), jnp.zeros((), x.dtype)))[
-        0
-    ]
+    start = (jnp.zeros(x.shape[1], x.dtype), jnp.zeros((), x.dtype))
+    return jax.lax.fori_loop(0, DESCENT_STEPS, update, start)[0]
 
 
-def _np_rates(x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    weight, bias = np.zeros((x.shape[1], len(rate))), np.zeros(len(rate))
-    for _ in range(STEPS_OF_RATES):
+def _np_descent(x: np.ndarray, y: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    weight, bias = np.zeros((x.shape[1], len(rates))), np.zeros(len(rates))
+    for _ in range(DESCENT_STEPS):
         residual = 1 / (1 + np.exp(-(x @ weight + bias))) - y[:, None]
-        weight = weight - rate * (x.T @ residual / len(x) + L2 * weight)
-        bias = bias - rate * residual.mean(0)
+        weight = weight - rates * (x.T @ residual / len(x) + DESCENT_L2 * weight)
+        bias = bias - rates * residual.mean(0)
     return weight.T
