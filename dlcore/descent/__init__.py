@@ -1,4 +1,4 @@
-"""Rules of descent: (init, update) pairs that Optax's own functions take, and the safe step size."""
+"""Descent rules as Optax's (init, update) pairs, and the safe step size."""
 
 from dlcore.descent.accelerated import accelerated
 from dlcore.descent.adaptive import adam

@@ -1,4 +1,4 @@
-"""Accelerated gradient descent that forgets its momentum where that leads uphill."""
+"""Accelerated gradient descent with adaptive restart."""
 
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ class Momentum(NamedTuple):
     """State of `accelerated`.
 
     Attributes:
-      scale: t, a scalar; 1 at the start and after a restart.
-      ahead: θ − x, how far the parameters are ahead of the last gradient step, like the parameters.
+      scale: t, a scalar. It is 1 at the start and after a restart.
+      ahead: θ − x, the parameters minus the result of the last gradient step, a tree like the parameters.
     """
 
     scale: Array
@@ -25,21 +25,20 @@ class Momentum(NamedTuple):
 
 
 def accelerated(rate: Numeric) -> optax.GradientTransformation:
-    r"""Nesterov's accelerated gradient with growing momentum and adaptive restart.
+    r"""Return Nesterov's accelerated gradient with growing momentum and adaptive restart.
 
     $x_k = \theta_k - \alpha\,\nabla J(\theta_k)$, $t_{k+1} = \frac12\left(1 + \sqrt{1 + 4t_k^2}\right)$,
     $\theta_{k+1} = x_k + \frac{t_k - 1}{t_{k+1}}(x_k - x_{k-1})$, where $t_k$ is set to 1 first if
     $\langle\nabla J(\theta_k),\, x_k - x_{k-1}\rangle > 0$
 
-    The momentum of `nesterov` is constant and has to be chosen; this one needs no knowledge of the curvature but
-    the rate. On a convex objective of condition κ it takes about √κ times a constant steps where gradient
-    descent takes κ.
+    `nesterov` has a constant momentum that the user chooses. This rule needs only the rate.
+    On a convex objective of condition number κ it takes O(√κ) steps, and gradient descent takes O(κ).
 
     Args:
-      rate: $\alpha > 0$. Up to $1/L$, see `lipschitz_step`, it converges on every convex objective.
+      rate: $\alpha > 0$. A rate of at most $1/L$ (see `lipschitz_step`) converges on every convex objective.
 
     Returns:
-      An (init, update) pair; the state is t and θ − x, 1 and 0 at the start, in float32 for halves.
+      An (init, update) pair. Its state holds t and θ − x, which start at 1 and 0. Halves have a float32 state.
 
     Raises:
       ValueError: if `rate` is not finite and positive.
@@ -61,7 +60,7 @@ def accelerated(rate: Numeric) -> optax.GradientTransformation:
 @with_constants
 def _at_rest(params: Params) -> Momentum:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
-    # A tree may have no leaves, as where `optax.masked` takes all of them.
+    # `optax.masked` may pass a tree without leaves.
     dtype = jnp.result_type(*(jax.tree.leaves(zeros) or [float]))
     return Momentum(jnp.ones((), dtype), zeros)
 
@@ -72,7 +71,7 @@ def _accelerated(
 ) -> tuple[Params, Momentum]:
     del params
     wide = jax.tree.map(lambda g: g.astype(working_dtype(g.dtype)), gradient)
-    # With d = θ − x of the step before, x_k − x_{k−1} = d − αg: no difference of large numbers.
+    # x_k − x_{k−1} = d − αg with the previous d = θ − x. This form subtracts no large numbers.
     moved = jax.tree.map(lambda d, g: d - like(rate, g) * g, state.ahead, wide)
     products = jax.tree.map(lambda g, m: vecdot(g.ravel(), m.ravel()).astype(state.scale.dtype), wide, moved)
     uphill = sum(jax.tree.leaves(products), jnp.zeros_like(state.scale)) > 0

@@ -1,4 +1,4 @@
-"""Rules that scale each coordinate by the size of its past gradients."""
+"""Adaptive rules, which scale each coordinate by the size of its past gradients."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from dlcore.descent.base import like, rule
 
 
 class Moments(NamedTuple):
-    """State of Adam: how many updates were made, and the decaying means of gradients and of their squares."""
+    """State of Adam: the number of updates and the decaying means of gradients and of their squares."""
 
     updates: Array
     first: Params
@@ -22,7 +22,7 @@ class Moments(NamedTuple):
 def adam(
     rate: Numeric, b1: Numeric = 0.9, b2: Numeric = 0.999, eps: Numeric = 1e-8
 ) -> optax.GradientTransformation:
-    r"""Adam.
+    r"""Return Adam.
 
     $m \leftarrow \beta_1 m + (1-\beta_1) g$, $v \leftarrow \beta_2 v + (1-\beta_2) g^2$,
     $\hat m = m/(1-\beta_1^t)$, $\hat v = v/(1-\beta_2^t)$,
@@ -31,11 +31,11 @@ def adam(
     Args:
       rate: $\alpha > 0$.
       b1: $\beta_1$ in [0, 1), the decay of the mean gradient.
-      b2: $\beta_2$ in [0, 1), the decay of the mean square.
+      b2: $\beta_2$ in [0, 1), the decay of the mean squared gradient.
       eps: $\varepsilon > 0$, in the units of the gradient.
 
     Returns:
-      An (init, update) pair; the state is t, m and v, all 0 at the start, in float32 for halves.
+      An (init, update) pair. Its state holds t, m and v, which start at 0. Halves have a float32 state.
 
     Raises:
       ValueError: if `rate` or `eps` is not finite and positive, or `b1` or `b2` is not in [0, 1).
@@ -67,10 +67,11 @@ def _adam(
     eps: Numeric,
     gradient: Params,
     state: Moments,
+    *_: Params,
     params: Params = None,
 ) -> tuple[Params, Moments]:
-    del params
-    # The count stays at its largest value rather than overflow; both corrections are 1 long before.
+    del params  # Optax passes the parameters by position or by name
+    # The count stops at its largest value, so that it cannot overflow. Both corrections are 1 long before.
     updates = jnp.minimum(state.updates, jnp.iinfo(jnp.int32).max - 1) + 1
 
     def decayed(decay: Numeric, mean: Array, new: Array) -> Array:
@@ -83,7 +84,7 @@ def _adam(
         change = -like(rate, m) * corrected(b1, m) / (jnp.sqrt(corrected(b2, v)) + like(eps, v))
         return change.astype(g.dtype)
 
-    # In halves 0.999 is 1 and eps is 0: the moments are kept in float32.
+    # In half precision 0.999 rounds to 1 and eps to 0, so the moments are float32.
     wide = jax.tree.map(lambda g: g.astype(working_dtype(g.dtype)), gradient)
     first = jax.tree.map(lambda m, g: decayed(b1, m, g), state.first, wide)
     second = jax.tree.map(lambda v, g: decayed(b2, v, jnp.square(g)), state.second, wide)

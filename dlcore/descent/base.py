@@ -1,8 +1,8 @@
-"""What a rule of descent is: Optax's pair, with its hyper-parameters as data."""
+"""Interface of a descent rule: Optax's (init, update) pair with its hyper-parameters as data."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,34 +13,34 @@ from dlcore._core.types import Numeric, Params
 
 
 class Optimizer(Protocol):
-    """A rule of descent as `fit` and `sweep` take it: Optax's pair, or an object with these two methods."""
+    """A descent rule as `fit` and `sweep` take it: Optax's pair, or an object with these two methods."""
 
     @property
-    def init(self) -> Callable[..., Any]:
-        """Parameters to state."""
+    def init(self) -> Callable[..., object]:
+        """A function of the parameters that returns the initial state."""
         ...
 
     @property
-    def update(self) -> Callable[..., Any]:
-        """(gradient, state, params) to (what is added to the parameters, state)."""
+    def update(self) -> Callable[..., object]:
+        """A function of (gradient, state, params) that returns (updates of the parameters, state)."""
         ...
 
 
 def rule(
-    init: Callable[[Params], Any], update: Callable[..., tuple[Params, Any]], *hyper_parameters: Numeric
+    init: Callable[[Params], object], update: Callable[..., tuple[Params, object]], *hyper_parameters: Numeric
 ) -> optax.GradientTransformation:
-    """A rule of descent from two pure functions at module level. A new rule is one file that calls this.
+    """Return a descent rule made of two pure functions at module level. A new rule is a file that calls this.
 
-    The pair is a pytree whose leaves are the hyper-parameters: another value of one is another argument of
-    the same compiled program, where Optax's own closures would be another program.
+    The pair is a pytree whose leaves are the hyper-parameters. Another value of a hyper-parameter is therefore an
+    argument of the same compiled program. Optax's own closures compile another program for it.
 
     Args:
-      init: parameters to state.
-      update: (*hyper_parameters, gradient, state, params=None) to (what is added to the parameters, state).
-      hyper_parameters: real numbers or scalar arrays; 1 is 1.0.
+      init: function of the parameters that returns the initial state.
+      update: function of (*hyper_parameters, gradient, state, params=None) that returns (updates, state).
+      hyper_parameters: real numbers or scalar arrays. Integers become floats.
 
     Returns:
-      What `optax.chain`, `optax.apply_updates` and `dlcore.fit` take.
+      A pair that `optax.chain`, `optax.apply_updates` and `dlcore.fit` take.
 
     >>> import jax
     >>> def update(rate, gradient, state, params=None):
@@ -54,27 +54,28 @@ def rule(
     )
 
 
-def as_transformation(name: str, optimizer: Any) -> optax.GradientTransformation:
-    """Return a rule of descent as Optax's pair.
+def as_transformation(name: str, optimizer: object) -> optax.GradientTransformation:
+    """Return a descent rule as Optax's pair.
 
     Args:
-      name: of the argument.
-      optimizer: a GradientTransformation, an object with the methods `init` and `update`, such as
-        `optax.MultiSteps`, or one with `gradient_transformation`. Of one object, the pairs are equal.
+      name: the name of the argument, for error messages.
+      optimizer: a GradientTransformation, an object with the methods `init` and `update` such as
+        `optax.MultiSteps`, or an object with the method `gradient_transformation`. Two calls with the same object
+        return equal pairs.
 
     Raises:
-      TypeError: if it is none of them.
+      TypeError: if `optimizer` is of another type.
     """
     if isinstance(optimizer, optax.GradientTransformation):
         return optimizer
     if not isinstance(optimizer, type):
-        init: Any = getattr(optimizer, "init", None)
-        update: Any = getattr(optimizer, "update", None)
+        init = getattr(optimizer, "init", None)
+        update = getattr(optimizer, "update", None)
         if callable(init) and callable(update):
             kinds = {parameter.kind for parameter in inspect.signature(update).parameters.values()}
-            extra = inspect.Parameter.VAR_KEYWORD in kinds
-            pair: Any = optax.GradientTransformationExtraArgs if extra else optax.GradientTransformation
-            return pair(init, update)
+            takes_extra = inspect.Parameter.VAR_KEYWORD in kinds
+            pair = optax.GradientTransformationExtraArgs if takes_extra else optax.GradientTransformation
+            return pair(cast(optax.TransformInitFn, init), cast(optax.TransformUpdateFn, update))
         convert = getattr(optimizer, "gradient_transformation", None)
         converted = convert() if callable(convert) else None
         if isinstance(converted, optax.GradientTransformation):
@@ -84,5 +85,5 @@ def as_transformation(name: str, optimizer: Any) -> optax.GradientTransformation
 
 
 def like(hyper_parameter: Numeric, leaf: jax.Array) -> jax.Array:
-    """A hyper-parameter in the dtype of a leaf, so that a float64 rate leaves float32 parameters float32."""
+    """Return a hyper-parameter in the dtype of a leaf, so that a float64 rate keeps float32 parameters float32."""
     return jnp.asarray(hyper_parameter, leaf.dtype)

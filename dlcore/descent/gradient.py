@@ -1,4 +1,4 @@
-"""Gradient descent, without and with a memory of past gradients."""
+"""Gradient descent, momentum and Nesterov momentum."""
 
 from typing import NamedTuple
 
@@ -12,22 +12,22 @@ from dlcore.descent.base import like, rule
 
 
 class Velocity(NamedTuple):
-    """State of momentum and Nesterov: the decaying sum of past gradients, like the parameters."""
+    """State of `momentum` and `nesterov`: the decaying sum of past gradients, a tree like the parameters."""
 
     velocity: Params
 
 
 def gradient_descent(rate: Numeric) -> optax.GradientTransformation:
-    r"""Gradient descent.
+    r"""Return gradient descent.
 
     $\theta \leftarrow \theta - \alpha\,\nabla J(\theta)$
 
     Args:
-      rate: $\alpha > 0$. Up to $1/L$, see `lipschitz_step`, every step lowers a convex objective; past
-        $2/L$ a quadratic one diverges.
+      rate: $\alpha > 0$. At a rate of at most $1/L$ (see `lipschitz_step`) every step lowers a convex objective.
+        Above $2/L$ a quadratic objective diverges.
 
     Returns:
-      An (init, update) pair; no state.
+      An (init, update) pair without state.
 
     Raises:
       ValueError: if `rate` is not finite and positive.
@@ -44,16 +44,16 @@ def gradient_descent(rate: Numeric) -> optax.GradientTransformation:
 
 
 def momentum(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformation:
-    r"""Gradient descent with momentum, the heavy ball.
+    r"""Return gradient descent with momentum, the heavy-ball method.
 
     $v \leftarrow \nabla J(\theta) + \beta v$, $\theta \leftarrow \theta - \alpha v$
 
     Args:
       rate: $\alpha > 0$.
-      decay: $\beta$ in [0, 1); 0 is gradient descent.
+      decay: $\beta$ in [0, 1). With 0 the rule is gradient descent.
 
     Returns:
-      An (init, update) pair; the state is v, 0 at the start.
+      An (init, update) pair. Its state is v, which starts at 0.
 
     Raises:
       ValueError: if `rate` is not finite and positive or `decay` is not in [0, 1).
@@ -72,16 +72,16 @@ def momentum(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformatio
 
 
 def nesterov(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformation:
-    r"""Nesterov's accelerated gradient with a constant decay, in the form that needs no second point.
+    r"""Return Nesterov's accelerated gradient with a constant decay, in the form with a single point.
 
     $v \leftarrow \nabla J(\theta) + \beta v$, $\theta \leftarrow \theta - \alpha(\nabla J(\theta) + \beta v)$
 
     Args:
       rate: $\alpha > 0$.
-      decay: $\beta$ in [0, 1); 0 is gradient descent.
+      decay: $\beta$ in [0, 1). With 0 the rule is gradient descent.
 
     Returns:
-      An (init, update) pair; the state is v, 0 at the start.
+      An (init, update) pair. Its state is v, which starts at 0.
 
     Raises:
       ValueError: if `rate` is not finite and positive or `decay` is not in [0, 1).
@@ -110,11 +110,11 @@ def _at_rest(params: Params) -> Velocity:
     return Velocity(jax.tree.map(jnp.zeros_like, params))
 
 
-def _accumulate(decay: Numeric, gradient: Params, velocity: Params) -> Params:
+def _decayed_sum(decay: Numeric, gradient: Params, velocity: Params) -> Params:
     return jax.tree.map(lambda g, v: g + like(decay, g) * v, gradient, velocity)
 
 
-def _downhill(rate: Numeric, direction: Params) -> Params:
+def _descend(rate: Numeric, direction: Params) -> Params:
     return jax.tree.map(lambda d: -like(rate, d) * d, direction)
 
 
@@ -123,7 +123,7 @@ def _gradient_descent(
     rate: Numeric, gradient: Params, state: tuple[()], params: Params = None
 ) -> tuple[Params, tuple[()]]:
     del params
-    return _downhill(rate, gradient), state
+    return _descend(rate, gradient), state
 
 
 @with_constants
@@ -131,8 +131,8 @@ def _momentum(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:
     del params
-    velocity = _accumulate(decay, gradient, state.velocity)
-    return _downhill(rate, velocity), Velocity(velocity)
+    velocity = _decayed_sum(decay, gradient, state.velocity)
+    return _descend(rate, velocity), Velocity(velocity)
 
 
 @with_constants
@@ -140,5 +140,5 @@ def _nesterov(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:
     del params
-    velocity = _accumulate(decay, gradient, state.velocity)
-    return _downhill(rate, _accumulate(decay, gradient, velocity)), Velocity(velocity)
+    velocity = _decayed_sum(decay, gradient, state.velocity)
+    return _descend(rate, _decayed_sum(decay, gradient, velocity)), Velocity(velocity)

@@ -1,8 +1,9 @@
-"""The largest step size that is known to descend."""
+"""The step size 1/L, at which gradient descent is known to descend."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy.typing as npt
 
 from dlcore._core.programs import kept_programs
 from dlcore._core.types import Array, working_dtype
@@ -12,24 +13,22 @@ from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective, run_program, sum_over_blocks
 
 
-def lipschitz_step(objective: Objective, data: Any) -> Array:
-    r"""1/L, the largest constant rate at which gradient descent is known to descend.
+def lipschitz_step(objective: Objective, data: BlockedData | Sequence[npt.ArrayLike]) -> Array:
+    r"""Return 1/L, the largest constant rate at which gradient descent is known to descend.
 
     $L = c\,\lambda_{\max}(\tilde X^\top \mathrm{diag}(s)\,\tilde X)/S + \lambda \ge \|\nabla^2 J\|$
 
-    with $c$ the curvature of the loss (squared error 2, Huber 1, cross-entropy of a softmax ½, of a sigmoid ¼)
-    and $\tilde X$ the data with a column of ones for the bias. It is an upper bound: the largest eigenvalue of
-    the Gram matrix plus a bound on the rounding error of both, so that the step never exceeds the true 1/L by
-    rounding.
+    Here $c$ is the curvature of the loss: squared error 2, Huber 1, softmax cross-entropy ½, sigmoid
+    cross-entropy ¼. $\tilde X$ is the data with a column of ones for the bias. The computed L includes a bound on
+    the rounding error of the Gram matrix and of its largest eigenvalue. So the step never exceeds the true 1/L.
 
     Args:
-      objective: of an affine model and a loss of known curvature.
+      objective: an objective with an affine model and a loss of known curvature.
       data: as `Objective.value` takes it.
 
     Returns:
-      A scalar in the dtype of the arithmetic; one pass over the data and an eigenvalue problem of the number
-      of features. nan where the squares of x are beyond the range of that dtype. Not differentiable in a useful
-      sense.
+      A scalar in the dtype of the arithmetic, or nan if the squares of x exceed the range of that dtype. The cost
+      is one pass over the data and an eigenvalue problem of order features + 1. The derivative is not useful.
 
     Raises:
       ValueError: if the model is not affine, the curvature of the loss is not known, or the data is wrong.
@@ -58,17 +57,17 @@ def lipschitz_step(objective: Objective, data: Any) -> Array:
 def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
     gram, weight_sum = sum_over_blocks(_gram, data)
     features, rows = data.x.shape[1], data.x.shape[0]
-    # |Ĝ - G| ≤ k·eps·|X̃|ᵀ|X̃| for sums of k terms, the norm of which is at most the trace of G; the same
-    # with the order of the matrix for the eigenvalues.
+    # |Ĝ - G| ≤ k·eps·|X̃|ᵀ|X̃| for sums of k terms, and the norm of |X̃|ᵀ|X̃| is at most the trace of G. The
+    # eigenvalues have the same bound with the order of the matrix for k.
     terms = data.block + -(-rows // data.block) + features + 1
     rounding = terms * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
     largest = jnp.linalg.eigvalsh(gram)[-1] + rounding
     bound = curvature * largest / weight_sum + jnp.asarray(objective.l2, gram.dtype)
-    return 1 / (bound * (1 + 8 * jnp.finfo(gram.dtype).eps))  # these last operations round too
+    return 1 / (bound * (1 + 8 * jnp.finfo(gram.dtype).eps))  # these operations round too
 
 
 def _gram(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array]:
-    """X̃ᵀ diag(s) X̃ and S of some rows."""
+    """Return X̃ᵀ diag(s) X̃ and the weight sum S of a block of rows."""
     del y
     rows = x.astype(working_dtype(x.dtype))
     rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)

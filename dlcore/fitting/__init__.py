@@ -1,4 +1,4 @@
-"""Fitting one model: the compiled loop, when it stops, and what it hands back."""
+"""Fitting one model: the compiled loop, its stopping rules, its checkpoints and its result."""
 
 from dlcore.fitting.fit import fit
 from dlcore.fitting.result import Fit, History, Progress

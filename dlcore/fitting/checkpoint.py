@@ -1,99 +1,160 @@
-"""Checkpoints: the state of the loop in one file, written so that what was saved before is never lost.
+"""Checkpoints of a fit: the state of the loop and its history in one file.
 
-A file is an archive: the leaves of the state and of the history, and a text that says what they are and of what
-problem.
+A file is an archive of the leaves of the state and of the history. Its header lists the leaves and the fingerprint
+of the problem. A new file replaces the old one in one atomic step, so that an interrupted write loses nothing.
 """
 
 import functools
 import inspect
+import time
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import Mesh
 
 from dlcore._core import archive
 from dlcore._core.archive import digest
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Params, PRNGKey
+from dlcore.fitting.loop import Record, evaluations, rewind
+from dlcore.fitting.minibatches import Batches
+from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace, concatenate
+from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.objective import BlockedData, Objective
+from dlcore.objective.sharding import replicated
 
 KIND, FORMAT = "checkpoint of dlcore", 3
 UNCHECKED = 2
-"""The format of files that list no checksums, which are read too."""
+"""The format of older files without checksums, which `load` reads too."""
 
 SAMPLE_ROWS = 1_024
-"""Rows of x that identify it, evenly spread; of y and the weights all count."""
+"""Number of evenly spaced rows of x in the fingerprint. All of y and of the weights are in it."""
+
+CHECKPOINT_SECONDS = 30.0
+"""Minimum time between two checkpoints. The last one is always written."""
 
 Fingerprint = dict[str, str]
-"""What a checkpoint belongs to: each part by name, as a short text."""
+"""A short text for each part of the problem that a checkpoint belongs to."""
+
+Leaf: TypeAlias = Array | np.ndarray
+Tree = TypeVar("Tree")
 
 
-def save(path: Path, problem: Fingerprint, tree: Any) -> None:
-    """Write a tree of arrays.
+class CheckpointFile:
+    """The checkpoint of a fit at a path."""
+
+    def __init__(self, path: Path, problem: Fingerprint) -> None:
+        self.path = path
+        self.problem = problem
+        self._last_save = time.perf_counter()
+
+    def resume(self, state: LoopState, record: Record, per_epoch: int, mesh: Mesh | None) -> LoopProgress | None:
+        """Return the saved progress, or None if there is no file.
+
+        The progress of a fit that had ended is rewound, so that the current tol and max_steps decide anew.
+
+        Args:
+          state: a state of the same structure.
+          record: the function of the parameters whose results are in the history.
+          per_epoch: number of steps in an epoch.
+          mesh: the devices of the fit.
+        """
+        if not self.path.exists():
+            return None
+        entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
+        empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
+        saved, trace = load(self.path, self.problem, (state, empty))
+        with archive.damage("checkpoint", self.path, KIND):
+            _check_progress(saved, trace, per_epoch)
+        progress = LoopProgress(replicated(jax.device_put(saved), mesh), [trace])
+        return progress if int(saved.code) == RUNNING else rewind(progress, mesh)
+
+    def save(self, progress: LoopProgress) -> None:
+        """Write the progress of a fit."""
+        save(self.path, self.problem, (progress.state, concatenate(progress.traces)))
+        self._last_save = time.perf_counter()
+
+    def save_if_due(self, progress: LoopProgress) -> None:
+        """Write the progress of a fit if the last checkpoint is old."""
+        if time.perf_counter() - self._last_save > CHECKPOINT_SECONDS:
+            self.save(progress)
+
+
+def save(path: Path, problem: Fingerprint, tree: PyTree) -> None:
+    """Write a tree of arrays in place of the file at `path`.
 
     Args:
-      path: of the file; what is there is replaced, in one instant.
-      problem: what the tree belongs to.
-      tree: arrays, random keys too.
+      path: the path of the file.
+      problem: the fingerprint of the problem that the tree belongs to.
+      tree: a tree of arrays and random keys.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    kinds = [[_name(key), *_kind(leaf)] for key, leaf in leaves]
-    about = {"kind": KIND, "format": FORMAT, "problem": problem, "leaves": kinds}
-    archive.write(path, about, {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
+    kinds = [[_name(path), *_kind(leaf)] for path, leaf in leaves]
+    header = {"kind": KIND, "format": FORMAT, "problem": problem, "leaves": kinds}
+    archive.write(path, header, {f"leaf{i}": _bits(leaf) for i, (_, leaf) in enumerate(leaves)})
 
 
-def load(path: Path, problem: Fingerprint, like: Any) -> Any:
-    """The tree of arrays that a checkpoint of this problem holds, on the host, random keys as such.
+def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
+    """Return the tree of arrays in a checkpoint, on the host. Random keys are keys again.
 
     Args:
-      path: of the file.
-      problem: what the tree must belong to.
+      path: the path of the file.
+      problem: the fingerprint that the file must have.
       like: a tree of the same structure. A first axis of length 0 stands for any length.
 
     Raises:
       ValueError: if the file is damaged, belongs to another problem, or holds another tree.
     """
-    about, named = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    archive.check_same("checkpoint", path, about.get("problem"), problem)
+    header, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
+    archive.check_same("checkpoint", path, header.get("problem"), problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    wanted = [(_name(key), *_kind(leaf)) for key, leaf in leaves]
+    expected = [(_name(leaf_path), *_kind(leaf)) for leaf_path, leaf in leaves]
     with archive.damage("checkpoint", path, KIND):
-        kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in about["leaves"]]
-    changed = ""
-    if [kind[:2] for kind in kinds] != [kind[:2] for kind in wanted]:
-        changed = "the state of the optimizer was another"
-    for (name, _, was), (_, _, now) in zip(kinds, wanted, strict=False):
-        free = now[:1] == [0]
-        if not changed and (was[1:] if free else was) != (now[1:] if free else now):
-            changed = f"the shape of {name} was {tuple(was)}, is {tuple(now)}"
-    if changed:
-        raise ValueError(f"checkpoint: {path} is of another problem: {changed}; pass another path")
+        kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in header["leaves"]]
+    difference = ""
+    if [kind[:2] for kind in kinds] != [kind[:2] for kind in expected]:
+        difference = "the state of the optimizer was another"
+    for (name, _, old), (_, _, new) in zip(kinds, expected, strict=False):
+        any_length = new[:1] == [0]
+        if not difference and (old[1:] if any_length else old) != (new[1:] if any_length else new):
+            difference = f"the shape of {name} was {tuple(old)}, is {tuple(new)}"
+    if difference:
+        raise ValueError(f"checkpoint: {path} is of another problem: {difference}; pass another path")
     with archive.damage("checkpoint", path, KIND):
-        lengths = {shape[0] for (_, _, shape), (_, _, now) in zip(kinds, wanted, strict=True) if now[:1] == [0]}
-        if len(lengths) > 1 or len(named) != len(leaves):
-            raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(named)}")
+        lengths = {old[0] for (_, _, old), (_, _, new) in zip(kinds, expected, strict=True) if new[:1] == [0]}
+        if len(lengths) > 1 or len(arrays) != len(leaves):
+            raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(arrays)}")
         restored = []
         for i, ((name, _, shape), (_, leaf)) in enumerate(zip(kinds, leaves, strict=True)):
-            array = named[f"leaf{i}"]
+            array = arrays[f"leaf{i}"]
             archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
             restored.append(_from_bits(array, leaf))
     return jax.tree.unflatten(structure, restored)
 
 
 def fingerprint(
-    objective: Objective, data: BlockedData, params: Any, optimizer: Any, *, record: Any, batches: Any, key: Any
+    objective: Objective,
+    data: BlockedData,
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    *,
+    record: Record | None,
+    batches: Batches | None,
+    key: PRNGKey | None,
 ) -> Fingerprint:
-    """What the path of a descent depends on: where two are equal, so are all its bits, on the same machine.
+    """Return all that the path of a descent depends on. On one machine, equal fingerprints mean equal bits.
 
-    How many cores make a pass is no part of it: they are the machine's, not the caller's, and to refuse hours of
-    work because a container has fewer would cost more than the rounding by which the rest of the path differs.
+    The number of threads is not in it, because it belongs to the machine. A container with fewer cores may resume
+    the fit, and its path then differs by rounding.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    start = [(_name(where), *_kind(leaf), digest(np.asarray(leaf))) for where, leaf in leaves]
-    parts = {"x": _sample(data.x), "y": digest(np.asarray(data.y))}
+    start = [(_name(path), *_kind(leaf), digest(np.asarray(leaf))) for path, leaf in leaves]
+    contents = {"x": _digest_of_sample(data.x), "y": digest(np.asarray(data.y))}
     if data.weights is not None:
-        parts["weights"] = digest(np.asarray(data.weights))
+        contents["weights"] = digest(np.asarray(data.weights))
     return {
         "model": _describe(objective.model),
         "loss": _describe(objective.loss),
@@ -105,30 +166,39 @@ def fingerprint(
         "optimizer": _describe(optimizer),
         "record": _describe(record),
         "batches": "none" if batches is None else f"of {batches.rows} rows, in the order of {_describe(key)}",
-    } | {f"contents of {name}": digest for name, digest in parts.items()}
+    } | {f"contents of {name}": checksum for name, checksum in contents.items()}
 
 
-def _name(path: Any) -> str:
+def _check_progress(state: LoopState, trace: Trace, per_epoch: int) -> None:
+    """Raise a ValueError unless a fit can reach the state, and the history is as long as its steps."""
+    step, code, length = int(state.step), int(state.code), len(trace.value)
+    if step < 0 or code not in range(len(CODES)):
+        raise ValueError(f"expected a step of at least 0 and a known code, got {step} and {code}")
+    if length != (expected := evaluations(step, per_epoch) + (code != RUNNING)):
+        raise ValueError(f"expected a history of {expected} evaluations, got {length}")
+
+
+def _name(path: jax.tree_util.KeyPath) -> str:
     return jax.tree_util.keystr(path)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: Leaf) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
-def _kind(leaf: Any) -> tuple[str, list[int]]:
-    """The dtype of a leaf, of a random key its kind, and the shape."""
+def _kind(leaf: Leaf) -> tuple[str, list[int]]:
+    """Return the dtype of a leaf (for a random key the kind of key) and its shape."""
     return str(leaf.dtype), list(leaf.shape)
 
 
-def _bits(leaf: Any) -> np.ndarray:
-    """A leaf as an array that NumPy can write; bfloat16 and its like as bytes."""
-    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+def _bits(leaf: Leaf | np.generic) -> np.ndarray:
+    """Return a leaf as an array that NumPy can write. Extension types such as bfloat16 become bytes."""
+    array = np.asarray(jax.random.key_data(leaf) if isinstance(leaf, jax.Array) and _is_key(leaf) else leaf)
     return array if array.dtype.kind in "biufc" else array[..., None].view(np.uint8)
 
 
-def _form(leaf: Any, shape: list[int]) -> tuple[str, list[int]]:
-    """The dtype and the shape of `_bits` of a leaf of that shape."""
+def _form(leaf: Leaf, shape: list[int]) -> tuple[str, list[int]]:
+    """Return the dtype and the shape that `_bits` gives a leaf of that shape."""
     if _is_key(leaf):
         data = jax.eval_shape(jax.random.key_data, leaf)
         return data.dtype.name, [*shape, *data.shape[leaf.ndim :]]
@@ -136,44 +206,45 @@ def _form(leaf: Any, shape: list[int]) -> tuple[str, list[int]]:
     return (dtype.name, shape) if dtype.kind in "biufc" else ("uint8", [*shape, dtype.itemsize])
 
 
-def _from_bits(array: np.ndarray, like: Any) -> Any:
-    """The leaf that `_bits` was given."""
-    if _is_key(like):
+def _from_bits(array: np.ndarray, like: Leaf) -> Leaf:
+    """Return the leaf that `_bits` converted."""
+    if isinstance(like, jax.Array) and _is_key(like):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
     return array if array.dtype == like.dtype else array.view(like.dtype)[..., 0]
 
 
-def _sample(x: Array) -> str:
-    """Of evenly spread rows, device by device: no copy of x is made."""
-    wanted = np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))
+def _digest_of_sample(x: Array) -> str:
+    """Return the digest of evenly spaced rows. The rows are read device by device, without a copy of x."""
+    sample = np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))
     pieces = []
     for shard in x.addressable_shards:
         first = shard.index[0].start or 0
-        rows = wanted[(wanted >= first) & (wanted < first + len(shard.data))] - first
+        rows = sample[(sample >= first) & (sample < first + len(shard.data))] - first
         on_host = next(iter(shard.data.devices())).platform == "cpu"
         pieces.append(np.asarray(shard.data)[rows] if on_host else np.asarray(shard.data[rows]))
     return digest(np.concatenate(pieces))
 
 
-def _describe(thing: Any, inside: tuple[int, ...] = ()) -> str:
-    """A function by its name and all the numbers that it holds, a number by itself: equal in every process."""
-    if id(thing) in inside:
+def _describe(value: object, ancestors: tuple[int, ...] = ()) -> str:
+    """Return a text that is the same in every process: a number, or a function's name with its numbers."""
+    if id(value) in ancestors:
         return "…"
-    inner = functools.partial(_describe, inside=(*inside, id(thing)))
-    if thing is None or isinstance(thing, bool | int | float | complex | str):
-        return repr(thing)
-    if isinstance(thing, jax.Array | np.ndarray | np.generic):
-        array = _bits(thing)
+    describe = functools.partial(_describe, ancestors=(*ancestors, id(value)))
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value)
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        array = _bits(value)
         return repr(array.item()) if array.ndim == 0 else f"{array.shape} {digest(array)}"
-    if isinstance(thing, functools.partial):
-        parts = [inner(thing.func), *map(inner, thing.args)]
-        return ", ".join([*parts, *(f"{k}={inner(v)}" for k, v in sorted(thing.keywords.items()))])
-    if isinstance(thing, dict):
-        return "{" + ", ".join(f"{inner(k)}: {inner(v)}" for k, v in thing.items()) + "}"
-    if isinstance(thing, tuple | list):
-        return "(" + ", ".join(map(inner, thing)) + ")"
-    name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
-    held = [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
-    if inspect.ismethod(thing):  # it holds what its object does
-        held.append(dict(vars(thing.__self__)) if hasattr(thing.__self__, "__dict__") else thing.__self__)
-    return f"{name}({', '.join(map(inner, held))})" if held else name
+    if isinstance(value, functools.partial):
+        parts = [describe(value.func), *map(describe, value.args)]
+        return ", ".join([*parts, *(f"{k}={describe(v)}" for k, v in sorted(value.keywords.items()))])
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{describe(k)}: {describe(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(map(describe, value)) + ")"
+    name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    contents: list[object] = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    if inspect.ismethod(value):  # a method holds the attributes of its object
+        instance = value.__self__
+        contents.append(dict(vars(instance)) if hasattr(instance, "__dict__") else instance)
+    return f"{name}({', '.join(map(describe, contents))})" if contents else name

@@ -1,138 +1,124 @@
-"""`fit`: Python around the compiled loop, for progress, Ctrl-C and stopping."""
+"""`fit`: a Python loop around the compiled loop, for progress, Ctrl-C, checkpoints and stopping."""
 
 import dataclasses
-import functools
 import os
-import time
-from collections.abc import Callable
-from typing import Any, Literal, Never
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Literal, Never
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core import archive, array_checks, host_checks
+from dlcore._core import array_checks, host_checks
 from dlcore._core.files import check_path
 from dlcore._core.status import Status
-from dlcore._core.types import Array, Params
+from dlcore._core.types import Array, Device, Params, PRNGKey
+from dlcore.certificate import Certificate
 from dlcore.descent import lipschitz_step
 from dlcore.descent.base import Optimizer, as_transformation
 from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
-from dlcore.fitting.certified_stop import aim_below, certifiable
-from dlcore.fitting.initial import before_start, start
-from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, advance, evaluations, split_rule
+from dlcore.fitting import stopping
+from dlcore.fitting.constants import as_constant
+from dlcore.fitting.initial import check_arguments, initial_params, initial_state
+from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
 from dlcore.fitting.minibatches import Batches, check_batches
-from dlcore.fitting.null_value import outputs_of, reference_of
-from dlcore.fitting.progress import (
-    Reached,
-    blank_of,
-    check_saved,
-    filled_part,
-    reopened,
-    resumed,
-    saved_as,
-    whole,
-)
+from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
-from dlcore.fitting.stopping import CODES, CONVERGED, DIVERGED, PRECISION_FLOOR, RUNNING, Limits, sentence
-from dlcore.fitting.threads import advance_on_cores, parts_of_fit
+from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
+from dlcore.fitting.threads import advance_on_threads, choose_shards
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective, run_program
 from dlcore.objective.sharding import replicated
 
 CAPACITY = 1_024
-"""Most steps in one call of the compiled loop."""
+"""Maximum number of evaluations in one call of the compiled loop."""
 
 RECORD_BYTES = 2**26
-"""Most bytes of one call's recorded values: the capacity is lowered to keep under it."""
-
-CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints, but for that of the end."""
+"""Maximum size of the recorded values of one call. Large records lower the capacity."""
 
 CALL_SECONDS = 0.2
-"""What one call takes, about, where the caller set no chunk: often enough for a progress bar and Ctrl-C."""
+"""Approximate time of a call if the caller sets no chunk: short enough for a progress bar and Ctrl-C."""
 
 
 def fit(
     objective: Objective,
-    data: Any,
+    data: stopping.Data,
     optimizer: Optimizer,
     *,
     params: Params = None,
-    key: Array | None = None,
+    key: PRNGKey | None = None,
     tol: float = 1e-6,
     max_steps: int = 10_000,
     chunk: int | None = None,
-    callback: Callable[[Progress], Any] | None = None,
+    callback: Callable[[Progress], object] | None = None,
     record: Record | None = None,
     batch_size: int | None = None,
-    devices: Any = None,
+    devices: int | Sequence[Device] | None = None,
     stop: Literal["flat", "certificate"] = "flat",
     checkpoint: str | os.PathLike[str] | None = None,
-    **other: Never,
+    **unknown: Never,
 ) -> Fit:
-    r"""Minimise an objective by descent until it is flat, or proven to be near its minimum.
+    r"""Minimize an objective by descent until it is flat, or until a certificate proves it near its minimum.
 
     $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
-    $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\min(\max(J, 10^{-3}J_0), E)$ with $J_0$ of the best constant
-    prediction and $E = \max(J_0 - J, \frac\lambda2\|w\|^2)$, or, without a penalty, until ‖∇J‖ is tol of that at
-    the start. J counts from the least that the loss can be, which is 0 unless the loss states another.
+    $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\min(\max(J, 10^{-3}J_0), E)$.
+    $J_0$ is the objective of the best constant prediction, and $E = \max(J_0 - J, \frac\lambda2\|w\|^2)$.
+    Without a penalty ‖∇J‖ must fall to tol times its value at the start. J is measured from the lower bound of the
+    loss, which is 0 unless the loss states another.
 
-    One program is compiled, for the shapes of the data and the rule of descent. Another fit compiles nothing
-    if only values differ: data, start, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object. The programs of the 32 shapes and rules called last are kept. The result depends on
-    no chunk, bit for bit.
+    A fit compiles one program for the shapes of the data and the optimizer. Another fit compiles nothing if only
+    values differ: data, initial parameters, l2, tol, limits and the rates of our own rules. An Optax optimizer
+    compiles once per object. The library keeps the 32 programs used last. The chunk changes no bit of the result.
 
-    Where a pass over the rows is long, on a CPU, it is two: each core makes the pass over its own rows, and the
-    second program is all else of a step. The number of cores then changes results by rounding. With batches, under
-    `jax.jvp`, and for a rule that evaluates J itself, as a line search does, it stays one on one core.
+    If a pass over the rows is long, on a CPU, there are two programs. Each thread runs the pass on its own rows,
+    and the second program is the rest of a step. The number of threads then changes results by rounding. A fit
+    stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
 
-    With `batch_size` an update follows $\nabla J_B$ instead, where
-    $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$ is of one of M batches of neighbouring
-    rows, read where they lie. Each epoch takes every batch once, in an order of its own; the mean of $J_B$ over an
-    epoch at one point is J, weights and a shorter last batch included. Neighbours stay neighbours: rows that come
-    sorted, say by class, should be shuffled once before. J itself is evaluated, and judged, at the beginning of
-    every epoch and at the end.
+    With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
+    $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. No row is copied. Each epoch takes every
+    batch once, in a new random order. The mean of $J_B$ over an epoch at one point is J, with weights and with a
+    shorter last batch too. Shuffle sorted rows before the fit, because neighbors stay in one batch. J itself is
+    evaluated at the start of every epoch and at the end, and the stopping rules are applied there.
 
     Args:
-      objective: what is minimised.
-      data: (x, y), (x, y, weights), or what `objective.prepare` made of them.
-      optimizer: one of `dlcore.descent` or any of Optax's, unchanged, also an object with `init` and `update` such
-        as `optax.MultiSteps`. Changes to an object after its first fit have no effect. Of extra arguments it is
-        given value, grad and value_fn; one that asks for others cannot be used.
-      params: where to start; None takes `objective.model.init(key, ...)` in the dtype of x. Its dtype is that of
-        the arithmetic, float32 for halves. A softmax regression then has as many classes as the highest label
-        says, counted from 0.
-      key: a JAX random key for `init` and for the order of the batches; needed where one of them is random.
-      tol: relative, ≥ 0; 0 goes on until no bit changes any more, with batches until max_steps.
-      max_steps: most updates, ≥ 1.
-      chunk: steps between two calls of `callback`; None makes them a fifth of a second long.
-      callback: sees a `Progress` after every chunk; a true answer stops the fit.
-      record: a pure function of the parameters whose result is kept at every step, in `history.recorded`.
-        Part of the program: pass the same function object to compile nothing new.
-      batch_size: rows of one step, at most all; None takes all. A multiple of the number of devices.
-      devices: as `Objective.prepare` takes it: how many devices the rows lie over, or a list of them.
-      stop: "flat", or "certificate", for linear heads with a known bound: converged then means that the float64
-        certificate of the parameters on the data as given has gap ≤ `Certificate.gap_tol(tol)`. It is computed in
-        NumPy whenever the loop is flat to what may suffice.
-      checkpoint: the path of a file for the state of the fit, written between two calls of the loop every
-        half minute, at the end, and when an exception such as KeyboardInterrupt passes through. Where the file is
-        there already the fit goes on from it, with the bits that it would have had without the break, and with the
-        tol and max_steps of now. On a machine that gives a pass another number of cores it goes on too, and then
-        agrees to rounding. Of any other problem, data, rule or start it is refused.
-      **other: none; one by the name of another library, such as C, is refused with the name here.
+      objective: the objective to minimize.
+      data: (x, y), (x, y, weights), or the result of `objective.prepare`.
+      optimizer: a rule of `dlcore.descent` or any Optax optimizer. Objects with `init` and `update` such as
+        `optax.MultiSteps` work too, and changes to them after their first fit have no effect. `update` gets the
+        extra arguments value, grad and value_fn, and no other ones.
+      params: initial parameters. None calls `objective.model.init(key, ...)` in the dtype of x. The dtype of the
+        parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
+        to the highest label.
+      key: a JAX random key for `init` and for the order of the batches. Required if one of them is random.
+      tol: relative tolerance, ≥ 0. With 0 the fit continues until no bit changes, with batches until max_steps.
+      max_steps: maximum number of updates, ≥ 1.
+      chunk: number of steps between two calls of `callback`. None makes a chunk a fifth of a second long.
+      callback: a function of a `Progress`, called after every chunk. A true result stops the fit.
+      record: a pure function of the parameters. Its results at every step are in `history.recorded`. It is part of
+        the program, so pass the same function object to compile nothing new.
+      batch_size: number of rows of a step, a multiple of the number of devices. None takes all rows.
+      devices: the devices of the rows, a number or a list, as in `Objective.prepare`.
+      stop: "flat" or "certificate". "certificate" is for linear heads with a known bound. The fit then converges
+        when the float64 certificate of the parameters on the original data has gap ≤ `Certificate.gap_tol(tol)`.
+        NumPy computes the certificate whenever the loop is flat.
+      checkpoint: the path of a file for the state of the fit. It is written every half minute, at the end, and
+        when an exception such as KeyboardInterrupt passes. If the file exists, the fit resumes from it with the
+        current tol and max_steps, and ends with the bits of an uninterrupted fit. With another number of threads
+        it agrees to rounding. A file of another problem, data, optimizer or start is refused.
+      **unknown: none. An argument that another library has, such as C, is refused with its name in this library.
 
     Returns:
-      A `Fit`. It never fails silently: `status` says how it ended and `message` what to do. Differentiable
-      in forward mode (`jax.jvp`) with respect to what is data; not in reverse, and not under jit or vmap.
+      A `Fit`, whose `status` says how the fit ended and whose `message` says what to do. It is differentiable in
+      forward mode (`jax.jvp`) with respect to data, and not in reverse mode. It does not run under jit or vmap.
 
     Raises:
-      ValueError: if a value or a shape is wrong, named with what came and what is wanted: not finite, beyond the
-        range of the dtype, no label of the loss, a negative or no positive weight, a label of more classes than
-        there are; or a checkpoint is damaged or of another problem.
-      TypeError: if something is not a number or an array of them, `optimizer` no rule of descent, or the model's
-        `init` needs what this fit does not have; and under jit or vmap.
+      ValueError: if a value or a shape is wrong: a number that is not finite or beyond the range of the dtype, a
+        wrong label, a negative weight or no positive one, a label of more classes than the parameters have. Also
+        if a checkpoint is damaged or belongs to another problem.
+      TypeError: if an argument has the wrong type, or the model's `init` needs an argument that this fit lacks.
+        Also under jit or vmap.
 
     Source: Boyd and Vandenberghe, Convex Optimization, section 9.1.2 (the stopping rule, strong convexity λ).
 
@@ -144,13 +130,8 @@ def fit(
     >>> print(fitted.status, fitted.params.weight.round(3), fitted.params.bias.round(3))
     converged [1.] 2.0
     """
-    host_checks.refuse_arguments("fit", other, " of the Objective", max_iter="max_steps")
-    if not isinstance(objective, Objective):
-        raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a function of a Progress, got {callback!r}")
-    max_steps = host_checks.check_count("max_steps", max_steps)
-    chunk = None if chunk is None else host_checks.check_count("chunk", chunk)
+    host_checks.refuse_arguments("fit", unknown, " of the Objective", max_iter="max_steps")
+    max_steps, chunk = check_arguments(objective, callback, "Progress", max_steps, chunk)
     array_checks.check_number("tol", tol, least=0)
     transformation = as_transformation("optimizer", optimizer)
     if stop not in ("flat", "certificate"):
@@ -158,155 +139,182 @@ def fit(
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     blocked = objective.prepare(data, devices)
     batches = check_batches(batch_size, key, blocked)
-    params = start(objective, blocked, params, key)
-    proof = certifiable(objective, data, blocked, params) if stop == "certificate" else None
-    rule, arrays = split_rule(transformation)
+    params = initial_params(objective, blocked, params, key)
+    certifier = stopping.make_certifier(objective, data, blocked, params) if stop == "certificate" else None
+    rule, hyperparams = split_optimizer(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=settled("l2", objective.l2, dtype))
-    arrays = jax.tree.map(lambda number: settled("optimizer", number, dtype), arrays)
-    limits = Limits(
-        settled("tol", array_checks.as_float(tol), dtype),
-        settled("max_steps", np.int32(max_steps), dtype),
-        *reference_of(
-            objective, blocked.y, blocked.weights, objective.l2, outputs_of(objective, blocked, params), dtype
-        ),
+    objective = dataclasses.replace(objective, l2=as_constant("l2", objective.l2, dtype))
+    hyperparams = jax.tree.map(lambda number: as_constant("optimizer", number, dtype), hyperparams)
+    outputs = prediction_struct(objective, blocked, params)
+    limits = stopping.StopLimits(
+        as_constant("tol", array_checks.as_float(tol), dtype),
+        as_constant("max_steps", np.int32(max_steps), dtype),
+        null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
-    hyper = Hyper(arrays, limits, None if batches is None else key)
-    state = before_start(rule.with_arrays(arrays), params)
+    loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
+    state = initial_state(rule.combine(hyperparams), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
-    if (path or proof) and any(map(array_checks.is_traced, jax.tree.leaves((objective, hyper, params, blocked)))):
+    is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
+    if is_traced and (path or certifier):
         raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
-    kept = _nothing if record is None else record
-    capacity = _capacity(kept, params)
-    epoch = 1 if batches is None else batches.per_epoch
-    reached, problem = Reached(replicated(state, blocked.mesh), []), {}
+    progress = LoopProgress(replicated(state, blocked.mesh), [])
+    record_fn = _no_record if record is None else record
+    loop = _Loop(objective, blocked, loop_params, rule, record_fn, batches, progress)
+    file = None
     if path is not None:
         problem = checkpoints.fingerprint(
             objective, blocked, params, transformation, record=record, batches=batches, key=key
         )
-        if path.exists():
-            saved = checkpoints.load(path, problem, blank_of(state, kept))
-            with archive.damage("checkpoint", path, checkpoints.KIND):
-                check_saved(saved, epoch)
-            reached = resumed(saved, blocked.mesh)
-    parts = parts_of_fit(objective, blocked, hyper, reached.state, rule, batches)
-    saved, certificate = time.perf_counter(), None
+        file = checkpoints.CheckpointFile(path, problem)
+        loop.progress = file.resume(state, record_fn, loop.per_epoch, blocked.mesh) or progress
+    loop.start()
 
-    step, code, stopped = _known(reached.state.step), RUNNING, False
-    steps_per_call = 1 if chunk is None else chunk
+    chunk_length, certificate, stopped = ChunkLength(chunk), None, False
     try:
-        while code == RUNNING:
-            clock, first, target = time.perf_counter(), step, step + steps_per_call
-            while code == RUNNING and step < target:
-                before, end = step, min(target, step + max(1, capacity * epoch - (epoch - 1)))
-                if len(parts) > 1:
-                    state, trace = advance_on_cores(
-                        objective, parts, hyper, reached.state, end, rule=rule, record=kept, capacity=capacity
-                    )
-                else:
-                    piece = objective, hyper, reached.state, to_device(end), rule, kept, capacity, batches
-                    state, trace = run_program(functools.partial(_advance, *piece), blocked)
-                step, code = _known(state.step), _known(state.code)
-                # The loop's last entry belongs to a step that made no update.
-                filled = evaluations(step, epoch) - evaluations(before, epoch) + (code != RUNNING)
-                reached = Reached(state, [*reached.traces, filled_part(trace, filled)])
-            if proof is not None and code not in (RUNNING, DIVERGED):
-                certificate = proof.certificate(reached.state.params)
-                if code == CONVERGED and certificate.gap > certificate.gap_tol(tol):  # not flat enough
-                    aim = aim_below(reached.state, float(objective.l2), hyper.limits, certificate, tol)
-                    if aim >= np.finfo(dtype).tiny:
-                        limits = hyper.limits._replace(
-                            tol=settled("tol", aim, dtype), unit_value=jax.device_put(np.zeros((), dtype))
-                        )
-                        hyper = hyper._replace(limits=limits)
-                        reached, code, certificate = reopened(reached, blocked.mesh), RUNNING, None
-                    else:
-                        code = PRECISION_FLOOR
+        while loop.code == stopping.RUNNING:
+            start, first = perf_counter(), loop.step
+            loop.advance(first + chunk_length.steps)
+            if certifier is not None and loop.code not in (stopping.RUNNING, stopping.DIVERGED):
+                certificate = loop.certify(certifier, tol)
             if callback is not None and not stopped:
-                value, norm = float(reached.state.value), float(reached.state.gradient_norm)
-                stopped = bool(callback(Progress(step, max_steps, value, norm, reached.state.params)))
-                if stopped:  # one more evaluation, at the parameters as they are, and no update
-                    last = settled("max_steps", np.int32(step), dtype)
-                    hyper = hyper._replace(limits=hyper.limits._replace(max_steps=last))
-            if path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                checkpoints.save(path, problem, saved_as(reached))
-                saved = time.perf_counter()
-            if chunk is None:
-                # At most doubled: the first call compiles, and its time says little about the next.
-                pace = (time.perf_counter() - clock) / max(step - first, 1)
-                steps_per_call = max(1, min(2 * steps_per_call, int(CALL_SECONDS / pace)))
+                value, norm = float(loop.progress.state.value), float(loop.progress.state.gradient_norm)
+                stopped = bool(callback(Progress(loop.step, max_steps, value, norm, loop.progress.state.params)))
+                if stopped:  # J is evaluated once more at these parameters, and no update follows
+                    loop.set_limits(max_steps=as_constant("max_steps", np.int32(loop.step), dtype))
+            if file is not None:
+                file.save_if_due(loop.progress)
+            chunk_length.adapt(perf_counter() - start, loop.step - first)
     finally:
-        if path is not None and reached.traces:
-            checkpoints.save(path, problem, saved_as(reached))
-    trace = whole(reached.traces)
-    history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
-    status = CODES[code] or Status.STOPPED
-    if stopped and status is Status.OUT_OF_STEPS:
-        status = Status.STOPPED
-    if certificate is not None and certificate.gap <= certificate.gap_tol(tol):
-        status = Status.CONVERGED
-    message = _message(status, step, history, objective, blocked)
-    if certificate is not None:
-        message += f"; certified: at most {certificate.gap:.2g} above the minimum"
-    return Fit(
-        params=reached.state.params,
-        value=reached.state.value,
-        gradient_norm=reached.state.gradient_norm,
-        steps=step,
-        status=status,
-        history=history,
-        message=message,
-        certificate=certificate,
-    )
+        if file is not None and loop.progress.traces:
+            file.save(loop.progress)
+    status = stopping.final_status(loop.code, stopped=stopped, certificate=certificate, tol=tol)
+    return loop.result(status, certificate)
 
 
-def _advance(
-    objective: Objective,
-    hyper: Hyper,
-    state: LoopState,
-    end: int,
-    rule: Rule,
-    record: Record,
-    capacity: int,
-    batches: Batches | None,
-    data: BlockedData,
-) -> tuple[LoopState, Trace]:
-    """`advance`, the data last."""
-    return advance(
-        objective, data, hyper, state, end, rule=rule, record=record, capacity=capacity, batches=batches
-    )
+class ChunkLength:
+    """Number of steps between two callbacks: the caller's `chunk`, or as many as take about `CALL_SECONDS`."""
+
+    def __init__(self, chunk: int | None) -> None:
+        self.is_adaptive = chunk is None
+        self.steps = chunk or 1
+
+    def adapt(self, seconds: float, steps: int) -> None:
+        """Set the length of the next chunk from the time and the number of steps of the last one."""
+        if self.is_adaptive:
+            # The first call compiles, and its time says little about the next. So the length at most doubles.
+            seconds_per_step = seconds / max(steps, 1)
+            self.steps = max(1, min(2 * self.steps, int(CALL_SECONDS / seconds_per_step), 2**30))
 
 
-def settled(name: str, number: Any, dtype: np.dtype) -> Any:
-    """A number as an array, a real one in the dtype of the arithmetic: equal types, and so one program."""
-    if array_checks.is_traced(number):
-        return number
-    array = np.asarray(number)
-    if array.ndim:
-        raise ValueError(f"{name}: expected one number, got an array of shape {array.shape}")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(array.dtype)))
-    with np.errstate(over="ignore", under="ignore"):
-        settled = np.array(array, dtype)
-    if not np.isfinite(settled) or (array != 0 and abs(settled) < np.finfo(dtype).tiny):
-        raise ValueError(f"{name}: expected a number within the range of {dtype}, got {float(array):g}")
-    return jax.device_put(settled)
+@dataclasses.dataclass
+class _Loop:
+    """The arguments of the compiled loop and the progress of a fit."""
+
+    objective: Objective
+    data: BlockedData
+    params: LoopParams
+    rule: StaticOptimizer
+    record: Record
+    batches: Batches | None
+    progress: LoopProgress
+    step: int = 0
+    code: int = stopping.RUNNING
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of steps in an epoch."""
+        return 1 if self.batches is None else self.batches.per_epoch
+
+    def start(self) -> None:
+        """Prepare for the first call: choose the number of threads and the capacity of the history."""
+        state = self.progress.state
+        self.shards = choose_shards(self.objective, self.data, self.params, state, self.rule, self.batches)
+        record_shapes = jax.tree.leaves(jax.eval_shape(self.record, state.params))
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in record_shapes)
+        self.capacity = max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
+        self.step = _as_int(state.step)
+
+    def advance(self, target: int) -> None:
+        """Call the compiled loop until step `target` or the end."""
+        while self.code == stopping.RUNNING and self.step < target:
+            first = self.step
+            state, trace = self._call(
+                min(target, first + max(1, self.capacity * self.per_epoch - self.per_epoch + 1))
+            )
+            self.step, self.code = _as_int(state.step), _as_int(state.code)
+            # If the loop has ended, its last entry belongs to a step without an update.
+            count = evaluations(self.step, self.per_epoch) - evaluations(first, self.per_epoch)
+            count += self.code != stopping.RUNNING
+            self.progress = LoopProgress(state, [*self.progress.traces, first_entries(trace, count)])
+
+    def _call(self, end: int) -> tuple[LoopState, Trace]:
+        state, static = self.progress.state, {"rule": self.rule, "record": self.record, "capacity": self.capacity}
+        if len(self.shards) > 1:
+            return advance_on_threads(self.objective, self.shards, self.params, state, end, **static)
+        stop = to_device(end)
+
+        def program(data: BlockedData) -> tuple[LoopState, Trace]:
+            return advance(self.objective, data, self.params, state, stop, **static, batches=self.batches)
+
+        return run_program(program, self.data)
+
+    def set_limits(self, **limits: Array | NullModel) -> None:
+        """Change limits of the loop by name."""
+        self.params = self.params._replace(limits=self.params.limits._replace(**limits))
+
+    def certify(self, certifier: stopping.Certifier, tol: float) -> Certificate | None:
+        """Return the certificate of the parameters, or None if the loop must continue until it is flatter."""
+        state, l2 = self.progress.state, float(self.objective.l2)
+        certificate = certifier.certificate(state.params)
+        if self.code != stopping.CONVERGED or not certificate.gap > certificate.gap_tol(tol):
+            return certificate
+        new_tol = stopping.tighter_tol(state, l2, self.params.limits, certificate, tol)
+        dtype = state.value.dtype
+        if not new_tol >= np.finfo(dtype).tiny:
+            self.code = stopping.PRECISION_FLOOR
+            return certificate
+        null = self.params.limits.null._replace(unit_value=jax.device_put(np.zeros((), dtype)))
+        self.set_limits(tol=as_constant("tol", new_tol, dtype), null=null)
+        self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
+        return None
+
+    def result(self, status: Status, certificate: Certificate | None) -> Fit:
+        """Return the result of the fit."""
+        state, trace = self.progress.state, concatenate(self.progress.traces)
+        history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
+        advice = self._divergence_advice() if status is Status.DIVERGED else ""
+        first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
+        message = stopping.stop_message(status, self.step, first, last, norm, advice)
+        if certificate is not None:
+            message += f"; certified: at most {certificate.gap:.2g} above the minimum"
+        return Fit(
+            params=state.params,
+            value=state.value,
+            gradient_norm=state.gradient_norm,
+            steps=self.step,
+            status=status,
+            history=history,
+            message=message,
+            certificate=certificate,
+        )
+
+    def _divergence_advice(self) -> str:
+        if not self.objective.model.affine or facts_of(self.objective.loss).curvature is None:
+            return "try a smaller rate"
+        safe = float(jax.lax.stop_gradient(lipschitz_step(self.objective, self.data)))
+        if not 0 < safe < np.inf:
+            return f"1/L itself is beyond the range of {self.progress.state.value.dtype}; scale the columns of x"
+        return f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"
 
 
-def _nothing(params: Params) -> None:
-    """Records nothing."""
+def _no_record(params: Params) -> None:
+    """Record nothing."""
     del params
 
 
-def _capacity(record: Record, params: Params) -> int:
-    """How many steps' records one call may hold."""
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(record, params)))
-    return max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
-
-
-def _known(number: Array) -> int:
-    """A number that steers the Python loop."""
+def _as_int(number: Array) -> int:
+    """Return a number that controls the Python loop."""
     try:
         return int(number)
     except jax.errors.ConcretizationTypeError:
@@ -314,20 +322,3 @@ def _known(number: Array) -> int:
             "fit is a Python loop around one compiled program and cannot run under jit or vmap: call it from "
             "Python, or use objective.value_and_grad and the (init, update) pair in a loop of your own"
         ) from None
-
-
-def _message(status: Status, steps: int, history: History, objective: Objective, data: BlockedData) -> str:
-    """The status as a sentence."""
-    advice = _advice(objective, data, history.value.dtype) if status is Status.DIVERGED else ""
-    first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
-    return sentence(status, steps, first, last, norm, advice)
-
-
-def _advice(objective: Objective, data: BlockedData, dtype: np.dtype) -> str:
-    """What to do about divergence."""
-    if not objective.model.affine or facts_of(objective.loss).curvature is None:
-        return "try a smaller rate"
-    safe = float(jax.lax.stop_gradient(lipschitz_step(objective, data)))
-    if not 0 < safe < np.inf:
-        return f"1/L itself is beyond the range of {dtype}; scale the columns of x"
-    return f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"

@@ -1,7 +1,7 @@
-"""Where a fit starts: the caller's parameters or the model's own, checked and placed."""
+"""Start of a fit: the arguments, the initial parameters and the initial state of the loop."""
 
 import inspect
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,75 +9,90 @@ import numpy as np
 import optax
 
 from dlcore._core import array_checks, host_checks
-from dlcore._core.types import Array, Params, working_dtype
-from dlcore.fitting.loop import LoopState
+from dlcore._core.types import Array, Params, PRNGKey, working_dtype
+from dlcore.fitting.state import LoopState
 from dlcore.losses import facts_of
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.labels import class_count
 
 
-def start(objective: Objective, data: BlockedData, params: Params, key: Array | None) -> Params:
-    """The parameters to start from: a copy on the default device, in the dtype of the arithmetic."""
-    chosen = None
+def check_arguments(
+    objective: Objective, callback: Callable[..., object] | None, seen: str, max_steps: int, chunk: int | None
+) -> tuple[int, int | None]:
+    """Check the arguments that `fit` and `sweep` share, and return `max_steps` and `chunk` as integers.
+
+    Args:
+      objective: the objective.
+      callback: the callback, or None.
+      seen: the name of the class that the callback takes.
+      max_steps: maximum number of updates.
+      chunk: number of steps between two callbacks, or None.
+    """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a function of a {seen}, got {callback!r}")
+    max_steps = host_checks.check_count("max_steps", max_steps)
+    return max_steps, None if chunk is None else host_checks.check_count("chunk", chunk)
+
+
+def initial_params(objective: Objective, data: BlockedData, params: Params, key: PRNGKey | None) -> Params:
+    """Return a copy of the initial parameters on the default device, in the dtype of the arithmetic."""
+    model_dtype = None
     array_checks.check_key("key", key)
     if params is None:
-        params = _first(objective, data, key)
-        chosen = working_dtype(data.x.dtype)
+        params = objective.model.init(key, *init_sizes(objective, data, key))
+        model_dtype = working_dtype(data.x.dtype)
 
-    def place(leaf: Any) -> Array:
+    def place(leaf: Array | np.ndarray) -> Array:
+        array = leaf
         if not array_checks.is_traced(leaf):
-            leaf = np.array(host_checks.as_host_numbers("params", leaf))
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"params: expected a floating-point dtype, got {leaf.dtype}")
-        dtype = chosen or working_dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))
-        if array_checks.is_traced(leaf):
-            return leaf.astype(dtype)
-        host_checks.check_finite("params", leaf)
+            array = np.array(host_checks.as_host_numbers("params", leaf))
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"params: expected a floating-point dtype, got {array.dtype}")
+        dtype = model_dtype or working_dtype(jax.dtypes.canonicalize_dtype(array.dtype))
+        if isinstance(array, jax.Array):
+            return array.astype(dtype)
+        host_checks.check_finite("params", array)
         with np.errstate(over="ignore"):
-            cast = leaf.astype(dtype)
+            cast = array.astype(dtype)
         if not np.isfinite(cast).all():
             raise ValueError(f"params: expected numbers within the range of {dtype}")
         return jax.device_put(cast)
 
     params = jax.tree.map(place, params)
-    check_start(objective, data, params)
+    check_initial_params(objective, data, params)
     return params
 
 
-def check_start(objective: Objective, data: BlockedData, params: Params) -> None:
-    """A ValueError if the objective has no use for such parameters; of them, only shapes matter."""
+def check_initial_params(objective: Objective, data: BlockedData, params: Params) -> None:
+    """Raise a ValueError if the shapes of the parameters do not fit the objective and the data."""
     objective.check_params(params)
     objective.check_classes(params, data)
 
 
-def _first(objective: Objective, data: BlockedData, key: Array | None) -> Params:
-    """What the model's `init` gives."""
-    return objective.model.init(key, *init_sizes(objective, data, key))
-
-
-def init_sizes(objective: Objective, data: BlockedData, key: Array | None) -> tuple[int, ...]:
-    """What `init` takes besides the key: of an affine model, how many features and classes there are."""
+def init_sizes(objective: Objective, data: BlockedData, key: PRNGKey | None) -> tuple[int, ...]:
+    """Return the arguments of the model's `init` after the key: the numbers of features and classes, if affine."""
     sizes = data.x.shape[1:] if objective.model.affine else ()
     if objective.model.affine and facts_of(objective.loss).classes:
         sizes = (*sizes, class_count(data.y))
     try:
         inspect.signature(objective.model.init).bind(key, *sizes)
     except TypeError:
-        asked = ", ".join(("key", "features", "classes")[: 1 + len(sizes)])
+        names = ", ".join(("key", "features", "classes")[: 1 + len(sizes)])
         raise TypeError(
-            f"params: the model's init does not take ({asked}) as this fit needs; pass params"
+            f"params: the model's init does not take ({names}) as this fit needs; pass params"
         ) from None
     return sizes
 
 
-def before_start(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
-    """The state of the loop before its first step: shapes and dtypes, the rule's own state still blank."""
+def initial_state(optimizer: optax.GradientTransformationExtraArgs, params: Params) -> LoopState:
+    """Return the state of the loop at step 0, with zeros in place of the optimizer's state."""
     shapes = jax.eval_shape(optimizer.init, params)
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(shapes)):
-        blank = optimizer.init(params)  # random keys have no blank
+        placeholder = optimizer.init(params)  # random keys have no zeros
     else:
-        blank = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    nothing = jax.device_put(np.zeros((), dtype))
-    zero = jax.device_put(np.int32(0))
-    return LoopState(zero, zero, params, blank, nothing, nothing, nothing, nothing)
+        placeholder = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
+    zero = jax.device_put(np.zeros((), jnp.result_type(*jax.tree.leaves(params))))
+    step = jax.device_put(np.int32(0))
+    return LoopState(step, step, params, placeholder, zero, zero, zero, zero)

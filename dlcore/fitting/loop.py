@@ -1,262 +1,244 @@
-"""The compiled loop: one program, run in pieces of any length, that makes steps and keeps their history."""
+"""The compiled loop of a fit: one program that runs in pieces of any length and keeps a history."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from dlcore._core.programs import kept_programs
-from dlcore._core.types import Array, Params
-from dlcore.fitting.minibatches import Batches, shuffled, take_batch
-from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, Limits, judge
+from dlcore._core.types import Array, Numeric, Params, PRNGKey
+from dlcore.fitting.minibatches import Batches, batch_order, is_evaluated, take_batch
+from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace
+from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, StopLimits, stop_code
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import sum_of_weights
-from dlcore.objective.sharding import kept_replicated
+from dlcore.objective.sharding import kept_replicated, replicated
 from dlcore.objective.terms import penalty
 
-Record = Callable[[Params], Any]
+Record = Callable[[Params], object]
+"""A pure function of the parameters whose result is kept at every evaluation of J."""
+
+Count = TypeVar("Count", int, Array)
 
 
-class LoopState(NamedTuple):
-    """All that the next piece of the loop needs from the one before.
+class LoopParams(NamedTuple):
+    """Parameters of the loop that are data: hyper-parameters of the optimizer, limits and the batches' key."""
 
-    Attributes:
-      step: how many updates were made.
-      code: `stopping.RUNNING`, or why the loop ended.
-      params: the parameters after `step` updates.
-      optimizer: the state of the rule.
-      value, gradient_norm: J and ‖∇J‖ where they were last evaluated: at `params` once the loop has ended,
-        one update before it while it runs.
-      first_value, first_gradient_norm: the same at the start.
-      order: of the batches of this epoch; nothing where every step takes all rows.
-    """
-
-    step: Array
-    code: Array
-    params: Params
-    optimizer: Any
-    value: Array
-    gradient_norm: Array
-    first_value: Array
-    first_gradient_norm: Array
-    order: Any = ()
+    hyperparams: tuple[Numeric | None, ...]
+    limits: StopLimits
+    key: PRNGKey | None = None
 
 
-class Trace(NamedTuple):
-    """History of one piece of the loop: buffers [capacity] of which the first few entries are filled."""
+class StaticOptimizer(NamedTuple):
+    """An optimizer without its hyper-parameters: the hashable part, which is compiled into the program."""
 
-    value: Array
-    gradient_norm: Array
-    recorded: Any
-
-
-class Hyper(NamedTuple):
-    """What steers the loop and is data: the arrays of the rule, the limits, and the key of the batches' order."""
-
-    rule: tuple[Any, ...]
-    limits: Limits
-    key: Any = None
-
-
-class Rule(NamedTuple):
-    """What steers the loop and is part of the program: the rule without its arrays, hashable."""
-
-    functions: tuple[Any, ...]
+    functions: tuple[Callable[..., object] | None, ...]
     structure: Any
 
-    def with_arrays(self, arrays: tuple[Any, ...]) -> optax.GradientTransformationExtraArgs:
-        """The rule with its hyper-parameters put back, taking Optax's extra arguments or ignoring them."""
+    def combine(self, hyperparams: tuple[Numeric | None, ...]) -> optax.GradientTransformationExtraArgs:
+        """Return the optimizer with these hyper-parameters. It accepts Optax's extra arguments."""
         leaves = [
-            array if function is None else function for function, array in zip(self.functions, arrays, strict=True)
+            number if function is None else function
+            for function, number in zip(self.functions, hyperparams, strict=True)
         ]
         return optax.with_extra_args_support(jax.tree.unflatten(self.structure, leaves))
 
 
-def split_rule(rule: optax.GradientTransformation) -> tuple[Rule, tuple[Any, ...]]:
-    """Separate a rule into what is compiled (functions, compared by identity) and its hyper-parameters."""
-    leaves, structure = jax.tree.flatten(rule)
+class Descent(NamedTuple):
+    """The objective, the optimizer and the limits of a model in the loop."""
+
+    objective: Objective
+    optimizer: optax.GradientTransformationExtraArgs
+    limits: StopLimits
+
+
+def split_optimizer(
+    optimizer: optax.GradientTransformation,
+) -> tuple[StaticOptimizer, tuple[Numeric | None, ...]]:
+    """Split an optimizer into its functions, which are compared by identity, and its hyper-parameters."""
+    leaves, structure = jax.tree.flatten(optimizer)
     functions = tuple(leaf if callable(leaf) else None for leaf in leaves)
-    return Rule(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
+    return StaticOptimizer(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
 
 
 @kept_programs("rule", "record", "capacity", "batches")
 def advance(
     objective: Objective,
     data: BlockedData,
-    hyper: Hyper,
+    loop_params: LoopParams,
     state: LoopState,
     stop: Array | int,
     *,
-    rule: Rule,
+    rule: StaticOptimizer,
     record: Record,
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Make steps until `stop` or the end. The only program that a fit compiles, but for one on several cores.
+    """Run the loop until step `stop` or the end. A fit on one thread compiles only this program.
 
     Args:
-      objective: its l2 is data.
-      data: placed and blocked.
-      hyper: rates and limits.
-      state: of the piece before; at step 0 the rule's own state is a blank.
-      stop: no step from this number on is evaluated.
-      rule: the functions of the rule.
-      record: of the parameters, kept whenever the whole objective is evaluated.
-      capacity: length of the history's buffers, at least as many as there are evaluations.
-      batches: of rows, where a step does not take all.
+      objective: the objective. Its l2 is data.
+      data: placed and blocked data.
+      loop_params: hyper-parameters, limits and key.
+      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      stop: the first step that is not evaluated.
+      rule: the static part of the optimizer.
+      record: a function of the parameters, called at every evaluation of the whole objective.
+      capacity: length of the history's buffers, at least the number of evaluations.
+      batches: the minibatches, or None if every step takes all rows.
 
     Returns:
-      The state, and the history of this piece: entry i is of the i-th evaluation of the whole objective since
-      `state.step`, every step without batches.
+      The state, and the history of this piece. Entry i belongs to the i-th evaluation of the whole objective since
+      `state.step`. Without minibatches every step is an evaluation.
     """
-    optimizer = rule.with_arrays(hyper.rule)
+    descent = Descent(objective, rule.combine(loop_params.hyperparams), loop_params.limits)
     weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
-    def iterate(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
-        now, trace = carry
+    def body(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
+        current, trace = carry
         if batches is None:
-            after = step(objective, data, optimizer, hyper.limits, now)
-            index = now.step - state.step
+            following = full_step(descent, data, current)
+            index = current.step - state.step
         else:
-            after = batch_step(objective, data, optimizer, hyper, now, batches, weight_sum)
-            made = evaluations(now.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
-            index = jnp.where(is_evaluated(now.step, hyper.limits.max_steps, batches), made, capacity)
-        entry = jax.lax.stop_gradient(Trace(after.value, after.gradient_norm, record(now.params)))
-        return after, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
+            following = batch_step(descent, data, current, batches, loop_params.key, weight_sum)
+            count = evaluations(current.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
+            index = jnp.where(is_evaluated(current.step, descent.limits.max_steps, batches), count, capacity)
+        entry = Trace(following.value, following.gradient_norm, record(current.params))
+        entry = jax.lax.stop_gradient(entry)
+        return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
 
-    def unfinished(carry: tuple[LoopState, Trace]) -> Array:
+    def is_unfinished(carry: tuple[LoopState, Trace]) -> Array:
         return (carry[0].code == RUNNING) & (carry[0].step < stop)
 
     entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
-    ended = jax.lax.while_loop(unfinished, iterate, (begun(optimizer, state), buffers))
-    return kept_replicated(ended, data.mesh)
+    result = jax.lax.while_loop(is_unfinished, body, (initialized(descent.optimizer, state), buffers))
+    return kept_replicated(result, data.mesh)
 
 
-def begun(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
-    """The state with that of the rule, made on the first step inside the program: so a fit needs no other one."""
-    made = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
-    return state._replace(optimizer=made)
+def initialized(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
+    """Return the state with the optimizer's initial state at step 0, so that no program of its own makes it."""
+    optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
+    return state._replace(optimizer=optimizer_state)
 
 
-def evaluations(step: Any, count: int) -> Any:
-    """How often the whole objective has been evaluated before `step`: at the beginning of every epoch."""
-    return -(-step // count)
+def evaluations(step: Count, per_epoch: int) -> Count:
+    """Return the number of evaluations of the whole objective before `step`: one at the start of each epoch."""
+    return -(-step // per_epoch)
 
 
-def is_evaluated(step: Array, max_steps: Any, batches: Batches) -> Array:
-    """Whether the whole objective is evaluated at `step`."""
-    return (step % batches.per_epoch == 0) | (step >= max_steps)
+def full_step(descent: Descent, data: BlockedData, state: LoopState) -> LoopState:
+    """Evaluate J and ∇J on all rows and, unless a stopping rule holds, make an update."""
+    value_and_grad = descent.objective.value_and_grad(state.params, data)
+    return update(descent, lambda params: descent.objective.value(params, data), state, *value_and_grad)
 
 
-def step(
-    objective: Objective,
-    data: BlockedData,
-    optimizer: optax.GradientTransformationExtraArgs,
-    limits: Limits,
-    now: LoopState,
+def update(
+    descent: Descent, value_fn: Callable[[Params], Array], state: LoopState, value: Array, gradient: Params
 ) -> LoopState:
-    """Evaluate J and its gradient at `now.params`, judge how things stand and, if they go on, make one update."""
-    value, gradient = objective.value_and_grad(now.params, data)
+    """Apply the stopping rules and, unless one of them holds, make an update.
 
-    def value_fn(params: Params) -> Array:
-        return objective.value(params, data)
-
-    return judge_and_update(objective, value_fn, optimizer, limits, now, value, gradient)
-
-
-def judge_and_update(
-    objective: Objective,
-    value_fn: Callable[[Params], Array],
-    optimizer: optax.GradientTransformationExtraArgs,
-    limits: Limits,
-    now: LoopState,
-    value: Array,
-    gradient: Params,
-) -> LoopState:
-    """The rest of `step`, with J and its gradient at `now.params`, and J as a function."""
-    seen = _judged(objective, limits, now, value, gradient, DIVERGENCE_INTERVAL)
-    updates, optimizer_state = optimizer.update(
-        gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
+    Args:
+      descent: objective, optimizer and limits.
+      value_fn: J as a function of the parameters, for line searches.
+      state: the state before the update.
+      value: J at `state.params`.
+      gradient: ∇J at `state.params`.
+    """
+    evaluated = _evaluated(descent, state, value, gradient, DIVERGENCE_INTERVAL)
+    updates, optimizer_state = descent.optimizer.update(
+        gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
-    params = optax.apply_updates(now.params, updates)
-    # Where no bit of all that the next step depends on changed, no later step can change one.
-    stuck = same_bits((params, optimizer_state), (now.params, now.optimizer))
-    code = jnp.where((seen.code == RUNNING) & stuck, PRECISION_FLOOR, seen.code)
-    return _moved(seen._replace(code=code), params, optimizer_state)
-
-
-def _judged(
-    objective: Objective, limits: Limits, now: LoopState, value: Array, gradient: Params, interval: int
-) -> LoopState:
-    """How things stand, with J and its gradient at `now.params`."""
-    norm = tree_norm(gradient)
-    started = now.step > 0
-    first_value = jnp.where(started, now.first_value, value)
-    first_norm = jnp.where(started, now.first_gradient_norm, norm)
-    l2, limits = jnp.asarray(objective.l2, value.dtype), limits._replace(tol=jnp.asarray(limits.tol, value.dtype))
-    added = penalty(objective, now.params).astype(value.dtype)
-    code = judge(now.step, value, added, first_value, norm, first_norm, l2, limits, interval)
-    return now._replace(
-        code=code, value=value, gradient_norm=norm, first_value=first_value, first_gradient_norm=first_norm
-    )
+    params = optax.apply_updates(state.params, updates)
+    # If no bit changed of what the next step depends on, no later step can change one.
+    is_stuck = same_bits((params, optimizer_state), (state.params, state.optimizer))
+    code = jnp.where((evaluated.code == RUNNING) & is_stuck, PRECISION_FLOOR, evaluated.code)
+    return _with_update(evaluated._replace(code=code), params, optimizer_state)
 
 
 def batch_step(
-    objective: Objective,
+    descent: Descent,
     data: BlockedData,
-    optimizer: optax.GradientTransformationExtraArgs,
-    hyper: Hyper,
-    now: LoopState,
+    state: LoopState,
     batches: Batches,
+    key: PRNGKey | None,
     weight_sum: Array,
 ) -> LoopState:
-    """At the beginning of an epoch shuffle the batches, evaluate J and judge; then make one update on one batch.
+    """Make an update on one batch. At the start of an epoch, evaluate J and shuffle the batches first.
 
-    That an update changes no bit proves nothing here: the next batch may.
+    The precision floor is not tested: an update that changes no bit proves nothing about the next batch.
     """
+    assert key is not None
 
     def evaluate() -> LoopState:
-        value, gradient = objective.value_and_grad(now.params, data)
-        seen = _judged(objective, hyper.limits, now, value, gradient, batches.interval)
-        return seen._replace(order=shuffled(batches, hyper.key, now.step))
+        value, gradient = descent.objective.value_and_grad(state.params, data)
+        evaluated = _evaluated(descent, state, value, gradient, batches.divergence_interval)
+        return evaluated._replace(order=batch_order(batches, key, state.step))
 
-    seen = jax.lax.cond(is_evaluated(now.step, hyper.limits.max_steps, batches), evaluate, lambda: now)
-    batch = take_batch(data, batches, seen.order[now.step % batches.per_epoch], weight_sum)
-
-    def value_fn(params: Params) -> Array:
-        return objective.value(params, batch)
-
-    value, gradient = objective.value_and_grad(now.params, batch)
-    updates, optimizer_state = optimizer.update(
-        gradient, now.optimizer, now.params, value=value, grad=gradient, value_fn=value_fn
+    evaluated = jax.lax.cond(is_evaluated(state.step, descent.limits.max_steps, batches), evaluate, lambda: state)
+    index = evaluated.order[state.step % batches.per_epoch]
+    batch = take_batch(data, batches, index, weight_sum)
+    value, gradient = descent.objective.value_and_grad(state.params, batch)
+    updates, optimizer_state = descent.optimizer.update(
+        gradient,
+        state.optimizer,
+        state.params,
+        value=value,
+        grad=gradient,
+        value_fn=lambda params: descent.objective.value(params, batch),
     )
-    return _moved(seen, optax.apply_updates(now.params, updates), optimizer_state)
+    return _with_update(evaluated, optax.apply_updates(state.params, updates), optimizer_state)
 
 
-def _moved(seen: LoopState, params: Params, optimizer_state: Any) -> LoopState:
-    """One update further, unless the descent has ended."""
-    going = seen.code == RUNNING
+def _evaluated(
+    descent: Descent, state: LoopState, value: Array, gradient: Params, divergence_interval: int
+) -> LoopState:
+    """Return the state with J, ‖∇J‖ and the code at `state.params`."""
+    norm = tree_norm(gradient)
+    has_started = state.step > 0
+    first_value = jnp.where(has_started, state.first_value, value)
+    first_norm = jnp.where(has_started, state.first_gradient_norm, norm)
+    l2 = jnp.asarray(descent.objective.l2, value.dtype)
+    limits = descent.limits._replace(tol=jnp.asarray(descent.limits.tol, value.dtype))
+    added = penalty(descent.objective, state.params).astype(value.dtype)
+    evaluated = state._replace(
+        value=value, gradient_norm=norm, first_value=first_value, first_gradient_norm=first_norm
+    )
+    return evaluated._replace(code=stop_code(evaluated, added, l2, limits, divergence_interval))
 
-    def keep(new: Array, old: Array) -> Array:
-        return jnp.where(going, new, old)
 
-    return seen._replace(
-        step=seen.step + going.astype(jnp.int32),
-        params=jax.tree.map(keep, params, seen.params),
-        optimizer=jax.tree.map(keep, optimizer_state, seen.optimizer),
+def _with_update(state: LoopState, params: Params, optimizer_state: optax.OptState) -> LoopState:
+    """Return the state after an update, or the state itself if the loop has ended."""
+    is_running = state.code == RUNNING
+
+    def select(new: Array, old: Array) -> Array:
+        return jnp.where(is_running, new, old)
+
+    return state._replace(
+        step=state.step + is_running.astype(jnp.int32),
+        params=jax.tree.map(select, params, state.params),
+        optimizer=jax.tree.map(select, optimizer_state, state.optimizer),
     )
 
 
 def tree_norm(tree: Params) -> Array:
-    """The Euclidean norm of all leaves as one vector."""
+    """Return the Euclidean norm of all leaves as one vector."""
     return vector_norm(jnp.stack([vector_norm(leaf) for leaf in jax.tree.leaves(tree)]))
 
 
-def same_bits(one: Any, other: Any) -> Array:
-    """Whether two trees are equal in every leaf. A nan is not equal to itself."""
-    equal = jax.tree.map(lambda a, b: jnp.all(a == b), one, other)
+def same_bits(left: PyTree, right: PyTree) -> Array:
+    """Return whether two trees are equal in every leaf. A nan is not equal to itself."""
+    equal = jax.tree.map(lambda a, b: jnp.all(a == b), left, right)
     return jnp.stack([*jax.tree.leaves(equal), jnp.asarray(True)]).all()
+
+
+def rewind(progress: LoopProgress, mesh: Mesh | None) -> LoopProgress:
+    """Return the progress before the last evaluation, which the loop then repeats."""
+    state = progress.state._replace(code=replicated(jax.device_put(np.int32(RUNNING)), mesh))
+    last = jax.tree.map(lambda buffer: buffer[:-1], progress.traces[-1])
+    return LoopProgress(state, [*progress.traces[:-1], last])

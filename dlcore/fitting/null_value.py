@@ -1,8 +1,8 @@
-"""The objective of the best constant prediction, which the stopping rule measures a descent by."""
+"""Null model of an objective: the best constant prediction, whose J the stopping rule is relative to."""
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcore._core.array_checks import is_traced
 from dlcore._core.programs import kept_programs
-from dlcore._core.types import Array, Numeric, Params
+from dlcore._core.types import Array, ArrayLike, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, vecdot
 from dlcore.losses import facts_of
@@ -18,125 +18,130 @@ from dlcore.losses.metadata import arguments_of
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
-STEPS = 50
-"""Most updates of the search for a loss that states no value."""
-ENOUGH = 1e-4
-"""Its relative accuracy: the value is a scale and no result."""
+MAX_STEPS = 50
+"""Maximum number of updates of the search, which runs for a loss without a stated null value."""
+RELATIVE_TOL = 1e-4
+"""Relative tolerance of the search. The value is only a scale."""
 HALVINGS = 12
-FEW = 8
-"""Outputs up to which the search takes Newton's steps: their Hessians are made of every row."""
+"""Number of step sizes of the line search: 1, ½, ¼, …"""
+NEWTON_OUTPUTS = 8
+"""Maximum number of outputs for Newton's method, whose Hessian sums over every row."""
 
 
-class Reference(NamedTuple):
-    """Values that J is measured by.
+class NullModel(NamedTuple):
+    """Values of J without any feature, which are the scale of J.
 
     Attributes:
-      null_value: J of the best constant prediction.
-      saturated_value: the least that J could be.
-      unit_value: a J of the targets' size.
+      null_value: J₀, the objective of the best constant prediction.
+      saturated_value: lower bound on J.
+      unit_value: a J of the size of the targets.
     """
 
-    null_value: Numeric
-    saturated_value: Numeric
-    unit_value: Numeric
+    null_value: ArrayLike
+    saturated_value: ArrayLike
+    unit_value: ArrayLike
 
 
-def outputs_of(objective: Objective, data: BlockedData, params: Params) -> jax.ShapeDtypeStruct:
+def prediction_struct(objective: Objective, data: BlockedData, params: Params) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of a prediction."""
     example = jax.ShapeDtypeStruct(data.x.shape[1:], dtype_of(params))
     return jax.eval_shape(lambda p, x: objective.model.apply(in_working_dtype(p), x), params, example)
 
 
-def reference_of(
-    objective: Objective, y: Any, weights: Any, l2: Any, outputs: jax.ShapeDtypeStruct, dtype: np.dtype
-) -> Reference:
-    """Compute J₀, the saturated value and that of the targets' size, as arrays of shape ().
+def null_model_of(
+    objective: Objective,
+    y: Array | np.ndarray,
+    weights: Array | np.ndarray | None,
+    l2: Numeric,
+    outputs: jax.ShapeDtypeStruct,
+    dtype: np.dtype,
+) -> NullModel:
+    """Compute J₀, the saturated value and the unit value, as arrays of shape ().
 
-    J₀ is −∞ where the loss of no constant is finite: then the penalty alone is the scale.
+    J₀ is −∞ if no constant has a finite loss. The penalty alone is then the scale.
 
     Args:
-      objective: what is minimised; its penalty counts nothing here.
-      y: shape (n, …), targets.
-      weights: shape (n,), or None.
-      l2: λ; at 0 nothing is measured so.
+      objective: the objective. Its penalty is ignored.
+      y: targets, shape (n_rows, …).
+      weights: weights of the rows, shape (n_rows,), or None.
+      l2: λ. At 0 the values are not used, and all are 0.
       outputs: the shape and dtype of a prediction.
-      dtype: of the arithmetic.
+      dtype: the dtype of the arithmetic.
     """
-    facts, objective = facts_of(objective.loss), dataclasses.replace(objective, l2=0.0)
-    bound = arguments_of(objective.loss)
-    if any(map(is_traced, (y, weights, *bound.values()))):
-        found = _searched(objective, y, weights, outputs=outputs)
-        return Reference(*(jax.lax.stop_gradient(number).astype(dtype) for number in found))
+    info, objective = facts_of(objective.loss), dataclasses.replace(objective, l2=0.0)
+    loss_arguments = arguments_of(objective.loss)
+    if any(map(is_traced, (y, weights, *loss_arguments.values()))):
+        values = _search_null_model(objective, y, weights, outputs=outputs)
+        return NullModel(*(jax.lax.stop_gradient(number).astype(dtype) for number in values))
     y = np.asarray(y)
     weights = None if weights is None else np.asarray(weights)
-    if not is_traced(l2) and float(np.asarray(l2)) == 0:  # nothing asks for it
-        found = Reference(0.0, 0.0, 0.0)
-    elif facts.null_value is None or facts.saturated is not None:
-        found = Reference(
-            *(np.asarray(number) for number in _searched(*to_device((objective, y, weights)), outputs=outputs))
-        )
+    if not is_traced(l2) and float(np.asarray(l2)) == 0:
+        model = NullModel(0.0, 0.0, 0.0)
+    elif info.null_value is None or info.saturated is not None:
+        values = _search_null_model(*to_device((objective, y, weights)), outputs=outputs)
+        model = NullModel(*(np.asarray(number) for number in values))
     else:
         share = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.astype(np.float64).sum()
-        aims = y if y.dtype.kind in "iu" else y.astype(np.float64)
+        targets = y if y.dtype.kind in "iu" else y.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            aims, share = aims[share > 0], share[share > 0]
-            value = float(facts.null_value(aims, share, **bound))
-            # Labels are of size 1; a loss without curvature grows with its target, another with the square.
-            size = 1.0 if facts.curvature is None or facts.classes else float(share @ aims**2)
-        found = Reference(value, 0.0, max(value, size))
-    if not np.isfinite(np.array(found, np.float64)).all():
-        found = Reference(-np.inf, 0.0, 0.0)
+            targets, share = targets[share > 0], share[share > 0]
+            value = float(info.null_value(targets, share, **loss_arguments))
+            # Labels have size 1. A loss grows linearly in its target without curvature, and else quadratically.
+            size = 1.0 if info.curvature is None or info.classes else float(share @ targets**2)
+        model = NullModel(value, 0.0, max(value, size))
+    if not np.isfinite(np.array(model, np.float64)).all():
+        model = NullModel(-np.inf, 0.0, 0.0)
     with np.errstate(over="ignore", under="ignore"):
-        return Reference(*(jax.device_put(np.asarray(number, dtype)) for number in found))
+        return NullModel(*(jax.device_put(np.asarray(number, dtype)) for number in model))
 
 
 @kept_programs("outputs")
-def _searched(
+def _search_null_model(
     objective: Objective, y: Array, weights: Array | None, *, outputs: jax.ShapeDtypeStruct
 ) -> tuple[Array, Array, Array]:
-    """Minimise the mean loss over constant predictions by Newton's steps, or gradients, halved until J falls.
+    """Minimize the mean loss over constant predictions by Newton or gradient steps with backtracking.
 
     Returns:
-      The least mean, −∞ where none is finite; that of saturated predictions; and the mean at 0, or 0.
+      The minimum (−∞ if none is finite), the mean of the saturated loss, and the absolute mean at 0 (or 0).
     """
     dtype = outputs.dtype
     scale = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
     rows = jnp.zeros((len(y), 0), dtype)
 
-    def mean(constant: Array) -> Array:
-        found = losses(objective, lambda _: constant.reshape(outputs.shape), rows, y)
-        return vecdot(scale, jnp.where(scale > 0, found, 0)) / scale.sum()
+    def mean_loss(constant: Array) -> Array:
+        row_losses = losses(objective, lambda _: constant.reshape(outputs.shape), rows, y)
+        return vecdot(scale, jnp.where(scale > 0, row_losses, 0)) / scale.sum()
 
     def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         constant, value, _, step = carry
-        gradient = newton = jax.grad(mean)(constant)
-        if outputs.size <= FEW:
-            newton = matmul(jnp.linalg.pinv(jax.hessian(mean)(constant), hermitian=True), gradient)
-        rates = 0.5 ** jnp.arange(HALVINGS, dtype=dtype)[:, None]
-        trials = constant[None] - jnp.concatenate([rates * newton[None], rates * gradient[None]])
-        values = jax.lax.map(mean, trials)
+        gradient = newton = jax.grad(mean_loss)(constant)
+        if outputs.size <= NEWTON_OUTPUTS:
+            newton = matmul(jnp.linalg.pinv(jax.hessian(mean_loss)(constant), hermitian=True), gradient)
+        step_sizes = 0.5 ** jnp.arange(HALVINGS, dtype=dtype)[:, None]
+        trials = constant[None] - jnp.concatenate([step_sizes * newton[None], step_sizes * gradient[None]])
+        values = jax.lax.map(mean_loss, trials)
         values = jnp.where(jnp.isfinite(values), values, jnp.inf)
         best = values.argmin()
-        lower = values[best] < value
+        improved = values[best] < value
         return (
-            jnp.where(lower, trials[best], constant),
-            jnp.where(lower, values[best], value),
-            lower & (value - values[best] > ENOUGH * jnp.abs(value)),
+            jnp.where(improved, trials[best], constant),
+            jnp.where(improved, values[best], value),
+            improved & (value - values[best] > RELATIVE_TOL * jnp.abs(value)),
             step + 1,
         )
 
     start = jnp.zeros(outputs.size, dtype)
-    first = start, mean(start), jnp.asarray(True), jnp.int32(0)
-    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < STEPS), improve, first)
+    first = start, mean_loss(start), jnp.asarray(True), jnp.int32(0)
+    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < MAX_STEPS), improve, first)
     saturated = facts_of(objective.loss).saturated
-    least = jnp.zeros((), dtype)
+    saturated_value = jnp.zeros((), dtype)
     if saturated is not None:
-        found = jax.vmap(functools.partial(saturated, **arguments_of(objective.loss)))(y.astype(dtype))
-        least = vecdot(scale, jnp.where(scale > 0, found, 0)) / scale.sum()
+        row_minima = jax.vmap(functools.partial(saturated, **arguments_of(objective.loss)))(y.astype(dtype))
+        saturated_value = vecdot(scale, jnp.where(scale > 0, row_minima, 0)) / scale.sum()
     at_zero = jnp.abs(first[1])
-    known = jnp.isfinite(value) & jnp.isfinite(least)
+    is_finite = jnp.isfinite(value) & jnp.isfinite(saturated_value)
     return (
-        jnp.where(known, value, -jnp.inf),
-        jnp.where(known, least, 0),
-        jnp.where(known & jnp.isfinite(at_zero), at_zero, 0),
+        jnp.where(is_finite, value, -jnp.inf),
+        jnp.where(is_finite, saturated_value, 0),
+        jnp.where(is_finite & jnp.isfinite(at_zero), at_zero, 0),
     )

@@ -1,40 +1,49 @@
-"""What a fit hands back, and what it shows on the way."""
+"""Results of `fit`: the fitted model, its history, and the progress that the callback takes."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore._core.array_checks import is_traced
+from dlcore._core.html import clean
+from dlcore._core.status import Status
 from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class History:
-    """What happened at every evaluation of J, the start included.
+    """J and ‖∇J‖ at every evaluation of J, the start included.
 
-    That is every step: entry k belongs to the parameters after k updates. With `batch_size` it is the beginning of
-    every epoch, and the end: entry k belongs to the parameters after k epochs.
+    Without minibatches every step is an evaluation, and entry k belongs to the parameters after k updates. With
+    `batch_size` the evaluations are at the start of every epoch and at the end, and entry k belongs to the
+    parameters after k epochs. Two histories are equal if they are the same object.
 
     Attributes:
       value: J, shape (steps + 1,), or (epochs + 1,).
       gradient_norm: ‖∇J‖, of the same shape.
-      recorded: what `record` returned, with such a leading axis; None where nothing was asked.
+      recorded: the results of `record`, stacked on a leading axis, or None without `record`.
     """
 
     value: np.ndarray
     gradient_norm: np.ndarray
     recorded: Any = None
 
+    def __repr__(self) -> str:
+        recorded = "" if self.recorded is None else ", recorded"
+        return f"History(value and gradient_norm of shape {np.shape(self.value)}{recorded})"
+
 
 class Progress(NamedTuple):
-    """What the callback sees.
+    """Progress of a fit, as the callback takes it.
 
     Attributes:
-      step: how many updates were made.
-      max_steps: how many there may be.
-      value, gradient_norm: J and ‖∇J‖ where they were last evaluated, at most one update before `step`, or one
-        epoch with `batch_size`.
+      step: number of updates so far.
+      max_steps: maximum number of updates.
+      value: J at its last evaluation, at most one update before `step`, or one epoch with `batch_size`.
+      gradient_norm: ‖∇J‖ at the same parameters.
       params: the parameters after `step` updates.
     """
 
@@ -45,26 +54,67 @@ class Progress(NamedTuple):
     params: Params
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Fit:
-    """One fitted model and how it was reached, or, from `dlcore.sweep`, one of each setting along the first axis.
+    """One fitted model, with the reason why the fit stopped. Two fits are equal if they are the same object.
 
     Attributes:
       params: the parameters after the last update.
       value: J at `params`, a scalar array.
       gradient_norm: ‖∇J‖ at `params`, a scalar array.
-      steps: how many updates were made, an integer; of a sweep, a NumPy array.
-      status: why it stopped, a `Status`; of a sweep, a NumPy array of them.
+      steps: number of updates.
+      status: the reason why the fit stopped.
       history: J and ‖∇J‖ at every step.
-      message: the status as a sentence, with what to do about it; of a sweep, a tuple of them.
-      certificate: a float64 bound on J − J* at `params`; None where `stop` did not ask for it.
+      message: the status as a sentence, with the remedy.
+      certificate: a float64 bound on J − J* at `params`, or None unless `stop` is "certificate".
     """
 
     params: Params
     value: Array
     gradient_norm: Array
-    steps: Any
-    status: Any
+    steps: int
+    status: Status
     history: History
-    message: Any
+    message: str
     certificate: Certificate | None = None
+
+    def __repr__(self) -> str:
+        gap = "" if self.certificate is None else f", gap ≤ {short(self.certificate.gap, 2)}"
+        return f"Fit({self.status}, {count_of(self.steps, 'step')}, value={short(self.value)}{gap})"
+
+    def _repr_html_(self) -> str:
+        """Return the fit as a small HTML table for notebooks."""
+        rows = [("status", self.status), ("steps", self.steps), ("value", short(self.value))]
+        rows.append(("gradient norm", short(self.gradient_norm)))
+        if self.certificate is not None:
+            rows.append(("gap at most", short(self.certificate.gap, 2)))
+        return html_table("Fit", (), [*rows, ("message", self.message)])
+
+
+def short(number: Any, digits: int = 4) -> str:
+    """Return a number with a few digits. An integer has all its digits, and a traced number is "traced"."""
+    if is_traced(number):
+        return "traced"
+    return str(number) if isinstance(number, int | np.integer) else f"{float(number):.{digits}g}"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun in the singular or the plural."""
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
+def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return an HTML table for screen readers too: the headers have a scope, and all text is escaped.
+
+    Args:
+      caption: the caption of the table.
+      columns: the names of the columns, or () for a table without a header.
+      rows: the cells of each row. The first cell is the header of its row.
+    """
+    head = "".join(f'<th scope="col">{clean(name)}</th>' for name in columns)
+    body = []
+    for header, *cells in rows:
+        data = "".join(f"<td>{clean(str(cell))}</td>" for cell in cells)
+        body.append(f'<tr><th scope="row">{clean(str(header))}</th>{data}</tr>')
+    head = f"<thead><tr>{head}</tr></thead>" if columns else ""
+    return f"<table><caption>{clean(caption)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"

@@ -1,112 +1,224 @@
-"""When a descent stops, decided inside the compiled loop from numbers alone."""
+"""Stopping rules of a fit: flatness, divergence, the precision floor, and the float64 certificate.
 
-from typing import Any, NamedTuple
+The compiled loop decides by `stop_code`, from J, ‖∇J‖ and the penalty alone. With `stop="certificate"` a
+`Certifier` checks the parameters on the host as soon as the loop is flat. If the gap is too large, the loop
+continues with the tolerance of `tighter_tol`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
+from dlcore._core import host_checks
+from dlcore._core.array_checks import is_traced
 from dlcore._core.status import Status
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Params
+from dlcore.certificate import Certificate, LinearHeads, certify
+from dlcore.certificate.bounds.curvature import AUTOMATIC, MOST
+from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.state import LoopState
+from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from dlcore.objective import BlockedData, Objective
 from dlcore.objective.value_scale import value_scale
 
 CODES = (None, Status.CONVERGED, Status.OUT_OF_STEPS, Status.DIVERGED, Status.PRECISION_FLOOR)
-"""The status that each code of the compiled loop stands for; None: still running."""
+"""The status of each code of the compiled loop. None means that the loop is running."""
 
 RUNNING = 0
 CONVERGED, OUT_OF_STEPS, DIVERGED, PRECISION_FLOOR = range(1, len(CODES))
 
 DIVERGENCE_INTERVAL = 1_000
-"""Every how many steps J is compared with its start. Fixed, so that the outcome depends on no chunk."""
+"""Number of steps between two comparisons of J with its start. It is constant, so no chunk changes the outcome."""
+
+Scalar: TypeAlias = Array | np.floating | np.integer
+"""A number of shape (), on the device or on the host."""
+
+Data: TypeAlias = BlockedData | Sequence[npt.ArrayLike]
+"""The data of a fit: (x, y), (x, y, weights), or the result of `Objective.prepare`."""
+
+LossName: TypeAlias = Literal["logistic", "softmax", "squared"]
+"""The name of a loss in `dlcore.certify`."""
+
+CERTIFIED_LOSSES: dict[object, LossName] = {
+    sigmoid_cross_entropy: "logistic",
+    softmax_cross_entropy: "softmax",
+    squared_error: "squared",
+}
+"""The losses with a known bound on J − J*."""
 
 
-class Limits(NamedTuple):
-    """When a descent stops, as data.
+class StopLimits(NamedTuple):
+    """Limits at which a fit stops. They are data, so other values compile nothing.
 
     Attributes:
-      tol: relative.
-      max_steps: most updates.
-      null_value: J₀, that of the best constant prediction.
-      saturated_value: the least that J could be.
-      unit_value: a J of the size of the targets; a gap below its rounding, twice over, is none.
+      tol: relative tolerance.
+      max_steps: maximum number of updates.
+      null: the null model, which is the scale of J.
     """
 
-    tol: Any
-    max_steps: Any
-    null_value: Any
-    saturated_value: Any
-    unit_value: Any
+    tol: Scalar
+    max_steps: Scalar
+    null: NullModel
 
 
-def is_flat(
-    value: Array, penalty: Array, gradient_norm: Array, first_gradient_norm: Array, l2: Array, limits: Limits
-) -> Array:
-    r"""Return whether the objective is flat to the relative accuracy `limits.tol`.
+def is_flat(state: LoopState, penalty: Array, l2: Array, limits: StopLimits) -> Array:
+    r"""Return whether the objective is flat to the relative tolerance `limits.tol`.
 
-    $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$ where $\lambda > 0$, with s the `value_scale` of J, or
-    $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$ with the penalty's part P: for a convex loss, with the bias at
-    its optimum, J is then within that tolerance of its minimum. Where no feature helps, w* = 0 and s falls with
-    w: there $(4\epsilon)^2$ of a J of the targets' size will do.
+    With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is the `value_scale` of J,
+    $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$ with the penalty's part P. For a convex loss with the bias at its
+    optimum, J is then within that tolerance of its minimum. If no feature helps, w* = 0 and s falls with w. The
+    bound $(4\epsilon)^2$ times `unit_value` of the null model is then sufficient.
 
-    Without a penalty there is no such bound and the rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
+    Without a penalty this bound does not exist. The rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
     start.
     """
-    least = limits.saturated_value
-    eps = float(jnp.finfo(value.dtype).eps)
-    scale = value_scale(value - least, penalty, limits.null_value - least, eps)
-    # As norms, not squares: in float32 the square of 1e-20 is 0.
-    enough = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(limits.unit_value))
-    penalised = gradient_norm <= jnp.sqrt(2 * l2) * jnp.where(limits.tol > 0, enough, 0)
-    return jnp.where(l2 > 0, penalised, gradient_norm <= limits.tol * first_gradient_norm)
+    null_value, saturated_value, unit_value = limits.null
+    eps = float(jnp.finfo(state.value.dtype).eps)
+    scale = value_scale(state.value - saturated_value, penalty, jnp.subtract(null_value, saturated_value), eps)
+    # Norms instead of squares: the square of 1e-20 is 0 in float32.
+    root_gap = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(unit_value))
+    penalized = state.gradient_norm <= jnp.sqrt(2 * l2) * jnp.where(limits.tol > 0, root_gap, 0)
+    return jnp.where(l2 > 0, penalized, state.gradient_norm <= limits.tol * state.first_gradient_norm)
 
 
-def judge(
-    step: Array,
-    value: Array,
-    penalty: Array,
-    first_value: Array,
-    gradient_norm: Array,
-    first_gradient_norm: Array,
-    l2: Array,
-    limits: Limits,
-    interval: int = DIVERGENCE_INTERVAL,
+def stop_code(
+    state: LoopState, penalty: Array, l2: Array, limits: StopLimits, interval: int = DIVERGENCE_INTERVAL
 ) -> Array:
-    """The code of how things stand at `step`, before its update; J is compared with its start every `interval`."""
-    finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    # Above its start by more than the rounding of J could account for.
-    margin = jnp.sqrt(jnp.finfo(value.dtype).eps) * jnp.abs(first_value)
-    looked_at = (step % interval == 0) | (step >= limits.max_steps)
-    diverged = ~finite | (looked_at & (value > first_value + margin))
-    flat = is_flat(value, penalty, gradient_norm, first_gradient_norm, l2, limits)
-    code = jnp.where(step >= limits.max_steps, OUT_OF_STEPS, RUNNING)
+    """Return the code of the loop at `state`, before its update.
+
+    Args:
+      state: the state with J and ‖∇J‖ at its parameters.
+      penalty: the part of J that the penalty adds.
+      l2: λ.
+      limits: tolerance, maximum number of steps and scale of J.
+      interval: number of steps between two comparisons of J with its start.
+    """
+    is_finite = jnp.isfinite(state.value) & jnp.isfinite(state.gradient_norm)
+    # The margin exceeds what the rounding of J can explain.
+    margin = jnp.sqrt(jnp.finfo(state.value.dtype).eps) * jnp.abs(state.first_value)
+    is_compared = (state.step % interval == 0) | (state.step >= limits.max_steps)
+    diverged = ~is_finite | (is_compared & (state.value > state.first_value + margin))
+    flat = is_flat(state, penalty, l2, limits)
+    code = jnp.where(state.step >= limits.max_steps, OUT_OF_STEPS, RUNNING)
     code = jnp.where(flat, CONVERGED, code)
     return jnp.where(diverged, DIVERGED, code).astype(jnp.int32)
 
 
-def sentence(status: Status, steps: int, first: Any, last: Any, gradient_norm: Any, advice: str) -> str:
-    """The status as a sentence, with what to do about it.
+class Certifier(NamedTuple):
+    """A problem in float64 on the host, with the data as the caller passed it."""
+
+    loss: LossName
+    l2: float
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def certificate(self, params: Params) -> Certificate:
+        """Return the certificate of a head with these parameters."""
+        coef, intercept = np.asarray(params.weight, np.float64).T, np.asarray(params.bias, np.float64)
+        return certify(LinearHeads(coef, intercept, self.l2, self.loss), self.x, self.y, self.weights)
+
+
+def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, params: Params) -> Certifier:
+    """Return the certifier of an objective, or raise an error with the reason why no certificate exists.
 
     Args:
-      status: why the descent ended.
-      steps: how many updates were made.
+      objective: the objective that the fit minimizes.
+      raw_data: the data as the caller passed it.
+      data: the blocked data made of `raw_data`.
+      params: the initial parameters.
+    """
+    name = CERTIFIED_LOSSES.get(objective.loss)
+    ndim = {"logistic": 1, "squared": 1, "softmax": 2}.get(name or "")
+    if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", ())) != ndim:
+        raise ValueError(
+            "stop: a certificate is known for linear heads with the losses sigmoid_cross_entropy, "
+            "softmax_cross_entropy and squared_error; stop='flat' takes any"
+        )
+    if any(map(is_traced, (objective.l2, data.x, data.y))):
+        raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")
+    l2 = float(np.asarray(objective.l2, np.float64))
+    arrays = (data.x, data.y, data.weights) if isinstance(raw_data, BlockedData) else (*raw_data, None)[:3]
+    x, y = (host_checks.as_host_numbers(name, array) for name, array in zip("xy", arrays[:2], strict=True))
+    if y.ndim != 1:
+        raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
+    weights = None if arrays[2] is None else host_checks.as_host_numbers("weights", arrays[2])
+    size = sum(int(np.size(leaf)) for leaf in (params.weight, params.bias))
+    if l2 == 0 and name != "squared" and (size > MOST or len(x) * size**2 > AUTOMATIC):
+        raise ValueError(
+            f"stop: without a penalty the certificate of a cross-entropy is by curvature, for at most {MOST} "
+            f"coefficients and {AUTOMATIC:.0e} products, rows·coefficients²; got {len(x)} rows and {size} "
+            "coefficients"
+        )
+    return Certifier(name, l2, x, y, weights)
+
+
+def tighter_tol(state: LoopState, l2: float, limits: StopLimits, certificate: Certificate, tol: float) -> float:
+    """Return the tolerance of the loop at which the certificate may hold.
+
+    Args:
+      state: the state in which the loop was flat.
+      l2: λ.
+      limits: the limits of the loop so far.
+      certificate: the certificate of `state.params`, whose gap is too large.
+      tol: the tolerance that the certificate must meet.
+    """
+    norm, first_norm = float(state.gradient_norm), float(state.first_gradient_norm)
+    if l2 > 0:
+        value, null_value = float(state.value), float(np.asarray(limits.null.null_value))
+        penalty = l2 / 2 * float((np.asarray(state.params.weight, np.float64) ** 2).sum())
+        scale = value_scale(value, penalty, null_value, float(np.finfo(state.value.dtype).eps), np)
+        flat_at = norm**2 / (2 * l2 * scale) if scale > 0 else 0.0
+    else:
+        flat_at = norm / first_norm if first_norm else 0.0
+    return float(flat_at) * min(0.25, max(1e-3, 0.5 * certificate.gap_tol(tol) / certificate.gap))
+
+
+def final_status(code: int, *, stopped: bool, certificate: Certificate | None, tol: float) -> Status:
+    """Return the status of a fit.
+
+    Args:
+      code: the last code of the loop.
+      stopped: whether the callback stopped the fit.
+      certificate: the certificate of the final parameters, or None.
+      tol: the tolerance of the fit.
+    """
+    if certificate is not None and certificate.gap <= certificate.gap_tol(tol):
+        return Status.CONVERGED
+    status = CODES[code] or Status.STOPPED
+    return Status.STOPPED if stopped and status is Status.OUT_OF_STEPS else status
+
+
+def stop_message(
+    status: Status, steps: int, first: np.floating, last: np.floating, gradient_norm: np.floating, advice: str
+) -> str:
+    """Return the status as a sentence, with the remedy.
+
+    Args:
+      status: the reason why the fit ended.
+      steps: number of updates.
       first: J at the start.
       last: J at the end, in the dtype of the arithmetic.
       gradient_norm: ‖∇J‖ at the end.
-      advice: what to do if it diverged.
+      advice: the remedy if the fit diverged.
     """
-    made = f"{steps} step" + "s" * (steps != 1)
+    count = f"{steps} step" + "s" * (steps != 1)
     if status is Status.CONVERGED:
-        return f"converged after {made}: J is flat at {last:.6g}"
+        return f"converged after {count}: J is flat at {last:.6g}"
     if status is Status.OUT_OF_STEPS:
         return (
-            f"ran out of steps after {made}: J is {last:.6g} and ‖∇J‖ still {gradient_norm:.1e}; raise max_steps"
+            f"ran out of steps after {count}: J is {last:.6g} and ‖∇J‖ still {gradient_norm:.1e}; raise max_steps"
         )
     if status is Status.PRECISION_FLOOR:
-        more = "; float64 goes on" if last.dtype != np.float64 else ""
-        reached = f"reached the floor of {last.dtype} after {made}"
-        return f"{reached}: an update changed no bit, ‖∇J‖ is {gradient_norm:.1e}{more}"
+        remedy = "; float64 goes on" if last.dtype != np.float64 else ""
+        cause = f"reached the floor of {last.dtype} after {count}"
+        return f"{cause}: an update changed no bit, ‖∇J‖ is {gradient_norm:.1e}{remedy}"
     if status is Status.DIVERGED and steps == 0:
-        where = f"J is {first:.6g} and ‖∇J‖ {gradient_norm:.6g} where it starts"
-        return f"{where}, beyond the range of {last.dtype}: scale the columns of x, y or params"
+        cause = f"J is {first:.6g} and ‖∇J‖ {gradient_norm:.6g} where it starts"
+        return f"{cause}, beyond the range of {last.dtype}: scale the columns of x, y or params"
     if status is Status.DIVERGED:
         return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"
-    return f"stopped by the callback after {made}: J is {last:.6g}"
+    return f"stopped by the callback after {count}: J is {last:.6g}"

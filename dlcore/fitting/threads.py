@@ -1,6 +1,4 @@
-"""The loop where a pass over the rows is long: each core of a CPU makes it over its own, from a host thread."""
-
-from typing import Any
+"""The loop of a fit on several threads of a CPU: each thread evaluates J on its own shard of the rows."""
 
 import jax
 import jax.numpy as jnp
@@ -9,98 +7,109 @@ import optax
 
 from dlcore._core.array_checks import is_traced
 from dlcore._core.programs import kept_programs
-from dlcore._core.types import Array, Params
-from dlcore.fitting.loop import Hyper, LoopState, Record, Rule, Trace, begun, judge_and_update
+from dlcore._core.types import Array, ArrayTree, Params
+from dlcore.fitting.loop import Descent, LoopParams, Record, StaticOptimizer, initialized, update
 from dlcore.fitting.minibatches import Batches
+from dlcore.fitting.state import LoopState, Trace
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import VALUE_AND_GRAD, of_parts, parts_for_cores, sums_of_parts
 
 
-def parts_of_fit(
-    objective: Objective, data: BlockedData, hyper: Hyper, state: LoopState, rule: Rule, batches: Batches | None
+def choose_shards(
+    objective: Objective,
+    data: BlockedData,
+    loop_params: LoopParams,
+    state: LoopState,
+    rule: StaticOptimizer,
+    batches: Batches | None,
 ) -> list[BlockedData]:
-    """The rows of each core; one part where the loop is one program.
+    """Return the rows of each thread, or a single shard if the loop is to be one program.
 
-    That is so where a pass is short, on an accelerator, over several devices, with batches, where something is
-    traced, and for a rule that evaluates J itself, as a line search does: it does so inside the program.
+    The loop is one program if a pass is short, on an accelerator, over several devices, with minibatches and if an
+    argument is traced. An optimizer that evaluates J inside its update, as a line search does, needs one program
+    too.
     """
-    traced = any(map(is_traced, jax.tree.leaves((objective, data, hyper, state))))
+    traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_params, state))))
     if traced or batches is not None or data.mesh is not None:
         return [data]
-    parts = parts_for_cores(data, state.params)
-    if len(parts) > 1 and _evaluates(rule.with_arrays(hyper.rule), state):
+    shards = parts_for_cores(data, state.params)
+    if len(shards) > 1 and _evaluates_objective(rule.combine(loop_params.hyperparams), state):
         return [data]
-    return parts
+    return shards
 
 
-def advance_on_cores(
+def advance_on_threads(
     objective: Objective,
-    parts: list[BlockedData],
-    hyper: Hyper,
+    shards: list[BlockedData],
+    loop_params: LoopParams,
     state: LoopState,
     stop: int,
     *,
-    rule: Rule,
+    rule: StaticOptimizer,
     record: Record,
     capacity: int,
 ) -> tuple[LoopState, Trace]:
-    """What `advance` does, of two programs: a pass over the rows of one core, and all else of a step.
+    """Run the loop like `advance`, with two programs: a pass over the rows of a shard, and the rest of a step.
 
     Args:
-      objective: its l2 is data.
-      parts: of the rows, one for each core.
-      hyper: rates and limits.
-      state: of the piece before; at step 0 the rule's own state is a blank.
-      stop: no step from this number on is evaluated.
-      rule: the functions of the rule.
-      record: of the parameters.
-      capacity: most evaluations.
+      objective: the objective. Its l2 is data.
+      shards: the rows of each thread.
+      loop_params: hyper-parameters and limits.
+      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      stop: the first step that is not evaluated.
+      rule: the static part of the optimizer.
+      record: a function of the parameters.
+      capacity: maximum number of evaluations.
 
     Returns:
-      The state, and the history of this piece, on the host. A sum is that of the parts in their order: the bits
-      depend on their number, and on `stop` no more than those of `advance`.
+      The state, and the history of this piece on the host. Sums over the rows add the shards in their order. The
+      bits therefore depend on the number of shards, and they do not depend on `stop`.
     """
-    rows, entries = parts[0].x.shape[0], []
+    rows, entries = shards[0].x.shape[0], []
     while True:
-        sums = sums_of_parts(VALUE_AND_GRAD, objective, parts, state.params)
-        state, entry = _move(objective, sums, hyper, state, rows=rows, rule=rule, record=record)
+        sums = sums_of_parts(VALUE_AND_GRAD, objective, shards, state.params)
+        state, entry = _update(objective, sums, loop_params, state, rows=rows, rule=rule, record=record)
         entries.append(jax.tree.map(np.asarray, entry))
-        code, step = int(state.code), int(state.step)
-        if code != RUNNING or step >= stop or len(entries) == capacity:
-            return state, jax.tree.map(lambda *each: np.stack(each), *entries)
+        if int(state.code) != RUNNING or int(state.step) >= stop or len(entries) == capacity:
+            return state, jax.tree.map(lambda *leaves: np.stack(leaves), *entries)
 
 
 @kept_programs("rows", "rule", "record")
-def _move(
-    objective: Objective, sums: list[Any], hyper: Hyper, state: LoopState, *, rows: int, rule: Rule, record: Record
+def _update(
+    objective: Objective,
+    sums: list[ArrayTree],
+    loop_params: LoopParams,
+    state: LoopState,
+    *,
+    rows: int,
+    rule: StaticOptimizer,
+    record: Record,
 ) -> tuple[LoopState, Trace]:
-    """Judge how things stand after a pass and, if they go on, make one update."""
-    optimizer = rule.with_arrays(hyper.rule)
+    """Add the sums of the shards, apply the stopping rules and make an update."""
+    descent = Descent(objective, rule.combine(loop_params.hyperparams), loop_params.limits)
     value, gradient = of_parts(VALUE_AND_GRAD, rows, objective, sums, state.params)
-    after = judge_and_update(
-        objective, _unknown, optimizer, hyper.limits, begun(optimizer, state), value, gradient
-    )
-    return after, Trace(after.value, after.gradient_norm, record(state.params))
+    following = update(descent, _no_value_fn, initialized(descent.optimizer, state), value, gradient)
+    return following, Trace(following.value, following.gradient_norm, record(state.params))
 
 
-def _unknown(_: Params) -> Array:
-    """J as a function, for rules that do not ask."""
-    raise AssertionError("a rule that evaluates J runs in one program: see `parts_of_fit`")
+def _no_value_fn(_: Params) -> Array:
+    """Raise an error: an optimizer that evaluates J runs in one program."""
+    raise AssertionError("a rule that evaluates J runs in one program: see `choose_shards`")
 
 
-def _evaluates(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> bool:
-    """Whether the rule evaluates J at other parameters."""
-    asked = []
+def _evaluates_objective(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> bool:
+    """Return whether the update of an optimizer evaluates J."""
+    calls = []
 
     def value_fn(params: Params) -> Array:
-        asked.append(params)
+        calls.append(params)
         return jnp.zeros_like(state.value)
 
-    def update(value: Array, params: Params) -> Any:
+    def trial(value: Array, params: Params) -> object:
         return optimizer.update(
             params, optimizer.init(params), params, value=value, grad=params, value_fn=value_fn
         )
 
-    jax.eval_shape(update, state.value, state.params)
-    return bool(asked)
+    jax.eval_shape(trial, state.value, state.params)
+    return bool(calls)

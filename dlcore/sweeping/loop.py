@@ -1,53 +1,68 @@
-"""The compiled loop of a sweep: a fixed number of slots, each refilled from the queue when its model is done."""
+"""The compiled loop of a sweep: a fixed number of slots, each refilled from the queue when its model has ended."""
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from dlcore._core.types import Array, Params, working_dtype
-from dlcore.fitting import stopping
-from dlcore.fitting.loop import LoopState, Rule, judge_and_update
-from dlcore.fitting.stopping import RUNNING
+from dlcore._core.types import Array, Params, PRNGKey, working_dtype
+from dlcore.fitting.loop import Descent, StaticOptimizer, update
+from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.state import LoopState, PyTree
+from dlcore.fitting.stopping import RUNNING, StopLimits
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.threads import core_program
-from dlcore.sweeping.settings import Traced
+from dlcore.sweeping.settings import TracedOptimizer
+
+Column: TypeAlias = Array | np.ndarray
+"""An array with an entry for each setting, on the device or on the host."""
+
+Start: TypeAlias = Params | PRNGKey
+"""The initial parameters of all models, or the key that a seed is folded into."""
 
 
 class Queue(NamedTuple):
-    """What differs between models, one row for each; the last rows may be padding.
+    """The settings, with a row for each model. The last rows may be padding.
 
     Attributes:
-      rule: what the optimizer is made of.
-      l2: (rows,).
-      seed: (rows,), or None where all start alike.
-      weights, targets: (rows, n), or None where those of the data serve every model.
-      null_value, saturated_value, unit_value: (rows,), see `fitting.stopping.Limits`.
+      hyperparams: the hyper-parameters of the optimizer, or the numbers that the program makes it from.
+      l2: λ, shape (rows,).
+      seed: seeds of the initial parameters, shape (rows,), or None if all models start alike.
+      weights: weights, shape (rows, n), or None to use those of the data.
+      targets: targets, shape (rows, n), or None to use those of the data.
+      null: the null models, with arrays of shape (rows,).
     """
 
-    rule: Any
-    l2: Array
-    seed: Array | None
-    weights: Array | None
-    targets: Array | None
-    null_value: Array
-    saturated_value: Array
-    unit_value: Array
+    hyperparams: PyTree
+    l2: Column
+    seed: Column | None
+    weights: Column | None
+    targets: Column | None
+    null: NullModel
 
 
-class Limits(NamedTuple):
-    """What all models have in common and is data: how many there are, and when each stops."""
+class SweepLimits(NamedTuple):
+    """Limits that all models share. They are data, so other values compile nothing.
+
+    Attributes:
+      size: number of models.
+      tol: relative tolerance.
+      max_steps: maximum number of updates of each model.
+      budget: maximum number of steps of this piece of the loop.
+    """
 
     size: Array
     tol: Array
     max_steps: Array
+    budget: Array
 
 
-class Table(NamedTuple):
-    """One row for each model: its start until a slot takes it, then how it stood when a slot was last refilled."""
+class ResultTable(NamedTuple):
+    """Results, with a row for each model. `params` holds the initial parameters until a slot takes the model."""
 
     params: Params
     steps: Array
@@ -58,12 +73,12 @@ class Table(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The models that are being fitted.
+    """The models that the loop is fitting.
 
     Attributes:
-      row: (slots,), which row of the queue each one is; as many as there are rows for none.
-      setting: their rows of the queue.
-      state: theirs of the loop of one fit.
+      row: the row of each model in the queue, shape (slots,). An empty slot has the number of rows.
+      setting: the settings of the models.
+      state: the loop states of the models.
     """
 
     row: Array
@@ -72,22 +87,23 @@ class Slots(NamedTuple):
 
 
 class SweepState(NamedTuple):
-    """All that the next piece of the loop needs from the one before.
+    """State of the loop between two pieces.
 
     Attributes:
-      started: whether the table holds the starts; false before the first piece.
+      started: whether the table holds the initial parameters. It is false before the first piece.
       next: the row of the queue that the next free slot takes.
-      table, slots: results and models at work.
+      table: the results.
+      slots: the models that the loop is fitting.
     """
 
     started: Array
     next: Array
-    table: Table
+    table: ResultTable
     slots: Slots
 
 
-class Passed(NamedTuple):
-    """History of one piece of the loop, (capacity, slots) each: which model, at which step, and how it stood."""
+class SweepHistory(NamedTuple):
+    """History of a piece of the loop: the model, its step, J and ‖∇J‖, each of shape (capacity, slots)."""
 
     row: Array
     step: Array
@@ -95,31 +111,36 @@ class Passed(NamedTuple):
     gradient_norm: Array
 
 
-class Program(NamedTuple):
-    """What is compiled in.
+class SweepProgram(NamedTuple):
+    """The static part of the loop.
 
     Attributes:
       rule: makes the optimizer of a row of the queue.
-      sizes: what `init` takes after the key; None where the start is given.
-      capacity: length of the history of one piece; 0 keeps none.
+      sizes: the arguments of the model's `init` after the key, or None if the initial parameters are given.
+      capacity: length of the history of a piece. 0 keeps no history.
     """
 
-    rule: Rule | Traced
+    rule: StaticOptimizer | TracedOptimizer
     sizes: tuple[int, ...] | None
     capacity: int
 
 
-def first_params(objective: Objective, x: Array, origin: Any, sizes: tuple[int, ...], seed: Any) -> Params:
-    """What `init` gives for a seed folded into the key, in the dtype of the arithmetic."""
-    params = objective.model.init(jax.random.fold_in(origin, seed), *sizes)
+def seeded_params(objective: Objective, x: Array, key: PRNGKey, sizes: tuple[int, ...], seed: Column) -> Params:
+    """Return the model's initial parameters for a seed folded into the key, in the dtype of the arithmetic."""
+    params = objective.model.init(jax.random.fold_in(key, seed), *sizes)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(x.dtype)), params)
 
 
-def fresh_state(optimizer: optax.GradientTransformation, params: Params) -> LoopState:
-    """One model before its first step."""
-    nothing = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
-    zero = jnp.int32(0)
-    return LoopState(zero, zero, params, optimizer.init(params), nothing, nothing, nothing, nothing)
+def traced_initial_state(optimizer: optax.GradientTransformation, params: Params) -> LoopState:
+    """Return the state of a model at step 0, inside the program."""
+    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
+    step = jnp.int32(0)
+    return LoopState(step, step, params, optimizer.init(params), zero, zero, zero, zero)
+
+
+def results_of(state: LoopState) -> ResultTable:
+    """Return the columns of the table from the states of models."""
+    return ResultTable(state.params, state.step, state.code, state.value, state.gradient_norm, state.first_value)
 
 
 @core_program("program")
@@ -127,134 +148,119 @@ def advance(
     objective: Objective,
     data: BlockedData,
     queue: Queue,
-    limits: Limits,
-    origin: Any,
+    limits: SweepLimits,
+    start: Start,
     state: SweepState,
-    budget: Array,
     *,
-    program: Program,
-) -> tuple[SweepState, Passed | None, Array]:
-    """Make `budget` steps of all slots, or fewer if all models are done. The only program that a sweep compiles.
+    program: SweepProgram,
+) -> tuple[SweepState, SweepHistory | None, Array]:
+    """Run all slots for `limits.budget` steps or until all models have ended. A sweep compiles only this program.
 
-    The inner loop runs until some model is done, and touches nothing but the slots; the outer one then writes
-    that model's row of the table and puts the next row of the queue in its place.
+    The inner loop runs until a model ends, and changes the slots alone. The outer loop then writes the results of
+    that model to the table, and puts the next row of the queue into its slot.
 
     Args:
-      objective: its l2 is that of the queue.
-      data: placed and blocked, one copy for all.
-      queue: rows of settings.
-      limits: their number and when each stops.
-      origin: the parameters to start from, or the key that a seed is folded into.
-      state: of the piece before.
-      budget: at most program.capacity where a history is kept.
-      program: what is compiled in.
+      objective: the objective. Its l2 is that of the queue.
+      data: placed and blocked data, a single copy for all models.
+      queue: the settings.
+      limits: the number of models, their limits, and the budget. With a history the budget is at most
+        `program.capacity`.
+      start: the initial parameters, or the key that a seed is folded into.
+      state: the state after the previous piece.
+      program: the static part of the loop.
 
     Returns:
-      The state, the history of this piece, and how many of its rows are filled.
+      The state, the history of this piece, and the number of rows of the history that are filled.
     """
     rows = queue.l2.shape[0]
 
     def optimizer_of(setting: Queue) -> optax.GradientTransformationExtraArgs:
-        return program.rule.with_arrays(setting.rule)
+        return program.rule.combine(setting.hyperparams)
 
-    def own(setting: Queue) -> tuple[Objective, BlockedData]:
-        """What one model minimises."""
+    def problem_of(setting: Queue) -> tuple[Objective, BlockedData]:
         y = data.y if setting.targets is None else setting.targets
         weights = data.weights if setting.weights is None else setting.weights
         return dataclasses.replace(objective, l2=setting.l2), dataclasses.replace(data, y=y, weights=weights)
 
-    def evaluate(settings: Queue, params: Params) -> tuple[Array, Params]:
-        """J and its gradient of every slot."""
+    def values_and_grads(settings: Queue, params: Params) -> tuple[Array, Params]:
         if settings.targets is None and settings.weights is None:
             return objective.values_and_grads(params, data, settings.l2)
 
-        def one(setting: Queue, params: Params) -> tuple[Array, Params]:
-            objective, data = own(setting)
+        def value_and_grad(setting: Queue, params: Params) -> tuple[Array, Params]:
+            objective, data = problem_of(setting)
             return objective.value_and_grad(params, data)
 
-        return jax.vmap(one)(settings, params)
+        return jax.vmap(value_and_grad)(settings, params)
 
-    def judge_and_update_one(setting: Queue, now: LoopState, value: Array, gradient: Params) -> LoopState:
-        objective, data = own(setting)
-        return judge_and_update(
-            objective,
-            lambda params: objective.value(params, data),
-            optimizer_of(setting),
-            stopping.Limits(
-                limits.tol, limits.max_steps, setting.null_value, setting.saturated_value, setting.unit_value
-            ),
-            now,
-            value,
-            gradient,
-        )
+    def update_model(setting: Queue, model: LoopState, value: Array, gradient: Params) -> LoopState:
+        objective, data = problem_of(setting)
+        stop_limits = StopLimits(limits.tol, limits.max_steps, setting.null)
+        descent = Descent(objective, optimizer_of(setting), stop_limits)
+        return update(descent, lambda params: objective.value(params, data), model, value, gradient)
 
-    def starts() -> Params:
-        if program.sizes is None:
-            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), origin)
-        return jax.vmap(functools.partial(first_params, objective, data.x, origin, program.sizes))(queue.seed)
+    def initial_params() -> Params:
+        if program.sizes is None or queue.seed is None:
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), start)
+        return jax.vmap(functools.partial(seeded_params, objective, data.x, start, program.sizes))(queue.seed)
 
-    def is_live(slots: Slots) -> Array:
+    def is_occupied(slots: Slots) -> Array:
         return slots.row < limits.size
 
     def refill(state: SweepState) -> SweepState:
-        """Write all models into the table, which drops those of row `rows`, and fill free slots from the queue."""
+        """Write all models to the table, which drops those of empty slots, and fill free slots from the queue."""
         table, slots, models = state.table, state.slots, state.slots.state
-        done = models.code != RUNNING
-        results = Table(
-            models.params, models.step, models.code, models.value, models.gradient_norm, models.first_value
-        )
+        results = results_of(models)
         table = jax.tree.map(lambda old, new: old.at[slots.row].set(new, mode="drop"), table, results)
 
-        free = done | ~is_live(slots)
-        order = state.next + jnp.cumsum(free.astype(jnp.int32)) - 1
-        taken = jnp.where(order < limits.size, order, rows)
-        row = jnp.where(free, taken, slots.row)
-        known = jnp.minimum(row, rows - 1)
-        setting = jax.tree.map(lambda array: array[known], queue)
+        is_free = (models.code != RUNNING) | ~is_occupied(slots)
+        order = state.next + jnp.cumsum(is_free.astype(jnp.int32)) - 1
+        row = jnp.where(is_free, jnp.where(order < limits.size, order, rows), slots.row)
+        row_in_range = jnp.minimum(row, rows - 1)
+        setting = jax.tree.map(lambda array: array[row_in_range], queue)
 
-        def filled(free: Array, setting: Queue, params: Params, old: LoopState) -> LoopState:
-            new = fresh_state(optimizer_of(setting), params)
-            return jax.tree.map(lambda a, b: jnp.where(free, a, b), new, old)
+        def filled(is_free: Array, setting: Queue, params: Params, old: LoopState) -> LoopState:
+            new = traced_initial_state(optimizer_of(setting), params)
+            return jax.tree.map(lambda a, b: jnp.where(is_free, a, b), new, old)
 
-        params = jax.tree.map(lambda array: array[known], table.params)
-        models = jax.vmap(filled)(free, setting, params, models)
-        following = jnp.minimum(state.next + free.sum(dtype=jnp.int32), limits.size)
-        return SweepState(state.started, following, table, Slots(row, setting, models))
+        params = jax.tree.map(lambda array: array[row_in_range], table.params)
+        models = jax.vmap(filled)(is_free, setting, params, models)
+        next_row = jnp.minimum(state.next + is_free.sum(dtype=jnp.int32), limits.size)
+        return SweepState(state.started, next_row, table, Slots(row, setting, models))
 
-    def run(carry: tuple[SweepState, Any, Array]) -> tuple[SweepState, Any, Array]:
-        """Steps of all slots until one model is done; then its slot is refilled."""
-        state, passed, made = carry
+    def run_until_model_ends(
+        carry: tuple[SweepState, SweepHistory | None, Array],
+    ) -> tuple[SweepState, SweepHistory | None, Array]:
+        """Run all slots until a model ends, and refill its slot."""
+        state, history, count = carry
         row, setting, _ = state.slots
-        live = is_live(state.slots)
+        occupied = is_occupied(state.slots)
 
-        def iterate(inner: tuple[LoopState, Any, Array]) -> tuple[LoopState, Any, Array]:
-            now, passed, made = inner
-            after = jax.vmap(judge_and_update_one)(setting, now, *evaluate(setting, now.params))
-            if program.capacity:
-                entry = Passed(row, now.step, after.value, after.gradient_norm)
-                passed = jax.tree.map(lambda buffer, new: buffer.at[made].set(new), passed, entry)
-            return after, passed, made + 1
+        def body(
+            carry: tuple[LoopState, SweepHistory | None, Array],
+        ) -> tuple[LoopState, SweepHistory | None, Array]:
+            models, history, count = carry
+            following = jax.vmap(update_model)(setting, models, *values_and_grads(setting, models.params))
+            if history is not None:
+                entry = SweepHistory(row, models.step, following.value, following.gradient_norm)
+                history = jax.tree.map(lambda buffer, new: buffer.at[count].set(new), history, entry)
+            return following, history, count + 1
 
-        def going(inner: tuple[LoopState, Any, Array]) -> Array:
-            now, _, made = inner
-            return (made < budget) & ~(live & (now.code != RUNNING)).any()
+        def all_running(carry: tuple[LoopState, SweepHistory | None, Array]) -> Array:
+            models, _, count = carry
+            return (count < limits.budget) & ~(occupied & (models.code != RUNNING)).any()
 
-        models, passed, made = jax.lax.while_loop(going, iterate, (state.slots.state, passed, made))
-        return refill(state._replace(slots=state.slots._replace(state=models))), passed, made
+        models, history, count = jax.lax.while_loop(all_running, body, (state.slots.state, history, count))
+        return refill(state._replace(slots=state.slots._replace(state=models))), history, count
 
-    def unfinished(carry: tuple[SweepState, Any, Array]) -> Array:
-        state, _, made = carry
-        return (made < budget) & is_live(state.slots).any()
+    def is_unfinished(carry: tuple[SweepState, SweepHistory | None, Array]) -> Array:
+        state, _, count = carry
+        return (count < limits.budget) & is_occupied(state.slots).any()
 
-    table = state.table._replace(params=jax.lax.cond(state.started, lambda: state.table.params, starts))
+    table = state.table._replace(params=jax.lax.cond(state.started, lambda: state.table.params, initial_params))
     state = refill(state._replace(started=jnp.asarray(True), table=table))
-    passed = None
+    history = None
     if program.capacity:
         shape, dtype = (program.capacity, state.slots.row.shape[0]), state.slots.state.value.dtype
-        passed = Passed(
-            jnp.zeros(shape, jnp.int32),
-            jnp.zeros(shape, jnp.int32),
-            jnp.zeros(shape, dtype),
-            jnp.zeros(shape, dtype),
-        )
-    return jax.lax.while_loop(unfinished, run, (state, passed, jnp.int32(0)))
+        dtypes = jnp.int32, jnp.int32, dtype, dtype
+        history = SweepHistory(*(jnp.zeros(shape, dtype) for dtype in dtypes))
+    return jax.lax.while_loop(is_unfinished, run_until_model_ends, (state, history, jnp.int32(0)))

@@ -1,3 +1,5 @@
+"""Descent rules against Optax and the NumPy reference, and the safe step size."""
+
 from typing import Any
 
 import jax
@@ -31,7 +33,7 @@ RULES = {
 
 
 def every_step(optimizer) -> np.ndarray:
-    """The parameters at every one of 1,000 steps on the real table, (1001, 31)."""
+    """Return the parameters at every step of a fit to a real table, shape (1001, 31)."""
     objective = Objective(logistic, sigmoid_cross_entropy, 1e-3)
     fitted = dlcore.fit(objective, breast_cancer(), optimizer, tol=0, max_steps=STEPS, record=recorded)
     assert fitted.steps == STEPS
@@ -52,21 +54,21 @@ def largest_difference(p: np.ndarray, q: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_ours_equal_optax_at_every_step(name):
-    ours, theirs, _ = RULES[name]
-    bar = 1e-12 if np.float64 == DTYPE else 1e-5 if name == "adam" else 1e-6
+def test_rules_equal_optax_at_every_step(name):
+    rule, optax_rule, _ = RULES[name]
+    tol = 1e-12 if np.float64 == DTYPE else 1e-5 if name == "adam" else 1e-6
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam promotes
-        path = every_step(theirs)
-    assert largest_difference(every_step(ours), path) <= bar
+        path = every_step(optax_rule)
+    assert largest_difference(every_step(rule), path) <= tol
 
 
-TWINS = {name: (ours, twin) for name, (ours, _, twin) in RULES.items()}
+TWINS = {name: (rule, reference_rule) for name, (rule, _, reference_rule) in RULES.items()}
 TWINS["accelerated"] = (descent.accelerated(RATE), reference.descent.accelerated(RATE))
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_ours_equal_numpy_at_every_step(name):
-    ours, twin = TWINS[name]
+def test_rules_equal_numpy_at_every_step(name):
+    rule, reference_rule = TWINS[name]
     x, y = breast_cancer(np.float64)
 
     def value_and_grad(theta):
@@ -75,10 +77,10 @@ def test_ours_equal_numpy_at_every_step(name):
         )
         return value, np.append(slope, of_bias)
 
-    path = reference.fitting.fit(value_and_grad, np.zeros(31), twin, l2=1e-3, tol=0, max_steps=STEPS)
-    # In float32 the table itself is rounded, and the flat directions carry that for a thousand steps.
-    bar = 1e-12 if np.float64 == DTYPE else 1e-4
-    assert largest_difference(every_step(ours), path.parameters) <= bar
+    path = reference.fitting.fit(value_and_grad, np.zeros(31), reference_rule, l2=1e-3, tol=0, max_steps=STEPS)
+    # In float32 the table itself is rounded, and the flat directions keep that error for a thousand steps.
+    tol = 1e-12 if np.float64 == DTYPE else 1e-4
+    assert largest_difference(every_step(rule), path.parameters) <= tol
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -99,7 +101,7 @@ def test_rules_go_through_optax(name):
 @pytest.mark.parametrize("name", TWINS)
 @pytest.mark.parametrize("mask", [{"w": False}, {"w": True}])
 def test_rules_take_a_tree_without_leaves(name, mask):
-    """As `optax.masked` hands it to them where it masks all; what is masked passes through."""
+    """`optax.masked` passes a tree without leaves if it masks all, and masked updates pass through."""
     rule: Any = optax.masked(TWINS[name][0], mask)
     params = {"w": jnp.ones(2, DTYPE)}
     state = rule.init(params)
@@ -113,7 +115,7 @@ def test_rules_take_a_tree_without_leaves(name, mask):
 
 @pytest.mark.parametrize("name", TWINS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_a_rate_of_another_dtype_leaves_the_parameters_theirs(name, dtype):
+def test_a_rate_of_another_dtype_keeps_the_dtype_of_the_parameters(name, dtype):
     rule = getattr(descent, name)(np.float64(0.1))
     params = jnp.ones(3, dtype)
     updates, state = jax.jit(rule.update)(params, rule.init(params))
@@ -132,7 +134,7 @@ def test_adam_in_halves_keeps_its_moments_in_float32():
 
 
 def test_rates_are_data():
-    """Ten rates of each rule are ten leaves of one tree: vmap runs them as one program."""
+    """The rate is a leaf, so vmap runs ten rates of a rule as one program."""
     for make in (getattr(descent, name) for name in TWINS):
         rates = jnp.linspace(0.1, 1, 10, dtype=DTYPE)
 
@@ -146,7 +148,7 @@ def test_rates_are_data():
 
 
 def quadratic(condition: float) -> tuple[Any, Any]:
-    """Squared error without noise; the Hessian's eigenvalues from 1 to 1/condition, and 2 for the bias."""
+    """Return noiseless data. The Hessian of the squared error has eigenvalues from 1 to 1/condition, and 2."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 20))
     x = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(200 / 2 * np.geomspace(1, 1 / condition, 20))
@@ -154,7 +156,7 @@ def quadratic(condition: float) -> tuple[Any, Any]:
 
 
 def test_accelerated_needs_far_fewer_steps():
-    """On a quadratic of condition 1,000, at the rate 1/L of each, to J = 1e-4 of its start."""
+    """The problem is a quadratic of condition number 1,000, and the fits run until J is 1e-4 of its start."""
     data, problem = quadratic(1e3), Objective(linear, squared_error)
     rate = float(descent.lipschitz_step(problem, data))
     steps = {}
@@ -162,13 +164,13 @@ def test_accelerated_needs_far_fewer_steps():
         values = dlcore.fit(problem, data, rule, tol=0, max_steps=8_000).history.value
         steps[rule] = int(np.argmax(values <= 1e-4 * values[0]))
         assert steps[rule] > 0
-    plain, ours = steps.values()
-    assert 15 * ours < plain
-    assert ours < 10 * np.sqrt(1e3)
+    plain, accelerated = steps.values()
+    assert 15 * accelerated < plain
+    assert accelerated < 10 * np.sqrt(1e3)
 
 
 def restarts(data, rate, steps) -> np.ndarray:
-    """The steps at which t is that after a restart, from the states of the rule itself."""
+    """Return the steps after which the state of the rule has the t of a restart."""
     problem, rule = Objective(linear, squared_error), descent.accelerated(rate)
     params = problem.model.init(None, data[0].shape[1])
     state: Any = rule.init(params)
@@ -185,10 +187,10 @@ def restarts(data, rate, steps) -> np.ndarray:
     return np.flatnonzero(np.isclose(scales, (1 + np.sqrt(5)) / 2))
 
 
-def test_accelerated_restarts_as_often_as_the_condition_asks():
-    """On a quadratic the period is about π/2 · √κ: restarts of a well-conditioned one come sooner."""
+def test_accelerated_restarts_more_often_on_a_well_conditioned_quadratic():
+    """The period of the restarts is about π/2 · √κ."""
     few, many = (restarts(quadratic(condition), 0.5, 300) for condition in (1e3, 10.0))
-    assert few[0] == many[0] == 0  # the first step is one
+    assert few[0] == many[0] == 0  # the first step counts as a restart
     assert 1 < len(few) < 10
     assert len(many) > 4 * len(few)
 
@@ -234,7 +236,7 @@ def largest_curvature(problem, curvature: float) -> float:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_safe_step_is_an_upper_bound_and_close(seed):
-    """1/L from above: never more than the true 1/L in float64, and within the stated rounding of it."""
+    """The step never exceeds the true 1/L in float64, and is within the stated rounding of it."""
     problem = random_problem(seed)
     x, y, s, l2 = problem
     for model, loss, curvature in ((logistic, sigmoid_cross_entropy, 0.25), (linear, squared_error, 2.0)):
@@ -247,7 +249,7 @@ def test_the_safe_step_is_an_upper_bound_and_close(seed):
 
 
 def test_the_safe_step_descends_and_ten_times_it_does_not():
-    """On a quadratic: every step lowers J at 1/L; past 2/L it grows without bound."""
+    """Every step lowers a quadratic J at 1/L. Above 2/L it grows without bound."""
     x, y = breast_cancer()
     objective = Objective(linear, squared_error, 1e-3)
     safe = float(descent.lipschitz_step(objective, (x, y)))

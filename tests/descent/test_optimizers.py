@@ -1,4 +1,4 @@
-"""Rules of descent that are objects: `optax.MultiSteps`, and whatever else has `init` and `update`."""
+"""Optimizers that are objects with `init` and `update`, such as `optax.MultiSteps`."""
 
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ def promotion_as_users_have_it():
 
 
 class Pair:
-    """The least that a rule of descent is: gradient descent at a rate."""
+    """A minimal optimizer: gradient descent at a rate."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -39,7 +39,7 @@ class Pair:
 
 
 class Scaled(Pair):
-    """One that takes Optax's extra arguments, and needs one of them."""
+    """An optimizer that reads one of Optax's extra arguments."""
 
     def update(self, gradient: Any, state: Any, params: Any = None, **more: Any) -> Any:
         assert set(more) >= {"value", "grad", "value_fn"}
@@ -47,38 +47,38 @@ class Scaled(Pair):
 
 
 class Converted:
-    """One that makes a rule of Optax's."""
+    """An object that returns an Optax optimizer."""
 
     def gradient_transformation(self) -> Any:
         return optax.sgd(0.5)
 
 
 @pytest.mark.parametrize("rule", [Pair(0.5), Scaled(0.5), Converted()])
-def test_an_object_descends_as_the_rule_that_it_stands_for(rule):
+def test_an_object_descends_as_its_rule(rule):
     expected = fit(OBJECTIVE, (X, Y), optax.sgd(0.5))
-    found = fit(OBJECTIVE, (X, Y), rule)
-    assert (found.status, found.steps) == (expected.status, expected.steps)
-    chex.assert_trees_all_close(found.params, expected.params, rtol=1e-5)
+    fitted = fit(OBJECTIVE, (X, Y), rule)
+    assert (fitted.status, fitted.steps) == (expected.status, expected.steps)
+    chex.assert_trees_all_close(fitted.params, expected.params, rtol=1e-5)
 
 
 def test_multi_steps_makes_an_update_of_every_few_gradients():
-    """With all rows in each, the gradients of one update are equal: the path is that of the rule inside."""
+    """The accumulated gradients of all rows are equal, so the path is that of the inner rule."""
     plain = fit(OBJECTIVE, (X, Y), optax.sgd(0.5))
-    found = fit(OBJECTIVE, (X, Y), optax.MultiSteps(optax.sgd(0.5), ACCUMULATED))
-    assert found.status == "converged"
-    assert found.steps == ACCUMULATED * plain.steps
-    chex.assert_trees_all_close(found.params, plain.params, rtol=1e-5)
+    fitted = fit(OBJECTIVE, (X, Y), optax.MultiSteps(optax.sgd(0.5), ACCUMULATED))
+    assert fitted.status == "converged"
+    assert fitted.steps == ACCUMULATED * plain.steps
+    chex.assert_trees_all_close(fitted.params, plain.params, rtol=1e-5)
     ours = fit(OBJECTIVE, (X, Y), optax.MultiSteps(descent.gradient_descent(0.5), ACCUMULATED))
-    chex.assert_trees_all_close(ours.params, found.params, rtol=1e-5)
+    chex.assert_trees_all_close(ours.params, fitted.params, rtol=1e-5)
 
 
 def test_multi_steps_adds_up_the_batches_of_an_epoch():
-    """Four batches of 16 rows are one gradient of all 64, in whatever order."""
+    """Four batches of 16 rows add up to the gradient of all 64 rows, in any order."""
     plain = fit(OBJECTIVE, (X, Y), optax.sgd(0.5), max_steps=5, tol=0)
     rule = optax.MultiSteps(optax.sgd(0.5), ACCUMULATED)
-    found = fit(OBJECTIVE, (X, Y), rule, max_steps=5 * ACCUMULATED, tol=0, batch_size=16, key=jax.random.key(0))
-    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(plain.params), strict=True):
-        assert_close(one, np.asarray(other, np.float64), units=200, dtype=np.float32)
+    fitted = fit(OBJECTIVE, (X, Y), rule, max_steps=5 * ACCUMULATED, tol=0, batch_size=16, key=jax.random.key(0))
+    for leaf, expected in zip(jax.tree.leaves(fitted.params), jax.tree.leaves(plain.params), strict=True):
+        assert_close(leaf, np.asarray(expected, np.float64), units=200, dtype=np.float32)
 
 
 def test_one_object_compiles_once(compiles):
@@ -91,20 +91,20 @@ def test_one_object_compiles_once(compiles):
 
 def test_a_sweep_makes_objects_of_its_settings():
     plain = sweep(OBJECTIVE, (X, Y), lambda setting: optax.sgd(setting["rate"]), {"rate": [0.5, 0.25]})
-    found = sweep(
+    fitted = sweep(
         OBJECTIVE,
         (X, Y),
         lambda setting: optax.MultiSteps(optax.sgd(setting["rate"]), ACCUMULATED),
         {"rate": [0.5, 0.25]},
     )
-    assert list(found.steps) == [ACCUMULATED * steps for steps in plain.steps]
-    chex.assert_trees_all_close(found.params, plain.params, rtol=1e-5)
-    one = sweep(OBJECTIVE, (X, Y), lambda setting: Pair(setting["rate"]), {"rate": [0.5, 0.25]})
-    chex.assert_trees_all_close(one.params, plain.params, rtol=1e-5)
+    assert list(fitted.steps) == [ACCUMULATED * steps for steps in plain.steps]
+    chex.assert_trees_all_close(fitted.params, plain.params, rtol=1e-5)
+    pairs = sweep(OBJECTIVE, (X, Y), lambda setting: Pair(setting["rate"]), {"rate": [0.5, 0.25]})
+    chex.assert_trees_all_close(pairs.params, plain.params, rtol=1e-5)
 
 
 def test_a_checkpoint_of_another_object_is_refused(tmp_path):
-    """What an object holds tells it from another, and an equal one goes on."""
+    """The attributes of an object are part of the problem. A fit with an equal object resumes."""
     path = tmp_path / "fit"
     fit(OBJECTIVE, (X, Y), Pair(0.5), max_steps=3, checkpoint=path)
     assert fit(OBJECTIVE, (X, Y), Pair(0.5), max_steps=6, checkpoint=path).steps == 6
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_object_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("rule", [None, 3, {}, (1, 2), "adam", models.logistic])
-def test_what_is_no_rule(rule, compiles):
+def test_an_argument_that_is_no_optimizer_raises(rule, compiles):
     with pytest.raises(TypeError, match=r"^optimizer: expected an Optax GradientTransformation, got"):
         fit(OBJECTIVE, (X, Y), cast(Any, rule))
     assert compiles() == 0

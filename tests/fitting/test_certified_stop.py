@@ -1,4 +1,4 @@
-"""Fits that end with a proof, and Optax's quasi-Newton, which gets there fast."""
+"""Fits that stop with a certificate, and Optax's L-BFGS, which needs few steps for it."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def certificate_of(objective, params, data):
 
 
 def null_value(objective, data) -> float:
-    """J of the best intercept alone, from a fit of nothing else."""
+    """Return J of the best intercept, from a fit to features of zero."""
     x, *rest = data
     nothing = Objective(objective.model, objective.loss, 1.0)
     params = None
@@ -74,39 +74,39 @@ def test_converged_means_that_the_float64_gap_is_within_tolerance(name, weighted
     assert fitted.certificate is not None
     assert (fitted.certificate.gap, fitted.certificate.value) == (independent.gap, independent.value)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        of_nothing = null_value(objective, data)
+        null = null_value(objective, data)
     penalty = objective.l2 / 2 * (np.asarray(fitted.params.weight, float) ** 2).sum()
-    gained = max(of_nothing - independent.value, penalty)
-    allowed = tol * min(max(independent.value, 1e-3 * of_nothing), gained)
-    assert 0 <= independent.gap <= allowed * (1 + 1e-4)
+    improvement = max(null - independent.value, penalty)
+    gap_tol = tol * min(max(independent.value, 1e-3 * null), improvement)
+    assert 0 <= independent.gap <= gap_tol * (1 + 1e-4)
     assert f"certified: at most {independent.gap:.2g} above the minimum" in fitted.message
     assert len(fitted.history.value) == fitted.steps + 1
 
 
-def test_it_goes_on_where_flat_does_not_suffice():
-    """Until the certificate itself holds; the steps up to there are those of a fit that stops where it is flat.
+def test_a_fit_continues_if_flat_does_not_suffice():
+    """The fit continues until the certificate holds, along the path of a fit that stops when it is flat.
 
-    Of columns far from 0 a small slope of the intercept costs the certificate much more than it adds to ‖∇J‖.
+    The columns are far from 0. A small gradient of the intercept then costs the certificate more than ‖∇J‖.
     """
     x, y = breast_cancer()
     data, rule = (x[:, :8] + 2, y), descent.accelerated(0.05)
     flat = fit(logistic_of(1e-2), data, rule, tol=1e-2)
-    proven = fit(logistic_of(1e-2), data, rule, tol=1e-2, stop="certificate")
-    assert flat.status is proven.status is Status.CONVERGED
-    short = certificate_of(logistic_of(1e-2), flat.params, data)
-    assert short.gap > 1e-2 * short.value
-    assert proven.certificate is not None
-    assert proven.certificate.gap <= 1e-2 * proven.certificate.value
-    assert flat.steps < proven.steps
-    np.testing.assert_array_equal(proven.history.value[: flat.steps + 1], flat.history.value)
-    assert len(proven.history.value) == proven.steps + 1
+    certified = fit(logistic_of(1e-2), data, rule, tol=1e-2, stop="certificate")
+    assert flat.status is certified.status is Status.CONVERGED
+    flat_certificate = certificate_of(logistic_of(1e-2), flat.params, data)
+    assert flat_certificate.gap > 1e-2 * flat_certificate.value
+    assert certified.certificate is not None
+    assert certified.certificate.gap <= 1e-2 * certified.certificate.value
+    assert flat.steps < certified.steps
+    np.testing.assert_array_equal(certified.history.value[: flat.steps + 1], flat.history.value)
+    assert len(certified.history.value) == certified.steps + 1
     assert flat.certificate is None
 
 
-def test_a_certificate_is_of_the_parameters_that_come_back():
-    """One was asked for on the way, then the rate rose and the fit diverged: nothing is known of its end.
+def test_the_certificate_belongs_to_the_final_parameters():
+    """The fit computes a certificate, then its rate rises and it diverges. The result has no certificate.
 
-    The second column has a hundredth of the slope of the first, and as large a gap: J is flat long before.
+    The second column has a hundredth of the first one's gradient and an equal gap, so J is flat long before.
     """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
@@ -121,7 +121,7 @@ def test_a_certificate_is_of_the_parameters_that_come_back():
     assert fitted.certificate is None
 
 
-def test_it_says_that_the_dtype_ends_before_the_certificate_holds():
+def test_a_tolerance_below_the_rounding_of_the_dtype_is_the_precision_floor():
     fitted = fit(
         logistic_of(1e-2),
         breast_cancer(),
@@ -144,7 +144,7 @@ def test_it_says_that_the_dtype_ends_before_the_certificate_holds():
     assert optimal.steps == 0
 
 
-def test_out_of_steps_carries_what_is_known():
+def test_out_of_steps_has_a_certificate():
     fitted = fit(
         logistic_of(1e-2), breast_cancer(), descent.gradient_descent(0.2), max_steps=5, stop="certificate"
     )
@@ -153,8 +153,8 @@ def test_out_of_steps_carries_what_is_known():
     assert 1e-3 < fitted.certificate.gap < np.inf
 
 
-def test_the_data_as_given_is_what_is_certified():
-    """Float64 features that the arithmetic rounds to halves: the certificate is of the float64 problem."""
+def test_the_certificate_is_of_the_original_data():
+    """The features are halves, and the certificate treats them as exact float64 numbers."""
     x, y = breast_cancer(np.float64)
     rounded = x.astype(np.float16)
     fitted = fit(
@@ -168,7 +168,7 @@ def test_the_data_as_given_is_what_is_certified():
     assert again.status is Status.CONVERGED
 
 
-def test_batches_may_end_with_a_certificate_too():
+def test_a_fit_with_minibatches_may_stop_with_a_certificate():
     x, y = breast_cancer()
     rule = optax.sgd(optax.exponential_decay(0.2, 400, 0.5))
     fitted = fit(
@@ -202,7 +202,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_certificate_is_refused(name):
+def test_problems_without_a_certificate_are_refused(name):
     objective, data, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         fit(objective, data, descent.adam(0.1), key=jax.random.key(0), stop="certificate")
@@ -211,7 +211,7 @@ def test_what_has_no_certificate_is_refused(name):
 
 
 def test_lbfgs_reaches_a_certified_gap_in_one_compilation(compiles):
-    """On the real table, in tens of steps where gradient descent takes thousands."""
+    """The fit to a real table takes tens of steps. Gradient descent takes thousands."""
     x, y = breast_cancer()
     x, y = x[:351], y[:351]
     tol = 1e-5 if np.float32 == DTYPE else 1e-10
@@ -227,14 +227,14 @@ def test_lbfgs_reaches_a_certified_gap_in_one_compilation(compiles):
 
 
 def test_lbfgs_runs_in_a_sweep():
-    """Its line search is a loop of its own in every slot; each model ends as its own fit does."""
+    """The line search is a loop in every slot, and each model converges as a single fit does."""
     l2 = np.array([1e-3, 1e-2, 0.1, 1.0])
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         swept = dlcore.sweep(
             logistic_of(1.0), breast_cancer(), lambda setting: LBFGS, {"l2": l2}, tol=1e-4, max_steps=200, slots=2
         )
     assert set(swept.status) == {Status.CONVERGED}
-    for i, strength in enumerate(l2):
+    for i, penalty in enumerate(l2):
         params: Any = jax.tree.map(lambda leaf, i=i: leaf[i], swept.params)
-        certificate = certificate_of(logistic_of(strength), params, breast_cancer())
+        certificate = certificate_of(logistic_of(penalty), params, breast_cancer())
         assert certificate.gap <= 3e-4 * certificate.value

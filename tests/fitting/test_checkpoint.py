@@ -1,6 +1,5 @@
-"""Checkpoints: the same bits after any break, and nothing that was saved is lost."""
+"""Checkpoints: a resumed fit has the same bits, and a failed write loses nothing."""
 
-import importlib
 import json
 import os
 import signal
@@ -36,11 +35,11 @@ def other_record(params):
 
 
 class BreakError(Exception):
-    """Stands for whatever ends a fit from outside."""
+    """An exception that ends a fit from outside."""
 
 
 def until(step: int):
-    """A callback that breaks the fit off once it is so far."""
+    """Return a callback that interrupts the fit at a step."""
 
     def callback(progress):
         if progress.step >= step:
@@ -57,17 +56,17 @@ RULES = {
 }
 
 
-def same(one: Any, other: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
-    jax.tree.map(np.testing.assert_array_equal, one.history.recorded, other.history.recorded)
-    np.testing.assert_array_equal(one.history.value, other.history.value)
-    np.testing.assert_array_equal(one.history.gradient_norm, other.history.gradient_norm)
-    assert (one.steps, one.status, one.message) == (other.steps, other.status, other.message)
+def assert_same_fit(fitted: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
+    jax.tree.map(np.testing.assert_array_equal, fitted.history.recorded, expected.history.recorded)
+    np.testing.assert_array_equal(fitted.history.value, expected.history.value)
+    np.testing.assert_array_equal(fitted.history.gradient_norm, expected.history.gradient_norm)
+    assert (fitted.steps, fitted.status, fitted.message) == (expected.steps, expected.status, expected.message)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_broken_fit_goes_on_with_the_same_bits(name, tmp_path):
-    """Broken off twice, by an exception each time; the file is all that goes from one to the next."""
+def test_an_interrupted_fit_resumes_with_the_same_bits(name, tmp_path):
+    """An exception interrupts the fit twice, and only the file connects its parts."""
     rule, more = RULES[name]
     path = tmp_path / "fit.npz"
     arguments: Any = {"tol": 0, "max_steps": 300, "record": recorded, **more}
@@ -79,29 +78,29 @@ def test_a_broken_fit_goes_on_with_the_same_bits(name, tmp_path):
             assert path.exists()
         seen = []
         resumed = fit(PROBLEM, breast_cancer(), rule, **arguments, checkpoint=path, callback=seen.append)
-    same(resumed, whole)
+    assert_same_fit(resumed, whole)
     assert seen[0].step > 200
     assert [entry.name for entry in tmp_path.iterdir()] == ["fit.npz"]
 
 
-def test_a_finished_fit_is_finished_at_once_and_more_steps_go_on(tmp_path):
+def test_a_finished_fit_returns_at_once_and_takes_more_steps_if_allowed(tmp_path):
     rule, path = descent.gradient_descent(0.2), tmp_path / "fit.npz"
     short = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=50, record=recorded, checkpoint=path)
     again = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=50, record=recorded, checkpoint=path)
-    same(again, short)
+    assert_same_fit(again, short)
     more = fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=80, record=recorded, checkpoint=path)
-    same(more, fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=80, record=recorded))
+    assert_same_fit(more, fit(PROBLEM, breast_cancer(), rule, tol=0, max_steps=80, record=recorded))
     assert more.status is Status.OUT_OF_STEPS
 
 
-def test_a_fit_stopped_by_its_callback_goes_on(tmp_path):
+def test_a_fit_stopped_by_its_callback_resumes(tmp_path):
     rule, path = descent.nesterov(0.01), tmp_path / "fit.npz"
     stopped = fit(
         PROBLEM, breast_cancer(), rule, max_steps=60, checkpoint=path, chunk=9, callback=lambda p: p.step > 20
     )
     assert (stopped.status, stopped.steps) == (Status.STOPPED, 27)
     resumed = fit(PROBLEM, breast_cancer(), rule, max_steps=60, checkpoint=path)
-    same(resumed, fit(PROBLEM, breast_cancer(), rule, max_steps=60))
+    assert_same_fit(resumed, fit(PROBLEM, breast_cancer(), rule, max_steps=60))
 
 
 def test_resuming_compiles_nothing_new(compiles, tmp_path):
@@ -112,8 +111,8 @@ def test_resuming_compiles_nothing_new(compiles, tmp_path):
     assert compiles() == 1
 
 
-def test_it_is_written_every_so_often(tmp_path, monkeypatch):
-    """With the time between two of them at nothing, after every chunk; else at the end alone."""
+def test_a_checkpoint_is_written_at_intervals(tmp_path, monkeypatch):
+    """A short fit writes once, at the end. At an interval of 0 s it writes after every chunk too."""
     written = []
     real = checkpoint.save
     monkeypatch.setattr(
@@ -122,13 +121,13 @@ def test_it_is_written_every_so_often(tmp_path, monkeypatch):
     arguments: Any = {"tol": 0, "max_steps": 50, "chunk": 10}
     fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "one.npz", **arguments)
     assert len(written) == 1
-    monkeypatch.setattr(importlib.import_module("dlcore.fitting.fit"), "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=tmp_path / "two.npz", **arguments)
     assert len(written) == 1 + 6 + 1  # five chunks, the evaluation that ends it, and the end
 
 
-def test_nothing_saved_is_lost_where_writing_fails(tmp_path, monkeypatch):
-    """The disk is full, or the file system refuses the name: the old checkpoint stands."""
+def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    """Three calls fail in turn, as on a full disk."""
     path = tmp_path / "fit.npz"
     fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=20, checkpoint=path)
     before = path.read_bytes()
@@ -146,21 +145,21 @@ def fails(*arguments, **named):
 
 
 KILLED = """
-import importlib
 import sys
 from helpers import breast_cancer
 from dlcore import Objective, descent, fit
+from dlcore.fitting import checkpoint
 from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
-importlib.import_module("dlcore.fitting.fit").CHECKPOINT_SECONDS = 0.0  # all the time it writes
+checkpoint.CHECKPOINT_SECONDS = 0.0  # write after every chunk
 problem = Objective(logistic, sigmoid_cross_entropy, 1e-3)
 fit(problem, breast_cancer(), descent.adam(0.01), tol=0, max_steps=10**7, chunk=5, checkpoint=sys.argv[1])
 """
 
 
 def killed_while_writing(path: Path, delay: float) -> int:
-    """Kill a process that fits and writes all the time, `delay` seconds after a new checkpoint; tell its steps."""
+    """Kill a process `delay` seconds after it wrote a checkpoint, and return the steps in the file."""
     before = path.stat().st_mtime_ns if path.exists() else 0
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], env=environment) as process:
@@ -171,24 +170,24 @@ def killed_while_writing(path: Path, delay: float) -> int:
             process.kill()
     assert process.returncode == -signal.SIGKILL
     with np.load(path, allow_pickle=False) as archive:
-        held = {name: archive[name] for name in archive.files}  # whole, each time
-    names = [name for name, *_ in json.loads(bytes(held["about"]))["leaves"]]
-    return int(held[f"leaf{names.index('[0].step')}"])
+        arrays = {name: archive[name] for name in archive.files}  # the file is complete after every kill
+    names = [name for name, *_ in json.loads(bytes(arrays["about"]))["leaves"]]
+    return int(arrays[f"leaf{names.index('[0].step')}"])
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_kill_9_at_any_moment_costs_the_steps_since_the_last_checkpoint_alone(kills, tmp_path):
-    """The delays vary the moment and decide nothing; the fit ends with the bits of a fit that nobody killed."""
+def test_kill_9_loses_only_the_steps_since_the_last_checkpoint(kills, tmp_path):
+    """The delays vary the moment of the kill. The fit ends with the bits of an uninterrupted fit."""
     path = tmp_path / "fit.npz"
-    reached = [killed_while_writing(path, delay=0.003 + 0.0037 * kill) for kill in range(kills)]
-    assert reached == sorted(set(reached))
-    assert reached[0] > 0
-    steps = reached[-1] + 50
+    steps_at_kill = [killed_while_writing(path, delay=0.003 + 0.0037 * kill) for kill in range(kills)]
+    assert steps_at_kill == sorted(set(steps_at_kill))
+    assert steps_at_kill[0] > 0
+    steps = steps_at_kill[-1] + 50
     ended, whole = (
         fit(PROBLEM, breast_cancer(), descent.adam(0.01), tol=0, max_steps=steps, checkpoint=file)
         for file in (path, None)
     )
-    same(ended, whole)
+    assert_same_fit(ended, whole)
 
 
 def other_data():
@@ -202,7 +201,7 @@ def with_weights():
     return *breast_cancer(), np.ones(569)
 
 
-OTHERS = {
+CHANGES = {
     "l2": ({"objective": Objective(logistic, sigmoid_cross_entropy, 1e-2)}, "l2 was 0.001.*, is 0.0(1|09)"),
     "loss": ({"objective": Objective(linear, squared_error, 1e-3)}, "loss was .*sigmoid.*, is .*squared_error"),
     "rate": ({"optimizer": descent.adam(0.02)}, "optimizer was .*0.01.*, is .*0.02"),
@@ -216,7 +215,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_checkpoint_of_another_problem_is_refused_and_kept(name, tmp_path):
     path = tmp_path / "fit.npz"
     usual: Any = {
@@ -227,14 +226,14 @@ def test_a_checkpoint_of_another_problem_is_refused_and_kept(name, tmp_path):
     }
     fit(**usual, max_steps=5, checkpoint=path)
     before = path.read_bytes()
-    changed, message = OTHERS[name]
+    changed, message = CHANGES[name]
     with pytest.raises(ValueError, match=f"fit.npz is of another problem: .*{message}.*; pass another path"):
         fit(**{**usual, **changed}, max_steps=5, checkpoint=path)
     assert path.read_bytes() == before
 
 
 def test_the_numbers_inside_closures_count(tmp_path):
-    """Optax hides its rate in a closure; another one is another problem, the same one made again is not."""
+    """Optax hides its rate in a closure. Another rate is another problem, and an equal new closure is not."""
     path = tmp_path / "fit.npz"
     for _ in range(2):
         fit(PROBLEM, breast_cancer(), optax.sgd(0.1, momentum=0.9), max_steps=5, checkpoint=path)
@@ -269,7 +268,7 @@ def test_wrong_paths_are_named(tmp_path):
         fit(PROBLEM, breast_cancer(), descent.adam(0.01), checkpoint=3)  # pyright: ignore[reportArgumentType]
 
 
-def test_what_is_traced_has_no_checkpoint_and_no_certificate(tmp_path):
+def test_a_traced_fit_has_no_checkpoint_and_no_certificate(tmp_path):
     def bias(l2, **arguments):
         problem = Objective(logistic, sigmoid_cross_entropy, l2)
         return fit(problem, breast_cancer(), descent.adam(0.01), max_steps=5, **arguments).params.bias

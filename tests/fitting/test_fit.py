@@ -1,3 +1,5 @@
+"""`fit`: compilations, history, stopping, callbacks, and all kinds of optimizers and parameters."""
+
 from typing import Any
 
 import chex
@@ -23,7 +25,7 @@ def recorded(params):
 
 
 def test_a_fit_compiles_one_program_and_the_next_none(compiles):
-    """Other data, rate, start, l2, tolerance, limits and chunk of the same shapes compile nothing."""
+    """A fit with other values of the same shapes compiles nothing."""
     x, y = breast_cancer()
     x, y = x[:321], y[:321]  # shapes that no other test uses
     fit(objective(), (x, y), descent.gradient_descent(0.1), max_steps=50)
@@ -37,7 +39,7 @@ def test_a_fit_compiles_one_program_and_the_next_none(compiles):
 
 
 def test_the_type_of_a_start_compiles_nothing(compiles):
-    """Weakly typed, NumPy, in a half, or on its device by the caller's hand: one program."""
+    """The start is a NumPy array, an array on its device, or weakly typed, and the program is the same."""
     x, y = breast_cancer()
     x, y = x[:324], y[:324]
     start = LinearParams(np.zeros(30, DTYPE), np.zeros((), DTYPE))
@@ -50,7 +52,7 @@ def test_the_type_of_a_start_compiles_nothing(compiles):
 
 
 def test_the_type_of_a_number_compiles_nothing(compiles):
-    """1, 1.0 and NumPy's of any width are one setting."""
+    """1, 1.0 and NumPy numbers of any width are the same argument."""
     x, y = breast_cancer()
     data = x[:325] / 100, y[:325]  # of which 1 is no rate that diverges
     kinds = (float, int, np.int64, np.float32, np.float64, jnp.asarray)
@@ -81,7 +83,7 @@ def test_the_start_is_copied():
 
 
 def test_an_objective_below_zero_converges():
-    """Poisson regression without the constant ln k!: J is negative, and flat all the same."""
+    """Poisson regression without the constant ln k! has a negative J, and converges."""
 
     def poisson_loss(log_rate, count):
         return jnp.exp(log_rate) - count * log_rate
@@ -115,7 +117,7 @@ def test_an_optax_optimizer_compiles_once_per_object(compiles):
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1_000, 5_000, None])
-def test_the_bits_depend_on_no_chunk(chunk):
+def test_the_chunk_changes_no_bit(chunk):
     arguments = objective(1e-3), breast_cancer(), descent.nesterov(0.01)
     whole = fit(*arguments, max_steps=2_100, tol=0, chunk=3_000, record=recorded)
     pieces = fit(*arguments, max_steps=2_100, tol=0, chunk=chunk, record=recorded)
@@ -147,7 +149,7 @@ def test_history_holds_every_step_and_ends_at_the_result():
 
 
 def test_large_records_are_kept_in_pieces():
-    """A record of a megabyte a step does not ask for a gigabyte at once."""
+    """A record of a megabyte per step does not allocate a gigabyte."""
     big = jnp.zeros(2**18, DTYPE)
 
     def record(params):
@@ -189,7 +191,7 @@ def test_an_optimal_start_needs_no_step():
     assert fitted.history.value.shape == (1,)
 
 
-def test_out_of_steps_is_said():
+def test_out_of_steps_is_reported():
     fitted = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=5)
     assert (fitted.steps, fitted.status) == (5, Status.OUT_OF_STEPS)
     assert "raise max_steps" in fitted.message
@@ -206,7 +208,7 @@ def test_divergence_stops_and_names_the_safe_rate():
 
 
 def test_slow_divergence_is_found_before_the_numbers_overflow():
-    """Just past 2/L a quadratic grows so slowly that J is finite after thousands of steps."""
+    """A rate just above 2/L makes a quadratic grow so slowly that J is finite after thousands of steps."""
     x = np.array([[1.0], [-1.0]], DTYPE)
     data = (x, np.array([1.0, 1.0], DTYPE))
     fitted = fit(
@@ -222,7 +224,7 @@ def test_slow_divergence_is_found_before_the_numbers_overflow():
     assert np.isfinite(fitted.value)
 
 
-def test_divergence_of_an_unknown_model_asks_for_a_smaller_rate():
+def test_divergence_of_a_model_without_a_safe_rate_suggests_a_smaller_rate():
     curved = Model(logistic.init, logistic.apply, logistic.predict)
     start = LinearParams(np.zeros(30, DTYPE), np.zeros((), DTYPE))
     fitted = fit(
@@ -241,13 +243,13 @@ def test_the_floor_of_the_dtype_is_found():
     np.testing.assert_array_equal(again.params.weight, fitted.params.weight)
 
 
-def test_a_rate_that_begins_at_zero_is_no_floor():
+def test_a_rate_that_starts_at_zero_is_not_the_precision_floor():
     warm_up = optax.linear_schedule(0.0, 0.2, 10)
     fitted = fit(objective(), breast_cancer(), optax.sgd(warm_up), max_steps=50)
     assert fitted.steps == 50
 
 
-def test_the_callback_sees_progress_and_may_stop():
+def test_the_callback_gets_progress_and_may_stop():
     seen = []
 
     def callback(progress):
@@ -273,7 +275,7 @@ def test_the_callback_sees_progress_and_may_stop():
     np.testing.assert_array_equal(fitted.history.recorded.weight, plain.history.recorded.weight)
 
 
-def test_an_interrupt_gets_through():
+def test_an_interrupt_passes_through():
     def callback(progress):
         raise KeyboardInterrupt
 
@@ -319,7 +321,7 @@ def test_the_dtype_of_the_start_is_that_of_the_arithmetic():
 
 
 def test_forward_mode_gives_the_derivative_of_the_fit():
-    """d(params)/d(l2) along a fixed number of steps, against the central difference of the same fits."""
+    """The reference is the central difference of fits with the same number of steps."""
     data, rule = breast_cancer(), descent.gradient_descent(0.2)
 
     def bias(l2):
@@ -332,7 +334,7 @@ def test_forward_mode_gives_the_derivative_of_the_fit():
     assert_close(tangent, (bias(l2 + h) - bias(l2 - h)) / (2 * h), units=1, scale=1e-3 / np.finfo(DTYPE).eps)
 
 
-def test_transformations_that_cannot_work_say_so():
+def test_unsupported_transformations_raise():
     def bias(l2):
         return fit(objective(l2), breast_cancer(), descent.gradient_descent(0.2), max_steps=5).params.bias
 
@@ -367,7 +369,7 @@ def test_a_model_with_a_random_start_takes_a_key():
 
 
 def test_any_tree_of_parameters():
-    """Two heads in a dict; l2 finds the leaf called weight and leaves the others alone."""
+    """The parameters are a dict. l2 acts on the leaf called weight and on no other leaf."""
 
     def apply(params, x):
         return params["head"].weight @ x + params["head"].bias + params["shift"]
@@ -393,10 +395,10 @@ def test_any_tree_of_parameters():
 
 @pytest.mark.devices
 def test_several_simulated_devices_change_nothing_on_one():
-    """Whatever number of devices JAX has, a fit runs on its default one."""
+    """A fit runs on the default device, for any number of devices."""
     fitted = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=5)
     assert fitted.params.weight.devices() == {jax.devices()[0]}
     with jax.default_device(jax.devices()[-1]):
-        elsewhere = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=5)
-    assert elsewhere.params.weight.devices() == {jax.devices()[-1]}
-    np.testing.assert_array_equal(elsewhere.params.weight, fitted.params.weight)
+        on_last = fit(objective(), breast_cancer(), descent.gradient_descent(0.2), max_steps=5)
+    assert on_last.params.weight.devices() == {jax.devices()[-1]}
+    np.testing.assert_array_equal(on_last.params.weight, fitted.params.weight)

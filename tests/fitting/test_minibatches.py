@@ -1,4 +1,4 @@
-"""Steps on batches of rows: what a batch is, in which order they come, and how such a fit ends."""
+"""Minibatches: their rows, their order in an epoch, and the end of a fit with them."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from helpers import DTYPE, EPS, assert_close, breast_cancer, memory_added, random_like
 
 from dlcore import Objective, Status, descent, fit
-from dlcore.fitting.minibatches import Batches, shuffled, take_batch
+from dlcore.fitting.minibatches import Batches, batch_order, take_batch
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, linear, logistic
 from dlcore.objective import Batch, BlockedData, sum_over_blocks
@@ -56,7 +56,7 @@ def test_the_batches_of_an_epoch_hold_every_row_once(rows, block, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_mean_over_the_batches_is_the_objective(weighted):
-    """Also where the last batch is shorter and where the weights of the batches differ."""
+    """The last batch is shorter, and the weights of the batches differ."""
     x, y = breast_cancer()
     s = np.random.default_rng(0).random(len(x)) ** 4 if weighted else np.ones(len(x))
     problem, params = objective(0.3), LinearParams(random_like(0, 30), random_like(1))
@@ -75,12 +75,12 @@ def test_the_mean_over_the_batches_is_the_objective(weighted):
     assert max(abs(part[0] - whole[0]) for part in parts) > 0.01
 
 
-def test_a_fit_on_batches_is_the_loop_written_out():
-    """Gradient descent on one batch after another, in the order that the key gives, in NumPy float64."""
+def test_a_fit_with_minibatches_equals_a_loop_in_numpy():
+    """The reference is gradient descent on one batch after another in float64, in the order of the key."""
     x, y = breast_cancer(np.float64)
     fitted = batched(100, max_steps=20)
     batches = Batches(100, 6)
-    order = np.concatenate([shuffled(batches, KEY, jnp.int32(6 * epoch)) for epoch in range(4)])
+    order = np.concatenate([batch_order(batches, KEY, jnp.int32(6 * epoch)) for epoch in range(4)])
     theta, path = np.zeros(31), []
     extended = np.column_stack([x, np.ones(len(x))])
     for step in range(21):
@@ -97,17 +97,17 @@ def test_a_fit_on_batches_is_the_loop_written_out():
         assert_close(value, objective().value(theta, breast_cancer()), units=64)
 
 
-def test_every_epoch_has_every_batch_once_and_an_order_of_its_own():
-    orders = np.stack([shuffled(Batches(10, 50), KEY, jnp.int32(50 * epoch)) for epoch in range(20)])
+def test_every_epoch_has_every_batch_once_in_a_new_order():
+    orders = np.stack([batch_order(Batches(10, 50), KEY, jnp.int32(50 * epoch)) for epoch in range(20)])
     np.testing.assert_array_equal(np.sort(orders, 1), np.tile(np.arange(50), (20, 1)))
     assert len(np.unique(orders, axis=0)) == 20
-    # No batch has a place of its own: the mean place of each over 20 epochs is near the middle, five sigma of it.
+    # No batch has a fixed position: the mean position over 20 epochs is within five sigma of the middle.
     places = np.argsort(orders, 1).mean(0)
     assert np.abs(places - 24.5).max() < 5 * np.sqrt(50**2 / 12 / 20)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, None])
-def test_the_bits_depend_on_the_key_and_on_no_chunk(chunk):
+def test_the_key_changes_the_bits_and_the_chunk_does_not(chunk):
     whole, pieces = batched(chunk=1_000, rule=descent.adam(0.01)), batched(chunk=chunk, rule=descent.adam(0.01))
     chex.assert_trees_all_equal(pieces.history.recorded, whole.history.recorded)
     np.testing.assert_array_equal(pieces.history.value, whole.history.value)
@@ -118,7 +118,7 @@ def test_the_bits_depend_on_the_key_and_on_no_chunk(chunk):
 
 
 def test_small_buffers_hold_the_epochs_of_many_steps():
-    """Records of a megabyte: a call of the loop keeps 64 epochs and may make thousands of steps."""
+    """A call keeps 64 epochs with records of a megabyte, which may be thousands of steps."""
     big = jnp.zeros(2**18, DTYPE)
 
     def record(params):
@@ -141,7 +141,7 @@ def test_other_values_compile_nothing(compiles):
 
 
 def test_no_copy_of_x_is_made():
-    """What a fit adds to the memory of the process, in batches and in blocks within them, is a part of x."""
+    """A fit with minibatches adds less to the memory of the process than a quarter of x."""
     x = np.random.default_rng(0).normal(size=(100_000, 128)).astype(DTYPE)
     y = (x[:, 0] > 0).astype(DTYPE)
     data = objective().prepare((x, y))
@@ -155,8 +155,8 @@ def test_no_copy_of_x_is_made():
     assert added < 0.25 * x.nbytes
 
 
-def test_it_stops_when_an_epoch_begins_flat():
-    """On data without noise every batch has the same optimum, and descent on batches reaches it."""
+def test_a_fit_stops_at_an_epoch_that_starts_flat():
+    """The data have no noise, so all batches have the same optimum, and the descent reaches it."""
     x = np.asarray(random_like(0, 500, 5))
     y = x @ np.arange(5, dtype=DTYPE)
     problem, rule = Objective(linear, squared_error), descent.gradient_descent(0.1)
@@ -171,7 +171,7 @@ def test_it_stops_when_an_epoch_begins_flat():
     assert fitted.steps // 10 < whole.steps / 3  # passes over the data
 
 
-def test_it_says_that_it_diverged():
+def test_divergence_is_reported():
     x, y = breast_cancer()
     problem = Objective(linear, squared_error)
     fitted = fit(problem, (x, y), descent.gradient_descent(1.0), batch_size=64, key=KEY)
@@ -180,7 +180,7 @@ def test_it_says_that_it_diverged():
 
 
 def test_slow_divergence_is_found_before_the_numbers_overflow():
-    """Just past 2/L, every batch alike: as soon as whole epochs make a thousand steps, 3 · 334."""
+    """The rate is just above 2/L and the batches are equal. J is compared after 334 epochs of 3 steps."""
     x, y = np.tile([[1.0], [-1.0]], (3, 1)).astype(DTYPE), np.ones(6, DTYPE)
     start = LinearParams(np.ones(1, DTYPE), np.ones((), DTYPE))
     fitted = fit(
@@ -198,7 +198,7 @@ def test_slow_divergence_is_found_before_the_numbers_overflow():
     assert np.isfinite(fitted.value)
 
 
-def test_out_of_steps_within_an_epoch_gives_the_objective_where_it_ended():
+def test_out_of_steps_within_an_epoch_evaluates_the_final_objective():
     fitted = batched(64, max_steps=13)
     assert (fitted.steps, fitted.status) == (13, Status.OUT_OF_STEPS)
     assert fitted.history.value.shape == (1 + 2,)  # before, after 9 steps and after 13
@@ -207,7 +207,7 @@ def test_out_of_steps_within_an_epoch_gives_the_objective_where_it_ended():
     assert fitted.value == fitted.history.value[-1]
 
 
-def test_the_callback_sees_and_stops_between_two_steps():
+def test_the_callback_gets_progress_and_stops_within_an_epoch():
     seen = []
 
     def callback(progress):
@@ -221,22 +221,22 @@ def test_the_callback_sees_and_stops_between_two_steps():
     assert_close(fitted.value, objective().value(fitted.params, breast_cancer()), units=8)
 
 
-def test_a_row_of_weight_zero_is_as_good_as_absent():
-    """Weights count in a batch as they do in the objective, whatever the other batches weigh."""
+def test_a_row_of_weight_zero_equals_an_absent_row():
+    """Weights count in a batch as they do in the objective, for any weights of the other batches."""
     x, y = breast_cancer()
     s = np.ones(len(x))
     s[256:320] = 0  # the fifth batch of nine
-    kept = s > 0
+    mask = s > 0
     fitted = fit(objective(), (x, y, s), RULE, batch_size=64, key=KEY, max_steps=9, tol=0)
-    order = np.asarray(shuffled(Batches(64, 9), KEY, jnp.int32(0)))
-    data = objective().prepare((x[kept], y[kept]))
+    order = np.asarray(batch_order(Batches(64, 9), KEY, jnp.int32(0)))
+    data = objective().prepare((x[mask], y[mask]))
     params = LinearParams(jnp.zeros(30, DTYPE), jnp.zeros((), DTYPE))
     for index in order:
         if index == 4:
             gradient = jax.tree.map(lambda p: 1e-2 * p, params)._replace(bias=jnp.zeros((), DTYPE))
         else:
             at = jnp.int32(index - (index > 4))
-            share = jnp.asarray(kept.sum() * 8 / 9, DTYPE)  # of nine batches, not of eight
+            share = jnp.asarray(mask.sum() * 8 / 9, DTYPE)  # of nine batches, not of eight
             gradient = objective().value_and_grad(params, take_batch(data, Batches(64, 8), at, share))[1]
         params = jax.tree.map(lambda p, g: p - jnp.asarray(0.1, DTYPE) * g, params, gradient)
     assert_close(fitted.params.weight, params.weight, units=64, scale=1)

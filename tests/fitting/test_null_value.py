@@ -1,4 +1,4 @@
-"""Descents measured by what they gain over the best constant prediction, and never by where they start."""
+"""The null model: a fit converges relative to its improvement over the best constant prediction."""
 
 import functools
 from typing import Any
@@ -34,16 +34,16 @@ NUMBERS = Z + RNG.normal(size=N) + 3
 X, S, NUMBERS = X.astype(DTYPE), S.astype(DTYPE), NUMBERS.astype(DTYPE)
 
 
-def least_of_constants(loss, y, s, low, high):
-    """The least mean loss of a constant, by SciPy's bounded search."""
+def minimum_over_constants(loss, y, s, low, high):
+    """Return the minimum mean loss of a constant prediction, by SciPy's bounded search."""
 
     def mean(constant):
         return float(s @ np.array([loss(constant, target) for target in y]) / s.sum())
 
-    found: Any = scipy.optimize.minimize_scalar(
+    minimum: Any = scipy.optimize.minimize_scalar(
         mean, bounds=(low, high), method="bounded", options={"xatol": 1e-10}
     )
-    return found.fun
+    return minimum.fun
 
 
 SCALAR = {
@@ -67,13 +67,15 @@ def test_a_loss_states_the_mean_of_its_best_constant(name):
     bounds = (1e-6, 1 - 1e-6) if name == "probability" else (-10, 10)
     stated = facts_of(loss).null_value
     assert stated is not None
-    assert stated(y, share) == pytest.approx(least_of_constants(formula, y, S.astype(float), *bounds), rel=1e-7)
+    assert stated(y, share) == pytest.approx(
+        minimum_over_constants(formula, y, S.astype(float), *bounds), rel=1e-7
+    )
 
 
 def test_hubers_constant_depends_on_its_delta():
     stated = facts_of(huber).null_value
     assert stated is not None
-    expected = least_of_constants(
+    expected = minimum_over_constants(
         lambda c, t: (c - t) ** 2 / 2 if abs(c - t) <= 0.2 else 0.2 * (abs(c - t) - 0.1), NUMBERS, S, -10, 10
     )
     y, share = NUMBERS.astype(float), S.astype(float) / S.astype(float).sum()
@@ -90,7 +92,7 @@ def test_the_softmax_states_the_entropy_of_classes_and_of_their_probabilities():
 
 
 def first_order(slope, l2):
-    """w = −∇J(null)/λ, which the optimum is to a share of 1/λ."""
+    """Return w = −∇J(null)/λ, which equals the optimum to a relative error of order 1/λ."""
     return -(X - X.mean(0)).T.astype(float) @ slope / N / l2
 
 
@@ -113,7 +115,7 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_converged_under_a_strong_penalty_means_the_optimum(name):
-    """J moves by 1e-6 of itself: a share of J is reached at once, by coefficients of any size."""
+    """J changes by 1e-6 of itself, so a tolerance relative to J would accept coefficients of any size."""
     objective, y, slope = HEADS[name]
     rule = descent.accelerated(1 / (STRONG + 3))
     fitted = fit(objective, (X, y), rule, tol=1e-4, max_steps=30_000)
@@ -133,11 +135,11 @@ def test_the_softmax_under_a_strong_penalty_and_a_certificate():
 
 
 def test_a_sweep_of_strong_penalties():
-    """Also where weights and targets are settings, each with a best constant of its own."""
+    """The weights and targets are settings too, so each model has its own null model."""
     l2 = np.array([1e2, 1e4])
     targets = np.stack([LABELS, 1 - LABELS * (np.arange(N) % 2 == 0)])
     given = {"l2": l2, "rate": 1 / (l2 + 1), "targets": targets, "weights": np.stack([S, S[::-1]])}
-    found = sweep(
+    fitted = sweep(
         Objective(logistic, sigmoid_cross_entropy),
         (X, LABELS),
         lambda setting: descent.accelerated(setting["rate"]),
@@ -145,30 +147,30 @@ def test_a_sweep_of_strong_penalties():
         tol=1e-4,
         max_steps=30_000,
     )
-    assert list(found.status) == [Status.CONVERGED] * 2
+    assert list(fitted.status) == [Status.CONVERGED] * 2
     for k in range(2):
         share = given["weights"][k].astype(float) / given["weights"][k].sum()
         slope = (share @ targets[k] - targets[k]) * share
         expected = -(X - share @ X).T.astype(float) @ slope / l2[k]
-        assert np.linalg.norm(found.params.weight[k] - expected) <= 0.05 * np.linalg.norm(expected)
+        assert np.linalg.norm(fitted.params.weight[k] - expected) <= 0.05 * np.linalg.norm(expected)
 
 
 def test_a_fit_that_starts_at_its_optimum_is_converged():
-    """With any start: what counts is the constant, not the first value."""
+    """The tolerance is relative to the null model, and the initial value of J has no influence."""
     objective = Objective(logistic, sigmoid_cross_entropy, 1.0)
     rule = descent.accelerated(0.8)
-    there = fit(objective, (X, LABELS), rule, tol=1e-6)
-    again = fit(objective, (X, LABELS), rule, tol=1e-5, params=there.params)
+    fitted = fit(objective, (X, LABELS), rule, tol=1e-6)
+    again = fit(objective, (X, LABELS), rule, tol=1e-5, params=fitted.params)
     assert (again.steps, again.status) == (0, Status.CONVERGED)
     far = LinearParams(jnp.full(M, 30.0, DTYPE), jnp.asarray(-20.0, DTYPE))
-    away = fit(objective, (X, LABELS), rule, tol=1e-6, params=far)
-    assert away.status is Status.CONVERGED
-    assert float(away.value) == pytest.approx(float(there.value), rel=1e-5)
+    from_far = fit(objective, (X, LABELS), rule, tol=1e-6, params=far)
+    assert from_far.status is Status.CONVERGED
+    assert float(from_far.value) == pytest.approx(float(fitted.value), rel=1e-5)
 
 
 @pytest.mark.parametrize("level", [-5.0, 0.0, 7.0])
 def test_a_constant_added_to_a_loss_changes_no_status(level):
-    """A loss below zero has no share of J: it is measured by what it gains."""
+    """The tolerance is relative to the improvement alone if J is negative."""
 
     def loss(prediction, target):
         return (prediction - target) ** 2 + level
@@ -180,8 +182,8 @@ def test_a_constant_added_to_a_loss_changes_no_status(level):
     assert np.linalg.norm(fitted.params.weight - plain.params.weight) <= 0.03 * length
 
 
-def test_a_loss_states_the_least_that_it_can_be():
-    """Of a saturated model: Poisson's −log-likelihood is measured from there, however far below 0 it is."""
+def test_a_loss_states_its_saturated_value():
+    """Poisson's −log-likelihood is measured from the saturated model, which may be far below 0."""
 
     def likelihood(prediction, target):
         return jnp.exp(prediction) - target * prediction
@@ -203,7 +205,7 @@ def test_a_loss_states_the_least_that_it_can_be():
 
 @pytest.mark.parametrize("weights", [None, np.array([1, 2, 2, 1], DTYPE)])
 def test_a_fit_without_a_signal_ends(weights):
-    """No weight helps: w* = 0, and what is gained falls with w."""
+    """No feature helps: w* = 0, and the improvement falls with w."""
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], DTYPE), np.array([0, 1, 1, 0], DTYPE)
     data = (x, y) if weights is None else (x, y, weights)
     fitted = fit(Objective(logistic, sigmoid_cross_entropy, 0.1), data, descent.gradient_descent(0.5))
@@ -237,7 +239,7 @@ def test_derivatives_pass_where_targets_or_arguments_of_a_loss_are_traced():
 
 
 def test_a_traced_target_of_probabilities_is_not_converged_at_once():
-    """The constant 0, where the search begins, has an infinite loss."""
+    """The search starts at the constant 0, whose loss is infinite."""
     model = linear._replace(apply=lambda params, x: jax.nn.sigmoid(linear.apply(params, x)), affine=False)
 
     def steps(y):

@@ -1,3 +1,5 @@
+"""`sweep`: each model equals its fit, in one program, with slots that are refilled from a queue."""
+
 import heapq
 import itertools
 from typing import Any
@@ -35,7 +37,7 @@ def row(fitted, i):
 
 
 def assert_same_fit(swept, i, fitted, *, units):
-    """Setting i of a sweep against a fit of its own: the same end, numbers equal to rounding."""
+    """Assert that setting i of a sweep has the status of a single fit, and its numbers to rounding."""
     assert swept.status[i] is fitted.status
     assert abs(swept.steps[i] - fitted.steps) <= 1
     if fitted.status is Status.DIVERGED:
@@ -43,9 +45,9 @@ def assert_same_fit(swept, i, fitted, *, units):
     assert_close(swept.value[i], fitted.value, units=units)
     assert_close(swept.gradient_norm[i], fitted.gradient_norm, units=units, scale=1)
     pairs = zip(jax.tree.leaves(row(swept, i)), jax.tree.leaves(fitted.params), strict=True)
-    for mine, theirs in pairs:
-        assert mine.dtype == theirs.dtype
-        assert_close(mine, theirs, units=units, scale=max(1, np.abs(theirs).max()))
+    for leaf, expected in pairs:
+        assert leaf.dtype == expected.dtype
+        assert_close(leaf, expected, units=units, scale=max(1, np.abs(expected).max()))
 
 
 def plain_by_any_means(setting):
@@ -69,8 +71,8 @@ LONG = ("adam", "a chain")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MAKERS]
 )
-def test_each_setting_is_a_fit_of_its_own(name):
-    """Seven settings in three slots: some converge early, some run out of steps, one diverges."""
+def test_each_setting_equals_a_single_fit(name):
+    """Seven settings share three slots: some converge early, some run out of steps, and one diverges."""
     make = MAKERS[name]
     settings = {"rate": RATES, "decay": np.linspace(0, 0.9, 7), "l2": np.geomspace(1e-3, 1, 7)}
     arguments: dict[str, Any] = {"max_steps": 150, "tol": 1e-3}
@@ -84,8 +86,8 @@ def test_each_setting_is_a_fit_of_its_own(name):
             fitted = fit(objective(setting["l2"]), breast_cancer(), make(setting), **arguments)
             assert_same_fit(swept, i, fitted, units=256)
             if fitted.status is not Status.DIVERGED:
-                said, expected = (message.split(": J")[0] for message in (swept.message[i], fitted.message))
-                assert said == expected or swept.steps[i] != fitted.steps
+                cause, expected = (message.split(": J")[0] for message in (swept.message[i], fitted.message))
+                assert cause == expected or swept.steps[i] != fitted.steps
 
 
 def test_a_sweep_compiles_one_program_and_the_next_none(compiles):
@@ -112,17 +114,17 @@ def test_an_optax_rule_compiles_once_per_function(compiles):
 
 
 def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatch):
-    """In the compiled program [slots, m][m, block] and [slots, block][block, m] stand once each."""
+    """The compiled program holds [slots, m][m, block] and [slots, block][block, m] once each."""
     x = np.random.default_rng(0).normal(size=(20_000, 32)).astype(DTYPE)
     y = (x[:, 0] > 0).astype(DTYPE)
-    compiled, compile_one = [], jax.stages.Lowered.compile
+    compiled, original = [], jax.stages.Lowered.compile
 
-    def watched(lowered, *arguments, **options):
-        compiled.append(compile_one(lowered, *arguments, **options))
+    def recorded(lowered, *arguments, **options):
+        compiled.append(original(lowered, *arguments, **options))
         return compiled[-1]
 
     use_cores(1, monkeypatch)
-    monkeypatch.setattr(jax.stages.Lowered, "compile", watched)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", recorded)
     sweep(objective(), (x, y), plain, {"rate": [0.1] * 16}, slots=16, max_steps=1)
     (program,) = compiled
     dtype = "f32" if np.float32 == DTYPE else "f64"
@@ -137,22 +139,24 @@ def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatc
 
 
 @pytest.mark.parametrize("slots", [None, 4])
-def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles):
+def test_each_thread_takes_a_shard_of_the_settings(slots, monkeypatch, compiles):
     x = np.random.default_rng(0).normal(size=(60, 3)).astype(DTYPE)
     data = x, (x[:, 0] > 0).astype(DTYPE)
     settings = {"rate": np.geomspace(0.05, 2, 7), "l2": np.geomspace(1, 1e-3, 7)}
-    found = {}
+    sweeps = {}
     for count in (1, 3):
         use_cores(count, monkeypatch)
         before = compiles()
-        found[count] = sweep(objective(), data, plain, settings, tol=1e-3, max_steps=200, slots=slots, record=True)
+        sweeps[count] = sweep(
+            objective(), data, plain, settings, tol=1e-3, max_steps=200, slots=slots, record=True
+        )
         assert compiles() == before + 1
-    one, three = found[1], found[3]
+    one, three = sweeps[1], sweeps[3]
     assert list(one.status) == list(three.status)
     assert_close(three.params.weight, one.params.weight, units=200 * 8)
     assert abs(one.steps - three.steps).max() <= 1
     assert three.history.value.shape[0] == 7
-    for fitted in (one, three):  # every model's history is its own
+    for fitted in (one, three):  # no model writes to the history of another
         for row, steps, value in zip(fitted.history.value, fitted.steps, fitted.value, strict=True):
             assert np.isfinite(row[: steps + 1]).all()
             assert np.isnan(row[steps + 1 :]).all()
@@ -160,9 +164,9 @@ def test_each_core_takes_its_share_of_the_settings(slots, monkeypatch, compiles)
 
 
 def test_rows_over_devices_are_swept_by_one_thread(monkeypatch):
-    """Two programs over several CPU devices at once can wait for each other for ever.
+    """Two programs over several CPU devices can deadlock if they run at the same time.
 
-    Two threads have a queue each, one with all the long models; one thread has one queue for two slots.
+    Two threads have two queues, one of which holds all the long models. A single thread has one queue.
     """
     use_cores(2, monkeypatch)
     x, y = breast_cancer()
@@ -179,7 +183,7 @@ def test_rows_over_devices_are_swept_by_one_thread(monkeypatch):
 
 
 def test_a_finished_model_leaves_its_slot():
-    """The steps of all slots are those of a queue in which every model holds a slot for its own steps alone."""
+    """The steps of all slots are those of a queue whose models hold a slot only for their own steps."""
     seen = []
     settings = {"rate": np.tile([0.3, 0.01, 1e5, 0.1], 4), "l2": np.repeat([1.0, 0.01], 8)}
     swept = sweep(
@@ -197,11 +201,11 @@ def test_a_finished_model_leaves_its_slot():
     for steps in swept.steps:
         heapq.heappush(free, heapq.heappop(free) + int(steps) + 1)  # the last evaluation makes no step
     assert seen[-1] == (16, 16, max(free))
-    assert max(free) < 0.85 * 16 * 61 / 3  # what it would be if all were to run to the end
+    assert max(free) < 0.85 * 16 * 61 / 3  # the steps if every model ran to the end
     assert all(earlier.finished <= later.finished for earlier, later in itertools.pairwise(seen))
 
 
-def test_a_model_depends_on_no_other_and_on_no_chunk():
+def test_neither_the_other_models_nor_the_chunk_change_a_model():
     arguments: dict[str, Any] = {"slots": 4, "max_steps": 60, "tol": 0}
     rates = np.array([0.1, 0.2, 0.05, 0.3, 0.15, 0.25])
     alone = sweep(objective(), breast_cancer(), plain, {"rate": rates}, chunk=1, **arguments)
@@ -212,11 +216,11 @@ def test_a_model_depends_on_no_other_and_on_no_chunk():
     wild = np.where(np.arange(6) == 1, 1e30, rates)
     disturbed = sweep(objective(), breast_cancer(), plain, {"rate": wild}, **arguments)
     assert disturbed.status[1] is Status.DIVERGED
-    others = [0, 2, 3, 4, 5]
+    undisturbed = [0, 2, 3, 4, 5]
     np.testing.assert_array_equal(
-        disturbed.params.weight[jnp.array(others)], alone.params.weight[jnp.array(others)]
+        disturbed.params.weight[jnp.array(undisturbed)], alone.params.weight[jnp.array(undisturbed)]
     )
-    assert (disturbed.status[others] == Status.OUT_OF_STEPS).all()
+    assert (disturbed.status[undisturbed] == Status.OUT_OF_STEPS).all()
     assert "lipschitz_step" in disturbed.message[1]
 
 
@@ -247,17 +251,17 @@ def test_history_holds_every_step():
         lambda setting: setting[next(iter(setting))],
     ],
 )
-def test_a_setting_is_read_in_any_way_that_a_dict_is(read):
-    """It counts as read, and gives the numbers that it holds."""
+def test_a_setting_is_read_like_a_dict(read):
+    """Every method of a dict marks the names as read and returns the numbers."""
     rng = np.random.default_rng(0)
     data, settings = (rng.normal(size=(20, 2)), rng.normal(size=20)), {"rate": np.array([0.05, 0.2])}
     objective = Objective(linear, squared_error, l2=0.1)
-    found = sweep(objective, data, lambda setting: descent.gradient_descent(read(setting)), settings, max_steps=5)
+    swept = sweep(objective, data, lambda setting: descent.gradient_descent(read(setting)), settings, max_steps=5)
     plain = sweep(
         objective, data, lambda setting: descent.gradient_descent(setting["rate"]), settings, max_steps=5
     )
-    np.testing.assert_array_equal(found.value, plain.value)
-    assert found.value[0] != found.value[1]
+    np.testing.assert_array_equal(swept.value, plain.value)
+    assert swept.value[0] != swept.value[1]
 
 
 def test_weights_and_targets_of_each_setting():
@@ -291,8 +295,8 @@ def test_seeds_are_folded_into_the_key():
     settings = {"rate": [0.5, 0.1, 0.5, 0.5], "seed": [3, 1, 2, 3]}
     swept = sweep(problem, data, plain, settings, key=key, slots=2, max_steps=25)
     for i in range(4):
-        own = jax.random.fold_in(key, settings["seed"][i])
-        fitted = fit(problem, data, plain({"rate": settings["rate"][i]}), key=own, max_steps=25)
+        folded = jax.random.fold_in(key, settings["seed"][i])
+        fitted = fit(problem, data, plain({"rate": settings["rate"][i]}), key=folded, max_steps=25)
         assert_same_fit(swept, i, fitted, units=128)
     np.testing.assert_array_equal(row(swept, 0)[0].weight, row(swept, 3)[0].weight)
     assert (row(swept, 0)[0].weight != row(swept, 2)[0].weight).any()
@@ -315,7 +319,7 @@ def test_a_sweep_over_l2_is_certified():
     assert_close(swept.value, certificate.value, units=64)
 
 
-def test_the_callback_may_stop_and_an_interrupt_gets_through():
+def test_the_callback_may_stop_and_an_interrupt_passes_through():
     def callback(progress):
         return progress.steps >= 20
 
@@ -338,7 +342,7 @@ def test_the_callback_may_stop_and_an_interrupt_gets_through():
 
 @pytest.mark.parametrize(("features", "steps"), [(3, 1), (2**17, 3)])
 def test_slots_follow_from_the_size_of_the_problem(features, steps, monkeypatch):
-    """Three small models are at work together, models of half a megabyte one after another."""
+    """Three small models share the slots. Models of half a megabyte run one after another."""
     use_cores(1, monkeypatch)
     seen = []
     data = np.zeros((4, features), DTYPE), np.array([0, 1, 0, 1], DTYPE)
@@ -416,7 +420,7 @@ def test_bad_arguments_are_refused_before_anything_compiles(change, error, messa
     assert compiles() == 0
 
 
-def test_transformations_that_cannot_work_say_so():
+def test_unsupported_transformations_raise():
     def values(l2):
         return sweep(objective(l2), breast_cancer(), plain, {"rate": [0.1]}, max_steps=2).value
 

@@ -1,0 +1,64 @@
+"""State of a fit: the state of the compiled loop, its history, and both together as the progress."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+import optax
+
+from dlcore._core.types import Array, Params
+
+PyTree: TypeAlias = Any
+"""A pytree of arrays. Its structure depends on the optimizer, or on the caller's function `record`."""
+
+
+class LoopState(NamedTuple):
+    """State of the loop between two pieces. Checkpoints contain the names of its fields.
+
+    Attributes:
+      step: number of updates.
+      code: `stopping.RUNNING`, or the reason why the loop ended.
+      params: the parameters after `step` updates.
+      optimizer: the state of the optimizer.
+      value: J at the last evaluation. This is at `params` once the loop has ended, and one update before it while
+        the loop runs.
+      gradient_norm: ‖∇J‖ at the last evaluation.
+      first_value: J at the start.
+      first_gradient_norm: ‖∇J‖ at the start.
+      order: the order of the batches in this epoch. None without minibatches.
+    """
+
+    step: Array
+    code: Array
+    params: Params
+    optimizer: optax.OptState
+    value: Array
+    gradient_norm: Array
+    first_value: Array
+    first_gradient_norm: Array
+    order: Array | None = None
+
+
+class Trace(NamedTuple):
+    """History of a piece of the loop: buffers of shape (capacity, ...), filled from the front."""
+
+    value: Array
+    gradient_norm: Array
+    recorded: PyTree
+
+
+class LoopProgress(NamedTuple):
+    """State of a fit between two calls of the loop, with the history up to that state."""
+
+    state: LoopState
+    traces: list[Trace]
+
+
+def first_entries(trace: Trace, count: int) -> Trace:
+    """Return a copy of the first `count` entries of a trace on the host."""
+    return jax.tree.map(lambda buffer: np.array(np.asarray(buffer)[:count]), trace)
+
+
+def concatenate(traces: list[Trace]) -> Trace:
+    """Return the history of all pieces."""
+    return jax.tree.map(lambda *pieces: np.concatenate(pieces), *traces)
