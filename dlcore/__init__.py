@@ -1,6 +1,6 @@
 """The mathematics under deep learning as small pure JAX functions, and a trainer that proves its results."""
 
-TYPE_CHECKING = False  # what type checkers take as true; to import typing costs more than all of this file
+TYPE_CHECKING = False  # type checkers take it as true; importing typing would cost more than this whole file
 if TYPE_CHECKING:
     from dlcore import calculus, descent, graph, linalg, losses, models, objective, reference, tensors
     from dlcore._core.status import Status
@@ -37,7 +37,7 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
+_MODULES = {
     "Status": "dlcore._core.status",
     "Certificate": "dlcore.certificate",
     "LinearHeads": "dlcore.certificate",
@@ -51,23 +51,23 @@ _HOMES = {
     "sweep": "dlcore.sweeping",
     "verify": "dlcore.verification",
 }
-"""The module of every public name that is no module itself."""
+"""The module of every public class and function."""
 
 
-if not TYPE_CHECKING:  # a type checker should see an unknown name
+if not TYPE_CHECKING:  # a type checker should report an unknown name
 
     def __getattr__(name: str) -> object:
-        """Import a public name or a module when it is first used.
+        """Import a public name or a module on first use.
 
-        `dlcore --version` and the handlers of signals then wait for no import of JAX.
+        `dlcore --version` and the signal handlers therefore do not wait for the import of JAX.
         """
         import importlib
         import importlib.util
 
-        if name in _HOMES:
-            found = getattr(importlib.import_module(_HOMES[name]), name)
-            globals()[name] = found
-            return found
+        if name in _MODULES:
+            value = getattr(importlib.import_module(_MODULES[name]), name)
+            globals()[name] = value
+            return value
         if name.startswith("__") or importlib.util.find_spec(f"{__name__}.{name}") is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return importlib.import_module(f"{__name__}.{name}")

@@ -1,9 +1,9 @@
-"""The devices that are there: the one a name stands for, the one arrays are on, and the cores of the host."""
+"""Devices: the device of a name, the transfer to it, aligned host memory and the cores of the host."""
 
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import numpy as np
@@ -12,28 +12,30 @@ from numpy.typing import DTypeLike
 from dlcore._core.array_checks import is_traced
 from dlcore._core.types import Device
 
-ALIGNMENT = 64
-"""Bytes; memory of NumPy's that begins elsewhere is copied by JAX."""
+Tree = TypeVar("Tree")
 
-SHARED_BYTES = 2**24
-"""A copy of this size or more is made by all cores: new memory costs more to get than to fill."""
-PIECE_BYTES = 2**22
-"""So much a core copies at a time."""
+ALIGNMENT = 64
+"""Bytes. JAX copies NumPy memory that does not begin at a multiple of it."""
+
+MIN_THREADED_BYTES = 2**24
+"""Copies of at least this size use all cores, because new memory costs more to get than to fill."""
+CHUNK_BYTES = 2**22
+"""The number of bytes that a thread copies at a time."""
 
 DeviceName = Literal["auto", "cpu", "gpu", "tpu"]
 
 
 def find_device(name: str = "auto") -> Device:
-    """The first device of a platform; "auto" takes JAX's own choice.
+    """Return the first device of a platform, or the default device of JAX for "auto".
 
     Args:
       name: "auto", "cpu", "gpu" or "tpu".
 
     Returns:
-      A device. A platform that is named and absent is never replaced by another.
+      A device. A named platform that is absent is never replaced by another.
 
     Raises:
-      ValueError: if the name is none of these, or no such device is there; it lists those that are.
+      ValueError: if the name is none of these, or the platform has no device. It lists the devices.
 
     >>> find_device("cpu").platform
     'cpu'
@@ -42,70 +44,74 @@ def find_device(name: str = "auto") -> Device:
         raise ValueError(f"device: expected one of {', '.join(get_args(DeviceName))}, got {name!r}")
     devices = jax.devices() if name == "auto" else _devices(name)
     if not devices:
-        found = [str(device) for platform in get_args(DeviceName)[1:] for device in _devices(platform)]
-        raise ValueError(f"device: no {name} here; JAX found {', '.join(found)}")
+        available = [str(device) for platform in get_args(DeviceName)[1:] for device in _devices(platform)]
+        raise ValueError(f"device: no {name} here; JAX found {', '.join(available)}")
     return devices[0]
 
 
-def to_device(tree: Any) -> Any:
-    """Place what is on the host on the default device, in memory of its own, as an explicit transfer.
+def to_device(tree: Tree) -> Tree:
+    """Copy the NumPy arrays and numbers of a tree to the default device, in one explicit transfer.
 
-    Arrays of JAX's stay as they are. A program that is called with NumPy's arrays or Python's numbers makes an
-    implicit transfer instead, which `jax.transfer_guard("disallow")` refuses.
+    JAX arrays stay as they are.
+    A program that is called with NumPy arrays or Python numbers makes an implicit transfer instead.
+    `jax.transfer_guard("disallow")` refuses implicit transfers.
     """
     leaves, structure = jax.tree.flatten(tree)
-    places = [place for place, leaf in enumerate(leaves) if not isinstance(leaf, jax.Array)]
-    copies = jax.device_put([leaves[place] for place in places], may_alias=False)  # one call: each costs
-    for place, copy in zip(places, copies, strict=True):
-        leaves[place] = copy
-    return jax.tree.unflatten(structure, leaves)
+    host_leaves = [leaf for leaf in leaves if not isinstance(leaf, jax.Array)]
+    copies = iter(jax.device_put(host_leaves, may_alias=False))  # one call, because each call costs
+    return jax.tree.unflatten(
+        structure, [leaf if isinstance(leaf, jax.Array) else next(copies) for leaf in leaves]
+    )
 
 
-def platform_of(*arrays: Any) -> str:
-    """Where arrays are, or where a program that is being traced, or is given NumPy arrays, will run."""
+def platform_of(*arrays: object) -> str:
+    """Return the platform of the first concrete JAX array, or of the default device if there is none.
+
+    Programs that are traced or called with NumPy arrays run on the default device.
+    """
     for array in arrays:
         if isinstance(array, jax.Array) and not is_traced(array):
             return next(iter(array.devices())).platform
-    chosen = jax.config.values["jax_default_device"]  # a device, the name of a platform, or None
-    return getattr(chosen, "platform", chosen) or jax.default_backend()
+    default = jax.config.values["jax_default_device"]  # a device, the name of a platform, or None
+    return getattr(default, "platform", default) or jax.default_backend()
 
 
 def aligned_copy(array: np.ndarray, dtype: DTypeLike | None = None, rows: int | None = None) -> np.ndarray:
-    """A copy that begins at a multiple of 64 bytes: a CPU device takes it as it is, without another copy.
+    """Return a copy that begins at a multiple of 64 bytes, which a CPU device takes without another copy.
 
-    Nobody else may write to it from then on.
+    Nothing else may write to it from then on.
 
     Args:
-      array: any.
-      dtype: of the copy; None keeps that of the array.
-      rows: of the copy, at least as many as the array has; those behind it are left unset. None makes no more.
+      array: any array.
+      dtype: the dtype of the copy. None keeps that of the array.
+      rows: the number of rows of the copy, at least that of the array. Further rows are left unset.
     """
     shape = array.shape if rows is None else (rows, *array.shape[1:])
     copy = aligned_empty(shape, array.dtype if dtype is None else dtype)
-    if copy.nbytes < SHARED_BYTES:
+    if copy.nbytes < MIN_THREADED_BYTES:
         np.copyto(copy if rows is None else copy[: len(array)], array, casting="unsafe")
         return copy
-    pieces = -(-len(array) * copy.strides[0] // PIECE_BYTES)
-    ends = [len(array) * piece // pieces for piece in range(pieces + 1)]
+    chunks = -(-len(array) * copy.strides[0] // CHUNK_BYTES)
+    bounds = [len(array) * chunk // chunks for chunk in range(chunks + 1)]
 
-    def write(first: int, last: int) -> None:
-        np.copyto(copy[first:last], array[first:last], casting="unsafe")
+    def copy_rows(start: int, stop: int) -> None:
+        np.copyto(copy[start:stop], array[start:stop], casting="unsafe")
 
     with ThreadPoolExecutor(core_count()) as threads:
-        list(threads.map(write, ends, ends[1:]))
+        list(threads.map(copy_rows, bounds, bounds[1:]))
     return copy
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """Unset memory that begins at a multiple of 64 bytes, for numbers that a CPU device shares from then on."""
+    """Return unset memory that begins at a multiple of 64 bytes, which a CPU device can share."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % ALIGNMENT
-    return memory[first : first + size].view(dtype).reshape(shape)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def core_count() -> int:
-    """How many cores this process may use: `taskset` and containers with their own set of cores lower it."""
+    """Return the number of cores that this process may use, which `taskset` and containers can lower."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -114,5 +120,5 @@ def core_count() -> int:
 def _devices(platform: str) -> list[Device]:
     try:
         return jax.devices(platform)
-    except RuntimeError:  # what JAX says of a platform that is absent or not installed
+    except RuntimeError:  # the platform is absent or not installed
         return []

@@ -1,8 +1,8 @@
-"""Layouts: the names of an array's axes, so that a function of one example runs wherever the examples stand."""
+"""Layouts: names of the axes of an array, so that a function of one example runs along any example axis."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +10,22 @@ import jax.numpy as jnp
 from dlcore._core.array_checks import as_array
 from dlcore._core.types import Array, Numeric
 
+Result = TypeVar("Result")
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The axes of an array, by name and in order.
+    """Names of the axes of an array, in order.
 
     A plain value: it can be compared, hashed and closed over by compiled functions.
 
     Args:
       names: one word for each axis, separated by spaces: "height width channel example".
-      over: the axis along which the examples stand. It must be one of the names; "" says that the array is
-        one example.
+      over: the example axis. It must be one of the names; "" says that the array is one example.
 
     Raises:
       TypeError: if `names` or `over` is not a string.
-      ValueError: if a name is no identifier or stands twice, or `over` is none of them.
+      ValueError: if a name is no identifier or occurs twice, or `over` is not one of the names.
 
     >>> images = Layout("height width channel example")
     >>> images.ndim, images.axis("channel"), images.axis(images.over)
@@ -49,26 +50,26 @@ class Layout:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The names, one by one."""
+        """The names as a tuple."""
         return tuple(self.names.split())
 
     @property
     def ndim(self) -> int:
-        """How many axes there are."""
+        """The number of axes."""
         return len(self.axes)
 
     def axis(self, name: str) -> int:
-        """Where the axis called `name` stands, counted from the first, 0."""
+        """Return the index of the axis called `name`, counted from 0."""
         if not isinstance(name, str) or name not in self.axes:
             raise ValueError(f"Layout: there is no axis {name!r} in {self.names!r}")
         return self.axes.index(name)
 
     def of_one(self) -> "Layout":
-        """The layout of one example: the same without the axis of the examples."""
+        """Return the layout of one example: the same axes without the example axis."""
         return Layout(" ".join(name for name in self.axes if name != self.over), over="")
 
     def check(self, x: Numeric) -> Array:
-        """`x` as an array, if it has as many axes as the layout; else a ValueError that names them."""
+        """Return `x` as an array. Raise a ValueError unless it has as many axes as the layout."""
         array = as_array("x", x)
         if array.ndim != self.ndim:
             raise ValueError(
@@ -77,16 +78,16 @@ class Layout:
         return array
 
     def rearrange(self, x: Numeric, names: str) -> Array:
-        """`x` with its axes in another order.
+        """Return `x` with its axes in another order.
 
-        Under jit the compiler may read `x` in place; outside it the result is a copy.
+        Under jit the compiler may read `x` in place. Outside jit the result is a copy.
 
         Args:
           x: an array in this layout.
-          names: the same names in the order that is wanted.
+          names: the same names in the new order.
 
         Returns:
-          The same numbers, the axis called k where `names` has it.
+          The same numbers, with the axes in the order of `names`.
 
         Raises:
           ValueError: if `x` has another number of axes, or `names` are not the same names.
@@ -95,30 +96,34 @@ class Layout:
         >>> images.rearrange(jnp.zeros((28, 20, 5)), "example height width").shape
         (5, 28, 20)
         """
-        wanted = Layout(names, over="")
-        if set(wanted.axes) != set(self.axes):
+        target = Layout(names, over="")
+        if set(target.axes) != set(self.axes):
             raise ValueError(f"rearrange: expected the axes of {self.names!r} in another order, got {names!r}")
-        return jnp.transpose(self.check(x), [self.axis(name) for name in wanted.axes])
+        return jnp.transpose(self.check(x), [self.axis(name) for name in target.axes])
 
 
-def over_examples(f: Callable[..., Any], layout: Layout) -> Callable[..., Any]:
-    r"""A function of ONE example as a function of many, wherever their axis stands.
+def over_examples(f: Callable[..., Result], layout: Layout) -> Callable[..., Result]:
+    r"""Return a function of many examples from a function of ONE example.
 
     $F(X)_i = f(X_{\ldots i \ldots})$, with $i$ along the axis `layout.over`
 
     Args:
-      f: takes one example, in the layout `layout.of_one()`, and any further arguments, which all examples share.
-      layout: of the array of many examples.
+      f: a function of one example, in the layout `layout.of_one()`, and any further arguments, which all examples
+        share.
+      layout: the layout of the array of many examples.
 
     Returns:
-      A function of that array and the shared arguments. The results stand along a new first axis, as `vmap` puts
-      them. It is `vmap` over that axis: the data are not brought into another order first, no result depends on
-      where the axis stands, and jit, grad and a further vmap go through. (What a derivative in a shared argument
-      makes XLA copy, XLA decides.) Of no examples the results are empty.
+      A function of that array and the shared arguments. Results are stacked along a new first axis, as by `vmap`;
+      without examples they are empty.
 
     Raises:
       TypeError: if `f` is not a function or `layout` not a `Layout`.
       ValueError: if the layout is that of one example; when called, if the array does not have its axes.
+
+    Notes:
+      The function is `vmap` over the example axis. The data are not reordered first, and no result depends on the
+      position of the axis. jit, grad and a further vmap apply. What the derivative in a shared argument copies is
+      up to XLA.
 
     Source: Bradbury et al., JAX: composable transformations of Python+NumPy programs (2018), vmap.
 
@@ -136,11 +141,11 @@ def over_examples(f: Callable[..., Any], layout: Layout) -> Callable[..., Any]:
         )
     axis = layout.axis(layout.over)
 
-    def over_all(x: Numeric, *shared: Any) -> Any:
+    def batched(x: Numeric, *shared: object) -> Result:
         mapped = jax.vmap(f, in_axes=(axis, *(None for _ in shared)))
         return mapped(layout.check(x), *shared)
 
-    return over_all
+    return batched
 
 
 __all__ = ["Layout", "over_examples"]

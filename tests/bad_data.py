@@ -1,4 +1,4 @@
-"""Data that every function that takes data refuses, with the error and its message."""
+"""Invalid data, with the error and the message of every function that takes data."""
 
 import numpy as np
 from helpers import DTYPE
@@ -8,14 +8,14 @@ X = np.random.default_rng(0).normal(size=(N, M)).astype(DTYPE)
 Y = (np.arange(N) % 2).astype(DTYPE)
 
 
-def changed(array, value):
+def with_entry(array, value):
     array = array.copy()
     array.flat[5] = value
     return array
 
 
 class Sparse:
-    """A sparse table that cannot be compressed by rows, as SciPy's can."""
+    """A sparse table that cannot be compressed by rows, unlike SciPy's tables."""
 
     nnz = 3
 
@@ -25,17 +25,17 @@ class Sparse:
 
 DATA = {
     "nan in x": (
-        (changed(X, np.nan), Y),
+        (with_entry(X, np.nan), Y),
         ValueError,
         r"x: expected finite numbers, got nan \(first at index \(1, 2\)\)",
     ),
-    "inf in x": ((changed(X, np.inf), Y), ValueError, r"x: expected finite numbers, got infinity"),
+    "inf in x": ((with_entry(X, np.inf), Y), ValueError, r"x: expected finite numbers, got infinity"),
     "nan in y": (
-        (X, changed(Y, np.nan)),
+        (X, with_entry(Y, np.nan)),
         ValueError,
         r"y: expected finite numbers, got nan \(first at index \(5,\)\)",
     ),
-    "inf in y": ((X, changed(Y, -np.inf)), ValueError, "y: expected finite numbers, got infinity"),
+    "inf in y": ((X, with_entry(Y, -np.inf)), ValueError, "y: expected finite numbers, got infinity"),
     "rows": ((X, Y[:-1]), ValueError, "one row per example in each of x, y, but x has 12, y has 11"),
     "1-D x": (
         (X[:, 0], Y),
@@ -54,7 +54,7 @@ DATA = {
     "scalar y": ((X, 1), ValueError, "y: expected an array with a row per example, got a scalar"),
     "no y": ((X, None), ValueError, "y: expected an array, got None"),
     "negative weight": (
-        (X, Y, changed(np.ones(N), -1)),
+        (X, Y, with_entry(np.ones(N), -1)),
         ValueError,
         "weights: expected numbers of at least 0, got -1",
     ),
@@ -63,7 +63,11 @@ DATA = {
         ValueError,
         "weights: expected at least one positive number, got only zeros",
     ),
-    "nan weight": ((X, Y, changed(np.ones(N), np.nan)), ValueError, "weights: expected finite numbers, got nan"),
+    "nan weight": (
+        (X, Y, with_entry(np.ones(N), np.nan)),
+        ValueError,
+        "weights: expected finite numbers, got nan",
+    ),
     "short weights": (
         (X, Y, np.ones(3)),
         ValueError,
@@ -76,7 +80,7 @@ DATA = {
         "both classes 0 and 1 in rows of positive weight, got only 0",
     ),
     "objects": (
-        (changed(X.astype(object), "0.5"), Y),
+        (with_entry(X.astype(object), "0.5"), Y),
         TypeError,
         r"x: expected numbers, got '0.5' \(first at index \(1, 2\)\)",
     ),
@@ -98,4 +102,4 @@ DATA = {
 }
 
 CERTIFIED = [case for case in DATA if case not in ("one part", "no tuple")]
-"""The cases that `certify` refuses too."""
+"""Cases that `certify` refuses too."""

@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / ".test_cache"
-"""The folder where the environment names none; git ignores it."""
+"""The default folder, which git ignores."""
 
 
 def enable(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -17,12 +17,12 @@ compilation_cache.enable()
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from helpers import compilations  # noqa: E402
-from seams import forget_programs  # noqa: E402
+from seams import clear_compiled_programs  # noqa: E402
 
 # Scripts that tests run in processes of their own.
 collect_ignore = ["oracles", "repeated_fits.py", "sharded_steps.py"]
 
-# What JAX would convert or broadcast without a word is an error in the library.
+# A silent conversion or broadcast by JAX is an error in the library.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -45,29 +45,29 @@ def compiles():
     return lambda: len(compilations) - start
 
 
-MOST_BYTES = 2 * 2**30
-"""Resident memory of a worker beyond which compiled programs are forgotten after a file of tests."""
+MAX_BYTES = 2 * 2**30
+"""Resident memory of a worker above which compiled programs are cleared after a file of tests."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def bounded_memory():
-    """Forget compiled programs after a file where they hold gigabytes; the persistent cache has them still."""
+    """Clear compiled programs after a file if they hold gigabytes. The persistent cache keeps them."""
     yield
     statm = Path("/proc/self/statm")
-    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MOST_BYTES:
-        forget_programs()
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MAX_BYTES:
+        clear_compiled_programs()
 
 
 @pytest.fixture(autouse=True, scope="module")
-def computes_in_no_mode(request):
+def check_any_mode(request):
     """Check that a file marked any_mode runs no program in the dtype of the run.
 
-    Such a file computes with NumPy, or in a mode of its own. A float32 run shows it: no program may be compiled
-    outside x64 mode. The caches are cleared before, since a program that is there already is not compiled.
+    The file computes with NumPy, or sets a mode itself. In a float32 run no program may be compiled outside x64
+    mode. The caches are cleared first, because a cached program is not compiled again.
     """
     marked = request.node.get_closest_marker("any_mode") and not jax.config.read("jax_enable_x64")
     if marked:
-        forget_programs()
+        clear_compiled_programs()
     start = len(compilations)
     yield
     if marked:

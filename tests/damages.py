@@ -1,4 +1,4 @@
-"""Damages of files: flipped bits, lost ends, bytes that were moved, put in, left out or overwritten."""
+"""Damaged copies of files: bits flipped, ends cut off, and bytes moved, inserted, deleted or overwritten."""
 
 import json
 import zipfile
@@ -10,20 +10,20 @@ import numpy as np
 
 
 def damaged(good: bytes, other: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """Yield `count` damaged copies of a file, of every kind in turn; `other` is a whole file like it."""
+    """Yield `count` damaged copies of a file, of each kind in turn. `other` is another file of the same format."""
     rng = np.random.default_rng(seed)
-    made = 0
-    while made < count:
-        bad = KINDS[made % len(KINDS)](good, other, rng)
-        if bad != good:
-            made += 1
-            yield bad
+    n_copies = 0
+    while n_copies < count:
+        copy = KINDS[n_copies % len(KINDS)](good, other, rng)
+        if copy != good:
+            n_copies += 1
+            yield copy
 
 
 def flipped(data: bytes, bit: int) -> bytes:
-    bad = bytearray(data)
-    bad[bit // 8] ^= 1 << bit % 8
-    return bytes(bad)
+    copy = bytearray(data)
+    copy[bit // 8] ^= 1 << bit % 8
+    return bytes(copy)
 
 
 def _flip(good: bytes, other: bytes, rng: Any) -> bytes:
@@ -41,12 +41,12 @@ def _flip_several(good: bytes, other: bytes, rng: Any) -> bytes:
     return good
 
 
-def _lose_the_end(good: bytes, other: bytes, rng: Any) -> bytes:
+def _truncate(good: bytes, other: bytes, rng: Any) -> bytes:
     return good[: rng.integers(len(good))]
 
 
 def _overwrite(good: bytes, other: bytes, rng: Any) -> bytes:
-    """With other bytes of the file, with those at the same place of another, with zeros, or with noise."""
+    """Overwrite bytes with other bytes of the file, bytes of the other file, zeros or random bytes."""
     start, length = int(rng.integers(len(good))), int(2 ** rng.uniform(0, 12))
     length = min(length, len(good) - start)
     source = int(rng.integers(len(good) - length + 1))
@@ -59,12 +59,12 @@ def _overwrite(good: bytes, other: bytes, rng: Any) -> bytes:
     return good[:start] + new + good[start + length :]
 
 
-def _put_in(good: bytes, other: bytes, rng: Any) -> bytes:
+def _insert(good: bytes, other: bytes, rng: Any) -> bytes:
     start, source = rng.integers(len(good), size=2)
     return good[:start] + good[source : source + int(2 ** rng.uniform(0, 10))] + good[start:]
 
 
-def _leave_out(good: bytes, other: bytes, rng: Any) -> bytes:
+def _delete(good: bytes, other: bytes, rng: Any) -> bytes:
     start = int(rng.integers(len(good)))
     return good[:start] + good[start + int(2 ** rng.uniform(0, 12)) :]
 
@@ -78,34 +78,34 @@ KINDS = (
     _flip_in_directory,
     _overwrite,
     _flip_several,
-    _lose_the_end,
-    _put_in,
+    _truncate,
+    _insert,
     _flip_in_directory,
-    _leave_out,
+    _delete,
     _splice,
 )
 
 
 def directory_of(data: bytes) -> int:
-    """Return where the directory of a zip file begins."""
+    """Return the offset of the directory of a zip file."""
     return int.from_bytes(data[-6:-2], "little")
 
 
 def parts_of(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an archive, its text among them."""
+    """Return the arrays of an archive, including its header."""
     with np.load(path, allow_pickle=False) as archive:
         return dict(archive)
 
 
 def write_parts(path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write an archive with that text, whatever it lists."""
+    """Write an archive with this header, which need not match the arrays."""
     members: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
     with path.open("wb") as file:
         np.savez(file, **members)
 
 
 def compressed(path: Path, to: Path) -> None:
-    """Copy a zip file, its members compressed."""
+    """Copy a zip file with compressed members."""
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as copy:
         for name in archive.namelist():
             copy.writestr(name, archive.read(name))

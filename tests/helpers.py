@@ -1,4 +1,4 @@
-"""Problems with known answers, oracles that share no code with the library, and the tests' one comparison."""
+"""Problems with known solutions, oracles that share no code with the library, and comparisons."""
 
 import dataclasses
 import gc
@@ -22,7 +22,7 @@ from sklearn.datasets import load_breast_cancer
 from dlcore import Heads, Status
 
 ROOT = Path(__file__).parent.parent
-"""The project."""
+"""The root folder of the project."""
 
 DTYPE = np.dtype(jnp.result_type(float))
 """The dtype of this run of the suite."""
@@ -42,14 +42,14 @@ monitoring.register_event_duration_secs_listener(_listen)
 
 
 def assert_close(actual, expected, *, units: float, scale=None, dtype=None) -> None:
-    """|actual − expected| ≤ units · eps · scale, entry by entry; nan and infinity equal themselves.
+    """Assert |actual − expected| ≤ units · eps · scale for each entry; nan and infinity equal themselves.
 
     Args:
-      actual: what the library computed; its shape must be the expected one.
-      expected: what an oracle says, in float64.
-      units: how many roundings may add up.
-      scale: what they are relative to; the largest finite expected magnitude where left out.
-      dtype: of the arithmetic; that of the run where left out.
+      actual: the result of the library, of the expected shape.
+      expected: the result of an oracle, in float64.
+      units: the number of roundings that may add up.
+      scale: the size that roundings are relative to; the largest finite expected magnitude if None.
+      dtype: the dtype of the arithmetic; that of the run if None.
     """
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
@@ -65,11 +65,11 @@ def assert_close(actual, expected, *, units: float, scale=None, dtype=None) -> N
 
 
 def ulps(actual, exact: np.ndarray) -> np.ndarray:
-    """The error in units of the last place of the exact result, 0 where that is no normal number.
+    """Return the error in units in the last place of the exact result, 0 if it is no normal number.
 
     Args:
-      actual: what the library computed, in the dtype of the run.
-      exact: the same in extended precision.
+      actual: the result of the library, in the dtype of the run.
+      exact: the exact result in extended precision.
     """
     with np.errstate(over="ignore"):
         actual, nearest = np.asarray(actual), np.abs(exact.astype(DTYPE))
@@ -80,19 +80,19 @@ def ulps(actual, exact: np.ndarray) -> np.ndarray:
     return np.where(normal, error, 0).astype(float)
 
 
-def exactly(number: np.longdouble) -> Any:
-    """A number of extended precision as one of mpmath."""
+def to_mpmath(number: np.longdouble) -> Any:
+    """Return a number in extended precision as an mpmath number."""
     fraction, exponent = np.frexp(number)
     high = float(fraction)
     return mpmath.ldexp(mpmath.mpf(high) + mpmath.mpf(float(fraction - np.longdouble(high))), int(exponent))
 
 
 LARGEST = 88.0 if np.float32 == DTYPE else 708.5
-"""Beyond it e^-z is no normal number."""
+"""The largest z for which e^-z is a normal number."""
 
 
 def dense_grid() -> np.ndarray:
-    """More than 20 000 numbers: the whole range of e^z, where 1 + e^-z rounds to 1, and all sizes down to 0."""
+    """Return over 20 000 numbers: the range of e^z, edges where 1 + e^-z rounds to 1, and all sizes down to 0."""
     tiny = float(np.finfo(DTYPE).smallest_subnormal)
     sizes = np.geomspace(tiny, LARGEST, 3_000)
     steps = [np.linspace(edge - 0.5, edge + 0.5, 1_001) for edge in (16.6, 36.7, LARGEST - 0.5)]
@@ -110,13 +110,13 @@ class Problem(NamedTuple):
 
 
 def breast_cancer(dtype: Any = DTYPE) -> tuple[np.ndarray, np.ndarray]:
-    """The 569 × 30 table, standardised."""
+    """Return the standardised 569 × 30 table and its labels."""
     x, y = load_breast_cancer(return_X_y=True)
     return ((x - x.mean(0)) / x.std(0)).astype(dtype), y.astype(dtype)
 
 
 def random_problem(seed: int) -> Problem:
-    """One of many: plain, weighted over six decades, ill-conditioned, nearly separable, wide, in turn."""
+    """Return a random problem: plain, weighted, ill-conditioned, nearly separable or wide, by the seed."""
     rng = np.random.default_rng(seed)
     n, m = int(rng.integers(20, 200)), int(rng.integers(1, 25))
     kind = ("plain", "weighted", "ill-conditioned", "nearly separable", "wide")[seed % 5]
@@ -126,26 +126,26 @@ def random_problem(seed: int) -> Problem:
     if kind == "ill-conditioned":
         x = x @ np.diag(np.geomspace(1, 1e-5, m)) @ np.linalg.qr(rng.normal(size=(m, m)))[0] + 3
     x = single(x)  # the same bits on every machine, as are s and l2
-    slope = rng.normal(size=m) * (20 if kind == "nearly separable" else 1)
-    y = (x @ slope + rng.logistic(size=n) > np.median(x @ slope)).astype(np.float64)
+    coef = rng.normal(size=m) * (20 if kind == "nearly separable" else 1)
+    y = (x @ coef + rng.logistic(size=n) > np.median(x @ coef)).astype(np.float64)
     y[:2] = 0, 1
     s = 10 ** rng.uniform(-3, 3, n) if kind == "weighted" else np.ones(n)
     return Problem(x, y, single(s), float(single(10 ** rng.uniform(-6, 1))))
 
 
-def optimum_of(problem: Problem, name: str) -> np.ndarray:
-    """Return the optimum as `newton` has it, stored under the name or computed."""
+def stored_optimum(problem: Problem, name: str) -> np.ndarray:
+    """Return the optimum by `newton`, from the store if the name is in it."""
     stored = stored_optima.find(name, problem)
     return newton(problem) if stored is None else stored.theta
 
 
 def random_optimum(seed: int) -> np.ndarray:
     """Return the optimum of a random problem."""
-    return optimum_of(random_problem(seed), f"random problem {seed}")
+    return stored_optimum(random_problem(seed), f"random problem {seed}")
 
 
 def exact_value(problem: Problem, theta: np.ndarray) -> np.longdouble:
-    """J at weights and, last, an intercept, in extended precision."""
+    """Return J in extended precision. The last entry of theta is the intercept."""
     x, y, s = (part.astype(np.longdouble) for part in problem[:3])
     theta = theta.astype(np.longdouble)
     z = (x * theta[:-1]).sum(1) + theta[-1]
@@ -153,96 +153,96 @@ def exact_value(problem: Problem, theta: np.ndarray) -> np.longdouble:
     return (s * losses).sum() / s.sum() + np.longdouble(problem.l2) / 2 * (theta[:-1] ** 2).sum()
 
 
-def damped(
+def newton_with_line_search(
     value: Callable[[np.ndarray], np.longdouble], direction: Callable[[np.ndarray], np.ndarray], theta: np.ndarray
 ) -> np.ndarray:
-    """θ ← θ − rate·direction(θ), the rate halved until the value falls, until it falls no more."""
-    least = value(theta)
+    """Iterate θ ← θ − t·direction(θ) until the value stops falling, with t halved until it falls."""
+    best_value = value(theta)
     for _ in range(300):
-        step, rate = direction(theta), np.longdouble(1)
-        while value(theta - rate * step) > least and rate > 1e-12:
-            rate /= 2
-        candidate = theta - rate * step
-        if not value(candidate) < least:
+        step, step_size = direction(theta), np.longdouble(1)
+        while value(theta - step_size * step) > best_value and step_size > 1e-12:
+            step_size /= 2
+        candidate = theta - step_size * step
+        if not value(candidate) < best_value:
             break
-        theta, least = candidate, value(candidate)
+        theta, best_value = candidate, value(candidate)
     return theta
 
 
 def newton(problem: Problem) -> np.ndarray:
-    """The optimum by damped Newton: gradients in extended precision, steps by SciPy in float64."""
+    """Return the optimum by Newton's method, with gradients in extended precision and steps by SciPy."""
     x, y, s, l2 = problem
     extended = np.column_stack([x, np.ones(len(x))]).astype(np.longdouble)
     penalty = np.append(np.full(x.shape[1], np.longdouble(l2)), 0)
-    share = s / s.sum()
+    fraction = s / s.sum()
 
     def direction(theta: np.ndarray) -> np.ndarray:
         p = 1 / (1 + np.exp(-(extended * theta).sum(1)))
-        gradient = ((share * (p - y))[:, None] * extended).sum(0) + penalty * theta
-        curved = np.sqrt((share * p * (1 - p)).astype(np.float64))[:, None] * extended.astype(np.float64)
-        hessian = curved.T @ curved + np.diag(penalty.astype(np.float64))
+        gradient = ((fraction * (p - y))[:, None] * extended).sum(0) + penalty * theta
+        root = np.sqrt((fraction * p * (1 - p)).astype(np.float64))[:, None] * extended.astype(np.float64)
+        hessian = root.T @ root + np.diag(penalty.astype(np.float64))
         return cast(Any, scipy.linalg.lstsq(hessian, gradient.astype(np.float64)))[0]
 
     start = np.zeros(x.shape[1] + 1, np.longdouble)
-    return damped(lambda theta: exact_value(problem, theta), direction, start)
+    return newton_with_line_search(lambda theta: exact_value(problem, theta), direction, start)
 
 
 def random_like(seed: int, *shape: int, dtype=DTYPE) -> jax.Array:
-    """Normal numbers of a shape, the same in every dtype up to rounding."""
+    """Return normal numbers of a shape, the same in every dtype up to rounding."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32), dtype)
 
 
-def scored(heads: Heads) -> np.ndarray:
-    """The scores of heads that have some."""
+def scores_of(heads: Heads) -> np.ndarray:
+    """Return the scores of heads, which must have scores."""
     assert heads.scores is not None
     return heads.scores
 
 
-def same_heads(one: Any, other: Any) -> None:
-    """Two results of `fit_heads` are one: types, shapes, dtypes, bits."""
-    assert type(one) is type(other)
-    if dataclasses.is_dataclass(one):
-        for field in dataclasses.fields(one):
-            same_heads(getattr(one, field.name), getattr(other, field.name))
-    elif isinstance(one, np.ndarray):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        if one.dtype == object:
-            assert all(isinstance(end, Status) for end in other.ravel())
-            assert (one == other).all()
+def assert_same_heads(actual: Any, expected: Any) -> None:
+    """Assert that two results of `fit_heads` have the same types, shapes, dtypes and bits."""
+    assert type(actual) is type(expected)
+    if dataclasses.is_dataclass(actual):
+        for field in dataclasses.fields(actual):
+            assert_same_heads(getattr(actual, field.name), getattr(expected, field.name))
+    elif isinstance(actual, np.ndarray):
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        if actual.dtype == object:
+            assert all(isinstance(status, Status) for status in actual.ravel())
+            assert (actual == expected).all()
         else:
-            assert one.tobytes() == other.tobytes()
+            assert actual.tobytes() == expected.tobytes()
     else:
-        assert one == other
+        assert actual == expected
 
 
 def anonymous_bytes() -> int:
-    """Return the memory of this process that no file stands behind; skip the test where Linux does not say it."""
+    """Return the anonymous memory of this process. Skip the test if the system does not report it."""
     status = Path("/proc/self/status")
     if not status.exists() or jax.default_backend() != "cpu":
-        pytest.skip("asks Linux for the memory of the process, which the device must share")
+        pytest.skip("needs the memory of the process from Linux, which the device must share")
     return next(
         1024 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("RssAnon")
     )
 
 
 def memory_added(run: Callable[[], Any]) -> tuple[Any, int]:
-    """Run it, and tell the most bytes that the process had beyond those it began with.
+    """Run a function and return its result and the peak number of bytes that it added to the process.
 
-    Malloc returns pieces of 32 MiB and more to the system at once; smaller ones may have been there before.
+    Malloc returns pieces of 32 MiB and more to the system at once. Smaller pieces may come from earlier memory.
     """
     gc.collect()
-    before, most, ended = anonymous_bytes(), [0], threading.Event()
+    before, peak, ended = anonymous_bytes(), [0], threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
-            most[0] = max(most[0], anonymous_bytes())
+            peak[0] = max(peak[0], anonymous_bytes())
             time.sleep(0.005)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        found = run()
+        result = run()
     finally:
         ended.set()
         watcher.join()
-    return found, most[0] - before
+    return result, peak[0] - before

@@ -1,4 +1,4 @@
-"""HTML pages as tests read them."""
+"""A parser of HTML pages for tests."""
 
 import html.parser
 import re
@@ -9,7 +9,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Page(html.parser.HTMLParser):
-    """Tags that open and close in order, text, attributes and rows of tables as lists of cells."""
+    """An HTML page: open tags, text, attributes, and rows of tables as lists of cells."""
 
     def __init__(self, text):
         super().__init__()
@@ -37,4 +37,4 @@ class Page(html.parser.HTMLParser):
 
 
 def drawings(text):
-    return [ET.fromstring(one) for one in re.findall(r"<svg .*?</svg>", text, re.DOTALL)]
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", text, re.DOTALL)]

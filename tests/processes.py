@@ -1,4 +1,4 @@
-"""Commands as a user calls them, in a process of their own or in that of the tests; waiting for a process."""
+"""Commands as a user calls them, in a new process or in that of the tests, and waiting for a process."""
 
 import contextlib
 import io
@@ -18,33 +18,33 @@ from helpers import ROOT
 
 from dlcore.cli import main
 
-PATIENCE = 200.0
-"""Seconds for what takes less than ten on an idle machine."""
+TIMEOUT_S = 200.0
+"""Seconds to wait for an event that takes less than ten on an idle machine."""
 
 
 def wait_for(happened: Callable[[], Any], process: subprocess.Popen[Any]) -> None:
-    """Wait for what a process does; fail where the process ends before it or `PATIENCE` runs out."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait for an event of a process. Fail if the process ends first or after `TIMEOUT_S` seconds."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not happened():
         assert process.poll() is None, f"the process ended with {process.returncode}"
-        assert time.monotonic() < deadline, f"nothing happened in {PATIENCE:.0f} s"
+        assert time.monotonic() < deadline, f"nothing happened in {TIMEOUT_S:.0f} s"
         time.sleep(0.005)
 
 
 COMMAND = (sys.executable, "-m", "dlcore")
 
 
-def environment_of_user(**more: str) -> dict[str, str]:
-    """Copy the environment without the precision of the suite: an option of the experiment decides."""
-    environment = {**os.environ, "COLUMNS": "200", **more}
+def user_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a user, without the precision of the suite."""
+    environment = {**os.environ, "COLUMNS": "200", **variables}
     environment.pop("JAX_ENABLE_X64", None)
     return environment
 
 
 def dlcore(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, as a user does."""
+    """Run the command line in a new process, as a user does."""
     command = [*COMMAND, *map(str, arguments)]
-    environment = environment_of_user()
+    environment = user_environment()
     return subprocess.run(
         command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL
     )
@@ -55,12 +55,12 @@ USER_SETTINGS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
 }
-"""The settings of JAX that the suite changes, as a user has them."""
+"""The defaults of the JAX settings that the suite changes."""
 
 
 @contextlib.contextmanager
-def settings_of_user() -> Iterator[None]:
-    """Set JAX as a user has it, for the block."""
+def user_settings() -> Iterator[None]:
+    """Restore the default JAX settings for the block."""
     before = {name: jax.config.values[name] for name in USER_SETTINGS}
     for name, value in USER_SETTINGS.items():
         jax.config.update(name, value)
@@ -71,8 +71,8 @@ def settings_of_user() -> Iterator[None]:
             jax.config.update(name, value)
 
 
-def state_of_process() -> dict[str, Any]:
-    """Return the state of the process that a command might leave changed."""
+def process_state() -> dict[str, Any]:
+    """Return the state of the process that a command could change."""
     return {
         "arguments": sys.argv,
         "handlers": [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)],
@@ -85,7 +85,7 @@ def state_of_process() -> dict[str, Any]:
 
 
 class Completed(NamedTuple):
-    """The end of a command, as `subprocess.CompletedProcess` has it."""
+    """The exit status and output of a command, like `subprocess.CompletedProcess`."""
 
     returncode: int
     stdout: str
@@ -93,10 +93,10 @@ class Completed(NamedTuple):
 
 
 def call(*arguments: str | Path) -> Completed:
-    """Run the command line in this process with the settings of a user; check that the process stays as it was."""
+    """Run the command line in this process with default settings. Check that it leaves the process unchanged."""
     out, err, status = io.StringIO(), io.StringIO(), 0
-    with settings_of_user(), mock.patch.dict(os.environ, COLUMNS="200"):
-        before = state_of_process()
+    with user_settings(), mock.patch.dict(os.environ, COLUMNS="200"):
+        before = process_state()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 main.main([*map(str, arguments)])
@@ -104,5 +104,5 @@ def call(*arguments: str | Path) -> Completed:
                 if isinstance(ended.code, str):  # as Python itself does
                     print(ended.code, file=sys.stderr)
                 status = 1 if isinstance(ended.code, str) else ended.code or 0
-        assert state_of_process() == before
+        assert process_state() == before
     return Completed(status, out.getvalue(), err.getvalue())

@@ -1,4 +1,4 @@
-"""Run by test_repeatability.py, in a process of its own too: fits everything and prints the bits as one line."""
+"""A script of test_repeatability.py: it fits models of all kinds and prints the bits as one line."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ Y = LABELS["logistic"].astype(X.dtype)
 
 
 def bits(tree: Any) -> str:
-    """The same for the same bits alone; of arrays of objects for the same words."""
+    """Return a checksum of the bits of a tree, and of the words of arrays of objects."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         array = np.asarray(leaf)
@@ -31,18 +31,28 @@ def bits(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def heads(loss: str) -> str:
-    """Everything that `fit_heads` hands back."""
-    found = fit_heads(X, LABELS[loss], loss=loss, l2=np.geomspace(1e-6, 1, 12), folds=3)
-    proof = found.certificate
-    return bits((found.coef, found.intercept, found.status, found.steps, found.scores, found.fold_gap, proof.gap))
+def heads_bits(loss: str) -> str:
+    """Return the bits of all results of `fit_heads`."""
+    result = fit_heads(X, LABELS[loss], loss=loss, l2=np.geomspace(1e-6, 1, 12), folds=3)
+    certificate = result.certificate
+    return bits(
+        (
+            result.coef,
+            result.intercept,
+            result.status,
+            result.steps,
+            result.scores,
+            result.fold_gap,
+            certificate.gap,
+        )
+    )
 
 
-def swept() -> str:
-    """A sweep over rates and seeds of a network."""
+def sweep_bits() -> str:
+    """Return the bits of a sweep over rates and seeds of a network."""
     objective, key = Objective(mlp((5, 4, 1)), sigmoid_cross_entropy, 1e-3), jax.random.key(3)
     settings = {"rate": np.geomspace(0.01, 0.5, 6), "seed": np.arange(6)}
-    found = sweep(
+    result = sweep(
         objective,
         (X, Y),
         lambda setting: descent.adam(setting["rate"]),
@@ -52,21 +62,21 @@ def swept() -> str:
         max_steps=60,
         record=True,
     )
-    return bits((found.params, found.value, found.steps, found.history.value))
+    return bits((result.params, result.value, result.steps, result.history.value))
 
 
-def fitted(batch_size: int | None) -> str:
-    """A fit on all rows, or on shuffled batches."""
+def fit_bits(batch_size: int | None) -> str:
+    """Return the bits of a fit on all rows, or on shuffled batches."""
     objective, rule = Objective(logistic, sigmoid_cross_entropy, 1e-2), descent.momentum(0.1)
-    found = fit(objective, (X, Y), rule, key=jax.random.key(5), batch_size=batch_size, max_steps=100)
-    return bits((found.params, found.value, found.history.value, found.history.gradient_norm))
+    result = fit(objective, (X, Y), rule, key=jax.random.key(5), batch_size=batch_size, max_steps=100)
+    return bits((result.params, result.value, result.history.value, result.history.gradient_norm))
 
 
-def everything() -> dict[str, str]:
-    """By name."""
-    runs = {f"heads, {loss}": heads(loss) for loss in LABELS}
-    return runs | {"sweep": swept(), "fit": fitted(None), "fit on batches": fitted(50)}
+def all_bits() -> dict[str, str]:
+    """Return the bits of all fits by name."""
+    runs = {f"heads, {loss}": heads_bits(loss) for loss in LABELS}
+    return runs | {"sweep": sweep_bits(), "fit": fit_bits(None), "fit on batches": fit_bits(50)}
 
 
 if __name__ == "__main__":
-    json.dump({"hash": hash(HASHED), "digests": everything()}, sys.stdout)
+    json.dump({"hash": hash(HASHED), "digests": all_bits()}, sys.stdout)

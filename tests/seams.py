@@ -1,7 +1,7 @@
-"""The private names that tests still reach, each with the reason why no public name will do.
+"""Private names that tests use, each with the reason why no public name will do.
 
-A rename inside the library changes this file alone. Unit tests of one idea with a contract of its own, such as a
-line search, a factorisation or a pool of threads, import its module themselves.
+A rename inside the library changes this file alone.
+Unit tests of a module with a contract of its own import the module: a line search, a factorisation, a thread pool.
 """
 
 import importlib
@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from dlcore._core import programs
-from dlcore._core.programs import ALL as PROGRAMS
-from dlcore._core.programs import clear_programs
+from dlcore._core import jit_cache
+from dlcore._core.jit_cache import ALL_CACHES as CACHES
+from dlcore._core.jit_cache import clear_jit_cache
 from dlcore.benchmark import tune_solver
 from dlcore.certificate.bounds.logistic import _distance_of_intercept as distance_of_intercept
 from dlcore.certificate.bounds.logistic import _largest_intercept as largest_intercept
@@ -20,45 +20,45 @@ from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
 
 __all__ = [
-    "PROGRAMS",
-    "ask_slow_solvers_once",
+    "CACHES",
+    "clear_compiled_programs",
     "distance_of_intercept",
-    "forget_programs",
-    "keep_programs",
     "largest_intercept",
+    "limit_cached_programs",
     "spread_of_distance",
-    "use_cores",
+    "treat_solvers_as_slow",
+    "use_threads",
 ]
-# Bounds on intercepts enter a certificate beside larger terms, so that no certificate shows their errors.
+# An intercept bound is added to larger terms of a certificate, so no certificate shows an error in it.
 
 
-def use_cores(count: int, patch: Any = None) -> None:
-    """Set how many threads a pass of `fit`, `sweep` or `fit_heads` is handed out to.
+def use_threads(count: int, patch: Any = None) -> None:
+    """Set the number of threads that share a pass of `fit`, `sweep` or `fit_heads`.
 
-    The library decides by the machine and by the size of the data, and has no setting: a test of three cores would
-    need three cores and millions of numbers.
+    The library decides by the machine and by the size of the data, and has no setting: a test with three threads
+    would need three cores and millions of numbers.
 
     Args:
-      count: how many.
+      count: the number of threads.
       patch: pytest's monkeypatch; None changes the process for good.
     """
-    change = setattr if patch is None else patch.setattr
+    set_attribute = setattr if patch is None else patch.setattr
     sweep = importlib.import_module("dlcore.sweeping.sweep")  # the package's attribute is the function
     for module in (passes, sweep, logistic_heads):
-        change(module, "cores_for", lambda *_, **__: count)
+        set_attribute(module, "cores_for", lambda *_, **__: count)
 
 
-def ask_slow_solvers_once(patch: Any) -> None:
-    """Let every solver of a benchmark count as slow: without it one that takes 20 seconds would be needed."""
+def treat_solvers_as_slow(patch: Any) -> None:
+    """Treat every solver of a benchmark as slow. Otherwise a test would need a solver that takes 20 seconds."""
     patch.setattr(tune_solver, "ONCE", 0.0)
 
 
-def forget_programs() -> None:
-    """Forget compiled programs, those of host threads too, which `jax.clear_caches` does not know."""
+def clear_compiled_programs() -> None:
+    """Clear all compiled programs, including those of host threads, which `jax.clear_caches` does not reach."""
     jax.clear_caches()
-    clear_programs()
+    clear_jit_cache()
 
 
-def keep_programs(count: int, patch: Any) -> None:
-    """Let every function keep so many programs: with as many as it keeps, a test would compile dozens."""
-    patch.setattr(programs, "KEPT", count)
+def limit_cached_programs(count: int, patch: Any) -> None:
+    """Limit the number of cached programs per function. With the default limit a test would compile dozens."""
+    patch.setattr(jit_cache, "MAX_PROGRAMS", count)

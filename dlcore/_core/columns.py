@@ -1,12 +1,11 @@
-"""Names of columns: read where data comes as a frame, and compared with those of the fit."""
+"""Column names: read from a data frame, and compared with those of the fit."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 
-def feature_names(name: str, data: Any) -> tuple[str, ...] | None:
-    """Return the names of the columns of a data frame of any library; None where there are none.
+def feature_names(name: str, data: object) -> tuple[str, ...] | None:
+    """Return the column names of a data frame of any library, or None if it has none.
 
     Raises:
       TypeError: if some names are strings and others are not.
@@ -16,42 +15,45 @@ def feature_names(name: str, data: Any) -> tuple[str, ...] | None:
         if not isinstance(columns, Iterable) or isinstance(columns, str | bytes):
             continue
         names = list(columns)
-        strings = [isinstance(column, str) for column in names]
-        if strings and all(strings):
+        is_string = [isinstance(column, str) for column in names]
+        if is_string and all(is_string):
             return tuple(map(str, names))
-        if any(strings):
-            other = names[strings.index(False)]
-            raise TypeError(f"{name}: expected strings as the names of all columns or of none, got {other!r} too")
+        if any(is_string):
+            invalid = names[is_string.index(False)]
+            raise TypeError(
+                f"{name}: expected strings as the names of all columns or of none, got {invalid!r} too"
+            )
     return None
 
 
 def check_feature_names(
-    name: str, found: tuple[str, ...] | None, expected: tuple[str, ...] | None, of: str = "heads.feature_names"
+    name: str,
+    actual: tuple[str, ...] | None,
+    expected: tuple[str, ...] | None,
+    expected_from: str = "heads.feature_names",
 ) -> None:
-    """Raise a `ValueError` where columns have names and these are not the expected ones in their order.
+    """Raise a `ValueError` if the columns have names that differ from the expected names or their order.
 
-    Columns are not put in order, as scikit-learn does not: another order may be a mistake.
+    Columns are not reordered, as in scikit-learn: another order may be a mistake.
 
     Args:
-      name: of the data.
-      found: the names of its columns; None where it has no names.
-      expected: the names that they must have; None where there are none to compare.
-      of: what the expected names are called.
+      name: the name of the data.
+      actual: the names of its columns. None if it has none.
+      expected: the names that the columns must have. None if any will do.
+      expected_from: the attribute that holds the expected names.
     """
-    if found is None or expected is None or found == expected:
+    if actual is None or expected is None or actual == expected:
         return
-    lacking, unknown = Counter(expected) - Counter(found), Counter(found) - Counter(expected)
-    if lacking or unknown:
-        parts = [
-            f"{word} {_quoted(list(names))}" for word, names in (("lack", lacking), ("add", unknown)) if names
-        ]
-        raise ValueError(f"{name}: expected the columns {of}, got some that {' and '.join(parts)}")
-    at = next(index for index, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
+    missing, unknown = Counter(expected) - Counter(actual), Counter(actual) - Counter(expected)
+    if missing or unknown:
+        parts = [f"{verb} {_quote(list(names))}" for verb, names in (("lack", missing), ("add", unknown)) if names]
+        raise ValueError(f"{name}: expected the columns {expected_from}, got some that {' and '.join(parts)}")
+    index = next(index for index, pair in enumerate(zip(actual, expected, strict=True)) if pair[0] != pair[1])
     raise ValueError(
-        f"{name}: expected the columns in the order of {of}, got {found[at]!r} in place of {expected[at]!r} at "
-        f"{at}; select them with [list({of})]"
+        f"{name}: expected the columns in the order of {expected_from}, got {actual[index]!r} in place of "
+        f"{expected[index]!r} at {index}; select them with [list({expected_from})]"
     )
 
 
-def _quoted(names: list[str]) -> str:
+def _quote(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,30 +1,30 @@
-"""The frame of a page in HTML, and text that may stand in one."""
+"""Escaped text and the frame of an HTML page."""
 
 import html
 import unicodedata
 
 
-def clean(text: str) -> str:
-    """Text that may stand in XML and in HTML, escaped."""
-    return html.escape(allowed(text))
+def escape(text: str) -> str:
+    """Return text that may stand in XML and in HTML."""
+    return html.escape(drop_control_characters(text))
 
 
-def allowed(text: str) -> str:
-    """Text without the characters that neither XML nor HTML allows."""
-    kept = "".join(
+def drop_control_characters(text: str) -> str:
+    """Replace the characters that neither XML nor HTML allows by U+FFFD."""
+    valid = "".join(
         c if c in "\t\n" or (c >= " " and unicodedata.category(c) not in ("Cc", "Cs")) else "\ufffd" for c in text
     )
-    return kept.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+    return valid.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
 
 
-def document(title: str, style: str, body: str) -> str:
-    """A page that loads nothing from elsewhere, if its style and its body do not."""
+def html_page(title: str, style: str, body: str) -> str:
+    """Return an HTML page. It loads nothing from the network if its style and body do not."""
     return "\n".join(
         [
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{clean(title)}</title>",
+            f"<title>{escape(title)}</title>",
             f"<style>{style}</style></head><body>",
             body,
             "</body></html>",

@@ -1,10 +1,10 @@
-"""How a computation ended."""
+"""The statuses with which a fit ends."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a fit ended. Every result carries one.
+    """Reason why a fit ended, part of every result.
 
     >>> Status.CONVERGED == "converged"
     True
@@ -13,18 +13,18 @@ class Status(StrEnum):
     CONVERGED = "converged"
     """The stopping rule was met."""
     OUT_OF_STEPS = "out of steps"
-    """`max_steps` updates were made and the rule was not met."""
+    """The rule was not met within `max_steps` updates."""
     DIVERGED = "diverged"
-    """The objective is not finite, or lies above its start."""
+    """The objective is not finite, or it is above its initial value."""
     PRECISION_FLOOR = "precision floor"
-    """An update changed no bit of parameters and state: no further step in this dtype changes anything."""
+    """An update changed no bit of parameters and state, so no further step in this dtype changes anything."""
     STOPPED = "stopped"
     """The callback asked to stop."""
     SEPARABLE = "separable"
-    """Without a penalty the classes separate: J has no minimum, and the coefficients would grow for ever."""
+    """Without a penalty the classes are separable: J has no minimum, and the coefficients would grow for ever."""
     QUASI_SEPARABLE = "quasi-separable"
     """Without a penalty a hyperplane touches the classes and crosses none: J has no minimum either."""
     CLASS_ABSENT = "class absent"
-    """Converged, without the classes of which no row trains it: their intercepts are −∞, their coefficients 0."""
+    """Converged, but some classes have no training row: their intercepts are −∞ and their coefficients 0."""
     UNPROVEN = "unproven"
-    """Without a penalty no bound on J − J* is known; the solver stopped where it is flat or made all its steps."""
+    """Without a penalty no bound on J − J* is known. The solver stopped at a flat J or out of steps."""

@@ -1,19 +1,19 @@
-"""Timing done right: what is compared runs side by side, in turn, warm, and is waited for."""
+"""Timing of functions against each other: warm, in turn, and with the results waited for."""
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 
 class Timing(NamedTuple):
-    """How long calls of one contestant took, in seconds.
+    """Durations of the calls of one function, in seconds.
 
     Attributes:
-      first: the first call, which compiles and is no part of the others.
-      calls: each call after it.
+      first: the first call, which compiles.
+      calls: each later call.
     """
 
     first: float
@@ -32,22 +32,23 @@ class Timing(NamedTuple):
 
 
 def measure(
-    contestants: Mapping[str, Callable[[], Any]],
+    functions: Mapping[str, Callable[[], object]],
     repeats: int = 9,
-    before: Mapping[str, Callable[[], Any]] | None = None,
+    setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Timing]:
     """Time functions against each other in one run.
 
-    What else the machine does falls on all alike: each round calls every contestant once, and every other round in
-    the opposite order. JAX returns before it has computed, so that every result is waited for.
+    Each round calls every function once, and every second round in the opposite order.
+    Other work of the machine therefore slows all functions alike.
+    JAX returns before a result is computed, so each call is timed until its result is ready.
 
     Args:
-      contestants: by name, functions of nothing.
+      functions: by name, functions without arguments.
       repeats: rounds after the first, at least 1.
-      before: by the same names, what is called before every call and not timed, such as setting threads.
+      setup: by the same names, functions that are called before every call and not timed.
 
     Returns:
-      A `Timing` for each name. Compare medians of one call of this function, never of two.
+      A `Timing` for each name. Compare medians of one call of `measure`, never of two.
 
     Raises:
       ValueError: if there is nothing to measure.
@@ -58,21 +59,21 @@ def measure(
     >>> sorted(timings), timings["sum"].calls.shape, timings["sum"].median > 0
     (['nothing', 'sum'], (3,), True)
     """
-    if not contestants or repeats < 1:
-        raise ValueError(f"measure: expected contestants and at least 1 round, got {len(contestants)}, {repeats}")
-    ready = before or {}
-    first = {name: _seconds(contestant, ready.get(name)) for name, contestant in contestants.items()}
-    calls: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(repeats):
-        for name in list(contestants)[:: -1 if turn % 2 else 1]:
-            calls[name].append(_seconds(contestants[name], ready.get(name)))
-    return {name: Timing(first[name], np.array(calls[name])) for name in contestants}
+    if not functions or repeats < 1:
+        raise ValueError(f"measure: expected functions and at least 1 round, got {len(functions)}, {repeats}")
+    setup = setup or {}
+    first = {name: _duration(function, setup.get(name)) for name, function in functions.items()}
+    calls: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(repeats):
+        for name in list(functions)[:: -1 if repeat % 2 else 1]:
+            calls[name].append(_duration(functions[name], setup.get(name)))
+    return {name: Timing(first[name], np.array(calls[name])) for name in functions}
 
 
-def _seconds(contestant: Callable[[], Any], before: Callable[[], Any] | None) -> float:
-    """How long one call takes until its result is there."""
-    if before is not None:
-        before()
+def _duration(function: Callable[[], object], setup: Callable[[], object] | None) -> float:
+    """Return the seconds from the call of a function until its result is ready."""
+    if setup is not None:
+        setup()
     start = time.perf_counter()
-    jax.block_until_ready(contestant())
+    jax.block_until_ready(function())
     return time.perf_counter() - start

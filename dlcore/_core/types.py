@@ -1,7 +1,8 @@
-"""Types of arrays, trees and losses, and the precision of every product.
+"""Types of arrays, trees and losses, and the precision of products.
 
-An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise. Every product
-of the library asks for `HIGHEST` unless its caller lowers it. Halves are stored, not computed with.
+An accelerator may round the operands of a float32 product to TF32 or bfloat16 unless told otherwise.
+Every product of the library asks for `HIGHEST` unless its caller lowers it.
+Halves (bfloat16, float16) are stored, not computed with.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,11 +38,11 @@ Device = Any
 """A `jax.Device`: JAX defines this name at run time only, and no type checker accepts it."""
 
 HIGHEST = "highest"
-"""The precision of every product unless its caller says otherwise."""
+"""The precision of every product unless its caller lowers it."""
 
 
 def working_dtype(dtype: DTypeLike) -> np.dtype:
-    """The dtype of arithmetic on numbers of a dtype: float32 for bfloat16 and float16, else itself.
+    """Return the dtype that numbers are computed in: float32 for bfloat16 and float16, else the same dtype.
 
     >>> print(working_dtype(jnp.bfloat16), working_dtype(jnp.float64), working_dtype(jnp.int32))
     float32 float64 int32
@@ -51,7 +52,7 @@ def working_dtype(dtype: DTypeLike) -> np.dtype:
 
 
 def in_working_dtype(function: Callable[..., Array], *arrays: Array) -> Array:
-    """`function` of the arrays in their common dtype: halves are computed in float32 and cast back."""
+    """Return a function of arrays in their common dtype, computed in the working dtype of it."""
     dtype = jnp.result_type(*arrays)
     working = working_dtype(dtype)
     result = function(*(array if array.dtype == working else array.astype(working) for array in arrays))

@@ -1,4 +1,4 @@
-"""Calculus: derivatives as limits, by JAX, and by the rules of the textbook; and the check that they agree."""
+"""Calculus: derivatives as limits, by JAX and by the rules of the textbook, and a check that they agree."""
 
 from dlcore.calculus.derivatives import (
     central_difference,

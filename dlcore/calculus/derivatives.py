@@ -1,30 +1,34 @@
-"""Derivatives, as limits of difference quotients and as JAX computes them."""
+"""Derivatives as limits of difference quotients, and as JAX computes them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 
-from dlcore._core.array_checks import as_floating, as_inexact, check_equal_shapes, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, as_floating, as_inexact, check_equal_shapes
 from dlcore._core.types import Array, Numeric
 from dlcore.devices import to_device
 
+Result = TypeVar("Result")
 
-@with_constants
+
+@allow_constant_transfers
 def difference_quotient(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> Array:
-    r"""Slope of the secant through two points of a function: the forward difference.
+    r"""Return the forward difference, the slope of the secant through (x, f(x)) and (x + h, f(x + h)).
 
     $\frac{f(x + h) - f(x)}{h} = f'(x) + \frac{h}{2} f''(x) + O(h^2)$
 
     Args:
       f: a function of a scalar, or of an array of scalars element by element.
       x: shape (), or any.
-      h: the step, not 0; shape () or that of `x`; negative from the left.
+      h: the step, not 0; shape () or that of `x`. A negative step gives the backward difference.
 
     Returns:
-      The shape and floating-point dtype of `x`. Rounding adds about eps·|f(x)|/h: the least error, near
-      h = √eps, is about √eps. nan at h = 0.
+      The shape and floating-point dtype of `x`. nan at h = 0.
+
+    Notes:
+      Rounding adds about eps·|f(x)|/h. The smallest error, about √eps, is that of h near √eps.
 
     Raises:
       TypeError: if `x` or `h` is not a number.
@@ -40,9 +44,9 @@ def difference_quotient(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> 
     return (f(x + step) - f(x)) / step
 
 
-@with_constants
+@allow_constant_transfers
 def central_difference(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> Array:
-    r"""Slope of the secant through two points on either side: the central difference.
+    r"""Return the central difference, the slope of the secant through x − h and x + h.
 
     $\frac{f(x + h) - f(x - h)}{2h} = f'(x) + \frac{h^2}{6} f'''(x) + O(h^4)$
 
@@ -52,8 +56,10 @@ def central_difference(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> A
       h: the step, not 0; shape () or that of `x`.
 
     Returns:
-      The shape and floating-point dtype of `x`. Rounding adds about eps·|f(x)|/h: the least error, near
-      h = ∛eps, is about eps^⅔. nan at h = 0.
+      The shape and floating-point dtype of `x`. nan at h = 0.
+
+    Notes:
+      Rounding adds about eps·|f(x)|/h. The smallest error, about eps^⅔, is that of h near ∛eps.
 
     Raises:
       TypeError: if `x` or `h` is not a number.
@@ -69,8 +75,8 @@ def central_difference(f: Callable[[Array], Array], x: Numeric, h: Numeric) -> A
     return (f(x + step) - f(x - step)) / (2 * step)
 
 
-def derivative(f: Callable[[Array], Any]) -> Callable[[Numeric], Any]:
-    r"""The derivative of a function of one number.
+def derivative(f: Callable[[Array], Result]) -> Callable[[Numeric], Result]:
+    r"""Return the derivative of a function of one number.
 
     $f'(x) = \lim_{h \to 0} \frac{f(x + h) - f(x)}{h}$, by forward-mode differentiation
 
@@ -78,8 +84,8 @@ def derivative(f: Callable[[Array], Any]) -> Callable[[Numeric], Any]:
       f: a function of a scalar to an array or a tree of arrays.
 
     Returns:
-      The function f', of a scalar; its result has the shape and dtype of that of `f`. `vmap` evaluates it at many
-      points, and it can be differentiated again. What f' is where f has no derivative, JAX's rules decide.
+      The function f', of a scalar. Its result has the shape and dtype of the result of `f`. `vmap` evaluates it at
+      many points, and it can be differentiated again. At points without a derivative JAX's rules apply.
 
     Raises:
       TypeError: if `f` is not a function; when called, if x is not a number.
@@ -92,30 +98,30 @@ def derivative(f: Callable[[Array], Any]) -> Callable[[Numeric], Any]:
     """
     _check_function("derivative", f)
 
-    def slope(x: Numeric) -> Any:
+    def df(x: Numeric) -> Result:
         x = as_inexact("x", x)
         if x.ndim:
             raise ValueError(f"derivative: expected a scalar x, got shape {x.shape}; vmap, or use gradient")
         return jax.jvp(f, (x,), (to_device(np.ones(x.shape, x.dtype)),))[1]
 
-    return slope
+    return df
 
 
-def partial(f: Callable[..., Any], argnum: int) -> Callable[..., Any]:
-    r"""The partial derivative with respect to one of several scalar arguments.
+def partial(f: Callable[..., Result], argnum: int) -> Callable[..., Result]:
+    r"""Return the partial derivative with respect to one of several scalar arguments.
 
     $\frac{\partial f}{\partial x_k}(x_0, x_1, \ldots)$, the other arguments held fixed
 
     Args:
-      f: a function of several arguments, the chosen one a scalar.
+      f: a function of several arguments, of which argument `argnum` is a scalar.
       argnum: k, counted from 0.
 
     Returns:
-      A function of the same arguments; its result has the shape and dtype of that of `f`.
+      A function of the same arguments. Its result has the shape and dtype of the result of `f`.
 
     Raises:
       TypeError: if `f` is not a function; when called, if the argument is not a number.
-      ValueError: when called, if there is no such argument or it is not a scalar.
+      ValueError: when called, if the argument is missing or not a scalar.
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, section 4.3.
 
@@ -124,30 +130,30 @@ def partial(f: Callable[..., Any], argnum: int) -> Callable[..., Any]:
     """
     _check_function("partial", f)
 
-    def slope(*arguments: Any) -> Any:
-        if not 0 <= argnum < len(arguments):
-            raise ValueError(f"partial: there is no argument {argnum} among {len(arguments)}")
-        before, after = arguments[:argnum], arguments[argnum + 1 :]
-        return derivative(lambda x: f(*before, x, *after))(arguments[argnum])
+    def df(*args: Numeric) -> Result:
+        if not 0 <= argnum < len(args):
+            raise ValueError(f"partial: there is no argument {argnum} among {len(args)}")
+        before, after = args[:argnum], args[argnum + 1 :]
+        return derivative(lambda x: f(*before, x, *after))(args[argnum])
 
-    return slope
+    return df
 
 
 def gradient(f: Callable[..., Array]) -> Callable[..., Array]:
-    r"""The gradient of a scalar function of a vector, a matrix or any array.
+    r"""Return the gradient of a scalar function of a vector, a matrix or any array.
 
-    $(\nabla f(x))_i = \partial f/\partial x_i$; it points where f rises fastest, and its length is that slope.
+    $(\nabla f(x))_i = \partial f/\partial x_i$, the direction of steepest ascent, whose length is the slope there.
 
     Args:
       f: a function of an array to a scalar; further arguments are held fixed.
 
     Returns:
-      A function of the same arguments; its result has the shape and dtype of the first. One reverse sweep,
-      whatever the size.
+      A function of the same arguments. Its result has the shape and dtype of the first argument. It takes one
+      reverse sweep, whatever the size.
 
     Raises:
       TypeError: if `f` is not a function; when called, if its first argument is not a floating-point array or
-        its result no scalar.
+        its result is no scalar.
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, sections 4.3 and 6.5.
 
@@ -158,14 +164,14 @@ def gradient(f: Callable[..., Array]) -> Callable[..., Array]:
     """
     _check_function("gradient", f)
 
-    def of(x: Numeric, *fixed: Any) -> Array:
+    def df(x: Numeric, *fixed: object) -> Array:
         return jax.grad(f)(as_floating("x", as_inexact("x", x)), *fixed)
 
-    return of
+    return df
 
 
 def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
-    r"""The matrix of all partial derivatives of an array function of an array.
+    r"""Return the matrix of all partial derivatives of an array function of an array.
 
     $J_{ij} = \partial f_i/\partial x_j$
 
@@ -173,8 +179,8 @@ def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
       f: a function of an array to an array; further arguments are held fixed.
 
     Returns:
-      A function of the same arguments; its result has the shape (*f(x).shape, *x.shape), so (n, m) for vectors.
-      As many forward sweeps as x has entries or as many reverse sweeps as f(x) has, whichever are fewer.
+      A function of the same arguments. Its result has the shape (*f(x).shape, *x.shape), (n, m) for vectors.
+      It takes a forward sweep for each entry of x, or a reverse sweep for each entry of f(x), whichever are fewer.
 
     Raises:
       TypeError: if `f` is not a function; when called, if its first argument or its result is not an array of
@@ -189,32 +195,32 @@ def jacobian(f: Callable[..., Array]) -> Callable[..., Array]:
     """
     _check_function("jacobian", f)
 
-    def of(x: Numeric, *fixed: Any) -> Array:
+    def df(x: Numeric, *fixed: object) -> Array:
         x = as_floating("x", as_inexact("x", x))
         entries = jax.eval_shape(f, x, *fixed).size
         sweep = jax.jacfwd if x.size <= entries else jax.jacrev
         return sweep(f)(x, *fixed)
 
-    return of
+    return df
 
 
-@with_constants
-def directional_derivative(f: Callable[[Array], Any], x: Numeric, v: Numeric) -> Any:
-    r"""How fast a function changes as its argument moves along a vector.
+@allow_constant_transfers
+def directional_derivative(f: Callable[[Array], Result], x: Numeric, v: Numeric) -> Result:
+    r"""Return the derivative of a function along a vector.
 
-    $D_v f(x) = \lim_{h \to 0} \frac{f(x + h v) - f(x)}{h} = J(x)\,v$; of a scalar f, $\nabla f(x) \cdot v$
+    $D_v f(x) = \lim_{h \to 0} \frac{f(x + h v) - f(x)}{h} = J(x)\,v$; for a scalar f it is $\nabla f(x) \cdot v$
 
     Args:
       f: a function of an array to an array or a tree of arrays.
       x: any shape.
-      v: the shape of `x`; not normalised, so twice the vector gives twice the derivative.
+      v: the shape of `x`. It is not normalised: twice the vector gives twice the derivative.
 
     Returns:
-      The shape and dtype of f(x). One forward sweep; no Jacobian is formed.
+      The shape and dtype of f(x). It takes one forward sweep, and no Jacobian is formed.
 
     Raises:
       ValueError: if the shapes differ.
-      TypeError: if `f` is not a function, or `x` or `v` not an array of numbers.
+      TypeError: if `f` is not a function, or `x` or `v` is not an array of numbers.
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, section 4.3.
 
@@ -230,6 +236,6 @@ def directional_derivative(f: Callable[[Array], Any], x: Numeric, v: Numeric) ->
     return jax.jvp(f, (x,), (v,))[1]
 
 
-def _check_function(name: str, f: Any) -> None:
+def _check_function(name: str, f: object) -> None:
     if not callable(f):
         raise TypeError(f"{name}: expected a function, got {type(f).__name__}")

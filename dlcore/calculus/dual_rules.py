@@ -1,22 +1,22 @@
-"""The rules of differentiation as arithmetic on pairs (function, derivative). No automatic differentiation."""
+"""The rules of differentiation, as arithmetic on pairs (function, derivative). No autodiff."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import overload
 
 import jax.numpy as jnp
 
 from dlcore._core.array_checks import as_inexact
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Numeric
 
-Function = Callable[[Any], Any]
+Function = Callable[[Array], Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Differentiable:
     r"""A function of one number, together with its derivative.
 
-    Arithmetic on pairs applies the rules of the textbook, written out below:
+    Arithmetic on pairs applies the rules of the textbook:
     $(f + g)' = f' + g'$, $(fg)' = f'g + fg'$, $(1/f)' = -f'/f^2$, $(f/g)' = (f'g - fg')/g^2$,
     $(f^k)' = k f^{k-1} f'$, $(f \circ g)' = (f' \circ g)\,g'$. A number stands for the constant function.
 
@@ -25,11 +25,11 @@ class Differentiable:
       df: its derivative, likewise.
 
     Returns:
-      As a function: `pair(x)` is f(x) of a number or an array, and `pair(other)` the composition f∘g. The
-      derivative is `pair.df`.
+      A function: `pair(x)` is f(x) for a number or an array, and `pair(g)` is the composition f∘g with a pair g.
+      The derivative is `pair.df`.
 
     Raises:
-      TypeError: if `f` or `df` is not a function, or an operand neither a pair nor a real number.
+      TypeError: if `f` or `df` is not a function, or an operand is neither a pair nor a real number.
 
     Source: Burden and Faires, Numerical Analysis, section 1.1; any calculus textbook.
 
@@ -48,32 +48,38 @@ class Differentiable:
             if not callable(value):
                 raise TypeError(f"Differentiable: expected {name} as a function, got {type(value).__name__}")
 
-    def __call__(self, x: Any) -> Any:
-        """f(x); of another pair, the composition, by the chain rule."""
+    @overload
+    def __call__(self, x: "Differentiable") -> "Differentiable": ...
+
+    @overload
+    def __call__(self, x: Array) -> Array: ...
+
+    def __call__(self, x: "Differentiable | Array") -> "Differentiable | Array":
+        """Return f(x), or the composition with a pair by the chain rule."""
         if not isinstance(x, Differentiable):
             return self.f(x)
         f, g = self, x
         return Differentiable(lambda x: f.f(g.f(x)), lambda x: f.df(g.f(x)) * g.df(x))
 
-    def __add__(self, other: Any) -> "Differentiable":
-        """The rule of the sum."""
+    def __add__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return f + g, by the sum rule."""
         f, g = self, _lift(other)
         return Differentiable(lambda x: f.f(x) + g.f(x), lambda x: f.df(x) + g.df(x))
 
-    def __mul__(self, other: Any) -> "Differentiable":
-        """The rule of the product."""
+    def __mul__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return f·g, by the product rule."""
         f, g = self, _lift(other)
         return Differentiable(lambda x: f.f(x) * g.f(x), lambda x: f.df(x) * g.f(x) + f.f(x) * g.df(x))
 
-    def __truediv__(self, other: Any) -> "Differentiable":
-        """The rule of the quotient."""
+    def __truediv__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return f/g, by the quotient rule."""
         f, g = self, _lift(other)
         return Differentiable(
             lambda x: f.f(x) / g.f(x), lambda x: (f.df(x) * g.f(x) - f.f(x) * g.df(x)) / (g.f(x) * g.f(x))
         )
 
     def __pow__(self, exponent: float) -> "Differentiable":
-        """The rule of the power, for a constant exponent; the power 0 is the constant 1."""
+        """Return f^k for a constant exponent k, by the power rule. The power 0 is the constant 1."""
         if isinstance(exponent, bool) or not isinstance(exponent, int | float):
             raise TypeError(f"Differentiable: expected a number as the exponent, got {type(exponent).__name__}")
         if exponent == 0:
@@ -82,42 +88,42 @@ class Differentiable:
         return Differentiable(lambda x: f.f(x) ** k, lambda x: k * f.f(x) ** (k - 1) * f.df(x))
 
     def __neg__(self) -> "Differentiable":
-        """The rule of the constant factor, −1."""
+        """Return −f."""
         return Differentiable(lambda x: -self.f(x), lambda x: -self.df(x))
 
-    def __sub__(self, other: Any) -> "Differentiable":
-        """The rule of the sum, of f and −g."""
+    def __sub__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return f − g, by the sum rule of f and −g."""
         return self + -_lift(other)
 
-    def __radd__(self, other: Any) -> "Differentiable":
-        """A number plus f."""
+    def __radd__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return c + f for a number c."""
         return _lift(other) + self
 
-    def __rsub__(self, other: Any) -> "Differentiable":
-        """A number minus f."""
+    def __rsub__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return c − f for a number c."""
         return _lift(other) - self
 
-    def __rmul__(self, other: Any) -> "Differentiable":
-        """The rule of the constant factor."""
+    def __rmul__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return c·f for a number c."""
         return _lift(other) * self
 
-    def __rtruediv__(self, other: Any) -> "Differentiable":
-        """A number divided by f; of 1, the rule of the reciprocal."""
+    def __rtruediv__(self, other: "Differentiable | float") -> "Differentiable":
+        """Return c/f for a number c, by the quotient rule."""
         return _lift(other) / self
 
 
 def _constant(value: float) -> Differentiable:
-    """The constant function, whose derivative is 0."""
+    """Return the constant function, whose derivative is 0."""
 
-    def of(x: Any) -> Array:
+    def constant(x: Numeric) -> Array:
         x = as_inexact("x", x)
         return jnp.full(x.shape, value, x.dtype)
 
-    return Differentiable(of, lambda x: jnp.zeros_like(x))
+    return Differentiable(constant, lambda x: jnp.zeros_like(x))
 
 
-def _lift(value: Any) -> Differentiable:
-    """A pair as it is, a number as the constant function."""
+def _lift(value: object) -> Differentiable:
+    """Return a pair unchanged, and a number as the constant function."""
     if isinstance(value, Differentiable):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -126,13 +132,13 @@ def _lift(value: Any) -> Differentiable:
 
 
 X = Differentiable(lambda x: x, lambda x: jnp.ones_like(x))
-"""The identity: x, and 1."""
+"""The identity x, with the derivative 1."""
 
 SQRT = Differentiable(jnp.sqrt, lambda x: 0.5 / jnp.sqrt(x))
-"""√x, and ½x^(−½)."""
+"""The square root √x, with the derivative ½x^(−½)."""
 
 LN = Differentiable(jnp.log, lambda x: 1 / x)
-"""ln x, and 1/x."""
+"""The natural logarithm ln x, with the derivative 1/x."""
 
 EXP = Differentiable(jnp.exp, jnp.exp)
-"""eˣ, and eˣ."""
+"""The exponential eˣ, with the derivative eˣ."""

@@ -1,4 +1,4 @@
-"""Linear algebra with the names and meaning of the array API standard, precision stated, edges right."""
+"""Linear algebra with the names and meaning of the array API standard, and stated precision."""
 
 from dlcore.linalg.angles import angle, are_orthogonal, are_orthonormal, is_orthogonal, is_symmetric
 from dlcore.linalg.elementwise import add, identity, multiply, trace

@@ -1,34 +1,44 @@
-"""Iterative refinement: factors of one precision, residuals in twice the precision of the data."""
+"""Iterative refinement: factors in one precision, residuals in twice the precision of the data.
+
+Residuals are computed in double-word arithmetic, so that no wider dtype is needed.
+A number is split into two halves of its digits, so that products of halves are exact.
+Sums keep the rounding error of each addition.
+The result does not depend on whether the compiler fuses a multiplication with an addition.
+Source: Dekker (1971), Numerische Mathematik 18; Ogita, Rump and Oishi (2005), SIAM J. Sci. Comput. 26.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from dlcore._core.types import Array
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
-from dlcore.linalg._twofold import Pair, add_to_pair, subtract_product
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul
 
-Correction = Callable[[tuple[Pair, ...]], tuple[Array, ...]]
-"""An estimate of what each part of an iterate lacks."""
+DoubleWord = tuple[Array, Array]
+"""The unevaluated sum high + low, where |low| is at most one unit in the last place of high."""
 
-MOST_STEPS = 60
-"""Each step halves the error at least, and a pair of float64 holds 106 bits; fewer than 60 are ever needed."""
+Correction = Callable[[tuple[DoubleWord, ...]], tuple[Array, ...]]
+"""A function of an iterate to an estimate of the error of each part."""
+
+MAX_STEPS = 60
+"""Each step at least halves the error, and a double word of float64 holds 106 bits: 60 steps are never needed."""
 
 
 def check_refine(name: str, refine: DTypeLike | None, dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype of the factors, float32 or that of the data."""
+    """Return the dtype of the factors, which must be float32 or that of the data."""
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(f"{name}: refine is for real matrices, got {dtype}")
     allowed = {jnp.dtype(jnp.float32), jnp.dtype(dtype)}
     try:
-        known = not isinstance(refine, bool | int | float | None) and jnp.dtype(refine) in allowed
+        is_allowed = not isinstance(refine, bool | int | float | None) and jnp.dtype(refine) in allowed
     except TypeError:
-        known = False
-    if refine is None or not known:
+        is_allowed = False
+    if refine is None or not is_allowed:
         names = " or ".join(sorted(kind.name for kind in allowed))
         raise TypeError(f"{name}: refine: expected the dtype of the factors, {names}, got {refine!r}")
     return jnp.dtype(refine)
@@ -36,53 +46,57 @@ def check_refine(name: str, refine: DTypeLike | None, dtype: jnp.dtype) -> jnp.d
 
 @jax.jit
 def refined_solution(a: Array, inverse: Array, b: Array) -> Array:
-    """x with a x = b for one matrix (n, n), from an approximate inverse in any dtype; nan if it is too coarse."""
+    """Return x with a x = b for one matrix (n, n), from an approximate inverse in any dtype.
+
+    The result is nan if the inverse is too inaccurate.
+    """
     exponent = exponent_of(b, 0)
     scaled = times_power_of_two(b, -exponent)
 
-    def solve_one(b: Array) -> Array:
-        def correction(x: tuple[Pair, ...]) -> tuple[Array, ...]:
+    def solve_column(b: Array) -> Array:
+        def correction(x: tuple[DoubleWord, ...]) -> tuple[Array, ...]:
             residual = subtract_product((b,), a, x[0])
             return (matmul(inverse, residual.astype(inverse.dtype)).astype(b.dtype),)
 
         return _iterate(correction, (b,), jnp.ones((), b.dtype))[0]
 
-    return times_power_of_two(jax.vmap(solve_one, -1, -1)(scaled), exponent)
+    return times_power_of_two(jax.vmap(solve_column, -1, -1)(scaled), exponent)
 
 
 @jax.jit
 def refined_augmented(a: Array, q: Array, inverse: Array, f: Array, g: Array) -> tuple[Array, Array]:
-    """(r, z) with r + a z = f and aᵀ r = g, for one tall matrix (n, m), from coarse factors a ≈ q·inverse⁻¹.
+    """Return (r, z) with r + a z = f and aᵀ r = g, for one tall matrix (n, m), from factors a ≈ q·inverse⁻¹.
 
-    z solves least squares if g = 0, r is the shortest solution of aᵀ r = g if f = 0. nan if the factors are too
-    coarse. Source: Björck (1967), BIT 7; Higham, Accuracy and Stability of Numerical Algorithms, section 20.5.
+    z solves least squares if g = 0, and r is the shortest solution of aᵀ r = g if f = 0.
+    The result is nan if the factors are too inaccurate.
+    Source: Björck (1967), BIT 7; Higham, Accuracy and Stability of Numerical Algorithms, section 20.5.
     """
     exponent = exponent_of(jnp.concatenate([f, g]), 0)
     f, g = times_power_of_two(f, -exponent), times_power_of_two(g, -exponent)
-    # An error in r of size 1 is worth one in z of size ‖a⁺‖.
+    # An error of size 1 in r counts as an error of size ‖a⁺‖ in z.
     weight = vector_norm(inverse).astype(f.dtype)
 
-    def solve_one(f: Array, g: Array) -> tuple[Array, Array]:
-        def correction(state: tuple[Pair, ...]) -> tuple[Array, ...]:
+    def solve_column(f: Array, g: Array) -> tuple[Array, Array]:
+        def correction(state: tuple[DoubleWord, ...]) -> tuple[Array, ...]:
             r, z = state
-            first = subtract_product((f, -r[0], -r[1]), a, z).astype(q.dtype)
-            second = subtract_product((g,), a.T, r).astype(q.dtype)
-            along = matmul(q.T, first) - matmul(inverse.T, second)
-            return (first - matmul(q, along)).astype(f.dtype), matmul(inverse, along).astype(f.dtype)
+            residual_f = subtract_product((f, -r[0], -r[1]), a, z).astype(q.dtype)
+            residual_g = subtract_product((g,), a.T, r).astype(q.dtype)
+            coordinates = matmul(q.T, residual_f) - matmul(inverse.T, residual_g)
+            dr = (residual_f - matmul(q, coordinates)).astype(f.dtype)
+            return dr, matmul(inverse, coordinates).astype(f.dtype)
 
         r, z = _iterate(correction, (f, g), weight)
         return r, z
 
-    r, z = jax.vmap(solve_one, -1, -1)(f, g)
+    r, z = jax.vmap(solve_column, -1, -1)(f, g)
     return times_power_of_two(r, exponent), times_power_of_two(z, exponent)
 
 
 def _iterate(correction: Correction, like: tuple[Array, ...], weight: Array) -> tuple[Array, ...]:
-    """x ← x + correction(x) from 0, as long as the corrections at least halve; nan if they end too large.
+    """Iterate x ← x + correction(x) from 0 while the corrections at least halve.
 
-    A correction estimates the error of the iterate before it. Its size is that of its last part, plus `weight`
-    times that of the part before, if there is one; accepted is what ends with a size of at most eps times that
-    of x.
+    The size of a correction is the norm of its last part, plus `weight` times the norm of the part before it.
+    The result is nan if the last correction is larger than eps times x.
     """
     eps = float(jnp.finfo(like[0].dtype).eps)
 
@@ -90,20 +104,70 @@ def _iterate(correction: Correction, like: tuple[Array, ...], weight: Array) -> 
         weights = (weight, jnp.ones_like(weight))[-len(parts) :]
         return jnp.stack([factor * vector_norm(part) for factor, part in zip(weights, parts, strict=True)])
 
-    def step(state):
-        x, last, _, count = state
+    def body(state):
+        x, previous_size, _, count = state
         change = correction(x)
         size = sizes(change)
-        better = (count == 0) | (size.sum() <= last.sum() / 2)
-        changed = tuple(add_to_pair(pair, d) for pair, d in zip(x, change, strict=True))
-        x = jax.tree.map(lambda new, old: jnp.where(better, new, old), changed, x)
-        # Each part on its own: the smaller may be the one that is asked for.
-        enough = (size <= eps / 8 * sizes(tuple(high for high, _ in x))).all()
-        return x, size, better & ~enough, count + 1
+        improved = (count == 0) | (size.sum() <= previous_size.sum() / 2)
+        updated = tuple(add_to_double_word(pair, d) for pair, d in zip(x, change, strict=True))
+        x = jax.tree.map(lambda new, old: jnp.where(improved, new, old), updated, x)
+        # Each part converges by itself: the smaller part may be the one that is returned.
+        converged = (size <= eps / 8 * sizes(tuple(high for high, _ in x))).all()
+        return x, size, improved & ~converged, count + 1
 
     zero = tuple((jnp.zeros_like(part), jnp.zeros_like(part)) for part in like)
     start = (zero, sizes(like), jnp.array(True), jnp.array(0, jnp.int32))
-    x, last, _, _ = jax.lax.while_loop(lambda state: state[2] & (state[3] < MOST_STEPS), step, start)
+    x, size, _, _ = jax.lax.while_loop(lambda state: state[2] & (state[3] < MAX_STEPS), body, start)
     result = tuple(high for high, _ in x)
-    accepted = last.sum() <= eps * sizes(result).sum()
+    accepted = size.sum() <= eps * sizes(result).sum()
     return tuple(jnp.where(accepted, part, jnp.nan) for part in result)
+
+
+# -- double-word arithmetic ----------------------------------------------------------------------------------
+
+
+def subtract_product(terms: tuple[Array, ...], a: Array, x: DoubleWord) -> Array:
+    """Return Σ terms − a(high + low), as if computed in twice the precision and rounded once.
+
+    Args:
+      terms: vectors of shape (n,).
+      a: shape (n, m).
+      x: (high, low), two vectors of shape (m,).
+    """
+    high, low = (jnp.broadcast_to(part, a.shape) for part in x)
+    a_high, a_low = _split(-a)
+    x_high, x_low = _split(high)
+    total, error = _two_sum(a_high * x_high, a_high * x_low)
+    total, second_error = _two_sum(total, a_low * x_high)
+    zero = np.zeros((), a.dtype)
+    low_order = error + second_error + (a_low * x_low - a * low)
+    sums = jax.lax.reduce((total, low_order), (zero, zero), _add_double_words, (1,))
+    for term in terms:
+        sums = _add_double_words(sums, (term, jnp.zeros_like(term)))
+    return sums[0] + sums[1]
+
+
+def add_to_double_word(pair: DoubleWord, x: Array) -> DoubleWord:
+    """Return high + low + x as a double word."""
+    total, error = _add_double_words(pair, (x, jnp.zeros_like(x)))
+    return _two_sum(total, error)
+
+
+def _split(x: Array) -> DoubleWord:
+    """Return high and low with x = high + low, each of half the digits (Dekker's split)."""
+    dtype = jnp.finfo(x.dtype)
+    high = jax.lax.reduce_precision(x, dtype.nexp, (dtype.nmant - 1) // 2)
+    return high, x - high
+
+
+def _two_sum(a: Array, b: Array) -> DoubleWord:
+    """Return a + b rounded, and its exact rounding error (Knuth's TwoSum)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _add_double_words(x: DoubleWord, y: DoubleWord) -> DoubleWord:
+    """Return the sum of two double words."""
+    total, error = _two_sum(x[0], y[0])
+    return total, error + (x[1] + y[1])

@@ -1,23 +1,29 @@
-"""Angles, and whether vectors and matrices are orthogonal or symmetric to rounding.
+"""Angles, and tests of orthogonality and symmetry to rounding.
 
-The default tolerance of every predicate here is 4·n·eps of the dtype, n the number of terms in a sum (for symmetry
-the number of rows): more than rounding leaves in a product or a factorisation of that size, and less than a
-mistake leaves.
+The default tolerance of every test is 4·n·eps of the dtype.
+n is the number of terms in a sum, or the number of rows for symmetry.
+Rounding in a product or a factorisation of that size stays below the tolerance, and a mistake does not.
 """
 
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.array_checks import as_inexact, broadcast_shape, check_number, with_constants
+from dlcore._core.array_checks import (
+    allow_constant_transfers,
+    as_inexact,
+    broadcast_shape,
+    check_matrices,
+    check_number,
+)
 from dlcore._core.types import Array, Numeric, working_dtype
 from dlcore.linalg._scaling import exponent_of, times_power_of_two
 from dlcore.linalg.norms import vector_norm
 from dlcore.linalg.products import matmul, vecdot
 
 
-@with_constants
+@allow_constant_transfers
 def angle(x: Numeric, y: Numeric) -> Array:
-    r"""Angle between two vectors, in radians.
+    r"""Return the angle between two vectors, in radians.
 
     $2\operatorname{atan2}(\|u - v\|_2, \|u + v\|_2)$ with $u = x/\|x\|_2$, $v = y/\|y\|_2$, which is
     $\arccos(u \cdot v)$ without the loss of half the digits near 0 and π
@@ -28,8 +34,8 @@ def angle(x: Numeric, y: Numeric) -> Array:
 
     Returns:
       Shape (...), in [0, π], the common dtype; halves are computed in float32. nan for a vector that is zero, has
-      no entries, or has one that is nan or infinite. The gradient is finite, 0 in a direction along which the
-      vectors are parallel to the last bit, where the angle has a kink.
+      no entries, or has a nan or infinite entry. The gradient is finite. If the vectors are parallel to the last
+      bit, where the angle has a kink, it is 0.
 
     Raises:
       ValueError: if the lengths differ or an operand is a scalar.
@@ -40,25 +46,26 @@ def angle(x: Numeric, y: Numeric) -> Array:
     >>> print(angle(jnp.array([1.0, 0.0]), jnp.array([0.0, 3.0])).round(4))
     1.5708
     """
-    x, y, dtype = _vectors("angle", x, y)
+    x, y, dtype = _broadcast_vectors("angle", x, y)
     if not x.shape[-1]:
         return jnp.full(x.shape[:-1], jnp.nan, dtype)
     return _angle(x, y).astype(dtype)
 
 
-@with_constants
+@allow_constant_transfers
 def are_orthogonal(x: Numeric, y: Numeric, *, atol: float | Array | None = None) -> Array:
-    r"""Whether two vectors are at a right angle, to a tolerance.
+    r"""Return whether two vectors are orthogonal, to a tolerance.
 
     $|x \cdot y| \le t\,\|x\|_2 \|y\|_2$
 
     Args:
       x: shape (..., m), real.
       y: shape (..., m). Leading axes broadcast.
-      atol: t, the largest cosine; 4·m·eps of the dtype where left out.
+      atol: t, the largest cosine; 4·m·eps of the dtype if None.
 
     Returns:
-      Shape (...), boolean. The zero vector is orthogonal to all; nothing is to a vector with nan or infinity.
+      Shape (...), boolean. The zero vector is orthogonal to every finite vector. The result is false if an entry
+      is nan or infinite.
 
     Raises:
       ValueError: if the lengths differ, an operand is a scalar or `atol` is negative.
@@ -69,24 +76,24 @@ def are_orthogonal(x: Numeric, y: Numeric, *, atol: float | Array | None = None)
     >>> print(are_orthogonal(jnp.array([1.0, 2.0]), jnp.array([-2.0, 1.0])))
     True
     """
-    x, y, dtype = _vectors("are_orthogonal", x, y)
+    x, y, dtype = _broadcast_vectors("are_orthogonal", x, y)
     tolerance = _tolerance("atol", atol, x.shape[-1], dtype)
     zero = (x == 0).all(-1) & jnp.isfinite(y).all(-1) | (y == 0).all(-1) & jnp.isfinite(x).all(-1)
-    return zero | (jnp.abs(vecdot(_unit(x), _unit(y))) <= tolerance)
+    return zero | (jnp.abs(vecdot(_normalise(x), _normalise(y))) <= tolerance)
 
 
-@with_constants
+@allow_constant_transfers
 def are_orthonormal(vectors: Numeric, *, atol: float | Array | None = None) -> Array:
-    r"""Whether vectors have length 1 and are at right angles to each other, to a tolerance.
+    r"""Return whether vectors have length 1 and are orthogonal to each other, to a tolerance.
 
     $|v_i \cdot v_j - \delta_{ij}| \le t$
 
     Args:
       vectors: shape (..., k, m), real: k vectors, each a row.
-      atol: t; 4·m·eps of the dtype where left out.
+      atol: t; 4·m·eps of the dtype if None.
 
     Returns:
-      Shape (...), boolean; true for no vectors, false where an entry is nan or infinite.
+      Shape (...), boolean; true for no vectors, false if an entry is nan or infinite.
 
     Raises:
       ValueError: if `vectors` has fewer than two axes or `atol` is negative.
@@ -97,9 +104,8 @@ def are_orthonormal(vectors: Numeric, *, atol: float | Array | None = None) -> A
     >>> print(are_orthonormal(jnp.array([[0.6, 0.8], [-0.8, 0.6]])), are_orthonormal(jnp.array([[1.0, 1.0]])))
     True False
     """
-    vectors = _real("vectors", vectors)
-    if vectors.ndim < 2:
-        raise ValueError(f"are_orthonormal: expected shape (..., k, m), got {vectors.shape}")
+    vectors = _as_real("vectors", vectors)
+    check_matrices("are_orthonormal", vectors, "(..., k, m)")
     tolerance = _tolerance("atol", atol, vectors.shape[-1], vectors.dtype)
     v = vectors.astype(working_dtype(vectors.dtype))
     identity = jnp.eye(v.shape[-2], dtype=v.dtype)
@@ -107,18 +113,18 @@ def are_orthonormal(vectors: Numeric, *, atol: float | Array | None = None) -> A
     return (error <= tolerance).all((-2, -1))
 
 
-@with_constants
+@allow_constant_transfers
 def is_orthogonal(a: Numeric, *, atol: float | Array | None = None) -> Array:
-    r"""Whether a matrix is orthogonal, so that its transpose is its inverse, to a tolerance.
+    r"""Return whether the transpose of a matrix is its inverse, to a tolerance.
 
     $|(A A^\top - I)_{ij}| \le t$ and $A$ square; then $A^\top A = I$ too
 
     Args:
       a: shape (..., n, m), real.
-      atol: t; 4·n·eps of the dtype where left out.
+      atol: t; 4·n·eps of the dtype if None.
 
     Returns:
-      Shape (...), boolean; false for a matrix that is not square or has an entry that is nan or infinite.
+      Shape (...), boolean; false for a matrix that is not square or has a nan or infinite entry.
 
     Raises:
       ValueError: if `a` has fewer than two axes or `atol` is negative.
@@ -129,25 +135,24 @@ def is_orthogonal(a: Numeric, *, atol: float | Array | None = None) -> Array:
     >>> print(is_orthogonal(jnp.array([[0.6, -0.8], [0.8, 0.6]])))
     True
     """
-    a = _real("a", a)
-    if a.ndim < 2:
-        raise ValueError(f"is_orthogonal: expected shape (..., n, m), got {a.shape}")
+    a = _as_real("a", a)
+    check_matrices("is_orthogonal", a)
     return are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2])
 
 
-@with_constants
+@allow_constant_transfers
 def is_symmetric(a: Numeric, *, rtol: float | Array | None = None) -> Array:
-    r"""Whether a matrix equals its transpose, to a tolerance.
+    r"""Return whether a matrix equals its transpose, to a tolerance.
 
     $|A_{ij} - A_{ji}| \le t \max|A|$
 
     Args:
       a: shape (..., n, m).
-      rtol: t; 4·n·eps of the dtype where left out, 0 for equality.
+      rtol: t; 4·n·eps of the dtype if None, 0 for equality.
 
     Returns:
-      Shape (...), boolean; false for a matrix that is not square or has an entry that is nan. An infinite entry
-      must equal the one across the diagonal; the maximum is of the finite ones.
+      Shape (...), boolean; false for a matrix that is not square or has a nan entry. An infinite entry must equal
+      the entry across the diagonal. The maximum is taken over the finite entries.
 
     Raises:
       ValueError: if `a` has fewer than two axes or `rtol` is negative.
@@ -159,8 +164,7 @@ def is_symmetric(a: Numeric, *, rtol: float | Array | None = None) -> Array:
     True False
     """
     a = as_inexact("a", a)
-    if a.ndim < 2:
-        raise ValueError(f"is_symmetric: expected shape (..., n, m), got {a.shape}")
+    check_matrices("is_symmetric", a)
     tolerance = _tolerance("rtol", rtol, a.shape[-1], a.dtype)
     if a.shape[-1] != a.shape[-2]:
         return jnp.zeros(a.shape[:-2], bool)
@@ -170,16 +174,16 @@ def is_symmetric(a: Numeric, *, rtol: float | Array | None = None) -> Array:
     return ((matrix == transposed) | (jnp.abs(matrix - transposed) <= tolerance * scale)).all((-2, -1))
 
 
-def _real(name: str, x: Numeric) -> Array:
+def _as_real(name: str, x: Numeric) -> Array:
     array = as_inexact(name, x)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
     return array
 
 
-def _vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype]:
-    """Both in the working dtype with the leading axes broadcast, and the common dtype."""
-    x, y = _real("x", x), _real("y", y)
+def _broadcast_vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype]:
+    """Return both vectors in the working dtype with the leading axes broadcast, and the common dtype."""
+    x, y = _as_real("x", x), _as_real("y", y)
     if min(x.ndim, y.ndim) < 1 or x.shape[-1] != y.shape[-1]:
         raise ValueError(f"{name}: expected vectors of one length, got shapes {x.shape} and {y.shape}")
     dtype = jnp.result_type(x, y)
@@ -190,21 +194,21 @@ def _vectors(name: str, x: Numeric, y: Numeric) -> tuple[Array, Array, jnp.dtype
 
 @jax.jit
 def _angle(x: Array, y: Array) -> Array:
-    u, v = _unit(x), _unit(y)
+    u, v = _normalise(x), _normalise(y)
     return 2 * jnp.arctan2(vector_norm(u - v, axis=-1), vector_norm(u + v, axis=-1))
 
 
 @jax.jit
-def _unit(x: Array) -> Array:
-    """x/‖x‖₂, by way of a power of two that keeps the norm in range."""
+def _normalise(x: Array) -> Array:
+    """Return x/‖x‖₂, scaled by a power of two that keeps the norm in range."""
     x = times_power_of_two(x, -exponent_of(x, -1))
     return x / vector_norm(x, axis=-1, keepdims=True)
 
 
 def _tolerance(name: str, value: float | Array | None, terms: int, dtype: jnp.dtype) -> Array:
-    """`value`, or 4·n·eps of the dtype, in the dtype that is computed in."""
+    """Return `value`, or 4·n·eps of the dtype, in the working dtype."""
     real = jnp.finfo(working_dtype(dtype)).dtype
     if value is None:
         return jnp.asarray(4 * terms * float(jnp.finfo(dtype).eps), real)
-    check_number(name, value, least=0)
+    check_number(name, value, minimum=0)
     return jnp.asarray(value).astype(real)

@@ -1,29 +1,29 @@
-"""Sums and products of entries, the identity and the trace."""
+"""Elementwise sum and product, identity matrix and trace."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from dlcore._core.array_checks import as_array, broadcast_shape, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, as_array, broadcast_shape, check_matrices
 from dlcore._core.host_checks import check_count
 from dlcore._core.types import Array, Numeric
 
 
-@with_constants
+@allow_constant_transfers
 def add(a: Numeric, b: Numeric) -> Array:
-    r"""Sum of two arrays, entry by entry.
+    r"""Return the elementwise sum of two arrays.
 
     $C_{ij} = A_{ij} + B_{ij}$
 
     Args:
       a: any shape, () for a number.
-      b: a shape that broadcasts with that of `a`: counted from the last, each axis has the same length in both,
-        or the length 1 or none in one of them.
+      b: a shape that broadcasts with that of `a`: counted from the last, each axis has the same length in both
+        arrays, or the length 1 or no length in one array.
 
     Returns:
-      The broadcast shape, the common dtype (booleans: or). nan and infinity propagate, inf − inf is nan; empty
-      where an operand is.
+      The broadcast shape, the common dtype (booleans: or). nan and infinity propagate, and inf − inf is nan.
+      The result is empty if an operand is.
 
     Raises:
       ValueError: if the shapes do not broadcast.
@@ -35,12 +35,12 @@ def add(a: Numeric, b: Numeric) -> Array:
     [[11 22]
      [13 24]]
     """
-    return _entry_by_entry("add", jnp.add, a, b)
+    return _elementwise("add", jnp.add, a, b)
 
 
-@with_constants
+@allow_constant_transfers
 def multiply(a: Numeric, b: Numeric) -> Array:
-    r"""Hadamard product of two arrays, entry by entry; not the matrix product.
+    r"""Return the elementwise (Hadamard) product of two arrays, not the matrix product.
 
     $C_{ij} = A_{ij} B_{ij}$
 
@@ -49,8 +49,8 @@ def multiply(a: Numeric, b: Numeric) -> Array:
       b: a shape that broadcasts with that of `a`, as in `add`.
 
     Returns:
-      The broadcast shape, the common dtype (booleans: and). nan and infinity propagate, 0·inf is nan; empty
-      where an operand is.
+      The broadcast shape, the common dtype (booleans: and). nan and infinity propagate, and 0·inf is nan.
+      The result is empty if an operand is.
 
     Raises:
       ValueError: if the shapes do not broadcast.
@@ -62,18 +62,18 @@ def multiply(a: Numeric, b: Numeric) -> Array:
     [[ 1  4]
      [ 9 16]]
     """
-    return _entry_by_entry("multiply", jnp.multiply, a, b)
+    return _elementwise("multiply", jnp.multiply, a, b)
 
 
-@with_constants
+@allow_constant_transfers
 def identity(n: int, dtype: DTypeLike | None = None) -> Array:
-    r"""Identity matrix.
+    r"""Return the identity matrix.
 
     $I_{ij} = 1$ where $i = j$, else 0
 
     Args:
       n: the number of rows and of columns, at least 0.
-      dtype: of the entries; the default floating-point dtype where left out.
+      dtype: the dtype of the entries; the default floating-point dtype if None.
 
     Returns:
       Shape (n, n).
@@ -88,21 +88,21 @@ def identity(n: int, dtype: DTypeLike | None = None) -> Array:
     [[1 0]
      [0 1]]
     """
-    return jnp.eye(check_count("n", n, least=0), dtype=dtype)
+    return jnp.eye(check_count("n", n, minimum=0), dtype=dtype)
 
 
-@with_constants
+@allow_constant_transfers
 def trace(a: Numeric, offset: int = 0) -> Array:
-    r"""Sum along a diagonal of a matrix, or of each matrix of a stack.
+    r"""Return the sum along a diagonal of a matrix, or of each matrix of a stack.
 
     $\operatorname{tr} A = \sum_i A_{i,\,i+k}$
 
     Args:
       a: shape (..., n, m).
-      offset: k, which diagonal: 0 the main one, above it positive, below it negative.
+      offset: k, the diagonal: 0 for the main diagonal, positive above it, negative below it.
 
     Returns:
-      Shape (...), the dtype of `a` (integers and booleans as in a sum), summed in float32 for halves; 0 where the
+      Shape (...), the dtype of `a` (integers and booleans as in a sum), summed in float32 for halves; 0 if the
       diagonal has no entries. nan and infinity propagate.
 
     Raises:
@@ -115,13 +115,12 @@ def trace(a: Numeric, offset: int = 0) -> Array:
     5 2
     """
     a = as_array("a", a)
-    if a.ndim < 2:
-        raise ValueError(f"trace: expected shape (..., n, m), got {a.shape}")
-    offset = check_count("offset", offset, least=-(2**31 - 2))
+    check_matrices("trace", a)
+    offset = check_count("offset", offset, minimum=-(2**31 - 2))
     return jnp.diagonal(a, offset, -2, -1).sum(-1)  # jnp.sum adds halves in float32
 
 
-def _entry_by_entry(name: str, operation: Callable[[Array, Array], Array], a: Numeric, b: Numeric) -> Array:
+def _elementwise(name: str, operation: Callable[[Array, Array], Array], a: Numeric, b: Numeric) -> Array:
     a, b = as_array("a", a), as_array("b", b)
     shape = broadcast_shape(name, a.shape, b.shape)
     return operation(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))

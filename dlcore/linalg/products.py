@@ -1,29 +1,30 @@
-"""Products. Every product of the library goes through this file, and states its precision.
+"""Products of matrices and vectors, each with a stated precision.
 
+Every product of the library goes through this file.
 Halves (bfloat16, float16) are multiplied as they are and accumulated in float32.
 """
 
 import jax.numpy as jnp
 
-from dlcore._core.array_checks import as_array, broadcast_shape, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, as_array, broadcast_shape, check_matrices
 from dlcore._core.host_checks import check_rank
 from dlcore._core.types import HIGHEST, Array, Numeric, working_dtype
 
 
-@with_constants
+@allow_constant_transfers
 def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
-    r"""Matrix product.
+    r"""Return the matrix product.
 
     $C_{ij} = \sum_k A_{ik} B_{kj}$
 
     Args:
       a: shape (..., n, m), or (m,) for a row.
       b: shape (..., m, p), or (m,) for a column. Leading axes broadcast.
-      precision: of the products inside, a `jax.lax.Precision` or its name.
+      precision: the precision of the products, a `jax.lax.Precision` or its name.
 
     Returns:
       Shape (..., n, p), without the axis that a vector lacks; the common dtype, summed in float32 for halves.
-      An empty inner axis gives zeros; nan and infinity propagate.
+      An empty inner axis gives zeros. nan and infinity propagate.
 
     Raises:
       ValueError: if the inner axes differ or an operand is a scalar.
@@ -49,20 +50,20 @@ def matmul(a: Numeric, b: Numeric, *, precision: str = HIGHEST) -> Array:
     return product.astype(dtype)
 
 
-@with_constants
+@allow_constant_transfers
 def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) -> Array:
-    r"""Inner product of vectors.
+    r"""Return the inner product of vectors.
 
     $x \cdot y = \sum_i \bar{x}_i y_i$
 
     Args:
       x: shape (..., m); conjugated if complex.
       y: shape (..., m). The other axes broadcast.
-      axis: where the m entries stand, a negative number.
-      precision: of the products inside.
+      axis: the axis of the m entries, a negative number.
+      precision: the precision of the products.
 
     Returns:
-      The shape without `axis`; the common dtype, summed in float32 for halves; 0 where m is 0.
+      The shape without `axis`; the common dtype, summed in float32 for halves; 0 if m is 0.
 
     Raises:
       ValueError: if the lengths differ, the other axes do not broadcast, an operand is a scalar or `axis` is not
@@ -85,9 +86,9 @@ def vecdot(x: Numeric, y: Numeric, *, axis: int = -1, precision: str = HIGHEST) 
     return product.astype(dtype)
 
 
-@with_constants
+@allow_constant_transfers
 def outer(x: Numeric, y: Numeric) -> Array:
-    r"""Outer product of two vectors.
+    r"""Return the outer product of two vectors.
 
     $C_{ij} = x_i y_j$
 
@@ -96,7 +97,7 @@ def outer(x: Numeric, y: Numeric) -> Array:
       y: shape (m,).
 
     Returns:
-      Shape (n, m), the common dtype. Each entry is one multiplication, so no precision needs stating.
+      Shape (n, m), the common dtype. Each entry is one multiplication, so that no precision is stated.
 
     Raises:
       ValueError: if an operand is not 1-D.
@@ -114,9 +115,9 @@ def outer(x: Numeric, y: Numeric) -> Array:
     return x[:, None] * y[None, :]
 
 
-@with_constants
+@allow_constant_transfers
 def matrix_transpose(a: Numeric) -> Array:
-    r"""Transpose of a matrix, or of each matrix of a stack.
+    r"""Return the transpose of a matrix, or of each matrix of a stack.
 
     $(A^\top)_{ij} = A_{ji}$
 
@@ -137,6 +138,5 @@ def matrix_transpose(a: Numeric) -> Array:
      [2 4 6]]
     """
     a = as_array("a", a)
-    if a.ndim < 2:
-        raise ValueError(f"matrix_transpose: expected shape (..., n, m), got {a.shape}")
+    check_matrices("matrix_transpose", a)
     return jnp.swapaxes(a, -1, -2)

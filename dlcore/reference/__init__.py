@@ -1,4 +1,4 @@
-"""The NumPy float64 twin of every function that computes a number, from its definition. No jax."""
+"""NumPy float64 references of all functions that compute a number, from their definitions. No JAX."""
 
 from dlcore.reference import calculus, descent, fitting, graph, linalg, losses, models, network, objective, tensors
 

@@ -1,4 +1,4 @@
-"""Twins of `dlcore.linalg`: explicit sums in float64."""
+"""References of `dlcore.linalg`: explicit sums in float64."""
 
 import math
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    r"""$C_{ij} = \sum_k A_{ik} B_{kj}$, summed as written."""
+    r"""Return $C_{ij} = \sum_k A_{ik} B_{kj}$, summed as written."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     rows, columns = np.atleast_2d(a), b[:, None] if b.ndim == 1 else b
     product = (rows[..., :, :, None] * columns[..., None, :, :]).sum(-2)
@@ -16,17 +16,17 @@ def matmul(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def vecdot(x: ArrayLike, y: ArrayLike, *, axis: int = -1) -> np.ndarray:
-    r"""$\sum_i x_i y_i$ along `axis`."""
+    r"""Return $\sum_i x_i y_i$ along `axis`."""
     return np.asarray((np.asarray(x, np.float64) * np.asarray(y, np.float64)).sum(axis))
 
 
 def outer(x: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """$C_{ij} = x_i y_j$."""
+    """Return $C_{ij} = x_i y_j$."""
     return np.asarray(x, np.float64)[:, None] * np.asarray(y, np.float64)[None, :]
 
 
 def matrix_transpose(a: ArrayLike) -> np.ndarray:
-    r"""$(A^\top)_{ij} = A_{ji}$."""
+    r"""Return $(A^\top)_{ij} = A_{ji}$."""
     a = np.asarray(a, np.float64)
     transposed = np.empty((*a.shape[:-2], a.shape[-1], a.shape[-2]))
     for i, j in np.ndindex(a.shape[-2:]):
@@ -37,9 +37,9 @@ def matrix_transpose(a: ArrayLike) -> np.ndarray:
 def vector_norm(
     x: ArrayLike, ord: float = 2, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> np.ndarray:
-    r"""$(\sum_i |x_i|^p)^{1/p}$; the largest or smallest magnitude at inf and -inf; the count at 0.
+    r"""Return $(\sum_i |x_i|^p)^{1/p}$, or the count (0), largest (inf) or smallest (-inf) magnitude.
 
-    In extended precision, whose exponent no power of a float32 number leaves.
+    It is computed in extended precision, in which no power of a float32 number overflows.
     """
     magnitude = np.abs(np.asarray(x, np.float64)).astype(np.longdouble)
     if ord == 0:
@@ -55,7 +55,7 @@ def vector_norm(
 
 
 def matrix_norm(a: ArrayLike, ord: float | str = "fro", *, keepdims: bool = False) -> np.ndarray:
-    """Entries (fro), singular values (nuc, ±2), column sums (±1) or row sums (±inf) of magnitudes."""
+    """Return a norm of entries (fro), singular values (nuc, ±2), column sums (±1) or row sums (±inf)."""
     a = np.asarray(a, np.float64)
     if ord == "fro":
         return vector_norm(a, axis=(-2, -1), keepdims=keepdims)
@@ -71,12 +71,12 @@ def matrix_norm(a: ArrayLike, ord: float | str = "fro", *, keepdims: bool = Fals
 
 
 def spectral_norm(a: ArrayLike) -> np.ndarray:
-    """The largest singular value."""
+    """Return the largest singular value."""
     return matrix_norm(a, 2)
 
 
 def solve(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """$A^{-1} b$; a `LinAlgError` where the reciprocal 1-norm condition is below eps."""
+    """Return $A^{-1} b$; a `LinAlgError` where the reciprocal 1-norm condition is below eps."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.size and (1 / np.linalg.cond(a, 1) < np.finfo(np.float64).eps).any():
         raise np.linalg.LinAlgError("solve: a is singular")
@@ -84,22 +84,22 @@ def solve(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def add(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """$A_{ij} + B_{ij}$."""
+    """Return $A_{ij} + B_{ij}$."""
     return np.asarray(np.asarray(a, np.float64) + np.asarray(b, np.float64))
 
 
 def multiply(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """$A_{ij} B_{ij}$."""
+    """Return $A_{ij} B_{ij}$."""
     return np.asarray(np.asarray(a, np.float64) * np.asarray(b, np.float64))
 
 
 def identity(n: int) -> np.ndarray:
-    """1 where row and column agree."""
+    """Return 1 on the diagonal and 0 elsewhere."""
     return np.array([[float(i == j) for j in range(n)] for i in range(n)]).reshape(n, n)
 
 
 def trace(a: ArrayLike, offset: int = 0) -> np.ndarray:
-    r"""$\sum_i A_{i,i+k}$."""
+    r"""Return $\sum_i A_{i,i+k}$."""
     a = np.asarray(a, np.float64)
     rows, columns = a.shape[-2:]
     total = np.zeros(a.shape[:-2])
@@ -110,24 +110,24 @@ def trace(a: ArrayLike, offset: int = 0) -> np.ndarray:
 
 
 def inv(a: ArrayLike) -> np.ndarray:
-    """$A^{-1} I$."""
+    """Return $A^{-1} I$."""
     a = np.asarray(a, np.float64)
     return solve(a, np.broadcast_to(identity(a.shape[-1]), a.shape))
 
 
 def pinv(a: ArrayLike, rcond: float | None = None) -> np.ndarray:
-    r"""$\sum_i v_i \sigma_i^{-1} u_i^\top$ over the singular values above `rcond` times the largest."""
+    r"""Return $\sum_i v_i \sigma_i^{-1} u_i^\top$ over the singular values above `rcond` times the largest."""
     a = np.asarray(a, np.float64)
     if not a.size:
         return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]))
     u, s, vt = np.linalg.svd(a, full_matrices=False)
-    kept = s > _cutoff(a, rcond) * s[..., :1]
-    reciprocal = np.where(kept, 1 / np.where(kept, s, 1), 0)
+    is_nonzero = s > _cutoff(a, rcond) * s[..., :1]
+    reciprocal = np.where(is_nonzero, 1 / np.where(is_nonzero, s, 1), 0)
     return (vt[..., :, :, None] * reciprocal[..., :, None, None] * np.swapaxes(u, -1, -2)[..., :, None, :]).sum(-3)
 
 
 def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> tuple[np.ndarray, ...]:
-    """(x, ‖b − Ax‖₂, rank, singular values); the rank is that of A with its columns (rows) at length 1."""
+    """Return (x, ‖b − Ax‖₂, rank, singular values), the latter two of A with columns (rows) of length 1."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if b.ndim == 1:
         x, norm, rank, s = lstsq(a, b[:, None], rcond)
@@ -147,7 +147,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: float | None = None) -> tuple[np.nd
 
 
 def matrix_rank(a: ArrayLike, rtol: float | None = None) -> np.ndarray:
-    """How many singular values exceed `rtol` times the largest."""
+    """Return the number of singular values that exceed `rtol` times the largest."""
     a = np.asarray(a, np.float64)
     if not a.size:
         return np.zeros(a.shape[:-2], int)
@@ -156,7 +156,7 @@ def matrix_rank(a: ArrayLike, rtol: float | None = None) -> np.ndarray:
 
 
 def cond(a: ArrayLike, p: float | str | None = None) -> np.ndarray:
-    r"""$\sigma_1/\sigma_n$, its reciprocal, or $\|A\|_p \|A^{-1}\|_p$; infinity where there is no inverse."""
+    r"""Return $\sigma_1/\sigma_n$, its reciprocal, or $\|A\|_p \|A^{-1}\|_p$; infinity without an inverse."""
     a = np.asarray(a, np.float64)
     if p in (None, 2, -2):
         s = np.linalg.svd(a, compute_uv=False)
@@ -173,7 +173,7 @@ def cond(a: ArrayLike, p: float | str | None = None) -> np.ndarray:
 
 
 def angle(x: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """The arc tangent of sine over cosine: the part of y across x and the part along it, in extended precision."""
+    """Return the arc tangent of the part of y across x over the part along x, in extended precision."""
     u, v = (np.asarray(array, np.float64).astype(np.longdouble) for array in (x, y))
     with np.errstate(invalid="ignore"):
         u, v = (array / np.sqrt((array**2).sum(-1, keepdims=True)) for array in (u, v))
@@ -183,24 +183,24 @@ def angle(x: ArrayLike, y: ArrayLike) -> np.ndarray:
 
 
 def are_orthogonal(x: ArrayLike, y: ArrayLike, *, atol: float) -> np.ndarray:
-    r"""$|x \cdot y| \le t \|x\| \|y\|$."""
+    r"""Return whether $|x \cdot y| \le t \|x\| \|y\|$."""
     return np.asarray(np.abs(vecdot(x, y)) <= atol * vector_norm(x, axis=-1) * vector_norm(y, axis=-1))
 
 
 def are_orthonormal(vectors: ArrayLike, *, atol: float) -> np.ndarray:
-    r"""$|v_i \cdot v_j - \delta_{ij}| \le t$, for rows."""
+    r"""Return whether $|v_i \cdot v_j - \delta_{ij}| \le t$ for all rows."""
     v = np.asarray(vectors, np.float64)
     return np.asarray((np.abs(matmul(v, matrix_transpose(v)) - identity(v.shape[-2])) <= atol).all((-2, -1)))
 
 
 def is_orthogonal(a: ArrayLike, *, atol: float) -> np.ndarray:
-    r"""Square, and $A A^\top = I$."""
+    r"""Return whether A is square and $A A^\top = I$ to `atol`."""
     a = np.asarray(a, np.float64)
     return np.asarray(are_orthonormal(a, atol=atol) & (a.shape[-1] == a.shape[-2]))
 
 
 def is_symmetric(a: ArrayLike, *, rtol: float) -> np.ndarray:
-    r"""Square, and $|A_{ij} - A_{ji}| \le t \max|A|$."""
+    r"""Return whether A is square and $|A_{ij} - A_{ji}| \le t \max|A|$."""
     a = np.asarray(a, np.float64)
     if a.shape[-1] != a.shape[-2]:
         return np.zeros(a.shape[:-2], bool)

@@ -1,4 +1,4 @@
-"""Twins of `dlcore.models`, for one example or a row of them."""
+"""References of `dlcore.models`, for one example or many."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,22 +7,22 @@ from dlcore.reference import losses
 
 
 def linear(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    r"""$\sum_j w_j x_j + b$, over the last axis of `x`."""
+    r"""Return $\sum_j w_j x_j + b$, over the last axis of `x`."""
     products = np.asarray(x, np.float64) * np.asarray(weight, np.float64)
     return products.sum(-1) + np.asarray(bias, np.float64)
 
 
 def logistic(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    r"""$\sigma(\sum_j w_j x_j + b)$: what `logistic.predict` returns; `logistic.apply` is `linear`."""
+    r"""Return $\sigma(\sum_j w_j x_j + b)$, as `logistic.predict` does. `logistic.apply` is `linear`."""
     return losses.sigmoid(linear(weight, bias, x))
 
 
 def affine(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    r"""$\sum_j w_{jk} x_j + b_k$ for each output k, over the last axis of `x`: what `softmax.apply` returns."""
+    r"""Return $\sum_j w_{jk} x_j + b_k$ for each output k, over the last axis of `x`, as `softmax.apply` does."""
     products = np.asarray(x, np.float64)[..., :, None] * np.asarray(weight, np.float64)
     return products.sum(-2) + np.asarray(bias, np.float64)
 
 
 def softmax(weight: ArrayLike, bias: ArrayLike, x: ArrayLike) -> np.ndarray:
-    """The softmax of `affine`: what `softmax.predict` returns."""
+    """Return the softmax of `affine`, as `softmax.predict` does."""
     return losses.softmax(affine(weight, bias, x))

@@ -1,4 +1,4 @@
-"""Twin of a two-layer `dlcore.models.mlp` with the cross-entropy of a softmax: the backward pass by hand."""
+"""Reference of a two-layer `dlcore.models.mlp` with softmax cross-entropy: the backward pass by hand."""
 
 from typing import Literal, NamedTuple
 
@@ -25,20 +25,22 @@ class Layers(NamedTuple):
 
 
 def forward(layers: Layers, x: ArrayLike, activation: Literal["tanh", "relu"]) -> tuple[np.ndarray, ...]:
-    r"""$A_1 = X W_1 + b_1$, $H = a(A_1)$, $Z = H W_2 + b_2$; X of shape (n, features).
+    r"""Return $A_1 = X W_1 + b_1$, $H = a(A_1)$, $Z = H W_2 + b_2$ for X of shape (n, features).
 
     Returns:
       (A₁, H, Z): shapes (n, hidden), (n, hidden), (n, classes).
     """
-    before = np.asarray(x, np.float64) @ layers.weight1 + layers.bias1
-    hidden = np.tanh(before) if activation == "tanh" else np.maximum(before, 0)
-    return before, hidden, hidden @ layers.weight2 + layers.bias2
+    preactivation = np.asarray(x, np.float64) @ layers.weight1 + layers.bias1
+    hidden = np.tanh(preactivation) if activation == "tanh" else np.maximum(preactivation, 0)
+    return preactivation, hidden, hidden @ layers.weight2 + layers.bias2
 
 
 def value_and_grad(
     layers: Layers, x: ArrayLike, y: ArrayLike, activation: Literal["tanh", "relu"] = "tanh", l2: float = 0.0
 ) -> tuple[float, Layers]:
-    r"""$E = \frac1n\sum_i \ell_i + \frac\lambda2(\|W_1\|^2 + \|W_2\|^2)$ and its derivatives, last layer first.
+    r"""Return the objective and its derivatives, last layer first.
+
+    $E = \frac1n\sum_i \ell_i + \frac\lambda2(\|W_1\|^2 + \|W_2\|^2)$,
 
     $\partial E/\partial Z = (P - Y)/n$,
     $\partial E/\partial W_2 = H^\top\,\partial E/\partial Z + \lambda W_2$,
@@ -52,8 +54,8 @@ def value_and_grad(
     Args:
       layers: the parameters.
       x: shape (n, features).
-      y: shape (n,), the numbers of classes.
-      activation: of the hidden layer.
+      y: shape (n,), class numbers.
+      activation: the activation of the hidden layer.
       l2: λ.
 
     Returns:
@@ -61,16 +63,16 @@ def value_and_grad(
     """
     x = np.asarray(x, np.float64)
     layers = Layers(*(np.asarray(leaf, np.float64) for leaf in layers))
-    before, hidden, logits = forward(layers, x, activation)
+    preactivation, hidden, logits = forward(layers, x, activation)
     penalty = l2 / 2 * ((layers.weight1**2).sum() + (layers.weight2**2).sum())
     value = losses.softmax_cross_entropy(logits, y).mean() + penalty
-    slope = losses.softmax_cross_entropy_derivative(logits, y) / len(x)
-    bend = 1 - hidden * hidden if activation == "tanh" else np.where(before > 0, 1.0, 0.0)
-    hidden_slope = (slope @ layers.weight2.T) * bend
+    d_logits = losses.softmax_cross_entropy_derivative(logits, y) / len(x)
+    d_activation = 1 - hidden * hidden if activation == "tanh" else np.where(preactivation > 0, 1.0, 0.0)
+    d_preactivation = (d_logits @ layers.weight2.T) * d_activation
     gradient = Layers(
-        weight1=x.T @ hidden_slope + l2 * layers.weight1,
-        bias1=hidden_slope.sum(0),
-        weight2=hidden.T @ slope + l2 * layers.weight2,
-        bias2=slope.sum(0),
+        weight1=x.T @ d_preactivation + l2 * layers.weight1,
+        bias1=d_preactivation.sum(0),
+        weight2=hidden.T @ d_logits + l2 * layers.weight2,
+        bias2=d_logits.sum(0),
     )
     return float(value), gradient

@@ -1,4 +1,4 @@
-"""Archives: all damage is found and is a ValueError that names the file; what is not damaged is read as it was."""
+"""Archives: damage is a ValueError that names the file, and undamaged files are read unchanged."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from damages import compressed, damaged, directory_of, flipped, parts_of, write_parts
-from helpers import same_heads
+from helpers import assert_same_heads
 
 from dlcore import Heads, Objective, descent, fit, fit_heads
 from dlcore._core import archive
@@ -45,7 +45,7 @@ STAGES = {
 
 
 @pytest.fixture(autouse=True)
-def _one_mode():
+def _x64():
     with jax.enable_x64(True):
         yield
 
@@ -55,7 +55,7 @@ def ridge(**given: Any) -> Heads:
 
 
 class Case(NamedTuple):
-    """A kind of file: how it is written, read, and compared."""
+    """A kind of file, with functions to write, read and compare it."""
 
     save: Callable[[Path], Any]
     load: Callable[[Path], Any]
@@ -64,21 +64,21 @@ class Case(NamedTuple):
     unchecked: int
 
 
-def same_tree(found: Any) -> None:
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(TREE), strict=True):
-        key = jnp.issubdtype(one.dtype, jax.dtypes.extended)
-        one, other = (jax.random.key_data(leaf) if key else leaf for leaf in (one, other))
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+def same_tree(loaded: Any) -> None:
+    for actual, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(TREE), strict=True):
+        key = jnp.issubdtype(actual.dtype, jax.dtypes.extended)
+        actual, expected = (jax.random.key_data(leaf) if key else leaf for leaf in (actual, expected))
+        assert actual.dtype == expected.dtype
+        np.testing.assert_array_equal(np.asarray(actual), np.asarray(expected))
 
 
-def same_stages(found: Any) -> None:
-    assert found.keys() == STAGES.keys()
+def same_stages(loaded: Any) -> None:
+    assert loaded.keys() == STAGES.keys()
     for name, arrays in STAGES.items():
-        assert found[name].keys() == arrays.keys()
+        assert loaded[name].keys() == arrays.keys()
         for key, array in arrays.items():
-            np.testing.assert_array_equal(found[name][key], array)
-            assert found[name][key].dtype == array.dtype
+            np.testing.assert_array_equal(loaded[name][key], array)
+            assert loaded[name][key].dtype == array.dtype
 
 
 def save_stages(path: Path) -> None:
@@ -90,7 +90,9 @@ def save_stages(path: Path) -> None:
 
 HEADS = ridge()
 CASES = {
-    "heads": Case(HEADS.save, Heads.load, lambda found: same_heads(found, HEADS), saving.KIND, saving.UNCHECKED),
+    "heads": Case(
+        HEADS.save, Heads.load, lambda loaded: assert_same_heads(loaded, HEADS), saving.KIND, saving.UNCHECKED
+    ),
     "fit": Case(
         lambda path: checkpoint.save(path, PROBLEM, TREE),
         lambda path: checkpoint.load(path, PROBLEM, TREE),
@@ -105,15 +107,15 @@ CASES = {
 
 
 def refused(case: Case, path: Path, bad: bytes) -> bool:
-    """Return whether a damaged file is refused, with a ValueError that names it; else it must read as it was."""
+    """Return whether a damaged file is refused with a ValueError that names it, or read unchanged."""
     path.write_bytes(bad)
     refusal = None
     try:
-        found = case.load(path)
+        loaded = case.load(path)
     except ValueError as error:
         refusal = error
     else:
-        case.same(found)
+        case.same(loaded)
     assert refusal is None or (type(refusal) is ValueError and str(path) in str(refusal))
     return refusal is not None
 
@@ -126,10 +128,10 @@ def file_of(case: Case, path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_was_written_is_read(name, tmp_path):
+def test_a_file_is_read_as_written(name, tmp_path):
     case = CASES[name]
     data = file_of(case, tmp_path / "file")
-    assert data == file_of(case, tmp_path / "again")  # no time and no chance in it
+    assert data == file_of(case, tmp_path / "again")  # it holds no time and no random numbers
     assert not refused(case, tmp_path / "file", data)
 
 
@@ -141,50 +143,50 @@ DAMAGES = [250, pytest.param(6_000, marks=[pytest.mark.slow, pytest.mark.timeout
 def test_damage_is_refused_or_harmless(name, count, tmp_path):
     case, path = CASES[name], tmp_path / "file"
     good, other = file_of(case, path), file_of(CASES[{"heads": "fit"}.get(name, "heads")], path)
-    found = [refused(case, path, bad) for bad in damaged(good, other, count, seed=7)]
-    assert np.mean(found) > 0.8  # what zip never reads, such as dates, may change
+    loaded = [refused(case, path, bad) for bad in damaged(good, other, count, seed=7)]
+    assert np.mean(loaded) > 0.8  # bytes that zip never reads, such as dates, may change
 
 
 @pytest.mark.parametrize("step", [97, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 @pytest.mark.parametrize("name", CASES)
-def test_every_bit_of_the_directory(name, step, tmp_path):
-    """A flipped bit in the length of a comment swallows the entries behind it."""
+def test_every_flipped_bit_of_the_directory(name, step, tmp_path):
+    """A flipped bit in the length of a comment hides the entries behind it."""
     case, path = CASES[name], tmp_path / "file"
     good = file_of(case, path)
     for bit in range(8 * directory_of(good), 8 * len(good), step):
         refused(case, path, flipped(good, bit))
 
 
-def swallowing(good: bytes) -> list[bytes]:
-    """Damage the length of the comment of each entry of the directory so that it swallows the next entry."""
+def with_hidden_entries(good: bytes) -> list[bytes]:
+    """Change the comment length of each directory entry so that the comment hides the next entry."""
 
     def length(at: int) -> int:
         """Return the length of the entry at `at`, or 0."""
         parts = [int.from_bytes(good[at + k : at + k + 2], "little") for k in (28, 30, 32)]
         return 46 + sum(parts) if good[at : at + 4] == b"PK\x01\x02" else 0
 
-    found, at = [], directory_of(good)
+    loaded, at = [], directory_of(good)
     while following := length(at + length(at)):
-        found.append(good[: at + 32] + following.to_bytes(2, "little") + good[at + 34 :])
+        loaded.append(good[: at + 32] + following.to_bytes(2, "little") + good[at + 34 :])
         at += length(at)
-    return found
+    return loaded
 
 
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_no_array_is_passed_over(name, older, tmp_path):
-    """In files without checksums neither."""
+def test_no_array_is_skipped(name, older, tmp_path):
+    """Files without checksums are checked too."""
     case, path = CASES[name], tmp_path / "file"
     good = file_of(case, path)
     if older:
         path.write_bytes(good)
-        as_before(path, case)
+        to_older_format(path, case)
         good = path.read_bytes()
-    bad = swallowing(good)
+    bad = with_hidden_entries(good)
     assert len(bad) >= 2
     for data in bad:
         with zipfile.ZipFile(_written(path, data)) as archive:
-            assert len(archive.namelist()) == len(bad)  # one less, and zip has no complaint
+            assert len(archive.namelist()) == len(bad)  # one less, and zip raises no error
         assert refused(case, path, data)
 
 
@@ -193,8 +195,8 @@ def _written(path: Path, data: bytes) -> Path:
     return path
 
 
-def as_before(path: Path, case: Case) -> None:
-    """Rewrite a file in the format that lists no checksums."""
+def to_older_format(path: Path, case: Case) -> None:
+    """Rewrite a file in the older format without checksums."""
     parts = parts_of(path)
     about = json.loads(bytes(parts.pop("about")))
     about = {key: value for key, value in about.items() if key not in ("arrays", "checksum")}
@@ -206,7 +208,7 @@ def as_before(path: Path, case: Case) -> None:
 def test_files_without_checksums_are_read(name, tmp_path):
     case, path = CASES[name], tmp_path / "file"
     case.save(path)
-    as_before(path, case)
+    to_older_format(path, case)
     case.same(case.load(path))
     old = path.read_bytes()
     for bad in damaged(old, old[::-1], 120, seed=8):
@@ -214,8 +216,8 @@ def test_files_without_checksums_are_read(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_that_lost_its_checksums_is_no_older_file(name, tmp_path):
-    """Nor is an older one with checksums, or one of a format to come, read."""
+def test_a_file_without_its_checksums_is_refused(name, tmp_path):
+    """Older formats with checksums and newer formats are refused too."""
     case, path = CASES[name], tmp_path / "file"
     case.save(path)
     parts = parts_of(path)
@@ -232,11 +234,11 @@ def test_a_file_that_lost_its_checksums_is_no_older_file(name, tmp_path):
             case.load(path)
 
 
-# -- what would cost memory, or run something ------------------------------------------------------------------
+# -- files that would allocate memory or run code ---------------------------------------------------------------
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, np.ndarray]], None]) -> None:
-    """Write a file again with another text or other arrays, and with the checksums that belong to them."""
+    """Rewrite a file with a changed header or changed arrays, and with matching checksums."""
     parts = parts_of(path)
     about = json.loads(bytes(parts.pop("about")))
     del about["checksum"], about["arrays"]
@@ -254,18 +256,18 @@ def test_compressed_files_are_not_expanded(name, tmp_path):
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_sizes_are_compared_before_memory_is_taken(older, tmp_path):
-    """A header that asks for a terabyte, in a file of some thousand bytes."""
+def test_sizes_are_checked_before_memory_is_allocated(older, tmp_path):
+    """A header asks for a terabyte in a file of some thousand bytes."""
     case, path = CASES["heads"], tmp_path / "heads.npz"
     case.save(path)
     if older:
-        as_before(path, case)
+        to_older_format(path, case)
     data = path.read_bytes()
     start = data.index(b"coef.npy")
     header = data.index(b"(3, 3), }", start)
     bad = data[:header] + b"(9999999999, 99)}"[:17].ljust(17) + data[header + 17 :]
     assert refused(case, path, bad)
-    with zipfile.ZipFile(path, "w") as archive:  # the same with right checksums of zip
+    with zipfile.ZipFile(path, "w") as archive:  # with correct zip checksums
         for name, part in parts_of(_written(tmp_path / "good", data)).items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, part)
@@ -275,7 +277,7 @@ def test_sizes_are_compared_before_memory_is_taken(older, tmp_path):
         Heads.load(path)
 
 
-def test_pickles_are_neither_read_nor_written(tmp_path):
+def test_pickles_are_refused(tmp_path):
     path = tmp_path / "heads.npz"
     path.write_bytes(pickle.dumps(HEADS.coef))
     with pytest.raises(ValueError, match=r"heads\.npz is damaged"):
@@ -285,7 +287,7 @@ def test_pickles_are_neither_read_nor_written(tmp_path):
     CASES["heads"].save(path)
     for older in (False, True):
         if older:
-            as_before(path, CASES["heads"])
+            to_older_format(path, CASES["heads"])
         parts = parts_of(path)
         about = json.loads(bytes(parts.pop("about")))
         write_parts(tmp_path / "bad.npz", about, parts | {"coef": np.array([[print]], object)})
@@ -293,14 +295,14 @@ def test_pickles_are_neither_read_nor_written(tmp_path):
             Heads.load(tmp_path / "bad.npz")
 
 
-def test_a_header_that_is_nested_without_end(tmp_path):
+def test_a_deeply_nested_header_is_refused(tmp_path):
     path = tmp_path / "heads.npz"
     np.savez(path, about=np.frombuffer(b"[" * 1_000_000, np.uint8))
     with pytest.raises(ValueError, match=r"heads\.npz is damaged.*RecursionError"):
         Heads.load(path)
 
 
-# -- what no fit has made --------------------------------------------------------------------------------------
+# -- invalid contents ------------------------------------------------------------------------------------------
 
 L, M, F = 3, 3, 2
 WRONG: dict[str, tuple[Any, str]] = {
@@ -334,8 +336,8 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_heads_that_are_none_are_refused_by_field(name, tmp_path):
-    """With all checksums right, and in a file of before, without checksums."""
+def test_invalid_heads_are_refused_by_field(name, tmp_path):
+    """All checksums are right, or the file is of the older format without checksums."""
     path = tmp_path / "heads.npz"
     CASES["heads"].save(path)
     value, message = WRONG[name]
@@ -352,13 +354,13 @@ def test_heads_that_are_none_are_refused_by_field(name, tmp_path):
     rewritten(path, change)
     for older in (False, True):
         if older:
-            as_before(path, CASES["heads"])
+            to_older_format(path, CASES["heads"])
         with pytest.raises(ValueError, match=rf"path: .*heads\.npz is damaged, or no heads of dlcore: {message}"):
             Heads.load(path)
 
 
 @pytest.mark.parametrize("name", ["coef", "coef of nan", "loss", "best"])
-def test_heads_that_could_not_be_loaded_are_not_saved(name, tmp_path):
+def test_invalid_heads_are_not_saved(name, tmp_path):
     value, message = WRONG[name]
     value = int(value) if name == "best" else value
     path = tmp_path / "heads.npz"
@@ -374,7 +376,7 @@ def longer(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "change", [longer, lambda array: array.astype(np.float32), lambda array: array.astype(str), None]
 )
-def test_a_stage_of_another_form_is_refused(change, tmp_path):
+def test_a_stage_of_another_shape_is_refused(change, tmp_path):
     path = tmp_path / "sweep.npz"
     ridge(checkpoint=path)
 
@@ -395,8 +397,8 @@ def test_a_stage_of_another_form_is_refused(change, tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
-def test_every_array_of_a_stage_is_compared(loss, tmp_path):
-    """Broadcasting would take a number for a table."""
+def test_every_array_of_a_stage_is_checked(loss, tmp_path):
+    """Broadcasting would accept a number in place of a table."""
     path = tmp_path / "sweep.npz"
 
     def call() -> Heads:
@@ -413,7 +415,7 @@ def test_every_array_of_a_stage_is_compared(loss, tmp_path):
             call()
 
 
-def test_a_state_of_another_form_is_refused(tmp_path):
+def test_a_state_of_another_shape_is_refused(tmp_path):
     path = tmp_path / "fit.npz"
 
     def call(steps: int) -> Any:

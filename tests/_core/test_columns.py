@@ -1,4 +1,4 @@
-"""Names of columns: heads keep those of a data frame, and refuse other columns and another order of them."""
+"""Column names: heads keep those of a data frame, and refuse different columns and a different order."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import same_heads
+from helpers import assert_same_heads
 
 from dlcore import Heads, certify, fit_heads
 
@@ -24,7 +24,7 @@ SWAPPED = [1, 0, 2]
 
 
 class Frame:
-    """The least that every data frame has: names of columns, and an array of its numbers."""
+    """A minimal data frame: column names and an array of numbers."""
 
     def __init__(self, x: np.ndarray, columns: Any) -> None:
         self.columns, self.shape, self.x = columns, x.shape, x
@@ -33,23 +33,23 @@ class Frame:
         return self.x if dtype is None else self.x.astype(dtype)
 
 
-def of_pandas(x: np.ndarray, names: Any) -> Any:
+def pandas_frame(x: np.ndarray, names: Any) -> Any:
     return pytest.importorskip("pandas").DataFrame(x, columns=list(names))
 
 
-def of_polars(x: np.ndarray, names: Any) -> Any:
+def polars_frame(x: np.ndarray, names: Any) -> Any:
     return pytest.importorskip("polars").DataFrame(x, schema=list(names))
 
 
-def of_pyarrow(x: np.ndarray, names: Any) -> Any:
+def pyarrow_table(x: np.ndarray, names: Any) -> Any:
     return pa.table(dict(zip(names, x.T, strict=True)))
 
 
 FRAMES: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "columns": Frame,
-    "pandas": of_pandas,
-    "polars": of_polars,
-    "pyarrow": of_pyarrow,
+    "pandas": pandas_frame,
+    "polars": polars_frame,
+    "pyarrow": pyarrow_table,
 }
 
 
@@ -69,12 +69,12 @@ USES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("kind", FRAMES)
 def test_heads_keep_the_names_of_columns(kind):
     make = FRAMES[kind]
-    found = fit_heads(make(X, ("a", "b", "c")), Y, l2=[0.1, 1.0])
-    assert found.feature_names == ("a", "b", "c")
-    np.testing.assert_allclose(found.coef, heads().coef, rtol=1e-12)  # some frames lie column by column
-    np.testing.assert_array_equal(found.predict(make(X, ("a", "b", "c"))), found.predict(X))
+    fitted = fit_heads(make(X, ("a", "b", "c")), Y, l2=[0.1, 1.0])
+    assert fitted.feature_names == ("a", "b", "c")
+    np.testing.assert_allclose(fitted.coef, heads().coef, rtol=1e-12)  # some frames are stored by column
+    np.testing.assert_array_equal(fitted.predict(make(X, ("a", "b", "c"))), fitted.predict(X))
     with pytest.raises(ValueError, match=r"^x: expected the columns in the order of heads.feature_names, got 'b'"):
-        found.predict(make(X[:, SWAPPED], ("b", "a", "c")))
+        fitted.predict(make(X[:, SWAPPED], ("b", "a", "c")))
     assert fit_heads(X, Y, l2=0.1).feature_names is None
 
 
@@ -89,7 +89,7 @@ def test_heads_keep_the_names_of_columns(kind):
     ],
     ids=["another order", "another name", "one fewer", "one twice"],
 )
-def test_other_columns_are_refused_by_name(use, columns, names, message, compiles):
+def test_different_columns_are_refused(use, columns, names, message, compiles):
     heads()
     first = compiles()
     frame = Frame(X[:, columns], [NAMES[name] if isinstance(name, int) else name for name in names])
@@ -100,11 +100,11 @@ def test_other_columns_are_refused_by_name(use, columns, names, message, compile
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("given", [X, Frame(X, NAMES), Frame(X, range(3)), Frame(X, None), Frame(X, ())])
-def test_the_same_columns_and_arrays_without_names_are_taken(use, given):
+def test_the_same_columns_and_arrays_without_names_are_accepted(use, given):
     USES[use](given)
 
 
-def test_many_names_are_cut_short():
+def test_long_lists_of_names_are_truncated():
     wide = fit_heads(Frame(np.tile(X, 3), [f"a{j}" for j in range(9)]), Y, l2=0.1)
     with pytest.raises(
         ValueError, match=r"lack 'a0', 'a1', 'a2', 'a3', 'a4' and 4 more and add 'b0', .* and 4 more"
@@ -113,7 +113,7 @@ def test_many_names_are_cut_short():
 
 
 @pytest.mark.parametrize("names", [("a", 1, "c"), (1, "b", None)])
-def test_names_of_two_kinds_are_refused(names, compiles):
+def test_mixed_types_of_names_are_refused(names, compiles):
     for call in (
         lambda x: fit_heads(x, Y, l2=0.1),
         lambda x: heads().predict(x),
@@ -129,27 +129,27 @@ def test_names_of_two_kinds_are_refused(names, compiles):
         assert compiles() == first
 
 
-def test_names_are_kept_in_files(tmp_path):
+def test_names_are_saved(tmp_path):
     heads().save(tmp_path / "heads")
-    again = Heads.load(tmp_path / "heads")
-    same_heads(again, heads())
-    assert again.feature_names == NAMES
+    loaded = Heads.load(tmp_path / "heads")
+    assert_same_heads(loaded, heads())
+    assert loaded.feature_names == NAMES
     with pytest.raises(ValueError, match=r"in the order of heads.feature_names"):
-        again.predict(Frame(X[:, SWAPPED], [NAMES[j] for j in SWAPPED]))
+        loaded.predict(Frame(X[:, SWAPPED], [NAMES[j] for j in SWAPPED]))
     with_none = fit_heads(X, Y, l2=0.1)
     with_none.save(tmp_path / "heads")
     assert Heads.load(tmp_path / "heads").feature_names is None
 
 
-def test_a_checkpoint_goes_on_with_the_names_of_now(tmp_path):
-    found = [
+def test_a_resumed_fit_has_the_current_names(tmp_path):
+    fitted = [
         fit_heads(Frame(X, names), Y, l2=[0.1], checkpoint=tmp_path / "c").feature_names
         for names in (NAMES, list("abc"))
     ]
-    assert found == [NAMES, ("a", "b", "c")]
+    assert fitted == [NAMES, ("a", "b", "c")]
 
 
-def test_heads_of_targets_and_scales_keep_names_too():
+def test_heads_of_all_kinds_keep_names():
     cases: list[dict[str, Any]] = [{"loss": "squared"}, {"standardize": True}, {"loss": "softmax"}, {"folds": 2}]
     for given in cases:
         assert fit_heads(Frame(X, NAMES), Y, l2=[0.1], **given).feature_names == NAMES

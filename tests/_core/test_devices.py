@@ -1,4 +1,4 @@
-"""Rows over several devices, in processes of their own: the number of devices is set before JAX starts."""
+"""Rows over several devices, in new processes, because the number of devices is set before JAX starts."""
 
 import functools
 import json
@@ -19,13 +19,13 @@ from dlcore.models import logistic
 
 SCRIPT = Path(__file__).parent.parent / "sharded_steps.py"
 SECONDS = 240
-"""No run takes a tenth of it on two idle cores; a deadlock takes all."""
+"""A limit of ten times the duration on two idle cores, which only a deadlock reaches."""
 pytestmark = pytest.mark.timeout(3 * SECONDS)  # a test starts two processes at most
 
 
 @functools.cache
-def told(devices: int, threads: int | None, run: int = 0) -> dict[str, Any]:
-    """What the script says, of a pool of `threads` where they are set; another `run` is another process."""
+def run_script(devices: int, threads: int | None, run: int = 0) -> dict[str, Any]:
+    """Return the results of the script with a pool of `threads`. Each `run` is a new process."""
     del run
     environment = {key: value for key, value in os.environ.items() if key not in ("NPROC", "XLA_FLAGS")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
@@ -42,16 +42,16 @@ POOLS = [(4, None), (2, 4), *(pytest.param(*pool, marks=slow) for pool in ((2, N
 
 
 @pytest.mark.parametrize(("devices", "threads"), POOLS)
-def test_two_hundred_steps_without_waiting_do_not_deadlock(devices, threads):
-    """The script makes them from one thread and from two at a time; that it ends is what is tested."""
-    said = told(devices, threads)
-    assert said["threads"] == [said["steps"]] * 2
-    assert said["placed"] == [devices, devices]
+def test_two_hundred_asynchronous_steps_do_not_deadlock(devices, threads):
+    """The script makes the steps from one thread and from two at a time. The test is that it ends."""
+    results = run_script(devices, threads)
+    assert results["threads"] == [results["steps"]] * 2
+    assert results["placed"] == [devices, devices]
 
 
 @pytest.mark.parametrize("devices", [4, pytest.param(2, marks=slow), pytest.param(8, marks=slow)])
 def test_one_device_and_several_agree_to_rounding(devices):
-    one, several = told(1, None), told(devices, None)
+    single, several = run_script(1, None), run_script(devices, None)
     names = (
         "value and gradient",
         "of two models",
@@ -62,46 +62,46 @@ def test_one_device_and_several_agree_to_rounding(devices):
         "safe step",
     )
     for name in names:
-        for mine, theirs in zip(several[name], one[name], strict=True):
-            # What the safe step takes off for rounding grows with the rows of a block: thousands of terms.
+        for actual, expected in zip(several[name], single[name], strict=True):
+            # The rounding term of the safe step grows with the rows of a block, thousands of terms.
             units = 1_000_000 if name == "safe step" else 64
-            assert_close(mine, theirs, units=units, scale=max(1, np.abs(theirs).max()))
+            assert_close(actual, expected, units=units, scale=max(1, np.abs(expected).max()))
     for name in ("steps", "fit"):
-        for mine, theirs in zip(several[name], one[name], strict=True):
-            assert_close(mine, theirs, units=200, scale=1)
+        for actual, expected in zip(several[name], single[name], strict=True):
+            assert_close(actual, expected, units=200, scale=1)
 
 
 @pytest.mark.parametrize(("devices", "threads"), POOLS)
 def test_the_same_devices_give_the_same_bits_and_one_program(devices, threads):
-    """Twice in one process, in chunks and whole."""
-    said = told(devices, threads)
-    assert said["fit"] == said["fit again"]
-    assert said["batches"][0] == said["batches"][1]
-    assert said["compilations"] == 1
+    """The fit runs twice in one process, in chunks and in one call."""
+    results = run_script(devices, threads)
+    assert results["fit"] == results["fit again"]
+    assert results["batches"][0] == results["batches"][1]
+    assert results["compilations"] == 1
 
 
 def test_the_same_devices_give_the_same_bits_in_every_process():
-    assert told(4, None, run=1) == told(4, None)
+    assert run_script(4, None, run=1) == run_script(4, None)
 
 
 @pytest.mark.parametrize(("devices", "threads"), [(2, 4), pytest.param(8, 16, marks=slow)])
-def test_programs_of_ones_own_run_where_there_are_threads_enough(devices, threads):
-    said = told(devices, threads)
-    for mine, theirs in zip(said["in a program"], said["steps"], strict=True):
-        assert_close(mine, theirs, units=200, scale=1)
-    for mine, theirs in zip(said["under a transformation"], said["value and gradient"][1:], strict=True):
-        assert_close(mine, theirs, units=64, scale=1)
-    assert said["collectives"] == 1
-    assert said["temporary"] < 0.25
+def test_jitted_steps_run_with_enough_threads(devices, threads):
+    results = run_script(devices, threads)
+    for actual, expected in zip(results["in a program"], results["steps"], strict=True):
+        assert_close(actual, expected, units=200, scale=1)
+    for actual, expected in zip(results["under a transformation"], results["value and gradient"][1:], strict=True):
+        assert_close(actual, expected, units=64, scale=1)
+    assert results["collectives"] == 1
+    assert results["temporary"] < 0.25
 
 
 @pytest.mark.parametrize("devices", [4, pytest.param(8, marks=slow)])
-def test_programs_of_ones_own_are_refused_where_they_could_deadlock(devices):
+def test_jitted_steps_are_refused_if_they_could_deadlock(devices):
     if len(os.sched_getaffinity(0)) >= 2 * devices:
         pytest.skip("this machine has threads enough for every program")
-    said = told(devices, None)
+    results = run_script(devices, None)
     for name in ("in a program", "under a transformation"):
-        assert f"NPROC={2 * devices}" in said[name]
+        assert f"NPROC={2 * devices}" in results[name]
 
 
 @pytest.mark.devices
@@ -115,7 +115,7 @@ def test_a_batch_size_must_divide_among_the_devices():
 
 
 @pytest.mark.devices
-def test_one_device_of_a_list_is_where_the_data_goes():
+def test_data_goes_to_the_device_of_a_list():
     objective = Objective(logistic, sigmoid_cross_entropy, 0.01)
     chosen = jax.devices()[-1]
     fitted = fit(objective, breast_cancer(), descent.gradient_descent(0.2), devices=[chosen], max_steps=20)
@@ -149,13 +149,13 @@ BAD_DEVICES = [
 
 @pytest.mark.devices
 @pytest.mark.parametrize(("devices", "error", "message"), BAD_DEVICES)
-def test_wrong_devices_are_named(devices, error, message):
+def test_invalid_devices_are_named(devices, error, message):
     with pytest.raises(error, match=message):
         Objective(logistic, sigmoid_cross_entropy).prepare(breast_cancer(), devices=devices)
 
 
 @pytest.mark.devices
-def test_what_is_placed_is_not_placed_again():
+def test_prepared_data_is_not_placed_again():
     objective = Objective(logistic, sigmoid_cross_entropy)
     data = objective.prepare(breast_cancer())
     with pytest.raises(ValueError, match="devices: the data is placed already"):

@@ -1,4 +1,4 @@
-"""Files appear whole: many writers of one path, links, devices and FIFOs, killed writers, full disks."""
+"""Atomic writes: many writers of one path, links, devices and FIFOs, killed writers, full disks."""
 
 import concurrent.futures
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, same_heads
+from helpers import ROOT, assert_same_heads
 from processes import wait_for
 
 from dlcore import Heads, Objective, descent, fit, fit_heads
@@ -34,7 +34,7 @@ Y = X @ [1.0, -1.0, 0.5] + 1
 
 
 @pytest.fixture(autouse=True)
-def _one_mode():
+def _x64():
     with jax.enable_x64(True):
         yield
 
@@ -51,8 +51,8 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_threads_that_write_one_path(locks, tmp_path, monkeypatch):
-    """On file systems without locks too."""
+def test_threads_write_one_path(locks, tmp_path, monkeypatch):
+    """File systems without locks work too."""
     monkeypatch.setattr(os, "fsync", lambda file: None)  # as often as possible
     if not locks:
         monkeypatch.setattr("fcntl.flock", refuses_locks)
@@ -73,8 +73,8 @@ def refuses_locks(*arguments: Any) -> None:
     raise OSError(errno.ENOLCK, "No locks available")
 
 
-def test_a_writer_within_a_writer(tmp_path):
-    """The second one does not take the file of the first for one that was left over."""
+def test_nested_writers_of_one_path(tmp_path):
+    """The second writer does not remove the partial file of the first as abandoned."""
     path = tmp_path / "file"
     with atomic_writer(path) as first:
         first.write(b"first")
@@ -125,7 +125,7 @@ with concurrent.futures.ThreadPoolExecutor(threads) as pool:
 
 
 def processes(program: str, *arguments: str | Path | int, count: int) -> None:
-    """Run a program in several processes at once; none may fail."""
+    """Run a program in several processes at once. None may fail."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, *map(str, arguments)]
     with contextlib.ExitStack() as stack:
@@ -139,11 +139,11 @@ def processes(program: str, *arguments: str | Path | int, count: int) -> None:
     ("count", "threads", "saves"),
     [(2, 3, 25), pytest.param(3, 4, 100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
-def test_processes_and_threads_that_save_heads_to_one_path(count, threads, saves, tmp_path):
+def test_processes_and_threads_save_heads_to_one_path(count, threads, saves, tmp_path):
     heads, path = ridge(), tmp_path / "heads.npz"
     heads.save(path)
     processes(SAVES, path, threads, saves, count=count)
-    same_heads(Heads.load(path), heads)
+    assert_same_heads(Heads.load(path), heads)
     assert names(tmp_path) == ["heads.npz"]
 
 
@@ -151,11 +151,11 @@ def test_processes_and_threads_that_save_heads_to_one_path(count, threads, saves
     ("count", "threads", "calls"),
     [(2, 2, 3), pytest.param(3, 3, 15, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
-def test_processes_and_threads_that_share_a_checkpoint(count, threads, calls, tmp_path):
+def test_processes_and_threads_share_a_checkpoint(count, threads, calls, tmp_path):
     path = tmp_path / "work"
     processes(CALLS, path, threads, calls, count=count)
     assert names(tmp_path) == ["work.fit", "work.heads"]
-    same_heads(ridge(checkpoint=f"{path}.heads"), ridge())
+    assert_same_heads(ridge(checkpoint=f"{path}.heads"), ridge())
     problem = Objective(linear, squared_error, 0.1)
     ended, alone = (
         fit(problem, (X, Y), descent.adam(0.01), max_steps=60, checkpoint=checkpoint)
@@ -169,11 +169,11 @@ def test_processes_and_threads_that_share_a_checkpoint(count, threads, calls, tm
 KILLED = """
 import sys, time
 from pathlib import Path
-from dlcore import reporting
+from dlcore.cli import console
 from dlcore._core.files import atomic_writer
 
 path = Path(sys.argv[1])
-with reporting.run_folder(path.parent, "trial") as folder, atomic_writer(path) as file:
+with console.run_folder(path.parent, "trial") as folder, atomic_writer(path) as file:
     (folder / "half").write_text("written")
     file.write(b"half")
     file.flush()
@@ -182,7 +182,7 @@ with reporting.run_folder(path.parent, "trial") as folder, atomic_writer(path) a
 """
 
 
-def test_what_killed_writers_left_goes_with_the_next(tmp_path):
+def test_files_of_killed_writers_are_removed_by_the_next_writer(tmp_path):
     path = tmp_path / "results.json"
     write_text(path, "whole")
     for _ in range(3):
@@ -195,7 +195,7 @@ def test_what_killed_writers_left_goes_with_the_next(tmp_path):
                 process.kill()
         assert process.returncode == -signal.SIGKILL
         assert path.read_text() == "whole"
-        assert len(names(tmp_path)) == 4  # of three killed ones one file is left over
+        assert len(names(tmp_path)) == 4  # one partial file of three killed writers is left
         assert len(names(tmp_path / "trial")) == 1
     write_text(path, "new")
     with console.run_folder(tmp_path, "trial") as folder:
@@ -207,7 +207,7 @@ def test_what_killed_writers_left_goes_with_the_next(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, OSError(errno.ENOSPC, "No space left")])
-def test_where_a_block_fails_nothing_changes(failure, tmp_path):
+def test_a_failed_block_changes_nothing(failure, tmp_path):
     path = tmp_path / "file"
     write_text(path, "before")
 
@@ -222,7 +222,7 @@ def test_where_a_block_fails_nothing_changes(failure, tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_runs_of_one_second_in_threads_are_all_kept(tmp_path):
+def test_simultaneous_runs_are_all_kept(tmp_path):
     def run(text: str) -> None:
         with console.run_folder(tmp_path, "trial") as folder:
             (folder / "text").write_text(text)
@@ -230,8 +230,8 @@ def test_runs_of_one_second_in_threads_are_all_kept(tmp_path):
     texts = [str(number) for number in range(12)]
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         list(pool.map(run, texts))
-    found = [(folder / "text").read_text() for folder in (tmp_path / "trial").iterdir()]
-    assert sorted(found) == sorted(texts)
+    contents = [(folder / "text").read_text() for folder in (tmp_path / "trial").iterdir()]
+    assert sorted(contents) == sorted(texts)
 
 
 # -- links -----------------------------------------------------------------------------------------------------
@@ -243,17 +243,17 @@ def test_links_stay_and_their_targets_are_replaced(tmp_path):
     target, link = tmp_path / "data" / "heads.npz", tmp_path / "links" / "latest"
     link.symlink_to(Path("..") / "data" / "heads.npz")
     heads = ridge()
-    for _ in range(2):  # not there yet, and there
+    for _ in range(2):  # missing and existing
         heads.save(check_path("path", link))
         assert link.is_symlink()
         assert target.is_file()
         assert not target.is_symlink()
-        same_heads(Heads.load(link), heads)
+        assert_same_heads(Heads.load(link), heads)
     assert names(tmp_path / "links") == ["latest"]
     assert names(tmp_path / "data") == ["heads.npz"]
 
 
-def test_links_to_nowhere_and_in_a_circle_are_named(tmp_path):
+def test_dangling_and_circular_links_are_named(tmp_path):
     (tmp_path / "lost").symlink_to(tmp_path / "absent" / "heads.npz")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     with pytest.raises(ValueError, match=r"path: expected the path of a file in a folder that exists, got .*lost"):
@@ -262,18 +262,18 @@ def test_links_to_nowhere_and_in_a_circle_are_named(tmp_path):
         ridge().save(tmp_path / "circle")
 
 
-def test_no_link_is_written_through_that_stands_at_a_partial_name(tmp_path):
-    """Nor is another file of that name lost, and a FIFO there holds nobody up."""
-    path, mine = tmp_path / "heads.npz", tmp_path / "mine"
-    mine.write_text("mine")
+def test_a_link_at_a_partial_name_is_not_followed(tmp_path):
+    """A file of that name is kept, and a FIFO of that name blocks no writer."""
+    path, target = tmp_path / "heads.npz", tmp_path / "mine"
+    target.write_text("mine")
     taken = ["heads.npz.partial", *(f".heads.npz.dlcore-partial-{number}" for number in range(3))]
     for name in taken[:-1]:
-        (tmp_path / name).symlink_to(mine)
+        (tmp_path / name).symlink_to(target)
     os.mkfifo(tmp_path / taken[-1])
     heads = ridge()
     heads.save(path)
-    same_heads(Heads.load(path), heads)
-    assert mine.read_text() == "mine"
+    assert_same_heads(Heads.load(path), heads)
+    assert target.read_text() == "mine"
     assert names(tmp_path) == sorted([*taken, "heads.npz", "mine"])
 
 
@@ -287,28 +287,28 @@ def test_permissions_of_a_replaced_file_stay(mode, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, "é" + "x" * 240])
-def test_the_longest_names(name, tmp_path):
+def test_long_names(name, tmp_path):
     write_text(tmp_path / name, "text")
     assert names(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"bytes", 3, None])
-def test_what_is_no_path_is_named(path):
+def test_an_invalid_path_is_named(path):
     with pytest.raises((ValueError, TypeError), match="checkpoint: expected "):
         check_path("checkpoint", path)
 
 
-# -- what is no regular file -----------------------------------------------------------------------------------
+# -- devices and FIFOs -----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def read_from(fifo: Path) -> Iterator[list[bytes]]:
-    """Make a FIFO, and read it in a thread; what was read is there after the block."""
+    """Make a FIFO and read it in a thread. Its contents are in the list after the block."""
     os.mkfifo(fifo)
-    found: list[bytes] = []
-    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()), daemon=True)
+    contents: list[bytes] = []
+    reader = threading.Thread(target=lambda: contents.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    yield found
+    yield contents
     reader.join(60)
     assert not reader.is_alive()
 
@@ -340,12 +340,12 @@ WRITERS: dict[str, tuple[Callable[[Path], Any], bytes]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_fifos_devices_and_links_are_written_through(name, tmp_path, capsys):
-    """A device for nothing is made in the folder of the test, where the system allows it."""
+    """A null device is made in the folder of the test if the system allows it."""
     write, beginning = WRITERS[name]
     fifo, link, device, target = (tmp_path / name for name in ("fifo", "link", "device", "target"))
-    with read_from(fifo) as found:
+    with read_from(fifo) as contents:
         write(fifo)
-    assert found[0].startswith(beginning)
+    assert contents[0].startswith(beginning)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
     target.write_text("before")
     link.symlink_to(target)
@@ -353,15 +353,15 @@ def test_fifos_devices_and_links_are_written_through(name, tmp_path, capsys):
     assert link.is_symlink()
     assert target.read_bytes().startswith(beginning)
     expected = ["fifo", "link", "target"]
-    if made_null(device):
+    if make_null_device(device):
         write(device)
         assert stat.S_ISCHR(device.stat().st_mode)
         expected = ["device", *expected]
     assert names(tmp_path) == expected
 
 
-def made_null(path: Path) -> bool:
-    """Make a node of the device that takes everything; False where only root may, or the folder has no devices."""
+def make_null_device(path: Path) -> bool:
+    """Make a null device. Return False if that needs root or the folder allows no devices."""
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
         path.write_bytes(b"")
@@ -371,7 +371,7 @@ def made_null(path: Path) -> bool:
     return True
 
 
-def test_nothing_is_written_through_where_the_block_fails(tmp_path):
+def test_a_failed_block_writes_nothing_to_a_fifo(tmp_path):
     def write() -> None:
         with atomic_writer(tmp_path / "fifo") as file:
             file.write(b"half")
@@ -379,16 +379,16 @@ def test_nothing_is_written_through_where_the_block_fails(tmp_path):
 
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ValueError, match="changed my mind"):
-        write()  # nobody reads: to open it would wait for ever
+        write()  # opening it would wait for a reader for ever
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device"])
-def test_what_cannot_be_read_again_is_no_checkpoint_and_no_heads(kind, tmp_path):
-    """To open a FIFO for reading would wait for ever."""
+def test_a_fifo_or_device_is_no_checkpoint_and_no_heads(kind, tmp_path):
+    """Opening a FIFO for reading would wait for ever."""
     path = tmp_path / kind
     if kind == "fifo":
         os.mkfifo(path)
-    elif not made_null(path):
+    elif not make_null_device(path):
         pytest.skip("no device can be made here")
     problem = Objective(linear, squared_error, 0.1)
     for read in (
@@ -413,8 +413,8 @@ print("third", flush=True)
 
 @pytest.mark.parametrize("name", ["stdout", "out"])
 @pytest.mark.parametrize("piped", [True, False])
-def test_standard_output_goes_on_where_it_is(name, piped, tmp_path):
-    """`--json /dev/stdout > out` keeps what was printed before and after; the link is one of the test's own."""
+def test_standard_output_is_appended_to(name, piped, tmp_path):
+    """`--json /dev/stdout > out` keeps what was printed before and after; the link is made by the test."""
     if not Path("/proc/self/fd/1").exists():
         pytest.skip("standard output has no name here")
     out = tmp_path / "out"
@@ -431,8 +431,8 @@ def test_standard_output_goes_on_where_it_is(name, piped, tmp_path):
     assert (tmp_path / "links" / "stdout").is_symlink()
 
 
-def test_a_reader_that_went_away_is_named(tmp_path):
-    """As by `dlcore graph … --svg >(head -c 1)`."""
+def test_a_closed_reader_is_named(tmp_path):
+    """The command `dlcore graph … --svg >(head -c 1)` has such a reader."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""What programs ask of an accelerator: products state their precision, halves add up in float32."""
+"""Precision of compiled programs: products state it, and halves are summed in float32."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import DTYPE
-from seams import forget_programs
+from seams import clear_compiled_programs
 
 from dlcore import descent, fit, fit_heads, linalg, sweep
 from dlcore.models import LinearParams
@@ -21,11 +21,11 @@ from dlcore.verification.registry import all_checks
 HALVES = (jnp.bfloat16, jnp.float16)
 
 SUMS = ("reduce_sum", "cumsum", "dot_general", "conv_general_dilated", "add_any", "reduce_window_sum")
-"""What adds numbers up."""
+"""Primitives that add numbers."""
 
 
 def programs(value: Any) -> Iterator[Any]:
-    """The programs inside a parameter of an equation."""
+    """Yield the programs inside a parameter of an equation."""
     if isinstance(value, jax.extend.core.ClosedJaxpr):
         yield value.jaxpr
     elif isinstance(value, jax.extend.core.Jaxpr):
@@ -36,7 +36,7 @@ def programs(value: Any) -> Iterator[Any]:
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Every equation of a program and of the programs within it."""
+    """Yield every equation of a program and of its inner programs."""
     for equation in jaxpr.eqns:
         yield equation
         platforms = equation.params.get("branches_platforms")
@@ -48,7 +48,7 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def unstated(jaxpr: Any) -> list[str]:
-    """Products of floating-point numbers that leave their precision to the device."""
+    """Return products of floating-point numbers that leave their precision to the device."""
     highest = (jax.lax.Precision.HIGHEST,) * 2
     return [
         str(equation)
@@ -60,7 +60,7 @@ def unstated(jaxpr: Any) -> list[str]:
 
 
 def sums_in_halves(jaxpr: Any) -> list[str]:
-    """Sums of several terms whose total is kept in a half."""
+    """Return sums of several terms that are accumulated in a half."""
     return [
         str(equation)
         for equation in equations(jaxpr)
@@ -69,7 +69,7 @@ def sums_in_halves(jaxpr: Any) -> list[str]:
 
 
 def traced(check: Any) -> Any:
-    """The program of one example of a check."""
+    """Return the program of one example of a check."""
     return jax.make_jaxpr(check.function)(*(array[0] for array in check.inputs)).jaxpr
 
 
@@ -83,15 +83,15 @@ def test_every_product_states_its_precision(check):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_halves_add_up_in_float32(dtype):
+def test_halves_are_summed_in_float32(dtype):
     for check in cases(dtype):
         program = traced(check)
         assert unstated(program) == [], check.name
         assert sums_in_halves(program) == [], check.name
 
 
-def test_the_walk_finds_what_it_looks_for():
-    """In the program of a loop, and where the precision or the dtype of the sum is not as it should be."""
+def test_the_search_finds_missing_precisions():
+    """Loops are searched too, and a wrong precision or dtype of a sum is found."""
     a = jnp.ones((2, 2), DTYPE)
     half = a.astype(jnp.bfloat16)
 
@@ -117,28 +117,28 @@ PRODUCT = re.compile(r"stablehlo\.(?:dot_general|dot|convolution)\b.*->\s*tensor
 
 
 def compiled_products(directory: Path) -> list[str]:
-    """The products of floating-point numbers in every program that JAX has lowered since it was told to write."""
+    """Return the products of floating-point numbers in every program that JAX has written to the directory."""
     return [
         line for path in directory.glob("*.mlir") for line in path.read_text().splitlines() if PRODUCT.search(line)
     ]
 
 
-def vague(products: list[str]) -> list[str]:
-    """Those that do not ask for the highest precision of both operands."""
+def imprecise(products: list[str]) -> list[str]:
+    """Return the products that do not ask for the highest precision of both operands."""
     return [line for line in products if line.count("HIGHEST") != 2]
 
 
 @pytest.fixture
 def lowered(tmp_path):
-    """The directory that gets the text of every program that is compiled, none of which is there yet."""
-    forget_programs()
+    """Return an empty directory to which JAX writes the text of every compiled program."""
+    clear_compiled_programs()
     jax.config.update("jax_dump_ir_to", str(tmp_path))
     yield tmp_path
     jax.config.update("jax_dump_ir_to", "")
-    forget_programs()
+    clear_compiled_programs()
 
 
-def fitted(name: Any, **options: Any) -> Any:
+def run_fit(name: Any, **options: Any) -> Any:
     def call() -> None:
         start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
         rule = descent.gradient_descent(0.25)
@@ -147,7 +147,7 @@ def fitted(name: Any, **options: Any) -> Any:
     return call
 
 
-def swept() -> None:
+def run_sweep() -> None:
     start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
     settings = {"rate": np.array([0.1, 0.2], DTYPE), "l2": np.array([0.1, 0.2], DTYPE)}
     data = data_of("logistic", DTYPE)
@@ -161,54 +161,54 @@ def swept() -> None:
     )
 
 
-def stepped() -> None:
+def run_lipschitz_step() -> None:
     descent.lipschitz_step(objective_of("logistic"), data_of("logistic", DTYPE))
 
 
-def headed(loss: Any, **options: Any) -> Any:
+def run_fit_heads(loss: Any, **options: Any) -> Any:
     def call() -> None:
         x, y, _ = data_of("squared" if loss == "squared" else loss, DTYPE)
-        found = fit_heads(x, y, loss=loss, l2=[0.01, 0.1, 1.0], **options)
-        found.predict(x)
+        results = fit_heads(x, y, loss=loss, l2=[0.01, 0.1, 1.0], **options)
+        results.predict(x)
 
     return call
 
 
 CALLS = {
-    "fit": fitted("logistic"),
-    "fit, certified": fitted("logistic", stop="certificate"),
-    "fit, batches": fitted("squared", batch_size=8, key=jax.random.key(0)),
-    "sweep": swept,
-    "lipschitz_step": stepped,
-    "fit_heads logistic": headed("logistic", folds=3),
-    "fit_heads softmax": headed("softmax", folds=3),
-    "fit_heads softmax, standardised": headed("softmax", standardize=True),
-    "fit_heads squared": headed("squared", folds=3),
-    "fit_heads squared, leave-one-out": headed("squared", folds="leave-one-out"),
+    "fit": run_fit("logistic"),
+    "fit, certified": run_fit("logistic", stop="certificate"),
+    "fit, batches": run_fit("squared", batch_size=8, key=jax.random.key(0)),
+    "sweep": run_sweep,
+    "lipschitz_step": run_lipschitz_step,
+    "fit_heads logistic": run_fit_heads("logistic", folds=3),
+    "fit_heads softmax": run_fit_heads("softmax", folds=3),
+    "fit_heads softmax, standardised": run_fit_heads("softmax", standardize=True),
+    "fit_heads squared": run_fit_heads("squared", folds=3),
+    "fit_heads squared, leave-one-out": run_fit_heads("squared", folds="leave-one-out"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
 @pytest.mark.parametrize("name", CALLS)
-def test_every_program_that_a_call_compiles_states_the_precision_of_its_products(name, lowered):
-    """As XLA gets it: the loops within, and what the library compiles by itself. Certificates are NumPy's."""
+def test_compiled_programs_state_the_precision_of_products(name, lowered):
+    """The programs are those that XLA gets, with their inner loops. Certificates use NumPy alone."""
     CALLS[name]()
     products = compiled_products(lowered)
     assert products
-    assert vague(products) == []
+    assert imprecise(products) == []
 
 
-def test_a_product_without_precision_is_found_in_what_is_compiled(lowered):
+def test_a_compiled_product_without_precision_is_found(lowered):
     a = jnp.ones((2, 2), DTYPE)
     jax.jit(lambda a: jax.lax.fori_loop(0, 3, lambda _, b: linalg.matmul(a, b), a))(a)
     assert len(compiled_products(lowered)) == 1
-    assert vague(compiled_products(lowered)) == []
+    assert imprecise(compiled_products(lowered)) == []
     jax.jit(lambda a: jax.lax.fori_loop(0, 3, lambda _, b: jnp.matmul(a, b), a))(a)
-    assert len(vague(compiled_products(lowered))) == 1
+    assert len(imprecise(compiled_products(lowered))) == 1
 
 
 def test_ten_million_float32_terms_keep_six_digits():
-    """J and ∇J of a weighted mean, whose terms are all of one sign: a running sum would lose three digits."""
+    """J and ∇J are weighted means of terms of one sign, of which a running sum would lose three digits."""
     rows = 10_000_000
     x = np.random.default_rng(0).uniform(0.5, 1.5, (rows, 1)).astype(np.float32)
     y, s = np.zeros(rows, np.float32), np.full(rows, 0.1, np.float32)
@@ -219,5 +219,5 @@ def test_ten_million_float32_terms_keep_six_digits():
     assert value.dtype == gradient.weight.dtype == np.float32
     wide = x[:, 0].astype(np.float64)
     z = wide * 0.75 + 0.5
-    found = [value, gradient.weight[0], gradient.bias]
-    np.testing.assert_allclose(found, [(z * z).mean(), (2 * z * wide).mean(), (2 * z).mean()], rtol=1e-6)
+    results = [value, gradient.weight[0], gradient.bias]
+    np.testing.assert_allclose(results, [(z * z).mean(), (2 * z * wide).mean(), (2 * z).mean()], rtol=1e-6)

@@ -19,7 +19,7 @@ from dlcore.calculus import EXP, LN, SQRT, Differentiable, X
 
 @pytest.mark.parametrize("h", [1e-1, -1e-1, 1e-2])
 def test_quotients_equal_their_definition(h):
-    """Rounding is eps·|f|/h for each of a few operations."""
+    """Each of a few operations adds a rounding error of eps·|f|/h."""
     x = jnp.linspace(-2, 2, 9, dtype=DTYPE)
     step = jnp.asarray(h, DTYPE)
     for name in ("difference_quotient", "central_difference"):
@@ -42,7 +42,7 @@ def test_the_errors_of_the_quotients_have_their_orders():
 
 
 def field(v: Any) -> Any:
-    """A map from R³ to R², for JAX and NumPy alike."""
+    """Return a map from R³ to R² of JAX or NumPy arrays."""
     xp: Any = jnp if isinstance(v, jax.Array) else np
     return xp.stack([v[0] * v[1] + xp.sin(v[2]), xp.exp(v[0]) - v[2] ** 2])
 
@@ -96,7 +96,7 @@ def test_the_jacobian_in_both_modes(wide):
 
 
 def test_the_jacobian_of_a_scalar_takes_one_sweep():
-    """And no matrix of the size of the argument squared."""
+    """No matrix of the squared size of the argument is formed."""
     program = jax.make_jaxpr(
         calculus.jacobian(
             lambda x: jnp.sum(jnp.sin(x)),
@@ -107,8 +107,8 @@ def test_the_jacobian_of_a_scalar_takes_one_sweep():
 
 def test_reference_gradient_and_directional_derivative():
     x = np.array([0.3, -1.2, 0.7])
-    slope = reference.calculus.gradient(lambda v: (v**3).sum(), x)
-    np.testing.assert_allclose(slope, 3 * x**2, atol=1e-10)
+    expected_df = reference.calculus.gradient(lambda v: (v**3).sum(), x)
+    np.testing.assert_allclose(expected_df, 3 * x**2, atol=1e-10)
     v = np.array([1.0, 2.0, -1.0])
     along = reference.calculus.directional_derivative(field, x, v)
     np.testing.assert_allclose(along, reference.calculus.jacobian(field, x) @ v, atol=1e-10)
@@ -164,26 +164,26 @@ POINTS = [0.25, 0.5, 1.5, 2.0]
 
 
 def exact(expression, point) -> float:
-    """To 30 digits, then rounded once."""
+    """Return the value to 30 digits, rounded once."""
     return float(sympy.N(expression.subs(SYMBOL, sympy.Rational(point)), 30))
 
 
 @pytest.mark.parametrize(("pair", "expression"), TABLE, ids=[str(row[1]) for row in TABLE])
-def test_the_table_and_the_rules_examples(pair, expression):
-    """By rule, by JAX, by limit, and by sympy."""
-    slope = sympy.diff(expression, SYMBOL)
+def test_derivatives_of_the_table(pair, expression):
+    """The derivatives by rule, by JAX, by limit and by sympy agree."""
+    expected_df = sympy.diff(expression, SYMBOL)
     for point in POINTS:
         x = jnp.asarray(point, DTYPE)
         assert_close(pair(x), exact(expression, point), units=32, scale=8 * (1 + abs(exact(expression, point))))
-        scale = 8 * (1 + abs(exact(slope, point)))
-        assert_close(pair.df(x), exact(slope, point), units=32, scale=scale)
-        assert_close(calculus.derivative(pair)(x), exact(slope, point), units=32, scale=scale)
+        scale = 8 * (1 + abs(exact(expected_df, point)))
+        assert_close(pair.df(x), exact(expected_df, point), units=32, scale=scale)
+        assert_close(calculus.derivative(pair)(x), exact(expected_df, point), units=32, scale=scale)
     evaluate: Any = sympy.lambdify(SYMBOL, expression, "numpy")
-    assert reference.calculus.derivative(evaluate, 1.5) == pytest.approx(exact(slope, 1.5), rel=1e-7)
+    assert reference.calculus.derivative(evaluate, 1.5) == pytest.approx(exact(expected_df, 1.5), rel=1e-7)
 
 
 def composition(rng: random.Random, depth: int) -> tuple[Differentiable, Any]:
-    """A random function that is positive and tame for positive x, as a pair and in sympy."""
+    """Return a random function, positive and of moderate size for positive x, as a pair and in sympy."""
     if depth == 0:
         return rng.choice([(X, SYMBOL), (SQRT, sympy.sqrt(SYMBOL)), (EXP(-X), sympy.exp(-SYMBOL))])
     f, f_exact = composition(rng, depth - 1)
@@ -205,23 +205,23 @@ def composition(rng: random.Random, depth: int) -> tuple[Differentiable, Any]:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_compositions_by_rule_by_jax_and_by_sympy(seed):
-    """A hundred in all, in float64, whose 1e-10 leaves no room for a wrong rule."""
+    """The tolerance of 1e-10 in float64 leaves no room for a wrong rule."""
     rng = random.Random(seed)
     pairs = [composition(rng, rng.randint(1, 3)) for _ in range(10)]
     with jax.enable_x64(True):
         x = jnp.asarray(0.75, jnp.float64)
-        found = jax.jit(lambda x: [(pair(x), pair.df(x), calculus.derivative(pair)(x)) for pair, _ in pairs])(x)
-    for (value, by_rule, by_jax), (_, expression) in zip(found, pairs, strict=True):
-        slope = exact(sympy.diff(expression, SYMBOL), 0.75)
+        results = jax.jit(lambda x: [(pair(x), pair.df(x), calculus.derivative(pair)(x)) for pair, _ in pairs])(x)
+    for (value, by_rule, by_jax), (_, expression) in zip(results, pairs, strict=True):
+        expected_df = exact(sympy.diff(expression, SYMBOL), 0.75)
         assert float(value) == pytest.approx(exact(expression, 0.75), rel=1e-12, abs=1e-12)
-        assert float(by_rule) == pytest.approx(slope, rel=1e-10, abs=1e-10)
-        assert float(by_jax) == pytest.approx(slope, rel=1e-10, abs=1e-10)
+        assert float(by_rule) == pytest.approx(expected_df, rel=1e-10, abs=1e-10)
+        assert float(by_jax) == pytest.approx(expected_df, rel=1e-10, abs=1e-10)
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.floats(0.125, 4), st.floats(-3, 3), st.integers(-3, 5))
 def test_the_rules_hold_on_generated_numbers(point, factor, power):
-    """cf, f + g, fg, 1/f, f/g and f(g), each against its formula by hand in NumPy."""
+    """The derivatives of cf, f + g, fg, 1/f, f/g and f(g) equal their formulas in NumPy."""
     x = np.float64(DTYPE.type(point))
     f, df = x**power, (power * x ** (power - 1) if power else 0.0)
     g, dg = np.log(1 + x), 1 / (1 + x)
@@ -234,9 +234,9 @@ def test_the_rules_hold_on_generated_numbers(point, factor, power):
         "quotient": (F / G, (df * g - f * dg) / g**2),
         "chain": (G(F), df / (1 + f)),
     }
-    for pair, slope in expected.values():
+    for pair, expected_df in expected.values():
         size = max(1.0, abs(df), abs(f), abs(df) * g / g**2, f * dg / g**2, abs(df / f**2), 1 / abs(f))
-        assert_close(pair.df(jnp.asarray(point, DTYPE)), slope, units=64, scale=size * max(1, abs(factor)))
+        assert_close(pair.df(jnp.asarray(point, DTYPE)), expected_df, units=64, scale=size * max(1, abs(factor)))
 
 
 def test_the_rules_use_no_automatic_differentiation(monkeypatch):
@@ -248,7 +248,7 @@ def test_the_rules_use_no_automatic_differentiation(monkeypatch):
     assert float(EXP(X**2 / SQRT).df(jnp.asarray(1.0, DTYPE))) == pytest.approx(1.5 * np.e, rel=1e-6)
 
 
-def test_pairs_refuse_what_they_cannot_differentiate():
+def test_pairs_refuse_invalid_operands():
     with pytest.raises(TypeError, match="expected another pair or a number, got str"):
         _ = X + cast(Any, "1")
     with pytest.raises(TypeError, match="expected another pair or a number, got bool"):
@@ -259,7 +259,7 @@ def test_pairs_refuse_what_they_cannot_differentiate():
         Differentiable(jnp.sin, cast(Any, 1))
 
 
-def test_the_power_0_has_the_slope_0_also_at_0():
+def test_the_power_0_has_the_derivative_0_at_0():
     assert float((X**0).df(jnp.zeros((), DTYPE))) == 0
     assert float((X**1).df(jnp.zeros((), DTYPE))) == 1
 
@@ -272,7 +272,7 @@ def test_a_constant_of_an_integer_is_not_truncated():
 
 
 def scaled(factor: float):
-    """sin, with a derivative that is `factor` times the right one."""
+    """Return sin with a derivative that is `factor` times the right one."""
 
     @jax.custom_jvp
     def f(x):
@@ -305,20 +305,20 @@ def test_a_right_gradient_passes_at_size_1e5(f):
     assert max(report.forward_error, report.reverse_error) < 1e-8
 
 
-def test_one_wrong_entry_of_many_is_found():
+def test_a_single_wrong_entry_is_found():
     @jax.custom_jvp
     def f(x):
         return jnp.sin(x)
 
-    def wrong(primals, tangents):
+    def wrong_jvp(primals, tangents):
         return jnp.sin(primals[0]), (jnp.cos(primals[0]) * tangents[0]).at[17].mul(-1)
 
-    f.defjvp(wrong)
+    f.defjvp(wrong_jvp)
     assert not calculus.check_gradient(f, np.random.default_rng(0).normal(size=1000)).passed
 
 
 def test_a_wrong_transpose_is_found():
-    """A linear map that is right forward and doubled in reverse."""
+    """The linear map is right in forward mode and doubled in reverse mode."""
 
     def f(x):
         return jax.custom_derivatives.linear_call(lambda _, x: 3 * x, lambda _, t: 6 * t, (), x)
@@ -329,7 +329,7 @@ def test_a_wrong_transpose_is_found():
     assert not report.passed
 
 
-def test_a_wrong_reverse_rule_without_a_forward_one_is_found():
+def test_a_wrong_reverse_rule_without_a_forward_rule_is_found():
     @jax.custom_vjp
     def f(x):
         return jnp.sin(x)
@@ -372,7 +372,7 @@ def test_a_while_loop_is_checked_forward_only():
         (TypeError, (jnp.sin, np.array(["a"])), "x: expected numbers"),
     ],
 )
-def test_what_check_gradient_refuses(error, arguments, message):
+def test_check_gradient_refuses_invalid_arguments(error, arguments, message):
     with pytest.raises(error, match=message):
         calculus.check_gradient(*arguments)
     with pytest.raises(ValueError, match="tol: expected a finite number above 0, got 0"):
@@ -380,7 +380,7 @@ def test_what_check_gradient_refuses(error, arguments, message):
 
 
 @pytest.mark.parametrize("name", ["derivative", "gradient", "jacobian"])
-def test_what_is_no_function_is_refused(name):
+def test_an_argument_that_is_no_function_is_refused(name):
     with pytest.raises(TypeError, match=f"{name}: expected a function, got float"):
         getattr(calculus, name)(1.0)
 

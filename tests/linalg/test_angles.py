@@ -10,7 +10,7 @@ from dlcore import linalg, reference
 @pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
 @pytest.mark.parametrize("theta", [1e-6, 1e-3, 0.5, np.pi / 2, 3.0, np.pi - 1e-3, np.pi - 1e-6])
 def test_angle(theta, scale):
-    """Where arccos of the cosine loses half the digits, and all of them at 1e-6 in float32."""
+    """The angles include those at which arccos of the cosine loses half or all of its digits in float32."""
     rng = np.random.default_rng(0)
     u, v = np.linalg.qr(rng.normal(size=(7, 2)))[0].T
     x = jnp.asarray(3 * u * scale, DTYPE)
@@ -32,7 +32,7 @@ def test_angles_of_batches():
     assert_close(linalg.angle(x, -x), np.full((3, 1), np.pi), units=1)
 
 
-def test_angles_at_the_edges():
+def test_angles_of_zero_nan_and_empty_vectors():
     x = jnp.ones(3, DTYPE)
     for other in (jnp.zeros(3, DTYPE), x.at[0].set(jnp.nan), x.at[0].set(jnp.inf)):
         assert jnp.isnan(linalg.angle(x, other))
@@ -72,17 +72,17 @@ def test_orthogonal_matrices(n, dtype):
     q = jnp.asarray(q, dtype)
     assert linalg.is_orthogonal(q)
     assert linalg.is_orthogonal(q.T)
-    wrong = q.at[0, 0].add(40 * n * float(jnp.finfo(dtype).eps) * (1 + jnp.abs(q[0, 0])))
-    assert not linalg.is_orthogonal(wrong)
-    assert linalg.is_orthogonal(wrong, atol=1e4)
+    perturbed = q.at[0, 0].add(40 * n * float(jnp.finfo(dtype).eps) * (1 + jnp.abs(q[0, 0])))
+    assert not linalg.is_orthogonal(perturbed)
+    assert linalg.is_orthogonal(perturbed, atol=1e4)
     assert linalg.are_orthonormal(q[: n // 2])
     assert not linalg.is_orthogonal(q[: n // 2])
     assert reference.linalg.is_orthogonal(q, atol=4 * n * float(jnp.finfo(dtype).eps))
-    assert not reference.linalg.is_orthogonal(wrong, atol=4 * n * float(jnp.finfo(dtype).eps))
+    assert not reference.linalg.is_orthogonal(perturbed, atol=4 * n * float(jnp.finfo(dtype).eps))
 
 
 def test_factors_of_a_factorisation_are_orthogonal():
-    """What the default tolerance is for."""
+    """The default tolerance accepts rounding in factorisations."""
     for n in (3, 50):
         q = jnp.linalg.qr(random_like(n, n, n))[0]
         assert linalg.is_orthogonal(q)
@@ -107,7 +107,7 @@ def test_orthogonal_vectors(scale):
     assert not reference.linalg.are_orthogonal(x, near, atol=tolerance)
 
 
-def test_predicates_of_vectors_at_the_edges():
+def test_orthogonality_of_zero_nan_and_empty_vectors():
     x, zero = jnp.ones(3, DTYPE), jnp.zeros(3, DTYPE)
     assert linalg.are_orthogonal(x, zero)
     assert not linalg.are_orthogonal(x.at[0].set(jnp.nan), zero)
@@ -131,10 +131,10 @@ def test_symmetric_matrices():
     gram = linalg.matmul(a, jnp.swapaxes(a, -1, -2))
     assert jax.jit(linalg.is_symmetric)(gram).all()
     assert jax.jit(linalg.is_symmetric)(gram * 1e30).all()
-    wrong = gram.at[0, 3, 4].add(1e4 * EPS * gram.max())
-    np.testing.assert_array_equal(linalg.is_symmetric(wrong), [False, True])
-    np.testing.assert_array_equal(reference.linalg.is_symmetric(wrong, rtol=120 * EPS), [False, True])
-    assert linalg.is_symmetric(wrong, rtol=0.1).all()
+    perturbed = gram.at[0, 3, 4].add(1e4 * EPS * gram.max())
+    np.testing.assert_array_equal(linalg.is_symmetric(perturbed), [False, True])
+    np.testing.assert_array_equal(reference.linalg.is_symmetric(perturbed, rtol=120 * EPS), [False, True])
+    assert linalg.is_symmetric(perturbed, rtol=0.1).all()
     slightly = jnp.array([[1.0, 1.0], [1.0 + EPS, 1.0]], DTYPE)
     assert linalg.is_symmetric(slightly)
     assert not linalg.is_symmetric(slightly, rtol=0)

@@ -11,7 +11,7 @@ SHAPES = [((3, 4), (3, 4)), ((3, 4), (4,)), ((), (3, 4)), ((2, 1, 4), (3, 1)), (
 
 @pytest.mark.parametrize("name", ["add", "multiply"])
 @pytest.mark.parametrize(("left", "right"), SHAPES)
-def test_entry_by_entry(name, left, right):
+def test_add_and_multiply(name, left, right):
     a, b = random_like(0, *left), random_like(1, *right)
     got = getattr(linalg, name)(a, b)
     expected = getattr(reference.linalg, name)(a, b)
@@ -50,7 +50,7 @@ def test_identity(n):
     np.testing.assert_array_equal(linalg.matmul(linalg.identity(n), x), x)
 
 
-def test_identity_refuses():
+def test_identity_refuses_invalid_sizes():
     with pytest.raises(ValueError, match="n: expected an integer of at least 0, got -1"):
         linalg.identity(-1)
     with pytest.raises(TypeError, match=r"n: expected an integer, got 2\.5"):
@@ -67,7 +67,7 @@ def test_trace(shape, offset):
 
 
 def test_trace_of_halves_and_integers():
-    """512 ones in bfloat16 would stop at 256."""
+    """A running sum of 512 ones in bfloat16 would stop at 256."""
     assert linalg.trace(jnp.eye(512, dtype=jnp.bfloat16)) == 512
     assert linalg.trace(jnp.eye(512, dtype=jnp.bfloat16)).dtype == jnp.bfloat16
     assert linalg.trace(jnp.array([[1, 2], [3, 4]])) == 5

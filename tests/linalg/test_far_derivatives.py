@@ -30,7 +30,7 @@ MATRICES = {
 
 
 def pseudo_inverse(kind, a):
-    """The pseudo-inverse by normal equations, those of the factors where the rank is deficient."""
+    """Return the pseudo-inverse by normal equations, of the factors if the rank is deficient."""
 
     def of_tall(a):
         return (a.T * a) ** -1 * a.T
@@ -47,7 +47,7 @@ def pseudo_inverse(kind, a):
 
 
 def exact_of_solution(kind, a, b, da, db, c):
-    """Along (da, db), of the solution x = P b; the transposed at c; and x."""
+    """Return the derivative of x = P b along (da, db), its transpose at c, and x."""
     p = pseudo_inverse(kind, a)
     x = p * b
     residual, free = b - a * x, mp.eye(a.cols) - p * a
@@ -57,7 +57,7 @@ def exact_of_solution(kind, a, b, da, db, c):
 
 
 def exact_of_inverse(kind, a, b, da, db, c):
-    """The same of P itself, which does not depend on b."""
+    """Return the derivative of P along da, its transpose at c, and P."""
     p = pseudo_inverse(kind, a)
     left, right = mp.eye(a.rows) - a * p, mp.eye(a.cols) - p * a
     forward = -p * da * p + p * p.T * da.T * left + right * da.T * p.T * p
@@ -103,7 +103,7 @@ CASES = [
 
 
 def assert_right(got, exact) -> bool:
-    """Within 64 roundings of the largest entry, and of the smallest normal number; whether that can be said."""
+    """Assert an error of at most 64 roundings. Return whether the result is in the range of the dtype."""
     exact = [exact[i, j] for i in range(exact.rows) for j in range(exact.cols)]
     largest = max(map(abs, exact))
     if not TINY < largest < MOST / 8:
@@ -117,7 +117,7 @@ def assert_right(got, exact) -> bool:
 
 @pytest.mark.parametrize(("function", "kind"), CASES, ids=lambda part: getattr(part, "__name__", part))
 def test_derivatives_at_every_scale(function, kind):
-    """Operands, directions and cotangents at scales of their own, from one end of the range to the other."""
+    """Operands, directions and cotangents have different scales, from one end of the range to the other."""
     a = MATRICES[kind]
     n, m = a.shape
     exact_of = exact_of_inverse if function in (inverse, pinv) else exact_of_solution
@@ -147,8 +147,8 @@ SCALES = [1e-20, 1e19, 1e20] if np.float32 == DTYPE else [1e-160, 1e-20, 1e20, 1
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_change_of_lstsq_in_both_modes(scale):
-    """Rows of [[3, 1], [1, 2], [0, 1]] turned round: dx = (0.759…, −1.633…), whatever the units."""
+def test_the_derivative_of_lstsq_in_both_modes(scale):
+    """The rows of [[3, 1], [1, 2], [0, 1]] reversed give dx = (0.759…, −1.633…), whatever the units."""
     u, b = np.array([[3.0, 1.0], [1.0, 2.0], [0.0, 1.0]]), np.array([3.0, 1.0, 1.0])
     p = np.linalg.pinv(u)
     x, du = p @ b, u[::-1]
@@ -164,8 +164,8 @@ def test_a_change_of_lstsq_in_both_modes(scale):
 
 @pytest.mark.parametrize("order", [None, -2, 1, "fro", "nuc"])
 @pytest.mark.parametrize("exponent", [-FAR, -FAR // 2, FAR // 2, FAR])
-def test_a_change_of_the_condition_number(order, exponent):
-    """κ does not depend on the units: along A it does not change, and its gradient is one at A over the scale."""
+def test_the_derivative_of_the_condition_number(order, exponent):
+    """κ does not depend on the units: its derivative along A is 0, and its gradient scales with 1/A."""
     a, scale = jnp.asarray(MATRICES["square"], DTYPE), 2.0**exponent
     near, far = (jax.grad(lambda a: linalg.cond(a, order))(a * DTYPE.type(s)) for s in (1.0, scale))
     bound = 64 * EPS * np.abs(near).max()

@@ -60,7 +60,7 @@ NORMS = {
 @pytest.mark.parametrize("ord", NORMS)
 @given(x=matrices(6), y=matrices(6), factor=entries)
 @fixed
-def test_la17_what_makes_a_norm(ord, x, y, factor):
+def test_la17_the_axioms_of_a_norm(ord, x, y, factor):
     norm = NORMS[ord]
     nx, ny = float(norm(x)), float(norm(y))
     assert nx >= 0
@@ -82,7 +82,7 @@ def test_la17_half_is_no_norm():
 @pytest.mark.parametrize("ord", [1.0001, 1.5, 3, 100])
 @pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
 def test_norms_of_every_order(ord, scale):
-    """Value and gradient, ∂‖x‖/∂xᵢ = sign(xᵢ)(|xᵢ|/‖x‖)^(p − 1)."""
+    """The gradient is ∂‖x‖/∂xᵢ = sign(xᵢ)(|xᵢ|/‖x‖)^(p − 1)."""
     x = jnp.array([3.0, -4.0, 1.0, 0.0, 4.0], DTYPE) * scale
     v = np.asarray(x, np.float64)
     norm = reference.linalg.vector_norm(v, ord)

@@ -72,7 +72,7 @@ def test_vecdot_along_another_axis():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_halves_are_summed_in_float32(dtype):
-    """2048 ones times ones: a sum in bfloat16 stops at 256, one in float16 at 2048 + 1 = 2048."""
+    """A running sum of ones stops at 256 in bfloat16 and at 2048 in float16."""
     ones = jnp.ones(4096, dtype)
     assert linalg.vecdot(ones, ones) == 4096
     assert linalg.matmul(ones, ones[:, None]).dtype == dtype
@@ -81,20 +81,20 @@ def test_halves_are_summed_in_float32(dtype):
 
 @pytest.mark.parametrize("product", [linalg.matmul, linalg.vecdot])
 def test_every_product_asks_for_the_highest_precision(product):
-    """In the program of the function and of both its derivatives."""
+    """The program of the function and those of its derivatives state it."""
     a = jnp.ones((2, 2), DTYPE)
     both = jax.make_jaxpr(lambda a, b: jax.vjp(product, a, b)[1](product(a, b)))(a, a)
-    asked = [
+    precisions = [
         equation.params["precision"]
         for equation in equations(both.jaxpr)
         if equation.primitive.name == "dot_general"
     ]
-    assert len(asked) >= 3
-    assert set(asked) == {(jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)}
+    assert len(precisions) >= 3
+    assert set(precisions) == {(jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)}
 
 
 def equations(jaxpr):
-    """All equations of a program, those of inner programs included."""
+    """Yield all equations of a program and of its inner programs."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "jaxpr")):
@@ -129,11 +129,11 @@ def test_the_gradient_of_a_norm(ord, scale):
     assert_close(jax.grad(linalg.vector_norm)(jnp.zeros(3, DTYPE), ord), np.zeros(3), units=0)
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("ord", [1.5, 2, 3])
-def test_norms_at_the_ends_of_the_range(ord, share):
-    """Where 1/x is no normal number, and where x hardly is one."""
-    for entry in (share * float(np.finfo(DTYPE).max), 16 / share * float(np.finfo(DTYPE).tiny)):
+def test_norms_at_the_ends_of_the_range(ord, fraction):
+    """1/x is no normal number, or x is close to the smallest normal number."""
+    for entry in (fraction * float(np.finfo(DTYPE).max), 16 / fraction * float(np.finfo(DTYPE).tiny)):
         x = jnp.array([entry, 0.0], DTYPE)
         assert_close(linalg.vector_norm(x, ord), entry, units=4)
         assert_close(jax.grad(linalg.vector_norm)(x, ord)[0], 1.0, units=8)
@@ -168,14 +168,14 @@ def test_matrix_norm(ord):
             )
 
 
-def test_matrix_norm_refuses_what_it_does_not_know():
+def test_matrix_norm_refuses_unknown_orders():
     with pytest.raises(ValueError, match=r"expected ord.*got 3"):
         linalg.matrix_norm(jnp.ones((2, 2)), 3)
     with pytest.raises(ValueError, match=r"\(3,\)"):
         linalg.matrix_norm(jnp.ones(3))
 
 
-def test_spectral_norm_of_a_known_spectrum():
+def test_spectral_norm_of_a_given_spectrum():
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
     a = jnp.asarray(q @ np.diag([1, 2, 3, 4, 5, 7.0]) @ q.T, DTYPE)
     assert_close(linalg.spectral_norm(a), 7.0, units=16)
@@ -201,7 +201,7 @@ def test_solve(left, right):
 @pytest.mark.parametrize(
     "singular", [[[0.1, 0.2], [0.3, 0.6]], [[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]
 )
-def test_a_singular_matrix_is_said(singular):
+def test_a_singular_matrix_is_an_error(singular):
     a, b = jnp.array(singular, DTYPE), jnp.ones(2, DTYPE)
     with pytest.raises(np.linalg.LinAlgError, match="solve: a is singular"):
         linalg.solve(a, b)
@@ -213,18 +213,18 @@ def test_a_singular_matrix_is_said(singular):
         reference.linalg.solve(a, b)
 
 
-def test_solve_accepts_what_is_barely_regular():
+def test_solve_accepts_a_barely_regular_matrix():
     a = jnp.array([[1.0, 1.0], [1.0, 1.0 + 64 * EPS]], DTYPE)
     assert jnp.isfinite(linalg.solve(a, jnp.ones(2, DTYPE))).all()
 
 
 @pytest.mark.parametrize("scale", [1e37, 1e-37])
-def test_the_scale_of_a_matrix_makes_it_no_more_singular(scale):
+def test_singularity_does_not_depend_on_scale(scale):
     a = jnp.array([[3.0, 1.0], [1.0, 3.0]], DTYPE) * scale
     assert_close(linalg.solve(a, scale * jnp.ones(2, DTYPE)), [0.25, 0.25], units=8)
 
 
-def test_solve_propagates_nan_and_takes_nothing():
+def test_solve_of_nan_and_empty_systems():
     a = jnp.array([[1.0, jnp.nan], [0.0, 1.0]], DTYPE)
     assert jnp.isnan(linalg.solve(a, jnp.ones(2, DTYPE))).any()
     assert linalg.solve(jnp.ones((0, 0)), jnp.ones(0)).shape == (0,)

@@ -11,7 +11,7 @@ lstsq = jax.jit(linalg.lstsq, static_argnames="refine")
 
 
 def figures(a, b):
-    """Exact solution, scales of its entries, condition of the scaled matrix, norm of the exact residual."""
+    """Return the exact solution, its scales, the scaled condition number and the residual norm."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     x, scales = exact_solution(a, b), column_scales(a)
     wide = a.shape[0] < a.shape[1]
@@ -43,7 +43,7 @@ def test_lstsq_of_full_rank(family, wide):
 @pytest.mark.parametrize("family", TALL)
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("factors", [jnp.float32, DTYPE])
-def test_refined_lstsq_is_right_to_the_last_digits(family, wide, factors):
+def test_refined_lstsq_is_accurate_to_rounding(family, wide, factors):
     a = jnp.asarray(TALL[family].T if wide else TALL[family], DTYPE)
     b = random_like(7, a.shape[0])
     x, scales, _, _ = figures(a, b)
@@ -53,7 +53,7 @@ def test_refined_lstsq_is_right_to_the_last_digits(family, wide, factors):
 
 
 def test_refinement_survives_a_large_residual():
-    """κ²|r| is what costs a factorisation its digits (Wampler's fifth set)."""
+    """A factorisation loses digits through κ²|r| (Wampler's fifth set)."""
     a = jnp.asarray(with_spectrum(np.geomspace(1, 1e-3, 6), 20, 6), DTYPE)
     away = np.linalg.qr(np.asarray(a, np.float64), mode="complete")[0][:, -1]
     b = jnp.asarray(np.asarray(a, np.float64) @ np.ones(6) + 1e4 * away, DTYPE)
@@ -74,7 +74,7 @@ def test_refinement_needs_full_rank():
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("rank", [0, 1, 4])
 def test_lstsq_of_deficient_rank(wide, scaled, rank):
-    """The shortest solution, also where the columns have very different units."""
+    """The solution is the shortest, even if the columns have very different units."""
     a = with_spectrum([2, 1, 0.5, 0.25][:rank], 20, 6, seed=rank)
     if scaled:
         a = a * 10.0 ** np.array([3, -2, 0, 1, -3, 2])
@@ -85,9 +85,9 @@ def test_lstsq_of_deficient_rank(wide, scaled, rank):
     assert got.rank == rank
     expected, norm, twin_rank, _ = reference.linalg.lstsq(a, b, cutoff)
     assert twin_rank == rank
-    kept = np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)[: max(rank, 1)]
-    condition = kept[0] / kept[-1] if rank else 1
-    amount = condition * np.abs(expected).max() + condition * 2 / kept[-1] if rank else 1
+    values = np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)[: max(rank, 1)]
+    condition = values[0] / values[-1] if rank else 1
+    amount = condition * np.abs(expected).max() + condition * 2 / values[-1] if rank else 1
     assert_close(got.solution, expected, units=64, scale=amount)
     assert_close(got.residual_norm, norm, units=64, scale=10 * condition)
 
@@ -119,7 +119,7 @@ def test_lstsq_at_sizes_and_in_batches(shape, right):
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
-def test_lstsq_of_nothing(shape):
+def test_lstsq_of_empty_systems(shape):
     b = jnp.ones(shape[0], DTYPE)
     for refine in (None, jnp.float32):
         got = linalg.lstsq(jnp.ones(shape, DTYPE), b, refine=refine)
@@ -145,7 +145,7 @@ def test_lstsq_at_the_ends_of_the_range(scale):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
-def test_lstsq_of_what_is_not_finite(bad):
+def test_lstsq_of_nan_and_infinity(bad):
     a = jnp.eye(3, dtype=DTYPE).at[1, 1].set(bad)
     for refine in (None, jnp.float32):
         got = lstsq(a, jnp.ones(3, DTYPE), refine=refine)
@@ -172,7 +172,7 @@ def test_lstsq_of_complex_numbers():
         np.testing.assert_allclose(got.solution, expected, atol=100 * EPS)
 
 
-def test_lstsq_refuses():
+def test_lstsq_refuses_invalid_arguments():
     with pytest.raises(ValueError, match=r"rows of b.*\(3, 2\) and \(2,\)"):
         linalg.lstsq(jnp.ones((3, 2)), jnp.ones(2))
     with pytest.raises(ValueError, match=r"expected a matrix a.*\(3,\)"):
@@ -193,7 +193,7 @@ DIRECTIONS = {
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
 def test_the_derivative_of_lstsq(kind):
-    """Against central differences in float64, along a path of constant rank, in both modes."""
+    """The reference is central differences in float64 along a path of constant rank."""
     a, rank = DIRECTIONS[kind]
     rng = np.random.default_rng(5)
     n, m = a.shape
@@ -223,7 +223,7 @@ def test_the_derivative_of_lstsq(kind):
 
 
 def test_the_gradient_of_the_residual_norm():
-    """∂‖b − Ax‖/∂b is the unit residual; 0 where the residual is."""
+    """∂‖b − Ax‖/∂b is the unit residual, or 0 if the residual is 0."""
     a, b = random_like(0, 9, 4), random_like(1, 9)
     gradient = jax.jit(jax.grad(lambda b: linalg.lstsq(a, b).residual_norm))(b)
     matrix, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -232,8 +232,8 @@ def test_the_gradient_of_the_residual_norm():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_shortest_solution_in_any_units(seed):
-    """Columns 2⁴⁰ apart and of rank 4 exactly, where a pseudo-inverse of the raw matrix has no digit left."""
+def test_the_shortest_solution_does_not_depend_on_units(seed):
+    """Columns differ by 2⁴⁰ and have rank 4: a pseudo-inverse of the unscaled matrix has no correct digit."""
     rng = np.random.default_rng(seed)
     left, right = rng.integers(-9, 10, (20, 4)), rng.integers(-9, 10, (4, 6))
     right = right * 2.0 ** rng.permutation([-20, -12, -4, 4, 12, 20])

@@ -1,4 +1,4 @@
-"""First and higher derivatives of norms and condition numbers, where the functions are smooth and at 0."""
+"""First and higher derivatives of norms and condition numbers, at smooth points and at 0."""
 
 import functools
 
@@ -17,29 +17,29 @@ ENTRIES = np.array([3.0, 0.0, -4.0, 1.0])
 
 @pytest.mark.parametrize("p", [1.5, 0.5, 0.3, -0.5, -1, -2])
 def test_a_zero_entry_is_a_constant_to_both_modes(p):
-    """∂‖x‖ₚ is s(|x|/‖x‖)^(p−1) and its derivative the formula's, of the entries that are not 0."""
+    """The derivatives in the nonzero entries are those of s(|x|/‖x‖)^(p−1)."""
     x = jnp.asarray(ENTRIES, DTYPE)
-    kept = ENTRIES != 0
-    size = np.abs(ENTRIES[kept])
-    slope, curvature = np.zeros(4), np.zeros((4, 4))
+    nonzero = ENTRIES != 0
+    size = np.abs(ENTRIES[nonzero])
+    gradient, curvature = np.zeros(4), np.zeros((4, 4))
     if p > 0:
         norm = (size**p).sum() ** (1 / p)
-        u = (size / norm) ** (p - 1) * np.sign(ENTRIES[kept])
-        slope[kept] = u
+        u = (size / norm) ** (p - 1) * np.sign(ENTRIES[nonzero])
+        gradient[nonzero] = u
         diagonal = np.diag((size / norm) ** (p - 2))
-        curvature[np.ix_(kept, kept)] = (p - 1) / norm * (diagonal - np.outer(u, u))
+        curvature[np.ix_(nonzero, nonzero)] = (p - 1) / norm * (diagonal - np.outer(u, u))
     f = functools.partial(linalg.vector_norm, ord=p)
     direction = jnp.asarray([1.0, 2.0, 3.0, 4.0], DTYPE)
     units = 64 / min(abs(p), 1)
-    assert_close(jax.grad(f)(x), slope, units=units)
+    assert_close(jax.grad(f)(x), gradient, units=units)
     change = jax.jvp(f, (x,), (direction,))[1]
-    assert_close(change, slope @ np.asarray(direction), units=units, scale=np.abs(slope).sum() * 4)
+    assert_close(change, gradient @ np.asarray(direction), units=units, scale=np.abs(gradient).sum() * 4)
     for mode in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f)), lambda f: jax.jacfwd(jax.jacfwd(f))):
         assert_close(mode(f)(x), curvature, units=units)
 
 
-def test_the_curvature_of_a_squared_norm_is_2_everywhere():
-    """‖v‖₂² has the Hessian 2I also at 0, where ‖v‖₂ has none; its value and gradient there are 0."""
+def test_the_hessian_of_a_squared_norm_is_2_everywhere():
+    """‖v‖₂² has the Hessian 2I at 0 too, where ‖v‖₂ has none. Its value and gradient there are 0."""
 
     def square(v, **axes):
         return (linalg.vector_norm(v, **axes) ** 2).sum()
@@ -48,9 +48,9 @@ def test_the_curvature_of_a_squared_norm_is_2_everywhere():
     for v in (zero, some, 1e-8 * some, 1e8 * some):
         for mode in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f)), lambda f: jax.jacfwd(jax.jacfwd(f))):
             assert_close(mode(square)(v), 2 * np.eye(3), units=16)
-    value, slope = jax.value_and_grad(linalg.vector_norm)(zero)
+    value, gradient = jax.value_and_grad(linalg.vector_norm)(zero)
     assert value == 0
-    assert_close(slope, np.zeros(3), units=0)
+    assert_close(gradient, np.zeros(3), units=0)
     assert jax.value_and_grad(square)(zero)[0] == 0
     rows = jnp.stack([zero, some, zero])
     hessian = jax.hessian(lambda v: square(v, axis=1))(rows).reshape(9, 9)
@@ -66,15 +66,15 @@ def test_the_curvature_of_a_squared_norm_is_2_everywhere():
     assert_close(jax.hessian(square)(half), 2 * np.eye(2), units=8, dtype=jnp.float16)
 
 
-def test_the_curvature_of_a_squared_angle():
-    """It is 2/‖y‖² across y and 0 along it where the vectors are parallel and the angle has a kink."""
+def test_the_hessian_of_a_squared_angle():
+    """The Hessian at parallel vectors, where the angle has a kink, is 2/‖y‖² across y and 0 along y."""
     x, y = jnp.asarray([[2.0, 0.0, 0.0], [3.0, 0.0, 0.0]], DTYPE)
     hessian = jax.hessian(lambda y: linalg.angle(x, y) ** 2)(y)
     assert_close(hessian, np.diag([0, 2, 2]) / 9, units=16)
 
 
-def test_the_curvature_of_a_squared_norm_of_complex_numbers():
-    """A complex entry of 0 curves like the others."""
+def test_the_hessian_of_a_squared_complex_norm():
+    """The second derivative at a complex entry of 0 is that of any entry."""
     v = jax.lax.complex(*jnp.asarray([[3.0, 0.0], [4.0, 0.0]], DTYPE))
     parts = lambda t: linalg.vector_norm(v + jax.lax.complex(t[:2], t[2:])) ** 2  # noqa: E731
     assert_close(jax.hessian(parts)(jnp.zeros(4, DTYPE)), 2 * np.eye(4), units=32)
@@ -90,7 +90,7 @@ def test_the_gradient_of_every_norm_at_the_zero_matrix_is_0(order, shape):
 
 
 def test_singular_values_that_are_equal_or_zero():
-    """The mean of the equal ones; those that are 0 give nothing."""
+    """Equal values have the mean of their derivatives. Values of 0 add nothing."""
     eye, some = jnp.eye(3, dtype=DTYPE), jnp.diag(jnp.array([2.0, 1.0, 0.0], DTYPE))
     assert_close(jax.grad(linalg.spectral_norm)(eye), np.eye(3) / 3, units=8)
     assert_close(jax.grad(lambda a: linalg.matrix_norm(a, "nuc"))(some), np.diag([1, 1, 0]), units=8)
@@ -142,7 +142,7 @@ SMOOTH = [
 
 @pytest.mark.parametrize(("function", "of_values", "a"), SMOOTH)
 def test_higher_derivatives_through_singular_values(function, of_values, a):
-    """Along two directions and mixed, to third order, against differences of mpmath's singular values."""
+    """Derivatives along two directions, to third order, equal differences of mpmath's singular values."""
     rng = np.random.default_rng(1)
     d, e = rng.integers(-4, 5, (2, *a.shape)) / 4
 
@@ -168,7 +168,7 @@ def test_higher_derivatives_through_singular_values(function, of_values, a):
 
 @pytest.mark.parametrize("exponent", [-100, -60, 60, 100])
 @pytest.mark.parametrize("function", [linalg.spectral_norm, nuc])
-def test_curvature_of_norms_at_far_scales(function, exponent):
+def test_hessians_of_norms_at_extreme_scales(function, exponent):
     """The Hessian of a norm is as small as the matrix is large."""
     a = jnp.asarray(ROTATED, DTYPE)
     hessian = jax.jit(jax.hessian(function))

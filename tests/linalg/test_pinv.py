@@ -17,7 +17,7 @@ pinv = jax.jit(linalg.pinv)
 @given(rank=st.integers(0, 4), decades=st.floats(0, 2), seed=st.integers(0, 2**31))
 @settings(derandomize=True, deadline=None, max_examples=25, database=None)
 def test_la12_moore_penrose(shape: tuple[int, int], rank: int, decades: float, seed: int):
-    """A P A = A, P A P = P, (A P)ᵀ = A P, (P A)ᵀ = P A, to 100·eps·κ, of full and deficient rank."""
+    """A P A = A, P A P = P, (A P)ᵀ = A P and (P A)ᵀ = P A hold to 100·eps·κ, at full and deficient rank."""
     a = np.asarray(with_spectrum(np.geomspace(1, 10**-decades, rank), shape[0], shape[1], seed), DTYPE)
     p = np.asarray(pinv(a, 100 * EPS), np.float64)
     a = a.astype(np.float64)
@@ -43,7 +43,7 @@ def test_pinv_of_a_regular_matrix_is_its_inverse(family):
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("family", ["random", "vandermonde", "spectrum", "column"])
-def test_pinv_of_rectangles(family, wide):
+def test_pinv_of_rectangular_matrices(family, wide):
     a = jnp.asarray(TALL[family].T if wide else TALL[family], DTYPE)
     expected = scipy.linalg.pinv(np.asarray(a, np.float64))
     condition = np.linalg.cond(np.asarray(a, np.float64))
@@ -89,7 +89,7 @@ DIRECTIONS = {
 
 
 def pinv_derivative_errors(a: np.ndarray) -> tuple[float, float, float]:
-    """Relative error against central differences at constant rank: forward, reverse, forward over forward."""
+    """Return relative errors to central differences at constant rank: forward, reverse, forward over forward."""
     rng = np.random.default_rng(5)
     n, m = a.shape
     e, f, weights = rng.normal(size=(n, n)), rng.normal(size=(m, m)), rng.normal(size=(m, n))
@@ -117,7 +117,7 @@ def pinv_derivative_errors(a: np.ndarray) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
 def test_the_derivatives_of_pinv(kind):
-    """Golub and Pereyra's formula, forward, reverse and twice, along (I + tE) A (I + tF)."""
+    """The derivatives along (I + tE) A (I + tF) are those of Golub and Pereyra."""
     forward, reverse, twice = pinv_derivative_errors(DIRECTIONS[kind])
     assert forward < 1e-9
     assert reverse < 1e-9

@@ -46,9 +46,9 @@ def test_batches_of_inverses():
 def test_complex_systems():
     a = jax.lax.complex(random_like(0, 4, 4), random_like(1, 4, 4))
     b = jax.lax.complex(random_like(2, 4), random_like(3, 4))
-    whole = np.asarray(a, complex)
-    np.testing.assert_allclose(linalg.inv(a), np.linalg.inv(whole), atol=200 * EPS)
-    np.testing.assert_allclose(linalg.solve(a, b), np.linalg.solve(whole, np.asarray(b)), atol=200 * EPS)
+    unrefined = np.asarray(a, complex)
+    np.testing.assert_allclose(linalg.inv(a), np.linalg.inv(unrefined), atol=200 * EPS)
+    np.testing.assert_allclose(linalg.solve(a, b), np.linalg.solve(unrefined, np.asarray(b)), atol=200 * EPS)
     with pytest.raises(TypeError, match="refine is for real matrices"):
         linalg.solve(a, b, refine=jnp.float32)
 
@@ -62,7 +62,7 @@ def test_a_singular_matrix_has_no_inverse(singular):
 
 
 @pytest.mark.parametrize("scale", [1e37, 1e-37])
-def test_inverses_at_the_ends_of_the_range(scale):
+def test_inverses_at_extreme_scales(scale):
     a = jnp.array([[3.0, 1.0], [1.0, 3.0]], DTYPE) * scale
     assert_close(linalg.inv(a) * a, np.array([[9.0, -1.0], [-1.0, 9.0]]) / 8, units=16)
 
@@ -73,16 +73,16 @@ def test_inv_at_the_edges():
         linalg.inv(jnp.ones((2, 3)))
 
 
-@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize("invalid", [jnp.nan, jnp.inf])
 @pytest.mark.parametrize("place", [(0, 1), (1, 2), (2, 2)])
-def test_of_a_matrix_that_is_not_finite_nothing_is_plausible(wrong, place):
-    """Not even the entries that elimination never meets it in; the other matrices of a batch are untouched."""
+def test_a_matrix_that_is_not_finite_gives_nan(invalid, place):
+    """All entries are nan, even those that elimination would not reach. The rest of a batch is unaffected."""
     a = jnp.asarray(np.triu(np.ones((3, 3))) + np.eye(3), DTYPE)
-    batch = jnp.stack([a.at[place].set(wrong), a])
+    batch = jnp.stack([a.at[place].set(invalid), a])
     for function in (inv, lambda a: jax.jit(linalg.solve)(a, jnp.ones((2, 3, 1), DTYPE)), linalg.inv):
-        found = function(batch)
-        assert jnp.isnan(found[0]).all()
-        assert jnp.isfinite(found[1]).all()
+        result = function(batch)
+        assert jnp.isnan(result[0]).all()
+        assert jnp.isfinite(result[1]).all()
 
 
 def test_the_derivative_of_inv():
@@ -100,7 +100,7 @@ def test_the_derivative_of_inv():
 
 @pytest.mark.parametrize("condition", [1e1, 1e3, 1e5])
 @pytest.mark.parametrize("factors", [jnp.float32, DTYPE])
-def test_a_refined_solution_is_right_to_the_last_digits(condition, factors):
+def test_a_refined_solution_is_accurate_to_rounding(condition, factors):
     a = jnp.asarray(with_spectrum(np.geomspace(1, 1 / condition, 20), 20, 20), DTYPE)
     b = random_like(0, 20)
     expected = exact_solution(a, b)
@@ -109,7 +109,7 @@ def test_a_refined_solution_is_right_to_the_last_digits(condition, factors):
     assert condition < 100 or plain > 3 * EPS, "the plain solution is as good: the test shows nothing"
 
 
-def test_refinement_says_that_the_factors_are_too_coarse():
+def test_refinement_with_inaccurate_factors_is_an_error():
     a, b = jnp.asarray(with_spectrum(np.geomspace(1, 1e-9, 20), 20, 20), DTYPE), random_like(0, 20)
     with pytest.raises(np.linalg.LinAlgError, match="float32"):
         linalg.solve(a, b, refine=jnp.float32)
@@ -118,17 +118,17 @@ def test_refinement_says_that_the_factors_are_too_coarse():
         assert_close(refined(a, b, refine=DTYPE), exact_solution(a, b), units=1)
 
 
-def test_no_refined_solution_is_silently_wrong():
-    """Between clearly good and clearly hopeless factors: each answer is right or nan."""
-    kept = 0
+def test_refined_solutions_are_right_or_nan():
+    """The factors range from clearly accurate to clearly inaccurate."""
+    n_converged = 0
     for seed in range(24):
         spectrum = np.geomspace(1, 10 ** -(5.5 + seed / 12), 20)
         a, b = jnp.asarray(with_spectrum(spectrum, 20, 20, seed), DTYPE), random_like(seed, 20)
         x = refined(a, b, refine=jnp.float32)
         if not jnp.isnan(x).any():
-            kept += 1
+            n_converged += 1
             assert_close(x, exact_solution(a, b), units=1)
-    assert 0 < kept < 24
+    assert 0 < n_converged < 24
 
 
 def test_refined_batches_and_derivatives():
@@ -161,18 +161,18 @@ def test_refine_at_the_edges():
     assert jnp.isnan(refined(a.at[0, 1].set(jnp.nan), jnp.ones(2, DTYPE), refine=jnp.float32)).all()
     assert_close(linalg.solve(a, jnp.zeros(2, DTYPE), refine=jnp.float32), np.zeros(2), units=0)
     assert linalg.solve(jnp.ones((0, 0)), jnp.ones(0), refine=jnp.float32).shape == (0,)
-    for wrong in (jnp.bfloat16, jnp.int32, 2):
+    for invalid in (jnp.bfloat16, jnp.int32, 2):
         with pytest.raises(TypeError, match="refine: expected the dtype of the factors"):
-            linalg.solve(a, jnp.ones(2, DTYPE), refine=wrong)  # pyright: ignore[reportArgumentType]
+            linalg.solve(a, jnp.ones(2, DTYPE), refine=invalid)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("share", [0.9, 0.6, 0.4, 0.1, -1.0])
-def test_a_coarse_inverse_gives_the_right_answer_or_none(share):
-    """With share·A⁻¹ for an inverse the error shrinks by 1 − share a step: too slowly below ½."""
+@pytest.mark.parametrize("c", [0.9, 0.6, 0.4, 0.1, -1.0])
+def test_an_inaccurate_inverse_gives_the_solution_or_nan(c):
+    """Each step with the inverse c·A⁻¹ multiplies the error by 1 − c, which is too slow for c below ½."""
     a, b = random_like(0, 6, 6) + 3 * jnp.eye(6, dtype=DTYPE), random_like(1, 6, 1)
-    inverse = jnp.asarray(share * np.linalg.inv(np.asarray(a, np.float64)), DTYPE)
+    inverse = jnp.asarray(c * np.linalg.inv(np.asarray(a, np.float64)), DTYPE)
     x = refined_solution(a, inverse, b)
-    if share > 0.5:
+    if c > 0.5:
         assert_close(x[:, 0], exact_solution(a, b[:, 0]), units=1)
     else:
         assert jnp.isnan(x).all()

@@ -1,4 +1,4 @@
-"""Names of arguments, losses and labels as other libraries have them: refused with what they are here."""
+"""Argument names, losses and labels of other libraries are refused with a hint to those of dlcore."""
 
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ WHERE = {"fit_heads": "", "certify": " of the heads", "fit": " of the Objective"
 @pytest.mark.parametrize(
     "name", ["C", "Cs", "alpha", "alphas", "lam", "lambda_", "reg", "penalty", "weight_decay"]
 )
-def test_the_strength_of_a_penalty_by_another_name(call, name, compiles):
+def test_penalty_names_of_other_libraries(call, name, compiles):
     for more in ({}, {"l2": 0.1} if call == "fit_heads" else {}):
         with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected keyword argument '{name}'") as caught:
             CALLS[call](**{name: 1.0}, **more)
@@ -54,37 +54,37 @@ def test_the_strength_of_a_penalty_by_another_name(call, name, compiles):
         ("sweep", "l2", "l2, the strength of the penalty of the Objective"),
     ],
 )
-def test_other_arguments_by_another_name(call, name, here, compiles):
+def test_argument_names_of_other_libraries(call, name, here, compiles):
     with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected .* '{name}'; it takes {here}"):
         CALLS[call](**{name: 1})
     assert compiles() == 0
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_argument_of_no_library(call, compiles):
+def test_an_unknown_argument(call, compiles):
     with pytest.raises(TypeError, match=rf"^{call}\(\) got an unexpected keyword argument 'colour'$"):
         CALLS[call](colour=1)
     assert compiles() == 0
 
 
-def test_heads_without_a_strength_say_how_it_is_found(compiles):
+def test_a_missing_penalty_is_explained(compiles):
     with pytest.raises(TypeError, match=r"^fit_heads\(\) needs l2, .* l2 = 1/\(C·S\) for the C of scikit-learn"):
         fit_heads(X, Y)
     assert compiles() == 0
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-def test_the_relations_that_the_message_states_are_scikit_learns():
+def test_the_penalty_relations_of_the_message_hold_in_scikit_learn():
     from sklearn.linear_model import LogisticRegression, Ridge
 
     weight = np.random.default_rng(1).uniform(0.5, 2, N)
     for c in (0.01, 3.0):
-        theirs = LogisticRegression(C=c, tol=1e-12, max_iter=10_000).fit(X, Y, weight).coef_[0]
-        ours = fit_heads(X, Y, l2=1 / (c * weight.sum()), sample_weight=weight, tol=1e-12).coef[0]
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
-        theirs = Ridge(alpha=c).fit(X, X[:, 1] + Y, weight).coef_
-        ours = fit_heads(X, X[:, 1] + Y, loss="squared", l2=2 * c / weight.sum(), sample_weight=weight).coef[0]
-        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+        expected = LogisticRegression(C=c, tol=1e-12, max_iter=10_000).fit(X, Y, weight).coef_[0]
+        actual = fit_heads(X, Y, l2=1 / (c * weight.sum()), sample_weight=weight, tol=1e-12).coef[0]
+        np.testing.assert_allclose(actual, expected, rtol=1e-4)
+        expected = Ridge(alpha=c).fit(X, X[:, 1] + Y, weight).coef_
+        actual = fit_heads(X, X[:, 1] + Y, loss="squared", l2=2 * c / weight.sum(), sample_weight=weight).coef[0]
+        np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 # -- labels --------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ LABELS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("call", LABELS)
-def test_many_classes_name_the_loss_that_takes_them(call, compiles):
+def test_errors_for_many_classes_name_a_multiclass_loss(call, compiles):
     function, softmax = LABELS[call]
     for classes in (3, 10):
         with pytest.raises(
@@ -128,7 +128,7 @@ def test_classes_that_are_not_numbered_from_0(compiles):
 @pytest.mark.parametrize(
     ("rule", "got"), [("optax.adam", "function; call it, adam"), ("type", "type; call it, Rule")]
 )
-def test_a_rule_that_was_not_called(rule, got, compiles):
+def test_an_optimizer_factory_is_not_an_optimizer(rule, got, compiles):
     import optax
 
     class Rule:

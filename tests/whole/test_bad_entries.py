@@ -1,4 +1,4 @@
-"""Every public function refuses what is no data: by name, with what came, and before anything is compiled."""
+"""Every public function refuses invalid data by name, before anything is compiled."""
 
 import importlib
 from collections.abc import Callable
@@ -43,20 +43,20 @@ def square(x):
 
 
 def linear_algebra() -> dict[str, tuple[str, Callable[[Any], Any]]]:
-    """Every function of dlcore.linalg by its array arguments."""
-    one = dict.fromkeys(("cond", "inv", "is_orthogonal", "is_symmetric", "matrix_norm", "matrix_rank"), "a")
-    one |= dict.fromkeys(("matrix_transpose", "pinv", "spectral_norm", "trace"), "a")
-    one |= {"vector_norm": "x", "are_orthonormal": "vectors", "identity": "n"}
+    """Return the functions of dlcore.linalg for each of their array arguments."""
+    unary = dict.fromkeys(("cond", "inv", "is_orthogonal", "is_symmetric", "matrix_norm", "matrix_rank"), "a")
+    unary |= dict.fromkeys(("matrix_transpose", "pinv", "spectral_norm", "trace"), "a")
+    unary |= {"vector_norm": "x", "are_orthonormal": "vectors", "identity": "n"}
     two = dict.fromkeys(("add", "lstsq", "matmul", "multiply", "solve"), ("a", "b"))
     two |= dict.fromkeys(("angle", "are_orthogonal", "outer", "vecdot"), ("x", "y"))
-    found: dict[str, tuple[str, Callable[[Any], Any]]] = {}
-    for name, argument in one.items():
-        found[f"linalg.{name}"] = argument, getattr(linalg, name)
+    functions: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+    for name, argument in unary.items():
+        functions[f"linalg.{name}"] = argument, getattr(linalg, name)
     for name, (first, second) in two.items():
         f, good = getattr(linalg, name), V if name == "outer" else A
-        found[f"linalg.{name} {first}"] = first, lambda bad, f=f, good=good: f(bad, good)
-        found[f"linalg.{name} {second}"] = second, lambda bad, f=f, good=good: f(good, bad)
-    return found
+        functions[f"linalg.{name} {first}"] = first, lambda bad, f=f, good=good: f(bad, good)
+        functions[f"linalg.{name} {second}"] = second, lambda bad, f=f, good=good: f(good, bad)
+    return functions
 
 
 ENTRIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -131,7 +131,7 @@ NO_DATA = {
 }
 
 MEANT = {
-    # Names of axes are strings; complex numbers are numbers to these.
+    # These functions accept strings as names of axes, or complex numbers.
     ("tensors.Layout.check", "complex"),
     ("models.linear", "complex"),
     ("calculus.difference_quotient", "complex"),
@@ -139,12 +139,12 @@ MEANT = {
     *((f"calculus.directional_derivative {name}", "complex") for name in ("x", "v")),
     *((name, "complex") for name in ENTRIES if name.startswith("linalg.")),
 }
-"""What is accepted, or answered by the shape alone."""
+"""Pairs that are accepted, or whose result depends on the shape alone."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def arrays_on_the_device():
-    """The copy of an array onto the device is a program of JAX's own, and is not counted."""
+    """Put arrays on the device first: JAX compiles a program for the copy, which is not counted."""
     for array in (A, A[:2], V, ONE, A + 1j, np.asarray(0.0, DTYPE)):
         jnp.asarray(array)
     jnp.asarray(1)
@@ -152,7 +152,7 @@ def arrays_on_the_device():
 
 @pytest.mark.parametrize("kind", NO_DATA)
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_what_is_no_data_is_refused_by_name(entry, kind, compiles):
+def test_invalid_data_is_refused_by_name(entry, kind, compiles):
     if (entry, kind) in MEANT:
         pytest.skip("a meaning of its own")
     argument, call = ENTRIES[entry]
@@ -165,7 +165,7 @@ def test_what_is_no_data_is_refused_by_name(entry, kind, compiles):
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 @pytest.mark.parametrize("entry", ["linalg.inv", "linalg.multiply b", "losses.sigmoid", "Objective.value x"])
-def test_a_matrix_of_numpy_multiplies_in_its_own_way_and_is_refused(entry, compiles):
+def test_np_matrix_is_refused(entry, compiles):
     argument, call = ENTRIES[entry]
     with pytest.raises(TypeError, match=rf"^{argument}: np.matrix is not supported, pass np.asarray"):
         call(np.matrix(A))
@@ -173,14 +173,14 @@ def test_a_matrix_of_numpy_multiplies_in_its_own_way_and_is_refused(entry, compi
 
 
 @pytest.mark.parametrize("name", ["angle", "are_orthogonal", "vecdot"])
-def test_vectors_that_cannot_be_paired_are_named_with_their_shapes(name, compiles):
+def test_vectors_of_different_lengths_are_named_with_their_shapes(name, compiles):
     with pytest.raises(ValueError, match=r"^(angle|are_orthogonal|vecdot): .*; got shapes .*3.* and .*2"):
         getattr(linalg, name)(A, A[:2])
     assert compiles() == 0
 
 
 @pytest.mark.parametrize("case", [case for case in CERTIFIED if case not in ("sparse", "2-D y")])
-def test_heads_and_the_report_of_data_say_the_same(case, compiles):
+def test_fit_heads_and_data_report_raise_the_same_error(case, compiles):
     (x, y, *weights), error, message = DATA[case]
     start = message.partition(":")[0] if ":" in message else message.partition(" ")[0]
     with pytest.raises((ValueError, TypeError)) as caught:
@@ -236,6 +236,6 @@ def _of(name: str) -> object:
     return getattr(importlib.import_module(f"dlcore.{folder}" if folder else "dlcore"), last)
 
 
-def test_heads_without_their_parts_are_told_which():
+def test_missing_attributes_of_heads_are_named():
     with pytest.raises(TypeError, match=r"^heads: expected LinearHeads.*, got int without coef, .*loss$"):
         certify(3, A, LABELS)

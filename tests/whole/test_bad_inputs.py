@@ -1,4 +1,4 @@
-"""Wrong input: the type of error, a message with the name, what came and what is wanted, nothing compiled."""
+"""Invalid input: the error says the name, the expected and the actual value, and nothing is compiled."""
 
 from typing import Any, cast
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bad_data import CERTIFIED, DATA, M, N, X, Y, changed
+from bad_data import CERTIFIED, DATA, M, N, X, Y, with_entry
 from helpers import DTYPE
 
 from dlcore import LinearHeads, Objective, certify, descent, fit
@@ -31,7 +31,7 @@ def test_np_matrix():
 
 
 @pytest.mark.parametrize("case", CERTIFIED)
-def test_certify_says_the_same(case, compiles):
+def test_certify_raises_the_same_error(case, compiles):
     data, error, message = DATA[case]
     with pytest.raises(error, match=message):
         certify(LinearHeads(np.zeros(M), 0.0, 0.1), *data)
@@ -39,7 +39,7 @@ def test_certify_says_the_same(case, compiles):
 
 
 @pytest.mark.parametrize("case", ["nan in x", "rows", "1-D x", "objects", "negative weight", "zero weights"])
-def test_the_safe_step_says_the_same(case, compiles):
+def test_lipschitz_step_raises_the_same_error(case, compiles):
     data, error, message = DATA[case]
     with pytest.raises(error, match=message):
         descent.lipschitz_step(Objective(logistic, sigmoid_cross_entropy), data)
@@ -49,7 +49,7 @@ def test_the_safe_step_says_the_same(case, compiles):
 def test_regression_takes_any_finite_target(compiles):
     objective = Objective(linear, squared_error)
     with pytest.raises(ValueError, match="y: expected finite numbers, got nan"):
-        fit(objective, (X, changed(Y, np.nan)), descent.gradient_descent(0.1))
+        fit(objective, (X, with_entry(Y, np.nan)), descent.gradient_descent(0.1))
     with pytest.raises(ValueError, match=r"y: expected 1-D \[n\], got 2-D"):
         fit(objective, (X, Y[:, None]), descent.gradient_descent(0.1))
     assert compiles() == 0
@@ -116,7 +116,7 @@ def test_l2(l2, error, message, compiles):
         ({"l2": 1e39}, "l2: expected a number within the range of float32, got 1e\\+39"),
     ],
 )
-def test_what_is_no_number_in_the_dtype_of_the_arithmetic(change, message, compiles):
+def test_numbers_beyond_the_working_dtype(change, message, compiles):
     x, y = X.astype(float) * change.get("x", 1), Y.astype(float) * change.get("y", 1)
     objective = Objective(linear, squared_error, change.get("l2", 0.0))
     with pytest.raises(ValueError, match=message):
@@ -132,16 +132,16 @@ def test_weights_of_any_size():
         np.testing.assert_allclose(scaled.params.weight, plain.params.weight, rtol=1e-5)
 
 
-def test_data_prepared_for_one_loss_is_checked_again_for_another():
+def test_prepared_data_is_checked_for_each_loss():
     prepared = Objective(linear, squared_error).prepare((X, 2.5 * Y))
     with pytest.raises(ValueError, match=r"y: expected labels 0 and 1, got the values 0, 2.5"):
         fit(Objective(logistic, sigmoid_cross_entropy), prepared, descent.gradient_descent(0.1))
-    by_hand = BlockedData(jnp.asarray(changed(X, np.nan)), jnp.asarray(Y), None, 5)
+    by_hand = BlockedData(jnp.asarray(with_entry(X, np.nan)), jnp.asarray(Y), None, 5)
     with pytest.raises(ValueError, match="x: expected finite numbers, got nan"):
         fit(Objective(logistic, sigmoid_cross_entropy), by_hand, descent.gradient_descent(0.1))
 
 
-def test_wrong_parts_of_a_fit_are_named():
+def test_invalid_arguments_of_fit_are_named():
     rule = descent.gradient_descent(0.1)
     with pytest.raises(TypeError, match=r"objective: expected a dlcore.Objective, got NoneType"):
         fit(cast(Any, None), (X, Y), rule)
@@ -164,7 +164,7 @@ def test_wrong_parts_of_a_fit_are_named():
         Objective(logistic, sigmoid_cross_entropy, 5).value(jnp.ones(M), (X, Y))
 
 
-def test_what_is_no_optimizer():
+def test_an_invalid_optimizer():
     with pytest.raises(TypeError, match="optimizer: expected an Optax GradientTransformation, got function"):
         fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), descent.gradient_descent)  # pyright: ignore[reportArgumentType]
 
@@ -191,7 +191,7 @@ def test_shapes_are_checked_under_jit_too():
         objective.value(params, (jnp.ones((N, 4)), jnp.ones(N)))
 
 
-def test_parameters_of_other_shapes_are_named():
+def test_parameters_of_wrong_shapes_are_named():
     start = logistic.init(None, M + 1)
     with pytest.raises(ValueError, match=r"x \(3,\) and weight \(4,\)"):
         fit(Objective(logistic, sigmoid_cross_entropy), (X, Y), optax.sgd(0.1), params=start)

@@ -1,4 +1,4 @@
-"""Numbers of any size and any kind that NumPy has: what is right is done, the rest is refused by name."""
+"""Numbers of any size and dtype are handled right or refused by name."""
 
 from fractions import Fraction
 from typing import Any, cast
@@ -7,7 +7,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from helpers import DTYPE, assert_close, scored
+from helpers import DTYPE, assert_close, scores_of
 
 from dlcore import LinearHeads, Objective, calculus, certify, descent, fit, fit_heads, linalg, losses, sweep
 from dlcore.certificate import data_report
@@ -24,7 +24,7 @@ RULE = descent.gradient_descent(0.1)
 
 
 def heads(loss: str = "logistic") -> LinearHeads:
-    """Heads at 0."""
+    """Return heads with coefficients 0."""
     return LinearHeads(np.zeros(M), 0.0, 0.1, loss)
 
 
@@ -49,32 +49,32 @@ def test_heads_of_numbers_without_squares_are_refused(loss, x, y, message, compi
 @pytest.mark.parametrize("size", [1e150, 1e160, 1e200, 1e307])
 def test_a_certificate_of_large_numbers_claims_nothing_that_overflows(size):
     for loss, y in (("logistic", Y), ("squared", R)):
-        found = certify(heads(loss), X * size, y)
-        assert found.gap > 1e290
-        assert (found.bound == "none: overflow") == np.isinf(found.gap)
+        actual = certify(heads(loss), X * size, y)
+        assert actual.gap > 1e290
+        assert (actual.bound == "none: overflow") == np.isinf(actual.gap)
 
 
 @pytest.mark.parametrize("size", [1e-310, 1e-200, 1e160, 1e200, 1e307])
 def test_the_report_on_data_of_any_size(size):
-    plain, found = data_report(X, Y), data_report(X * size, Y)
-    assert found.rank == plain.rank == M
-    assert_close(found.condition, plain.condition, units=1e6 if size < 1e-300 else 64, dtype=np.float64)
+    plain, actual = data_report(X, Y), data_report(X * size, Y)
+    assert actual.rank == plain.rank == M
+    assert_close(actual.condition, plain.condition, units=1e6 if size < 1e-300 else 64, dtype=np.float64)
     assert data_report(np.column_stack([X, X[:, 0]]) * size, Y).rank == M
     assert data_report(X * [1e-200, 1, 1e200], Y).rank == M
 
 
 def test_heads_of_tiny_numbers():
-    """All that is left is the intercept; exact, and without a warning."""
-    found = fit_heads(X * 1e-200, Y, l2=0.1)
-    np.testing.assert_allclose(found.value, np.log(2), rtol=1e-12)
-    assert set(found.status) == {"converged"}
+    """The coefficients are 0 and the intercept is exact, without a warning."""
+    actual = fit_heads(X * 1e-200, Y, l2=0.1)
+    np.testing.assert_allclose(actual.value, np.log(2), rtol=1e-12)
+    assert set(actual.status) == {"converged"}
 
 
 def test_scores_by_weights_of_any_size():
     given: dict[str, Any] = {"l2": [0.1], "folds": 2, "scoring": "roc_auc"}
-    plain = scored(fit_heads(X, Y, **given))
+    plain = scores_of(fit_heads(X, Y, **given))
     for size in (5e-324, 1e308):
-        np.testing.assert_allclose(scored(fit_heads(X, Y, sample_weight=np.full(N, size), **given)), plain)
+        np.testing.assert_allclose(scores_of(fit_heads(X, Y, sample_weight=np.full(N, size), **given)), plain)
 
 
 @pytest.mark.skipif(np.float32 != DTYPE, reason="the range of float64 is that of the input")
@@ -120,12 +120,12 @@ def test_every_kind_of_numbers_gives_the_same(kind):
     np.testing.assert_array_equal(fit_heads(x, y, l2=0.1, sample_weight=s).coef, expected)
 
 
-def test_numbers_that_are_objects_are_those_of_a_list():
+def test_arrays_of_objects_equal_lists():
     x, y, s = OBJECTS
-    found, expected = fit_heads(x, y, l2=0.1, sample_weight=s), fit_heads(X, Y, l2=0.1)
-    np.testing.assert_array_equal(found.predict(x), expected.predict(X))
+    actual, expected = fit_heads(x, y, l2=0.1, sample_weight=s), fit_heads(X, Y, l2=0.1)
+    np.testing.assert_array_equal(actual.predict(x), expected.predict(X))
     held = fit_heads(X, Y, l2=0.1, validation=(x, y, s))
-    np.testing.assert_array_equal(scored(held), scored(fit_heads(X, Y, l2=0.1, validation=(X, Y))))
+    np.testing.assert_array_equal(scores_of(held), scores_of(fit_heads(X, Y, l2=0.1, validation=(X, Y))))
     assert str(data_report(x, y, s)) == str(data_report(X, Y))
     masks = np.arange(N) < np.array([[N // 2], [N - 10]])
     folds = [fit_heads(X, Y, l2=0.1, folds=table).scores for table in (masks, masks.astype(object))]
@@ -146,13 +146,13 @@ def test_numbers_that_are_objects_are_those_of_a_list():
     np.testing.assert_array_equal(gaps[1], gaps[0])
 
 
-def test_a_descent_and_a_sweep_take_objects_everywhere():
+def test_fit_and_sweep_accept_objects():
     x, y, s = OBJECTS
     given: dict[str, Any] = {"max_steps": 5}
     start = LinearParams(np.array([0.5] * M, object), np.zeros((), DTYPE))
     plain = fit(LOGISTIC, (X, Y), RULE, params=LinearParams(np.full(M, 0.5), np.zeros((), DTYPE)), **given)
-    found = fit(LOGISTIC, (x, y), RULE, params=start, **given)
-    np.testing.assert_array_equal(found.params.weight, plain.params.weight)
+    actual = fit(LOGISTIC, (x, y), RULE, params=start, **given)
+    np.testing.assert_array_equal(actual.params.weight, plain.params.weight)
 
     def swept(data: Any, *parts: Any) -> Any:
         settings: dict[str, Any] = dict(zip(("rate", "targets", "weights"), parts, strict=True))
@@ -160,13 +160,13 @@ def test_a_descent_and_a_sweep_take_objects_everywhere():
 
     parts = [0.1, 0.2], np.stack([Y, 1 - Y]), np.ones((2, N))
     expected = swept((X, Y, np.ones(N)), *parts)
-    found = swept((x, y, s), *(np.array(part).astype(object) for part in parts))
-    np.testing.assert_array_equal(found.params.weight, expected.params.weight)
+    actual = swept((x, y, s), *(np.array(part).astype(object) for part in parts))
+    np.testing.assert_array_equal(actual.params.weight, expected.params.weight)
     assert descent.lipschitz_step(LOGISTIC, (x, y)) == descent.lipschitz_step(LOGISTIC, (X, Y))
 
 
 def test_mathematics_takes_objects_too():
-    """As the floats, integers and booleans that they hold."""
+    """Objects are treated as the floats, integers and booleans that they hold."""
     a = X[:M].astype(DTYPE)
     b = a.astype(object)
     for call in (
@@ -182,10 +182,10 @@ def test_mathematics_takes_objects_too():
         chex.assert_trees_all_equal(call(b), call(a))
     assert linalg.add(np.array([1, 2], object), 1).dtype == linalg.add(np.array([1, 2]), 1).dtype
     for entry in (None, "0.5", 1j):
-        wrong = b.copy()
-        wrong[1, 2] = entry
+        invalid = b.copy()
+        invalid[1, 2] = entry
         with pytest.raises(TypeError, match=r"^a: expected numbers, got .*\(first at index \(1, 2\)\)"):
-            linalg.inv(wrong)
+            linalg.inv(invalid)
 
 
 @pytest.mark.parametrize("entry", [None, "0.5", 1j, np.datetime64(1, "s")])
@@ -208,18 +208,18 @@ def test_an_object_that_is_no_number_is_named(entry, compiles):
 
 
 @pytest.mark.parametrize("x", [[[10**400, 1, 1]] * N, np.full((N, M), np.longdouble("1e4000"))])
-def test_what_is_wider_than_float64(x, compiles):
+def test_dtypes_wider_than_float64(x, compiles):
     for call in (lambda: fit_heads(x, Y, l2=0.1), lambda: certify(heads(), x, Y)):
         with pytest.raises(ValueError, match=r"^x: expected numbers within the range of float64; scale them"):
             call()
     assert compiles() == 0
 
 
-def test_an_objective_reads_integers_as_numbers_and_wraps_none():
+def test_an_objective_wraps_no_integers():
     large = np.where(X > 0, 2**40, -(2**40))
     expected = LINEAR.value_and_grad(START, (large.astype(DTYPE), R.astype(DTYPE)))
-    found = LINEAR.value_and_grad(START, (large, R.astype(DTYPE)))
-    chex.assert_trees_all_equal(found, expected)
+    actual = LINEAR.value_and_grad(START, (large, R.astype(DTYPE)))
+    chex.assert_trees_all_equal(actual, expected)
     np.testing.assert_allclose(linalg.vector_norm(large[:, 0]), 2**40 * np.sqrt(N), rtol=1e-6)
     if np.float32 == DTYPE:
         with pytest.raises(
@@ -232,7 +232,7 @@ def test_an_objective_reads_integers_as_numbers_and_wraps_none():
             linalg.add(np.array([2**40]), 1)
 
 
-def test_an_objective_reads_either_byte_order_and_refuses_what_jax_has_not():
+def test_an_objective_reads_either_byte_order_and_refuses_unknown_dtypes():
     plain = LOGISTIC.value(START, (X, Y))
     np.testing.assert_array_equal(LOGISTIC.value(START, (X.astype(">f8"), Y.astype(">i8"))), plain)
     for kind in (np.longdouble, [("a", "f8")], "V4"):
@@ -243,14 +243,14 @@ def test_an_objective_reads_either_byte_order_and_refuses_what_jax_has_not():
 # -- what is no choice ---------------------------------------------------------------------------------------
 
 
-def test_strengths_and_folds_that_are_none():
+def test_invalid_penalties_and_folds():
     with pytest.raises(TypeError, match=r"^heads.l2: expected numbers, got True"):
         certify(LinearHeads(np.zeros(M), 0.0, l2=True), X, Y)
     with pytest.raises(ValueError, match=r"^folds: expected 0/1 weights, 1 where a row trains, got 0.5"):
         fit_heads(X, Y, l2=0.1, folds=np.full((2, N), 0.5))
 
 
-def test_parameters_keys_and_norms_that_are_none(compiles):
+def test_invalid_parameters_keys_and_norms(compiles):
     for kind, message in (
         ("int32", "floating-point dtype"),
         (">f4", "dtype that JAX has"),
@@ -272,7 +272,7 @@ def test_parameters_keys_and_norms_that_are_none(compiles):
         linalg.solve(np.eye(2, dtype=DTYPE), np.ones(2, DTYPE), refine="nope")
 
 
-def test_heads_and_certificates_are_of_numbers_that_are_known():
+def test_traced_numbers_are_refused_by_heads_and_certificates():
     for call in (lambda x: fit_heads(x, Y, l2=0.1).coef, lambda x: certify(heads(), x, Y).gap):
         with pytest.raises(TypeError, match=r"^x: expected an array whose numbers are known, got .*Tracer"):
             jax.jit(call)(X)

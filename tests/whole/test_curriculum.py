@@ -1,4 +1,4 @@
-"""One test for each idea of the curriculum, named after its id; and proof that each can fail.
+"""One test for each idea of the curriculum, named after its id, and a test that each can fail.
 
 Each test says which public functions its idea is made of. The last test replaces each of them by one that returns
 zeros of the right shape, and expects the test of the idea to fail.
@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {}
 
 
 def about(*functions: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Decorator: the public functions that an idea is made of, by their names below `dlcore`."""
+    """Return a decorator that records the public functions of an idea, by their names below `dlcore`."""
 
     def register(test: Callable[[], None]) -> Callable[[], None]:
         ROWS[test.__name__.split("_")[1]] = (test, functions)
@@ -58,8 +58,8 @@ def test_T01_a_scalar_has_no_axes():
 @about("linalg.add", "linalg.multiply")
 def test_T02_vectors_of_one_length_span_a_space():
     """Houses as [area, bedrooms, bathrooms, population density]: half of one and half of another is a third."""
-    one, other = array([100.0, 3, 1, 2000]), array([200.0, 5, 2, 1000])
-    between = linalg.add(linalg.multiply(0.5, one), linalg.multiply(0.5, other))
+    house1, house2 = array([100.0, 3, 1, 2000]), array([200.0, 5, 2, 1000])
+    between = linalg.add(linalg.multiply(0.5, house1), linalg.multiply(0.5, house2))
     assert_close(between, [150, 4, 1.5, 1500], units=1)
 
 
@@ -84,7 +84,7 @@ def test_T04_a_tensor_has_any_number_of_axes():
 
 
 def over_a_layout(names: str, over: str, shape: tuple[int, ...]) -> None:
-    """A function of one example over the layout, and its gradient, against a loop."""
+    """A function over the examples of a layout and its gradient equal a loop over the examples."""
     layout = tensors.Layout(names, over=over)
     x = random_like(1, *shape)
     axis = names.split().index(over)
@@ -100,8 +100,10 @@ def over_a_layout(names: str, over: str, shape: tuple[int, ...]) -> None:
     expected = reference.tensors.over_examples(energy_numpy, np.asarray(x, np.float64), axis)
     assert_close(jax.jit(mapped)(x), expected, units=x.size / shape[axis])
     slope = jax.grad(lambda x: mapped(x).sum())(x)
-    one = tuple(np.delete(shape, axis))
-    weights = np.expand_dims(np.arange(1, np.prod(one) + 1).reshape(one) / np.prod(one), axis)
+    example_shape = tuple(np.delete(shape, axis))
+    weights = np.expand_dims(
+        np.arange(1, np.prod(example_shape) + 1).reshape(example_shape) / np.prod(example_shape), axis
+    )
     assert_close(slope, 2 * weights * np.asarray(x, np.float64), units=4)
 
 
@@ -132,11 +134,11 @@ def test_T09_colour_images_with_the_example_last():
 
 @about("tensors.Layout.rearrange", "tensors.Layout.check")
 def test_T10_one_colour_image():
-    one = tensors.Layout("height width channel example").of_one()
-    assert one.axes == ("height", "width", "channel")
+    example_layout = tensors.Layout("height width channel example").of_one()
+    assert example_layout.axes == ("height", "width", "channel")
     image = random_like(0, 5, 4, 3)
-    np.testing.assert_array_equal(one.check(image), image)
-    np.testing.assert_array_equal(one.rearrange(image, "channel height width")[1], image[:, :, 1])
+    np.testing.assert_array_equal(example_layout.check(image), image)
+    np.testing.assert_array_equal(example_layout.rearrange(image, "channel height width")[1], image[:, :, 1])
 
 
 @about("tensors.over_examples")
@@ -149,12 +151,12 @@ def test_T11_collections_and_video():
 def test_T12_one_function_over_every_layout():
     """The same images, the example first, in the middle and last, give the same numbers as a loop."""
     images = np.asarray(random_like(0, 6, 5, 4))
-    expected = np.array([np.tanh(one.astype(np.float64)).max() for one in images])
+    expected = np.array([np.tanh(image.astype(np.float64)).max() for image in images])
     for axis in range(3):
         names = ["height", "width"]
         names.insert(axis, "example")
         layout = tensors.Layout(" ".join(names))
-        got = tensors.over_examples(lambda one: jnp.tanh(one).max(), layout)(
+        got = tensors.over_examples(lambda image: jnp.tanh(image).max(), layout)(
             jnp.moveaxis(jnp.asarray(images), 0, axis)
         )
         assert_close(got, expected, units=4)
@@ -216,7 +218,7 @@ def test_LA06_rows_times_columns():
 
 @about("linalg.matmul")
 def test_LA07_the_product_distributes_and_associates():
-    """To rounding: |error| ≤ a few k·eps·|A||B| for sums of k terms, and twice that for two products."""
+    """Sums of k terms have errors of at most a few k·eps·|A||B|, and two products twice that."""
     a, b, c, d = random_like(0, 6, 5), random_like(1, 5, 7), random_like(2, 5, 7), random_like(3, 7, 4)
     size_ab = np.abs(a) @ (np.abs(b) + np.abs(c))
     together, apart = linalg.matmul(a, b + c), linalg.matmul(a, b) + linalg.matmul(a, c)
@@ -365,7 +367,7 @@ def test_C02_the_slope_depends_on_x():
 
 @about("calculus.difference_quotient", "calculus.central_difference")
 def test_C03_truncation_then_rounding():
-    """In between a large and a tiny step lies a better one, near √eps and ∛eps."""
+    """The best steps, near √eps and ∛eps, lie between large and tiny steps."""
     for quotient, order in ((calculus.difference_quotient, 1), (calculus.central_difference, 2)):
         best = EPS ** (1 / (order + 1))
         x = jnp.linspace(0.5, 1.5, 50, dtype=DTYPE)
@@ -498,17 +500,17 @@ def test_C11_the_computation_graph():
     derivatives = {node.name: np.asarray(node.derivative).item() for node in nodes if node.name in "xyz"}
     for name, expected in (("x", 10.791759), ("y", 0.5), ("z", 6.0)):
         assert derivatives[name] == pytest.approx(expected, rel=1e-6)
-    found = [(float(node.value), float(node.derivative)) for node in nodes if node.derivative is not None]
+    pairs = [(float(node.value), float(node.derivative)) for node in nodes if node.derivative is not None]
     for value, derivative in ((1.791759, 1.0), (9.0, 1.0), (10.791759, 1.0)):
         assert any(
-            v == pytest.approx(value, rel=1e-6) and d == pytest.approx(derivative, rel=1e-6) for v, d in found
+            v == pytest.approx(value, rel=1e-6) and d == pytest.approx(derivative, rel=1e-6) for v, d in pairs
         )
     assert float(nodes[-1].value) == pytest.approx(10.791759, rel=1e-6)
 
 
 @about("models.mlp")
 def test_C12_backpropagation_through_two_layers():
-    """By hand in the reference, by JAX through the model: one gradient."""
+    """The gradient by hand in the reference equals the gradient of the model by JAX."""
     model = models.mlp((4, 5, 3))
     params = model.init(jax.random.key(0))
     x, label = random_like(1, 4), jnp.asarray(2)
@@ -557,7 +559,7 @@ def test_ML03_linear_regression_in_closed_form_and_by_descent():
 
 @about("fit")
 def test_ML04_can_the_error_reach_zero():
-    """With as many weights as examples yes, with fewer no: the noise is left."""
+    """The error reaches zero with as many weights as examples. With fewer weights the noise is left."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=6)
     problem = dlcore.Objective(models.linear, losses.squared_error)
@@ -578,7 +580,7 @@ def test_ML04_can_the_error_reach_zero():
 
 @about("descent.gradient_descent")
 def test_ML05_local_minima():
-    """x⁴ − 8x² + x has two minima, of which the start chooses one; all starts in one program."""
+    """x⁴ − 8x² + x has two minima, and the start decides which is found. One program runs all starts."""
 
     def f(x):
         return x**4 - 8 * x**2 + x
@@ -601,7 +603,7 @@ def test_ML05_local_minima():
 
 @about("descent.gradient_descent")
 def test_ML06_descent_at_small_good_and_too_large_rates():
-    """On c·x²/2 the error is multiplied by 1 − rate·c, so 2/c is the edge of divergence."""
+    """Each step on c·x²/2 multiplies the error by 1 − rate·c, which diverges at rates above 2/c."""
     curvature = 4.0
     for rate, factor in ((0.01, 0.96), (0.25, 0.0), (0.45, -0.8), (0.55, -1.2)):
         optimizer = descent.gradient_descent(rate)
@@ -621,11 +623,11 @@ def test_ML07_the_update_until_the_objective_is_flat():
     fitted = dlcore.fit(problem, (x, y), descent.gradient_descent(0.1), tol=1e-3)
     assert fitted.status is dlcore.Status.CONVERGED
     assert 10 < fitted.steps < 10_000
-    one = dlcore.fit(problem, (x, y), descent.gradient_descent(0.1), max_steps=1)
+    first_step = dlcore.fit(problem, (x, y), descent.gradient_descent(0.1), max_steps=1)
     slope = reference.objective.value_and_grad("logistic", np.zeros(30), 0.0, x, y, l2=0.1)
-    assert_close(one.params.weight, -0.1 * slope[1], units=600)
-    assert_close(one.params.bias, -0.1 * slope[2], units=600)
-    assert one.status is dlcore.Status.OUT_OF_STEPS
+    assert_close(first_step.params.weight, -0.1 * slope[1], units=600)
+    assert_close(first_step.params.bias, -0.1 * slope[2], units=600)
+    assert first_step.status is dlcore.Status.OUT_OF_STEPS
     weight, bias = fitted.params
     _, weight, bias = reference.objective.value_and_grad("logistic", weight, bias, x, y, l2=0.1)
     assert np.sqrt((np.asarray(weight) ** 2).sum() + bias**2) < 0.02
@@ -652,7 +654,7 @@ def test_ML09_cross_entropy_from_logits():
 
 
 def loss_of_one(w, b, x, y):
-    """The logistic loss of one example, from the formula, so that every node of the lecture is a node."""
+    """Return the logistic loss of one example by its formula, which has every node of the lecture."""
     z = jnp.sum(w * x) + b
     p = 1 / (1 + jnp.exp(-z))
     return -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p))
@@ -740,7 +742,7 @@ def test_ML13_a_deep_network_learns_images():
 
 @about("objective.Objective.value_and_grad")
 def test_ML14_a_sum_over_data_on_disk():
-    """The objective is a finite sum: a memory-mapped file is summed piece by piece, each piece once in memory."""
+    """The objective of a memory-mapped file is summed block by block, with one block in memory at a time."""
     rows, features, piece = 60_000, 40, 8_000
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npy"
@@ -757,9 +759,9 @@ def test_ML14_a_sum_over_data_on_disk():
         for first in range(0, rows, piece):
             part = slice(first, first + piece)
             value, gradient = problem.value_and_grad(params, (np.array(stored[part]), y[part]))
-            share = len(y[part]) / rows
-            total += share * float(value)
-            slope += share * np.asarray(gradient.weight, np.float64)
+            fraction = len(y[part]) / rows
+            total += fraction * float(value)
+            slope += fraction * np.asarray(gradient.weight, np.float64)
         expected = reference.objective.value_and_grad("logistic", w / 3, 0.1, np.asarray(stored), y)
         assert_close(total, expected[0], units=64)
         assert_close(slope, expected[1], units=64, scale=1)
@@ -781,7 +783,7 @@ def test_every_idea_has_a_test():
 
 
 def zeros(result: Any) -> Any:
-    """The same structure, with every number 0; a function becomes one that returns zeros."""
+    """Return the same structure with every number 0. A function becomes a function that returns zeros."""
     if isinstance(result, jax.Array | np.ndarray | np.generic):
         if jnp.issubdtype(result.dtype, jax.dtypes.prng_key):
             return result
@@ -811,7 +813,7 @@ def zero_node(node: Any) -> Any:
 
 
 def replaced(name: str, patch: pytest.MonkeyPatch) -> None:
-    """Put a function of zeros in the place of `dlcore.<name>`."""
+    """Replace `dlcore.<name>` by a function that returns zeros."""
     *path, last = name.split(".")
     holder: Any = dlcore
     for step in path:

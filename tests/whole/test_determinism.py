@@ -1,4 +1,4 @@
-"""Which bits repeat: what `docs/determinism.md` says and no other file tests."""
+"""Reproducibility of bits: statements of `docs/determinism.md` that no other file tests."""
 
 from typing import Any
 
@@ -21,27 +21,27 @@ STEPS = 100
 
 
 def size_of_terms() -> tuple[float, float]:
-    """Σ|tᵢ|/n of the sums of J and of the largest of its derivatives, which roundings are relative to."""
+    """Return Σ|tᵢ|/n, the scale of rounding errors, for J and for its largest derivative."""
     logit = np.abs(X.astype(float) @ POINT.weight) + 0.3
     return float(logit.mean() + 1), float(max(1, np.abs(X).mean(0).max()))
 
 
-def assert_reassociated(found: Any, expected: Any) -> None:
-    """Two orders of adding n terms: 2γₙ·Σ|tᵢ| and the rounding of a term, of which the product over m is most."""
+def assert_reassociated(result: Any, expected: Any) -> None:
+    """Assert that two orders of summation differ by at most 2γₙ·Σ|tᵢ| and the rounding of a term."""
     units = 2 * (len(X) + X.shape[1])
-    for one, other, scale in zip(
-        (found[0], found[1].weight, found[1].bias),
+    for first, second, scale in zip(
+        (result[0], result[1].weight, result[1].bias),
         (expected[0], expected[1].weight, expected[1].bias),
         (size_of_terms()[0], size_of_terms()[1], 1.0),
         strict=True,
     ):
-        assert_close(one, other, units=units, scale=scale)
+        assert_close(first, second, units=units, scale=scale)
 
 
 # -- the objective -------------------------------------------------------------------------------------------
 
 
-def test_a_value_and_gradient_repeats_and_in_a_program_of_ones_own_rounds_differently():
+def test_values_and_gradients_repeat_and_differ_by_rounding_inside_jit():
     data = PROBLEM.prepare((X, Y))
     first, again = (PROBLEM.value_and_grad(POINT, data) for _ in range(2))
     chex.assert_trees_all_equal(first, again, strict=True)
@@ -50,8 +50,8 @@ def test_a_value_and_gradient_repeats_and_in_a_program_of_ones_own_rounds_differ
         assert_reassociated(PROBLEM.value_and_grad(POINT, data), first)
 
 
-def test_one_example_is_its_row_of_a_vmap_to_rounding():
-    """A logit is a sum of m products: 2γₘ₊₁·Σ|xⱼwⱼ|, and the loss has slope 1 at most."""
+def test_one_example_equals_its_row_of_a_vmap_to_rounding():
+    """A logit is a sum of m products, with an error of 2γₘ₊₁·Σ|xⱼwⱼ|, and |dloss/dlogit| ≤ 1."""
 
     def of_one(x, y):
         return sigmoid_cross_entropy(logistic.apply(POINT, x), y)
@@ -62,99 +62,102 @@ def test_one_example_is_its_row_of_a_vmap_to_rounding():
     assert_close(together[:20], alone, units=2 * (X.shape[1] + 1) + 8, scale=scale)
 
 
-def test_rows_in_another_order_are_the_same_sum_to_rounding():
+def test_reordered_rows_have_the_same_sum_to_rounding():
     assert_reassociated(PROBLEM.value_and_grad(POINT, (X[ORDER], Y[ORDER])), PROBLEM.value_and_grad(POINT, (X, Y)))
 
 
 # -- fits and sweeps -----------------------------------------------------------------------------------------
 
 
-def swept(rates: np.ndarray, **given: Any) -> np.ndarray:
-    """The weights after a hundred steps at each rate."""
+def sweep_weights(rates: np.ndarray, **given: Any) -> np.ndarray:
+    """Return the weights after a hundred steps at each rate."""
 
     def make(setting):
         return descent.gradient_descent(setting["rate"])
 
-    found = sweep(PROBLEM, (X, Y), make, {"rate": rates}, tol=0, max_steps=STEPS, **given)
-    return np.asarray(found.params.weight)
+    result = sweep(PROBLEM, (X, Y), make, {"rate": rates}, tol=0, max_steps=STEPS, **given)
+    return np.asarray(result.params.weight)
 
 
 def test_a_model_of_a_sweep_depends_on_its_size_and_slots_by_rounding():
-    """At rates of at most 1/L a step expands no difference, so what each step adds adds up at most: the rate times
-    the rounding of a gradient, and that of the parameters."""
+    """Steps at rates of at most 1/L do not amplify differences, so rounding errors of the steps only add up."""
     safe = float(descent.lipschitz_step(PROBLEM, (X, Y)))
     rates = safe * np.geomspace(0.03, 1, 50)
-    of_fifty = swept(rates)
+    of_fifty = sweep_weights(rates)
     bound = STEPS * (safe * 2 * (len(X) + X.shape[1]) * size_of_terms()[1] + 2)
-    for chosen in ([17], [0, 10, 17, 30, 49]):
-        assert_close(swept(rates[chosen]), of_fifty[chosen], units=bound, scale=1)
+    for selected in ([17], [0, 10, 17, 30, 49]):
+        assert_close(sweep_weights(rates[selected]), of_fifty[selected], units=bound, scale=1)
     for slots in (1, 8):
-        assert_close(swept(rates, slots=slots), of_fifty, units=bound, scale=1)
-    np.testing.assert_array_equal(swept(rates[::-1]), of_fifty[::-1])  # the place in the queue changes no bit
+        assert_close(sweep_weights(rates, slots=slots), of_fifty, units=bound, scale=1)
+    np.testing.assert_array_equal(
+        sweep_weights(rates[::-1]), of_fifty[::-1]
+    )  # the position in the queue changes no bit
 
 
-# -- what a proof bounds -------------------------------------------------------------------------------------
+# -- bounds by certificates ----------------------------------------------------------------------------------
 
 
-def assert_as_proven(
-    one: LinearHeads, other: LinearHeads, data: tuple[np.ndarray, np.ndarray], tol: float = 1e-6
+def assert_certified_distance(
+    first: LinearHeads, second: LinearHeads, data: tuple[np.ndarray, np.ndarray], tol: float = 1e-6
 ) -> None:
-    """Two answers to one problem: each w is within √(2·gap/λ) of the optimum's, as J is λ-strongly convex in w.
+    """Assert that two solutions differ by at most the sum of their certified distances to the optimum.
 
-    That holds of any w; that the gaps are small is what makes it say something.
+    J is λ-strongly convex in w, so each w is within √(2·gap/λ) of the optimum. The gaps must be small too.
     """
-    proofs = [certify(heads, *data) for heads in (one, other)]
-    assert all((np.asarray(proof.gap) <= tol * np.asarray(proof.value)).all() for proof in proofs)
-    radius = sum(np.sqrt(2 * np.asarray(proof.gap) / one.l2) for proof in proofs)
-    axes = tuple(range(1, np.ndim(one.coef)))
-    apart = np.sqrt(((np.asarray(one.coef, float) - np.asarray(other.coef, float)) ** 2).sum(axes))
+    certificates = [certify(heads, *data) for heads in (first, second)]
+    assert all(
+        (np.asarray(certificate.gap) <= tol * np.asarray(certificate.value)).all() for certificate in certificates
+    )
+    radius = sum(np.sqrt(2 * np.asarray(certificate.gap) / first.l2) for certificate in certificates)
+    axes = tuple(range(1, np.ndim(first.coef)))
+    distance = np.sqrt(((np.asarray(first.coef, float) - np.asarray(second.coef, float)) ** 2).sum(axes))
     assert np.isfinite(radius).all()
-    assert (apart <= radius).all(), (apart, radius)
+    assert (distance <= radius).all(), (distance, radius)
 
 
-def heads_of(found: Any, chosen: Any = slice(None)) -> LinearHeads:
-    return LinearHeads(found.coef[chosen], found.intercept[chosen], found.l2[chosen], found.loss)
+def heads_of(result: Any, selected: Any = slice(None)) -> LinearHeads:
+    return LinearHeads(result.coef[selected], result.intercept[selected], result.l2[selected], result.loss)
 
 
 LABELS = {"logistic": Y.astype(int), "softmax": np.arange(len(X)) % 3, "squared": X[:, 0] + Y}
 
 
 @pytest.mark.parametrize("loss", LABELS)
-def test_a_head_alone_among_many_and_of_rows_in_another_order_is_as_near_as_proven(loss):
+def test_heads_alone_or_together_agree_within_certified_distances(loss):
     y, l2 = LABELS[loss], np.geomspace(1e-3, 1, 8)
     many = fit_heads(X, y, loss=loss, l2=l2)
     alone = fit_heads(X, y, loss=loss, l2=l2[[5]])
-    assert_as_proven(heads_of(alone), heads_of(many, [5]), (X, y))
+    assert_certified_distance(heads_of(alone), heads_of(many, [5]), (X, y))
     moved = fit_heads(X[ORDER], y[ORDER], loss=loss, l2=l2)
-    assert_as_proven(heads_of(moved), heads_of(many), (X, y))
+    assert_certified_distance(heads_of(moved), heads_of(many), (X, y))
     if loss != "squared":
         return
     backwards = fit_heads(X, y, loss=loss, l2=l2[::-1])
-    assert_as_proven(heads_of(backwards, slice(None, None, -1)), heads_of(many), (X, y))
+    assert_certified_distance(heads_of(backwards, slice(None, None, -1)), heads_of(many), (X, y))
 
 
 @pytest.mark.slow
-def test_float32_and_float64_are_as_near_as_proven():
-    """The same numbers in either dtype, by descent and as heads."""
+def test_float32_and_float64_agree_within_certified_distances():
+    """Descent and heads are run on the same numbers in both dtypes."""
     x, l2 = X.astype(np.float32), 1e-2
-    found = []
+    result = []
     with jax.enable_x64(True):
         for dtype in (np.float32, np.float64):
             data = x.astype(dtype), Y.astype(dtype)
             params = fit(PROBLEM, data, descent.nesterov(0.1), tol=1e-5).params
             assert params.weight.dtype == dtype
             coef, intercept = np.asarray(params.weight)[None], np.asarray(params.bias)[None]
-            found.append(LinearHeads(coef, intercept, np.array([l2])))
-    assert_as_proven(found[0], found[1], (x, Y), tol=1e-4)
-    one, other = (fit_heads(x.astype(dtype), Y, l2=[1e-3, l2]) for dtype in (np.float32, np.float64))
-    assert_as_proven(heads_of(one), heads_of(other), (x, Y))
+            result.append(LinearHeads(coef, intercept, np.array([l2])))
+    assert_certified_distance(result[0], result[1], (x, Y), tol=1e-4)
+    single, double = (fit_heads(x.astype(dtype), Y, l2=[1e-3, l2]) for dtype in (np.float32, np.float64))
+    assert_certified_distance(heads_of(single), heads_of(double), (x, Y))
 
 
 # -- the certificate -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", LABELS)
-def test_a_certificate_repeats_and_of_rows_in_another_order_differs_by_its_rounding(loss):
+def test_a_certificate_repeats_and_reordered_rows_change_it_by_rounding(loss):
     y = LABELS[loss]
     classes = (3,) if loss == "softmax" else ()
     coef = np.random.default_rng(1).normal(size=(2, *classes, X.shape[1]))

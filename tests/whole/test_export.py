@@ -1,4 +1,4 @@
-"""Every public function becomes one `jax.export` artefact for CPU, CUDA, ROCm and TPU: lowered, not run there."""
+"""Every public function is exported by `jax.export` for CPU, CUDA, ROCm and TPU, without running there."""
 
 import jax
 import numpy as np

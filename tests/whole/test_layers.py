@@ -1,4 +1,4 @@
-"""Imports only go down: each module may import the ones that stand before it here, and no others."""
+"""Imports only go down: each module may import only modules that precede it in this list."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "dlcore"
 FLOORS = {
     0: (
         *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
-        *("_core/archive", "_core/html", "_core/array_checks", "_core/programs", "devices", "_core/timing"),
+        *("_core/archive", "_core/html", "_core/array_checks", "_core/jit_cache", "devices", "_core/timing"),
         *("reference", "certificate"),
     ),
     1: ("tensors", "linalg", "calculus", "graph"),
@@ -31,7 +31,7 @@ NUMPY_ONLY = (
     *("reference", "certificate"),
 )
 BY_FILE = ("_core", "cli")
-"""Packages whose files are units of their own; any other package is one unit."""
+"""Packages in which each file is a unit. Any other package is one unit."""
 
 
 def unit_of(parts: tuple[str, ...]) -> str:
@@ -39,8 +39,8 @@ def unit_of(parts: tuple[str, ...]) -> str:
     return "/".join(parts[: 2 if parts[0] in BY_FILE else 1])
 
 
-def imported(source: str) -> list[str]:
-    """Every module that the source imports, functions' own imports included."""
+def imports_of(source: str) -> list[str]:
+    """Return every module that the source imports, also inside functions."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -52,20 +52,20 @@ def imported(source: str) -> list[str]:
 
 
 def violations(unit: str, source: str) -> list[str]:
-    """What a module of `unit` (a file or a folder of the package) imports and may not."""
-    wrong = []
-    for name in imported(source):
+    """Return the forbidden imports of a module of `unit`, a file or a folder of the package."""
+    forbidden = []
+    for name in imports_of(source):
         top, _, rest = name.partition(".")
         if top == "dlcore" and rest:
             target = unit_of(tuple(rest.split(".")))
             below = target in ORDER and ORDER.index(target) < ORDER.index(unit)
             if target != unit and not below:
-                wrong.append(name)
+                forbidden.append(name)
             if unit in NUMPY_ONLY and target != unit and target not in NUMPY_ONLY:
-                wrong.append(name)
+                forbidden.append(name)
         elif top == "dlcore" or (unit in NUMPY_ONLY and top in ("jax", "jaxlib", "optax", "chex")):
-            wrong.append(name)
-    return wrong
+            forbidden.append(name)
+    return forbidden
 
 
 def units() -> dict[Path, str]:
@@ -100,12 +100,12 @@ def test_an_upward_import_is_found(unit, source):
 
 def test_the_core_needs_no_more_than_it_declares():
     allowed = {"dlcore", "jax", "jaxlib", "optax", "chex", "numpy"}
-    faces = FLOORS[6]
+    interfaces = FLOORS[6]
     for path, unit in units().items():
-        if unit not in faces:
-            tops = {name.partition(".")[0] for name in imported(path.read_text())}
-            outside = {top for top in tops if top not in allowed and not _standard(top)}
-            assert not outside, f"{path.name} imports {outside}"
+        if unit not in interfaces:
+            tops = {name.partition(".")[0] for name in imports_of(path.read_text())}
+            undeclared = {top for top in tops if top not in allowed and not _standard(top)}
+            assert not undeclared, f"{path.name} imports {undeclared}"
 
 
 def _standard(module: str) -> bool:

@@ -1,6 +1,6 @@
-"""The markers of test files say what is true of them.
+"""Markers of test files are true.
 
-`conftest.computes_in_no_mode` shows the other half of `any_mode`: no program runs in the dtype of the run.
+`conftest.check_any_mode` shows the other half of `any_mode`: no program runs in the dtype of the run.
 """
 
 import ast
@@ -11,27 +11,27 @@ from helpers import ROOT
 
 FILES = {path.stem: path for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 MODE = {"device_count", "local_device_count", "jax_enable_x64", "result_type", "version_info", "python_version"}
-"""Names by which a file reads the dtype of the run, its devices or its Python."""
+"""Names that depend on the dtype of the run, its devices or its Python."""
 
 
 def names_in(tree: ast.AST) -> set[str]:
-    """Return every name, attribute, keyword and string constant of some code."""
-    found = set()
+    """Return every name, attribute, keyword and string constant of a syntax tree."""
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
+            names.add(node.attr)
         elif isinstance(node, ast.ImportFrom):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
-    return found
+            names.add(node.value)
+    return names
 
 
 @functools.cache
 def mode_readers() -> frozenset[str]:
-    """Return the names of `helpers` that read the mode, by themselves or through another."""
+    """Return the names of `helpers` that depend on the mode, directly or indirectly."""
     body = ast.parse((ROOT / "tests" / "helpers.py").read_text(encoding="utf-8")).body
     uses = {}
     for statement in body:
@@ -70,7 +70,7 @@ def test_a_file_of_any_mode_reads_no_mode(name):
     assert faults(FILES[name].read_text(encoding="utf-8")) == []
 
 
-def test_some_files_are_marked():
+def test_at_least_one_file_is_marked():
     assert len(MARKED) >= 10
     assert {"DTYPE", "EPS", "ulps", "breast_cancer", "random_like", "assert_close"} <= mode_readers()
 
@@ -89,11 +89,11 @@ def test_a_file_that_reads_the_mode_is_found(source):
     assert faults(source)
 
 
-def test_a_comparison_in_a_dtype_of_its_own_reads_none():
+def test_a_comparison_with_a_fixed_dtype_reads_no_mode():
     assert not faults("from helpers import assert_close\n\nassert_close(1, 1, units=1, dtype=float)")
 
 
 def test_the_header_names_the_mode(pytestconfig):
-    """pytest shows the header without -q alone, so that a broken one ends such runs only."""
+    """pytest shows the header only without -q, so that a broken header ends only those runs."""
     lines = pytestconfig.hook.pytest_report_header(config=pytestconfig, start_path=None)
     assert any("compilation cache" in str(line) for line in lines)

@@ -1,4 +1,4 @@
-"""Every public task in every mode of JAX that checks or changes how programs run."""
+"""Every public task in every JAX mode that checks or changes how programs run."""
 
 import functools
 import warnings
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import DTYPE
-from seams import forget_programs, use_cores
+from seams import clear_compiled_programs, use_threads
 
 from dlcore import (
     LinearHeads,
@@ -58,7 +58,7 @@ L2 = [1e-3, 1e-1]
 LBFGS, SGD = optax.lbfgs(), optax.sgd(0.1)
 
 
-def of_mlp(prediction, target):
+def mlp_loss(prediction, target):
     return losses.squared_error(prediction, target)
 
 
@@ -66,11 +66,11 @@ def bias(params):
     return params.bias
 
 
-def descending(setting):
+def make_rule(setting):
     return descent.gradient_descent(setting["rate"])
 
 
-def of_optax(setting):
+def make_sgd(setting):
     return optax.sgd(setting["rate"])
 
 
@@ -87,7 +87,7 @@ def fitted(loss, optimizer=None, **options):
     return fit(*problem(loss), optimizer or descent.accelerated(0.05), max_steps=5, **options)
 
 
-def searched():
+def search():
     with jax.numpy_dtype_promotion("standard"):  # Optax adds an int64 to an int32
         fitted("logistic", LBFGS)
 
@@ -99,7 +99,7 @@ def heads(loss, x=X, **options):
 
 
 @functools.cache
-def known(loss):
+def prepared(loss):
     return heads(loss)
 
 
@@ -134,7 +134,7 @@ def algebra(a, v):
         linalg.matrix_norm(a, order)
 
 
-def of_losses(number, vector):
+def loss_functions(number, vector):
     half = number / number / (number / number + number / number)
     for f in (losses.squared_error, losses.absolute_error, losses.huber):
         f(number, number)
@@ -145,7 +145,7 @@ def of_losses(number, vector):
     losses.sigmoid(number)
 
 
-def of_models():
+def model_functions():
     x = jax.device_put(X[0])
     for model, sizes in ((models.linear, ()), (models.logistic, ()), (models.softmax, (3,))):
         params = model.init(KEY, 4, *sizes)
@@ -154,7 +154,7 @@ def of_models():
     MLP.predict(MLP.init(KEY), x)
 
 
-def of_calculus():
+def calculus_functions():
     def f(x):
         return jnp.sin(x)
 
@@ -175,8 +175,8 @@ def rules():
         rule.update(params, rule.init(params), params)
 
 
-def saved(folder, task):
-    """Broken off nowhere: written, and read again."""
+def resumed(folder, task):
+    """Run a task with a checkpoint to its end, and resume it from the file."""
     for _ in range(2):
         task(checkpoint=folder / "state")
 
@@ -187,20 +187,20 @@ TASKS = {
     "fit squared": lambda _: fitted("squared", descent.momentum(0.01), params=LinearParams(X[0], 0.0)),
     "fit huber": lambda _: fitted("huber", descent.nesterov(0.05)),
     "fit optax": lambda _: fitted("logistic", SGD),
-    "fit line search": lambda _: searched(),
+    "fit line search": lambda _: search(),
     "fit batches": lambda _: fit(
-        Objective(MLP, of_mlp, 1e-2), (X, REAL), descent.momentum(0.01), key=KEY, batch_size=20, max_steps=5
+        Objective(MLP, mlp_loss, 1e-2), (X, REAL), descent.momentum(0.01), key=KEY, batch_size=20, max_steps=5
     ),
     "fit certified": lambda _: fit(*problem("logistic", 0.1), descent.accelerated(0.3), stop="certificate"),
-    "fit checkpoint": lambda folder: saved(folder, functools.partial(fitted, "logistic")),
+    "fit checkpoint": lambda folder: resumed(folder, functools.partial(fitted, "logistic")),
     "lipschitz": lambda _: [descent.lipschitz_step(*problem(loss)) for loss in LOSSES],
     "sweep rates": lambda _: sweep(
-        *problem("logistic"), descending, {"rate": [0.1, 0.2, 0.3], "l2": [0.01, 0.1, 1.0]}, max_steps=5, slots=2
+        *problem("logistic"), make_rule, {"rate": [0.1, 0.2, 0.3], "l2": [0.01, 0.1, 1.0]}, max_steps=5, slots=2
     ),
     "sweep seeds": lambda _: sweep(
-        Objective(MLP, of_mlp), (X, REAL), still, {"seed": np.arange(2)}, key=KEY, max_steps=3
+        Objective(MLP, mlp_loss), (X, REAL), still, {"seed": np.arange(2)}, key=KEY, max_steps=3
     ),
-    "sweep optax": lambda _: sweep(*problem("softmax"), of_optax, {"rate": [0.1, 0.2]}, max_steps=3, record=True),
+    "sweep optax": lambda _: sweep(*problem("softmax"), make_sgd, {"rate": [0.1, 0.2]}, max_steps=3, record=True),
     "sweep targets": lambda _: sweep(
         *problem("squared"), still, {"targets": np.stack([REAL, -REAL]), "weights": np.stack([WEIGHTS] * 2)},
         max_steps=3,
@@ -223,25 +223,25 @@ TASKS = {
     "heads targets": lambda _: fit_heads(X, np.stack([BINARY, 1 - BINARY], 1), l2=L2, folds=3),
     "heads left out": lambda _: [heads("squared", x, folds="leave-one-out") for x in (X, WIDE)],
     "heads class absent": lambda _: heads("softmax", folds=[tuple(np.array_split(np.flatnonzero(CLASSES), 2))]),
-    "heads checkpoint": lambda folder: saved(folder, functools.partial(heads, "softmax", folds=3)),
+    "heads checkpoint": lambda folder: resumed(folder, functools.partial(heads, "softmax", folds=3)),
     "heads of the device's arrays": lambda _: heads("logistic", jax.device_put(X), folds=3),
     "heads unpenalised": lambda _: fit_heads(X, BINARY, l2=[0.0]),
-    "predict": lambda _: [known(loss).predict(x) for loss in ("logistic", "softmax", "squared")
+    "predict": lambda _: [prepared(loss).predict(x) for loss in ("logistic", "softmax", "squared")
                           for x in (X, jax.device_put(X))],
-    "predict_proba": lambda _: [known(loss).predict_proba(X) for loss in ("logistic", "softmax")],
+    "predict_proba": lambda _: [prepared(loss).predict_proba(X) for loss in ("logistic", "softmax")],
     "certify": lambda _: [
         certify(LinearHeads(jax.device_put(X[0]), 0.0, 0.1), X, BINARY, tight=True, report=True),
-        certify(known("softmax"), jax.device_put(X), CLASSES),
+        certify(prepared("softmax"), jax.device_put(X), CLASSES),
     ],
     **{f"objective {loss}": lambda _, loss=loss: passes(loss) for loss in LOSSES},
     "linalg": lambda _: algebra(SQUARE, X[0]),
     "linalg on the device": lambda _: algebra(*jax.device_put((SQUARE, X[0]))),
     "linalg compiled": lambda _: jax.jit(algebra)(*jax.device_put((SQUARE, X[0]))),
-    "losses": lambda _: of_losses(X[0, 0], X[0]),
-    "losses on the device": lambda _: of_losses(*jax.device_put((X[0, 0], X[0]))),
-    "losses compiled": lambda _: jax.jit(of_losses)(*jax.device_put((X[0, 0], X[0]))),
-    "models": lambda _: of_models(),
-    "calculus": lambda _: of_calculus(),
+    "losses": lambda _: loss_functions(X[0, 0], X[0]),
+    "losses on the device": lambda _: loss_functions(*jax.device_put((X[0, 0], X[0]))),
+    "losses compiled": lambda _: jax.jit(loss_functions)(*jax.device_put((X[0, 0], X[0]))),
+    "models": lambda _: model_functions(),
+    "calculus": lambda _: calculus_functions(),
     "descent": lambda _: rules(),
     "graph": lambda _: graph.trace(lambda x, y: jnp.sum(x * y + jnp.exp(x)), X[0], 2.0).to_html(),
     "graph of text": lambda _: trace("x*(log(3*y) + sum(z))", ["x=1", "y=2", "z=[1,2]"]).to_text(),
@@ -253,11 +253,11 @@ TASKS = {
 
 
 QUICK = ("fit logistic", "sweep rates", "heads logistic folds", "heads softmax folds", "losses compiled")
-"""Tasks that are quick operation by operation, and where every trace is checked."""
+"""Tasks that are fast without compiled programs and with checks of every trace."""
 
 
 def marks_of(task, mode):
-    """Return the marks of a task in a mode: without compiled programs most take seconds."""
+    """Return the marks of a task in a mode. Most tasks take seconds without compiled programs."""
     slow = mode in ("disable_jit", "checking_leaks") and task not in QUICK
     return [pytest.mark.slow] if slow or task == "verify" else []
 
@@ -276,8 +276,8 @@ ON_CORES = ("fit logistic", "sweep rates", "heads logistic folds", "heads softma
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task", ON_CORES)
-def test_every_mode_where_two_cores_share_the_rows(task, mode, tmp_path, monkeypatch):
-    use_cores(2, monkeypatch)
+def test_every_mode_with_two_threads(task, mode, tmp_path, monkeypatch):
+    use_threads(2, monkeypatch)
     with warnings.catch_warnings(), MODES[mode]():
         warnings.simplefilter("ignore")
         TASKS[task](tmp_path)
@@ -285,9 +285,9 @@ def test_every_mode_where_two_cores_share_the_rows(task, mode, tmp_path, monkeyp
 
 @pytest.mark.parametrize("cores", [1, 2])
 @pytest.mark.parametrize(("mode", "x"), [("debug_nans", np.nan), ("debug_infs", np.inf)])
-def test_a_number_that_is_none_raises_jax_own_error(mode, x, cores, monkeypatch):
-    """Mathematics propagates nan, and so the mode finds it, however many cores make the pass."""
-    use_cores(cores, monkeypatch)
+def test_nan_raises_the_error_of_jax(mode, x, cores, monkeypatch):
+    """The mathematics propagates nan, and the mode finds it with any number of threads."""
+    use_threads(cores, monkeypatch)
     objective, _ = problem("squared")
     data = (np.full((60, 4), x, DTYPE), REAL)
     with MODES[mode](), pytest.raises(FloatingPointError) as raised:
@@ -295,17 +295,17 @@ def test_a_number_that_is_none_raises_jax_own_error(mode, x, cores, monkeypatch)
     assert type(raised.value) is FloatingPointError
 
 
-def test_a_sweep_that_diverges_raises_jax_own_error():
+def test_a_diverging_sweep_raises_the_error_of_jax():
     with jax.debug_nans(True), pytest.raises(FloatingPointError) as raised:
-        sweep(*problem("squared", 0.0), descending, {"rate": [1e30, 2e30]}, max_steps=50)
+        sweep(*problem("squared", 0.0), make_rule, {"rate": [1e30, 2e30]}, max_steps=50)
     assert type(raised.value) is FloatingPointError
 
 
 def test_a_mode_changes_no_result():
-    """What a debugging mode refuses are infinities; the sentinels of a search are none."""
-    whole = heads("softmax", folds=3)
-    forget_programs()
+    """Debugging modes raise on infinities, which the solvers do not use as sentinels."""
+    expected = heads("softmax", folds=3)
+    clear_compiled_programs()
     with jax.debug_infs(True), jax.debug_nans(True):
-        again = heads("softmax", folds=3)
-    np.testing.assert_array_equal(whole.coef, again.coef)
-    np.testing.assert_array_equal(whole.scores, again.scores)
+        actual = heads("softmax", folds=3)
+    np.testing.assert_array_equal(expected.coef, actual.coef)
+    np.testing.assert_array_equal(expected.scores, actual.scores)

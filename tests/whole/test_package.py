@@ -1,4 +1,4 @@
-"""What importing the library does to the process: nothing but define names."""
+"""Importing the library defines names and changes nothing else in the process."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_importing_needs_no_extra_starts_no_backend_and_changes_no_setting():
     )
 
 
-def test_the_package_imports_what_is_used_when_it_is_used():
+def test_submodules_are_imported_on_first_use():
     python(
         "import sys, dlcore\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
@@ -39,24 +39,24 @@ def test_the_package_imports_what_is_used_when_it_is_used():
     )
 
 
-def test_the_face_is_thin():
+def test_few_names_are_public():
     assert set(dlcore.__all__) == {
         name for name in dir(dlcore) if not name.startswith("_") and not _internal(name, getattr(dlcore, name))
     }
 
 
 def _internal(name: str, value: object) -> bool:
-    """Submodules that the import system binds and that are not meant as names of the package."""
+    """Return whether a name is a submodule that the import system bound, and no public name."""
     return isinstance(value, types.ModuleType) and name not in dlcore.__all__
 
 
 @pytest.mark.parametrize("name", dlcore.__all__)
-def test_every_public_name_says_what_it_is(name):
+def test_every_public_name_has_a_docstring(name):
     assert (getattr(dlcore, name).__doc__ or "").strip()
 
 
 MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "run_program", "penalised")
-"""Functions that compute no number: they are for those who add a rule or a loss."""
+"""Functions that compute no number, for authors of rules and losses."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The same seed on the same device gives the same bits: twice in one process, and in a fresh one."""
+"""The same seed on the same device gives the same bits, twice in one process and in a new process."""
 
 import functools
 import json
@@ -15,19 +15,19 @@ from helpers import ROOT
 SCRIPT = Path(repeated_fits.__file__)
 NAMES = ("heads, logistic", "heads, softmax", "heads, squared", "sweep", "fit", "fit on batches")
 COMPILED = ["as set", pytest.param("anew", marks=pytest.mark.slow)]
-"""A fresh process reads the programs that JAX keeps on the disk, or compiles all of them anew."""
+"""A new process reads compiled programs from the disk, or compiles all of them."""
 
 
 @functools.cache
-def told_here(run: int) -> dict[str, str]:
-    """Digests of the results in this process; another `run` computes everything again."""
+def bits_here(run: int) -> dict[str, str]:
+    """Return checksums of the results in this process. Each `run` computes them again."""
     del run
-    return repeated_fits.everything()
+    return repeated_fits.all_bits()
 
 
 @functools.cache
-def told_by_another(compiled: str) -> dict[str, Any]:
-    """What a fresh process says, whose sets have another order."""
+def bits_of_new_process(compiled: str) -> dict[str, Any]:
+    """Return checksums of the results in a new process, in which sets have another order."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     environment["PYTHONHASHSEED"] = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     if compiled == "anew":
@@ -39,19 +39,19 @@ def told_by_another(compiled: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_runs_in_one_process_give_the_same_bits(name):
-    assert set(told_here(1)) == set(NAMES)
-    assert told_here(1)[name] == told_here(2)[name]
+    assert set(bits_here(1)) == set(NAMES)
+    assert bits_here(1)[name] == bits_here(2)[name]
 
 
 @pytest.mark.parametrize("compiled", COMPILED)
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_give_the_same_bits(name, compiled):
-    assert told_here(1)[name] == told_by_another(compiled)["digests"][name]
+    assert bits_here(1)[name] == bits_of_new_process(compiled)["digests"][name]
 
 
 def test_the_two_processes_order_sets_differently():
-    assert told_by_another(COMPILED[0])["hash"] != hash(repeated_fits.HASHED)
+    assert bits_of_new_process(COMPILED[0])["hash"] != hash(repeated_fits.HASHED)
 
 
 def test_different_results_have_different_digests():
-    assert len(set(told_here(1).values())) == len(NAMES)
+    assert len(set(bits_here(1).values())) == len(NAMES)

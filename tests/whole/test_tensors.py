@@ -19,11 +19,11 @@ LAYOUTS = [
     ("height width depth channel frame", "frame"),
     ("height example width", "example"),
 ]
-"""Every layout of the curriculum that holds many examples, and one with the examples in the middle."""
+"""Every layout of the curriculum with many examples, and a layout with the example axis in the middle."""
 
 
 def contrast(x):
-    """A smooth function of one example that tells every order of its axes apart."""
+    """Return a smooth function of one example whose value depends on the order of the axes."""
     weights = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
     return jnp.sum(jnp.tanh(x) * weights)
 
@@ -47,7 +47,7 @@ def test_a_function_of_one_example_runs_over_every_layout(names, over):
 
 
 @pytest.mark.parametrize(("names", "over"), LAYOUTS)
-def test_gradients_come_back_in_the_layout(names, over):
+def test_gradients_have_the_layout_of_the_data(names, over):
     layout, x = Layout(names, over), many(names)
     got = jax.jit(jax.grad(lambda x: over_examples(contrast, layout)(x).sum()))(x)
     one = np.cos(np.arange(x.size // x.shape[layout.axis(over)])).reshape(np.delete(x.shape, layout.axis(over)))
@@ -71,8 +71,8 @@ def test_no_examples_give_no_results():
 
 
 @pytest.mark.parametrize("names", ["height width example", "height example width", "example height width"])
-def test_the_data_are_not_copied_into_another_order(names):
-    """The compiled program needs less memory beside its result than a tenth of the images, wherever they stand."""
+def test_the_data_are_not_reordered(names):
+    """The temporary memory of the compiled program is below a tenth of the images, for any example axis."""
     layout = Layout(names)
     images = jax.ShapeDtypeStruct([4096 if name == "example" else 28 for name in layout.axes], DTYPE)
     weights = jax.ShapeDtypeStruct((28, 28), DTYPE)
@@ -101,7 +101,7 @@ def test_a_layout_is_a_value():
 
 
 @pytest.mark.parametrize(
-    ("error", "wrong", "message"),
+    ("error", "call", "message"),
     [
         (ValueError, lambda: Layout("height height", over=""), "every axis once, got 'height height'"),
         (ValueError, lambda: Layout("height width"), "over to be one of the axes 'height width', got 'example'"),
@@ -120,6 +120,6 @@ def test_a_layout_is_a_value():
         (TypeError, lambda: over_examples(jnp.sum, "a example"), "expected a Layout, got 'a example'"),  # pyright: ignore[reportArgumentType]
     ],
 )
-def test_what_is_wrong_is_named(error, wrong, message):
+def test_invalid_layouts_are_named(error, call, message):
     with pytest.raises(error, match=message):
-        wrong()
+        call()

@@ -1,4 +1,4 @@
-"""Compiled programs of shapes that are no longer used are let go of."""
+"""The cache of compiled programs evicts the programs of shapes that are no longer used."""
 
 import gc
 
@@ -6,17 +6,17 @@ import jax
 import numpy as np
 import pytest
 from helpers import DTYPE
-from seams import PROGRAMS, forget_programs, keep_programs, use_cores
+from seams import CACHES, clear_compiled_programs, limit_cached_programs, use_threads
 
 from dlcore import Objective, descent, fit, fit_heads, losses, models, sweep
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(DTYPE)
 Y = (X[:, 0] > 0).astype(np.int32)
 OBJECTIVE = Objective(models.logistic, losses.sigmoid_cross_entropy, 1e-1)
 
 
-def still(setting):
+def make_optimizer(setting):
     return descent.gradient_descent(setting["rate"])
 
 
@@ -29,7 +29,7 @@ def value(x, y):
 TASKS = {
     "value": value,
     "fit": lambda x, y: fit(OBJECTIVE, (x, y), descent.gradient_descent(0.1), max_steps=2),
-    "sweep": lambda x, y: sweep(OBJECTIVE, (x, y), still, {"rate": [0.1]}, max_steps=2),
+    "sweep": lambda x, y: sweep(OBJECTIVE, (x, y), make_optimizer, {"rate": [0.1]}, max_steps=2),
     "lipschitz": lambda x, y: descent.lipschitz_step(OBJECTIVE, (x, y)),
     "logistic": lambda x, y: fit_heads(x, y, l2=[0.1], folds=2).predict(x),
     "softmax": lambda x, y: fit_heads(x, y, loss="softmax", l2=[0.1], folds=2),
@@ -43,22 +43,22 @@ def executables():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_another_shape_lets_go_of_the_programs_of_an_old_one(task, monkeypatch):
-    """As many programs live after six shapes as after three."""
-    keep_programs(2, monkeypatch)
-    forget_programs()
+def test_programs_of_old_shapes_are_evicted(task, monkeypatch):
+    """The number of live programs after six shapes is that after three."""
+    limit_cached_programs(2, monkeypatch)
+    clear_compiled_programs()
     alive = []
     for rows in range(30, 36):
         TASKS[task](X[:rows], Y[:rows])
         alive.append(executables())
     assert alive[-1] <= alive[2], alive
-    assert all(len(programs) <= 2 for programs in PROGRAMS)
+    assert all(len(cache) <= 2 for cache in CACHES)
 
 
-def test_so_do_cores_that_share_the_rows(monkeypatch):
-    keep_programs(2, monkeypatch)
-    use_cores(2, monkeypatch)
-    forget_programs()
+def test_programs_of_old_shapes_on_several_threads_are_evicted(monkeypatch):
+    limit_cached_programs(2, monkeypatch)
+    use_threads(2, monkeypatch)
+    clear_compiled_programs()
     alive = []
     for rows in range(30, 36):
         value(X[:rows], Y[:rows])
@@ -66,19 +66,19 @@ def test_so_do_cores_that_share_the_rows(monkeypatch):
     assert alive[-1] <= alive[2], alive
 
 
-def test_a_shape_that_is_used_stays(compiles):
-    forget_programs()
+def test_a_used_shape_is_not_compiled_again(compiles):
+    clear_compiled_programs()
     value(X, Y)
-    made = compiles()
+    count = compiles()
     value(X, Y)
-    assert compiles() == made > 0
+    assert compiles() == count > 0
 
 
-def test_the_program_called_last_is_kept(compiles, monkeypatch):
-    keep_programs(2, monkeypatch)
-    double = kept_programs("times")(lambda x, *, times: x * times)
+def test_the_least_recently_used_program_is_evicted(compiles, monkeypatch):
+    limit_cached_programs(2, monkeypatch)
+    double = cached_jit("times")(lambda x, *, times: x * times)
     arrays = [jax.device_put(np.zeros(n, DTYPE)) for n in (3, 4, 5)]
-    for x in (arrays[0], arrays[1], arrays[0], arrays[2]):  # the second goes
+    for x in (arrays[0], arrays[1], arrays[0], arrays[2]):  # the second is evicted
         double(x, times=2)
     before = compiles()
     double(arrays[0], times=2)
