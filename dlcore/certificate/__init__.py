@@ -1,11 +1,11 @@
-"""How far linear heads are from their optimum: a bound that shares no code with what made them.
+"""Certificates of linear heads: an upper bound on J − J*, computed by NumPy in float64.
 
-NumPy in float64 alone. The heads may come from this library or from any other.
+No code is shared with the solvers. The heads may come from this library or from any other.
 """
 
 from dlcore.certificate.certify import certify
-from dlcore.certificate.data_report.inspect import data_report
-from dlcore.certificate.data_report.report import DataReport
-from dlcore.certificate.result import Certificate, LinearHeads
+from dlcore.certificate.data_report.report import DataReport, data_report
+from dlcore.certificate.linear_heads import LinearHeads
+from dlcore.certificate.result import Certificate
 
 __all__ = ["Certificate", "DataReport", "LinearHeads", "certify", "data_report"]

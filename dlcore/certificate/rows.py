@@ -1,95 +1,177 @@
-"""The rows of a table in float64, a block at a time, and how far sums over them are off."""
+"""Rows of a table and their weights, read in float64 one block at a time."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+from dlcore._core.sparse import SparseRows
 
 BLOCK_BYTES = 2**23
-"""Size of a block of rows in float64: the data is read in place, at most this much of it, and a few
-times as much of what is computed from it, is held at once."""
+"""Size of a block of rows in float64.
 
-UNIT = float(np.finfo(np.float64).eps) / 2
-"""The unit roundoff u of float64: a result of one operation is off by at most u of itself."""
+The data is read in place. At most one block, and a few times as much of intermediate results, is held at once.
+"""
 
-PAIRWISE = 64
-"""A sum of n < 2⁴⁰ terms by `numpy.sum`, pairwise over runs of 128, is off by at most this many u·Σ|terms|."""
+HostTable: TypeAlias = np.ndarray | SparseRows
+"""A checked table as `host_checks.as_host_rows` returns it."""
 
 
-class Rounding(NamedTuple):
-    """How far a sum over all rows is off, in parts of the sum of magnitudes.
+class SparseTable(Protocol):
+    """A sparse table of SciPy's, of any format."""
+
+    def tocsr(self) -> object:
+        """Return the table compressed by rows."""
+        ...
+
+
+DataLike: TypeAlias = npt.ArrayLike | SparseTable | SparseRows
+"""A table as callers pass it: an array that NumPy can read, or a sparse table."""
+
+
+class RowTable(Protocol):
+    """A table whose rows are read by a slice or by indices: a `HostTable`, or a view of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the numbers of rows and columns."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnSubset:
+    """A view of some columns of a table, in float64.
 
     Attributes:
-      sums: by `numpy.sum` along contiguous memory within a block, then block by block.
-      products: by a matrix product within a block, in whatever order its terms are added, then block by block.
+      table: rows, shape (n, m).
+      columns: indices of the columns, shape (c,).
     """
 
-    sums: float
-    products: float
+    table: RowTable
+    columns: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the numbers of rows and columns."""
+        return len(self.table), len(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.table[rows].astype(np.float64)[:, self.columns]
 
 
-class Weights(NamedTuple):
-    """The weights of rows, one set for all heads or one for each.
+class RowWeights(NamedTuple):
+    """Weights of the rows: a set that all heads share, or a set for each head.
+
+    J does not change with the scale of the weights. Times 2^exponent they stay exact and far from overflow and
+    underflow.
 
     Attributes:
-      numbers: shape (1, n) or (heads, n), in the dtype they came in.
-      exponent: shape (1, 1) or (heads, 1): J does not change with the scale of the weights, and times 2^exponent
-        they stay exact and far from the ends of the range.
+      values: shape (1, n) or (heads, n), in the dtype of the input.
+      exponent: shape (1, 1) or (heads, 1).
     """
 
-    numbers: np.ndarray
+    values: np.ndarray
     exponent: np.ndarray
 
+    @property
+    def is_shared(self) -> bool:
+        """Return whether all heads share a set."""
+        return len(self.values) == 1
 
-def scaled_weights(numbers: np.ndarray) -> Weights:
-    """Weights of shape (1, n) or (heads, n) whose largest becomes a number in [½, 1)."""
-    largest = numbers.max(axis=1, keepdims=True).astype(np.float64)
-    return Weights(numbers, -np.frexp(largest)[1])
+    def subset(self, k: int) -> "RowWeights":
+        """Return set k alone."""
+        return RowWeights(self.values[k : k + 1], self.exponent[k : k + 1])
+
+    def of_head(self, h: int) -> "RowWeights":
+        """Return the set of head h."""
+        return self if self.is_shared else self.subset(h)
+
+    def block(self, rows: slice | np.ndarray, heads: slice = slice(None)) -> np.ndarray:
+        """Return the weights in float64, shape (1, rows) or (heads, rows)."""
+        values, exponent = self if self.is_shared else (self.values[heads], self.exponent[heads])
+        return np.ldexp(values[:, rows].astype(np.float64), exponent)
 
 
-def weights_of(weights: Weights, heads: slice, rows: slice | np.ndarray) -> np.ndarray:
-    """In float64, (1, rows) or (heads, rows)."""
-    shared = len(weights.numbers) == 1
-    numbers, exponent = weights if shared else (weights.numbers[heads], weights.exponent[heads])
-    return np.ldexp(numbers[:, rows].astype(np.float64), exponent)
+def scaled_weights(values: np.ndarray) -> RowWeights:
+    """Scale each set of weights, shape (1, n) or (heads, n), so that its largest lies in [½, 1)."""
+    largest = values.max(axis=1, keepdims=True).astype(np.float64)
+    return RowWeights(values, -np.frexp(largest)[1])
 
 
-def row_slices(x: np.ndarray, heads: int, columns: int = 1) -> list[slice]:
-    """Blocks of rows for products with so many heads of so many columns.
+class TrainingData(NamedTuple):
+    """Rows with their classes or targets and their weights.
 
-    Neither a block nor what one head makes of it exceeds the size of a block; and where there are many heads, rows
-    are few enough that hundreds of columns meet them at once.
+    Attributes:
+      x: features, shape (n, m).
+      y: classes, shape (n,).
+      weights: weights of the rows.
     """
-    step = max(1, BLOCK_BYTES // (8 * max(x.shape[1], columns, min(heads * columns, 512))))
-    return [slice(start, min(start + step, len(x))) for start in range(0, len(x), step)]
+
+    x: RowTable
+    y: np.ndarray
+    weights: RowWeights
+
+    def of_head(self, h: int) -> "TrainingData":
+        """Return the data with the weights of head h."""
+        return self._replace(weights=self.weights.of_head(h))
+
+    def weighted_block(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of positive weight in a block, in float64, and their classes."""
+        rows, _, positive = weighted_rows(self.x, self.weights, block)
+        return rows, self.y[block][positive].astype(np.intp)
+
+
+def weighted_rows(x: RowTable, weights: RowWeights, block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of positive weight in a block, in float64, their weights, and the mask that selects them.
+
+    A row counts if its weight is positive in any set.
+    """
+    weight = weights.block(block).max(0)
+    positive = weight > 0
+    return x[block][positive].astype(np.float64), weight[positive], positive
+
+
+def row_slices(x: RowTable, heads: int, columns: int = 1) -> list[slice]:
+    """Return blocks of rows for products with `heads` heads of `columns` columns.
+
+    Neither a block nor the logits of a head for it exceed `BLOCK_BYTES`. Where there are many heads, a block has
+    so few rows that hundreds of columns are multiplied by it at once.
+    """
+    return index_slices(len(x), max(x.shape[1], columns, min(heads * columns, 512)))
 
 
 def index_slices(rows: int, columns: int) -> list[slice]:
-    """Blocks of so many rows of so many columns."""
-    step = max(1, BLOCK_BYTES // (8 * columns))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    """Return blocks of rows whose `columns` columns take at most `BLOCK_BYTES`."""
+    return slices_of(rows, max(1, BLOCK_BYTES // (8 * columns)))
 
 
-def taken(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Those rows, ascending; in place where they follow one another."""
+def slices_of(length: int, step: int) -> list[slice]:
+    """Return slices of `step` entries that cover a length; the last may be shorter."""
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
+    """Return rows by ascending indices, as a view where the indices are consecutive."""
     first, last = int(index[0]), int(index[-1])
     return x[first : last + 1] if last - first + 1 == len(index) else x[index]
 
 
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:
-    """Groups of so many heads that `columns` numbers for each row and head do not exceed half a block."""
+    """Yield groups of heads for which `columns` numbers a row and head take at most half a block."""
     step = max(1, BLOCK_BYTES // (16 * rows * columns))
-    for start in range(0, heads, step):
-        yield slice(start, min(start + step, heads))
+    yield from slices_of(heads, step)
 
 
-def rounding_over(slices: list[slice]) -> Rounding:
-    """Of sums over these blocks."""
-    longest = slices[0].stop - slices[0].start
-    return Rounding((PAIRWISE + len(slices)) * UNIT, (longest + len(slices)) * UNIT)
-
-
-def lengths(rows: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
-    """‖x‖, or ‖x/σ‖, of each row, (n,)."""
+def row_norms(rows: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+    """Return ‖x‖, or ‖x/σ‖, of each row, shape (n,)."""
     rows = rows if scale is None else rows / scale
     return np.sqrt(np.einsum("ij,ij->i", rows, rows))

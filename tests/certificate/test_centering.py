@@ -1,4 +1,4 @@
-"""Rows far from 0 are read about a point near them, where there is an intercept."""
+"""Centering of rows far from 0, for heads with an intercept."""
 
 from fractions import Fraction
 
@@ -8,7 +8,7 @@ import pytest
 from oracles.head_oracle import Objective, least_value, value_of
 
 from dlcore import LinearHeads, Status, certify, fit_heads
-from dlcore.certificate.bounds.centering import far_point, moved_intercept
+from dlcore.certificate.centering import centered_intercept, find_center
 
 pytestmark = pytest.mark.any_mode
 
@@ -25,7 +25,7 @@ def far_rows(seed: int, classes: int, offset: float = 1e6) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_gap_of_far_rows_is_above_the_true_one_and_small(loss, seed):
-    """Near the optimum the bound is tight; the oracle works in 40 digits."""
+    """The oracle works in 40 digits. Near the optimum the bound is tight."""
     classes = 2 if loss == "logistic" else 3
     x, y = far_rows(seed, classes)
     heads = fit_heads(x, y, loss=loss, l2=[1e-6, 1e-2, 1.0])
@@ -35,8 +35,8 @@ def test_the_gap_of_far_rows_is_above_the_true_one_and_small(loss, seed):
         least = least_value(objective)
         for shift in (0, 1e-9, 1e-3):
             intercept = heads.intercept[k] + shift * np.arange(1, np.size(heads.intercept[k]) + 1)
-            place = LinearHeads(heads.coef[k], intercept.reshape(np.shape(heads.intercept[k])), l2, loss)
-            certificate = certify(place, x, y)
+            point_heads = LinearHeads(heads.coef[k], intercept.reshape(np.shape(heads.intercept[k])), l2, loss)
+            certificate = certify(point_heads, x, y)
             with mpmath.workdps(40):
                 value = value_of(objective, heads.coef[k], intercept)
                 assert value - least.value <= certificate.gap
@@ -44,14 +44,15 @@ def test_the_gap_of_far_rows_is_above_the_true_one_and_small(loss, seed):
 
 
 def test_the_rounding_of_far_rows_is_that_of_near_ones():
-    """What is subtracted is exact here, so the two tables are the same function."""
+    """The subtraction is exact here, so the two tables are the same function."""
     x, y = far_rows(0, 2, 0.0)
     x = np.round(x * 2**20) / 2**20
     head = LinearHeads(np.linspace(-1, 1, 5), 0.25, 1e-6)
-    far = LinearHeads(head.coef, head.intercept - float(np.dot(head.coef, np.full(5, 2.0**20))), 1e-6)
-    near, moved = certify(head, x, y), certify(far, x + 2.0**20, y)
-    assert moved.rounding <= 10 * near.rounding
-    np.testing.assert_allclose(moved.value, near.value, rtol=1e-12)
+    coef = np.linspace(-1, 1, 5)
+    far = LinearHeads(coef, 0.25 - float(np.dot(coef, np.full(5, 2.0**20))), 1e-6)
+    near, far_certificate = certify(head, x, y), certify(far, x + 2.0**20, y)
+    assert far_certificate.rounding <= 10 * near.rounding
+    np.testing.assert_allclose(far_certificate.value, near.value, rtol=1e-12)
 
 
 def test_the_gradient_is_that_of_rows_as_they_are():
@@ -68,21 +69,21 @@ def test_the_gradient_is_that_of_rows_as_they_are():
 
 def test_the_moved_intercept_is_correctly_rounded():
     rng = np.random.default_rng(0)
-    point = far_point(rng.normal(size=(100, 7)) + 1e9 * rng.normal(size=7))
+    point = find_center(rng.normal(size=(100, 7)) + 1e9 * rng.normal(size=7))
     assert point is not None
     coef = rng.normal(size=(20, 7)) * 10.0 ** rng.integers(-9, 9, (20, 7))
     intercept = -(coef @ point)  # nearly all of it cancels
-    for w, b, moved in zip(coef, intercept, moved_intercept(coef, intercept, point), strict=True):
+    for w, b, computed in zip(coef, intercept, centered_intercept(coef, intercept, point), strict=True):
         exact = sum((Fraction(c) * Fraction(v) for c, v in zip(point, w, strict=True)), Fraction(b))
-        assert moved == float(exact)
+        assert computed == float(exact)
 
 
 def test_rows_about_zero_stay_where_they_are():
-    assert far_point(np.random.default_rng(0).normal(size=(50, 3))) is None
+    assert find_center(np.random.default_rng(0).normal(size=(50, 3))) is None
 
 
 def test_an_intercept_that_cancels_is_moved_without_error():
-    """Where c·w is a million times the logits, and every row pulls one way."""
+    """c·w is a million times the logits, and every row pulls the same way."""
     x, y = far_rows(2, 2)
     w = np.array([1.0, -2.0, 0.7, 3.0, 1.1])
     b = float(3 - w @ x.mean(0))

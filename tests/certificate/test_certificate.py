@@ -12,8 +12,8 @@ from dlcore.losses import sigmoid_cross_entropy
 from dlcore.models import logistic
 
 
-def places(problem: Problem, optimum: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Far from the optimum, nearer and nearer, at it, and at it but for the intercept."""
+def points(problem: Problem, optimum: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return points far from the optimum, nearer, at it, and off it in the intercept alone."""
     rng = np.random.default_rng(seed)
     direction = rng.normal(size=optimum.shape) * (1 + np.abs(optimum).max())
     near = [optimum + scale * direction for scale in (10, 1, 1e-2, 1e-4, 1e-6, 1e-8, 0)]
@@ -28,21 +28,21 @@ def heads(theta: np.ndarray, l2: float) -> LinearHeads:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_the_gap_is_never_below_the_true_one(seed):
-    """Against an independent Newton in extended precision, on problems of five kinds, at twelve places each."""
+    """The oracle is Newton in extended precision, on five kinds of problems, at twelve points each."""
     problem, optimum = random_problem(seed), random_optimum(seed)
     least = exact_value(problem, optimum)
-    for theta in places(problem, np.asarray(optimum, np.float64), seed):
+    for theta in points(problem, np.asarray(optimum, np.float64), seed):
         certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
         true = exact_value(problem, theta) - least
         assert certificate.bound == "duality"
-        blur = 32 * np.finfo(np.longdouble).eps * (1 + least)  # of sums of 200 terms in extended precision
-        assert certificate.gap >= true - blur, f"bound {certificate.gap}, true {true}"
+        err = 32 * np.finfo(np.longdouble).eps * (1 + least)  # of sums of 200 terms in extended precision
+        assert certificate.gap >= true - err, f"bound {certificate.gap}, true {true}"
         assert abs(certificate.value - exact_value(problem, theta)) <= 1e-13 * (1 + certificate.value)
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_the_gap_is_small_at_the_optimum(seed):
-    """At the optimum rounded to float64 the bound is its own rounding term and little more."""
+    """The optimum is rounded to float64: the bound is its rounding term and little more."""
     problem, optimum = random_problem(seed), random_optimum(seed)
     certificate = certify(heads(optimum, problem.l2), problem.x, problem.y, problem.s)
     longest = np.linalg.norm(problem.x, axis=1).max()
@@ -51,7 +51,7 @@ def test_the_gap_is_small_at_the_optimum(seed):
 
 @pytest.mark.parametrize(("l2", "exact"), [(None, False), (1.0, True), (0.01, True)])
 def test_the_gap_is_the_difference_of_primal_and_dual(l2, exact):
-    """J − D(q), both evaluated apart in extended precision at the repaired q."""
+    """J − D(q) is evaluated in extended precision at the repaired q."""
     problem = random_problem(1)
     if l2 is not None:
         problem = problem._replace(l2=l2)
@@ -76,7 +76,7 @@ def test_the_gap_is_the_difference_of_primal_and_dual(l2, exact):
 
 
 def test_a_wrong_intercept_alone_is_seen():
-    """Where only the intercept is wrong, ‖∇_w J‖²/(2·l2) would see next to nothing; the repaired bound does."""
+    """Only the intercept is wrong. ‖∇_w J‖²/(2·l2) would be almost 0; the repaired bound is not."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 3))
     y = (rng.random(200) < 0.5).astype(float)
@@ -91,7 +91,7 @@ def test_a_wrong_intercept_alone_is_seen():
 
 
 def test_without_an_intercept():
-    """The optimum over weights alone: the same bound with nothing to repair."""
+    """The optimum is over the coefficients alone: nothing is repaired."""
     problem = random_problem(0)
     x, y, _, l2 = problem
     weight = np.zeros(x.shape[1])
@@ -136,7 +136,7 @@ def test_weights_of_each_model_are_its_fold():
 
 
 def test_blocks_of_rows_and_of_heads_change_nothing():
-    """Of 600 heads at once a block has few rows, and meets some heads at a time; one head alone meets more."""
+    """A block has few rows and some of the heads where there are 600 heads, and more rows for one head."""
     rng = np.random.default_rng(0)
     rows, count = 5_000, 600
     x = rng.normal(size=(rows, 3))
@@ -159,7 +159,7 @@ def test_weights_count_rows_and_a_scale_of_them_cancels():
 
 
 def test_extreme_heads_stay_finite():
-    """Logits of ±1e5, all rows right or all wrong: no overflow, no nan."""
+    """Logits are ±1e5, with all rows right or all wrong: no overflow, no nan."""
     x = np.array([[-1.0], [1.0]])
     y = np.array([0, 1])
     right, wrong = (certify(LinearHeads(np.array([w]), 0.0, 1e-3), x, y) for w in (1e5, -1e5))
@@ -180,7 +180,7 @@ def test_weights_of_any_size(scale):
 
 
 def test_a_class_that_outweighs_the_other():
-    """Seventeen decades: the share of one class rounds to 1."""
+    """Weights span seventeen decades: the fraction of one class rounds to 1."""
     s = np.array([1, 1e17, 1, 1e17])
     certificate = certify(LinearHeads([0.0], 0.0, 0.5), *TINY_TABLE, weights=s)
     problem = Problem(TINY_TABLE[0], TINY_TABLE[1].astype(float), s, 0.5)
@@ -241,7 +241,7 @@ def test_heads_in_any_array_type():
 
 
 def test_descent_reaches_its_optimum():
-    """The real table, l2 = 1e-3, rate 1/L: gap ≤ 1e-8·J, in 20 to 23 thousand steps."""
+    """The real table with l2 = 1e-3 and step size 1/L takes 20 to 23 thousand steps to gap ≤ 1e-8·J."""
     x, y = breast_cancer()
     objective = Objective(logistic, sigmoid_cross_entropy, 1e-3)
     rate = descent.lipschitz_step(objective, (x, y))
@@ -271,7 +271,7 @@ def test_wrong_heads_are_named(changed, error, message):
 
 
 def test_the_longest_row_counts_in_the_rounding():
-    """A row that is right by far has no part in any sum, but its logit is off by u·‖x‖‖w‖ all the same."""
+    """A row that is right by far adds nothing to any sum, but its logit is off by u·‖x‖‖w‖ all the same."""
     x = np.array([[1.0, 0.5], [-0.5, -1.0], [1e12, 1e12]])
     certificate = certify(LinearHeads([0.3, 0.2], None, 0.1), x, np.array([1, 0, 1]))
     unit = np.finfo(np.float64).eps / 2
@@ -280,11 +280,11 @@ def test_the_longest_row_counts_in_the_rounding():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_intercept_of_the_optimum_is_within_its_bound(seed):
-    """Also where features are far from 0, so that it balances large weights."""
+    """The bound also holds where features are far from 0, so that the intercept balances large coefficients."""
     problem = random_problem(seed)
     moved = problem._replace(x=problem.x + 20)
-    for one, name in ((problem, f"random problem {seed}"), (moved, f"random problem {seed}, moved")):
-        zeros, ones = (np.atleast_1d(one.s[one.y == label].sum()) for label in (0, 1))
-        longest = np.sqrt((one.x**2).sum(1).max())
-        bound = largest_intercept(longest, zeros, ones, np.array([one.l2]))
-        assert abs(optimum_of(one, name)[-1]) <= bound
+    for case, name in ((problem, f"random problem {seed}"), (moved, f"random problem {seed}, moved")):
+        zeros, ones = (np.atleast_1d(case.s[case.y == label].sum()) for label in (0, 1))
+        longest = np.sqrt((case.x**2).sum(1).max())
+        bound = largest_intercept(longest, zeros, ones, np.array([case.l2]))
+        assert abs(optimum_of(case, name)[-1]) <= bound

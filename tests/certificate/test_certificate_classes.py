@@ -46,7 +46,7 @@ def random_classes(seed: int) -> Classes:
 
 
 def log_probabilities(problem: Classes, theta: np.ndarray) -> np.ndarray:
-    """In extended precision; theta is (classes, m + 1), the intercept last."""
+    """Return ln p in extended precision; theta is (classes, m + 1), the intercept last."""
     x, theta = problem.x.astype(np.longdouble), theta.astype(np.longdouble)
     z = (x[:, None, :] * theta[None, :, :-1]).sum(-1) + theta[:, -1]
     z -= z.max(1, keepdims=True)
@@ -61,7 +61,7 @@ def exact_value(problem: Classes, theta: np.ndarray) -> np.longdouble:
 
 
 def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
-    """The optimum by damped Newton: gradients in extended precision, steps by SciPy in float64."""
+    """Return the optimum by damped Newton: gradients in extended precision, steps by SciPy in float64."""
     x, y, s, l2, classes = problem
     design = np.column_stack([x, np.full(len(x), float(intercept))])
     onehot = np.eye(classes)[y]
@@ -87,21 +87,21 @@ def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
 
 
 def repaired(problem: Classes, p: np.ndarray) -> np.ndarray:
-    """q, written from its definition, one row and one column at a time."""
+    """Return q from its definition, one row and one column at a time."""
     wanted = np.array([problem.s[problem.y == k].sum(dtype=np.longdouble) for k in range(problem.classes)])
-    there = (problem.s[:, None] * p).sum(0)
-    lack = np.maximum(wanted - there, 0)
+    mass = (problem.s[:, None] * p).sum(0)
+    lack = np.maximum(wanted - mass, 0)
     q = p.copy()
     for i in range(len(p)):
         for k in range(problem.classes):
-            q[i, k] = p[i, k] * (wanted[k] / there[k] if there[k] > wanted[k] else 1)
+            q[i, k] = p[i, k] * (wanted[k] / mass[k] if mass[k] > wanted[k] else 1)
         if lack.any():
             q[i] += (p[i] - q[i]).sum() * lack / lack.sum()
     return q
 
 
 def primal_minus_dual(problem: Classes, theta: np.ndarray, q: np.ndarray) -> np.longdouble:
-    """J − D(q), D(q) = the mean entropy of q − ‖Xᵀ(s∘(q − y))/S‖²/2λ, in extended precision."""
+    """Return J − D(q) in extended precision, D(q) = the mean entropy of q − ‖Xᵀ(s∘(q − y))/S‖²/2λ."""
     s = problem.s.astype(np.longdouble)[:, None] / problem.s.sum(dtype=np.longdouble)
     entropy = -(q * np.log(np.where(q > 0, q, 1))).sum(1)
     residual = s * (q - np.eye(problem.classes)[problem.y])
@@ -114,8 +114,8 @@ def heads(theta: np.ndarray, l2: float) -> LinearHeads:
     return LinearHeads(theta[..., :-1], theta[..., -1], l2, "softmax")
 
 
-def places(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Far from the optimum, nearer and nearer, at it, and at it but for one intercept."""
+def points(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return points far from the optimum, nearer, at it, and off it in one intercept alone."""
     rng = np.random.default_rng(seed)
     optimum = np.asarray(optimum, float)
     direction = rng.normal(size=optimum.shape) * (1 + np.abs(optimum).max())
@@ -130,13 +130,13 @@ def test_the_gap_is_never_below_the_true_one_and_equals_primal_minus_dual(seed):
     problem = random_classes(seed)
     optimum = newton(problem)
     least = exact_value(problem, optimum)
-    for theta in places(optimum, seed):
+    for theta in points(optimum, seed):
         certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
         value = exact_value(problem, theta)
         true = value - least
         assert certificate.bound == "duality"
-        blur = 32 * np.finfo(np.longdouble).eps * (1 + value)  # of sums in extended precision
-        assert certificate.gap >= true - blur, f"bound {certificate.gap}, true {true}"
+        err = 32 * np.finfo(np.longdouble).eps * (1 + value)  # of sums in extended precision
+        assert certificate.gap >= true - err, f"bound {certificate.gap}, true {true}"
         assert abs(certificate.value - value) <= 1e-13 * (1 + value)
         q = repaired(problem, np.exp(log_probabilities(problem, theta)))
         expected = primal_minus_dual(problem, theta, q)
@@ -175,7 +175,7 @@ def test_without_an_intercept():
 
 
 def test_several_models_with_weights_of_their_own_equal_one_at_a_time():
-    """Folds as weights 0 and 1, in one pass; and the rows left out count for nothing."""
+    """Folds are weights 0 and 1 in one pass. Rows that are left out count for nothing."""
     problem = random_classes(0)
     n, m = problem.x.shape
     rng = np.random.default_rng(0)
@@ -191,7 +191,7 @@ def test_several_models_with_weights_of_their_own_equal_one_at_a_time():
 
 
 def test_blocks_of_rows_and_of_models_change_nothing():
-    """Of 180 models of three classes at once a block has few rows; one model alone meets all rows in one."""
+    """A block has few rows where mass are 180 models of three classes, and all rows for one model."""
     rng = np.random.default_rng(0)
     rows, count = 5_000, 180
     x, y = rng.normal(size=(rows, 2)), np.arange(rows) % 3
@@ -205,7 +205,7 @@ def test_blocks_of_rows_and_of_models_change_nothing():
 
 
 def test_extreme_heads_stay_finite():
-    """Logits of ±1e5: probabilities that are 0 in float64, some of which the repair must fill."""
+    """Logits are ±1e5: some probabilities are 0 in float64, and the repair must fill them."""
     x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([0, 1, 2])
     problem = Classes(x, y, np.ones(3), 1e-3, 3)
     for theta in (np.array([[1e5, 0], [0, 0], [-1e5, 0]]), np.array([[0, 1e5], [0, 0], [0, 0]])):
@@ -219,7 +219,7 @@ def test_extreme_heads_stay_finite():
 
 
 def test_a_small_value_keeps_its_digits():
-    """All rows right by a margin of 60: J is e⁻⁶⁰ and not 0."""
+    """All rows are right by a margin of 60: J is e⁻⁶⁰ and not 0."""
     x, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
     certificate = certify(LinearHeads([[-30.0], [30.0], [-200.0]], [0, 0, -1000], 1e-60, "softmax"), x, y)
     np.testing.assert_allclose(certificate.value, np.exp(-60), rtol=1e-14)
@@ -241,7 +241,7 @@ def test_no_bound_where_there_is_none():
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.uint8])
 def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
-    """200,000 × 100 would be 160 MB in float64."""
+    """The table of 200,000 × 100 would take 160 MB in float64."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 9, (200_000, 100), dtype=np.uint8).astype(dtype)
     kept = np.lib.format.open_memmap(

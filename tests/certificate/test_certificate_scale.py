@@ -1,6 +1,4 @@
-"""Heads of columns that are divided by a scale for the penalty alone: the proofs of the heads of x/σ."""
-
-from typing import Any, cast
+"""Heads with a scale for the penalty: their certificates are those of the heads of x/σ."""
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ LOSSES = ("logistic", "softmax", "squared")
 
 
 def heads_of(loss: str, seed: int, intercept: bool) -> tuple[LinearHeads, np.ndarray, np.ndarray, np.ndarray]:
-    """Several heads, with their data and weights; some far from their optima."""
+    """Return several heads, some far from their optima, with their data and weights."""
     rng = np.random.default_rng(seed)
     n, m, models = 60, 4, 5
     x, s = rng.normal(size=(n, m)) * [1e-4, 1.0, 30.0, 1e5] + [0.0, 1.0, 10.0, 0.0], rng.uniform(0.1, 2, n)
@@ -28,7 +26,7 @@ def heads_of(loss: str, seed: int, intercept: bool) -> tuple[LinearHeads, np.nda
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("exact", [True, False])
 def test_it_is_the_proof_of_the_columns_divided(loss, intercept, exact):
-    """To the bit where the scale is of powers of two; J and ∇J are those of the columns as given."""
+    """It is so to the bit where the scale is made of powers of two. J and ∇J are those of the columns as given."""
     heads, x, y, s = heads_of(loss, 1, intercept)
     scale = np.array([1e-4, 0.9, 31.0, 2e5])
     scale = np.ldexp(1.0, np.frexp(scale)[1]) if exact else scale
@@ -49,7 +47,9 @@ def test_the_gradient_is_that_of_the_columns_as_given(loss):
     heads = heads._replace(scale=scale)
     norms = []
     for k in range(5):
-        one = LinearHeads(heads.coef[k], cast(Any, heads.intercept)[k], heads.l2[k], loss, scale)
+        one = LinearHeads(
+            np.asarray(heads.coef)[k], np.asarray(heads.intercept)[k], np.asarray(heads.l2)[k], loss, scale
+        )
         theta = np.concatenate([one.coef, np.asarray(one.intercept)[..., None]], axis=-1)
         slope = np.zeros_like(theta)
         for index in np.ndindex(theta.shape):

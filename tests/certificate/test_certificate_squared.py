@@ -41,7 +41,7 @@ def random_regression(seed: int) -> Regression:
 
 
 def exact_value(problem: Regression, theta: np.ndarray | list):
-    """J, in 60 digits; theta has the intercept last."""
+    """Return J in 60 digits; theta has the intercept last."""
     with mpmath.workdps(60):
         total, value = mpmath.mpf(0), mpmath.mpf(0)
         for row, target, weight in zip(problem.x, problem.y, problem.s, strict=True):
@@ -52,7 +52,7 @@ def exact_value(problem: Regression, theta: np.ndarray | list):
 
 
 def least_squares(problem: Regression, intercept: bool = True):
-    """The optimum by the normal equations in 60 digits; l2 > 0 or columns of full rank."""
+    """Return the optimum by the normal equations in 60 digits; l2 > 0 or columns of full rank."""
     with mpmath.workdps(60):
         columns = problem.x.shape[1] + 1
         a, b, total = mpmath.zeros(columns), mpmath.zeros(columns, 1), mpmath.fsum(map(mpmath.mpf, problem.s))
@@ -75,8 +75,8 @@ def heads(theta: np.ndarray, l2: float) -> LinearHeads:
     return LinearHeads(theta[..., :-1], theta[..., -1], l2, "squared")
 
 
-def places(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Far from the optimum, nearer and nearer, at it, and at it but for the intercept."""
+def points(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return points far from the optimum, nearer, at it, and off it in the intercept alone."""
     direction = np.random.default_rng(seed).normal(size=optimum.shape) * (1 + np.abs(optimum).max())
     last = np.eye(len(optimum))[-1]
     near = [optimum + scale * direction for scale in (10, 1, 1e-3, 1e-6, 0)]
@@ -85,11 +85,11 @@ def places(optimum: np.ndarray, seed: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(42))
 def test_the_gap_is_never_below_the_true_one_and_equals_it(seed):
-    """It is exact: all that it is above the true one is the rounding it states, which is small."""
+    """The gap is exact: its excess over the true gap is the rounding that it states, which is small."""
     problem = random_regression(seed)
     optimum = least_squares(problem)
     least = exact_value(problem, optimum)
-    for theta in places(as_theta(optimum), seed):
+    for theta in points(as_theta(optimum), seed):
         certificate = certify(heads(theta, problem.l2), problem.x, problem.y, problem.s)
         value = exact_value(problem, theta)
         true = value - least
@@ -112,7 +112,7 @@ def test_without_a_penalty():
     problem = full_rank(0)
     optimum = least_squares(problem)
     least = exact_value(problem, optimum)
-    for theta in places(as_theta(optimum), 0):
+    for theta in points(as_theta(optimum), 0):
         certificate = certify(heads(theta, 0.0), problem.x, problem.y, problem.s)
         true = exact_value(problem, theta) - least
         assert certificate.bound == "exact"
@@ -121,7 +121,7 @@ def test_without_a_penalty():
 
 
 def test_collinear_columns_without_a_penalty():
-    """A copy, two constants and a multiple: the gap of the columns that are left, said with the rank."""
+    """Columns are a copy, two constants and a multiple. The gap is that of the rest. The name states the rank."""
     problem = full_rank(1)
     least = exact_value(problem, least_squares(problem))
     x = np.column_stack([problem.x, problem.x[:, 0], np.full(12, 1 / 3), np.full(12, 0.7), 2 * problem.x[:, 1]])
@@ -136,7 +136,7 @@ def test_collinear_columns_without_a_penalty():
 
 
 def test_more_columns_than_rows_without_a_penalty():
-    """Then J* = 0."""
+    """J* is 0."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(5, 9)), rng.normal(size=5)
     certificate = certify(heads(np.zeros(10), 0.0), x, y)
@@ -145,7 +145,7 @@ def test_more_columns_than_rows_without_a_penalty():
 
 
 def test_a_rank_that_float64_cannot_see_is_no_bound():
-    """A column that differs from another in its last bits and explains all: the certified rank would hide it."""
+    """A column differs from another in its last bits and explains all: the certified rank would hide it."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20, 1))
     y = rng.integers(-1, 2, 20) * 1.0
@@ -167,7 +167,7 @@ def test_without_an_intercept():
 
 
 def test_a_constant_column_without_an_intercept():
-    """Its spread is nothing but rounding, which is no unit to measure it in."""
+    """The spread of such a column is nothing but rounding, and no unit to measure the column in."""
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=(30, 2)), np.full(30, -1000.1), np.zeros(30)])
     problem = Regression(x, rng.normal(size=30), np.ones(30), 0.1)
@@ -182,7 +182,7 @@ def test_a_constant_column_without_an_intercept():
 
 
 def test_models_and_targets_equal_one_at_a_time():
-    """Three models with l2 and a fold each, four targets, in one call."""
+    """One call has three models with an l2 and a fold each, and four targets."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 4))
     coef, intercept = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4))
@@ -201,7 +201,7 @@ def test_models_and_targets_equal_one_at_a_time():
 
 @pytest.mark.parametrize("columns", [5, 600])
 def test_blocks_of_rows_and_of_heads_change_nothing(columns):
-    """Of 600 heads at once, or of wide rows, a block has few rows; one head meets more."""
+    """A block has few rows where there are 600 heads or wide rows, and more for one head."""
     rng = np.random.default_rng(0)
     rows, count = 5_000, 600 if columns == 5 else 3
     x, y, s = rng.normal(size=(rows, columns)), rng.normal(size=rows), rng.uniform(0.5, 2, rows)
@@ -221,7 +221,7 @@ def test_blocks_of_rows_and_of_heads_change_nothing(columns):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("many", [False, True])
 def test_weights_that_share_nothing(intercept, many):
-    """Models each with weights of their own, none a multiple of another's: each certified as if alone."""
+    """No set of weights is a multiple of another. Each model is certified as if alone."""
     rng = np.random.default_rng(0)
     count = 9 if many else 1  # heads of one set of weights: of many, the sums over the rows serve for all
     x, y, s = rng.normal(size=(15, 3)), rng.normal(size=(15, 1)) * np.ones(count), rng.uniform(0.5, 2, (2, 15))
@@ -239,7 +239,7 @@ def test_weights_that_share_nothing(intercept, many):
 
 @pytest.mark.parametrize("intercept", [True, False])
 def test_many_heads_some_of_which_fit_to_the_last_digit(intercept):
-    """Where the sums over the rows leave nothing of a head's own value, its residuals are read."""
+    """The sums over the rows leave nothing of the value of some heads. The residuals of these heads are read."""
     rng = np.random.default_rng(0)
     x, best = rng.integers(-9, 10, (15, 3)).astype(float), np.array([3.0, -2.0, 5.0, 7.0 * intercept])
     problem = Regression(x, x @ best[:3] + best[3], np.ones(15), 1e-12)

@@ -1,4 +1,4 @@
-"""The certificate as a card, rows and JSON, and the report on data."""
+"""The certificate as a card, repr, table, rows and JSON, and the report on data."""
 
 import json
 import tracemalloc
@@ -10,8 +10,8 @@ import scipy.optimize
 
 from dlcore import LinearHeads, certify, fit_heads
 from dlcore.certificate import data_report
-from dlcore.certificate.data_report.separation import separates
-from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.data_report.separation import is_separable_by
+from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
 
@@ -23,13 +23,13 @@ def overlapping(seed: int = 0, n: int = 200, m: int = 4) -> tuple[np.ndarray, np
 
 
 def linear_program(x: np.ndarray, y: np.ndarray, *, intercept: bool) -> bool:
-    """Whether sign·(xw + b) ≥ 1 has a solution, by SciPy."""
+    """Return whether sign·(xw + b) ≥ 1 has a solution, by SciPy."""
     sign = np.where(y == 1, 1.0, -1.0)
     rows = np.column_stack([x, np.ones(len(x))]) if intercept else x
-    found: Any = scipy.optimize.linprog(
+    solution: Any = scipy.optimize.linprog(
         np.zeros(rows.shape[1]), -sign[:, None] * rows, -np.ones(len(x)), bounds=(None, None), method="highs"
     )
-    return found.status == 0
+    return solution.status == 0
 
 
 # -- the certificate as a value ------------------------------------------------------------------------------
@@ -94,27 +94,27 @@ def test_rows_and_json_hold_every_head():
     ],
 )
 def test_rank_and_condition_are_those_of_the_singular_values(condition, offset, rows):
-    """Of one block and of three; about the mean, in extended precision. What rounds is u·offset of the largest."""
+    """Tables have one block or three. Rounding is u·offset of the largest singular value."""
     rng = np.random.default_rng(0)
     left = np.linalg.qr(rng.normal(size=(rows, 6)))[0] * (rows / 300) ** 0.5
     left -= left.mean(0)
     x = left @ np.diag(np.geomspace(1, 1 / condition, 6)) @ np.linalg.qr(rng.normal(size=(6, 6)))[0] + offset
     centred = (x - x.astype(np.longdouble).mean(0)).astype(float)
     values = np.linalg.svd(centred, compute_uv=False)
-    found = data_report(x, loss="squared")
-    assert found.rank == 6
-    np.testing.assert_allclose(found.condition, values[0] / values[-1], rtol=1e-9 + 1e-15 * condition)
+    report = data_report(x, loss="squared")
+    assert report.rank == 6
+    np.testing.assert_allclose(report.condition, values[0] / values[-1], rtol=1e-9 + 1e-15 * condition)
     assert data_report(x, loss="squared", fit_intercept=False).rank == 6
 
 
 def test_the_scale_of_columns_is_told_from_their_dependence():
     x, y = overlapping()
     x *= [1, 1e9, 1e-3, 1]
-    found = data_report(x, y)
-    assert (found.widest, found.narrowest) == (1, 2)
-    assert found.condition > 1e11
-    assert found.condition_scaled < 2
-    np.testing.assert_allclose(found.scale_ratio, x[:, 1].std() / x[:, 2].std(), rtol=1e-12)
+    report = data_report(x, y)
+    assert (report.widest, report.narrowest) == (1, 2)
+    assert report.condition > 1e11
+    assert report.condition_scaled < 2
+    np.testing.assert_allclose(report.scale_ratio, x[:, 1].std() / x[:, 2].std(), rtol=1e-12)
 
 
 def test_constant_and_equal_columns_are_found_among_rows_that_weigh():
@@ -127,19 +127,19 @@ def test_constant_and_equal_columns_are_found_among_rows_that_weigh():
     x[-100:, 6] = np.nextafter(x[-100:, 6], np.float32(9))  # the last bit of a few numbers
     x[:idle, :9] = rng.normal(size=(idle, 9))
     weights = np.maximum(np.arange(rows) - idle + 1, 0)  # a whole block of rows weighs nothing
-    found = data_report(x, loss="squared", weights=weights)
-    assert found.constant == (2, 5)
-    assert found.duplicates == ((1, 4, 7), (3, 8))
-    assert found.rank == 5
-    assert found.condition == np.inf
-    assert (found.rows, found.columns, found.dtype) == (rows - idle, 10, "float32")
+    report = data_report(x, loss="squared", weights=weights)
+    assert report.constant == (2, 5)
+    assert report.duplicates == ((1, 4, 7), (3, 8))
+    assert report.rank == 5
+    assert report.condition == np.inf
+    assert (report.rows, report.columns, report.dtype) == (rows - idle, 10, "float32")
 
 
 def test_no_column_varies():
-    found = data_report(np.ones((5, 2)), [0, 1, 0, 1, 1])
-    assert (found.rank, found.widest, found.constant, found.duplicates) == (0, None, (0, 1), ((0, 1),))
-    assert np.isnan(found.condition)
-    assert "constant columns: 0, 1" in str(found)
+    report = data_report(np.ones((5, 2)), [0, 1, 0, 1, 1])
+    assert (report.rank, report.widest, report.constant, report.duplicates) == (0, None, (0, 1), ((0, 1),))
+    assert np.isnan(report.condition)
+    assert "constant columns: 0, 1" in str(report)
 
 
 def test_a_table_on_disk_is_never_copied(tmp_path):
@@ -150,10 +150,10 @@ def test_a_table_on_disk_is_never_copied(tmp_path):
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     del rows
     tracemalloc.start()
-    found = data_report(x, y)
+    report = data_report(x, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.separability == "not separable"
+    assert report.separability == "not separable"
     assert peak < 12 * 2**23 + 8 * len(x) * 4  # blocks of 8 MiB, and a few numbers for each row
 
 
@@ -163,33 +163,33 @@ def test_a_table_on_disk_is_never_copied(tmp_path):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("seed", range(20))
 def test_separability_is_that_of_a_linear_program(seed, intercept):
-    """Random rows, near the edge between the two, far from 0 and of several scales; a claim is never wrong."""
+    """Rows are random, nearly separable, far from 0 and of several scales. A verdict is never wrong."""
     rng = np.random.default_rng(seed)
     n, m = int(rng.integers(8, 40)), int(rng.integers(2, 9))
     x = rng.normal(size=(n, m)) * 10.0 ** rng.integers(-3, 4, m) + (seed % 3 == 0) * 1e5
     score = (x - x.mean(0)) / x.std(0) @ rng.normal(size=m)
     y = (score + (seed % 2) * rng.logistic(size=n) > 0).astype(int)
     y[:2] = 0, 1
-    found = data_report(x, y, fit_intercept=intercept)
+    report = data_report(x, y, fit_intercept=intercept)
     truth = linear_program(x, y, intercept=intercept)
-    assert found.separability in {"separable" if truth else "not separable", "not known"}
+    assert report.separability in {"separable" if truth else "not separable", "not known"}
     if seed % 3 or intercept:
-        assert found.separability != "not known"
-    if found.separability == "separable":
-        assert found.direction is not None
-        assert found.direction_intercept is not None
-        logit: Any = x.astype(np.longdouble) @ found.direction
-        margin = np.where(y == 1, 1, -1) * (logit + found.direction_intercept)
+        assert report.separability != "not known"
+    if report.separability == "separable":
+        assert report.direction is not None
+        assert report.direction_intercept is not None
+        logit: Any = x.astype(np.longdouble) @ report.direction
+        margin = np.where(y == 1, 1, -1) * (logit + report.direction_intercept)
         assert (margin > 0).all()
-        assert intercept or found.direction_intercept == 0
+        assert intercept or report.direction_intercept == 0
 
 
 def test_classes_that_touch_are_quasi_separable():
-    """No hyperplane has every row on its own side, and no minimum exists either."""
+    """No hyperplane has every row on the right side, and no minimum exists either."""
     x = np.array([[-1.0], [0.0], [0.0], [1.0]])
-    found = data_report(x, [0, 0, 1, 1])
-    assert found.separability == "quasi-separable"
-    assert (found.direction, found.direction_intercept) == (0.5, 0)
+    report = data_report(x, [0, 0, 1, 1])
+    assert report.separability == "quasi-separable"
+    assert (report.direction, report.direction_intercept) == (0.5, 0)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -198,11 +198,11 @@ def test_several_classes(classes):
     x = rng.normal(size=(150, 3))
     score = x @ rng.normal(size=(3, classes)) + rng.normal(size=classes) / 3
     y = np.unique(score.argmax(1), return_inverse=True)[1]
-    found = data_report(x, y, loss="softmax")
-    assert found.separability == "separable"
-    assert found.direction is not None
-    logits: Any = x @ found.direction.T
-    assert ((logits + found.direction_intercept).argmax(1) == y).all()
+    report = data_report(x, y, loss="softmax")
+    assert report.separability == "separable"
+    assert report.direction is not None
+    logits: Any = x @ report.direction.T
+    assert ((logits + report.direction_intercept).argmax(1) == y).all()
     noisy = (score + rng.gumbel(size=score.shape)).argmax(1)
     noisy[:classes] = range(classes)
     assert data_report(x, noisy, loss="softmax").separability == "not separable"
@@ -219,21 +219,21 @@ def test_heads_that_separate_are_the_witness():
     x, y = overlapping()
     y = (x[:, 0] > 0).astype(int)
     heads = LinearHeads(np.array([[0.0, 0, 0, 0], [5.0, 0, 0, 0]]), 0.0, np.array([0.0, 0.1]))
-    found = certify(heads, x, y, report=True)
-    assert found.report is not None
-    np.testing.assert_array_equal(found.report.direction, [5, 0, 0, 0])
-    assert found.bound == ("none: separable, the infimum 0 is not attained", "duality")
-    assert found.gap[0] == np.inf
+    certificate = certify(heads, x, y, report=True)
+    assert certificate.report is not None
+    np.testing.assert_array_equal(certificate.report.direction, [5, 0, 0, 0])
+    assert certificate.bound == ("none: separable, the infimum 0 is not attained", "duality")
+    assert certificate.gap[0] == np.inf
     several = LinearHeads(np.array([[-5.0, 0, 0, 0], [5.0, 0, 0, 0]]), 0.0, 0.0, "softmax")
     assert certify(several, x, y, report=True).bound == "none: separable, the infimum 0 is not attained"
 
 
 def test_a_margin_of_rounding_is_no_witness():
-    s = scaled_weights(np.ones((1, 2)))
     x = np.array([[1.0, 1.0], [-1.0, -1.0]])
+    data = TrainingData(x, np.array([1, 0]), scaled_weights(np.ones((1, 2))))
     coef = np.array([[1.0, -1.0 + 2.0**-53]])
-    assert not separates(coef, np.zeros(1), x, np.array([1, 0]), s)
-    assert separates(np.array([[1.0, -0.9]]), np.zeros(1), x, np.array([1, 0]), s)
+    assert not is_separable_by(coef, np.zeros(1), data)
+    assert is_separable_by(np.array([[1.0, -0.9]]), np.zeros(1), data)
 
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_wrong_input_is_refused_by_name():
     with pytest.raises(TypeError, match="fit_intercept: expected True or False"):
         data_report(x, y, fit_intercept=0)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="loss: expected"):
-        data_report(x, y, loss="hinge")
+        data_report(x, y, loss="hinge")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="y: expected an array, got None"):
         data_report(x)
     with pytest.raises(ValueError, match="y: "):

@@ -1,60 +1,59 @@
-"""The bound by curvature: never below the truth, tight near the optimum, and there without a penalty too."""
+"""The bound by curvature: never below the true gap, tight near the optimum, and valid without a penalty."""
 
 import numpy as np
 import pytest
 from helpers import exact_value, newton, random_optimum, random_problem
 from oracles.certificate_problems import STRENGTHS, hard_objective, heads_objective, random_objective, unpenalised
-from oracles.certified_places import places, places_above
+from oracles.certified_points import points, points_above
 
 from dlcore import LinearHeads, certify
-from dlcore.certificate.bounds import curvature
-from dlcore.certificate.bounds import tightest as choice
+from dlcore.certificate.bounds import curvature, tightest
 
 pytestmark = pytest.mark.any_mode
 
 
 @pytest.mark.parametrize("seed", [seed for seed in range(60) if seed % 3 < 2])
 def test_the_smaller_bound_is_never_below_the_true_gap(seed):
-    """Logistic and softmax, ten kinds of hard rows, at and around the optimum; the truth in 40 digits."""
+    """Logistic and softmax, ten kinds of hard rows, at and around the optimum. The oracle works in 40 digits."""
     rng = np.random.default_rng(seed)
     name, objective = heads_objective(seed, rng)
-    for place in places(objective, rng, name):
-        tight, plain = place.certificate(tight=True), place.certificate(tight=False)
-        assert place.true <= tight.gap <= plain.gap
+    for point in points(objective, rng, name):
+        tight, plain = point.certificate(tight=True), point.certificate(tight=False)
+        assert point.true <= tight.gap <= plain.gap
         assert (tight.gap == plain.gap) == (tight.bound == "duality")
         assert tight.value == plain.value
-        if place.shift in (1e-6, 1e-3) and tight.bound == "curvature" and place.true > 1e6 * tight.rounding:
-            assert tight.gap <= 1.5 * place.true + place.error
+        if point.shift in (1e-6, 1e-3) and tight.bound == "curvature" and point.true > 1e6 * tight.rounding:
+            assert tight.gap <= 1.5 * point.true + point.error
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_few_problems_of_the_trial(seed):
-    """`scripts/bench certificate` has hundreds; l2 from 1e-8 to 1e6."""
+    """`scripts/bench certificate` has hundreds of problems; l2 is from 1e-8 to 1e6."""
     random = random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)]))
     for name, objective in ((f"random {seed}", random), (f"hard {seed}", hard_objective(seed)[1])):
-        for place in places_above(objective, np.random.default_rng(seed), name):
-            tight, plain = place.certificate(tight=True).gap, place.certificate(tight=False).gap
-            assert place.true <= tight <= plain
+        for point in points_above(objective, np.random.default_rng(seed), name):
+            tight, plain = point.certificate(tight=True).gap, point.certificate(tight=False).gap
+            assert point.true <= tight <= plain
             if objective is random:  # where a is nearly 1 the bound is up to twice the decrement
-                assert tight <= (1.2 if place.shift < 1e-3 else 2.5) * place.true
+                assert tight <= (1.2 if point.shift < 1e-3 else 2.5) * point.true
     exists, objective = unpenalised(seed)
     if exists:
         assert all(
             p.true <= p.certificate(tight=True).gap
-            for p in places_above(objective, np.random.default_rng(0), f"unpenalised {seed}")
+            for p in points_above(objective, np.random.default_rng(0), f"unpenalised {seed}")
         )
 
 
 @pytest.mark.parametrize("seed", range(70))
 def test_random_problems(seed):
-    """Against Newton in extended precision."""
+    """The oracle is Newton in extended precision."""
     problem, optimum = random_problem(seed), random_optimum(seed)
     least, rng = exact_value(problem, optimum), np.random.default_rng(seed)
     for scale in (3, 1e-1, 1e-3, 1e-5):
         theta = np.asarray(optimum + scale * rng.normal(size=optimum.shape), float)
         true = exact_value(problem, theta) - least
-        place = LinearHeads(theta[:-1], theta[-1], problem.l2)
-        tight = certify(place, problem.x, problem.y, problem.s, tight=True)
+        point = LinearHeads(theta[:-1], theta[-1], problem.l2)
+        tight = certify(point, problem.x, problem.y, problem.s, tight=True)
         assert tight.gap >= true * (1 - 1e-9) - 1e-18 * tight.value
 
 
@@ -74,7 +73,7 @@ def test_it_is_exact_in_the_limit():
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_without_a_penalty_a_minimum_is_found_where_there_is_one(classes):
-    """At λ = 0: finite where the classes overlap, whatever moves all classes alike; infinite where they do not."""
+    """The gap at λ = 0 is finite where the classes overlap, even if all classes are moved alike, else infinite."""
     rng = np.random.default_rng(classes)
     x = rng.normal(size=(200, 3))
     y = (x @ rng.normal(size=(3, classes)) + 2 * rng.gumbel(size=(200, classes))).argmax(1)
@@ -89,9 +88,9 @@ def test_without_a_penalty_a_minimum_is_found_where_there_is_one(classes):
         theta -= (np.linalg.pinv(hessian, rcond=1e-10) @ gradient.ravel()).reshape(theta.shape)
     for moved in (0.0, 5.0):
         heads = LinearHeads(theta[:, :3] + moved, theta[:, 3] - moved, 0.0, "softmax")
-        found = certify(heads, x, y, tight=True)
-        assert found.bound == "curvature"
-        assert found.gap < 1e-24
+        certificate = certify(heads, x, y, tight=True)
+        assert certificate.bound == "curvature"
+        assert certificate.gap < 1e-24
     if classes == 2:
         head = LinearHeads(theta[1, :3] - theta[0, :3], theta[1, 3] - theta[0, 3], 0.0)
         assert certify(head, x, y, tight=True).gap < 1e-24
@@ -103,7 +102,7 @@ def test_without_a_penalty_a_minimum_is_found_where_there_is_one(classes):
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 def test_separable_rows_have_no_minimum(loss):
-    """However far the heads are out, and with duplicate columns: never a finite gap at λ = 0."""
+    """The gap at λ = 0 is never finite, however far the heads are, with duplicate columns too."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 3))
     y = (x[:, 0] > 0).astype(int)
@@ -117,7 +116,7 @@ def test_separable_rows_have_no_minimum(loss):
 
 
 def test_several_heads_folds_and_scales():
-    """Each head for itself, with its own weights and the penalty of scaled columns."""
+    """Each head has its own bound, with its own weights and the penalty of scaled columns."""
     problem = random_problem(2)
     rng = np.random.default_rng(3)
     m = problem.x.shape[1]
@@ -133,7 +132,7 @@ def test_several_heads_folds_and_scales():
 
 
 def test_blocks_change_nothing(monkeypatch):
-    """Those of rows that weigh nothing either."""
+    """Blocks of rows without weight change nothing either."""
     problem = random_problem(0)
     theta = np.asarray(newton(problem), float) + 1e-3
     head = LinearHeads(theta[:-1], theta[-1], problem.l2)
@@ -147,11 +146,11 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_what_has_too_many_coefficients_says_so(monkeypatch):
     problem = random_problem(1)
-    monkeypatch.setattr(choice, "MOST", 2)
+    monkeypatch.setattr(tightest, "MAX_COEFS", 2)
     head = LinearHeads(np.zeros(problem.x.shape[1]), 0.0, problem.l2)
-    found = certify(head, problem.x, problem.y, tight=True)
-    assert str(found.bound).startswith("duality (no curvature: ")
-    assert found.gap == certify(head, problem.x, problem.y).gap
+    certificate = certify(head, problem.x, problem.y, tight=True)
+    assert str(certificate.bound).startswith("duality (no curvature: ")
+    assert certificate.gap == certify(head, problem.x, problem.y).gap
 
 
 def test_squares_have_the_exact_one_already():

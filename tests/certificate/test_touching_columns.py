@@ -7,9 +7,14 @@ from scipy.optimize import linprog
 from dlcore.certificate import data_report
 from dlcore.certificate.data_report import touching_columns
 from dlcore.certificate.data_report.touching_columns import touching_column
-from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
+
+
+def weighted(x, y):
+    """Return rows of equal weights."""
+    return TrainingData(x, y, scaled_weights(np.ones((1, len(x)))))
 
 
 def margins(x, y, direction):
@@ -48,7 +53,7 @@ def test_the_search_finds_what_a_linear_programme_finds(seed, classes, fit_inter
     y = np.append(np.arange(classes), rng.integers(0, classes, 12 - classes))
     x = x.astype(float)
     logits = 1 if classes == 2 else classes
-    direction = touching_column(x, y, scaled_weights(np.ones((1, 12))), logits, fit_intercept=fit_intercept)
+    direction = touching_column(weighted(x, y), logits, fit_intercept=fit_intercept)
     assert (direction is not None) == touches(x, y, classes, fit_intercept=fit_intercept)
     if direction is not None:
         margin = margins(x, y, direction)
@@ -61,21 +66,21 @@ def test_rows_of_weight_0_do_not_count():
     x, y = np.array([[0.0], [0], [1], [-1]]), np.array([0, 1, 1, 1])
     for last, found in ((1.0, False), (0.0, True)):
         weights = scaled_weights(np.array([[1.0, 1, 1, last]]))
-        assert (touching_column(x, y, weights, 1, fit_intercept=True) is not None) == found
+        assert (touching_column(TrainingData(x, y, weights), 1, fit_intercept=True) is not None) == found
 
 
 def test_a_threshold_between_the_classes_of_a_shifted_column():
     x = np.array([[100.0], [101], [101], [103]])
     y = np.array([0, 0, 1, 1])
-    coef, intercept = touching_column(x, y, scaled_weights(np.ones((1, 4))), 1, fit_intercept=True)
+    coef, intercept = touching_column(weighted(x, y), 1, fit_intercept=True)
     np.testing.assert_array_equal(coef * 101 + intercept, [[0]])
-    assert touching_column(x, y, scaled_weights(np.ones((1, 4))), 1, fit_intercept=False) is None
+    assert touching_column(weighted(x, y), 1, fit_intercept=False) is None
 
 
 def test_of_many_classes_the_ends_are_tried(monkeypatch):
     monkeypatch.setattr(touching_columns, "MAX_THRESHOLDS", 3)
     x, y = np.array([[0.0], [0], [0], [2], [0]]), np.array([0, 1, 2, 2, 0])
-    coef, _ = touching_column(x, y, scaled_weights(np.ones((1, 5))), 3, fit_intercept=True)
+    coef, _ = touching_column(weighted(x, y), 3, fit_intercept=True)
     assert coef.ravel().tolist() == [0, 0, 1]
 
 

@@ -1,24 +1,24 @@
-"""Problems for the trial of certificates: random ones, and families that are hard for a bound."""
+"""Problems for the trial of certificates: random problems, and families that are hard for a bound."""
 
 from collections.abc import Callable
 
 import numpy as np
 from oracles.head_oracle import Objective
-from oracles.head_problems import asked_of, heads_problem
+from oracles.head_problems import head_cases, heads_problem
 from same_bits import conditioned, single
 
 STRENGTHS = np.array([float(f"1e{power}") for power in range(-8, 7)])  # powers by NumPy depend on the processor
 
 
 def heads_objective(seed: int, rng: np.random.Generator) -> tuple[str, Objective]:
-    """One strength of a random problem of `fit_heads`, and the name of its stored optimum."""
-    asked = [one for one in asked_of(heads_problem(seed)) if one.fit == 0 and one.objective.l2 > 0]
-    chosen = asked[int(rng.integers(len(asked)))]
+    """Return one penalty of a random problem of `fit_heads`, after the name of its stored optimum."""
+    cases = [case for case in head_cases(heads_problem(seed)) if case.fit == 0 and case.objective.l2 > 0]
+    chosen = cases[int(rng.integers(len(cases)))]
     return chosen.name(seed), chosen.objective
 
 
 def random_objective(seed: int, l2: float) -> Objective:
-    """A logistic or softmax problem with Gaussian rows, noisy labels and, of each third one, weights."""
+    """Return a logistic or softmax problem: Gaussian rows, noisy labels, weights in every third problem."""
     rng = np.random.default_rng([seed, 0])
     n, m = int(rng.integers(30, 90)), int(rng.integers(1, 8))
     classes = 2 if seed % 3 else int(rng.integers(3, 5))
@@ -103,7 +103,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator, float, int], Objective]] = {
 
 
 def hard_objective(seed: int) -> tuple[str, Objective]:
-    """Families in turn, strengths in turn for each."""
+    """Return a family and a problem: families in turn, penalties in turn for each."""
     family = list(FAMILIES)[seed % len(FAMILIES)]
     rng = np.random.default_rng([seed, 1])
     turn = seed // len(FAMILIES)
@@ -112,7 +112,7 @@ def hard_objective(seed: int) -> tuple[str, Objective]:
 
 
 def unpenalised(seed: int) -> tuple[bool, Objective]:
-    """At l2 = 0, and whether a minimum exists: by turns noisy labels of many rows, and separable ones."""
+    """Return whether a minimum exists, and a problem at l2 = 0: noisy labels of many rows, or separable rows."""
     rng = np.random.default_rng([seed, 2])
     x = single(rng.normal(size=(120, 3)))
     exists = seed % 2 == 0

@@ -1,8 +1,8 @@
-"""J of the heads of folds, which `fit_heads` does not hand back, from what it hands to a scoring function.
+"""J of the heads of folds, which `fit_heads` does not return, from the arguments of a scoring function.
 
-Of each fold the pairs name all rows as those to be scored, so that the function sees what the fold's heads predict
-for the rows that trained them. A prediction is rounded, and a penalty is known where the rows tell coefficients
-apart: what follows is a J that the head's own cannot be below. It is lower by a few roundings of the logits.
+The pairs of each fold name all rows as test rows. So the function sees the predictions of the fold's heads for the
+rows that trained them. A prediction is rounded, and the penalty is known only where the rows determine the
+coefficients. The result is a lower bound on J of the head, a few roundings of the logits below it.
 """
 
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 class Fitted(NamedTuple):
-    """The heads of a problem, and of each fold and strength the predictions for all rows."""
+    """The heads of a problem, and the predictions for all rows of each fold and penalty."""
 
     heads: Heads
     predictions: np.ndarray
 
 
 def fitted(problem: HeadsProblem, tol: float) -> Fitted:
-    """Fit all heads. A score is the number of the call that made it, which says whose prediction it was."""
+    """Fit all heads. A score is the number of the call that computed it, and so identifies a prediction."""
     if problem.train is None:
         return Fitted(fit_heads(problem.x, problem.y, tol=tol, **problem.arguments), np.empty(0))
     seen: list[np.ndarray] = []
@@ -43,7 +43,7 @@ def fitted(problem: HeadsProblem, tol: float) -> Fitted:
 
 
 def least_value_seen(objective: Objective, prediction: np.ndarray) -> Any:
-    """Bound J from below, of a head that predicts so for the rows of the objective."""
+    """Bound J from below for a head with these predictions on the rows of the objective."""
     z = _logits(objective.loss, prediction)
     # What a rounded prediction leaves open of a logit: much where a probability is nearly 1.
     noise = np.full(len(z), 4 * EPS)
@@ -62,7 +62,7 @@ def least_value_seen(objective: Objective, prediction: np.ndarray) -> Any:
 
 
 def _logits(loss: str, prediction: np.ndarray) -> np.ndarray:
-    """Turn predictions into logits, (n, outputs) in extended precision; those of the softmax sum to 0."""
+    """Return the logits of predictions, (n, outputs) in extended precision; those of the softmax sum to 0."""
     p = prediction.astype(np.longdouble)
     if loss == "squared":
         return p[:, None]
@@ -88,7 +88,7 @@ def _coefficients(x: np.ndarray, z: np.ndarray, intercept: bool) -> tuple[np.nda
 
 
 def _slopes(objective: Objective, z: np.ndarray) -> np.ndarray:
-    """Bound how fast each row's loss changes with its logits, a tenth over."""
+    """Bound how fast the loss of each row changes with its logits, increased by a tenth."""
     if objective.loss == "squared":
         return 2.2 * np.abs(z[:, 0] - objective.y)
     if objective.loss == "logistic":

@@ -1,12 +1,12 @@
-"""The least value of a linear head's objective, by means that share nothing with the library.
+"""The smallest value of the objective of a linear head, by code that shares nothing with the library.
 
-The squared loss by orthogonalisation in 60 digits. The cross-entropies by damped Newton: gradients in extended
-precision, factors by SciPy's QR in float64, of the roots of the terms of the Hessian, whose condition is the root
-of the Hessian's. What is compared is J in 40 digits, and what the oracle may itself be above the optimum is its
-Newton decrement there, with a gradient in 40 digits. Sums of products are exact, in integers; only exp, log and
-what follows them round to 40 digits.
+The squared loss is solved by orthogonalisation in 60 digits. The cross-entropies are solved by damped Newton with
+gradients in extended precision. SciPy's QR in float64 factors the roots of the terms of the Hessian, whose
+condition is the root of that of the Hessian. J is compared in 40 digits. The error of the oracle is its Newton
+decrement, with a gradient in 40 digits. Sums of products are exact, in integers. Only exp, log and later
+operations round to 40 digits.
 
-Optima that tests ask for are stored (`stored_optima`); an optimum without a name there is computed.
+Optima that tests need are stored (`stored_optima`). An optimum without a stored name is computed.
 """
 
 import math
@@ -20,7 +20,7 @@ from oracles.stored_optima import DIGITS
 
 
 class Objective(NamedTuple):
-    """J of one head: rows of positive weight only, labels or numbers."""
+    """The objective of a head: rows of positive weight only, labels or numbers."""
 
     loss: str
     x: np.ndarray
@@ -31,19 +31,19 @@ class Objective(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """How many numbers a row is mapped to."""
+        """Return the number of outputs of a row."""
         return int(self.y.max()) + 1 if self.loss == "softmax" else 1
 
 
 class Least(NamedTuple):
-    """J at the oracle's place, and how much lower the optimum may be."""
+    """J at the optimum of the oracle, and how much lower the exact optimum may be."""
 
     value: Any
     error: Any
 
 
 class Exact(NamedTuple):
-    """Numbers without rounding: Python's integers in units of 2^-places."""
+    """Exact numbers: Python's integers in units of 2^-places."""
 
     units: np.ndarray
     places: int
@@ -54,7 +54,7 @@ class Exact(NamedTuple):
 
 
 def least_value(objective: Objective, name: str = "") -> Least:
-    """J* of a head of any loss; of a cross-entropy with l2 > 0. Stored under the name, or computed."""
+    """Return J* of a head, stored under the name or computed; a cross-entropy needs l2 > 0."""
     stored = stored_optima.find(name, objective)
     if stored is not None:
         return Least(stored.value, stored.error)
@@ -62,7 +62,7 @@ def least_value(objective: Objective, name: str = "") -> Least:
 
 
 def optimum_of(objective: Objective, name: str = "") -> tuple[np.ndarray, np.ndarray, Least]:
-    """Of a cross-entropy: the oracle's place for rows about a centre, (outputs, m + 1), the centre, J there."""
+    """Return the optimum of a cross-entropy for centered rows, (outputs, m + 1), the center, and J."""
     stored = stored_optima.find(name, objective)
     if stored is not None and stored.theta.size:
         theta = stored.theta.reshape(objective.outputs, -1)
@@ -72,7 +72,7 @@ def optimum_of(objective: Objective, name: str = "") -> tuple[np.ndarray, np.nda
 
 
 def computed_optimum(objective: Objective) -> tuple[np.ndarray, Least]:
-    """Compute the oracle's place for rows about the centre, none of a squared loss, and J there."""
+    """Compute the optimum for centered rows, empty for the squared loss, and J there."""
     if objective.loss == "squared":
         return np.empty(0, np.longdouble), Least(_least_of_squares(objective), mpmath.mpf(0))
     centre = centre_of(objective)
@@ -84,19 +84,19 @@ def computed_optimum(objective: Objective) -> tuple[np.ndarray, Least]:
 
 
 def centre_of(objective: Objective) -> np.ndarray:
-    """Take the mean of the rows, 0 without an intercept; the same bits on every machine."""
+    """Return the mean of the rows, 0 without an intercept; the same bits on every machine."""
     weighted = (objective.s[:, None] * objective.x).T.tolist()
     return np.array([math.fsum(column) for column in weighted]) / math.fsum(objective.s) * objective.intercept
 
 
 def value_of(objective: Objective, coef: np.ndarray, intercept: np.ndarray | float) -> Any:
-    """J of a head as it is given, (outputs, m) or (m,), exactly but for 40 digits."""
+    """Return J of a head as given, (outputs, m) or (m,), in 40 digits."""
     theta = np.column_stack([np.reshape(coef, (-1, objective.x.shape[1])), np.ravel(intercept)])
     return value_at(objective, theta, logits_of(objective, theta, np.zeros(objective.x.shape[1])))
 
 
 def value_at(objective: Objective, theta: np.ndarray, z: Exact) -> Any:
-    """J in 40 digits at (outputs, m + 1), whose logits are z."""
+    """Return J in 40 digits at (outputs, m + 1), whose logits are z."""
     with mpmath.workdps(DIGITS):
         coef = exact(theta[:, :-1])
         penalty = mpmath.ldexp(mpmath.mpf(int((coef.units**2).sum())), -2 * coef.places)
@@ -104,14 +104,14 @@ def value_at(objective: Objective, theta: np.ndarray, z: Exact) -> Any:
 
 
 def mean_loss(objective: Objective, z: Exact) -> Any:
-    """J without its penalty, in 40 digits, of logits z."""
+    """Return J without its penalty, in 40 digits, from logits z."""
     with mpmath.workdps(DIGITS):
         weights = exact(objective.s).numbers()
         return mpmath.fdot(weights, _losses(objective, z)) / mpmath.fsum(weights)
 
 
 def exact(array: np.ndarray) -> Exact:
-    """Of float64 or of extended precision, which is the sum of two of float64."""
+    """Return float64 or extended precision exactly, the latter as the sum of two float64."""
     high = array.astype(np.float64)
     low = (array - high).astype(np.float64)
     parts = np.stack([high, low]) if low.any() else high[None]
@@ -123,20 +123,20 @@ def exact(array: np.ndarray) -> Exact:
 
 
 def logits_of(objective: Objective, theta: np.ndarray, centre: np.ndarray) -> Exact:
-    """Of rows about a centre, (n, outputs)."""
+    """Return the logits of centered rows, (n, outputs)."""
     about, heads = _about(objective, centre), exact(theta)
     product = about.units @ heads.units[:, :-1].T + (heads.units[:, -1] << about.places)
     return Exact(product, about.places + heads.places)
 
 
 def _about(objective: Objective, centre: np.ndarray) -> Exact:
-    """The rows less the centre."""
+    """Return the rows less the center."""
     both = exact(np.vstack([objective.x, centre]))
     return Exact(both.units[:-1] - both.units[-1], both.places)
 
 
 def _own(objective: Objective) -> np.ndarray:
-    """The entry of each row's own class, (n, outputs)."""
+    """Return a mask of the right class of each row, (n, outputs)."""
     return np.eye(objective.outputs, dtype=bool)[objective.y.astype(int)]
 
 
@@ -157,7 +157,7 @@ def _losses(objective: Objective, z: Exact) -> list[Any]:
 
 
 def _gradient(objective: Objective, theta: np.ndarray, z: Exact, centre: np.ndarray) -> np.ndarray:
-    """∇J of rows about the centre, (outputs, m + 1): in 40 digits, then rounded to float64."""
+    """Return ∇J of centered rows, (outputs, m + 1): in 40 digits, then rounded to float64."""
     places = 200  # of what a row pulls; what it leaves out is below 1e-60 of the pull at 0
     with mpmath.workdps(DIGITS):
         weights = exact(objective.s).numbers()
@@ -174,7 +174,7 @@ def _gradient(objective: Objective, theta: np.ndarray, z: Exact, centre: np.ndar
 
 
 def _excess(objective: Objective, z: Exact) -> list[list[Any]]:
-    """The derivative of each row's loss by its logits."""
+    """Return the derivative of the loss of each row by its logits."""
     if objective.loss == "logistic":
         sign = np.where(objective.y == 1, 1, -1)
         away = Exact(sign.astype(object) * z.units[:, 0], z.places).numbers()
@@ -192,7 +192,7 @@ def _excess(objective: Objective, z: Exact) -> list[list[Any]]:
 
 
 def value_about(objective: Objective, theta: np.ndarray, centre: np.ndarray) -> np.longdouble:
-    """J of a cross-entropy in extended precision, of rows about the centre."""
+    """Return J of a cross-entropy in extended precision, for centered rows."""
     z = (objective.x.astype(np.longdouble) - centre) @ theta[:, :-1].T + theta[:, -1]
     if objective.loss == "logistic":
         losses = np.logaddexp(np.longdouble(0), np.where(objective.y == 1, -1, 1) * z[:, 0])
@@ -203,7 +203,7 @@ def value_about(objective: Objective, theta: np.ndarray, centre: np.ndarray) -> 
 
 
 def _newton(objective: Objective, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(θ, R): the optimum about the centre in extended precision, and RᵀR the Hessian there."""
+    """Return the optimum for centered rows in extended precision, and R with RᵀR the Hessian there."""
     rows = np.column_stack(
         [objective.x.astype(np.longdouble) - centre, np.full(len(objective.x), objective.intercept)]
     )
@@ -232,7 +232,7 @@ def _newton(objective: Objective, centre: np.ndarray) -> tuple[np.ndarray, np.nd
 def _seen(
     objective: Objective, rows: np.ndarray, share: np.ndarray, theta: np.ndarray
 ) -> tuple[np.longdouble, np.ndarray, np.ndarray]:
-    """J, ∇J and the factor R of the Hessian, which is float64."""
+    """Return J, ∇J and the factor R of the Hessian in float64."""
     z = rows @ theta.T
     if objective.loss == "logistic":
         sign = np.where(objective.y == 1, 1, -1)[:, None]
@@ -269,12 +269,12 @@ def _seen(
 
 
 def _solved(factor: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """(RᵀR)⁻¹ times the gradient."""
+    """Return (RᵀR)⁻¹ times the gradient."""
     return scipy.linalg.solve_triangular(factor, scipy.linalg.solve_triangular(factor, gradient, trans=1))
 
 
 def _least_of_squares(objective: Objective) -> Any:
-    """The squared distance of y from the span of the columns, the roots of the penalty below them."""
+    """Return the squared distance of y from the span of the columns, the roots of the penalty below them."""
     with mpmath.workdps(60):
         weights = [mpmath.mpf(w) for w in objective.s.tolist()]
         total = mpmath.fsum(weights)

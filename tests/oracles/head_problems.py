@@ -24,7 +24,7 @@ CLASSES = (3, 12)
 
 
 class HeadsProblem(NamedTuple):
-    """What `fit_heads` is asked for, and what makes it hard."""
+    """The arguments of `fit_heads`, and the name of what makes them hard."""
 
     kind: str
     loss: str
@@ -37,7 +37,7 @@ class HeadsProblem(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Of `fit_heads`, after x and y."""
+        """Return the arguments of `fit_heads` after x and y."""
         return {
             "loss": self.loss,
             "l2": self.l2,
@@ -47,8 +47,8 @@ class HeadsProblem(NamedTuple):
         }
 
 
-class Asked(NamedTuple):
-    """One head that a problem asks for: its fit, 0 for all rows, the rows of that, its strength and J."""
+class HeadCase(NamedTuple):
+    """One head of a problem: its fit, 0 for all rows, the rows of the fit, the index of its penalty, and J."""
 
     fit: int
     rows: np.ndarray
@@ -60,26 +60,26 @@ class Asked(NamedTuple):
         return f"heads {seed}, fit {self.fit}, l2 {self.strength}"
 
     @property
-    def bounded(self) -> bool:
-        """Whether an optimum is known to exist."""
+    def has_optimum(self) -> bool:
+        """Return whether an optimum is known to exist."""
         return self.objective.loss == "squared" or self.objective.l2 > 0
 
 
-def asked_of(problem: HeadsProblem) -> list[Asked]:
-    """Of the fit on all rows and of each fold, every strength."""
+def head_cases(problem: HeadsProblem) -> list[HeadCase]:
+    """Return the heads of a problem: the fit on all rows and each fold, for every penalty."""
     train = [np.ones(len(problem.x)), *([] if problem.train is None else problem.train)]
-    found = []
+    cases = []
     for fit, weights in enumerate(train):
         rows = (weights > 0) & (problem.s > 0)
         x, y, s = problem.x[rows], problem.y[rows], problem.s[rows]
         for k, l2 in enumerate(problem.l2):
             objective = Objective(problem.loss, x, y, s, float(l2), problem.intercept)
-            found.append(Asked(fit, rows, k, objective))
-    return found
+            cases.append(HeadCase(fit, rows, k, objective))
+    return cases
 
 
 def heads_problem(seed: int, classes_of_softmax: int | None = None) -> HeadsProblem:
-    """Losses in turn, kinds in turn for each; any 30 seeds in a row hold every kind of every loss."""
+    """Return a problem: losses and kinds in turn. Any 30 seeds in a row hold every kind of every loss."""
     rng = np.random.default_rng(seed)
     loss, kind = LOSSES[seed % 3], KINDS[seed // 3 % len(KINDS)]
     chosen = classes_of_softmax or CLASSES[(seed // 3 + seed // 30) % len(CLASSES)]
@@ -117,14 +117,14 @@ def _features(kind: str, rng: np.random.Generator, n: int, m: int) -> np.ndarray
 
 
 def _spread(x: np.ndarray) -> np.ndarray:
-    """Columns about their means, those that vary of one size: whatever x is, the labels follow it."""
+    """Return centered columns, those that vary of one scale: whatever x is, the labels follow it."""
     centred = x - x.mean(0)
     size = np.sqrt((centred**2).mean(0))
     return centred / np.where(size > 0, size, 1)
 
 
 def _labels(kind: str, score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The class of the largest score; no number of a class is left out."""
+    """Return the class of the largest score; every class has a row."""
     n, classes = score.shape
     y = score.argmax(1)
     if kind == "one example of a class":
@@ -138,7 +138,7 @@ def _labels(kind: str, score: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def _folds(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """0/1 weights of two folds; the first row of every class trains both."""
+    """Return 0/1 weights of two folds; the first row of every class trains both."""
     train = rng.random((2, len(y))) < 0.7
     train[:, np.unique(y, return_index=True)[1] if y.dtype.kind == "i" else 0] = True
     return train.astype(np.float64)

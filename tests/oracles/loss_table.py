@@ -1,4 +1,4 @@
-"""Makes the table of the losses that `dlcore.verify` compares with: `python tests/oracles/loss_table.py`.
+"""Script for the table of the losses that `dlcore.verify` compares with: `python tests/oracles/loss_table.py`.
 
 Values, first and second derivatives in the prediction at 60 digits, from the definitions, on points of few bits.
 Each number is kept as two float64, what the first leaves being the second, and beside it the size that its error
@@ -38,12 +38,12 @@ VECTORS = [
 
 
 def signed(sizes: list[float]) -> list[float]:
-    """Both signs of every size."""
+    """Return both signs of every size."""
     return sorted({sign * size for size in sizes for sign in (-1, 1)})
 
 
 def alone(*values: Any) -> list[Entry]:
-    """Numbers that are one term each."""
+    """Return numbers that are one term each."""
     return [(value, abs(value)) for value in values]
 
 
@@ -92,7 +92,7 @@ def binary_cross_entropy(p: Any, y: Any) -> list[Entry]:
 
 
 def softmax(*z: Any) -> list[Entry]:
-    """Values, then [j, i] = ∂p_j/∂z_i, then [j, i, k]."""
+    """Return values, then [j, i] = ∂p_j/∂z_i, then [j, i, k]."""
     p = probabilities(z)
     # The differences of the logits are rounded, each by up to half an eps of the largest.
     spread = 1 + max(z) - min(z)
@@ -120,7 +120,7 @@ def probabilities(z: Any) -> list[Any]:
 
 
 def others(p: list[Any], j: int) -> Any:
-    """1 - p_j, which 60 digits do not always hold."""
+    """Return 1 − p_j, which 60 digits do not always hold."""
     return sum(p[k] for k in range(len(p)) if k != j)
 
 
@@ -144,14 +144,14 @@ TABLES: dict[str, tuple[Any, list[list[float]]]] = {
 
 
 def two(number: Any) -> list[str]:
-    """A number as two float64, in hexadecimal: the nearest, and the nearest to what is left."""
+    """Return a number as two float64 in hexadecimal: the nearest, and the nearest to the rest."""
     high = float(number)
     rest = float(number - mpf(high)) if mpmath.isfinite(number) and abs(high) < float("inf") else 0.0
     return [high.hex(), rest.hex()]
 
 
 def table() -> dict[str, Any]:
-    """All of it, as it is written."""
+    """Return the table as it is written."""
     made = {}
     with mpmath.workdps(60):
         for name, (function, points) in TABLES.items():
@@ -164,7 +164,7 @@ def table() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The file: a line for each point."""
+    """Return the text of the file: a line for each point."""
     parts = []
     for name, part in table().items():
         rows = [

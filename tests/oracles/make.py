@@ -17,7 +17,7 @@ from oracles.stored_problems import computed, stored_problems
 
 
 def main() -> None:
-    """Compute all, write the file, and say what it holds."""
+    """Compute all optima, write the file, and print what it holds."""
     clock = time.perf_counter()
     found = {}
     for number, (name, stored) in enumerate(stored_problems().items()):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def with_spectrum(spectrum, rows: int, columns: int, seed: int = 0) -> np.ndarray:
-    """A random matrix with these singular values, the rest 0."""
+    """Return a random matrix with these singular values, the rest 0."""
     rng = np.random.default_rng(seed)
     left = np.linalg.qr(rng.normal(size=(rows, rows)))[0]
     right = np.linalg.qr(rng.normal(size=(columns, columns)))[0]
@@ -16,13 +16,13 @@ def with_spectrum(spectrum, rows: int, columns: int, seed: int = 0) -> np.ndarra
 
 
 def kahan(n: int, angle: float = 1.2) -> np.ndarray:
-    """Kahan's triangle: every leading part looks regular, the whole is nearly singular."""
+    """Return Kahan's triangle: every leading block looks regular, the whole is nearly singular."""
     sine, cosine = np.sin(angle), np.cos(angle)
     return np.diag(sine ** np.arange(n)) @ (np.eye(n) - cosine * np.triu(np.ones((n, n)), 1))
 
 
 def vandermonde(n: int, m: int) -> np.ndarray:
-    """Powers of n points in [0.1, 2]."""
+    """Return the powers of n points in [0.1, 2]."""
     return np.vander(np.linspace(0.1, 2, n), m, increasing=True)
 
 
@@ -46,7 +46,7 @@ TALL = {
 
 
 def exact_solution(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """The solution of a x = b, b of shape (n,), least squares if tall, shortest if wide; of full rank."""
+    """Solve a x = b for b of shape (n,) and full rank: least squares if tall, shortest if wide."""
     with mpmath.workdps(120):
         matrix, right = (mpmath.matrix(np.asarray(part, float).tolist()) for part in (a, b))
         n, m = np.shape(a)
@@ -60,19 +60,19 @@ def exact_solution(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def exact_inverse(a: ArrayLike) -> np.ndarray:
-    """The inverse, column by column."""
+    """Return the inverse, column by column."""
     with mpmath.workdps(120):
         return np.array((mpmath.matrix(np.asarray(a, float).tolist()) ** -1).tolist(), float)
 
 
 def column_scales(a: np.ndarray) -> np.ndarray:
-    """The lengths of the columns, of a wide matrix the rows, 1 instead of 0."""
+    """Return the norms of the columns, of the rows if the matrix is wide, 1 instead of 0."""
     lengths = np.linalg.norm(a, axis=0 if a.shape[0] >= a.shape[1] else 1)
     return np.where(lengths > 0, lengths, 1)
 
 
 def central_difference(f, x: np.ndarray, direction: np.ndarray, h: float) -> np.ndarray:
-    """Of fourth order, with f in float64."""
+    """Return a central difference of fourth order, with f in float64."""
 
     def difference(h):
         return (np.asarray(f(x + h * direction)) - np.asarray(f(x - h * direction))) / (2 * h)

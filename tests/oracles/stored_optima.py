@@ -1,7 +1,7 @@
 """Optima of the tests' problems, stored as data: no code of the library takes part in them.
 
-`tests/oracles/make.py` computes and writes them. Each stands under a name beside a fingerprint of its problem, so
-that a problem that has changed is never compared with the optimum of another.
+`tests/oracles/make.py` computes and writes them. Each has a name and a fingerprint of
+its problem. So a changed problem is never compared with the optimum of another problem.
 """
 
 import functools
@@ -19,7 +19,7 @@ DIGITS = 40
 
 
 class Optimum(NamedTuple):
-    """The place of an optimum in extended precision, empty where no test needs it, J there, and J − J* at most."""
+    """An optimum in extended precision, empty where no test needs it, J there, and a bound on J − J*."""
 
     theta: np.ndarray
     value: Any
@@ -31,7 +31,7 @@ class ChangedProblemError(AssertionError):
 
 
 def fingerprint(problem: Iterable[Any]) -> bytes:
-    """Digest the numbers of a problem: arrays by shape and float64 bits, whatever else by its text."""
+    """Digest the numbers of a problem: arrays by shape and float64 bits, everything else by its text."""
     found = hashlib.sha256()
     for part in problem:
         if isinstance(part, np.ndarray):
@@ -67,7 +67,7 @@ def find(name: str, problem: Iterable[Any], path: Path = FILE) -> Optimum | None
 
 
 def names() -> list[str]:
-    """List what is stored."""
+    """Return the names of the stored optima."""
     return list(_read(FILE)[1])
 
 
@@ -98,7 +98,7 @@ def save(optima: dict[str, tuple[bytes, Optimum]], path: Path) -> None:
 
 @functools.cache
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """The arrays of a file, nothing where there is none, and the place of each name in them."""
+    """Return the arrays of a file and the index of each name in them; both empty without a file."""
     if not path.exists():
         return {}, {}
     with np.load(path, allow_pickle=False) as archive:

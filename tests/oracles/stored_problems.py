@@ -1,4 +1,4 @@
-"""The problems whose optima are stored, each with what computes its optimum."""
+"""The problems whose optima are stored, each with the code that computes its optimum."""
 
 from typing import NamedTuple
 
@@ -6,46 +6,46 @@ import numpy as np
 from helpers import Problem, exact_value, exactly, newton, random_problem
 from oracles.certificate_problems import STRENGTHS, hard_objective, heads_objective, random_objective, unpenalised
 from oracles.head_oracle import Objective, computed_optimum
-from oracles.head_problems import asked_of, heads_problem
+from oracles.head_problems import head_cases, heads_problem
 from oracles.stored_optima import Optimum
 
 
 class Stored(NamedTuple):
-    """A problem, and whether the place of its optimum is stored with J."""
+    """A problem, and whether its optimum is stored with J."""
 
     problem: Objective | Problem
     placed: bool
 
 
 def stored_problems() -> dict[str, Stored]:
-    """All of them, by name."""
-    found = {}
+    """Return all problems, by name."""
+    problems = {}
     for seed in range(42):
-        for asked in asked_of(heads_problem(seed)):
-            if asked.bounded:
-                found[asked.name(seed)] = Stored(asked.objective, placed=False)
+        for case in head_cases(heads_problem(seed)):
+            if case.has_optimum:
+                problems[case.name(seed)] = Stored(case.objective, placed=False)
     for seed in range(60):
         if seed % 3 < 2:
             name, objective = heads_objective(seed, np.random.default_rng(seed))
-            found[name] = Stored(objective, placed=True)
+            problems[name] = Stored(objective, placed=True)
     for seed in range(20):
-        found[f"random {seed}"] = Stored(
+        problems[f"random {seed}"] = Stored(
             random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)])), placed=True
         )
-        found[f"hard {seed}"] = Stored(hard_objective(seed)[1], placed=True)
+        problems[f"hard {seed}"] = Stored(hard_objective(seed)[1], placed=True)
         exists, objective = unpenalised(seed)
         if exists:
-            found[f"unpenalised {seed}"] = Stored(objective, placed=True)
+            problems[f"unpenalised {seed}"] = Stored(objective, placed=True)
     for seed in range(70):
-        found[f"random problem {seed}"] = Stored(random_problem(seed), placed=True)
+        problems[f"random problem {seed}"] = Stored(random_problem(seed), placed=True)
     for seed in range(20):
         problem = random_problem(seed)
-        found[f"random problem {seed}, moved"] = Stored(problem._replace(x=problem.x + 20), placed=True)
-    return found
+        problems[f"random problem {seed}, moved"] = Stored(problem._replace(x=problem.x + 20), placed=True)
+    return problems
 
 
 def computed(stored: Stored) -> Optimum:
-    """Compute what is stored of a problem."""
+    """Compute the optimum of a problem."""
     problem = stored.problem
     if isinstance(problem, Problem):
         theta = newton(problem)

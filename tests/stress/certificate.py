@@ -1,9 +1,9 @@
-"""How far above the truth are certified gaps, with `tight` and without?
+"""Trial of certified gaps: how far they are above the true gap, with `tight` and without.
 
-Random and hard problems (separable, collinear, condition 1e12, weights over nine decades, one-hot columns, fewer
-rows than columns, a class with one row, offsets of 1e6), l2 from 1e-8 to 1e6 and 0, and 1,000 classes. Heads stand
-where J is about 1e-2, 1e-6 and 1e-11 of itself above the optimum. The truth comes from the tests' oracle, in 40
-digits. No gap may be below it, and none may be finite where there is no minimum.
+Problems are random or hard: separable, collinear, condition 1e12, weights over nine decades, one-hot columns,
+fewer rows than columns, a class with one row, offsets of 1e6. l2 is from 1e-8 to 1e6, and 0. One problem has 1,000
+classes. J of the heads is above the optimum by about 1e-2, 1e-6 and 1e-11 of itself. The true gap comes from the
+tests' oracle in 40 digits. No certified gap may be below it, and no gap may be finite where there is no minimum.
 
 Command: scripts/bench certificate [--problems 500] [--hard 60] [--unpenalised 20]
 Takes: about five minutes.
@@ -17,7 +17,7 @@ import numpy as np
 import scipy.optimize
 import tyro
 from oracles.certificate_problems import STRENGTHS, hard_objective, random_objective, unpenalised
-from oracles.certified_places import places_above
+from oracles.certified_points import points_above
 from oracles.head_oracle import Objective
 
 from dlcore import LinearHeads, certify
@@ -26,20 +26,20 @@ from dlcore.cli import console
 
 @dataclasses.dataclass
 class Options:
-    """Which problems."""
+    """The problems."""
 
     problems: int = 500
-    """How many random ones."""
+    """The number of random problems."""
     first: int = 0
-    """The seed of the first of them."""
+    """The seed of the first random problem."""
     hard: int = 60
-    """How many of the families."""
+    """The number of hard problems."""
     unpenalised: int = 20
-    """How many at l2 = 0, half of them separable."""
+    """The number of problems at l2 = 0; half of them are separable."""
 
 
-class Seen(NamedTuple):
-    """One place: the true gap, that of duality, that of `tight` and its name, and whether all are above it."""
+class PointResult(NamedTuple):
+    """A point: the true gap, the gaps of duality and of `tight` with its name, and whether they are above it."""
 
     family: str
     l2: float
@@ -52,25 +52,25 @@ class Seen(NamedTuple):
 
 
 def main(options: Options) -> None:
-    """The trial, a table by l2 and one by family, one line of JSON."""
+    """Run the trial; print a table by l2, a table by family, and a line of JSON."""
     clock = time.perf_counter()
     random = [
-        seen
+        results
         for seed in range(options.first, options.first + options.problems)
-        for seen in seen_at(
+        for results in evaluate_points(
             "random", random_objective(seed, float(STRENGTHS[seed % len(STRENGTHS)])), np.random.default_rng(seed)
         )
     ]
     hard = [
-        seen
+        results
         for seed in range(options.hard)
-        for seen in seen_at(*hard_objective(seed), np.random.default_rng(seed))
+        for results in evaluate_points(*hard_objective(seed), np.random.default_rng(seed))
     ]
     without, wrong = [], 0
     for seed in range(options.unpenalised):
         exists, objective = unpenalised(seed)
         if exists:
-            without += seen_at("overlapping, l2 0", objective, np.random.default_rng(seed))
+            without += evaluate_points("overlapping, l2 0", objective, np.random.default_rng(seed))
         else:
             wrong += finite_gaps(objective, np.random.default_rng(seed))
     many = many_classes()
@@ -112,18 +112,18 @@ def main(options: Options) -> None:
         raise SystemExit(f"scripts/bench certificate: {below} gaps below the true one, {wrong} without a minimum")
 
 
-def seen_at(family: str, objective: Objective, rng: np.random.Generator) -> list[Seen]:
-    """Both certificates at each place of one problem."""
+def evaluate_points(family: str, objective: Objective, rng: np.random.Generator) -> list[PointResult]:
+    """Return both certificates at each point of a problem."""
     found = []
-    for place in places_above(objective, rng):
-        plain, tight = place.certificate(tight=False), place.certificate(tight=True)
-        covered = bool(place.true <= tight.gap <= plain.gap)
+    for point in points_above(objective, rng):
+        plain, tight = point.certificate(tight=False), point.certificate(tight=True)
+        covered = bool(point.true <= tight.gap <= plain.gap)
         found.append(
-            Seen(
+            PointResult(
                 family,
                 objective.l2,
-                place.shift,
-                float(place.true),
+                point.shift,
+                float(point.true),
                 plain.gap,
                 tight.gap,
                 str(tight.bound),
@@ -134,7 +134,7 @@ def seen_at(family: str, objective: Objective, rng: np.random.Generator) -> list
 
 
 def finite_gaps(objective: Objective, rng: np.random.Generator) -> int:
-    """How many places of a problem without a minimum have a finite gap."""
+    """Return the number of finite gaps at points of a problem without a minimum."""
     classes, m = objective.outputs, objective.x.shape[1]
     shape, bias = ((m,), ()) if objective.loss == "logistic" else ((classes, m), (classes,))
     count = 0
@@ -144,8 +144,8 @@ def finite_gaps(objective: Objective, rng: np.random.Generator) -> int:
     return count
 
 
-def many_classes(classes: int = 1000, l2: float = 1e-4) -> list[Seen]:
-    """Too many coefficients for the curvature, and for the oracle: the least J that L-BFGS finds stands for J*."""
+def many_classes(classes: int = 1000, l2: float = 1e-4) -> list[PointResult]:
+    """Return points of a problem too large for the curvature and for the oracle; L-BFGS finds J*."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2 * classes, 2))
     y = np.tile(np.arange(classes), 2)
@@ -171,23 +171,25 @@ def many_classes(classes: int = 1000, l2: float = 1e-4) -> list[Seen]:
         plain, tight = certify(heads, x, y), certify(heads, x, y, tight=True)
         true = value(theta)[0] - best.fun
         found.append(
-            Seen(f"{classes} classes", l2, size, true, plain.gap, tight.gap, str(tight.bound), tight.gap >= true)
+            PointResult(
+                f"{classes} classes", l2, size, true, plain.gap, tight.gap, str(tight.bound), tight.gap >= true
+            )
         )
     return found
 
 
-def line_of(name: str, seen: list[Seen]) -> list[str]:
-    """Ratios of some places."""
+def line_of(name: str, results: list[PointResult]) -> list[str]:
+    """Return a line of the table: ratios of some points."""
     plain, tight = (summary([gap / s.true for s, gap in pairs]) for pairs in (
-        [(s, s.plain) for s in seen], [(s, s.tight) for s in seen],
+        [(s, s.plain) for s in results], [(s, s.tight) for s in results],
     ))  # fmt: skip
     numbers = ["" if part is None else f"{part:.3g}" for pair in (plain, tight) for part in pair.values()]
-    share = f"{np.mean([s.bound == 'curvature' for s in seen]):.0%}" if seen else ""
-    return [name, str(len(seen)), *numbers, share]
+    share = f"{np.mean([s.bound == 'curvature' for s in results]):.0%}" if results else ""
+    return [name, str(len(results)), *numbers, share]
 
 
 def summary(ratios: list[float]) -> dict[str, float | None]:
-    """The median and the largest, None where there is none or it is infinite."""
+    """Return the median and the largest ratio, None where there is none or it is infinite."""
     pair = (
         {"median": float(np.median(ratios)), "worst": max(ratios)} if ratios else {"median": None, "worst": None}
     )

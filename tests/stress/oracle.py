@@ -1,10 +1,10 @@
-"""Is every head as near its optimum as `fit_heads` says?
+"""Trial of `fit_heads`: is every head as near its optimum as it says?
 
-Random problems of all losses, hard ones included: condition 1e8, duplicate and constant columns, offsets of 1e6,
-weights over six decades, classes that one row has, separable rows, more columns than rows; with and without an
-intercept and folds. J* comes from an oracle that shares no code with the library: damped Newton with gradients in
-extended precision, or for squares orthogonalisation in 60 digits; J is compared in 40 digits. No certified gap may
-be below the true one, and what is called converged must be within the tolerance.
+Problems are random, with all losses, with and without an intercept and folds. Hard problems are included:
+condition 1e8, duplicate and constant columns, offsets of 1e6, weights over six decades, classes with one row,
+separable rows, more columns than rows. J* comes from an oracle that shares no code with the library: damped Newton
+with gradients in extended precision, for the squared loss orthogonalisation in 60 digits. J is compared in 40
+digits. No certified gap may be below the true gap, and a converged head must be within the tolerance.
 
 Command: scripts/bench oracle [--problems 200] [--first 0]
 Takes: about seven minutes.
@@ -26,16 +26,16 @@ from dlcore.cli import console
 
 @dataclasses.dataclass
 class Options:
-    """Which problems."""
+    """The problems."""
 
     problems: int = 200
-    """How many; any 30 in a row hold every kind of every loss."""
+    """The number of problems; any 30 in a row hold every kind of every loss."""
     first: int = 0
-    """The seed of the first."""
+    """The seed of the first problem."""
 
 
 def main(options: Options) -> None:
-    """The trial, a table of each kind and loss, a list of what is short of converged, one line of JSON."""
+    """Run the trial; print a table by kind and loss, the heads that are not converged, and a line of JSON."""
     clock = time.perf_counter()
     warnings.simplefilter("ignore", GridEdgeWarning)  # the grids are random
     found: dict[tuple[str, str], list[Verdict]] = {(loss, kind): [] for loss in LOSSES for kind in KINDS}

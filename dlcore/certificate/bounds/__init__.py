@@ -1,1 +1,1 @@
-"""Bounds on J − J* of each loss."""
+"""Bounds on J − J*: a file for each loss, the bound by curvature, and the smaller of two bounds."""

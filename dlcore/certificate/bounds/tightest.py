@@ -1,96 +1,89 @@
-r"""The smaller of two bounds for each head: duality's, and that of the curvature, there or further down.
+r"""The smaller of two bounds for each head: by duality, and by curvature at the head or at a point of lower J.
 
-Far from the optimum the curvature at a head says nothing of J*. But any place θ⁺ that is lower will do for it:
+Far from the optimum the curvature at a head gives no bound. But any θ⁺ of lower J is valid in its place:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta^+)) + (J(\theta^+) - J^*)$
 
-with the first difference from two sums over the rows and their errors, the second by the curvature at θ⁺. Such a
-place is looked for along Newton's way down; where it is found the bound is tight however far the head is out.
+The first difference comes from two sums over the rows and their errors, the second from the curvature at θ⁺. Such
+a point is looked for on the path of Newton's method. Where it is found, the bound is tight however far the head is
+from the optimum.
 """
-
-from typing import Any
 
 import numpy as np
 
-from dlcore.certificate.bounds.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
-from dlcore.certificate.bounds.newton import loss_of, way_down
-from dlcore.certificate.data_report.dependent_columns import Combination, combination_of, dependent_bound
+from dlcore.certificate.bounds.curvature import (
+    MAX_COEFS,
+    MAX_PRODUCTS,
+    GapBound,
+    HeadParams,
+    curvature_bound,
+    head_params,
+)
+from dlcore.certificate.dependent_columns import Combination, dependent_bound, find_combination
+from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.newton import newton_path, value_and_error
 from dlcore.certificate.result import Bounds
-from dlcore.certificate.rows import Weights
+from dlcore.certificate.rows import TrainingData
 
-CLOSE = 0.1
-"""A place further down serves once what is not known of it is this part of the difference."""
+UNKNOWN_FRACTION = 0.1
+"""A point of lower J is good enough where its own bound is at most this fraction of the difference."""
 
 
-def tightened(
-    bounds: Bounds,
-    coef: np.ndarray,
-    intercept: np.ndarray | None,
-    l2: np.ndarray,
-    x: Any,
-    y: np.ndarray,
-    s: Weights,
-    scale: np.ndarray | None,
-    heads: np.ndarray | None = None,
+def best_bound(
+    bounds: Bounds, heads: HeadArrays, data: TrainingData, selected: np.ndarray | None = None
 ) -> Bounds:
-    """Return the bounds of H heads, or the curvature's where it is smaller.
+    """Return the bounds of H heads, or those by curvature where they are smaller.
 
     Args:
-      bounds: by duality.
-      coef: shape (H, m) or (H, classes, m).
-      intercept: shape (H,) or (H, classes); None for heads without one.
-      l2: penalties, shape (H,).
-      x: rows, shape (n, m).
-      y: classes, shape (n,).
-      s: weights of the rows.
-      scale: scales of the columns in the penalty, shape (m,), or None.
-      heads: indices of the heads whose curvature is asked at their place alone and at moderate cost. All heads are
-        asked if omitted, at lower places too.
+      bounds: bounds by duality.
+      heads: H heads.
+      data: rows of classes.
+      selected: indices of heads whose curvature is computed at the head alone, at moderate cost. If omitted, the
+        curvature is computed for all heads, at points of lower J too.
     """
+    coef, intercept = heads.coef, heads.intercept
     size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
     names = list(bounds.bound)
-    asked = range(len(names)) if heads is None else heads.tolist()
-    note = f" (no curvature: {size} coefficients are more than {MOST})" if size > MOST else ""
-    if heads is not None and len(asked) * len(x) * size**2 > AUTOMATIC:
+    indices = range(len(names)) if selected is None else selected.tolist()
+    note = f" (no curvature: {size} coefficients are more than {MAX_COEFS})" if size > MAX_COEFS else ""
+    if selected is not None and len(indices) * len(data.x) * size**2 > MAX_PRODUCTS:
         note = note or " (no curvature: many products, ask with tight=True)"
     if note:
-        return bounds._replace(bound=[name + note if h in asked else name for h, name in enumerate(names)])
+        return bounds._replace(bound=[name + note if h in indices else name for h, name in enumerate(names)])
     gap, rounding = bounds.gap.copy(), bounds.rounding.copy()
     combinations: dict[int, Combination | None] = {}
-    for h in asked:
-        name = names[h]
-        own = s if len(s.numbers) == 1 else Weights(s.numbers[h : h + 1], s.exponent[h : h + 1])
-        place = place_of(coef[h], None if intercept is None else intercept[h], float(l2[h]), scale)
-        known = np.inf if name.startswith("none") else gap[h] + rounding[h]
-        known = np.inf if np.isnan(known) else known
-        nearly, more = curvature_bound(place, x, y, own)
-        found = "curvature"
-        if heads is None and not nearly < np.inf:
-            nearly, more, found = *_from_below(place, x, y, own), "curvature further down"
-        if not nearly < np.inf and l2[h] == 0:
-            which = 0 if own is s else h
-            if which not in combinations:
-                combinations[which] = combination_of(x, own, intercept=place.intercept)
-            if (combination := combinations[which]) is not None:
-                nearly, more = dependent_bound(place, combination, x, y, own)
-                found = f"curvature if the rank is {len(combination.independent)}"
-        if nearly + more < known:
-            gap[h], rounding[h], names[h] = nearly, more, found
+    for h in indices:
+        head_data = data.of_head(h)
+        params = head_params(*heads.head(h), float(heads.l2[h]), heads.scale)
+        by_duality = np.inf if names[h].startswith("none") else gap[h] + rounding[h]
+        by_duality = np.inf if np.isnan(by_duality) else by_duality
+        bound, name = curvature_bound(params, head_data), "curvature"
+        if selected is None and not bound.gap < np.inf:
+            bound, name = _bound_from_below(params, head_data), "curvature further down"
+        if not bound.gap < np.inf and heads.l2[h] == 0:
+            weight_set = 0 if data.weights.is_shared else h
+            if weight_set not in combinations:
+                combinations[weight_set] = find_combination(head_data, has_intercept=params.has_intercept)
+            if (combination := combinations[weight_set]) is not None:
+                bound = dependent_bound(params, combination, head_data)
+                name = f"curvature if the rank is {len(combination.independent)}"
+        if bound.total < by_duality:
+            gap[h], rounding[h], names[h] = bound.gap, bound.rounding, name
     return bounds._replace(gap=gap, rounding=rounding, bound=names)
 
 
-def _from_below(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[float, float]:
-    """The bound by way of lower places, and what of it is rounding; infinite where none serves."""
-    value, error = loss_of(place, x, y, s)
-    best = np.inf, np.inf
-    for further, near in way_down(place, x, y, s):
-        if not near:
+def _bound_from_below(params: HeadParams, data: TrainingData) -> GapBound:
+    """Return the best bound by way of points of lower J; infinite where no point gives a bound."""
+    value, err = value_and_error(params, data)
+    best = GapBound(np.inf, np.inf)
+    for lower, is_near in newton_path(params, data):
+        if not is_near:
             continue
-        nearly, more = curvature_bound(further, x, y, s)
-        lower, wrong = loss_of(further, x, y, s)
-        descent = max(value - lower, 0.0)
-        if descent + nearly + more + error + wrong < sum(best):
-            best = descent + nearly, more + error + wrong
-        if nearly + more <= CLOSE * descent:
+        bound = curvature_bound(lower, data)
+        lower_value, lower_err = value_and_error(lower, data)
+        descent = max(value - lower_value, 0.0)
+        if descent + bound.gap + bound.rounding + err + lower_err < best.total:
+            best = GapBound(descent + bound.gap, bound.rounding + err + lower_err)
+        if bound.total <= UNKNOWN_FRACTION * descent:
             break
     return best

@@ -1,1 +1,1 @@
-"""The report on data: columns and classes."""
+"""The report on data: properties of the columns, and whether a hyperplane separates the classes."""

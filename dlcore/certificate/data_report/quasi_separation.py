@@ -1,147 +1,156 @@
 r"""Quasi-separation: a hyperplane touches the classes and crosses none.
 
-Classes are quasi-separable where a direction d has no negative margin and a positive one: J falls along d for
-ever, and has no minimum without a penalty. The margin of a row is $(d_{y} - d_k)\cdot x$ for each other class k,
-for the sigmoid $\pm d\cdot x$.
+Classes are quasi-separable where a direction d has no negative margin and some positive margin. J falls along d
+without end, and has no minimum without a penalty. The margin of a row is $(d_{y} - d_k)\cdot x$ for each other
+class k, for the sigmoid $\pm d\cdot x$.
 
-Far down the way to the infimum Newton's step is such a direction, because losses there are $e^{-t}$ of a margin t.
-The step is projected onto the directions that leave the margins of the touching rows where they are. The verdict
-is then read from the margins of all rows: none below its own rounding, some far above. A margin of rounding counts
-as 0.
+Near the infimum Newton's step is such a direction, because losses there are $e^{-t}$ of a margin t. The step is
+projected onto the directions that leave the margins of the touching rows unchanged. The verdict is then read from
+the margins of all rows: none below its own rounding, some far above. A margin of rounding counts as 0.
 
 Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.bounds.curvature import Place, newton_step, row_blocks
-from dlcore.certificate.bounds.newton import margins
-from dlcore.certificate.rows import UNIT, Weights, weights_of
+from dlcore.certificate.bounds.curvature import HeadParams, newton_step, row_blocks
+from dlcore.certificate.newton import margins
+from dlcore.certificate.rounding import err_margin
+from dlcore.certificate.rows import TrainingData
 
 STEPS = 12
-PRODUCTS = 2 * 10**10
-"""The most multiplications of all steps together; two steps are made in any case."""
-TOUCHING = 1e-3
-"""Rows whose margin is below this part of the largest are taken to touch."""
-NULL = 1e-10
-"""Eigenvalues below this part of the largest are those of the null space."""
-FAR_ABOVE = 1e3
-"""A margin of this many times its rounding is not 0."""
-SMALL = 1e-8
-"""Components of a direction below this part of its largest are tried as 0."""
+MAX_PRODUCTS = 2 * 10**10
+"""The limit on the multiplications of all steps together; two steps are made in any case."""
+TOUCHING_TOL = 1e-3
+"""Rows whose margin is below this fraction of the largest are taken to touch."""
+NULL_TOL = 1e-10
+"""Eigenvalues below this fraction of the largest belong to the null space."""
+POSITIVE_FACTOR = 1e3
+"""A margin of this many times its rounding is positive."""
+SPARSITY_TOL = 1e-8
+"""Components of a direction below this fraction of its largest are tried as 0."""
 
 
-def touching_direction(place: Place, x: Any, y: np.ndarray, s: Weights) -> np.ndarray | None:
+class _RowSpace(NamedTuple):
+    """The row space of a table.
+
+    Attributes:
+      scale: the largest magnitude of each column, shape (D,).
+      basis: a basis of the row space of the columns divided by `scale`, shape (D, rank).
+    """
+
+    scale: np.ndarray
+    basis: np.ndarray
+
+    def project(self, direction: np.ndarray) -> np.ndarray:
+        """Take out of a direction (K, D) what changes no margin: dependent columns, and a shift of all classes."""
+        direction = direction @ self.basis @ self.basis.T
+        return direction - direction.mean(0) if len(direction) > 1 else direction
+
+
+def quasi_separating_direction(params: HeadParams, data: TrainingData) -> np.ndarray | None:
     """Return a direction that quasi-separates the classes, shape (K, D), or None where none is found.
 
     Args:
-      place: a head without a penalty, far down the way to the infimum.
-      x: rows, shape (n, m).
-      y: classes, shape (n,).
-      s: weights of the rows, one set.
+      params: a head without a penalty, near the infimum of J.
+      data: rows of classes with one set of weights.
     """
-    w = None
+    transform = None
     with np.errstate(all="ignore"):
-        sizes, span = _span(place, x, y, s)
-        for _ in range(min(STEPS, max(2, PRODUCTS // (2 * len(x) * place.coef.size**2)))):
-            step, w, _ = newton_step(place, x, y, s, w)
+        space = _row_space(params, data)
+        for _ in range(min(STEPS, max(2, MAX_PRODUCTS // (2 * len(data.x) * params.coef.size**2)))):
+            step, transform, _ = newton_step(params, data, transform)
             if step is None or not np.isfinite(step).all():
                 return None
-            step = _told_apart(step * sizes, span)
-            found = _quasi_separating(place, step, sizes, span, x, y, s)
-            if found is not None:
-                return found
-            place = place._replace(coef=place.coef + step / sizes)
+            step = space.project(step * space.scale)
+            direction = _direction_near(params, step, space, data)
+            if direction is not None:
+                return direction
+            params = params._replace(coef=params.coef + step / space.scale)
     return None
 
 
-def _span(place: Place, x: Any, y: np.ndarray, s: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest magnitude of each column, (D,), and a basis of the row space at size 1, (D, rank)."""
-    sizes = np.max([np.abs(rows).max(0) for rows, _ in _blocks(place, x, y, s)], axis=0)
-    sizes = np.where(sizes > 0, sizes, 1)
-    gram = np.zeros((len(sizes), len(sizes)))
-    for rows, _ in _blocks(place, x, y, s):
-        gram += (rows / sizes).T @ (rows / sizes)
-    return sizes, _spaces(gram)[1]
+def _row_space(params: HeadParams, data: TrainingData) -> _RowSpace:
+    """Return the row space of the rows of positive weight."""
+    scale = np.max([np.abs(rows).max(0) for rows, _ in _blocks(params, data)], axis=0)
+    scale = np.where(scale > 0, scale, 1)
+    gram = np.zeros((len(scale), len(scale)))
+    for rows, _ in _blocks(params, data):
+        gram += (rows / scale).T @ (rows / scale)
+    return _RowSpace(scale, _null_and_range(gram)[1])
 
 
-def _told_apart(scaled: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """Return a direction (K, D) without what changes no margin: dependent columns, and a part of all classes."""
-    scaled = scaled @ span @ span.T
-    return scaled - scaled.mean(0) if len(scaled) > 1 else scaled
-
-
-def _quasi_separating(
-    place: Place, step: np.ndarray, sizes: np.ndarray, span: np.ndarray, x: Any, y: np.ndarray, s: Weights
+def _direction_near(
+    params: HeadParams, step: np.ndarray, space: _RowSpace, data: TrainingData
 ) -> np.ndarray | None:
-    """Return the direction next to a step, in columns of size 1, if it quasi-separates the classes."""
-    least, most = np.inf, 0.0
-    for rows, label in _blocks(place, x, y, s):
-        margin = margins(rows / sizes @ step.T, label)
-        least, most = min(least, margin.min()), max(most, margin[np.isfinite(margin)].max())
-    if not least > -TOUCHING * most:
+    """Return the direction near a step, in columns of scale 1, if it quasi-separates the classes."""
+    smallest, largest = np.inf, 0.0
+    for rows, label in _blocks(params, data):
+        margin = margins(rows / space.scale @ step.T, label)
+        smallest, largest = min(smallest, margin.min()), max(largest, margin[np.isfinite(margin)].max())
+    if not smallest > -TOUCHING_TOL * largest:
         return None
     touching = np.zeros((step.size, step.size))
-    for rows, label in _blocks(place, x, y, s):
-        rows = rows / sizes
-        pairs = _touching_pairs(rows, label, margins(rows @ step.T, label) <= TOUCHING * most)
+    for rows, label in _blocks(params, data):
+        rows = rows / space.scale
+        pairs = _touching_pairs(rows, label, margins(rows @ step.T, label) <= TOUCHING_TOL * largest)
         touching += pairs.T @ pairs
-    null, _ = _spaces(touching)
-    size = np.abs(step).max()
+    null, _ = _null_and_range(touching)
+    step_size = np.abs(step).max()
     for _ in range(2):  # the second time takes out the rounding of the first
-        step = _told_apart((null @ (null.T @ step.ravel())).reshape(step.shape), span)
-    largest = np.abs(step).max()
-    if not largest > SMALL * size:
+        step = space.project((null @ (null.T @ step.ravel())).reshape(step.shape))
+    projected_size = np.abs(step).max()
+    if not projected_size > SPARSITY_TOL * step_size:
         return None
-    for kept in (np.abs(step) > SMALL * largest, True):
-        direction = np.where(kept, step / largest, 0.0) / sizes
+    for mask in (np.abs(step) > SPARSITY_TOL * projected_size, True):
+        direction = np.where(mask, step / projected_size, 0.0) / space.scale
         direction = np.ldexp(direction, -np.frexp(np.abs(direction).max())[1])
-        if is_touching(place, direction, x, y, s):
+        if is_quasi_separating(params, direction, data):
             return direction
     return None
 
 
-def _spaces(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _null_and_range(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return bases of the null space and of the range of a Gram matrix, by columns."""
     values, vectors = np.linalg.eigh(gram)
-    null = values <= NULL * max(values[-1], np.finfo(float).tiny)
+    null = values <= NULL_TOL * max(values[-1], np.finfo(float).tiny)
     return vectors[:, null], vectors[:, ~null]
 
 
-def is_touching(place: Place, direction: np.ndarray, x: Any, y: np.ndarray, s: Weights) -> bool:
-    """Return whether no margin is below its rounding, and one is far above."""
-    size, far_above = np.abs(direction).max(0), False
-    for rows, label in _blocks(place, x, y, s):
+def is_quasi_separating(params: HeadParams, direction: np.ndarray, data: TrainingData) -> bool:
+    """Return whether no margin is below its rounding, and some margin is far above it."""
+    largest, has_positive = np.abs(direction).max(0), False
+    for rows, label in _blocks(params, data):
         margin = margins(rows @ direction.T, label)
-        off = 4 * (direction.shape[1] + 6) * UNIT * (np.abs(rows) @ size)
-        if (margin.min(1) < -off).any():
+        err = 2 * err_margin(direction.shape[1], np.abs(rows) @ largest)
+        if (margin.min(1) < -err).any():
             return False
-        far_above |= bool((np.where(np.isfinite(margin), margin, 0).max(1) > FAR_ABOVE * off).any())
-    return far_above
+        finite = np.where(np.isfinite(margin), margin, 0)
+        has_positive |= bool((finite.max(1) > POSITIVE_FACTOR * err).any())
+    return has_positive
 
 
 def _touching_pairs(rows: np.ndarray, label: np.ndarray, touching: np.ndarray) -> np.ndarray:
     """Return the rows (e_y − e_k) ⊗ x of every touching margin, shape (pairs, K·D); K is 1 for the sigmoid."""
     if touching.shape[1] == 1:
         return rows[touching[:, 0]]
-    row, other = np.nonzero(touching)
+    row, wrong_class = np.nonzero(touching)
     pairs = np.zeros((len(row), touching.shape[1], rows.shape[1]))
     index = np.arange(len(row))
     pairs[index, label[row]] = rows[row]
-    pairs[index, other] = -rows[row]
+    pairs[index, wrong_class] = -rows[row]
     return pairs.reshape(len(row), touching.shape[1] * rows.shape[1])
 
 
-def _blocks(place: Place, x: Any, y: np.ndarray, s: Weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _blocks(params: HeadParams, data: TrainingData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows of positive weight, with a column of ones for an intercept, and their classes."""
-    for block in row_blocks(x, place):
-        chosen = weights_of(s, slice(None), block)[0] > 0
-        if not chosen.any():
+    for block in row_blocks(data.x, params):
+        rows, label = data.weighted_block(block)
+        if not len(rows):
             continue
-        rows = x[block][chosen].astype(np.float64)
-        if place.intercept:
+        if params.has_intercept:
             rows = np.column_stack([rows, np.ones(len(rows))])
-        yield rows, y[block][chosen].astype(np.intp)
+        yield rows, label

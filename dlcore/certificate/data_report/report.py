@@ -1,39 +1,53 @@
-"""A report on data as a value: what of it makes an optimum hard to reach, or not exist."""
+"""The report on data: properties that make an optimum hard to reach, or that leave J without a minimum."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from dlcore.certificate.display import plain
+from dlcore._core import host_checks
+from dlcore.certificate.data_report.columns import describe_columns
+from dlcore.certificate.data_report.separation import SEPARABLE, Separation, find_separation, is_separable_by
+from dlcore.certificate.display import Plain, equal_fields, html_table, to_plain
+from dlcore.certificate.rows import DataLike, HostTable, RowWeights, TrainingData, scaled_weights
 
-NAMED = 10
-"""So many columns does a report list."""
+SHOWN = 10
+"""The number of columns that a report lists."""
+_SEPARABILITY = {
+    "separable": "separable; without a penalty J has the infimum 0 and no minimum",
+    "quasi-separable": "quasi-separable; without a penalty J has no minimum",
+    "not separable": "not separable; without a penalty J has a minimum",
+    "not known": "not known whether they are separable",
+}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class DataReport:
-    """Of the rows of positive weight; columns are about their means where there is an intercept.
+    """A report on the rows of positive weight; columns are centered where there is an intercept.
+
+    `str` returns a short card. Reports are equal if all their fields are, array by array; nan equals nan.
 
     Attributes:
-      rows: how many have a positive weight.
+      rows: the number of rows of positive weight.
       columns: m.
-      dtype: of x as it came.
-      rank: of the columns, as float64 sees it.
-      condition: the ratio of the largest and the least singular value of the columns that vary; infinity below
-        full rank, nan where none varies.
-      condition_scaled: the same after each column is divided by its spread: where it is far less, the scale of the
-        columns makes the data ill-conditioned.
-      scale_ratio: the largest spread of a column over the least that is not 0.
-      widest: the column with the largest spread; None where none varies.
-      narrowest: that with the least that is not 0.
-      constant: columns that hold one number.
+      dtype: the dtype of x as given.
+      rank: the rank of the columns in float64.
+      condition: the ratio of the largest and the smallest singular value of the columns that vary; infinity below
+        full rank, nan where no column varies.
+      condition_scaled: the same after each column is divided by its spread. Where it is far smaller than
+        `condition`, the scale of the columns makes the data ill-conditioned.
+      scale_ratio: the largest spread of a column over the smallest that is not 0.
+      widest: the column with the largest spread; None where no column varies.
+      narrowest: the column with the smallest spread that is not 0.
+      constant: columns that hold a single number.
       duplicates: groups of columns that are equal in every row.
       separability: "separable" and "not separable" are proven. "quasi-separable" is what float64 sees: a
-        hyperplane touches the classes and crosses none. Else "not known"; None for numbers.
-      direction: for separable classes, coefficients whose right class has the largest logit in every row; for
-        quasi-separable ones, one of the largest in every row and the largest alone in some.
-      direction_intercept: the intercepts that go with them.
+        hyperplane touches the classes and crosses none. Otherwise "not known"; None for the squared loss.
+      direction: coefficients that show it. For separable classes the right class has the largest logit in every
+        row. For quasi-separable classes it has one of the largest in every row, and the only largest in some row.
+      direction_intercept: the intercepts that belong to `direction`.
     """
 
     rows: int
@@ -51,9 +65,9 @@ class DataReport:
     direction: np.ndarray | None
     direction_intercept: np.ndarray | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Of lists and plain numbers; None for what is not finite."""
-        return plain({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+    def to_dict(self) -> dict[str, Plain]:
+        """Return the fields as lists and plain numbers; numbers that are not finite are None."""
+        return {field.name: to_plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def __str__(self) -> str:
         lines = [
@@ -70,17 +84,161 @@ class DataReport:
         if self.duplicates:
             lines.append(f"equal columns: {_listed(self.duplicates)}")
         if self.separability is not None:
-            lines.append(f"classes: {_WORDS[self.separability]}")
+            lines.append(f"classes: {_SEPARABILITY[self.separability]}")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        classes = "" if self.separability is None else f", classes {self.separability}"
+        return f"DataReport({self.rows} rows, {self.columns} columns, {self.dtype}, rank {self.rank}{classes})"
 
-_WORDS = {
-    "separable": "separable; without a penalty J has the infimum 0 and no minimum",
-    "quasi-separable": "quasi-separable; without a penalty J has no minimum",
-    "not separable": "not separable; without a penalty J has a minimum",
-    "not known": "not known whether they are separable",
-}
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks."""
+        spread = (
+            "" if self.widest is None else f"{self.scale_ratio:.2g} (column {self.widest} over {self.narrowest})"
+        )
+        rows = [
+            ("rank", str(self.rank)),
+            ("condition", f"{self.condition:.2g}"),
+            ("condition with columns of one scale", f"{self.condition_scaled:.2g}"),
+            ("ratio of spreads", spread),
+            ("constant columns", _listed(self.constant)),
+            ("equal columns", _listed(self.duplicates)),
+            ("classes", _SEPARABILITY.get(self.separability or "", "")),
+        ]
+        caption = f"data: {self.rows} rows of positive weight, {self.columns} columns, {self.dtype}"
+        return html_table(caption, [row for row in rows if row[1]], ("property", "value"))
+
+    def __eq__(self, other: object) -> bool:
+        return equal_fields(self, other) if isinstance(other, DataReport) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.rows, self.columns, self.dtype, self.rank, self.separability))
 
 
-def _listed(items: tuple[Any, ...]) -> str:
-    return ", ".join(map(str, items[:NAMED])) + (f" and {len(items) - NAMED} more" if len(items) > NAMED else "")
+def _listed(items: tuple[object, ...]) -> str:
+    """Return the first items, and how many more there are."""
+    return ", ".join(map(str, items[:SHOWN])) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
+
+
+def data_report(
+    x: DataLike,
+    y: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
+    *,
+    loss: Literal["logistic", "softmax", "squared"] = "logistic",
+    fit_intercept: bool = True,
+) -> DataReport:
+    """Return what is known of data before any head is fitted.
+
+    Rows are read a block at a time, on disk too, and never copied whole. Blocks and a matrix of m × m are held.
+    The proof that classes are not separable holds a few matrices of all coefficients squared. It is looked for
+    where there are at most 2,000 coefficients.
+
+    Args:
+      x: shape (n, m), as `certify` takes it.
+      y: shape (n,): labels 0 and 1, or with the loss "softmax" 0, 1, …; unused with the loss "squared".
+      weights: shape (n,); rows of weight 0 are left out.
+      loss: "logistic", "softmax" or "squared".
+      fit_intercept: whether heads have an intercept: columns are then centered.
+
+    Returns:
+      A `DataReport`; `str` of it is a short card.
+
+    Raises:
+      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, a weight is
+        negative or all are 0, or the loss is unknown.
+      TypeError: if something is not an array of real numbers, or `fit_intercept` is not True or False.
+
+    >>> x = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 3.0]])
+    >>> print(data_report(x, [0, 0, 1, 1]))
+    data: 4 rows of positive weight, 3 columns, float64
+    rank 1, condition inf, inf with columns of one scale
+    spreads of columns differ by 1 (column 0 over 0)
+    constant columns: 1
+    equal columns: (0, 2)
+    classes: separable; without a penalty J has the infimum 0 and no minimum
+    """
+    if loss not in ("logistic", "softmax", "squared"):
+        raise ValueError(f"loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
+    if not isinstance(fit_intercept, bool):
+        raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
+    table = host_checks.as_host_rows("x", x)
+    host_checks.check_matrix("x", table)
+    host_checks.check_finite("x", table)
+    values = np.broadcast_to(np.float64(1), (1, len(table)))
+    if weights is not None:
+        values = host_checks.as_host_numbers("weights", weights)
+        host_checks.check_weights(values, len(table))
+        values = values[None]
+    scaled = scaled_weights(values)
+    if loss == "squared":
+        return report_on(table, None, scaled, fit_intercept=fit_intercept)
+    labels = host_checks.as_host_numbers("y", y)
+    host_checks.check_rows(x=table, y=labels)
+    host_checks.check_rank("y", labels, 1, "[n]")
+    host_checks.check_finite("y", labels)
+    if loss == "logistic":
+        host_checks.check_binary_labels(labels, values[0], "loss='softmax'")
+    elif (labels != np.floor(labels)).any() or (labels < 0).any():
+        raise ValueError(f"y: expected labels 0, 1, …, the numbers of classes, got {np.unique(labels)[:5]}")
+    classes = 1 if loss == "logistic" else int(labels.max()) + 1
+    return report_on(table, labels, scaled, classes, fit_intercept=fit_intercept)
+
+
+def report_on(
+    x: HostTable,
+    y: np.ndarray | None,
+    weights: RowWeights,
+    classes: int = 1,
+    heads: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    *,
+    fit_intercept: bool,
+) -> DataReport:
+    """Return the report on checked data.
+
+    Args:
+      x: rows, shape (n, m).
+      y: classes, shape (n,), or None for the squared loss.
+      weights: rows of positive weight in any set count.
+      classes: the number of classes, 1 for the sigmoid.
+      heads: coefficients and intercepts that may separate the classes.
+      fit_intercept: whether heads have an intercept.
+    """
+    weights = scaled_weights(weights.values.max(0, keepdims=True))
+    columns = describe_columns(x, weights, centered=fit_intercept)
+    separation = None
+    if y is not None:
+        data = TrainingData(x, y, weights)
+        distinct = np.ones(x.shape[1], bool)
+        for group in columns.groups:
+            distinct[list(group[1:])] = False
+        distinct[[j for j in columns.constant if columns.spread[j] == 0]] = False
+        with np.errstate(over="ignore", invalid="ignore"):  # where something overflows nothing is proven
+            witnesses = (
+                Separation(SEPARABLE, coef, intercept)
+                for coef, intercept in heads
+                if is_separable_by(np.atleast_2d(coef), np.atleast_1d(intercept), data)
+            )
+            separation = next(witnesses, None) or find_separation(
+                data, classes, np.flatnonzero(distinct), fit_intercept=fit_intercept
+            )
+    spread = np.where(columns.spread > 0, columns.spread, np.nan)
+    varies = bool((columns.spread > 0).any())
+    with np.errstate(over="ignore"):
+        scale_ratio = float(np.nanmax(spread) / np.nanmin(spread)) if varies else np.nan
+    return DataReport(
+        rows=int((weights.values > 0).sum()),
+        columns=x.shape[1],
+        dtype=str(x.dtype),
+        rank=columns.rank,
+        condition=columns.condition,
+        condition_scaled=columns.condition_scaled,
+        scale_ratio=scale_ratio,
+        widest=int(np.nanargmax(spread)) if varies else None,
+        narrowest=int(np.nanargmin(spread)) if varies else None,
+        constant=columns.constant,
+        duplicates=columns.groups,
+        separability=None if separation is None else separation.verdict,
+        direction=None if separation is None else separation.coef,
+        direction_intercept=None if separation is None else separation.intercept,
+    )

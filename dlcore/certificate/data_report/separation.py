@@ -1,141 +1,197 @@
-"""Whether a hyperplane separates the classes, with a proof either way where one is found.
+"""Separation of the classes by a hyperplane, with a proof where a verdict is found.
 
-Separable: a witness, heads whose right class alone has the largest logit in every row, by more than what rounds.
-Not separable: a place at which the bound by curvature is finite without a penalty, so that a minimum exists, which
-separable classes have none of. Quasi-separable: a witness whose right class has one of the largest logits in every
-row, and the largest alone in some, as float64 sees it. Else nothing is claimed, as of columns that depend on one
-another. All are looked for along Newton's way to the minimum without a penalty.
+Separable: coefficients for which the right class has the only largest logit in every row, by more than rounding.
+
+Not separable: coefficients at which the bound by curvature is finite without a penalty. Then a minimum exists, and
+separable classes have none.
+
+Quasi-separable: coefficients for which the right class has one of the largest logits in every row, and the only
+largest in some row, as float64 sees it.
+
+Otherwise no verdict is given, for instance where columns depend on one another. All are looked for on the path of
+Newton's method to the minimum without a penalty.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.bounds.centering import Centred, far_point, moved_intercept
-from dlcore.certificate.bounds.curvature import AUTOMATIC, MOST, Place, curvature_bound, place_of
-from dlcore.certificate.bounds.newton import margins, way_down
-from dlcore.certificate.chosen_columns import ChosenColumns
-from dlcore.certificate.data_report.quasi_separation import is_touching, touching_direction
+from dlcore.certificate.bounds.curvature import (
+    MAX_COEFS,
+    MAX_PRODUCTS,
+    HeadParams,
+    curvature_bound,
+    head_params,
+)
+from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
+from dlcore.certificate.data_report.quasi_separation import is_quasi_separating, quasi_separating_direction
 from dlcore.certificate.data_report.touching_columns import touching_column
-from dlcore.certificate.rows import UNIT, Weights, index_slices, weights_of
+from dlcore.certificate.newton import margins, newton_path
+from dlcore.certificate.rounding import err_margin
+from dlcore.certificate.rows import ColumnSubset, RowTable, RowWeights, TrainingData, index_slices
 
 SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"
 INSEPARABLE, UNKNOWN = "not separable", "not known"
 
 
 class Separation(NamedTuple):
-    """A verdict, and of (quasi-)separable classes a witness: (m,) and a number, or (classes, m) and (classes,)."""
+    """A verdict on the classes, with coefficients that show it for separable and quasi-separable classes.
+
+    Attributes:
+      verdict: "separable", "quasi-separable", "not separable" or "not known".
+      coef: shape (m,) or (classes, m), or None.
+      intercept: a number or shape (classes,), or None.
+    """
 
     verdict: str
     coef: np.ndarray | None = None
     intercept: np.ndarray | None = None
 
 
-def separation_of(
-    x: Any, y: np.ndarray, s: Weights, classes: int, columns: np.ndarray, *, fit_intercept: bool
-) -> Separation:
-    """Of classes 0, 1, …; `classes` is 1 for the sigmoid. `columns` are those that no other one is equal to."""
+class _Columns(NamedTuple):
+    """A view of some columns of a table, centered.
+
+    Attributes:
+      rows: the view.
+      columns: indices of the columns of x, shape (c,).
+      features: the number of columns of x.
+      center: shape (c,), or None.
+    """
+
+    rows: RowTable
+    columns: np.ndarray
+    features: int
+    center: np.ndarray | None
+
+    def coefficients(self, theta: np.ndarray, *, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (K, m) and intercepts (K,) for x as given, scaled to a largest of about 1.
+
+        Args:
+          theta: coefficients of the view, shape (K, c), or (K, c + 1) with the intercepts last.
+          fit_intercept: whether there are intercepts.
+        """
+        theta = np.ldexp(theta, -np.frexp(np.abs(theta).max() or 1.0)[1])
+        coef = np.zeros((len(theta), self.features))
+        coef[:, self.columns] = theta[:, : len(self.columns)]
+        intercept = theta[:, -1] if fit_intercept else np.zeros(len(theta))
+        if self.center is not None:
+            intercept = centered_intercept(theta[:, : len(self.columns)], intercept, -self.center)
+        return coef, intercept
+
+
+def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fit_intercept: bool) -> Separation:
+    """Return the verdict on the classes of data.
+
+    Args:
+      data: rows of classes 0, 1, …, with one set of weights.
+      classes: the number of classes, 1 for the sigmoid.
+      columns: indices of columns of which no two are equal.
+      fit_intercept: whether heads have an intercept.
+    """
     features = len(columns)
-    if classes * (features + 1) > MOST or features == 0:
-        return _touching_by_column(x, y, s, classes, fit_intercept=fit_intercept)
-    table = ChosenColumns(x, columns)
-    point = far_point(table) if fit_intercept else None
-    rows = table if point is None else Centred(table, point)
+    if classes * (features + 1) > MAX_COEFS or features == 0:
+        return _separation_by_column(data, classes, fit_intercept=fit_intercept)
+    table = ColumnSubset(data.x, columns)
+    center = find_center(table) if fit_intercept else None
+    view = _Columns(table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center)
+    view_data = data._replace(x=view.rows)
     start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
-    bias = np.zeros(start.shape[:-1]) if fit_intercept else None
-    place = place_of(start, bias, 0.0, None)
-    for lower, near in way_down(place, rows, y, s):
-        place = lower
-        if near and np.isfinite(sum(curvature_bound(place, rows, y, s))):
+    params = head_params(start, np.zeros(start.shape[:-1]) if fit_intercept else None, 0.0, None)
+    for lower, is_near in newton_path(params, view_data):
+        params = lower
+        if is_near and np.isfinite(curvature_bound(params, view_data).total):
             return Separation(INSEPARABLE)
-        coef, intercept = _witness(place.coef, x.shape[1], columns, point, fit_intercept=fit_intercept)
-        if separates(coef, intercept, x, y, s):
-            return Separation(SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
-    return _touching(place, rows, x, y, s, columns, point)
+        coef, intercept = view.coefficients(params.coef, fit_intercept=fit_intercept)
+        if is_separable_by(coef, intercept, data):
+            return _separation(SEPARABLE, coef, intercept)
+    return _separation_near(params, view, data)
 
 
-def known_separation(
-    coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, s: Weights, witness: Separation | None
+def separation_at_low_cost(
+    coef: np.ndarray, intercept: np.ndarray | None, data: TrainingData, witness: Separation | None
 ) -> Separation | None:
-    """Return the verdict if the head itself or a witness of other rows shows it, by one look at the rows each."""
-    bias = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
-    if separates(np.atleast_2d(coef), np.atleast_1d(bias), x, y, s):
-        return Separation(SEPARABLE, coef, bias)
-    if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
-        return None
-    direction = np.column_stack([np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))])
-    place = Place(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
-    return Separation(QUASI_SEPARABLE, *witness[1:]) if is_touching(place, direction, x, y, s) else None
-
-
-def separation_of_head(coef: np.ndarray, intercept: Any, x: Any, y: np.ndarray, s: Weights) -> Separation:
-    """Return the verdict next to a head that was fitted without a penalty.
+    """Return the verdict that a head or a witness shows in one pass over the rows, or None.
 
     Args:
       coef: shape (m,) or (classes, m).
-      intercept: a number or shape (classes,); None for a head without one.
+      intercept: a number or shape (classes,); None for a head without an intercept.
+      data: rows of classes with one set of weights.
+      witness: a separation of more rows, or None.
+    """
+    intercept = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
+    if is_separable_by(np.atleast_2d(coef), np.atleast_1d(intercept), data):
+        return Separation(SEPARABLE, coef, intercept)
+    if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
+        return None
+    direction = np.column_stack([np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))])
+    params = HeadParams(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
+    return Separation(QUASI_SEPARABLE, *witness[1:]) if is_quasi_separating(params, direction, data) else None
+
+
+def separation_of_head(
+    coef: np.ndarray, intercept: np.ndarray | None, x: RowTable, y: np.ndarray, weights: RowWeights
+) -> Separation:
+    """Return the verdict near a head that was fitted without a penalty.
+
+    Args:
+      coef: shape (m,) or (classes, m).
+      intercept: a number or shape (classes,); None for a head without an intercept.
       x: rows, shape (n, m).
       y: classes, shape (n,).
-      s: weights of the rows, one set.
+      weights: one set of weights.
     """
-    bias = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
-    if separates(np.atleast_2d(coef), np.atleast_1d(bias), x, y, s):
+    data, has_intercept = TrainingData(x, y, weights), intercept is not None
+    bias = np.asarray(intercept) if has_intercept else np.zeros(coef.shape[:-1])
+    if is_separable_by(np.atleast_2d(coef), np.atleast_1d(bias), data):
         return Separation(SEPARABLE, coef, bias)
     size = coef.size + bias.size
-    if size > MOST or len(x) * size**2 > AUTOMATIC:
-        return _touching_by_column(x, y, s, len(np.atleast_2d(coef)), fit_intercept=intercept is not None)
-    point, rows = None if intercept is None else far_point(x), x
-    if point is not None:
-        rows, bias = Centred(x, point), moved_intercept(coef, bias, point)
-    place = place_of(coef, None if intercept is None else bias, 0.0, None)
-    return _touching(place, rows, x, y, s, np.arange(x.shape[1]), point)
+    if size > MAX_COEFS or len(x) * size**2 > MAX_PRODUCTS:
+        return _separation_by_column(data, len(np.atleast_2d(coef)), fit_intercept=has_intercept)
+    center, rows = find_center(x) if has_intercept else None, x
+    if center is not None:
+        rows, bias = CenteredRows(x, center), centered_intercept(coef, bias, center)
+    params = head_params(coef, bias if has_intercept else None, 0.0, None)
+    return _separation_near(params, _Columns(rows, np.arange(x.shape[1]), x.shape[1], center), data)
 
 
-def _touching(
-    place: Place, rows: Any, x: Any, y: np.ndarray, s: Weights, columns: np.ndarray, point: np.ndarray | None
-) -> Separation:
-    """Return the verdict next to a place of some columns, about a point: (quasi-)separable or not known."""
-    direction = touching_direction(place, rows, y, s)
+def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> Separation:
+    """Return the verdict near the coefficients of a view: separable, quasi-separable or not known."""
+    direction = quasi_separating_direction(params, data._replace(x=view.rows))
     if direction is None:
-        return _touching_by_column(x, y, s, len(place.coef), fit_intercept=place.intercept)
-    coef, intercept = _witness(direction, x.shape[1], columns, point, fit_intercept=place.intercept)
-    verdict = SEPARABLE if separates(coef, intercept, x, y, s) else QUASI_SEPARABLE
+        return _separation_by_column(data, len(params.coef), fit_intercept=params.has_intercept)
+    coef, intercept = view.coefficients(direction, fit_intercept=params.has_intercept)
+    verdict = SEPARABLE if is_separable_by(coef, intercept, data) else QUASI_SEPARABLE
+    return _separation(verdict, coef, intercept)
+
+
+def _separation_by_column(data: TrainingData, classes: int, *, fit_intercept: bool) -> Separation:
+    """Return the verdict that one column shows: quasi-separable or not known."""
+    direction = touching_column(data, classes, fit_intercept=fit_intercept)
+    return Separation(UNKNOWN) if direction is None else _separation(QUASI_SEPARABLE, *direction)
+
+
+def _separation(verdict: str, coef: np.ndarray, intercept: np.ndarray) -> Separation:
+    """Return a verdict with coefficients (K, m) and intercepts (K,), without the first axis where K is 1."""
     return Separation(verdict, *((coef[0], intercept[0]) if len(coef) == 1 else (coef, intercept)))
 
 
-def _touching_by_column(x: Any, y: np.ndarray, s: Weights, classes: int, *, fit_intercept: bool) -> Separation:
-    """Return the verdict that one column alone allows: quasi-separable or not known."""
-    direction = touching_column(x, y, s, classes, fit_intercept=fit_intercept)
-    if direction is None:
-        return Separation(UNKNOWN)
-    coef, intercept = direction
-    return Separation(QUASI_SEPARABLE, *((coef[0], intercept[0]) if classes == 1 else (coef, intercept)))
+def is_separable_by(coef: np.ndarray, intercept: np.ndarray, data: TrainingData) -> bool:
+    """Return whether the right class has the only largest logit in each row of positive weight, beyond rounding.
 
-
-def _witness(
-    theta: np.ndarray, features: int, columns: np.ndarray, point: np.ndarray | None, *, fit_intercept: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients of all columns of the rows as they are, scaled to a largest one of about 1."""
-    exponent = -np.frexp(np.abs(theta).max() or 1.0)[1]
-    theta = np.ldexp(theta, exponent)
-    coef = np.zeros((len(theta), features))
-    coef[:, columns] = theta[:, : len(columns)]
-    intercept = theta[:, -1] if fit_intercept else np.zeros(len(theta))
-    return coef, intercept if point is None else moved_intercept(theta[:, : len(columns)], intercept, -point)
-
-
-def separates(coef: np.ndarray, intercept: np.ndarray, x: Any, y: np.ndarray, s: Weights) -> bool:
-    """Whether each row of positive weight has its class's logit largest, rounding included; (K, m), (K,)."""
-    point = far_point(x) if intercept.any() else None
-    rows_of = x
-    if point is not None:
-        rows_of, intercept = Centred(x, point), moved_intercept(coef, intercept, point)
-    size, bias = np.abs(coef).max(0), np.abs(intercept).max()
-    for block in index_slices(len(x), x.shape[1] + len(coef)):
-        chosen = weights_of(s, slice(None), block).max(0) > 0
-        rows, label = rows_of[block][chosen].astype(np.float64), y[block][chosen].astype(np.intp)
+    Args:
+      coef: shape (K, m); K is 1 for the sigmoid.
+      intercept: shape (K,).
+      data: rows of classes.
+    """
+    center = find_center(data.x) if intercept.any() else None
+    if center is not None:
+        intercept = centered_intercept(coef, intercept, center)
+        data = data._replace(x=CenteredRows(data.x, center))
+    largest_coef, largest_intercept = np.abs(coef).max(0), np.abs(intercept).max()
+    for block in index_slices(len(data.x), data.x.shape[1] + len(coef)):
+        rows, label = data.weighted_block(block)
         margin = margins(rows @ coef.T + intercept, label)
-        off = 2 * (coef.shape[1] + 6) * UNIT * (np.abs(rows) @ size + bias)
-        if not (margin.min(1, initial=np.inf) > 2 * off).all():
+        err = err_margin(coef.shape[1], np.abs(rows) @ largest_coef + largest_intercept)
+        if not (margin.min(1, initial=np.inf) > 2 * err).all():
             return False
     return True

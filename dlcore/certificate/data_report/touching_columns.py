@@ -10,43 +10,38 @@ One-hot columns and pixels that are 0 in all rows but a few are the usual case.
 Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
 """
 
-from typing import Any
-
 import numpy as np
 
-from dlcore.certificate.rows import Weights, index_slices, weights_of
+from dlcore.certificate.rows import TrainingData, index_slices
 
 MAX_THRESHOLDS = 64
 """The most thresholds that are tried in each column; of more, the smallest and the largest number alone."""
 
 
 def touching_column(
-    x: Any, y: np.ndarray, weights: Weights, classes: int, *, fit_intercept: bool
+    data: TrainingData, classes: int, *, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a direction of one column that quasi-separates the classes, or None where no column does.
 
     Args:
-      x: rows, shape (n, m).
-      y: class indices, shape (n,).
-      weights: weights of the rows, one set; rows of weight 0 do not count.
+      data: rows of classes 0, 1, … with one set of weights; rows of weight 0 do not count.
       classes: the number of logits, 1 for the sigmoid.
       fit_intercept: whether the threshold is free; without an intercept it is 0.
 
     Returns:
       Coefficients (classes, m) and intercepts (classes,).
     """
-    count = max(classes, 2)
-    lowest = np.full((count, x.shape[1]), np.inf)
-    highest = np.full((count, x.shape[1]), -np.inf)
-    for block in index_slices(len(x), x.shape[1]):
-        chosen = weights_of(weights, slice(None), block)[0] > 0
-        rows, labels = np.asarray(x[block])[chosen], y[block][chosen].astype(np.intp)
+    features = data.x.shape[1]
+    lowest = np.full((max(classes, 2), features), np.inf)
+    highest = np.full((max(classes, 2), features), -np.inf)
+    for block in index_slices(len(data.x), features):
+        rows, labels = data.weighted_block(block)
         for label in np.unique(labels):
             members = rows[labels == label]
             lowest[label] = np.minimum(lowest[label], members.min(0))
             highest[label] = np.maximum(highest[label], members.max(0))
     present = np.isfinite(lowest).any(1)
-    thresholds = np.vstack([lowest[present], highest[present]]) if fit_intercept else np.zeros((1, x.shape[1]))
+    thresholds = np.vstack([lowest[present], highest[present]]) if fit_intercept else np.zeros((1, features))
     if len(thresholds) > MAX_THRESHOLDS:
         thresholds = np.stack([thresholds.min(0), thresholds.max(0)])
     for threshold in thresholds:
@@ -57,7 +52,7 @@ def touching_column(
         if len(columns):
             j = columns[0]
             sign = above[:, j].astype(float) - below[:, j].astype(float)
-            return _direction(sign, threshold[j], j, x.shape[1], classes, fit_intercept=fit_intercept)
+            return _direction(sign, threshold[j], j, features, classes, fit_intercept=fit_intercept)
     return None
 
 
