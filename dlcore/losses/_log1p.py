@@ -1,11 +1,11 @@
-r"""ln(1 + t) of a fraction t, in a dozen operations where XLA's own takes three times as long.
+r"""The logarithm ln(1 + t) of a fraction t, in a third of the operations of XLA's `log1p`.
 
 $\ln(1+t) = t + t^2 Q(t)$, $0 \le t \le 1$
 
-Q is the polynomial of its degree with the smallest largest relative error of the whole, by the exchange algorithm
-of Remez in 60 digits (Muller, Elementary Functions, section 3.3). ln(1 + t) is singular at -1 alone, so that the
-error falls by 3 + √8 with each degree; the degrees here leave 2⁻²⁷·⁵ for float32 and 2⁻⁵⁶·⁵ for float64, a tenth
-of the rounding. It is evaluated as t(1 + tQ), which keeps the relative accuracy of a small t.
+Q is the minimax polynomial of its degree for the relative error of the whole. The exchange algorithm of Remez
+found it in 60 digits (Muller, Elementary Functions, section 3.3). ln(1 + t) is singular only at -1: the error
+falls by 3 + √8 with each degree. The degrees below leave 2⁻²⁷·⁵ for float32 and 2⁻⁵⁶·⁵ for float64, a tenth of
+the rounding. The formula is evaluated as t(1 + tQ), which keeps the relative accuracy of a small t.
 """
 
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ DOUBLE = (
     -0.057502248396995471688, 0.042300422722345521772, -0.026744261795285689787, 0.013838802127831138018,
     -0.005543217313449959845, 0.001595778876154377841, -0.00029176927736002202405, 0.000025330733965644263159,
 )  # fmt: skip
-"""The same for float64."""
+"""The coefficients of Q for float64."""
 
 
 def log1p_of_fraction(t: Array) -> Array:
-    """ln(1 + t) for t in [0, 1], float32 or float64, to within 2.5 units in the last place; nan at nan."""
+    """Return ln(1 + t) for t in [0, 1], float32 or float64, to within 2.5 ULPs; nan at nan."""
     coefficients = DOUBLE if t.dtype == np.float64 else SINGLE
     q = jnp.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:

@@ -1,6 +1,4 @@
-"""Two classes: the sigmoid and the cross-entropy, with derivatives that are right at the edges."""
-
-from typing import Any
+"""Losses of two classes: the sigmoid and the cross-entropy, with derivatives that are right at the edges."""
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +9,24 @@ from dlcore._core.array_checks import as_floating, check_equal_shapes, with_cons
 from dlcore._core.host_checks import check_binary_labels
 from dlcore._core.types import Array, Numeric, in_working_dtype
 from dlcore.losses._log1p import log1p_of_fraction
-from dlcore.losses.metadata import with_facts
+from dlcore.losses.metadata import with_loss_info
+
+Pair = tuple[Array, Array]
+Tangents = tuple[Array | SymbolicZero, Array | SymbolicZero]
 
 
 @with_constants
 def sigmoid(logit: Numeric) -> Array:
-    r"""Logistic function, the probability that belongs to a logit.
+    r"""Return the logistic function of a logit, a probability.
 
     $\sigma(z) = 1/(1 + e^{-z})$, $\sigma'(z) = \sigma(z)\,\sigma(-z)$
 
     Args:
-      logit: any shape, floating point; element by element.
+      logit: any shape, floating point.
 
     Returns:
-      The shape and dtype of `logit`, in [0, 1]; 0 and 1 at -inf and inf, nan at nan. Neither the value nor the
-      first derivative cancels or overflows: at z = 17 in float32 the derivative is 4.1e-8, not 0.
+      An array of the shape and dtype of `logit`, in [0, 1]; 0 and 1 at -inf and inf, nan at nan. Neither the value
+      nor the first derivative cancels or overflows: at z = 17 in float32 the derivative is 4.1e-8, not 0.
 
     Raises:
       TypeError: if `logit` is not of a floating-point dtype.
@@ -38,16 +39,16 @@ def sigmoid(logit: Numeric) -> Array:
     return in_working_dtype(_sigmoid, as_floating("logit", logit))
 
 
-def _entropy(y: np.ndarray, share: np.ndarray) -> float:
-    """The entropy of the mean target."""
-    p = min(float(share @ y), 1.0)
+def _entropy(y: np.ndarray, weights: np.ndarray) -> float:
+    """Return the entropy of the mean target."""
+    p = min(float(weights @ y), 1.0)
     return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
 
 
 @with_constants
-@with_facts(curvature=0.25, check_targets=check_binary_labels, null_value=_entropy)
+@with_loss_info(curvature=0.25, check_targets=check_binary_labels, null_value=_entropy)
 def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
-    r"""Cross-entropy of one example between a target and the probability $\sigma(z)$, from the logit $z$.
+    r"""Return the cross-entropy of one example between a target and $\sigma(z)$, from the logit $z$.
 
     $\ell = -y \ln\sigma(z) - (1-y)\ln\sigma(-z)$, $\partial\ell/\partial z = \sigma(z) - y$
 
@@ -56,10 +57,9 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
       target: shape (), floating point: the label, 0 or 1, or a probability between.
 
     Returns:
-      A scalar in the common dtype, ≥ 0 for targets in [0, 1]: |z| on the wrong side far out, 0 at certainty on
-      the right side (also at ±inf), infinity at infinite certainty on the wrong side, nan where either input is
-      nan. The derivative is formed as $(1-y)\sigma(z) - y\sigma(-z)$, without cancellation where the example
-      is right.
+      A scalar in the common dtype, ≥ 0 for targets in [0, 1]. It tends to |z| for a large logit of the wrong sign
+      and to 0 for one of the right sign. It is infinity or 0 at ±inf, and nan where either input is nan. The
+      derivative is computed as $(1-y)\sigma(z) - y\sigma(-z)$, without cancellation where the prediction is right.
 
     Raises:
       ValueError: if the shapes differ.
@@ -76,24 +76,24 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
 
 
 @with_constants
-@with_facts(check_targets=check_binary_labels, null_value=_entropy)
+@with_loss_info(check_targets=check_binary_labels, null_value=_entropy)
 def binary_cross_entropy(probability: Numeric, target: Numeric) -> Array:
-    r"""Cross-entropy of one example between a target and a predicted probability.
+    r"""Return the cross-entropy of one example between a target and a predicted probability.
 
     $\ell = -y \ln p - (1-y)\ln(1-p)$, $\partial\ell/\partial p = (p - y)/(p(1-p))$
 
-    A probability near 1 has already lost what a logit still knows: 1 − p is a multiple of eps. Where there is a
-    logit, use `sigmoid_cross_entropy`.
+    A probability near 1 has lost the accuracy of its logit: 1 − p is a multiple of eps. Where the logit is
+    available, use `sigmoid_cross_entropy`.
 
     Args:
       probability: shape (), floating point, in [0, 1].
       target: shape (), floating point: the label, 0 or 1, or a probability between.
 
     Returns:
-      A scalar in the common dtype, ≥ 0: 0 at certainty on the right side, infinity at certainty on the wrong
-      side, nan where an input is nan or the probability is outside [0, 1]. At the edges the derivative is the
-      limit of the formula: 1/(1-p) for y = 0 and -1/p for y = 1, hence ±1 where the example is right and
-      ±infinity where it is wrong; the second derivative, 1/(1-p)² or 1/p², is 1 or infinity there.
+      A scalar in the common dtype, ≥ 0: 0 for a certain and right prediction, infinity for a certain and wrong
+      one. It is nan where an input is nan or the probability is outside [0, 1]. At the edges the derivative is the
+      limit of the formula: 1/(1-p) for y = 0 and -1/p for y = 1. It is ±1 where the prediction is right and
+      ±infinity where it is wrong. The second derivative there, 1/(1-p)² or 1/p², is 1 or infinity.
 
     Raises:
       ValueError: if the shapes differ.
@@ -120,25 +120,25 @@ def _sigmoid(z: Array) -> Array:
 def _sigmoid_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (z,), (dz,) = primals, tangents
     value = _sigmoid(z)
-    return value, value * _sigmoid(-z) * dz  # σ(-z), not 1 - σ(z): that is 0 from z = 17 in float32
+    return value, value * _sigmoid(-z) * dz  # 1 - σ(z) would be 0 from z = 17 in float32
 
 
 @jax.custom_jvp
 def _sigmoid_cross_entropy(z: Array, y: Array) -> Array:
-    # -ln σ(z) = max(-z, 0) + ln(1 + exp(-|z|)), and the same of -z. A side of weight 0 must count 0 also
-    # where it is infinite.
-    wrong = jnp.where(z >= 0, 1 - y, y)
-    return jnp.where(wrong == 0, 0, wrong * jnp.abs(z)) + log1p_of_fraction(jnp.exp(-jnp.abs(z)))
+    # -ln σ(z) = max(-z, 0) + ln(1 + exp(-|z|)), and the same for -z. A class of probability 0 must count 0 also
+    # where its term is infinite.
+    error = jnp.where(z >= 0, 1 - y, y)
+    return jnp.where(error == 0, 0, error * jnp.abs(z)) + log1p_of_fraction(jnp.exp(-jnp.abs(z)))
 
 
-def _sigmoid_cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+def _sigmoid_cross_entropy_jvp(primals: tuple[Array, Array], tangents: Tangents) -> Pair:
     (z, y), (dz, dy) = primals, tangents
     value = _sigmoid_cross_entropy(z, y)
     tangent = jnp.zeros_like(value)
     if not isinstance(dz, SymbolicZero):
         tangent += _sigmoid_slope(z, y) * dz
     if not isinstance(dy, SymbolicZero):
-        # ∂ℓ/∂y = -z, cut at the largest number so that an infinite logit leaves the derivative in z alone.
+        # ∂ℓ/∂y = -z, clipped to finite numbers: 0 times an infinite logit would make the derivative in z nan.
         largest = jnp.finfo(z.dtype).max
         tangent -= jnp.clip(z, -largest, largest) * dy
     return value, tangent
@@ -146,13 +146,13 @@ def _sigmoid_cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Any
 
 @jax.custom_jvp
 def _sigmoid_slope(z: Array, y: Array) -> Array:
-    # (1 - y)σ(z) - yσ(-z) over one denominator, the exponential shared with the value. XLA repeats no division for
-    # what is made of its result, and so stores it: it stands last.
+    # (1 - y)σ(z) - yσ(-z) over one denominator; the value uses the same exponential. XLA does not fuse a division
+    # into the operations that follow, and stores its result: the division comes last.
     tail = jnp.exp(-jnp.abs(z))
     return jnp.where(z >= 0, (1 - y) - y * tail, (1 - y) * tail - y) / (1 + tail)
 
 
-def _sigmoid_slope_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+def _sigmoid_slope_jvp(primals: Pair, tangents: Tangents) -> Pair:
     (z, y), (dz, dy) = primals, tangents
     value = _sigmoid_slope(z, y)
     tangent = jnp.zeros_like(value)
@@ -169,48 +169,48 @@ _sigmoid_slope.defjvp(_sigmoid_slope_jvp, symbolic_zeros=True)
 
 @jax.custom_jvp
 def _binary_cross_entropy(p: Array, y: Array) -> Array:
-    # A side of weight 0 must count 0 also where it is infinite. The logarithm of a number above 1 would be a
-    # negative loss: it is no probability, and so nan.
-    inside = jnp.where((p >= 0) & (p <= 1), p, jnp.nan)
-    positive = jnp.where(y == 0, 0 * inside, -y * jnp.log(inside))
-    return positive + jnp.where(y == 1, 0 * inside, -(1 - y) * _log_of_rest(inside))
+    # A class of probability 0 must count 0 also where its term is infinite. A number above 1 is no probability:
+    # the formula would give a negative loss.
+    p = jnp.where((p >= 0) & (p <= 1), p, jnp.nan)
+    positive = jnp.where(y == 0, 0 * p, -y * jnp.log(p))
+    return positive + jnp.where(y == 1, 0 * p, -(1 - y) * _log_one_minus(p))
 
 
-def _log_of_rest(p: Array) -> Array:
-    """ln(1 - p)."""
-    # XLA's log1p of a float64 is off by up to 128 units in the last place between -0.414 and -0.33 (jaxlib 0.10).
-    # From there on the logarithm of 1 - p, and to first order of what the subtraction lost: nothing from ½ on.
-    rest = 1 - p
-    lost = (1 - rest) - p
-    return jnp.where(p < 0.3, jnp.log1p(-p), jnp.log(rest) + lost / jnp.maximum(rest, 0.5))
+def _log_one_minus(p: Array) -> Array:
+    """Return ln(1 - p)."""
+    # XLA's log1p of a float64 is off by up to 128 ULPs between -0.414 and -0.33 (jaxlib 0.10). There and beyond,
+    # take the logarithm of 1 - p, and add the rounding error of the subtraction to first order (0 from ½ on).
+    complement = 1 - p
+    rounding = (1 - complement) - p
+    return jnp.where(p < 0.3, jnp.log1p(-p), jnp.log(complement) + rounding / jnp.maximum(complement, 0.5))
 
 
-def _binary_cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
-    # An infinite derivative times a tangent that is 0 because nothing was asked in its direction would be nan.
+def _binary_cross_entropy_jvp(primals: tuple[Array, Array], tangents: Tangents) -> tuple[Array, Array]:
+    # Symbolic zeros are skipped: an infinite derivative times a tangent of 0 would be nan.
     (p, y), (dp, dy) = primals, tangents
     value = _binary_cross_entropy(p, y)
     tangent = jnp.zeros_like(value)
     if not isinstance(dp, SymbolicZero):
         tangent += _binary_slope(p, y) * dp
     if not isinstance(dy, SymbolicZero):
-        tangent += (_log_of_rest(p) - jnp.log(p)) * dy
+        tangent += (_log_one_minus(p) - jnp.log(p)) * dy
     return value, tangent
 
 
 @jax.custom_jvp
 def _binary_slope(p: Array, y: Array) -> Array:
-    # p - y is exact where it cancels; at y = 0 and 1 the factor that it shares with p(1 - p) is cancelled by hand.
-    soft = (p - y) / (p * (1 - p))
-    slope = jnp.where(y == 0, 1 / (1 - p), jnp.where(y == 1, -1 / p, soft))
+    # p - y is exact where it cancels. At y = 0 and 1 its common factor with p(1 - p) is cancelled by hand.
+    interior = (p - y) / (p * (1 - p))
+    slope = jnp.where(y == 0, 1 / (1 - p), jnp.where(y == 1, -1 / p, interior))
     return jnp.where((p >= 0) & (p <= 1), slope, jnp.nan)
 
 
-def _binary_slope_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+def _binary_slope_jvp(primals: Pair, tangents: Tangents) -> Pair:
     (p, y), (dp, dy) = primals, tangents
     value = _binary_slope(p, y)
     tangent = jnp.zeros_like(value)
     if not isinstance(dp, SymbolicZero):
-        # Not y/p/p, of which XLA makes y/(p·p): p·p may be no normal number where 1/p² is.
+        # XLA rewrites y/p/p as y/(p·p), and p·p may underflow where 1/p² is finite.
         inverse = 1 / p
         curvature = jnp.where(y == 0, 0, y * inverse * inverse) + jnp.where(y == 1, 0, (1 - y) / (1 - p) / (1 - p))
         tangent += jnp.where((p >= 0) & (p <= 1), curvature, jnp.nan) * dp

@@ -1,87 +1,91 @@
-"""What the library must know of a loss besides its formula, said beside the formula.
+"""Properties of a loss that its formula does not show, stated beside the formula.
 
-A loss is a plain function of (prediction, target), both of one example. A new loss is one file: the
-function, decorated with what is true of it; without the decorator it works too, and what would need
-the missing fact says so.
+A loss is a plain function of (prediction, target), both of one example. A new loss is one file: the function, with
+a decorator that states its properties. A loss without the decorator works too. A function that needs a missing
+property raises an error that names it.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from dlcore._core.types import Loss
+from dlcore._core.types import Array, Loss
 
 LossFunction = TypeVar("LossFunction", bound=Loss)
 CheckTargets = Callable[[np.ndarray, np.ndarray | None], None]
 
 
-class Facts(NamedTuple):
-    """What is known of a loss, whatever its arguments besides prediction and target are.
+class LossInfo(NamedTuple):
+    """Properties of a loss that hold for all values of its arguments besides prediction and target.
 
     Attributes:
-      curvature: an upper bound on the largest eigenvalue of the second derivative with respect to the
-        prediction, over all predictions and targets; None where there is none or nobody has stated it.
-      check_targets: (y, weights) of a whole data set, raises what is wrong with them; None accepts all.
+      curvature: an upper bound on the largest eigenvalue of the second derivative in the prediction, for all
+        predictions and targets. None if no bound is stated.
+      check_targets: a function of (y, weights) of a whole data set that raises an error for invalid targets;
+        None accepts all.
       classes: whether a target is the number of a class, an integer, and the prediction has one entry per
-        class. The objective then hands labels over as integers, whatever dtype they came in.
-      null_value: (y, share), NumPy arrays (n, …) and (n,) of sum 1, and the loss's own arguments, to the mean
-        loss of the best constant prediction; None searches for it.
-      saturated: a target, and the loss's own arguments, to the least loss of any prediction, in JAX; None means 0.
-        A loss that can be negative states it, so that `fit` knows how much of J is left to gain.
+        class. The objective then passes labels as integers, whatever their dtype was.
+      null_value: a function of (y, normalised weights) and the loss's further arguments to the mean loss of the
+        best constant prediction. The two are NumPy arrays, shapes (n, …) and (n,), and the weights sum to 1.
+        None: the library searches for the value.
+      saturated: a function, in JAX, of a target and the loss's further arguments to the least loss of any
+        prediction; None means 0. A loss that can be negative states it, so that `fit` knows by how much J can
+        still fall.
     """
 
     curvature: float | None = None
     check_targets: CheckTargets | None = None
     classes: bool = False
     null_value: Callable[..., float] | None = None
-    saturated: Callable[..., Any] | None = None
+    saturated: Callable[..., Array] | None = None
 
 
-def with_facts(
+def with_loss_info(
     *,
     curvature: float | None = None,
     check_targets: CheckTargets | None = None,
     classes: bool = False,
     null_value: Callable[..., float] | None = None,
-    saturated: Callable[..., Any] | None = None,
+    saturated: Callable[..., Array] | None = None,
 ) -> Callable[[LossFunction], LossFunction]:
-    """Decorator that states the facts of a loss and leaves the function as it is.
+    """Return a decorator that states the `LossInfo` of a loss and leaves the function unchanged.
 
-    >>> @with_facts(curvature=2.0)
+    >>> @with_loss_info(curvature=2.0)
     ... def squared(prediction, target):
     ...     return (prediction - target) ** 2
-    >>> facts_of(squared).curvature
+    >>> get_loss_info(squared).curvature
     2.0
     """
+    info = LossInfo(curvature, check_targets, classes, null_value, saturated)
 
-    def state(loss: LossFunction) -> LossFunction:
-        vars(loss)["facts"] = Facts(curvature, check_targets, classes, null_value, saturated)
+    def decorate(loss: LossFunction) -> LossFunction:
+        vars(loss)["loss_info"] = info
         return loss
 
-    return state
+    return decorate
 
 
-def facts_of(loss: Loss) -> Facts:
-    """The facts stated of `loss`, also through `functools.partial`; of an undecorated function, none.
+def get_loss_info(loss: Loss) -> LossInfo:
+    """Return the properties stated of `loss`, also through `functools.partial`; the defaults if none are stated.
 
-    >>> print(facts_of(lambda prediction, target: prediction - target).curvature)
+    >>> print(get_loss_info(lambda prediction, target: prediction - target).curvature)
     None
     """
     while isinstance(loss, functools.partial):
         loss = loss.func
-    return getattr(loss, "facts", Facts())
+    return getattr(loss, "loss_info", LossInfo())
 
 
-def arguments_of(loss: Loss) -> dict[str, Any]:
-    """The keyword arguments that `functools.partial` has bound to `loss`.
+def bound_arguments(loss: Loss) -> dict[str, object]:
+    """Return the keyword arguments that `functools.partial` has bound to `loss`.
 
-    >>> arguments_of(functools.partial(print, end=""))
+    >>> bound_arguments(functools.partial(print, end=""))
     {'end': ''}
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     while isinstance(loss, functools.partial):
-        found = loss.keywords | found
+        arguments = loss.keywords | arguments
         loss = loss.func
-    return found
+    return arguments

@@ -1,6 +1,4 @@
-"""Several classes: the softmax and the cross-entropy from logits, with derivatives that never cancel."""
-
-from typing import Any
+"""Losses of several classes: the softmax and the cross-entropy from logits, with accurate derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +7,17 @@ import numpy as np
 from dlcore._core.array_checks import as_array, as_floating, is_traced, with_constants
 from dlcore._core.host_checks import check_class_labels, check_rank
 from dlcore._core.types import Array, Numeric, in_working_dtype
-from dlcore.losses.metadata import with_facts
+from dlcore.losses.metadata import with_loss_info
 
-FAR, SHIFT = -40.0, 32.0
-"""Where all logits but the largest are more than 40 below it, their exponentials are formed e³² times too large
-and scaled back once summed: the sum may be a normal number where no term is. To a difference below -40 the 32 is
-added without rounding."""
+LARGE_GAP, SHIFT = -40.0, 32.0
+"""If all smaller logits are more than 40 below the largest one, 32 is added to their differences to it. The sum
+of the exponentials is then scaled by e⁻³²: it may be a normal number where no term is. The addition of 32 to a
+difference below -40 is exact."""
 
 
 @with_constants
 def softmax(logits: Numeric) -> Array:
-    r"""Probabilities of classes that belong to logits.
+    r"""Return the probabilities of the classes from logits.
 
     $p_j = e^{z_j}/\sum_k e^{z_k}$, $\partial p_j/\partial z_i = p_j([i = j] - p_i)$
 
@@ -27,11 +25,12 @@ def softmax(logits: Numeric) -> Array:
       logits: shape (classes,), floating point, one example.
 
     Returns:
-      The shape and dtype of `logits`, in [0, 1], summing to 1. A single inf has probability 1; -inf has 0; nan
-      everywhere where a logit is nan, where two are inf or all of several are -inf. A derivative is formed from
-      products of probabilities and of $1 - p_j = \sum_{k \ne j} p_k$, which is not subtracted from 1 where it is
-      small: neither it nor the value cancels or overflows. The rounding of the differences of logits moves $p_j$
-      by up to $\max_k z_k - z_j$ units in the last place; all else by up to 4 for ten classes, 7 for 300.
+      An array of the shape and dtype of `logits`, in [0, 1], summing to 1. A single inf has probability 1, -inf
+      has 0. All are nan if a logit is nan, if two are inf or if all of several are -inf. Neither the values nor
+      the derivatives cancel or overflow. A derivative is computed from products of probabilities and of
+      $1 - p_j = \sum_{k \ne j} p_k$, which is not subtracted from 1 where it is small. The rounding of the
+      differences of logits changes $p_j$ by up to $\max_k z_k - z_j$ ULPs. All other rounding changes it by up
+      to 4 ULPs for ten classes, 7 for 300.
 
     Raises:
       ValueError: if `logits` is not 1-D or has no class.
@@ -45,17 +44,17 @@ def softmax(logits: Numeric) -> Array:
     return in_working_dtype(_softmax, _checked_logits(logits))
 
 
-def _entropy(y: np.ndarray, share: np.ndarray) -> float:
-    """The entropy of the classes' shares, or of the mean of target probabilities, which may sum to any number."""
-    mean = np.bincount(y.astype(np.int64), share) if y.ndim == 1 else share @ y
+def _entropy(y: np.ndarray, weights: np.ndarray) -> float:
+    """Return the entropy of the class frequencies, or of the mean target, whose entries may sum to any number."""
+    mean = np.bincount(y.astype(np.int64), weights) if y.ndim == 1 else weights @ y
     mean = mean[mean > 0]
     return float(-(mean @ np.log(mean / mean.sum())))
 
 
 @with_constants
-@with_facts(curvature=0.5, check_targets=check_class_labels, classes=True, null_value=_entropy)
+@with_loss_info(curvature=0.5, check_targets=check_class_labels, classes=True, null_value=_entropy)
 def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
-    r"""Cross-entropy of one example between its class and the probabilities $p$ of a softmax, from logits.
+    r"""Return the cross-entropy of one example between its class and the softmax $p$, from logits.
 
     $\ell = -\ln p_y = \ln(1 + \sum_{j \ne y} e^{z_j - z_y})$, $\partial\ell/\partial z_j = p_j - [j = y]$;
     for probabilities t in place of a class, $\ell = -\sum_j t_j \ln p_j$ and
@@ -67,17 +66,17 @@ def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
         classes, the shape of `logits` and floating point.
 
     Returns:
-      A scalar in the common floating-point dtype, ≥ 0: 0 at certainty on the right side alone (2.06e-9, not 0, for
-      logits 20 and 0), infinity at infinite certainty on the wrong side, nan where `softmax` is, and, under jit,
-      where the label is the number of no class. The derivative at the label is $-\sum_{j \ne y} p_j$, without
-      cancellation.
+      A scalar in the common floating-point dtype, ≥ 0. It is 0 only for a certain and right prediction (2.06e-9
+      for logits 20 and 0), and infinity for an infinitely certain and wrong one. It is nan where `softmax` is,
+      and, under jit, where the label is not the number of a class. The derivative at the label is
+      $-\sum_{j \ne y} p_j$, without cancellation.
 
     Raises:
-      ValueError: if the shapes do not fit, or the label is known and the number of no class.
-      TypeError: if `logits` is not of a floating-point dtype, or `label` neither of that nor an integer.
+      ValueError: if the shapes do not fit, or the label is not traced and not the number of a class.
+      TypeError: if `logits` is not of a floating-point dtype, or `label` neither floating point nor an integer.
 
     Source: Goodfellow, Bengio and Courville, Deep Learning, section 6.2.2.3; Blanchard, Higham and Higham (2021),
-    Accurately computing the log-sum-exp and softmax functions (the largest term apart, log1p of the others).
+    Accurately computing the log-sum-exp and softmax functions (log1p of the sum without its largest term).
 
     >>> print(softmax_cross_entropy(jnp.array([1.0, 1.0, -jnp.inf]), 0).round(4))
     0.6931
@@ -85,20 +84,20 @@ def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
     logits = _checked_logits(logits)
     _check_class(label, len(logits))
     label = as_array("label", label)
-    integer, floating = (jnp.issubdtype(label.dtype, kind) for kind in (jnp.integer, jnp.floating))
-    if not (integer or floating):
+    is_integer = jnp.issubdtype(label.dtype, jnp.integer)
+    if not (is_integer or jnp.issubdtype(label.dtype, jnp.floating)):
         raise TypeError(f"label: expected an integer or floating-point probabilities, got dtype {label.dtype}")
-    if label.shape != (() if integer else logits.shape):
+    if label.shape != (() if is_integer else logits.shape):
         raise ValueError(
             f"label: expected one integer, or floating-point probabilities in the shape of logits {logits.shape}, "
             f"got {label.dtype} of shape {label.shape}; vmap over the axis of the examples"
         )
-    target = _one_hot(label, logits) if integer else label
+    target = _one_hot(label, logits) if is_integer else label
     return in_working_dtype(_cross_entropy, logits, target)
 
 
 def _checked_logits(logits: Numeric) -> Array:
-    """The logits of one example, of a floating-point dtype."""
+    """Return the logits of one example, checked, of a floating-point dtype."""
     logits = as_floating("logits", logits)
     check_rank("logits", logits, 1, "(classes,), one example")
     if not logits.size:
@@ -106,8 +105,9 @@ def _checked_logits(logits: Numeric) -> Array:
     return logits
 
 
-def _check_class(label: Any, classes: int) -> None:
-    """A ValueError if `label` is known, and the number of no class. Asked before JAX may wrap it to 32 bits."""
+def _check_class(label: object, classes: int) -> None:
+    """Raise a ValueError if `label` is not traced and not the number of a class."""
+    # This comes before JAX may wrap the number to 32 bits.
     if is_traced(label) or not isinstance(label, int | np.generic | np.ndarray | jax.Array):
         return
     number = np.asarray(label)
@@ -116,76 +116,78 @@ def _check_class(label: Any, classes: int) -> None:
 
 
 def _one_hot(label: Array, logits: Array) -> Array:
-    """1 at the label and 0 elsewhere; nan everywhere for a label that is the number of no class."""
+    """Return 1 at the label and 0 elsewhere; nan everywhere for a label that is not the number of a class."""
     classes = len(logits)
-    # Compared in a dtype that holds both the label and the number of classes: nothing wraps.
+    # The dtype holds both the label and the number of classes: neither wraps.
     dtype = label.dtype if label.dtype.itemsize >= 4 else np.dtype(np.int32)
     label = label.astype(dtype)
-    chosen = (jnp.arange(classes, dtype=dtype) == label).astype(logits.dtype)
-    return jnp.where((label >= 0) & (label < classes), chosen, jnp.nan)
+    one_hot = (jnp.arange(classes, dtype=dtype) == label).astype(logits.dtype)
+    return jnp.where((label >= 0) & (label < classes), one_hot, jnp.nan)
 
 
 def _exponentials(z: Array) -> tuple[Array, Array, Array]:
-    """z − max z, its exponentials, and the sum of all of these but the largest, which is 1."""
-    largest = jnp.argmax(z)
-    top = jnp.max(z)
-    others = jnp.arange(len(z), dtype=largest.dtype) != largest
-    # The largest is 0 below itself also where it is inf; nan stays nan.
-    below = jnp.where(others, z - top, jnp.where(jnp.isnan(top), jnp.nan, 0))
-    far = jnp.max(below, where=others, initial=-jnp.inf) < FAR
-    scale = jnp.where(far, np.exp(-SHIFT).astype(z.dtype), 1)
-    raised = jnp.where(others, jnp.exp(below + jnp.where(far, SHIFT, 0)), 0)
-    return below, jnp.where(others, raised * scale, 1 + below), raised.sum() * scale
+    """Return z − max z, its exponentials, and the sum of the exponentials without the largest, which is 1."""
+    argmax = jnp.argmax(z)
+    largest = jnp.max(z)
+    smaller = jnp.arange(len(z), dtype=argmax.dtype) != argmax
+    # The difference of the largest logit is 0 also where it is inf; nan stays nan.
+    difference = jnp.where(smaller, z - largest, jnp.where(jnp.isnan(largest), jnp.nan, 0))
+    is_large_gap = jnp.max(difference, where=smaller, initial=-jnp.inf) < LARGE_GAP
+    scale = jnp.where(is_large_gap, np.exp(-SHIFT).astype(z.dtype), 1)
+    shifted = jnp.where(smaller, jnp.exp(difference + jnp.where(is_large_gap, SHIFT, 0)), 0)
+    return difference, jnp.where(smaller, shifted * scale, 1 + difference), shifted.sum() * scale
 
 
 @jax.custom_jvp
 def _softmax(z: Array) -> Array:
-    # The value needs no digits of 1 − p: two reductions will do.
-    top = jnp.max(z)
-    raised = jnp.exp(jnp.where(z == top, 0, z - top))  # also where the largest is inf
-    total = raised.sum()
-    return raised / jnp.where(jnp.isinf(top) & (total > 1), jnp.nan, total)
+    # The value does not need 1 − p: two reductions suffice.
+    largest = jnp.max(z)
+    exponentials = jnp.exp(jnp.where(z == largest, 0, z - largest))  # also where the largest is inf
+    total = exponentials.sum()
+    return exponentials / jnp.where(jnp.isinf(largest) & (total > 1), jnp.nan, total)
 
 
 @_softmax.defjvp
 def _softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return _softmax(*primals), jax.jvp(lambda z: _shares(z)[0], primals, tangents)[1]
+    return _softmax(*primals), jax.jvp(lambda z: _probabilities(z)[0], primals, tangents)[1]
 
 
 @jax.custom_jvp
-def _shares(z: Array) -> tuple[Array, Array]:
-    """The probabilities p, and 1 − p."""
+def _probabilities(z: Array) -> tuple[Array, Array]:
+    """Return the probabilities p, and 1 − p."""
     _, exponentials, rest = _exponentials(z)
     p = exponentials / (1 + rest)
-    # Only the largest probability can be above ½: what the others leave of 1 loses nothing in the subtraction.
+    # Only the largest probability can be above ½: 1 - p loses no accuracy for the smaller ones.
     return p, jnp.where(jnp.arange(len(z)) == jnp.argmax(z), rest / (1 + rest), 1 - p)
 
 
-@_shares.defjvp
-def _shares_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+@_probabilities.defjvp
+def _probabilities_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     (z,), (dz,) = primals, tangents
-    p, others = _shares(z)
-    # dp_j = p_j((1 - p_j)dz_j - Σ_{k≠j} p_k dz_k). Along one logit, and in the transpose, the sum without its own
-    # term is exact, so every entry of the Jacobian is a product.
+    p, complement = _probabilities(z)
+    # dp_j = p_j((1 - p_j)dz_j - Σ_{k≠j} p_k dz_k). For a unit vector dz, and in the transpose, the sum without its
+    # j-th term is exact: every entry of the Jacobian is a product.
     weighted = p * dz
-    dp = p * (others * dz - (weighted.sum() - weighted))
-    return (p, others), (dp, -dp)
+    dp = p * (complement * dz - (weighted.sum() - weighted))
+    return (p, complement), (dp, -dp)
 
 
 @jax.custom_jvp
 def _cross_entropy(z: Array, t: Array) -> Array:
-    # -ln p_j = (max z - z_j) + ln(1 + Σ_{k not the largest} exp(z_k - max z)): two terms ≥ 0. A class of weight 0
-    # must count 0 also where its logit is -inf.
-    below, _, rest = _exponentials(z)
-    return jnp.where(t == 0, 0, -t * below).sum() + t.sum() * jnp.log1p(rest)
+    # -ln p_j = (max z - z_j) + ln(1 + Σ_k exp(z_k - max z)), the sum without the largest term. Both terms are ≥ 0.
+    # A class of probability 0 must count 0 also where its logit is -inf.
+    difference, _, rest = _exponentials(z)
+    return jnp.where(t == 0, 0, -t * difference).sum() + t.sum() * jnp.log1p(rest)
 
 
 @_cross_entropy.defjvp
 def _cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (z, t), (dz, dt) = primals, tangents
-    p, others = _shares(z)
-    slope = p * (t.sum() - t) - t * others
-    below, _, rest = _exponentials(z)
-    # ∂ℓ/∂t = -ln p, cut at the largest number so that an infinite logit leaves the derivative in z alone.
-    surprise = jnp.minimum(jnp.log1p(rest) - below, jnp.finfo(z.dtype).max)
-    return _cross_entropy(z, t), (slope * dz).sum() + (surprise * dt).sum()
+    p, complement = _probabilities(z)
+    grad_z = p * (t.sum() - t) - t * complement
+    difference, _, rest = _exponentials(z)
+    # ∂ℓ/∂t = -ln p, clipped to finite numbers: 0 times an infinite logit would make the derivative in z nan.
+    grad_t = jnp.minimum(jnp.log1p(rest) - difference, jnp.finfo(z.dtype).max)
+    return _cross_entropy(z, t), (grad_z * dz).sum() + (grad_t * dt).sum()

@@ -1,4 +1,4 @@
-"""Losses of a predicted number."""
+"""Losses of a predicted number: squared error, absolute error and Huber loss."""
 
 import jax
 import jax.numpy as jnp
@@ -7,35 +7,35 @@ import numpy as np
 from dlcore._core.array_checks import as_array, as_floating, check_equal_shapes, check_number, with_constants
 from dlcore._core.host_checks import check_rank, check_real_targets
 from dlcore._core.types import Array, Numeric, in_working_dtype
-from dlcore.losses.metadata import with_facts
+from dlcore.losses.metadata import with_loss_info
 
 
-def _variance(y: np.ndarray, share: np.ndarray) -> float:
-    return float(share @ (y - share @ y) ** 2)
+def _variance(y: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ (y - weights @ y) ** 2)
 
 
-def _deviation(y: np.ndarray, share: np.ndarray) -> float:
-    """The mean distance from a weighted median."""
+def _median_deviation(y: np.ndarray, weights: np.ndarray) -> float:
+    """Return the mean distance from a weighted median."""
     order = np.argsort(y, kind="stable")
-    median = y[order[min(np.searchsorted(np.cumsum(share[order]), 0.5), len(y) - 1)]]
-    return float(share @ np.abs(y - median))
+    median = y[order[min(np.searchsorted(np.cumsum(weights[order]), 0.5), len(y) - 1)]]
+    return float(weights @ np.abs(y - median))
 
 
-def _huber_deviation(y: np.ndarray, share: np.ndarray, delta: float = 1.0) -> float:
-    """The least mean of the loss, by bisection of its derivative."""
+def _least_huber(y: np.ndarray, weights: np.ndarray, delta: float = 1.0) -> float:
+    """Return the mean loss of the best constant, found by bisection of the derivative."""
     low, high = y.min(), y.max()
     for _ in range(60):
         middle = low + (high - low) / 2
-        rising = share @ np.clip(middle - y, -delta, delta) > 0
-        low, high = (low, middle) if rising else (middle, high)
-    far = np.abs(low - y)
-    return float(share @ np.where(far <= delta, far**2 / 2, delta * (far - delta / 2)))
+        increasing = weights @ np.clip(middle - y, -delta, delta) > 0
+        low, high = (low, middle) if increasing else (middle, high)
+    distance = np.abs(low - y)
+    return float(weights @ np.where(distance <= delta, distance**2 / 2, delta * (distance - delta / 2)))
 
 
 @with_constants
-@with_facts(curvature=2.0, check_targets=check_real_targets, null_value=_variance)
+@with_loss_info(curvature=2.0, check_targets=check_real_targets, null_value=_variance)
 def squared_error(prediction: Numeric, target: Numeric) -> Array:
-    r"""Squared error of one example, without a factor ½.
+    r"""Return the squared error of one example, without a factor ½.
 
     $\ell = (\hat y - y)^2$, $\partial\ell/\partial\hat y = 2(\hat y - y)$
 
@@ -60,13 +60,13 @@ def squared_error(prediction: Numeric, target: Numeric) -> Array:
 
 
 @with_constants
-@with_facts(check_targets=check_real_targets, null_value=_deviation)
+@with_loss_info(check_targets=check_real_targets, null_value=_median_deviation)
 def absolute_error(prediction: Numeric, target: Numeric) -> Array:
-    r"""Absolute error of one example.
+    r"""Return the absolute error of one example.
 
     $\ell = |\hat y - y|$, $\partial\ell/\partial\hat y = \mathrm{sign}(\hat y - y)$, 0 at 0
 
-    Its curvature is not bounded: no step size is safe for plain gradient descent.
+    The curvature is unbounded at 0: no step size is safe for plain gradient descent.
 
     Args:
       prediction: shape (), floating point.
@@ -90,9 +90,9 @@ def absolute_error(prediction: Numeric, target: Numeric) -> Array:
 
 
 @with_constants
-@with_facts(curvature=1.0, check_targets=check_real_targets, null_value=_huber_deviation)
+@with_loss_info(curvature=1.0, check_targets=check_real_targets, null_value=_least_huber)
 def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
-    r"""Huber loss of one example: a parabola near 0, straight lines beyond: no outlier pulls harder than δ.
+    r"""Return the Huber loss of one example: quadratic near 0 and linear beyond, with a slope of at most δ.
 
     $\ell = r^2/2$ where $|r| \le \delta$, else $\delta(|r| - \delta/2)$, with $r = \hat y - y$;
     $\partial\ell/\partial\hat y = \min(\max(r, -\delta), \delta)$
@@ -100,15 +100,15 @@ def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     Args:
       prediction: shape (), floating point.
       target: shape (), floating point.
-      delta: where the parabola ends, a number above 0, in the units of the target. To fit with another than 1
-        pass `functools.partial(huber, delta=...)` as the loss.
+      delta: the residual where the loss becomes linear, a number above 0. To fit with another value than 1, pass
+        `functools.partial(huber, delta=...)` as the loss.
 
     Returns:
       A scalar in the common dtype of prediction and target; infinity at an infinite residual, nan where an input
-      is nan. Differentiable in `delta` too.
+      is nan. The loss is differentiable in `delta` too.
 
     Raises:
-      ValueError: if the shapes differ, or `delta` is known and not a finite number above 0.
+      ValueError: if the shapes differ, or `delta` is not traced and not a finite number above 0.
       TypeError: if prediction or target is not of a floating-point dtype.
 
     Source: Huber (1964), Robust estimation of a location parameter, equation 2.
@@ -118,37 +118,37 @@ def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     """
     prediction, target = _checked(prediction, target)
     check_number("delta", delta, above=0)
-    end = as_array("delta", delta)
-    check_rank("delta", end, 0, "()")
-    end = end.astype(jnp.result_type(prediction, target))
-    return in_working_dtype(lambda p, y, end: _huber(p - y, end), prediction, target, end)
+    delta = as_array("delta", delta)
+    check_rank("delta", delta, 0, "()")
+    delta = delta.astype(jnp.result_type(prediction, target))
+    return in_working_dtype(lambda p, y, delta: _huber(p - y, delta), prediction, target, delta)
 
 
 def _checked(prediction: Numeric, target: Numeric) -> tuple[Array, Array]:
-    """Both as arrays of one shape and of floating-point dtypes."""
+    """Return both as arrays of one shape and of floating-point dtypes."""
     prediction, target = as_floating("prediction", prediction), as_floating("target", target)
     check_equal_shapes(prediction=prediction, target=target)
     return prediction, target
 
 
 def _absolute_error(prediction: Array, target: Array) -> Array:
-    # |r| = r·sign(r) with the sign held constant: the derivative at 0 is 0, where that of `jnp.abs` may be 1.
+    # |r| = r·sign(r) with a constant sign: the derivative at 0 is 0. That of `jnp.abs` may be 1.
     residual = prediction - target
     return residual * jax.lax.stop_gradient(jnp.sign(residual))
 
 
 @jax.custom_jvp
 def _huber(residual: Array, delta: Array) -> Array:
-    # With c the residual cut to [-δ, δ]: c²/2 + δ|r - c| on every side.
-    cut = jnp.clip(residual, -delta, delta)
-    return cut * cut / 2 + delta * jnp.abs(residual - cut)
+    # c²/2 + δ|r - c| everywhere, where c is the residual clipped to [-δ, δ].
+    clipped = jnp.clip(residual, -delta, delta)
+    return clipped * clipped / 2 + delta * jnp.abs(residual - clipped)
 
 
 @_huber.defjvp
 def _huber_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    # ∂ℓ/∂r = c. Differentiating the sum would form it as (c - δ·sign(r)) + δ·sign(r), which leaves nothing of a
-    # small residual. ∂ℓ/∂δ = |r - c|, cut at the largest number so that an infinite residual leaves ∂ℓ/∂r alone.
+    # ∂ℓ/∂r = c. The derivative of the sum would be (c - δ·sign(r)) + δ·sign(r), and cancels for a small r.
+    # ∂ℓ/∂δ = |r - c|, clipped to finite numbers: 0 times an infinite residual would make ∂ℓ/∂r nan.
     (residual, delta), (dr, ddelta) = primals, tangents
-    cut = jnp.clip(residual, -delta, delta)
-    beyond = jnp.minimum(jnp.abs(residual - cut), jnp.finfo(cut.dtype).max)
-    return _huber(residual, delta), cut * dr + beyond * ddelta
+    clipped = jnp.clip(residual, -delta, delta)
+    excess = jnp.minimum(jnp.abs(residual - clipped), jnp.finfo(clipped.dtype).max)
+    return _huber(residual, delta), clipped * dr + excess * ddelta

@@ -1,4 +1,4 @@
-"""Models of one example: parameters and x to what a loss takes, and to what a person reads."""
+"""Models of one example: parameters and x to the input of a loss, and to a readable prediction."""
 
 from dlcore.models.base import LinearParams, Model
 from dlcore.models.linear import linear, logistic, softmax

@@ -1,4 +1,4 @@
-"""Linear heads: an affine map of the features, read as a number, as a logit or as the logits of classes."""
+"""Linear heads: affine maps of the features to a number, a logit or the logits of classes."""
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,28 @@ from dlcore.models.base import LinearParams, Model
 
 
 def _zeros(key: Array | None, features: int) -> LinearParams:
-    """Weights and bias 0 in the default floating-point dtype.
+    """Return weights and bias 0 in the default floating-point dtype.
 
-    The objective is convex, so every start leads to the same optimum, and this one needs no `key`.
+    The objective is convex: every start leads to the same optimum, and zeros need no `key`.
     """
     del key
-    return _zeros_of((check_count("features", features),), ())
+    return _zero_params((check_count("features", features),), ())
 
 
-def _zeros_of_classes(key: Array | None, features: int, classes: int) -> LinearParams:
-    """A column of weights and a bias for each class, all 0; this objective is convex too and needs no `key`."""
+def _class_zeros(key: Array | None, features: int, classes: int) -> LinearParams:
+    """Return a column of weights and a bias for each class, all 0; see `_zeros`."""
     del key
     features, classes = check_count("features", features), check_count("classes", classes, least=2)
-    return _zeros_of((features, classes), (classes,))
+    return _zero_params((features, classes), (classes,))
 
 
-def _zeros_of(weight: tuple[int, ...], bias: tuple[int, ...]) -> LinearParams:
+def _zero_params(weight: tuple[int, ...], bias: tuple[int, ...]) -> LinearParams:
     dtype = jnp.result_type(float)
     return LinearParams(jax.device_put(np.zeros(weight, dtype)), jax.device_put(np.zeros(bias, dtype)))
 
 
 def affine(params: LinearParams, x: Array) -> Array:
-    r"""$w^\top x + b$ of one example: a number, or one for each column of $w$."""
+    r"""Return $w^\top x + b$ of one example: a number, or a vector with an entry for each column of $w$."""
     if not (hasattr(params, "weight") and hasattr(params, "bias")):
         raise TypeError(f"params: expected LinearParams(weight, bias), got {type(params).__name__}")
     weight, bias, x = as_array("weight", params.weight), as_array("bias", params.bias), as_array("x", x)
@@ -49,21 +49,21 @@ def affine(params: LinearParams, x: Array) -> Array:
 
 
 def _probability(params: LinearParams, x: Array) -> Array:
-    r"""$\sigma(w^\top x + b)$ of one example."""
+    r"""Return $\sigma(w^\top x + b)$ of one example."""
     return losses.sigmoid(affine(params, x))
 
 
 def _probabilities(params: LinearParams, x: Array) -> Array:
-    r"""$\mathrm{softmax}(W^\top x + b)$ of one example."""
+    r"""Return $\mathrm{softmax}(W^\top x + b)$ of one example."""
     return losses.softmax(affine(params, x))
 
 
 linear = Model(init=_zeros, apply=affine, predict=affine, affine=True)
-r"""Linear regression, $\hat y = w^\top x + b$. Takes `squared_error`, `absolute_error` and `huber`."""
+r"""Linear regression, $\hat y = w^\top x + b$. Its losses: `squared_error`, `absolute_error`, `huber`."""
 
 logistic = Model(init=_zeros, apply=affine, predict=_probability, affine=True)
-r"""Logistic regression, $P(y = 1 \mid x) = \sigma(w^\top x + b)$. Takes `sigmoid_cross_entropy`."""
+r"""Logistic regression, $P(y = 1 \mid x) = \sigma(w^\top x + b)$. Its loss: `sigmoid_cross_entropy`."""
 
-softmax = Model(init=_zeros_of_classes, apply=affine, predict=_probabilities, affine=True)
-r"""Softmax regression, $P(y = k \mid x) = \mathrm{softmax}(W^\top x + b)_k$, W of shape (features, classes). Takes
-`softmax_cross_entropy`."""
+softmax = Model(init=_class_zeros, apply=affine, predict=_probabilities, affine=True)
+r"""Softmax regression, $P(y = k \mid x) = \mathrm{softmax}(W^\top x + b)_k$, W of shape (features, classes). Its
+loss: `softmax_cross_entropy`."""

@@ -1,10 +1,10 @@
-"""Networks of fully connected layers: affine maps with a bend after each but the last."""
+"""Fully connected networks: affine layers with an activation after each except the last."""
 
 import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,27 +17,27 @@ from dlcore.models.linear import affine
 
 
 def mlp(sizes: Sequence[int], activation: Literal["tanh", "relu"] = "tanh") -> Model:
-    r"""Network of fully connected layers, a `Model`.
+    r"""Return a network of fully connected layers, a `Model`.
 
     $h_0 = x$, $h_l = a(W_l^\top h_{l-1} + b_l)$, and the last layer without $a$
 
-    Its parameters are a tuple of `LinearParams`, one for each layer. `init(key)` draws the weights so that the
-    variance of a signal survives the layers: uniformly from $\pm\sqrt{6/(\text{in} + \text{out})}$ (Glorot) or,
-    where a relu follows, from a normal distribution of variance $2/\text{in}$ (He); biases are 0. `apply` gives
-    logits of shape (classes,), or one logit of shape () where the last size is 1; `predict` gives the
-    probabilities of the softmax, or the one of the sigmoid.
+    The parameters are a tuple of `LinearParams`, one for each layer. `init(key)` draws the weights so that the
+    layers keep the variance of a signal. They are uniform within $\pm\sqrt{6/(\text{in} + \text{out})}$ (Glorot),
+    or normal with variance $2/\text{in}$ before a relu (He). Biases are 0. `apply` returns logits of shape
+    (classes,), or one logit of shape () if the last size is 1. `predict` returns the probabilities of the softmax,
+    or the probability of the sigmoid.
 
     Args:
-      sizes: of the input, of each hidden layer and of the output; two integers of at least 1, or more.
+      sizes: sizes of the input, of each hidden layer and of the output: at least two integers, each at least 1.
       activation: "tanh", or "relu", max(0, z), whose derivative at 0 is 0.
 
     Returns:
-      A `Model`; the same object for the same arguments, so that nothing is compiled twice. Its functions take one
-      example of shape (sizes[0],).
+      A `Model`. The same arguments return the same object, so that nothing is compiled twice. Its functions take
+      one example of shape (sizes[0],).
 
     Raises:
-      ValueError: if there are fewer than two sizes, one is below 1 or the activation is unknown.
-      TypeError: if a size is no integer; from `init`, if the key is not one random key.
+      ValueError: if there are fewer than two sizes, a size is below 1 or the activation is unknown.
+      TypeError: if a size is not an integer; from `init`, if the key is not a single random key.
 
     Source: Rumelhart, Hinton and Williams (1986); Glorot and Bengio (2010), equation 16; He, Zhang, Ren and Sun
     (2015), Delving deep into rectifiers, equation 10.
@@ -57,11 +57,11 @@ def mlp(sizes: Sequence[int], activation: Literal["tanh", "relu"] = "tanh") -> M
 
 
 class Activation(NamedTuple):
-    """What bends a layer.
+    """An activation function, and the distribution of the weights before it.
 
     Attributes:
-      function: of an array, element by element.
-      draw: (key, inputs, outputs) to the weights of a layer that it follows.
+      function: maps an array, element by element.
+      draw: (key, inputs, outputs) to the weights of a layer before the activation.
     """
 
     function: Callable[[Array], Array]
@@ -69,18 +69,18 @@ class Activation(NamedTuple):
 
 
 def _relu(z: Array) -> Array:
-    """max(0, z), with the derivative 0 at 0; nan stays nan."""
+    """Return max(0, z), with the derivative 0 at 0; nan stays nan."""
     return jnp.where(z <= 0, 0, z)
 
 
 def _glorot(key: Array, inputs: int, outputs: int) -> Array:
-    """Uniform, of variance 2/(inputs + outputs)."""
+    """Draw uniform weights of variance 2/(inputs + outputs)."""
     limit = math.sqrt(6 / (inputs + outputs))
     return jax.random.uniform(key, (inputs, outputs), jnp.result_type(float), -limit, limit)
 
 
 def _he(key: Array, inputs: int, outputs: int) -> Array:
-    """Normal, of variance 2/inputs."""
+    """Draw normal weights of variance 2/inputs."""
     return math.sqrt(2 / inputs) * jax.random.normal(key, (inputs, outputs), jnp.result_type(float))
 
 
@@ -89,13 +89,13 @@ ACTIVATIONS = {"tanh": Activation(jnp.tanh, _glorot), "relu": Activation(_relu, 
 
 @functools.cache
 def _mlp(sizes: tuple[int, ...], activation: str) -> Model:
-    bend, draw = ACTIVATIONS[activation]
+    activate, draw_hidden = ACTIVATIONS[activation]
     layers = list(itertools.pairwise(sizes))
 
     @jax.jit
-    def drawn(key: Array) -> tuple[LinearParams, ...]:
+    def draw_params(key: Array) -> tuple[LinearParams, ...]:
         keys = jax.random.split(key, len(layers))
-        draws = [draw] * (len(layers) - 1) + [_glorot]
+        draws = [draw_hidden] * (len(layers) - 1) + [_glorot]
         dtype = jnp.result_type(float)
         return tuple(
             LinearParams(draw(keys[i], *layer), jnp.zeros(layer[1], dtype))
@@ -104,12 +104,12 @@ def _mlp(sizes: tuple[int, ...], activation: str) -> Model:
 
     def init(key: Array) -> tuple[LinearParams, ...]:
         _check_key(key)
-        return drawn(key)
+        return draw_params(key)
 
     def apply(params: Sequence[LinearParams], x: Array) -> Array:
         _check_layers(params, layers)
         for layer in params[:-1]:
-            x = bend(affine(layer, x))
+            x = activate(affine(layer, x))
         output = affine(params[-1], x)
         return output[0] if sizes[-1] == 1 else output
 
@@ -120,8 +120,8 @@ def _mlp(sizes: tuple[int, ...], activation: str) -> Model:
     return Model(init, apply, predict)
 
 
-def _check_key(key: Any) -> None:
-    """`key` is one key of `jax.random`, new style or old."""
+def _check_key(key: object) -> None:
+    """Check that `key` is a single key of `jax.random`, typed or as its numbers."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
         got = "None" if key is None else type(key).__name__
@@ -130,8 +130,8 @@ def _check_key(key: Any) -> None:
         raise ValueError(f"key: expected one key, got shape {shape}; vmap for several")
 
 
-def _check_layers(params: Any, layers: list[tuple[int, int]]) -> None:
-    """`params` are the layers of the network, with weights of the right shapes."""
+def _check_layers(params: object, layers: list[tuple[int, int]]) -> None:
+    """Check that `params` are the layers of the network, with weights of the right shapes."""
     if not isinstance(params, tuple | list) or not all(hasattr(layer, "weight") for layer in params):
         raise TypeError(f"params: expected a tuple of LinearParams(weight, bias), got {type(params).__name__}")
     shapes = [jnp.shape(layer.weight) for layer in params]

@@ -1,6 +1,8 @@
-"""Data before it is summed: its values checked, its arrays placed on the device, its rows in blocks."""
+"""Preparation of data: values are checked, arrays are placed on the device, rows are divided into blocks."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +12,17 @@ from jax.sharding import Mesh
 from dlcore._core import array_checks, host_checks
 from dlcore._core.types import Array, working_dtype
 from dlcore.devices import aligned_copy
-from dlcore.losses import facts_of
-from dlcore.objective.blocks import BlockedData, rows_per_block
+from dlcore.losses import get_loss_info
+from dlcore.objective.blocks import BlockedData, Data, rows_per_block
 from dlcore.objective.labels import are_labels
-from dlcore.objective.sharding import over_rows, row_mesh
+from dlcore.objective.sharding import Devices, pad_rows, row_mesh, row_sharding
+
+if TYPE_CHECKING:
+    from dlcore.objective.objective import Objective
 
 
-def prepare_data(objective: Any, data: Any, devices: Any = None) -> BlockedData:
-    """What `Objective.prepare` says."""
+def prepare_data(objective: Objective, data: Data, devices: Devices | None = None) -> BlockedData:
+    """Return checked and placed data; see `Objective.prepare`."""
     mesh = None if devices is None else row_mesh(devices)
     if isinstance(data, BlockedData):
         if mesh not in (None, data.mesh):
@@ -26,19 +31,21 @@ def prepare_data(objective: Any, data: Any, devices: Any = None) -> BlockedData:
             return data
         mesh = data.mesh
         data = (data.x, data.y) if data.weights is None else (data.x, data.y, data.weights)
-    x, y, weights = _parts(data)
-    named = {"x": x, "y": y} | ({} if weights is None else {"weights": weights})
-    known = {name: part for name, part in named.items() if not array_checks.is_traced(part)}
-    numbers = {name: host_checks.as_host_numbers(name, part) for name, part in known.items()}
-    if "x" in numbers and objective.model.affine:
-        host_checks.check_matrix("x", numbers["x"])
-    if len(numbers) < len(named):  # what is traced has no values to check
+    arrays = {name: array for name, array in _named(data).items() if array is not None}
+    concrete = {
+        name: host_checks.as_host_numbers(name, array)
+        for name, array in arrays.items()
+        if not array_checks.is_traced(array)
+    }
+    if "x" in concrete and objective.model.affine:
+        host_checks.check_matrix("x", concrete["x"])
+    if len(concrete) < len(arrays):  # a traced array has no values to check
         if mesh is not None:
             raise TypeError("devices: data that is traced cannot be placed; prepare it outside")
-        for name, array in numbers.items():
+        for name, array in concrete.items():
             host_checks.check_finite(name, array)
-        return blocked_as_is(objective, data)
-    x, y, weights = numbers["x"], numbers["y"], numbers.get("weights")
+        return block_arrays(objective, data)
+    x, y, weights = concrete["x"], concrete["y"], concrete.get("weights")
     if weights is not None:
         host_checks.check_weights(weights, len(x) if x.ndim else 0)
         weights = weights.astype(np.float64)
@@ -46,25 +53,24 @@ def prepare_data(objective: Any, data: Any, devices: Any = None) -> BlockedData:
     host_checks.check_rows(x=x, y=y)
     host_checks.check_finite("x", x)
     host_checks.check_finite("y", y)
-    check_targets = facts_of(objective.loss).check_targets
+    check_targets = get_loss_info(objective.loss).check_targets
     if check_targets is not None:
         check_targets(y, weights)
-    labels = are_labels(objective.loss, y)
-    y_dtype = np.dtype(np.int32) if labels else working_dtype(_floating(y.dtype))
     x_dtype = _floating(x.dtype)
+    y_dtype = np.dtype(np.int32) if are_labels(objective.loss, y) else working_dtype(_floating(y.dtype))
     if mesh is not None and len(x) % mesh.size and weights is None:
         weights = np.ones(len(x))
     x, y = _place("x", x, x_dtype, mesh), _place("y", y, y_dtype, mesh)
     if weights is not None:
-        weights = _place("weights", weights, working_dtype(x_dtype), mesh, filling=0)
+        weights = _place("weights", weights, working_dtype(x_dtype), mesh, fill=0)
     return BlockedData(x, y, weights, rows_per_block(x, 1 if mesh is None else mesh.size), objective.loss, mesh)
 
 
-def blocked_as_is(objective: Any, data: Any) -> BlockedData:
-    """Arrays as they are, in blocks: what the passes do with what was not prepared."""
+def block_arrays(objective: Objective, data: Data) -> BlockedData:
+    """Return arrays in blocks as they are: their shapes and dtypes are checked, their values are not."""
     if isinstance(data, BlockedData):
         return data
-    x, y, weights = _parts(data)
+    x, y, weights = _named(data).values()
     x, y = array_checks.as_inexact("x", x), array_checks.as_real("y", y)
     array_checks.check_real("x", x)
     if objective.model.affine:
@@ -78,33 +84,29 @@ def blocked_as_is(objective: Any, data: Any) -> BlockedData:
     return BlockedData(x, y, weights, rows_per_block(x))
 
 
-def _parts(data: Any) -> tuple[Any, Any, Any]:
-    """x, y, and weights or None."""
+def _named(data: object) -> dict[str, object]:
+    """Return x, y and the weights or None, by name."""
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         got = f"{len(data)} of them" if isinstance(data, tuple | list) else type(data).__name__
         raise TypeError(f"data: expected (x, y) or (x, y, weights), got {got}")
-    return data[0], data[1], data[2] if len(data) == 3 else None
+    return {"x": data[0], "y": data[1], "weights": data[2] if len(data) == 3 else None}
 
 
 def _floating(dtype: np.dtype) -> np.dtype:
-    """The dtype if it is of floating-point numbers, else the default one, as JAX has it."""
+    """Return a floating-point dtype as JAX has it, and the default one for other dtypes."""
     return jax.dtypes.canonicalize_dtype(dtype if jnp.issubdtype(dtype, jnp.floating) else float)
 
 
-def _place(name: str, array: np.ndarray, dtype: np.dtype, mesh: Mesh | None, filling: Any = None) -> Array:
-    """A copy of `array` on the device: a device may otherwise read the caller's own memory.
+def _place(name: str, array: np.ndarray, dtype: np.dtype, mesh: Mesh | None, fill: float | None = None) -> Array:
+    """Return a copy of `array` on the device, which would otherwise read the memory of the caller.
 
-    Over several devices, each has equally many rows: the last is repeated, or `filling`, until they have.
+    Over several devices the rows are padded as `pad_rows` does.
     """
     with np.errstate(over="ignore"):
-        if mesh is None:
-            copy = aligned_copy(array, dtype)
-        else:
-            copy = aligned_copy(array, dtype, -(-len(array) // mesh.size) * mesh.size)
-            copy[len(array) :] = array[-1:] if filling is None else filling
+        copy = aligned_copy(array, dtype) if mesh is None else pad_rows(array, dtype, mesh, fill)
     if dtype.itemsize < array.dtype.itemsize:
         try:
             host_checks.check_finite(name, copy)
         except ValueError:
             raise ValueError(f"{name}: expected numbers within the range of {dtype}; scale them") from None
-    return jax.device_put(copy, None if mesh is None else over_rows(mesh))
+    return jax.device_put(copy, None if mesh is None else row_sharding(mesh))

@@ -1,37 +1,35 @@
-"""Targets that are the numbers of classes: kept as integers, and never more of them than the model has."""
-
-from typing import Any
+"""Labels: targets that are the numbers of classes, kept as integers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array, Loss, working_dtype
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 
 
-def are_labels(loss: Loss, y: Any) -> bool:
-    """Whether the rows of `y` are numbers of classes, and neither numbers nor the probabilities of classes."""
-    return facts_of(loss).classes and y.ndim == 1
+def are_labels(loss: Loss, y: Array | np.ndarray) -> bool:
+    """Return whether `y` holds numbers of classes, not real targets or probabilities of classes."""
+    return get_loss_info(loss).classes and y.ndim == 1
 
 
 def as_labels(y: Array) -> Array:
-    """The numbers of classes as integers; what is none becomes -1, of which the loss makes nan."""
+    """Return the numbers of classes as integers; other values become -1, for which the loss is nan."""
     if jnp.issubdtype(y.dtype, jnp.integer):
         return y
     if not jnp.issubdtype(y.dtype, jnp.floating):
         return y.astype(jnp.int32)
-    numbers = y.astype(working_dtype(y.dtype))
+    labels = y.astype(working_dtype(y.dtype))
     # The largest float32 below 2³¹ is 2³¹ - 2⁷.
-    known = (numbers >= 0) & (numbers <= 2**31 - 2**7) & (numbers == jnp.floor(numbers))
-    return jnp.where(known, numbers, -1).astype(jnp.int32)
+    is_label = (labels >= 0) & (labels <= 2**31 - 2**7) & (labels == jnp.floor(labels))
+    return jnp.where(is_label, labels, -1).astype(jnp.int32)
 
 
 def class_count(y: Array) -> int:
-    """How many classes there are: the columns of probabilities, or as many as the highest label says, from 0.
+    """Return the number of classes: the columns of probabilities, or the highest label plus 1.
 
     Raises:
-      ValueError: if there are more of them than rows.
+      ValueError: if there are more classes than rows.
     """
     classes = y.shape[1] if y.ndim == 2 else int(np.asarray(y).max()) + 1
     if classes > len(y):
@@ -43,7 +41,7 @@ def class_count(y: Array) -> int:
 
 
 def check_labels(y: Array, outputs: jax.ShapeDtypeStruct) -> None:
-    """A ValueError if `y`, where it is known, holds the number of a class for which the model has no output."""
+    """Raise a ValueError if `y` holds the number of a class for which the model has no output."""
     highest = int(np.asarray(y).max())
     if len(outputs.shape) == 1 and highest >= outputs.shape[0]:
         raise ValueError(

@@ -1,21 +1,25 @@
-"""What the tolerance of an objective is relative to."""
+"""The scale of an objective, to which its tolerance is relative."""
 
-from typing import Any
+from types import ModuleType
 
 import jax.numpy as jnp
 
+from dlcore._core.types import Array
 
-def value_scale(value: Any, penalty: Any, null_value: Any, eps: float, xp: Any = jnp) -> Any:
+
+def value_scale(
+    value: Array | float, penalty: Array | float, null_value: Array | float, eps: float, xp: ModuleType = jnp
+) -> Array:
     r"""Return $\min(\max(J, 10^{-3}J_0), E)$ with the improvement $E = \max(J_0 - J, P)$, of any shape.
 
-    Near a strong penalty's optimum $J_0 - J$ is far smaller than J, and a share of J would say nothing. Where the
-    difference is lost in rounding the penalty P stands for it: at the optimum of a convex loss it is no more.
+    Near the optimum of a strong penalty $J_0 - J$ is far smaller than J, and a fraction of J would say nothing.
+    Where rounding hides the difference, the penalty P replaces it. At the optimum of a convex loss P is no larger.
 
     Args:
-      value: J, of any shape, of a loss whose least value is 0. Where it is negative all the same, the scale is E.
+      value: J, of any shape, of a loss whose least value is 0. If it is negative nevertheless, the scale is E.
       penalty: P, the part of J that the penalty adds.
-      null_value: J₀, that of the best constant prediction.
-      eps: the rounding of J, relative; 16 of it are taken off the difference.
+      null_value: J₀, the objective of the best constant prediction.
+      eps: the relative rounding error of J; 16 of it are subtracted from the difference.
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     improvement = xp.maximum(null_value - value - 16 * eps * xp.abs(value), penalty)

@@ -1,4 +1,4 @@
-"""The bounds that `dlcore.verify` states for the losses, where their errors are largest, eager and jitted."""
+"""The error bounds that `dlcore.verify` states for the losses, where errors are largest, eager and jitted."""
 
 import functools
 
@@ -20,7 +20,7 @@ def only_logit(z, y):
 
 
 def exact_sigmoid(z, y):
-    """Value, first and second derivative, each with the size of its terms."""
+    """Return the value, the first and the second derivative, each with the magnitude of its terms."""
     del y
     p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
     return [(p, p), (p * q, p * q), (p * q * (q - p), p * q)]
@@ -44,23 +44,23 @@ LOSSES = {
     "binary_cross_entropy": (binary_cross_entropy, exact_binary_cross_entropy, [0.0, 1.0, 0.4544235]),
 }
 WORST = [0.0134377778, 0.0072, 0.00058, 0.435, 1.9516, 2.6424, 2.6538, 3.4305, 4.1313, 4.8399, 11.387, 30.82]
-"""Logits about which a search has found the largest errors."""
+"""Logits near which a search found the largest errors."""
 
 
-def hard(name):
-    """100,000 numbers at the places of the largest errors and over the whole range."""
+def hard_points(name):
+    """Return 100,000 numbers near the largest errors and over the whole range."""
     rng = np.random.default_rng(0)
     if name == "binary_cross_entropy":
-        inside = np.concatenate([rng.uniform(0, 1, 60_000), np.sqrt(TINY) * rng.uniform(0.2, 5, 20_000)])
-        inside = np.concatenate([inside, 1 - np.geomspace(EPS / 2, 0.5, 20_000)])
-        return inside.clip(TINY, 1 - EPS / 2).astype(DTYPE)
+        probabilities = np.concatenate([rng.uniform(0, 1, 60_000), np.sqrt(TINY) * rng.uniform(0.2, 5, 20_000)])
+        probabilities = np.concatenate([probabilities, 1 - np.geomspace(EPS / 2, 0.5, 20_000)])
+        return probabilities.clip(TINY, 1 - EPS / 2).astype(DTYPE)
     near = np.concatenate([z * (1 + rng.normal(size=6_000) * 1e-3) for z in WORST])
     wide = rng.uniform(-80, 80, 28_000)
     return np.concatenate([near * rng.choice([-1, 1], len(near)), wide]).astype(DTYPE)
 
 
 def worst_error(name, points, *, jitted):
-    """The largest error of the value and both derivatives, in units of the last place of their terms."""
+    """Return the largest error of the value and of both derivatives, in ULPs of their terms."""
     loss, exact, targets = LOSSES[name]
     largest = np.zeros(3)
     for target in targets:
@@ -69,12 +69,12 @@ def worst_error(name, points, *, jitted):
             expected = exact(points.astype(np.longdouble), y.astype(np.longdouble))
         for order, (number, size) in enumerate(expected):
             function = jax.vmap(functools.reduce(lambda f, _: jax.grad(f), range(order), loss))
-            got = np.asarray((jax.jit(function) if jitted else function)(points, y))
-            assert got.dtype == DTYPE
+            actual = np.asarray((jax.jit(function) if jitted else function)(points, y))
+            assert actual.dtype == DTYPE
             with np.errstate(all="ignore"):
-                last = np.spacing(size.astype(DTYPE)).astype(np.longdouble)
+                ulp = np.spacing(size.astype(DTYPE)).astype(np.longdouble)
                 normal = (size >= TINY) & np.isfinite(size.astype(DTYPE))
-                error = np.where(normal, np.abs(got.astype(np.longdouble) - number) / last, 0)
+                error = np.where(normal, np.abs(actual.astype(np.longdouble) - number) / ulp, 0)
             largest[order] = max(largest[order], float(error.max()))
     return largest
 
@@ -83,50 +83,50 @@ def worst_error(name, points, *, jitted):
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_stated_bounds_hold_where_errors_are_largest(name, jitted):
     stated = [part.bound for part in dlcore.verify("cpu", [DTYPE.name], only=[f"losses.{name}"]).outcomes][:3]
-    error = worst_error(name, hard(name), jitted=jitted)
+    error = worst_error(name, hard_points(name), jitted=jitted)
     assert (error <= stated).all(), (error, stated)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_stated_bounds_hold_over_the_range(name):
-    """Every sixteenth from 2⁻¹³ to 88, of which probabilities up to 1; in float64 as many at random."""
+    """The points are every sixteenth float32 from 2⁻¹³ to 88, or random float64; probabilities end at 1."""
     stated = [part.bound for part in dlcore.verify("cpu", [DTYPE.name], only=[f"losses.{name}"]).outcomes][:3]
     rng = np.random.default_rng(0)
     for exponent in range(-13, 0 if name == "binary_cross_entropy" else 7):
         step = (16 * np.arange(2**19) + rng.integers(16)) * 2.0**-23
         points = (1 + (step if np.float32 == DTYPE else rng.uniform(0, 1, 2**18))) * 2.0**exponent
         points = np.where(points > 88, points / 2, points).astype(DTYPE)
-        for side in (points, 1 - points if name == "binary_cross_entropy" else -points):
-            side = side[(side != 0) & (side != 1)]
+        for signed in (points, 1 - points if name == "binary_cross_entropy" else -points):
+            signed = signed[(signed != 0) & (signed != 1)]
             for jitted in (False, True):
-                error = worst_error(name, side, jitted=jitted)
+                error = worst_error(name, signed, jitted=jitted)
                 assert (error <= stated).all(), (exponent, error, stated)
 
 
 @pytest.mark.parametrize(("classes", "rest"), [(2, 4), (10, 4), (300, 7)])
-def test_softmax_is_off_by_the_rounding_of_the_differences_and_a_few_units_more(classes, rest):
-    """By max z − zⱼ units and a few, which are needed: half of max|zⱼ − zₖ| is not enough."""
+def test_the_error_of_softmax_is_the_rounding_of_the_differences_and_a_few_ulps(classes, rest):
+    """The error is at most max z − zⱼ ULPs and `rest` more. Half of max z − zⱼ is not a bound."""
     rng = np.random.default_rng(classes)
-    far = 87.0 if np.float32 == DTYPE else 708.0
+    largest = 87.0 if np.float32 == DTYPE else 708.0
     rows = 120_000 // classes
-    z = -rng.uniform(0, 1, (rows, classes)) * far * 10 ** rng.uniform(-1, 0, (rows, 1))
+    z = -rng.uniform(0, 1, (rows, classes)) * largest * 10 ** rng.uniform(-1, 0, (rows, 1))
     z[:, 0] = 0
     z = (z + rng.uniform(-3, 3, (len(z), 1))).astype(DTYPE)
     exact = z.astype(np.longdouble)
-    below = exact.max(1, keepdims=True) - exact
-    raised = np.exp(-below)
-    exact = raised / raised.sum(1, keepdims=True)
-    last = np.spacing(exact.astype(DTYPE)).astype(np.longdouble)
+    difference = exact.max(1, keepdims=True) - exact
+    exponentials = np.exp(-difference)
+    exact = exponentials / exponentials.sum(1, keepdims=True)
+    ulp = np.spacing(exact.astype(DTYPE)).astype(np.longdouble)
     for function in (jax.vmap(softmax), jax.jit(jax.vmap(softmax))):
-        error = np.abs(np.asarray(function(z)).astype(np.longdouble) - exact) / last
+        error = np.abs(np.asarray(function(z)).astype(np.longdouble) - exact) / ulp
         error = np.where(exact >= TINY, error, 0)
-        assert (error - below).max() <= rest
-        assert (error - below / 2).max() > rest
+        assert (error - difference).max() <= rest
+        assert (error - difference / 2).max() > rest
 
 
 def test_the_second_derivative_at_small_probabilities_under_jit():
-    """1/p² is a normal number where p² is none."""
+    """The factor 1/p² is a normal number where p² is not."""
     p = jnp.asarray(1.05 / np.sqrt(np.finfo(DTYPE).max), DTYPE)
     second = jax.grad(jax.grad(binary_cross_entropy))
     for function in (second, jax.jit(second)):

@@ -1,4 +1,7 @@
+"""Losses against extended precision and their NumPy references: values, derivatives, edges and errors."""
+
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +10,18 @@ import numpy as np
 import pytest
 from helpers import DTYPE, EPS, assert_close, dense_grid, exactly, ulps
 
-from dlcore import reference
+from dlcore import losses, reference
 from dlcore.losses import (
-    Facts,
+    LossInfo,
     absolute_error,
     binary_cross_entropy,
-    facts_of,
+    get_loss_info,
     huber,
     sigmoid,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     squared_error,
-    with_facts,
+    with_loss_info,
 )
 from dlcore.losses._log1p import log1p_of_fraction
 
@@ -29,44 +32,44 @@ P, Q = 1 / (1 + np.exp(-Z)), 1 / (1 + np.exp(Z))
 """σ(z) and σ(-z) in extended precision."""
 
 TINY = np.finfo(DTYPE).tiny
-INSIDE = np.concatenate(
+PROBABILITY_GRID = np.concatenate(
     [np.linspace(0, 1, 10_001), 1 - np.geomspace(EPS / 2, 1, 4_000), np.geomspace(TINY, 1, 8_000)]
 ).astype(DTYPE)
-INSIDE = np.unique(INSIDE[(INSIDE > 0) & (INSIDE < 1)])
-"""More than 20 000 probabilities, as near to 0 and to 1 as the dtype goes."""
+PROBABILITY_GRID = np.unique(PROBABILITY_GRID[(PROBABILITY_GRID > 0) & (PROBABILITY_GRID < 1)])
+"""More than 20 000 probabilities, up to the nearest ones to 0 and to 1."""
 
 
 def test_the_extended_oracle_agrees_with_mpmath():
-    """It is good for more than ten bits below the last place of the dtype of the run."""
+    """The relative error of the oracle is below 2⁻⁶¹."""
     assert len(GRID) > 20_000
-    assert len(INSIDE) > 20_000
+    assert len(PROBABILITY_GRID) > 20_000
     sample = np.random.default_rng(0).choice(len(GRID), 300, replace=False)
     with mpmath.workdps(60):
         for i in (*sample, 0, len(GRID) - 1):
             z = mpmath.mpf(float(GRID[i]))
             exact = {"p": 1 / (1 + mpmath.exp(-z)), "loss": mpmath.log1p(mpmath.exp(z))}
-            mine = {"p": P[i], "loss": np.log1p(np.exp(Z[i]))}
+            oracle = {"p": P[i], "loss": np.log1p(np.exp(Z[i]))}
             for name, number in exact.items():
-                assert abs(exactly(mine[name]) / number - 1) < 2.0**-61
+                assert abs(exactly(oracle[name]) / number - 1) < 2.0**-61
 
 
-def test_sigmoid_is_right_to_3_ulps():
+def test_sigmoid_is_accurate_to_3_ulps():
     assert ulps(jax.vmap(sigmoid)(GRID), P).max() <= 3
 
 
-def test_the_derivative_of_sigmoid_is_right_to_5_ulps():
+def test_the_derivative_of_sigmoid_is_accurate_to_5_ulps():
     assert ulps(jax.vmap(jax.grad(sigmoid))(GRID), P * Q).max() <= 5
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0])
-def test_cross_entropy_of_a_logit_is_right_to_3_5_ulps_and_its_derivative_to_3(target):
+def test_cross_entropy_of_a_logit_is_accurate_to_3_5_ulps_and_its_derivative_to_3(target):
     targets = jnp.full(GRID.shape, target, DTYPE)
     sign, slopes = (1, P) if target == 0 else (-1, -Q)
     assert ulps(jax.vmap(sigmoid_cross_entropy)(GRID, targets), np.log1p(np.exp(sign * Z))).max() <= 3.5
     assert ulps(jax.vmap(jax.grad(sigmoid_cross_entropy))(GRID, targets), slopes).max() <= 3
 
 
-def test_the_logarithm_of_1_and_a_fraction_is_right_to_2_5_ulps():
+def test_log1p_of_a_fraction_is_accurate_to_2_5_ulps():
     t = np.unique(np.concatenate([np.linspace(0, 1, 40_001), np.geomspace(TINY, 1, 20_001)]).astype(DTYPE))
     exact = np.log1p(t.astype(np.longdouble))
     for function in (log1p_of_fraction, jax.jit(log1p_of_fraction)):
@@ -76,15 +79,15 @@ def test_the_logarithm_of_1_and_a_fraction_is_right_to_2_5_ulps():
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
-def test_cross_entropy_of_a_probability_is_right_to_3_ulps_and_its_derivatives_to_4(target):
-    p, y = INSIDE.astype(np.longdouble), np.longdouble(target)
-    targets = jnp.full(INSIDE.shape, target, DTYPE)
+def test_cross_entropy_of_a_probability_is_accurate_to_3_ulps_and_its_derivatives_to_4(target):
+    p, y = PROBABILITY_GRID.astype(np.longdouble), np.longdouble(target)
+    targets = jnp.full(PROBABILITY_GRID.shape, target, DTYPE)
     value = -y * np.log(p) - (1 - y) * np.log1p(-p)
     slope, curvature = (p - y) / (p * (1 - p)), y / p**2 + (1 - y) / (1 - p) ** 2
     first = jax.grad(binary_cross_entropy)
-    assert ulps(jax.vmap(binary_cross_entropy)(INSIDE, targets), value).max() <= 3
-    assert ulps(jax.vmap(first)(INSIDE, targets), slope).max() <= 4
-    assert ulps(jax.vmap(jax.grad(first))(INSIDE, targets), curvature).max() <= 4
+    assert ulps(jax.vmap(binary_cross_entropy)(PROBABILITY_GRID, targets), value).max() <= 3
+    assert ulps(jax.vmap(first)(PROBABILITY_GRID, targets), slope).max() <= 4
+    assert ulps(jax.vmap(jax.grad(first))(PROBABILITY_GRID, targets), curvature).max() <= 4
 
 
 def test_probabilities_at_the_edges():
@@ -100,14 +103,14 @@ def test_probabilities_at_the_edges():
     for pair, expected in cases.items():
         p, y = (jnp.asarray(number, DTYPE) for number in pair)
         first = jax.grad(binary_cross_entropy)
-        got = (
+        actual = (
             binary_cross_entropy(p, y),
             first(p, y),
             jax.grad(first)(p, y),
             jax.grad(binary_cross_entropy, 1)(p, y),
         )
-        for number, wanted in zip(got, expected, strict=True):
-            assert_close(number, wanted, units=2)
+        for derivative, limit in zip(actual, expected, strict=True):
+            assert_close(derivative, limit, units=2)
         forward = jax.jvp(lambda p, y=y: binary_cross_entropy(p, y), (p,), (jnp.ones_like(p),))[1]
         assert_close(forward, expected[1], units=2)
 
@@ -127,8 +130,8 @@ def test_probabilities_at_the_edges():
 )
 def test_cross_entropy_at_the_edges(logit, target, value, slope):
     logit, target = jnp.asarray(logit, DTYPE), jnp.asarray(target, DTYPE)
-    got, derivative = jax.value_and_grad(sigmoid_cross_entropy)(logit, target)
-    assert_close(got, value, units=2)
+    actual, derivative = jax.value_and_grad(sigmoid_cross_entropy)(logit, target)
+    assert_close(actual, value, units=2)
     assert_close(derivative, slope, units=2)
     assert_close(
         jax.jvp(lambda z: sigmoid_cross_entropy(z, target), (logit,), (jnp.ones_like(logit),))[1], slope, units=2
@@ -137,7 +140,7 @@ def test_cross_entropy_at_the_edges(logit, target, value, slope):
     assert bool(jnp.isfinite(second)) or np.isnan(value)
 
 
-def test_soft_targets_follow_the_formula():
+def test_targets_between_0_and_1_follow_the_formula():
     logits = jnp.linspace(-5, 5, 41, dtype=DTYPE)
     targets = jnp.linspace(0, 1, 41, dtype=DTYPE)
     expected = reference.losses.sigmoid_cross_entropy(logits, targets)
@@ -148,7 +151,7 @@ def test_soft_targets_follow_the_formula():
 
 
 def test_the_mixed_derivatives_of_the_cross_entropies():
-    """∂²ℓ/∂z∂y = −1 from a logit, ∂²ℓ/∂p∂y = −1/(p(1 − p)) from a probability."""
+    """They are ∂²ℓ/∂z∂y = −1 for a logit and ∂²ℓ/∂p∂y = −1/(p(1 − p)) for a probability."""
     p, y = (numbers.reshape(-1) for numbers in jnp.meshgrid(jnp.array([0.125, 0.5, 0.75]), jnp.array([0.25, 0.9])))
     mixed = jax.vmap(jax.jacfwd(jax.grad(sigmoid_cross_entropy), 1))(8 * p - 4, y)
     assert_close(mixed, -np.ones(6), units=1)
@@ -162,12 +165,12 @@ def test_the_second_derivative_of_the_loss_is_the_derivative_of_sigmoid():
     assert ulps(second, P * Q).max() <= 5
 
 
-# Every loss of a number, with numbers to try it on: residuals on both sides of every bend, and none of them 0.
+# Every loss of a number, with test points: residuals on both sides of every kink, none of them 0.
 PREDICTIONS = np.array([-2.5, -1.0, -0.3, 0.2, 0.75, 1.0, 4.0])
 TARGETS = np.array([0.5, -0.25, -0.2, 0.1, 0.25, -3.0, 0.75])
 PROBABILITIES = np.array([0.001, 0.1, 0.3, 0.5, 0.75, 0.9, 0.999])
 LABELS = np.array([0.0, 1.0, 0.25, 1.0, 0.5, 0.0, 1.0])
-NUMBERS = {
+POINTS = {
     squared_error: (PREDICTIONS, TARGETS),
     absolute_error: (PREDICTIONS, TARGETS),
     huber: (PREDICTIONS, TARGETS),
@@ -175,18 +178,18 @@ NUMBERS = {
     sigmoid_cross_entropy: (PREDICTIONS, LABELS),
     binary_cross_entropy: (PROBABILITIES, LABELS),
 }
-EVERY = pytest.mark.parametrize("loss", NUMBERS, ids=lambda loss: getattr(loss, "__name__", "huber of 1/4"))
+EVERY_LOSS = pytest.mark.parametrize("loss", POINTS, ids=lambda loss: getattr(loss, "__name__", "huber of 1/4"))
 
 
-def twins(loss):
-    """The value and the derivative by hand, in NumPy."""
-    plain = getattr(loss, "func", loss)
-    found = [getattr(reference.losses, plain.__name__ + ending) for ending in ("", "_derivative")]
-    return [functools.partial(twin, **getattr(loss, "keywords", {})) for twin in found]
+def references(loss):
+    """Return the value and the derivative of the NumPy reference."""
+    name, arguments = getattr(loss, "func", loss).__name__, getattr(loss, "keywords", {})
+    functions = [getattr(reference.losses, name + suffix) for suffix in ("", "_derivative")]
+    return [functools.partial(function, **arguments) for function in functions]
 
 
-def test_losses_of_a_residual_are_right_to_2_ulps_and_their_derivatives_to_half():
-    """Residuals of all sizes, also where prediction and target nearly agree."""
+def test_losses_of_a_residual_are_accurate_to_2_ulps_and_their_derivatives_to_half():
+    """Residuals have all magnitudes, also where prediction and target nearly agree."""
     rng = np.random.default_rng(0)
     target = rng.normal(size=30_000).astype(DTYPE)
     prediction = (target + rng.normal(size=30_000) * 10 ** rng.uniform(-9, 3, 30_000)).astype(DTYPE)
@@ -201,12 +204,12 @@ def test_losses_of_a_residual_are_right_to_2_ulps_and_their_derivatives_to_half(
         assert ulps(jax.vmap(jax.grad(loss))(prediction, target), slope).max() <= 0.5
 
 
-@EVERY
-def test_every_loss_is_its_twin_under_every_transformation(loss):
-    prediction, target = (jnp.asarray(part, DTYPE) for part in NUMBERS[loss])
-    value, slope = (twin(*(np.asarray(part, float) for part in (prediction, target))) for twin in twins(loss))
+@EVERY_LOSS
+def test_every_loss_equals_its_reference_under_every_transformation(loss):
+    prediction, target = (jnp.asarray(part, DTYPE) for part in POINTS[loss])
+    value, slope = (f(*(np.asarray(part, float) for part in (prediction, target))) for f in references(loss))
     one = jnp.ones((), DTYPE)
-    ways = {
+    values = {
         "one by one": [loss(p, y) for p, y in zip(prediction, target, strict=True)],
         "vmap": jax.vmap(loss)(prediction, target),
         "jit of vmap": jax.jit(jax.vmap(loss))(prediction, target),
@@ -216,48 +219,49 @@ def test_every_loss_is_its_twin_under_every_transformation(loss):
         "forward": jax.vmap(lambda p, y: jax.jvp(lambda p: loss(p, y), (p,), (one,))[1])(prediction, target),
         "jit of reverse": jax.jit(jax.vmap(jax.grad(loss)))(prediction, target),
     }
-    for got in ways.values():
-        assert_close(np.stack(got), value, units=8, scale=np.abs(value))
-    for got in slopes.values():
-        assert got.dtype == DTYPE
-        assert_close(got, slope, units=8)
+    for actual in values.values():
+        assert_close(np.stack(actual), value, units=8, scale=np.abs(value))
+    for actual in slopes.values():
+        assert actual.dtype == DTYPE
+        assert_close(actual, slope, units=8)
 
 
-@EVERY
-def test_the_derivative_by_hand_is_that_of_the_value(loss):
-    """The twins against each other, by the central difference in float64; where a bend is not within reach."""
-    value, derivative = twins(loss)
-    prediction, target = NUMBERS[loss]
+@EVERY_LOSS
+def test_the_derivative_of_the_reference_is_that_of_its_value(loss):
+    """The oracle is the central difference in float64. No kink is within its step."""
+    value, derivative = references(loss)
+    prediction, target = POINTS[loss]
     h = 1e-6
     difference = (value(prediction + h, target) - value(prediction - h, target)) / (2 * h)
     np.testing.assert_allclose(difference, derivative(prediction, target), rtol=1e-6, atol=1e-8)
 
 
-@EVERY
+@EVERY_LOSS
 def test_the_second_derivative_is_that_of_the_derivative(loss):
-    """Both ways, against the central difference of the twin's derivative."""
-    prediction, target = (jnp.asarray(part, DTYPE) for part in NUMBERS[loss])
+    """Reverse and forward mode agree with the central difference of the reference's derivative."""
+    prediction, target = (jnp.asarray(part, DTYPE) for part in POINTS[loss])
     h = 1e-6
     points = [np.asarray(part, float) for part in (prediction, target)]
-    expected = (twins(loss)[1](points[0] + h, points[1]) - twins(loss)[1](points[0] - h, points[1])) / (2 * h)
+    derivative = references(loss)[1]
+    expected = (derivative(points[0] + h, points[1]) - derivative(points[0] - h, points[1])) / (2 * h)
     backward = jax.vmap(jax.grad(jax.grad(loss)))(prediction, target)
     forward = jax.vmap(jax.jacfwd(jax.jacrev(loss)))(prediction, target)
-    for got in (backward, forward):
-        assert_close(got, expected, units=16, scale=np.abs(expected) + 1e-6 / EPS * (1 + np.abs(expected)))
+    for actual in (backward, forward):
+        assert_close(actual, expected, units=16, scale=np.abs(expected) + 1e-6 / EPS * (1 + np.abs(expected)))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@EVERY
-def test_halves_are_computed_with_in_float32(loss, dtype):
-    prediction, target = (jnp.asarray(part).astype(dtype) for part in NUMBERS[loss])
+@EVERY_LOSS
+def test_half_precision_losses_are_computed_in_float32(loss, dtype):
+    prediction, target = (jnp.asarray(part).astype(dtype) for part in POINTS[loss])
     value, slope = jax.vmap(jax.value_and_grad(loss))(prediction, target)
     assert value.dtype == slope.dtype == dtype
-    exact = [twin(*(np.asarray(part, float) for part in (prediction, target))) for twin in twins(loss)]
+    exact = [f(*(np.asarray(part, float) for part in (prediction, target))) for f in references(loss)]
     assert_close(value, exact[0], units=1, scale=np.abs(exact[0]), dtype=dtype)
     assert_close(slope, exact[1], units=1, scale=np.abs(exact[1]), dtype=dtype)
 
 
-@EVERY
+@EVERY_LOSS
 def test_losses_do_not_broadcast(loss):
     with pytest.raises(ValueError, match=r"\(4,\).*\(4, 1\)"):
         loss(jnp.ones(4), jnp.ones((4, 1)))
@@ -265,8 +269,8 @@ def test_losses_do_not_broadcast(loss):
         loss(jnp.ones(4), jnp.array(1.0))
 
 
-@EVERY
-def test_losses_refuse_integers_and_objects(loss):
+@EVERY_LOSS
+def test_losses_reject_integers_and_strings(loss):
     for arguments in ((jnp.array(1), jnp.array(1.0)), (jnp.array(1.0), jnp.array(1))):
         with pytest.raises(TypeError, match="floating-point"):
             loss(*arguments)
@@ -274,9 +278,9 @@ def test_losses_refuse_integers_and_objects(loss):
         loss("1", jnp.array(1.0))
 
 
-@EVERY
+@EVERY_LOSS
 def test_nan_and_infinite_predictions(loss):
-    """nan gives nan, in the derivative too; an infinite residual gives infinity and the slope of the tail."""
+    """A nan gives nan, in the derivative too. An infinite residual gives infinity and the slope of the tail."""
     nan, y = jnp.asarray(np.nan, DTYPE), jnp.asarray(1.0, DTYPE)
     for arguments in ((nan, y), (y, nan)):
         assert jnp.isnan(loss(*arguments))
@@ -284,24 +288,24 @@ def test_nan_and_infinite_predictions(loss):
     if loss is binary_cross_entropy:
         return
     for prediction in (INF, -INF):
-        value, slope = (twin(prediction, 1.0) for twin in twins(loss))
+        value, slope = (function(prediction, 1.0) for function in references(loss))
         assert_close(loss(jnp.asarray(prediction, DTYPE), y), value, units=0)
         assert_close(jax.grad(loss)(jnp.asarray(prediction, DTYPE), y), slope, units=0)
 
 
-def test_the_bend_of_the_absolute_error():
+def test_the_derivatives_of_the_absolute_error_at_0_are_0():
     zero = jnp.zeros((), DTYPE)
     assert jax.grad(absolute_error)(zero, zero) == 0
     assert jax.jvp(lambda p: absolute_error(p, zero), (zero,), (zero + 1,))[1] == 0
     assert jax.grad(jax.grad(absolute_error))(zero, zero) == 0
 
 
-def test_the_joint_and_the_middle_of_huber():
-    """Value and slope are continuous at ±δ; the curvature is 1 at 0 and 0 far out."""
-    zero, end = jnp.zeros((), DTYPE), jnp.asarray(0.5, DTYPE)
-    for side in (-1, 1):
-        assert huber(side * end, zero, 0.5) == 0.125
-        assert jax.grad(huber)(side * end, zero, 0.5) == side * 0.5
+def test_huber_at_0_at_delta_and_at_large_residuals():
+    """Value and slope are continuous at ±δ. The curvature is 1 at 0 and 0 beyond δ."""
+    zero, delta = jnp.zeros((), DTYPE), jnp.asarray(0.5, DTYPE)
+    for sign in (-1, 1):
+        assert huber(sign * delta, zero, 0.5) == 0.125
+        assert jax.grad(huber)(sign * delta, zero, 0.5) == sign * 0.5
     second = jax.grad(jax.grad(huber))
     assert second(zero, zero) == 1
     assert second(zero + 3, zero) == 0
@@ -311,18 +315,18 @@ def test_the_joint_and_the_middle_of_huber():
     assert jax.grad(huber)(largest, zero, 0.5) == 0.5
 
 
-def test_the_end_of_the_parabola_may_be_traced():
+def test_delta_of_huber_may_be_traced():
     zero, three = jnp.zeros((), DTYPE), jnp.asarray(3.0, DTYPE)
-    ends = jnp.array([0.5, 1.0, 5.0], DTYPE)
-    got = jax.jit(jax.vmap(lambda end: huber(three, zero, end)))(ends)
-    assert_close(got, [reference.losses.huber(3, 0, end) for end in (0.5, 1, 5)], units=1)
-    slopes = jax.vmap(lambda end: jax.grad(huber, 2)(three, zero, end))(ends)
-    assert_close(slopes, [2.5, 2, 0], units=2)  # |r| - δ where the end is in reach
+    deltas = jnp.array([0.5, 1.0, 5.0], DTYPE)
+    values = jax.jit(jax.vmap(lambda delta: huber(three, zero, delta)))(deltas)
+    assert_close(values, [reference.losses.huber(3, 0, delta) for delta in (0.5, 1, 5)], units=1)
+    slopes = jax.vmap(lambda delta: jax.grad(huber, 2)(three, zero, delta))(deltas)
+    assert_close(slopes, [2.5, 2, 0], units=2)  # |r| - δ where it is positive
     for wrong in (0.0, -1.0, np.nan, INF):
         with pytest.raises(ValueError, match="delta: expected a finite number above 0"):
             huber(three, zero, wrong)
     with pytest.raises(ValueError, match=r"delta: expected 0-D \(\), got 1-D with shape \(3,\)"):
-        huber(three, zero, ends)
+        huber(three, zero, deltas)
     with pytest.raises(TypeError, match="delta: expected a number, got '1'"):
         huber(three, zero, "1")  # pyright: ignore[reportArgumentType]
 
@@ -331,21 +335,40 @@ def test_the_end_of_the_parabola_may_be_traced():
     "loss", [squared_error, sigmoid_cross_entropy, huber, functools.partial(huber, delta=3.0)]
 )
 def test_curvature_bounds_the_second_derivative_and_is_reached(loss):
-    """The bound holds on the grid, and half of it would not."""
+    """The bound holds on the grid, and half of it does not."""
     second = jax.vmap(jax.grad(jax.grad(loss)))(jnp.linspace(-5, 5, 101, dtype=DTYPE), jnp.ones(101, DTYPE))
-    curvature = facts_of(loss).curvature
+    curvature = get_loss_info(loss).curvature
     assert curvature is not None
     assert curvature / 2 < second.max() <= curvature
 
 
 @pytest.mark.parametrize("loss", [absolute_error, binary_cross_entropy])
-def test_a_loss_whose_curvature_has_no_bound_states_none(loss):
-    assert facts_of(loss).curvature is None
+def test_a_loss_of_unbounded_curvature_states_no_bound(loss):
+    assert get_loss_info(loss).curvature is None
 
 
-def test_facts_of_a_loss_without_any():
-    assert facts_of(lambda prediction, target: prediction).curvature is None
-    stated = with_facts(curvature=3.0)(lambda prediction, target: prediction)
-    assert facts_of(stated) == Facts(curvature=3.0)
-    assert not facts_of(squared_error).classes
-    assert facts_of(softmax_cross_entropy).classes
+def test_the_info_of_a_loss_is_what_its_decorator_states():
+    assert get_loss_info(lambda prediction, target: prediction).curvature is None
+    stated = with_loss_info(curvature=3.0)(lambda prediction, target: prediction)
+    assert get_loss_info(stated) == LossInfo(curvature=3.0)
+    assert not get_loss_info(squared_error).classes
+    assert get_loss_info(softmax_cross_entropy).classes
+
+
+RENAMED = {"Facts": "LossInfo", "with_facts": "with_loss_info", "facts_of": "get_loss_info"}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_function_works_under_its_old_name_with_a_warning(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is deprecated, use {new}"):
+        deprecated = getattr(losses, old)
+    assert deprecated is getattr(losses, new)
+    assert old not in losses.__all__
+
+
+def test_new_names_and_unknown_names_give_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert losses.LossInfo is LossInfo
+        with pytest.raises(AttributeError, match="has no attribute 'hinge'"):
+            losses.hinge  # pyright: ignore[reportAttributeAccessIssue] # noqa: B018

@@ -1,3 +1,5 @@
+"""The softmax and its cross-entropy against extended precision: values, derivatives, edges and errors."""
+
 import itertools
 
 import jax
@@ -8,55 +10,58 @@ import pytest
 from helpers import DTYPE, EPS, LARGEST, assert_close, dense_grid, exactly, ulps
 
 from dlcore import reference
-from dlcore.losses import facts_of, sigmoid, sigmoid_cross_entropy, softmax, softmax_cross_entropy
+from dlcore.losses import get_loss_info, sigmoid, sigmoid_cross_entropy, softmax, softmax_cross_entropy
 
 INF, NAN = np.inf, np.nan
 
 
 def logits_of(classes: int) -> np.ndarray:
-    """Dense for two classes; for more, random of all sizes, and close together where e^z ends."""
+    """Return a dense grid for two classes, and random logits of all magnitudes for more.
+
+    Half of the random examples have one logit 0 and all others near the smallest one whose exponential is not 0.
+    """
     if classes == 2:
         grid = dense_grid()
         pairs = np.stack([grid, np.zeros_like(grid)], axis=1)
         return np.concatenate([pairs, pairs + DTYPE.type(3.3)])
     rng = np.random.default_rng(classes)
     rows = 24_000 // classes
-    size = rng.choice([1e-3, 1, 5, 20, LARGEST / 2, LARGEST], (rows, 1))
+    scale = rng.choice([1e-3, 1, 5, 20, LARGEST / 2, LARGEST], (rows, 1))
     low = -LARGEST + rng.uniform(-2, 2, (rows, classes))
     low[:, 0] = 0
-    return np.concatenate([rng.uniform(-1, 1, (rows, classes)) * size, low]).astype(DTYPE)
+    return np.concatenate([rng.uniform(-1, 1, (rows, classes)) * scale, low]).astype(DTYPE)
 
 
 class Exact:
-    """Everything by its definition in extended precision, for each example and each label y.
+    """Values and derivatives by definition in extended precision, for each example and each label y.
 
     Attributes:
-      reach: (n, classes), the largest |z_j - z_y|.
-      p, others: (n, classes), p_y and 1 - p_y.
+      spread: (n, classes), the largest |z_j - z_y|.
+      p, complement: (n, classes), p_y and 1 - p_y.
       loss: (n, classes), -ln p_y.
       slope: (n, classes, classes), ∂ℓ_y/∂z_j.
       jacobian: (n, classes, classes), ∂p_y/∂z_j.
     """
 
     def __init__(self, logits: np.ndarray) -> None:
-        z, own = logits.astype(np.longdouble), np.eye(logits.shape[1], dtype=bool)
+        z, diagonal = logits.astype(np.longdouble), np.eye(logits.shape[1], dtype=bool)
         difference = z[:, None, :] - z[:, :, None]
-        rest = np.where(own, 0, np.exp(difference)).sum(-1)
-        self.reach = np.abs(difference).max(-1).astype(float)
-        self.p, self.others, self.loss = 1 / (1 + rest), rest / (1 + rest), np.log1p(rest)
-        self.slope = np.where(own, -self.others[:, :, None], self.p[:, None, :])
+        rest = np.where(diagonal, 0, np.exp(difference)).sum(-1)
+        self.spread = np.abs(difference).max(-1).astype(float)
+        self.p, self.complement, self.loss = 1 / (1 + rest), rest / (1 + rest), np.log1p(rest)
+        self.slope = np.where(diagonal, -self.complement[:, :, None], self.p[:, None, :])
         product = self.p[:, :, None] * self.p[:, None, :]
-        self.jacobian = np.where(own, (self.p * self.others)[:, :, None], -product)
+        self.jacobian = np.where(diagonal, (self.p * self.complement)[:, :, None], -product)
 
 
-def of_every_label(function, logits):
-    """`function` of each example and each label, shape (n, classes, ...)."""
+def map_labels(function, logits):
+    """Return `function` of each example and each label, shape (n, classes, ...)."""
     labels = jnp.arange(logits.shape[1])
     return jax.jit(jax.vmap(jax.vmap(function, (None, 0)), (0, None)))(logits, labels)
 
 
 def assert_never_zero(actual, exact):
-    """A truth that is a normal number is not flushed to 0."""
+    """Check that no result is 0 where the exact one is a normal number."""
     assert not ((np.asarray(actual) == 0) & (np.abs(exact) >= np.finfo(DTYPE).tiny)).any()
 
 
@@ -64,40 +69,40 @@ CLASSES = pytest.mark.parametrize("classes", [2, 3, 10])
 
 
 @CLASSES
-def test_values_are_right_to_4_ulps_and_one_for_each_unit_between_the_logits(classes):
+def test_values_are_accurate_to_4_ulps_and_one_for_each_unit_between_the_logits(classes):
     logits = logits_of(classes)
     assert len(logits) * classes > 20_000
     exact = Exact(logits)
-    for got, wanted in (
+    for actual, expected in (
         (jax.vmap(softmax)(logits), exact.p),
-        (of_every_label(softmax_cross_entropy, logits), exact.loss),
+        (map_labels(softmax_cross_entropy, logits), exact.loss),
     ):
-        assert (ulps(got, wanted) - exact.reach).max() <= 4
-        assert_never_zero(got, wanted)
+        assert (ulps(actual, expected) - exact.spread).max() <= 4
+        assert_never_zero(actual, expected)
 
 
 @CLASSES
-def test_first_derivatives_are_right_to_the_same(classes):
-    """softmax − one-hot, at the label too; the Jacobian of softmax is a product of two such, in both modes."""
+def test_first_derivatives_are_as_accurate(classes):
+    """The gradient is softmax − one-hot. The Jacobian of softmax is a product of two such numbers."""
     logits = logits_of(classes)
     exact = Exact(logits)
-    reach = exact.reach.max(1)[:, None, None]
-    slope = of_every_label(jax.grad(softmax_cross_entropy), logits)
-    assert (ulps(slope, exact.slope) - reach).max() <= 4
+    spread = exact.spread.max(1)[:, None, None]
+    slope = map_labels(jax.grad(softmax_cross_entropy), logits)
+    assert (ulps(slope, exact.slope) - spread).max() <= 4
     assert_never_zero(slope, exact.slope)
     for mode in (jax.jacfwd, jax.jacrev):
         jacobian = jax.jit(jax.vmap(mode(softmax)))(logits)
-        assert (ulps(jacobian, exact.jacobian) - 2 * reach).max() <= 8
+        assert (ulps(jacobian, exact.jacobian) - 2 * spread).max() <= 8
 
 
 def test_the_second_derivative_of_the_loss_is_the_jacobian_of_softmax():
     logits = logits_of(3)[::7]
     exact = Exact(logits)
     for mode in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f)), lambda f: jax.jacfwd(jax.jacfwd(f))):
-        second = of_every_label(mode(softmax_cross_entropy), logits)
+        second = map_labels(mode(softmax_cross_entropy), logits)
         assert jnp.isfinite(second).all()
         for label in range(3):
-            error = ulps(second[:, label], exact.jacobian) - 2 * exact.reach.max(1)[:, None, None]
+            error = ulps(second[:, label], exact.jacobian) - 2 * exact.spread.max(1)[:, None, None]
             assert error.max() <= 8
 
 
@@ -108,29 +113,29 @@ def test_the_extended_oracle_agrees_with_mpmath():
         for row, y in itertools.product(range(len(logits)), range(3)):
             z = [mpmath.mpf(float(number)) for number in logits[row]]
             rest = mpmath.fsum(mpmath.exp(z[j] - z[y]) for j in range(3) if j != y)
-            for mine, wanted in ((exact.loss, mpmath.log1p(rest)), (exact.p, 1 / (1 + rest))):
-                assert abs(exactly(mine[row, y]) / wanted - 1) < 2.0**-61
+            for oracle, expected in ((exact.loss, mpmath.log1p(rest)), (exact.p, 1 / (1 + rest))):
+                assert abs(exactly(oracle[row, y]) / expected - 1) < 2.0**-61
 
 
-def test_a_confident_right_answer_still_costs_something():
+def test_a_confident_right_prediction_has_a_positive_loss():
     z = jnp.array([20.0, 0.0], DTYPE)
-    truth = np.log1p(np.exp(-20.0)), np.exp(-20.0) / (1 + np.exp(-20.0))
-    assert_close(softmax_cross_entropy(z, 0), truth[0], units=12)
-    assert_close(jax.grad(softmax_cross_entropy)(z, 0), [-truth[1], truth[1]], units=12)
-    assert_close(truth[0], 2.06e-9, units=1, scale=1e-2 * 2.06e-9 / EPS)
+    exact = np.log1p(np.exp(-20.0)), np.exp(-20.0) / (1 + np.exp(-20.0))
+    assert_close(softmax_cross_entropy(z, 0), exact[0], units=12)
+    assert_close(jax.grad(softmax_cross_entropy)(z, 0), [-exact[1], exact[1]], units=12)
+    assert_close(exact[0], 2.06e-9, units=1, scale=1e-2 * 2.06e-9 / EPS)
 
 
-def test_many_terms_none_of_them_a_normal_number():
-    """A thousand exponentials, each of them a thirtieth of the smallest normal number."""
+def test_a_normal_sum_of_subnormal_exponentials():
+    """Each of the thousand exponentials is a thirtieth of the smallest normal number."""
     z = np.full(1_001, np.log(float(np.finfo(DTYPE).tiny)) - 3.4).astype(DTYPE)
     z[0] = 0
     exact = Exact(z[None])
     assert np.exp(z[1].astype(np.longdouble)) < np.finfo(DTYPE).tiny < exact.loss[0, 0]
-    for got, wanted in (
+    for actual, expected in (
         (softmax_cross_entropy(z, 0), exact.loss[0, 0]),
-        (-jax.grad(softmax_cross_entropy)(jnp.asarray(z), 0)[0], exact.others[0, 0]),
+        (-jax.grad(softmax_cross_entropy)(jnp.asarray(z), 0)[0], exact.complement[0, 0]),
     ):
-        assert ulps(got, np.asarray(wanted)) <= 4 - z[1]
+        assert ulps(actual, np.asarray(expected)) <= 4 - z[1]
 
 
 # (logits, label, loss, slope); the probabilities are the slope with 1 added at the label.
@@ -156,7 +161,7 @@ EDGES = [
 
 @jax.jit
 def derivatives(z, target):
-    """The loss, its derivative in both modes and its second derivative."""
+    """Return the loss, its derivative in both modes and its second derivative."""
     forward, second = jax.jacfwd(softmax_cross_entropy)(z, target), jax.hessian(softmax_cross_entropy)(z, target)
     return *jax.value_and_grad(softmax_cross_entropy)(z, target), forward, second
 
@@ -168,8 +173,8 @@ def test_edges(logits, label, value, slope):
     assert_close(softmax(z), np.asarray(slope) + one_hot, units=2)
     for target in (jnp.asarray(label), jnp.asarray(one_hot, DTYPE)):
         assert_close(softmax_cross_entropy(z, target), value, units=2)
-        got, reverse, forward, second = derivatives(z, target)
-        assert_close(got, value, units=2)
+        actual, reverse, forward, second = derivatives(z, target)
+        assert_close(actual, value, units=2)
         assert_close(reverse, slope, units=2)
         assert_close(forward, slope, units=2)
         assert bool(jnp.isfinite(second).all()) or np.isnan(value)
@@ -187,7 +192,7 @@ def test_two_classes_are_a_sigmoid():
     assert_close(jax.vmap(softmax_cross_entropy)(pairs, ones), expected, units=4, scale=expected)
 
 
-def soft_examples():
+def examples_with_probabilities():
     rng = np.random.default_rng(0)
     t = rng.dirichlet(np.ones(4), 50)
     t[:10, 0] = 0
@@ -195,19 +200,19 @@ def soft_examples():
     return (3 * rng.normal(size=(50, 4))).astype(DTYPE), t.astype(DTYPE)
 
 
-def test_probabilities_for_targets_follow_the_formula():
-    z, t = soft_examples()
+def test_targets_that_are_probabilities_follow_the_formula():
+    z, t = examples_with_probabilities()
     expected = reference.losses.softmax_cross_entropy(z, t)
     assert_close(jax.vmap(softmax_cross_entropy)(z, t), expected, units=16)
     slopes = jax.vmap(jax.grad(softmax_cross_entropy, argnums=(0, 1)))(z, t)
     assert_close(slopes[0], reference.losses.softmax_cross_entropy_derivative(z, t), units=16, scale=1)
     assert_close(slopes[1], -np.log(reference.losses.softmax(z)), units=32)
-    sure = jnp.array([INF, 0.0], DTYPE), jnp.array([1.0, 0.0], DTYPE)
-    assert jnp.isfinite(jax.grad(softmax_cross_entropy, 1)(*sure)).all()
+    certain = jnp.array([INF, 0.0], DTYPE), jnp.array([1.0, 0.0], DTYPE)
+    assert jnp.isfinite(jax.grad(softmax_cross_entropy, 1)(*certain)).all()
 
 
-def test_the_derivatives_by_hand_are_those_of_the_values():
-    z, t = (part.astype(float) for part in soft_examples())
+def test_the_derivatives_of_the_reference_are_those_of_its_values():
+    z, t = (part.astype(float) for part in examples_with_probabilities())
     h, direction = 1e-6, np.random.default_rng(1).normal(size=z.shape)
     up, down = (reference.losses.softmax_cross_entropy(z + s * h * direction, t) for s in (1, -1))
     slope = (reference.losses.softmax_cross_entropy_derivative(z, t) * direction).sum(1)
@@ -215,8 +220,8 @@ def test_the_derivatives_by_hand_are_those_of_the_values():
 
 
 def test_derivatives_along_any_direction():
-    """Not only along one logit: in both modes J·v and Jᵀ·v are p∘(v − p·v)."""
-    z, _ = soft_examples()
+    """The products J·v and Jᵀ·v are p∘(v − p·v), forward and reverse."""
+    z, _ = examples_with_probabilities()
     v = np.random.default_rng(2).normal(size=z.shape).astype(DTYPE)
     p = reference.losses.softmax(z)
     expected = p * (v - (p * v).sum(1, keepdims=True))
@@ -227,11 +232,11 @@ def test_derivatives_along_any_direction():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_halves(dtype):
-    z, t = (jnp.asarray(part).astype(dtype) for part in soft_examples())
+def test_half_precision(dtype):
+    z, t = (jnp.asarray(part).astype(dtype) for part in examples_with_probabilities())
     labels = jnp.arange(50) % 4
     rounded = np.asarray(z, float)
-    for got, exact in (
+    for actual, exact in (
         (jax.vmap(softmax)(z), reference.losses.softmax(rounded)),
         (jax.vmap(softmax_cross_entropy)(z, labels), reference.losses.softmax_cross_entropy(rounded, labels)),
         (
@@ -239,14 +244,14 @@ def test_halves(dtype):
             reference.losses.softmax_cross_entropy(rounded, np.asarray(t, float)),
         ),
     ):
-        assert got.dtype == dtype
-        assert_close(got, exact, units=1, scale=np.abs(exact) + 1e-4, dtype=dtype)
+        assert actual.dtype == dtype
+        assert_close(actual, exact, units=1, scale=np.abs(exact) + 1e-4, dtype=dtype)
     assert jax.vmap(jax.grad(softmax_cross_entropy))(z, labels).dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.uint32])
-def test_a_label_that_is_no_class_gives_nan_under_jit(dtype):
-    """Neither clamped nor wrapped, also where there are more classes than the dtype of the label counts."""
+def test_an_invalid_label_gives_nan_under_jit(dtype):
+    """The label is neither clamped nor wrapped, also with more classes than its dtype can count."""
     z = jnp.zeros(300, DTYPE)
     loss = jax.jit(softmax_cross_entropy)
     for label in (-1, 300, 301, 2**31 - 1):
@@ -258,14 +263,14 @@ def test_a_label_that_is_no_class_gives_nan_under_jit(dtype):
     assert_close(jax.grad(softmax_cross_entropy)(z, jnp.asarray(100, dtype)).sum(), 0.0, units=64, scale=1)
 
 
-def test_a_label_that_is_no_class_is_an_error_where_it_is_known():
+def test_an_invalid_label_is_an_error_outside_jit():
     z = jnp.zeros(3, DTYPE)
     for label in (3, -1, np.int64(2**32), 2**70, jnp.asarray(3)):
         with pytest.raises(ValueError, match=r"label: expected a class from 0 to 2, got -?\d+"):
             softmax_cross_entropy(z, label)
 
 
-def test_wrong_shapes_and_kinds():
+def test_wrong_shapes_and_dtypes():
     z = jnp.zeros(3, DTYPE)
     for label in (jnp.zeros(2), jnp.array(1.0), jnp.ones(3, int), jnp.ones((3, 1))):
         with pytest.raises(ValueError, match=r"shape of logits \(3,\), got .* of shape \("):
@@ -287,11 +292,11 @@ def test_wrong_shapes_and_kinds():
 
 
 def test_curvature_bounds_the_hessian_and_is_reached():
-    """Its largest eigenvalue is ½ at two equal logits far above the others, and nowhere more."""
-    z, t = soft_examples()
+    """The largest eigenvalue is ½ at two equal logits far above all others, and at most ½ elsewhere."""
+    z, t = examples_with_probabilities()
     hessians = np.asarray(jax.jit(jax.vmap(jax.hessian(softmax_cross_entropy)))(z, t), float)
-    far = jnp.array([0.0, 0.0, -50.0, -50.0], DTYPE)
-    limit = np.asarray(jax.jit(jax.hessian(softmax_cross_entropy))(far, 0), float)
-    assert facts_of(softmax_cross_entropy).curvature == 0.5
+    two_equal = jnp.array([0.0, 0.0, -50.0, -50.0], DTYPE)
+    limit = np.asarray(jax.jit(jax.hessian(softmax_cross_entropy))(two_equal, 0), float)
+    assert get_loss_info(softmax_cross_entropy).curvature == 0.5
     assert np.linalg.eigvalsh(hessians).max() <= 0.5 + 8 * EPS
     assert_close(np.linalg.eigvalsh(limit).max(), 0.5, units=8)

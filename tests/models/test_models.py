@@ -1,3 +1,5 @@
+"""Models against their NumPy references: predictions, gradients, starts and errors."""
+
 from typing import Any, cast
 
 import jax
@@ -11,21 +13,21 @@ from dlcore.losses import sigmoid, softmax_cross_entropy
 from dlcore.models import LinearParams, linear, logistic, mlp, softmax
 from dlcore.reference.network import Layers
 
-OF_A_NUMBER = pytest.mark.parametrize("model", [linear, logistic])
+SCALAR_MODELS = pytest.mark.parametrize("model", [linear, logistic])
 
 
-@OF_A_NUMBER
-def test_models_equal_their_twins(model):
+@SCALAR_MODELS
+def test_models_equal_their_references(model):
     params = LinearParams(random_like(0, 5), random_like(1))
     x = random_like(2, 7, 5)
     z = jax.vmap(model.apply, (None, 0))(params, x)
     assert_close(z, reference.models.linear(params.weight, params.bias, x), units=8)
     predicted = jax.vmap(model.predict, (None, 0))(params, x)
-    twin = reference.models.logistic if model is logistic else reference.models.linear
-    assert_close(predicted, twin(params.weight, params.bias, x), units=16)
+    expected = reference.models.logistic if model is logistic else reference.models.linear
+    assert_close(predicted, expected(params.weight, params.bias, x), units=16)
 
 
-def test_softmax_equals_its_twin():
+def test_softmax_equals_its_reference():
     params = LinearParams(random_like(0, 5, 3), random_like(1, 3))
     x = random_like(2, 7, 5)
     logits = jax.vmap(softmax.apply, (None, 0))(params, x)
@@ -34,7 +36,7 @@ def test_softmax_equals_its_twin():
     assert_close(predicted, reference.models.softmax(params.weight, params.bias, x), units=16)
 
 
-@OF_A_NUMBER
+@SCALAR_MODELS
 def test_the_start_is_zero_and_compiles_nothing(model, compiles):
     params = model.init(None, 4)
     assert compiles() == 0
@@ -57,7 +59,7 @@ def test_the_start_of_softmax_has_a_column_for_each_class(compiles):
         softmax.init(None, 4, 1)
 
 
-def test_one_example_at_a_time():
+def test_models_take_a_single_example():
     params = linear.init(None, 3)
     with pytest.raises(ValueError, match=r"x \(5, 3\) and weight \(3,\); vmap"):
         linear.apply(params, jnp.ones((5, 3), DTYPE))
@@ -69,7 +71,7 @@ def test_one_example_at_a_time():
         linear.apply(params._replace(bias=jnp.ones(2)), jnp.ones(3, DTYPE))
 
 
-def test_probabilities_far_out():
+def test_probabilities_at_large_logits():
     params = LinearParams(jnp.ones(1, DTYPE), jnp.zeros((), DTYPE))
     p = jax.vmap(logistic.predict, (None, 0))(params, jnp.array([[-1e4], [0.0], [1e4]], DTYPE))
     np.testing.assert_array_equal(p, [0, 0.5, 1])
@@ -82,15 +84,15 @@ def test_probabilities_far_out():
 
 
 def problem(activation: Any, rows: int = 40) -> tuple[Any, Any, Any]:
-    """Parameters with biases, and data, of a network from 6 numbers over 5 to 4 classes."""
+    """Return parameters with nonzero biases, x and y of a network with layers 6, 5 and 4."""
     params = mlp((6, 5, 4), activation).init(jax.random.key(0))
     params = tuple(LinearParams(w, random_like(i, *b.shape) / 2) for i, (w, b) in enumerate(params))
     return params, np.asarray(random_like(7, rows, 6)), np.random.default_rng(1).integers(0, 4, rows)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_backward_pass_by_hand_is_the_gradient(activation):
-    """∂E/∂W₁, ∂E/∂b₁, ∂E/∂W₂, ∂E/∂b₂ of the twin, of the objective and of `jax.grad` through it; forward too."""
+def test_gradients_of_a_network_equal_the_backward_pass_of_the_reference(activation):
+    """The reference, the objective, `jax.grad` and a forward derivative agree for all weights and biases."""
     params, x, y = problem(activation)
     objective = Objective(mlp((6, 5, 4), activation), softmax_cross_entropy, 0.3)
     flat = Layers(*(np.asarray(leaf, float) for layer in params for leaf in layer))
@@ -98,17 +100,19 @@ def test_the_backward_pass_by_hand_is_the_gradient(activation):
     value, gradient = objective.value_and_grad(params, (x, y))
     assert_close(value, expected, units=32)
     for tree in (gradient, jax.grad(objective.value)(params, (x, y))):
-        for got, wanted in zip(jax.tree.leaves(tree), slopes, strict=True):
-            assert_close(got, wanted, units=64, scale=1)
+        for actual, slope in zip(jax.tree.leaves(tree), slopes, strict=True):
+            assert_close(actual, slope, units=64, scale=1)
     direction = jax.tree.map(lambda leaf: random_like(leaf.size, *leaf.shape), params)
     forward = jax.jvp(lambda p: objective.value(p, (x, y)), (params,), (direction,))[1]
-    along = sum((np.asarray(d, float) * s).sum() for d, s in zip(jax.tree.leaves(direction), slopes, strict=True))
-    assert_close(forward, along, units=128, scale=1)
+    directional = sum(
+        (np.asarray(d, float) * s).sum() for d, s in zip(jax.tree.leaves(direction), slopes, strict=True)
+    )
+    assert_close(forward, directional, units=128, scale=1)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_backward_pass_by_hand_is_that_of_the_value(activation):
-    """The twin against itself, by central differences in float64 along each parameter."""
+def test_the_backward_pass_of_the_reference_is_the_derivative_of_its_value(activation):
+    """The oracle is a central difference in float64 along each parameter."""
     params, x, y = problem(activation)
     layers = Layers(*(np.asarray(leaf, float) for layer in params for leaf in layer))
     _, slopes = reference.network.value_and_grad(layers, x, y, activation, 0.3)
@@ -120,14 +124,14 @@ def test_the_backward_pass_by_hand_is_that_of_the_value(activation):
             moved[1][index] -= h
             up, down = (
                 reference.network.value_and_grad(
-                    Layers(*(m if i == number else other for i, other in enumerate(layers))), x, y, activation, 0.3
+                    Layers(*(m if i == number else layer for i, layer in enumerate(layers))), x, y, activation, 0.3
                 )[0]
                 for m in moved
             )
             assert abs((up - down) / (2 * h) - slope[index]) < 1e-8
 
 
-def test_a_network_is_its_layers_one_after_the_other():
+def test_a_network_applies_its_layers_in_order():
     params, x, _ = problem("relu")
     network: Any = mlp((6, 5, 4), "relu")
     hidden = np.maximum(reference.models.affine(params[0].weight, params[0].bias, x), 0)
@@ -147,13 +151,13 @@ def test_a_network_with_one_output_gives_a_number():
     assert_close(network.predict(params, x), sigmoid(logit), units=0)
 
 
-def test_the_bend_of_relu():
-    """Its derivative is 0 at 0 and nan stays nan."""
+def test_relu_at_0_and_at_nan():
+    """The derivative of relu is 0 at 0, and nan stays nan."""
     network = mlp((1, 1, 1), "relu")
-    one = LinearParams(jnp.ones((1, 1), DTYPE), jnp.zeros(1, DTYPE))
+    layer = LinearParams(jnp.ones((1, 1), DTYPE), jnp.zeros(1, DTYPE))
 
     def f(x):
-        return network.apply((one, one), jnp.reshape(x, (1,)))
+        return network.apply((layer, layer), jnp.reshape(x, (1,)))
 
     for x, value, slope in ((-2.0, 0, 0), (0.0, 0, 0), (3.0, 3, 1), (np.inf, np.inf, 1)):
         assert_close(f(jnp.asarray(x, DTYPE)), value, units=0)
@@ -162,25 +166,25 @@ def test_the_bend_of_relu():
 
 
 def test_the_start_of_a_network():
-    """Glorot's and He's variances to five standard errors; biases 0; another key, other numbers."""
+    """Variances are Glorot's and He's to five standard errors, biases are 0, and keys give different weights."""
     for activation, variance in (("tanh", 2 / (300 + 400)), ("relu", 2 / 300)):
         params = mlp((300, 400, 10), cast(Any, activation)).init(jax.random.key(1))
         assert [layer.weight.shape for layer in params] == [(300, 400), (400, 10)]
         assert [layer.bias.shape for layer in params] == [(400,), (10,)]
         assert all(not layer.bias.any() and layer.weight.dtype == DTYPE for layer in params)
-        for layer, wanted in zip(params, (variance, 2 / 410), strict=True):
+        for layer, expected in zip(params, (variance, 2 / 410), strict=True):
             drawn = np.asarray(layer.weight, float)
             error = np.sqrt(2 / drawn.size)
-            assert abs(drawn.mean()) < 5 * np.sqrt(wanted / drawn.size)
-            assert abs(drawn.var() / wanted - 1) < 5 * error
+            assert abs(drawn.mean()) < 5 * np.sqrt(expected / drawn.size)
+            assert abs(drawn.var() / expected - 1) < 5 * error
         if activation == "tanh":
             assert np.abs(params[0].weight).max() <= np.sqrt(6 / 700)
     network = mlp((3, 2))
-    same = [np.asarray(network.init(jax.random.key(k))[0].weight) for k in (0, 0, 1)]
-    np.testing.assert_array_equal(same[0], same[1])
-    assert (same[0] != same[2]).any()
-    old = network.init(jax.random.PRNGKey(0))[0].weight
-    np.testing.assert_array_equal(old, same[0])
+    weights = [np.asarray(network.init(jax.random.key(k))[0].weight) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).any()
+    from_raw_key = network.init(jax.random.PRNGKey(0))[0].weight
+    np.testing.assert_array_equal(from_raw_key, weights[0])
     batch = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 4))
     assert batch[0].weight.shape == (4, 3, 2)
 

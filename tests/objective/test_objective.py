@@ -1,3 +1,5 @@
+"""The objective against its NumPy reference: values, derivatives, blocks, weights, penalty and preparation."""
+
 from typing import Any, cast
 
 import jax
@@ -23,35 +25,35 @@ def example(seed: int = 0, rows: int = 101, weighted: bool = True) -> Any:
     return x.astype(DTYPE), y.astype(DTYPE), None if s is None else s.astype(DTYPE), params
 
 
-def given(x, y, s):
+def data_of(x, y, s):
     return (x, y) if s is None else (x, y, s)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", HEADS)
 def test_value_and_gradient_equal_the_formulas(name, weighted):
-    """(1/n) Xᵀ(ŷ − y) + l2·w and mean(ŷ − y) for the cross-entropy, sign included, weights included."""
+    """The gradient of the cross-entropy is (1/n) Xᵀ(ŷ − y) + l2·w and mean(ŷ − y)."""
     x, y, s, params = example(weighted=weighted)
     objective = Objective(*HEADS[name], l2=0.3)
-    value, gradient = objective.value_and_grad(params, given(x, y, s))
+    value, gradient = objective.value_and_grad(params, data_of(x, y, s))
     expected = reference.objective.value_and_grad(name, params.weight, params.bias, x, y, s, 0.3)
     assert_close(value, expected[0], units=16)
     assert_close(gradient.weight, expected[1], units=64, scale=1)
     assert_close(gradient.bias, expected[2], units=64, scale=1)
-    assert_close(objective.value(params, given(x, y, s)), expected[0], units=16)
+    assert_close(objective.value(params, data_of(x, y, s)), expected[0], units=16)
     if name == "logistic":
         w, b = (np.asarray(part, np.float64) for part in params)
-        share = (np.ones(len(x)) if s is None else s.astype(np.float64)) / (
+        normalised = (np.ones(len(x)) if s is None else s.astype(np.float64)) / (
             len(x) if s is None else s.sum(dtype=float)
         )
-        residual = share * (1 / (1 + np.exp(-(x @ w + b))) - y)
+        residual = normalised * (1 / (1 + np.exp(-(x @ w + b))) - y)
         np.testing.assert_allclose(expected[1], x.astype(float).T @ residual + 0.3 * w, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(expected[2], residual.sum(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_gradient_is_the_derivative_of_the_value(name):
-    """Three ways: reverse through `value`, forward through it, and the central difference."""
+    """Reverse mode, forward mode and the central difference agree with it."""
     x, y, s, params = example()
     objective = Objective(*HEADS[name], l2=0.3)
     gradient = objective.value_and_grad(params, (x, y, s))[1]
@@ -62,11 +64,11 @@ def test_the_gradient_is_the_derivative_of_the_value(name):
     forward = jax.jvp(lambda p: objective.value(p, (x, y, s)), (params,), (direction,))[1]
     assert_close(forward, slope, units=64, scale=1)
 
-    def twin(step):
+    def value_along(step):
         w, b = (np.asarray(p, float) + step * np.asarray(d, float) for p, d in zip(params, direction, strict=True))
         return reference.objective.value_and_grad(name, w, b, x, y, s, 0.3)[0]
 
-    assert_close(slope, (twin(1e-6) - twin(-1e-6)) / 2e-6, units=64, scale=1 + 1e-9 / EPS)
+    assert_close(slope, (value_along(1e-6) - value_along(-1e-6)) / 2e-6, units=64, scale=1 + 1e-9 / EPS)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -87,14 +89,14 @@ def test_every_blocking_gives_the_same_sum(block, weighted):
 def test_blocks_cover_every_row_once():
     x = jnp.arange(23, dtype=DTYPE)
     data = BlockedData(x, x, None, 5)
-    counted = sum_over_blocks(lambda x, y, s: (x if s is None else jnp.where(s, x, 0)).sum(), data)
-    assert counted == 23 * 22 / 2
+    total = sum_over_blocks(lambda x, y, s: (x if s is None else jnp.where(s, x, 0)).sum(), data)
+    assert total == 23 * 22 / 2
     data = BlockedData(x, x, jnp.ones_like(x), 5)
     assert sum_over_blocks(lambda x, y, s: cast(Any, s).sum(), data) == 23
 
 
 def test_the_size_of_a_block():
-    """All of few rows, one of very wide ones, else half a megabyte."""
+    """A block is half a megabyte, at most all rows and at least one."""
 
     def rows_of(*shape):
         data = Objective(linear, squared_error).prepare(
@@ -108,7 +110,7 @@ def test_the_size_of_a_block():
 
 
 def test_no_copy_of_x_is_made():
-    """The program needs less than a quarter of X besides its arguments; the rows are no multiple of the block."""
+    """The program needs less than a quarter of X besides its arguments. The block does not divide the rows."""
     x, y = jnp.ones((20_011, 64), DTYPE), jnp.ones(20_011, DTYPE)
     objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
     params = LinearParams(jnp.zeros(64, DTYPE), jnp.zeros((), DTYPE))
@@ -117,25 +119,27 @@ def test_no_copy_of_x_is_made():
         assert memory.temp_size_in_bytes < 0.25 * x.nbytes
 
 
-def test_a_row_of_weight_zero_is_as_good_as_absent():
+def test_a_row_of_weight_zero_does_not_count():
     x, y, s, params = example()
     objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
-    kept = s > 0
-    everything = objective.value_and_grad(params, (x, y, s))
-    less = objective.value_and_grad(params, (x[kept], y[kept], s[kept]))
-    jax.tree.map(lambda a, b: assert_close(a, b, units=32, scale=1), everything, less)
+    positive = s > 0
+    all_rows = objective.value_and_grad(params, (x, y, s))
+    without = objective.value_and_grad(params, (x[positive], y[positive], s[positive]))
+    jax.tree.map(lambda a, b: assert_close(a, b, units=32, scale=1), all_rows, without)
 
 
-def test_a_row_of_weight_zero_counts_zero_also_where_its_loss_is_infinite():
+def test_a_row_of_weight_zero_does_not_count_if_its_loss_is_infinite():
     x, y, _, params = example()
-    far = x.copy()
-    far[0] = np.sqrt(np.finfo(DTYPE).max)
+    huge = x.copy()
+    huge[0] = np.sqrt(np.finfo(DTYPE).max)
     s = np.ones(len(x), DTYPE)
     s[0] = 0
     objective = Objective(linear, squared_error, 0.3)
     expected = objective.value_and_grad(params, (x[1:], y[1:]))
     jax.tree.map(
-        lambda a, b: assert_close(a, b, units=32, scale=1), objective.value_and_grad(params, (far, y, s)), expected
+        lambda a, b: assert_close(a, b, units=32, scale=1),
+        objective.value_and_grad(params, (huge, y, s)),
+        expected,
     )
 
 
@@ -145,21 +149,21 @@ def test_l2_finds_weights_in_dictionaries():
 
     x, y, _, params = example()
     as_dict = {"weight": params.weight, "bias": params.bias}
-    one = Objective(Model(linear.init, apply, apply), squared_error, 0.3).value(as_dict, (x, y))
-    assert_close(one, Objective(linear, squared_error, 0.3).value(params, (x, y)), units=8)
+    value = Objective(Model(linear.init, apply, apply), squared_error, 0.3).value(as_dict, (x, y))
+    assert_close(value, Objective(linear, squared_error, 0.3).value(params, (x, y)), units=8)
 
 
-def test_targets_keep_their_own_precision():
-    """float32 features, float64 targets and parameters: 1e8 + 0.5 is not rounded to 1e8."""
+def test_float64_targets_stay_float64_beside_float32_features():
+    """The target 1e8 + 0.5 is not rounded to 1e8."""
     if np.float64 != DTYPE:
-        pytest.skip("there is one precision in a float32 run")
+        pytest.skip("a float32 run has one precision")
     x, y, _, _ = example()
-    far = 1e8 + 0.5 * y
-    data = Objective(linear, squared_error).prepare((x.astype(np.float32), far))
-    np.testing.assert_array_equal(data.y, far)
+    targets = 1e8 + 0.5 * y
+    data = Objective(linear, squared_error).prepare((x.astype(np.float32), targets))
+    np.testing.assert_array_equal(data.y, targets)
 
 
-def test_parameters_in_halves_are_computed_with_in_float32():
+def test_half_precision_parameters_are_computed_in_float32():
     x, y = np.ones((70_000, 1), DTYPE), (np.arange(70_000) % 2).astype(DTYPE)
     params = LinearParams(jnp.zeros(1, jnp.float16), jnp.zeros((), jnp.float16))
     value, gradient = Objective(logistic, sigmoid_cross_entropy).value_and_grad(params, (x, y))
@@ -167,7 +171,7 @@ def test_parameters_in_halves_are_computed_with_in_float32():
     assert gradient.weight.dtype == jnp.float16
 
 
-def test_l2_acts_on_weights_and_on_no_bias():
+def test_l2_acts_on_weights_and_not_on_biases():
     x, y, s, params = example()
     plain, penalised = (
         Objective(logistic, sigmoid_cross_entropy, l2).value_and_grad(params, (x, y, s)) for l2 in (0, 2)
@@ -177,16 +181,16 @@ def test_l2_acts_on_weights_and_on_no_bias():
     assert_close(penalised[1].bias - plain[1].bias, 0.0, units=0)
 
 
-def test_settings_batch_over_an_objective():
+def test_vmap_maps_over_the_l2_of_an_objective():
     x, y, s, params = example()
     l2 = jnp.array([0.0, 0.1, 1.0], DTYPE)
     batch = jax.vmap(lambda l2: Objective(logistic, sigmoid_cross_entropy, l2).value(params, (x, y, s)))(l2)
-    single = [Objective(logistic, sigmoid_cross_entropy, float(v)).value(params, (x, y, s)) for v in l2]
-    assert_close(batch, np.stack(single), units=8)
+    values = [Objective(logistic, sigmoid_cross_entropy, float(v)).value(params, (x, y, s)) for v in l2]
+    assert_close(batch, np.stack(values), units=8)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_halves_stay_halves_in_memory_and_are_summed_in_float32(dtype):
+def test_half_precision_data_is_stored_as_it_is_and_summed_in_float32(dtype):
     x, y, s, params = example()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
     objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
@@ -204,33 +208,33 @@ def test_prepare_copies_what_the_caller_may_change():
     x, y = breast_cancer()
     aligned = np.empty(x.size + 16, DTYPE)
     offset = (-aligned.ctypes.data % 64) // DTYPE.itemsize
-    mine = aligned[offset : offset + x.size].reshape(x.shape)
-    mine[:] = x
-    data = Objective(logistic, sigmoid_cross_entropy).prepare((mine, y))
-    mine[:] = 7
+    array = aligned[offset : offset + x.size].reshape(x.shape)
+    array[:] = x
+    data = Objective(logistic, sigmoid_cross_entropy).prepare((array, y))
+    array[:] = 7
     np.testing.assert_array_equal(data.x, x)
 
 
-def test_prepare_takes_what_numpy_reads():
+def test_prepare_takes_all_that_numpy_reads():
     objective = Objective(logistic, sigmoid_cross_entropy)
     x, y = [[1, 2], [3, 4]], [True, False]
-    for given_x in (
+    for array in (
         x,
         np.array(x, np.uint8),
         np.array(x, ">f4"),
         np.array(x * 1)[:, ::-1],
         np.array(x, np.float16),
     ):
-        data = objective.prepare((given_x, y))
+        data = objective.prepare((array, y))
         assert jnp.issubdtype(data.x.dtype, jnp.floating)
-        np.testing.assert_array_equal(np.asarray(data.x, float), np.asarray(given_x, float))
+        np.testing.assert_array_equal(np.asarray(data.x, float), np.asarray(array, float))
         np.testing.assert_array_equal(data.y, [1, 0])
     assert objective.prepare((x, y)).x.dtype == DTYPE
     assert objective.prepare(data) is data
 
 
-def test_a_model_of_any_shape():
-    """Nothing in the objective knows that x is a matrix: here an example is an image."""
+def test_examples_may_have_any_shape():
+    """An example is an image: the objective does not require a matrix x."""
 
     def apply(params, image):
         return (params.weight * image).sum() + params.bias
@@ -245,7 +249,7 @@ def test_a_model_of_any_shape():
     assert_close(value, flat[0], units=16)
 
 
-def test_a_loss_must_give_a_scalar():
+def test_a_loss_must_return_a_scalar():
     objective = Objective(
         Model(lambda key: None, lambda p, x: x, lambda p, x: x), lambda prediction, target: prediction
     )
