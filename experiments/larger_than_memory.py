@@ -51,9 +51,9 @@ class Options(experiment.Options):
 
     def check(self) -> None:
         """Check that the table and the curve are large enough."""
-        check_count("--rows", self.rows, least=5_000)
-        check_count("--features", self.features, least=8)
-        check_count("--steps", self.steps, least=2)
+        check_count("--rows", self.rows, minimum=5_000)
+        check_count("--features", self.features, minimum=8)
+        check_count("--steps", self.steps, minimum=2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,9 +67,9 @@ class Config(experiment.Options):
         check_number("--adam-learning-rate", self.adam_learning_rate, above=0)
         if self.learning_rate is not None:
             check_number("--learning-rate", self.learning_rate, above=0)
-        check_number("--l2", self.l2, least=0)
-        check_number("--tol", self.tol, least=0)
-        check_count("--seed", self.seed, least=0, most=2**32 - 1)
+        check_number("--l2", self.l2, minimum=0)
+        check_number("--tol", self.tol, minimum=0)
+        check_count("--seed", self.seed, minimum=0, maximum=2**32 - 1)
 
     def tolerance(self) -> float:
         """Return the tolerance of this run; it is larger with --quick."""

@@ -13,9 +13,9 @@ from dlcore._core import jit_cache
 from dlcore._core.jit_cache import ALL_CACHES as CACHES
 from dlcore._core.jit_cache import clear_jit_cache
 from dlcore.benchmark import tune_solver
-from dlcore.certificate.bounds.logistic import _distance_of_intercept as distance_of_intercept
-from dlcore.certificate.bounds.logistic import _largest_intercept as largest_intercept
-from dlcore.certificate.bounds.softmax import _spread_of_distance as spread_of_distance
+from dlcore.certificate.rounding import logistic_intercept_bound as largest_intercept
+from dlcore.certificate.rounding import logistic_intercept_distance as distance_of_intercept
+from dlcore.certificate.rounding import softmax_intercept_distance as spread_of_distance
 from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
 
@@ -50,7 +50,7 @@ def use_threads(count: int, patch: Any = None) -> None:
 
 def treat_solvers_as_slow(patch: Any) -> None:
     """Treat every solver of a benchmark as slow. Otherwise a test would need a solver that takes 20 seconds."""
-    patch.setattr(tune_solver, "ONCE", 0.0)
+    patch.setattr(tune_solver, "SINGLE_CALL_S", 0.0)
 
 
 def clear_compiled_programs() -> None:

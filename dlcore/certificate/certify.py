@@ -102,7 +102,7 @@ def certify(
     >>> print(round(certificate.value, 4), round(certificate.gap, 4), certificate.bound)
     0.5 0.3 exact
     """
-    host_checks.refuse_arguments("certify", unknown, " of the heads", X="x", sample_weight="weights")
+    host_checks.reject_unknown_arguments("certify", unknown, " of the heads", X="x", sample_weight="weights")
     if positional:
         if len(positional) > 2:
             raise TypeError(f"certify: expected at most 6 positional arguments, got {4 + len(positional)}")
@@ -189,13 +189,13 @@ def _checked_data(
     x: DataLike, y: npt.ArrayLike, weights: npt.ArrayLike | None, coef_axes: int
 ) -> tuple[HostTable, np.ndarray, np.ndarray | None]:
     """Return rows, labels and weights as arrays of the host, checked without regard to the loss."""
-    table: HostTable = host_checks.as_host_rows("x", x)
-    labels = host_checks.as_host_numbers("y", y)
+    table: HostTable = host_checks.as_numpy_or_sparse("x", x)
+    labels = host_checks.as_numpy("y", y)
     host_checks.check_matrix("x", table)
-    host_checks.check_rows(x=table, y=labels)
+    host_checks.check_same_length(x=table, y=labels)
     values = None
     if weights is not None:
-        values = host_checks.as_host_numbers("weights", weights)
+        values = host_checks.as_numpy("weights", weights)
         if values.ndim != 2 or coef_axes < 2:
             host_checks.check_weights(values, len(table))
     host_checks.check_finite("x", table)

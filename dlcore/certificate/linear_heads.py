@@ -93,7 +93,7 @@ class LinearHeads(NamedTuple):
 
     def _logits(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the outputs of the heads, the axis of rows last."""
-        rows = host_checks.as_host_rows("x", x)
+        rows = host_checks.as_numpy_or_sparse("x", x)
         host_checks.check_matrix("x", rows)
         host_checks.check_finite("x", rows)
         coef = np.asarray(self.coef, np.float64)
@@ -140,7 +140,7 @@ def read_heads(heads: HeadsLike, features: int, targets: int | None) -> HeadArra
       TypeError: if something is not an array of real numbers.
     """
     is_softmax = heads.loss == "softmax"
-    coef = host_checks.as_host_numbers("heads.coef", heads.coef).astype(np.float64)
+    coef = host_checks.as_numpy("heads.coef", heads.coef).astype(np.float64)
     inner = "classes" if is_softmax else str(targets) if targets else None
     rank = 1 if inner is None else 2
     fits = coef.ndim in (rank, rank + 1) and coef.shape[-1] == features and 0 not in coef.shape
@@ -155,7 +155,7 @@ def read_heads(heads: HeadsLike, features: int, targets: int | None) -> HeadArra
 
     models = coef.shape[:1] if coef.ndim > rank else ()
     shape = models if is_softmax else coef.shape[:-1]
-    l2 = host_checks.as_strengths("heads.l2", heads.l2)
+    l2 = host_checks.as_penalties("heads.l2", heads.l2)
     if l2.shape not in {(), models, shape}:
         expected = " or ".join(str(s) for s in dict.fromkeys((models or (1,), shape or (1,))))
         raise ValueError(f"heads.l2: expected a number or shape {expected}, got {l2.shape}")
@@ -176,7 +176,7 @@ def _read_intercept(heads: HeadsLike, shape: tuple[int, ...], flat_shape: tuple[
     """Check the intercepts of heads, shape `shape`, and flatten them; None where heads have none."""
     if heads.intercept is None or not getattr(heads, "fit_intercept", True):
         return None
-    intercept = host_checks.as_host_numbers("heads.intercept", heads.intercept).astype(np.float64)
+    intercept = host_checks.as_numpy("heads.intercept", heads.intercept).astype(np.float64)
     if intercept.shape not in ((), shape):
         raise ValueError(f"heads.intercept: expected a number or shape {shape or (1,)}, got {intercept.shape}")
     host_checks.check_finite("heads.intercept", intercept)
@@ -188,7 +188,7 @@ def _read_scale(heads: HeadsLike, features: int) -> np.ndarray | None:
     scale = getattr(heads, "scale", None)
     if scale is None:
         return None
-    scale = host_checks.as_host_numbers("heads.scale", scale).astype(np.float64)
+    scale = host_checks.as_numpy("heads.scale", scale).astype(np.float64)
     if scale.shape != (features,):
         raise ValueError(f"heads.scale: expected shape ({features},), got {scale.shape}")
     if not (np.isfinite(scale) & (scale > 0)).all():
@@ -209,7 +209,7 @@ def read_weights(weights: npt.ArrayLike | None, rows: int, models: int) -> np.nd
     """
     if weights is None:
         return np.broadcast_to(np.float64(1), (1, rows))
-    values = host_checks.as_host_numbers("weights", weights)
+    values = host_checks.as_numpy("weights", weights)
     if values.ndim != 2 or not models:
         host_checks.check_weights(values, rows)
         return values[None]

@@ -12,8 +12,8 @@ import tyro
 from dlcore._core.files import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.bench import SUITES
-from dlcore.benchmark.compare import best_of, compare, crossover_of, gain, slope
-from dlcore.benchmark.measurement import Cell, Figure
+from dlcore.benchmark.compare import best_result, compare, find_crossover, growth_exponent, speedup
+from dlcore.benchmark.measurement import Measurement, Result
 from dlcore.cli.console import print_table, progress_counter, write_json, write_text
 from dlcore.cli.interrupts import WRONG_USE, exit_on_error, fail, require_extra
 from dlcore.devices import DeviceName
@@ -71,8 +71,10 @@ def run(arguments: Sequence[str]) -> None:
             write_json(options.json, benchmark.to_json())
         write_page(benchmark)
     for device in benchmark.devices:
-        for suite in dict.fromkeys(cell.suite for cell in benchmark.cells):
-            _print_suite(suite, [cell for cell in benchmark.cells if cell.suite == suite], f"dlcore {device}")
+        for suite in dict.fromkeys(cell.suite for cell in benchmark.measurements):
+            _print_suite(
+                suite, [cell for cell in benchmark.measurements if cell.suite == suite], f"dlcore {device}"
+            )
         print(*_machine_lines(benchmark, device), sep="\n")
 
 
@@ -100,58 +102,58 @@ def _bench(options: Options) -> Benchmark:
         )
 
 
-def _print_suite(suite: str, cells: list[Cell], device: str) -> None:
+def _print_suite(suite: str, cells: list[Measurement], device: str) -> None:
     """Print the sizes of each function below its name; a ratio above 1 means that dlcore is faster."""
-    libraries = list(dict.fromkeys(t.partition(",")[0] for c in cells for t in c.figures if "," in t))
+    libraries = list(dict.fromkeys(t.partition(",")[0] for c in cells for t in c.results if "," in t))
     header = ("function, size", "ms", "compile", "transfer", "share", *(f"× {name}" for name in libraries))
     rows, notes, previous = [], [], ""
     for cell in cells:
         if cell.name != previous:
             previous = cell.name
             rows.append((cell.name, *[""] * (len(header) - 1)))
-        ours = cell.figures[device]
+        ours = cell.results[device]
         rows.append(
             (
                 f"  {cell.shape}",
                 _milliseconds(ours.median) + "~" * ours.noisy,
                 _milliseconds(ours.compile),
                 _milliseconds(ours.transfer),
-                "wrong" if ours.wrong else f"{ours.share:.0%} {cell.bound_by}",
-                *(_ratio(ours, best_of(cell, library)) for library in libraries),
+                "wrong" if ours.wrong else f"{ours.roofline_fraction:.0%} {cell.bound_by}",
+                *(_ratio(ours, best_result(cell, library)) for library in libraries),
             )
         )
         notes += [
             f"{cell.name} {cell.shape}: {who} {figure.wrong}; not compared"
-            for who, figure in cell.figures.items()
+            for who, figure in cell.results.items()
             if figure.wrong
         ]
     title = f"{suite}, {device}: milliseconds, and how many times longer peers take"
     print_table(title, header, rows, [*notes, *_growth(cells, device, libraries)])
 
 
-def _ratio(ours: Figure, peer: Figure | None) -> str:
+def _ratio(ours: Result, peer: Result | None) -> str:
     """Return the time of a peer over ours; a dash if one of them is wrong, nothing without a peer."""
     if peer is None:
         return ""
-    ratio = gain(ours, peer)
+    ratio = speedup(ours, peer)
     return "–" if ratio is None else f"{ratio:.2f}" + "~" * (ours.noisy or peer.noisy)
 
 
-def _growth(cells: list[Cell], device: str, libraries: Iterable[str]) -> list[str]:
+def _growth(cells: list[Measurement], device: str, libraries: Iterable[str]) -> list[str]:
     """Return a line per function: the size from which it is faster than a library, and how its time grows."""
     lines = []
     for name in dict.fromkeys(cell.name for cell in cells):
         sizes = [cell for cell in cells if cell.name == name]
-        crossovers = {library: crossover_of(sizes, device, library) for library in libraries}
+        crossovers = {library: find_crossover(sizes, device, library) for library in libraries}
         faster = [
             f"{library} {'at no size here' if math.isinf(size) else f'from {size:,.0f} on'}"
             for library, size in crossovers.items()
             if size is not None
         ]
         parts = [f"is faster than {', '.join(faster)}"] if faster else []
-        exponent = slope([cell.size for cell in sizes], [cell.figures[device].median for cell in sizes])
+        exponent = growth_exponent([cell.size for cell in sizes], [cell.results[device].median for cell in sizes])
         if exponent is not None:
-            parts.append(f"grows as {sizes[0].along}^{exponent:.2f}")
+            parts.append(f"grows as {sizes[0].size_unit}^{exponent:.2f}")
         if parts:
             lines.append(f"{name} {'; '.join(parts)}")
     return lines
@@ -159,8 +161,8 @@ def _growth(cells: list[Cell], device: str, libraries: Iterable[str]) -> list[st
 
 def _machine_lines(benchmark: Benchmark, device: str) -> list[str]:
     """Return lines about the device, the machine and the noise."""
-    limits, machine = benchmark.ceilings[device], benchmark.machine
-    figures = [figure for cell in benchmark.cells for figure in cell.figures.values()]
+    limits, machine = benchmark.peaks[device], benchmark.machine
+    figures = [figure for cell in benchmark.measurements for figure in cell.results.values()]
     pace = [seconds / machine["pace"][0] for seconds in machine["pace"]]
     return [
         f"ceilings: {limits.bandwidth / 1e9:.1f} GB/s, {limits.rate / 1e9:.0f} GFLOP/s, "
@@ -183,7 +185,7 @@ def _compare(options: CompareOptions) -> None:
         changes = compare(_read(options.first), _read(options.second))
     except (ValueError, OSError) as error:
         fail(f"dlcore bench compare: {error}", WRONG_USE)
-    rows = [(c.name, c.shape, c.who, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
+    rows = [(c.name, c.shape, c.title, f"{c.ratio:.2f}", "yes" if c.agree else "NO") for c in changes]
     agree = sum(change.agree for change in changes)
     share = f"{agree} of {len(changes)} figures ({agree / len(changes):.0%})"
     print_table(

@@ -41,7 +41,7 @@ ACTIVATIONS = "elu gelu leaky_relu log_sigmoid log_softmax logsumexp relu selu s
 
 ALGEBRA = "matmul matrix_norm outer solve vecdot vector_norm"
 
-NOT_LOSSES = ("facts_of", "with_facts")
+NOT_LOSSES = ("get_loss_info", "with_loss_info")
 """Functions of `dlcore.losses` that compute no loss."""
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from dlcore._core.html import allowed, clean, document
+from dlcore._core.html import drop_control_characters, escape, html_page
 
 Html = NewType("Html", str)
 """Markup in which all text is escaped; the functions of this module take it and return it."""
@@ -29,36 +29,36 @@ ET.register_namespace("xlink", XLINK)
 def page(title: str, lead: Iterable[Html], sections: Mapping[str, Iterable[Html]]) -> str:
     """Return a page: a lead, links to the sections, and the sections by their headings."""
     anchors = {name: f"s{number}" for number, name in enumerate(sections, start=1)}
-    links = "".join(f'<li><a href="#{anchor}">{clean(name)}</a></li>' for name, anchor in anchors.items())
-    body = [f"<h1>{clean(title)}</h1>", *lead]
+    links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for name, anchor in anchors.items())
+    body = [f"<h1>{escape(title)}</h1>", *lead]
     if len(anchors) > 1:
         body.append(f'<nav aria-label="sections"><ul>{links}</ul></nav>')
     for name, parts in sections.items():
-        body += [f'<section aria-labelledby="{anchors[name]}">', f'<h2 id="{anchors[name]}">{clean(name)}</h2>']
+        body += [f'<section aria-labelledby="{anchors[name]}">', f'<h2 id="{anchors[name]}">{escape(name)}</h2>']
         body += [*parts, "</section>"]
-    return document(title, STYLE, "<main>\n" + "\n".join(body) + "\n</main>")
+    return html_page(title, STYLE, "<main>\n" + "\n".join(body) + "\n</main>")
 
 
 def heading(text: str) -> Html:
     """Return a heading inside a section."""
-    return Html(f"<h3>{clean(text)}</h3>")
+    return Html(f"<h3>{escape(text)}</h3>")
 
 
 def paragraph(text: str, *, warning: bool = False) -> Html:
     """Return a paragraph; a warning is highlighted."""
     attributes = ' class="warning" role="note"' if warning else ""
-    return Html(f"<p{attributes}>{clean(text)}</p>")
+    return Html(f"<p{attributes}>{escape(text)}</p>")
 
 
 def bullets(lines: Iterable[str]) -> Html:
     """Return a bulleted list; empty markup without lines."""
-    items = "".join(f"<li>{clean(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return Html(f"<ul>{items}</ul>" if items else "")
 
 
 def definition_list(definitions: Mapping[str, str]) -> Html:
     """Return names and their values, a line each."""
-    items = "".join(f"<dt>{clean(name)}</dt><dd>{clean(value)}</dd>" for name, value in definitions.items())
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in definitions.items())
     return Html(f"<dl>{items}</dl>")
 
 
@@ -74,14 +74,16 @@ def table(
       words: columns of words, which are left-aligned; columns of numbers are right-aligned.
     """
     classes = [' class="words"' if column in words else "" for column in range(len(header))]
-    head = "".join(f'<th scope="col"{kind}>{clean(name)}</th>' for name, kind in zip(header, classes, strict=True))
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, classes, strict=True)
+    )
     lines = []
     for row in rows:
-        first, *rest = (f"{kind}>{clean(cell)}" for cell, kind in zip(row, classes, strict=True))
+        first, *rest = (f"{kind}>{escape(cell)}" for cell, kind in zip(row, classes, strict=True))
         lines.append(f'<tr><th scope="row"{first}</th>' + "".join(f"<td{cell}</td>" for cell in rest) + "</tr>")
     return Html(
-        f'<div class="table" role="region" tabindex="0" aria-label="{clean(caption)}"><table>'
-        f"<caption>{clean(caption)}</caption><thead><tr>{head}</tr></thead><tbody>\n"
+        f'<div class="table" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>\n"
         + "\n".join(lines)
         + "\n</tbody></table></div>"
     )
@@ -94,12 +96,12 @@ def grid(parts: Iterable[Html]) -> Html:
 
 def collapsible(title: str, parts: Iterable[Html]) -> Html:
     """Return a block that opens on a click, and in print."""
-    return Html(f"<details><summary>{clean(title)}</summary>\n" + "\n".join(parts) + "\n</details>")
+    return Html(f"<details><summary>{escape(title)}</summary>\n" + "\n".join(parts) + "\n</details>")
 
 
 def set_tooltip(artist: Artist, text: str) -> None:
     """Attach a text that is shown when the pointer is over a part of a picture."""
-    artist.set_gid(TOOLTIP + allowed(text))
+    artist.set_gid(TOOLTIP + drop_control_characters(text))
 
 
 def picture(figure: Figure, description: str, title: str = "", note: str = "") -> Html:
@@ -119,10 +121,10 @@ def picture(figure: Figure, description: str, title: str = "", note: str = "") -
     _remove_global_parts(root)
     _convert_ids(root, set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", file.getvalue())))
     root.set("role", "img")
-    root.set("aria-label", allowed(description))
+    root.set("aria-label", drop_control_characters(description))
     drawing = re.sub(r"\s*\n\s*", " ", ET.tostring(root, encoding="unicode"))
-    small = f"<small>{clean(note)}</small>" if note else ""
-    caption = f"<figcaption>{clean(title)}{small}</figcaption>" if title or note else ""
+    small = f"<small>{escape(note)}</small>" if note else ""
+    caption = f"<figcaption>{escape(title)}{small}</figcaption>" if title or note else ""
     return Html(f"<figure>{caption}{drawing}</figure>")
 
 

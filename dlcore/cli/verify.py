@@ -13,7 +13,7 @@ from dlcore.cli.console import print_table, progress_counter, write_json
 from dlcore.cli.interrupts import FAILED, exit_on_error
 from dlcore.devices import DeviceName
 from dlcore.verification import Verification, VerificationError, verify
-from dlcore.verification.verify import sentence
+from dlcore.verification.verify import describe_failure
 
 HEADER = ("function", "dtype", "error", "bound", "unit", "result")
 
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
             write_json(options.json, verification.to_json())
     (_print_markdown if options.markdown else _print)(verification, options.peers)
     if not verification.passed:
-        print("\n".join(sentence(outcome) for outcome in verification.failures), file=sys.stderr)
+        print("\n".join(describe_failure(outcome) for outcome in verification.failures), file=sys.stderr)
         sys.exit(FAILED)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._core.array_checks import check_number, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, check_number
 from dlcore._core.types import Array, Numeric, Params, working_dtype
 from dlcore.descent.base import like, rule
 from dlcore.linalg import vecdot
@@ -57,7 +57,7 @@ def accelerated(rate: Numeric) -> optax.GradientTransformation:
     return rule(_at_rest, _accelerated, rate)
 
 
-@with_constants
+@allow_constant_transfers
 def _at_rest(params: Params) -> Momentum:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
     # `optax.masked` may pass a tree without leaves.
@@ -65,7 +65,7 @@ def _at_rest(params: Params) -> Momentum:
     return Momentum(jnp.ones((), dtype), zeros)
 
 
-@with_constants
+@allow_constant_transfers
 def _accelerated(
     rate: Numeric, gradient: Params, state: Momentum, params: Params = None
 ) -> tuple[Params, Momentum]:

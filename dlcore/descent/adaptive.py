@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._core.array_checks import check_fraction, check_number, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, check_fraction, check_number
 from dlcore._core.types import Array, Numeric, Params, working_dtype
 from dlcore.descent.base import like, rule
 
@@ -53,13 +53,13 @@ def adam(
     return rule(_no_moments, _adam, rate, b1, b2, eps)
 
 
-@with_constants
+@allow_constant_transfers
 def _no_moments(params: Params) -> Moments:
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, working_dtype(p.dtype)), params)
     return Moments(jnp.zeros((), jnp.int32), zeros, zeros)
 
 
-@with_constants
+@allow_constant_transfers
 def _adam(
     rate: Numeric,
     b1: Numeric,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._core.array_checks import as_float
+from dlcore._core.array_checks import as_python_float
 from dlcore._core.types import Numeric, Params
 
 
@@ -50,7 +50,7 @@ def rule(
     [-0.1  0.1]
     """
     return optax.GradientTransformation(
-        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_float, hyper_parameters))
+        jax.tree_util.Partial(init), jax.tree_util.Partial(update, *map(as_python_float, hyper_parameters))
     )
 
 

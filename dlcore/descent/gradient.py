@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore._core.array_checks import check_fraction, check_number, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, check_fraction, check_number
 from dlcore._core.types import Numeric, Params
 from dlcore.descent.base import like, rule
 
@@ -99,13 +99,13 @@ def nesterov(rate: Numeric, decay: Numeric = 0.9) -> optax.GradientTransformatio
     return rule(_at_rest, _nesterov, rate, decay)
 
 
-@with_constants
+@allow_constant_transfers
 def _no_state(params: Params) -> tuple[()]:
     del params
     return ()
 
 
-@with_constants
+@allow_constant_transfers
 def _at_rest(params: Params) -> Velocity:
     return Velocity(jax.tree.map(jnp.zeros_like, params))
 
@@ -118,7 +118,7 @@ def _descend(rate: Numeric, direction: Params) -> Params:
     return jax.tree.map(lambda d: -like(rate, d) * d, direction)
 
 
-@with_constants
+@allow_constant_transfers
 def _gradient_descent(
     rate: Numeric, gradient: Params, state: tuple[()], params: Params = None
 ) -> tuple[Params, tuple[()]]:
@@ -126,7 +126,7 @@ def _gradient_descent(
     return _descend(rate, gradient), state
 
 
-@with_constants
+@allow_constant_transfers
 def _momentum(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:
@@ -135,7 +135,7 @@ def _momentum(
     return _descend(rate, velocity), Velocity(velocity)
 
 
-@with_constants
+@allow_constant_transfers
 def _nesterov(
     rate: Numeric, decay: Numeric, gradient: Params, state: Velocity, params: Params = None
 ) -> tuple[Params, Velocity]:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy.typing as npt
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, working_dtype
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective, run_program, sum_over_blocks
 
 
@@ -43,7 +43,7 @@ def lipschitz_step(objective: Objective, data: BlockedData | Sequence[npt.ArrayL
     >>> print(round(1 / float(lipschitz_step(Objective(linear, squared_error), (x, y))), 2))
     18.0
     """
-    curvature = facts_of(objective.loss).curvature
+    curvature = get_loss_info(objective.loss).curvature
     if not objective.model.affine:
         raise ValueError("lipschitz_step: the model is not affine, so no bound on its curvature is known")
     if curvature is None:
@@ -53,7 +53,7 @@ def lipschitz_step(objective: Objective, data: BlockedData | Sequence[npt.ArrayL
     return run_program(lambda data: _step(objective, data, curvature), objective.prepare(data), objective)
 
 
-@kept_programs()
+@cached_jit()
 def _step(objective: Objective, data: BlockedData, curvature: float) -> Array:
     gram, weight_sum = sum_over_blocks(_gram, data)
     features, rows = data.x.shape[1], data.x.shape[0]

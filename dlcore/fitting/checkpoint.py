@@ -24,7 +24,7 @@ from dlcore.fitting.minibatches import Batches
 from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace, concatenate
 from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.sharding import replicated
+from dlcore.objective.sharding import replicate
 
 KIND, FORMAT = "checkpoint of dlcore", 3
 UNCHECKED = 2
@@ -67,9 +67,9 @@ class CheckpointFile:
         entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
         empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
         saved, trace = load(self.path, self.problem, (state, empty))
-        with archive.damage("checkpoint", self.path, KIND):
+        with archive.damage_as_value_error("checkpoint", self.path, KIND):
             _check_progress(saved, trace, per_epoch)
-        progress = LoopProgress(replicated(jax.device_put(saved), mesh), [trace])
+        progress = LoopProgress(replicate(jax.device_put(saved), mesh), [trace])
         return progress if int(saved.code) == RUNNING else rewind(progress, mesh)
 
     def save(self, progress: LoopProgress) -> None:
@@ -109,10 +109,10 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
       ValueError: if the file is damaged, belongs to another problem, or holds another tree.
     """
     header, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    archive.check_same("checkpoint", path, header.get("problem"), problem)
+    archive.check_same_problem("checkpoint", path, header.get("problem"), problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = [(_name(leaf_path), *_kind(leaf)) for leaf_path, leaf in leaves]
-    with archive.damage("checkpoint", path, KIND):
+    with archive.damage_as_value_error("checkpoint", path, KIND):
         kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in header["leaves"]]
     difference = ""
     if [kind[:2] for kind in kinds] != [kind[:2] for kind in expected]:
@@ -123,7 +123,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
             difference = f"the shape of {name} was {tuple(old)}, is {tuple(new)}"
     if difference:
         raise ValueError(f"checkpoint: {path} is of another problem: {difference}; pass another path")
-    with archive.damage("checkpoint", path, KIND):
+    with archive.damage_as_value_error("checkpoint", path, KIND):
         lengths = {old[0] for (_, _, old), (_, _, new) in zip(kinds, expected, strict=True) if new[:1] == [0]}
         if len(lengths) > 1 or len(arrays) != len(leaves):
             raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(arrays)}")
@@ -160,7 +160,7 @@ def fingerprint(
         "loss": _describe(objective.loss),
         "l2": repr(np.asarray(objective.l2).item()),
         "shape of x": f"{data.x.shape} {data.x.dtype}",
-        "devices": str(data.x.shape[0] // data.rows_each),
+        "devices": str(data.x.shape[0] // data.rows_per_device),
         "block": str(data.block),
         "start": digest(np.frombuffer(repr(start).encode(), np.uint8)),
         "optimizer": _describe(optimizer),

@@ -28,9 +28,9 @@ from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struc
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
 from dlcore.fitting.threads import advance_on_threads, choose_shards
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective, run_program
-from dlcore.objective.sharding import replicated
+from dlcore.objective.sharding import replicate
 
 CAPACITY = 1_024
 """Maximum number of evaluations in one call of the compiled loop."""
@@ -130,9 +130,9 @@ def fit(
     >>> print(fitted.status, fitted.params.weight.round(3), fitted.params.bias.round(3))
     converged [1.] 2.0
     """
-    host_checks.refuse_arguments("fit", unknown, " of the Objective", max_iter="max_steps")
+    host_checks.reject_unknown_arguments("fit", unknown, " of the Objective", max_iter="max_steps")
     max_steps, chunk = check_arguments(objective, callback, "Progress", max_steps, chunk)
-    array_checks.check_number("tol", tol, least=0)
+    array_checks.check_number("tol", tol, minimum=0)
     transformation = as_transformation("optimizer", optimizer)
     if stop not in ("flat", "certificate"):
         raise ValueError(f"stop: expected 'flat' or 'certificate', got {stop!r}")
@@ -147,7 +147,7 @@ def fit(
     hyperparams = jax.tree.map(lambda number: as_constant("optimizer", number, dtype), hyperparams)
     outputs = prediction_struct(objective, blocked, params)
     limits = stopping.StopLimits(
-        as_constant("tol", array_checks.as_float(tol), dtype),
+        as_constant("tol", array_checks.as_python_float(tol), dtype),
         as_constant("max_steps", np.int32(max_steps), dtype),
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
@@ -158,7 +158,7 @@ def fit(
     is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
     if is_traced and (path or certifier):
         raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
-    progress = LoopProgress(replicated(state, blocked.mesh), [])
+    progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
     loop = _Loop(objective, blocked, loop_params, rule, record_fn, batches, progress)
     file = None
@@ -300,7 +300,7 @@ class _Loop:
         )
 
     def _divergence_advice(self) -> str:
-        if not self.objective.model.affine or facts_of(self.objective.loss).curvature is None:
+        if not self.objective.model.affine or get_loss_info(self.objective.loss).curvature is None:
             return "try a smaller rate"
         safe = float(jax.lax.stop_gradient(lipschitz_step(self.objective, self.data)))
         if not 0 < safe < np.inf:

@@ -11,7 +11,7 @@ import optax
 from dlcore._core import array_checks, host_checks
 from dlcore._core.types import Array, Params, PRNGKey, working_dtype
 from dlcore.fitting.state import LoopState
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.labels import class_count
 
@@ -47,7 +47,7 @@ def initial_params(objective: Objective, data: BlockedData, params: Params, key:
     def place(leaf: Array | np.ndarray) -> Array:
         array = leaf
         if not array_checks.is_traced(leaf):
-            array = np.array(host_checks.as_host_numbers("params", leaf))
+            array = np.array(host_checks.as_numpy("params", leaf))
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"params: expected a floating-point dtype, got {array.dtype}")
         dtype = model_dtype or working_dtype(jax.dtypes.canonicalize_dtype(array.dtype))
@@ -74,7 +74,7 @@ def check_initial_params(objective: Objective, data: BlockedData, params: Params
 def init_sizes(objective: Objective, data: BlockedData, key: PRNGKey | None) -> tuple[int, ...]:
     """Return the arguments of the model's `init` after the key: the numbers of features and classes, if affine."""
     sizes = data.x.shape[1:] if objective.model.affine else ()
-    if objective.model.affine and facts_of(objective.loss).classes:
+    if objective.model.affine and get_loss_info(objective.loss).classes:
         sizes = (*sizes, class_count(data.y))
     try:
         inspect.signature(objective.model.init).bind(key, *sizes)

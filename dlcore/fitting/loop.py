@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, Numeric, Params, PRNGKey
 from dlcore.fitting.minibatches import Batches, batch_order, is_evaluated, take_batch
 from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace
@@ -17,7 +17,7 @@ from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNIN
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import sum_of_weights
-from dlcore.objective.sharding import kept_replicated, replicated
+from dlcore.objective.sharding import constrain_replicated, replicate
 from dlcore.objective.terms import penalty
 
 Record = Callable[[Params], object]
@@ -66,7 +66,7 @@ def split_optimizer(
     return StaticOptimizer(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
 
 
-@kept_programs("rule", "record", "capacity", "batches")
+@cached_jit("rule", "record", "capacity", "batches")
 def advance(
     objective: Objective,
     data: BlockedData,
@@ -118,7 +118,7 @@ def advance(
     entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
     result = jax.lax.while_loop(is_unfinished, body, (initialized(descent.optimizer, state), buffers))
-    return kept_replicated(result, data.mesh)
+    return constrain_replicated(result, data.mesh)
 
 
 def initialized(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
@@ -239,6 +239,6 @@ def same_bits(left: PyTree, right: PyTree) -> Array:
 
 def rewind(progress: LoopProgress, mesh: Mesh | None) -> LoopProgress:
     """Return the progress before the last evaluation, which the loop then repeats."""
-    state = progress.state._replace(code=replicated(jax.device_put(np.int32(RUNNING)), mesh))
+    state = progress.state._replace(code=replicate(jax.device_put(np.int32(RUNNING)), mesh))
     last = jax.tree.map(lambda buffer: buffer[:-1], progress.traces[-1])
     return LoopProgress(state, [*progress.traces[:-1], last])

@@ -33,7 +33,7 @@ def check_batches(batch_size: int | None, key: PRNGKey | None, data: BlockedData
     """Return the batches of `batch_size` rows, or raise an error that names the wrong argument."""
     if batch_size is None:
         return None
-    size, devices = host_checks.check_count("batch_size", batch_size), data.x.shape[0] // data.rows_each
+    size, devices = host_checks.check_count("batch_size", batch_size), data.x.shape[0] // data.rows_per_device
     if size > data.x.shape[0]:
         raise ValueError(f"batch_size: expected at most the {data.x.shape[0]} rows of the data, got {size}")
     if size % devices:
@@ -41,7 +41,7 @@ def check_batches(batch_size: int | None, key: PRNGKey | None, data: BlockedData
     if key is None:
         raise ValueError("key: the order of the batches is random, expected a key such as jax.random.key(0)")
     rows = size // devices
-    return Batches(rows, -(-data.rows_each // rows))
+    return Batches(rows, -(-data.rows_per_device // rows))
 
 
 def is_evaluated(step: Array, max_steps: Scalar, batches: Batches) -> Array:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, ArrayLike, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, vecdot
-from dlcore.losses import facts_of
-from dlcore.losses.metadata import arguments_of
+from dlcore.losses import get_loss_info
+from dlcore.losses.metadata import bound_arguments
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
@@ -68,8 +68,8 @@ def null_model_of(
       outputs: the shape and dtype of a prediction.
       dtype: the dtype of the arithmetic.
     """
-    info, objective = facts_of(objective.loss), dataclasses.replace(objective, l2=0.0)
-    loss_arguments = arguments_of(objective.loss)
+    info, objective = get_loss_info(objective.loss), dataclasses.replace(objective, l2=0.0)
+    loss_arguments = bound_arguments(objective.loss)
     if any(map(is_traced, (y, weights, *loss_arguments.values()))):
         values = _search_null_model(objective, y, weights, outputs=outputs)
         return NullModel(*(jax.lax.stop_gradient(number).astype(dtype) for number in values))
@@ -95,7 +95,7 @@ def null_model_of(
         return NullModel(*(jax.device_put(np.asarray(number, dtype)) for number in model))
 
 
-@kept_programs("outputs")
+@cached_jit("outputs")
 def _search_null_model(
     objective: Objective, y: Array, weights: Array | None, *, outputs: jax.ShapeDtypeStruct
 ) -> tuple[Array, Array, Array]:
@@ -133,10 +133,10 @@ def _search_null_model(
     start = jnp.zeros(outputs.size, dtype)
     first = start, mean_loss(start), jnp.asarray(True), jnp.int32(0)
     _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < MAX_STEPS), improve, first)
-    saturated = facts_of(objective.loss).saturated
+    saturated = get_loss_info(objective.loss).saturated
     saturated_value = jnp.zeros((), dtype)
     if saturated is not None:
-        row_minima = jax.vmap(functools.partial(saturated, **arguments_of(objective.loss)))(y.astype(dtype))
+        row_minima = jax.vmap(functools.partial(saturated, **bound_arguments(objective.loss)))(y.astype(dtype))
         saturated_value = vecdot(scale, jnp.where(scale > 0, row_minima, 0)) / scale.sum()
     at_zero = jnp.abs(first[1])
     is_finite = jnp.isfinite(value) & jnp.isfinite(saturated_value)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.html import clean
+from dlcore._core.html import escape
 from dlcore._core.status import Status
 from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate
@@ -111,10 +111,10 @@ def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[obj
       columns: the names of the columns, or () for a table without a header.
       rows: the cells of each row. The first cell is the header of its row.
     """
-    head = "".join(f'<th scope="col">{clean(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     body = []
     for header, *cells in rows:
-        data = "".join(f"<td>{clean(str(cell))}</td>" for cell in cells)
-        body.append(f'<tr><th scope="row">{clean(str(header))}</th>{data}</tr>')
+        data = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+        body.append(f'<tr><th scope="row">{escape(str(header))}</th>{data}</tr>')
     head = f"<thead><tr>{head}</tr></thead>" if columns else ""
-    return f"<table><caption>{clean(caption)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"
+    return f"<table><caption>{escape(caption)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"

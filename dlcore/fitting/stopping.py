@@ -17,7 +17,7 @@ from dlcore._core.array_checks import is_traced
 from dlcore._core.status import Status
 from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate, LinearHeads, certify
-from dlcore.certificate.bounds.curvature import AUTOMATIC, MOST
+from dlcore.certificate.bounds.curvature import MAX_COEFS, MAX_PRODUCTS
 from dlcore.fitting.null_value import NullModel
 from dlcore.fitting.state import LoopState
 from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
@@ -142,15 +142,15 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
         raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")
     l2 = float(np.asarray(objective.l2, np.float64))
     arrays = (data.x, data.y, data.weights) if isinstance(raw_data, BlockedData) else (*raw_data, None)[:3]
-    x, y = (host_checks.as_host_numbers(name, array) for name, array in zip("xy", arrays[:2], strict=True))
+    x, y = (host_checks.as_numpy(name, array) for name, array in zip("xy", arrays[:2], strict=True))
     if y.ndim != 1:
         raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
-    weights = None if arrays[2] is None else host_checks.as_host_numbers("weights", arrays[2])
+    weights = None if arrays[2] is None else host_checks.as_numpy("weights", arrays[2])
     size = sum(int(np.size(leaf)) for leaf in (params.weight, params.bias))
-    if l2 == 0 and name != "squared" and (size > MOST or len(x) * size**2 > AUTOMATIC):
+    if l2 == 0 and name != "squared" and (size > MAX_COEFS or len(x) * size**2 > MAX_PRODUCTS):
         raise ValueError(
-            f"stop: without a penalty the certificate of a cross-entropy is by curvature, for at most {MOST} "
-            f"coefficients and {AUTOMATIC:.0e} products, rows·coefficients²; got {len(x)} rows and {size} "
+            f"stop: without a penalty the certificate of a cross-entropy is by curvature, for at most {MAX_COEFS} "
+            f"coefficients and {MAX_PRODUCTS:.0e} products, rows·coefficients²; got {len(x)} rows and {size} "
             "coefficients"
         )
     return Certifier(name, l2, x, y, weights)

@@ -6,14 +6,14 @@ import numpy as np
 import optax
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, ArrayTree, Params
 from dlcore.fitting.loop import Descent, LoopParams, Record, StaticOptimizer, initialized, update
 from dlcore.fitting.minibatches import Batches
 from dlcore.fitting.state import LoopState, Trace
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.passes import VALUE_AND_GRAD, of_parts, parts_for_cores, sums_of_parts
+from dlcore.objective.passes import VALUE_AND_GRAD, combine_shards, shards_for_cores, sum_shards
 
 
 def choose_shards(
@@ -33,7 +33,7 @@ def choose_shards(
     traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_params, state))))
     if traced or batches is not None or data.mesh is not None:
         return [data]
-    shards = parts_for_cores(data, state.params)
+    shards = shards_for_cores(data, state.params)
     if len(shards) > 1 and _evaluates_objective(rule.combine(loop_params.hyperparams), state):
         return [data]
     return shards
@@ -68,14 +68,14 @@ def advance_on_threads(
     """
     rows, entries = shards[0].x.shape[0], []
     while True:
-        sums = sums_of_parts(VALUE_AND_GRAD, objective, shards, state.params)
+        sums = sum_shards(VALUE_AND_GRAD, objective, shards, state.params)
         state, entry = _update(objective, sums, loop_params, state, rows=rows, rule=rule, record=record)
         entries.append(jax.tree.map(np.asarray, entry))
         if int(state.code) != RUNNING or int(state.step) >= stop or len(entries) == capacity:
             return state, jax.tree.map(lambda *leaves: np.stack(leaves), *entries)
 
 
-@kept_programs("rows", "rule", "record")
+@cached_jit("rows", "rule", "record")
 def _update(
     objective: Objective,
     sums: list[ArrayTree],
@@ -88,7 +88,7 @@ def _update(
 ) -> tuple[LoopState, Trace]:
     """Add the sums of the shards, apply the stopping rules and make an update."""
     descent = Descent(objective, rule.combine(loop_params.hyperparams), loop_params.limits)
-    value, gradient = of_parts(VALUE_AND_GRAD, rows, objective, sums, state.params)
+    value, gradient = combine_shards(VALUE_AND_GRAD, rows, objective, sums, state.params)
     following = update(descent, _no_value_fn, initialized(descent.optimizer, state), value, gradient)
     return following, Trace(following.value, following.gradient_norm, record(state.params))
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlcore._core.html import clean
+from dlcore._core.html import escape
 from dlcore._core.status import Status
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def summary(heads: "Heads") -> str:
 
 def table(heads: "Heads") -> str:
     """Return a table in HTML with a row for each strength, of one target; the summary alone of several."""
-    caption = clean(summary(heads))
+    caption = escape(summary(heads))
     if heads.status.ndim == 2:
         return f"<p>{caption}</p>"
     scores = None if heads.scores is None else heads.scores.mean(0)
@@ -48,10 +48,10 @@ def table(heads: "Heads") -> str:
         cells += [str(heads.steps[k])]
         mark = " (best)" if heads.best is not None and k == heads.best else ""
         head = f'<th scope="row">{l2:.4g}{mark}</th>'
-        rows.append(f"<tr>{head}{''.join(f'<td>{clean(cell)}</td>' for cell in cells)}</tr>")
+        rows.append(f"<tr>{head}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
     if len(heads.l2) > MAX_ROWS:
         rows.append(f'<tr><td colspan="{len(names)}">… {len(heads.l2) - MAX_ROWS} more</td></tr>')
-    titles = "".join(f'<th scope="col">{clean(name)}</th>' for name in names)
+    titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     return (
         f"<table><caption>{caption}</caption><thead><tr>{titles}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"

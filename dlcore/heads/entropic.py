@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.certify import QUASI_UNATTAINED, certified
+from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
 from dlcore.certificate.rows import scaled_weights
 from dlcore.heads import logistic, softmax
@@ -172,7 +172,7 @@ def certificate_of(
     bias = theta[..., -1] if asked.fit_intercept else None
     heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], asked.loss, scale)
     own = None if (weights == weights[0]).all() else weights
-    return certified(heads, inputs.x, y, own, tol=asked.tol, witness=witness)
+    return compute_certificate(heads, inputs.x, y, own, tol=asked.tol, witness=witness)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:

@@ -23,7 +23,9 @@ def read_folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.nda
     if folds is None:
         pairs = []
     elif isinstance(folds, int | np.integer) and not isinstance(folds, bool):
-        pairs = _consecutive(host_checks.check_count("folds", folds, least=2, most=FOLDS_AT_MOST), rows, labels)
+        pairs = _consecutive(
+            host_checks.check_count("folds", folds, minimum=2, maximum=FOLDS_AT_MOST), rows, labels
+        )
     else:
         pairs = _given(folds, rows, labels)
     if len(pairs) > FOLDS_AT_MOST:
@@ -73,7 +75,7 @@ def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.nd
         folds = list(folds)
         if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
             return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
-    table = host_checks.as_host_numbers("folds", folds)
+    table = host_checks.as_numpy("folds", folds)
     if table.ndim != 2 or table.shape[1] != rows:
         raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")
     other = table[~np.isin(table, (0, 1))]
@@ -84,7 +86,7 @@ def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.nd
 
 def _mask(part: Any, rows: int) -> np.ndarray:
     """Return row numbers, or booleans, as booleans."""
-    numbers = host_checks.as_host_numbers("folds", part)
+    numbers = host_checks.as_numpy("folds", part)
     if numbers.dtype == bool and numbers.shape == (rows,):
         return numbers
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= rows)).any():

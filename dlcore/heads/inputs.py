@@ -16,7 +16,7 @@ from dlcore.heads.scales import column_scales
 from dlcore.heads.strengths import read_strengths
 from dlcore.heads.validation import Validation, read_validation
 from dlcore.objective import BlockedData
-from dlcore.objective.borrowed import LentRows
+from dlcore.objective.borrowed import BorrowedRows
 
 LOSSES = ("logistic", "squared", "softmax")
 SCALED_BYTES = 2**21
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
       scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
-    x: Array | LentRows
+    x: Array | BorrowedRows
     weight: Array
     train: np.ndarray
     test: np.ndarray
@@ -94,10 +94,10 @@ def read_inputs(
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
         if not isinstance(choice, bool | np.bool_):
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
-    rows = host_checks.as_host_rows("x", x)
+    rows = host_checks.as_numpy_or_sparse("x", x)
     host_checks.check_matrix("x", rows)
-    target = host_checks.as_host_numbers("y", y)
-    host_checks.check_rows(x=rows, y=target)
+    target = host_checks.as_numpy("y", y)
+    host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
     if loss == "squared":

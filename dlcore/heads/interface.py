@@ -133,11 +133,11 @@ def fit_heads(
     >>> print(ridge.coef.round(6), ridge.intercept.round(6))
     [[2.]] [1.]
     """
-    host_checks.refuse_arguments(
+    host_checks.reject_unknown_arguments(
         "fit_heads", other, X="x", weights="sample_weight", cv="folds", max_iter="max_steps", metric="scoring"
     )
     if l2 is None:
-        raise TypeError(f"fit_heads() needs {host_checks.STRENGTH.format(where='')}")
+        raise TypeError(f"fit_heads() needs {host_checks.PENALTY_HELP.format(where='')}")
     names = columns.feature_names("x", x)
     if isinstance(validation, tuple | list) and validation:
         columns.check_feature_names(

@@ -4,7 +4,8 @@ import numpy as np
 
 from dlcore.certificate import Certificate
 from dlcore.certificate.bounds.squared import RowSums, bounds_of_set
-from dlcore.certificate.certify import certificate_of
+from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.result import certificate_from_bounds
 from dlcore.certificate.rows import scaled_weights
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.result import is_idle, statuses
@@ -30,19 +31,20 @@ class Judge:
         """
         shape = intercept.shape
         l2 = np.repeat(self._l2[fit], shape[1])
-        moments = self._sums.of(fit)
+        moments = self._sums.moments(fit)
 
         def proof_of_heads() -> Certificate:
             bias = intercept.reshape(-1) if self._centred else None
             with np.errstate(over="ignore", invalid="ignore"):
-                bounds = bounds_of_set(self._sums, fit, moments, coef.reshape(len(l2), -1), bias, l2, scale)
-            return certificate_of(bounds, shape)
+                heads = HeadArrays(coef.reshape(len(l2), -1), bias, l2, scale)
+                bounds = bounds_of_set(self._sums, fit, moments, heads)
+            return certificate_from_bounds(bounds, shape)
 
         proof = proof_of_heads()
         idle = is_idle(proof, self._tol)
         if idle.any():
             before, known = (coef.copy(), intercept.copy()), proof
-            level = moments.middle[coef.shape[-1] :] if self._centred else 0.0
+            level = moments.y_mean if self._centred else 0.0
             coef[idle] = 0
             intercept[...] = np.where(idle, level, intercept)
             proof = proof_of_heads()

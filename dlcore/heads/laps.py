@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.objective import BlockedData
-from dlcore.objective.threads import core_program
+from dlcore.objective.threads import threaded_program
 
 
 class Method(NamedTuple):
@@ -49,14 +49,14 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
     state, sums, result = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     each, begun = [sums] * len(parts), np.bool_(False)
     while True:
-        found = _lap.on_each([(given, part, begun, state, each) for part in parts], method=method)
+        found = _lap.map_threads([(given, part, begun, state, each) for part in parts], method=method)
         state, _, result = found[0]
         if not np.asarray(state.active).any():
             return jax.tree.map(np.asarray, result)
         each, begun = [own for _, own, _ in found], np.bool_(True)
 
 
-@kept_programs("method")
+@cached_jit("method")
 def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     def lap(state: Any) -> Any:
         return method.move(given, state, [method.look(given, state, data)])
@@ -65,14 +65,14 @@ def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     return method.finish(given, end)
 
 
-@kept_programs("method")
+@cached_jit("method")
 def _first(given: Any, data: BlockedData, *, method: Method) -> tuple[Any, Any, Any]:
     """State, sums and result: what they look like."""
     state = method.start(given)
     return state, method.look(given, state, data), method.finish(given, state)
 
 
-@core_program("method")
+@threaded_program("method")
 def _lap(
     given: Any, data: BlockedData, begun: Array, state: Any, sums: list[Any], *, method: Method
 ) -> tuple[Any, Any, Any]:

@@ -25,7 +25,7 @@ from dlcore.heads.placing import place_rows
 from dlcore.heads.slots import Slots
 from dlcore.heads.stages import Stages
 from dlcore.objective import BlockedData
-from dlcore.objective.blocks import parts_of
+from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
 
 ANCHORS = 8
@@ -287,7 +287,7 @@ class Sweep:
         if sample is not None:
             slots = slots._replace(aim=np.full(size, SAMPLE_AIM), bit=None, ratio=None)
         data = BlockedData(rows.x, rows.marks, rows.weight, newton_block(rows.x, size))
-        parts = parts_of(data, cores_for(work_of(rows.x, size, squared=True), rows.x, least=LEAST_WORK))
+        parts = shard_rows(data, cores_for(work_of(rows.x, size, squared=True), rows.x, least=LEAST_WORK))
         given = newton.Given(slots, self.frame, np.bool_(sample is not None))
         found = run(newton.NEWTON[curved], given, parts)._asdict()
         found = {name: part[: len(batch)] for name, part in found.items()}
@@ -304,7 +304,7 @@ class Sweep:
         x, marks, weight = self.rows[:3]
         cores = cores_for(work_of(x, size, squared=False), x, least=LEAST_WORK)
         data = BlockedData(x, marks, weight, chord_block(x, size, cores))
-        parts = parts_of(data, cores)
+        parts = shard_rows(data, cores)
         found = run(chord.CHORD, chord.Given(slots, self.frame, anchors, left, share), parts)._asdict()
         self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})
 

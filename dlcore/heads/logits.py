@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.linalg import matmul
-from dlcore.objective.borrowed import LentRows
+from dlcore.objective.borrowed import BorrowedRows
 
 PARTS, ROWS_AT_LEAST = 16, 256
 """Rows are read a part of the table at a time, always as many, so that all folds share a program."""
@@ -19,7 +19,7 @@ ROWS_BYTES = 2**27
 """Size of the rows in float64 that are read at a time."""
 
 
-def logits_of(x: Array | LentRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+def logits_of(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Shape (K, len(index)), float64: `theta`, (K, m + 1), on the rows of those numbers."""
     size = min(len(x), max(ROWS_AT_LEAST, len(x) // PARTS), max(1, ROWS_BYTES // (8 * x.shape[1])))
     found = []
@@ -30,8 +30,8 @@ def logits_of(x: Array | LentRows, theta: np.ndarray, index: np.ndarray) -> np.n
     return np.concatenate(found, axis=1)
 
 
-@kept_programs()
-def _logits(x: Array | LentRows, theta: Array, index: Array) -> Array:
+@cached_jit()
+def _logits(x: Array | BorrowedRows, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
 
 
@@ -50,12 +50,12 @@ def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarr
         yield part, np.asarray(logits_of_block(to_device(block), there))
 
 
-@kept_programs("size")
+@cached_jit("size")
 def _cut(x: Array, start: Array, size: int) -> Array:
     return jax.lax.dynamic_slice_in_dim(x, start, size)
 
 
-@kept_programs()
+@cached_jit()
 def logits_of_block(x: Array, theta: Array) -> Array:
     """Shape (K, rows), float64."""
     return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]

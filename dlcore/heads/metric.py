@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.linalg import matmul
@@ -37,7 +37,7 @@ class Metric(NamedTuple):
     middle: Array
 
 
-@kept_programs("full", "rank")
+@cached_jit("full", "rank")
 def metric_of(data: BlockedData, frame: Frame, *, full: int = FULL, rank: int = RANK) -> Metric:
     """From rows of the given weights; of a table of more than `full` columns by randomised subspace iteration."""
     columns = data.x.shape[1]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.packing import has_bit
@@ -95,7 +95,7 @@ def look(theta: Array, task: Task, data: BlockedData, frame: Frame, dtype: jnp.d
     return Place(loss / task.total + penalty, gradient, spread / task.total[:, None], doubted, penalty)
 
 
-@kept_programs()
+@cached_jit()
 def held_out(theta: Array, bit: Array, data: BlockedData, frame: Frame) -> tuple[Array, Array]:
     """Sums over the rows that each head is scored on: weight times loss, weight of what is predicted right."""
     heads, classes, columns = theta.shape

@@ -5,7 +5,7 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.devices import platform_of
-from dlcore.objective.borrowed import LentRows
+from dlcore.objective.borrowed import BorrowedRows
 
 SAMPLE = 16
 """Rows per column with which Newton starts, where there are many more."""
@@ -43,7 +43,7 @@ def is_ample(rows: int, features: int) -> bool:
     return rows >= LAST_STRIDE * AMPLE * (features + 1)
 
 
-def rows_at_once(x: Array | LentRows, rows: int, size: int, bytes_of_row: int) -> int:
+def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: int) -> int:
     """Rows per block, from shapes alone: at least enough for a product, on an accelerator many whole tiles."""
     there = platform_of(x) != "cpu"
     most = max(1, min(rows, max(256, (ACCELERATOR_BYTES if there else size) // bytes_of_row)))
@@ -51,7 +51,7 @@ def rows_at_once(x: Array | LentRows, rows: int, size: int, bytes_of_row: int) -
     return min(rows, -(-evenly // TILE) * TILE) if there else evenly
 
 
-def work_of(x: Array | LentRows, heads: int, *, squared: bool) -> int:
+def work_of(x: Array | BorrowedRows, heads: int, *, squared: bool) -> int:
     """How many numbers a pass makes for so many heads outside its products, which use all cores in any case.
 
     Those of the rows, and about eight for each head; with curvature the rows anew for each head.

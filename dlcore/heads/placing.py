@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.sparse import SparseRows
 from dlcore._core.types import Array
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
-from dlcore.objective.borrowed import LentRows, lend
+from dlcore.objective.borrowed import BorrowedRows, borrow
 
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""
@@ -32,10 +32,10 @@ def shared(x: Any) -> Any:
         return x  # NumPy may be able to read it, and says why where it is not
 
 
-def place_rows(x: Any) -> Array | LentRows:
+def place_rows(x: Any) -> Array | BorrowedRows:
     """As `on_device`, for programs that read rows in blocks: many rows of NumPy's are read where they lie."""
     if isinstance(x, np.ndarray) and x.nbytes >= LENT_BYTES and not _in_place(x) and platform_of() == "cpu":
-        lent = lend(x)
+        lent = borrow(x)
         if lent is not None:
             return lent
     return on_device(x)
@@ -64,11 +64,11 @@ def _in_place(x: np.ndarray) -> bool:
     return x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
 
 
-@kept_programs("shape", "dtype")
+@cached_jit("shape", "dtype")
 def _zeros(shape: tuple[int, int], dtype: np.dtype) -> Array:
     return jnp.zeros(shape, dtype)
 
 
-@kept_programs(donate_argnums=0)
+@cached_jit(donate_argnums=0)
 def _write(whole: Array, rows: Array, first: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, rows, first, 0)

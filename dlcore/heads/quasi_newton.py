@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.damped import UNKNOWN
 from dlcore.heads.frame import Frame
@@ -73,7 +73,7 @@ class State(NamedTuple):
     flat: Any
 
 
-@kept_programs("sizes", "dtype")
+@cached_jit("sizes", "dtype")
 def descend(
     state: State,
     memory: Memory,

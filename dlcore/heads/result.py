@@ -104,7 +104,7 @@ class Heads:
           KeyError: if no head has this strength; the message lists those that are there.
           TypeError: if `l2` is not a number.
         """
-        host_checks.check_number("l2", l2, least=0)
+        host_checks.check_number("l2", l2, minimum=0)
         if np.ndim(l2):
             raise TypeError(f"heads[l2]: expected one number, got an array of shape {np.shape(l2)}")
         (matching,) = np.nonzero(np.isclose(self.l2, float(l2), rtol=1e-9, atol=0))
@@ -178,7 +178,7 @@ class Heads:
         """What `read` makes of logits, (l2, rows) or (l2, classes, rows), the axis of rows behind that of l2."""
         columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names)
         x = shared(x)
-        rows = host_checks.as_host_rows("x", x)
+        rows = host_checks.as_numpy_or_sparse("x", x)
         host_checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
             raise ValueError(f"x: expected {self.coef.shape[-1]} columns, got {rows.shape[1]}")

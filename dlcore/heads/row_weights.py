@@ -17,7 +17,7 @@ def read_weights(name: str, given: Any, rows: int) -> tuple[np.ndarray, float]:
     if given is None:
         shared.fill(1)
         return shared, 1.0
-    weight = host_checks.as_host_numbers(name, given).astype(np.float64)
+    weight = host_checks.as_numpy(name, given).astype(np.float64)
     host_checks.check_weights(weight, rows, name)
     power = min(int(np.frexp(weight.max())[1]), 1023)  # 2**1024 is no number
     return np.ldexp(weight, -power, out=shared), float(np.ldexp(1.0, power))

@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
       ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.
     """
     about, arrays = archive.read("path", path, KIND, FORMAT, UNCHECKED)
-    with archive.damage("path", path, KIND):
+    with archive.damage_as_value_error("path", path, KIND):
         fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         fields |= {name: arrays.get(name) for name in OPTIONAL} | {name: about[name] for name in PLAIN}
         for name in ENDS:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.devices import to_device
 from dlcore.heads.damped import UNKNOWN
@@ -281,6 +281,6 @@ def _sizes(most: int) -> tuple[int, ...]:
     return tuple(sorted({1, -(-most // 4), -(-most // 2), most}))
 
 
-@kept_programs()
+@cached_jit()
 def _rows(x: Array, marks: Array, index: Array) -> tuple[Array, Array]:
     return x[index], marks[index]

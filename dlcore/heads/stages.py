@@ -53,7 +53,7 @@ class Stages:
         """
         if name in self.done:
             assert self.path is not None
-            with archive.damage("checkpoint", self.path, KIND):
+            with archive.damage_as_value_error("checkpoint", self.path, KIND):
                 _check(name, self.done[name], form, absent)
             return self.done[name]
         found = make()
@@ -113,8 +113,8 @@ class Stages:
 
 def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
     about, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    archive.check_same("checkpoint", path, about.get("problem"), problem)
-    with archive.damage("checkpoint", path, KIND):
+    archive.check_same_problem("checkpoint", path, about.get("problem"), problem)
+    with archive.damage_as_value_error("checkpoint", path, KIND):
         done: dict[str, Found] = {name: {} for name in about["stages"]}
         for key, array in arrays.items():
             number, _, name = key.partition(".")

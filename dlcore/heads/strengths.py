@@ -23,7 +23,7 @@ def read_strengths(l2: Any, mass: np.ndarray, *, alike: bool) -> np.ndarray:
       ValueError: if the shape does not fit, a number is not finite or below 0, or a column of a table has 0 and
         other numbers.
     """
-    strengths = np.atleast_1d(host_checks.as_strengths("l2", l2))
+    strengths = np.atleast_1d(host_checks.as_penalties("l2", l2))
     folds = len(mass) - 1
     if strengths.size == 0 or strengths.ndim > 2 or (strengths.ndim == 2 and folds == 0):
         table = f", or of shape ({folds}, l2)" if folds else ""

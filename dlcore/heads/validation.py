@@ -28,12 +28,12 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
         got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
-    rows = host_checks.as_host_rows("validation x", shared(given[0]))
-    target = host_checks.as_host_numbers("validation y", given[1])
+    rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
+    target = host_checks.as_numpy("validation y", given[1])
     host_checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
-    host_checks.check_rows(**{"validation x": rows, "validation y": target})
+    host_checks.check_same_length(**{"validation x": rows, "validation y": target})
     if target.shape[1:] != y.shape[1:]:
         expected = ("v", *map(str, y.shape[1:]))
         raise ValueError(f"validation y: expected shape ({', '.join(expected)}), as y has, got {target.shape}")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from dlcore._core.array_checks import as_floating, check_equal_shapes, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, as_floating, check_equal_shapes
 from dlcore._core.host_checks import check_binary_labels
 from dlcore._core.types import Array, Numeric, in_working_dtype
 from dlcore.losses._log1p import log1p_of_fraction
@@ -15,7 +15,7 @@ Pair = tuple[Array, Array]
 Tangents = tuple[Array | SymbolicZero, Array | SymbolicZero]
 
 
-@with_constants
+@allow_constant_transfers
 def sigmoid(logit: Numeric) -> Array:
     r"""Return the logistic function of a logit, a probability.
 
@@ -45,7 +45,7 @@ def _entropy(y: np.ndarray, weights: np.ndarray) -> float:
     return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(curvature=0.25, check_targets=check_binary_labels, null_value=_entropy)
 def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     r"""Return the cross-entropy of one example between a target and $\sigma(z)$, from the logit $z$.
@@ -75,7 +75,7 @@ def sigmoid_cross_entropy(logit: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_sigmoid_cross_entropy, logit, target)
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(check_targets=check_binary_labels, null_value=_entropy)
 def binary_cross_entropy(probability: Numeric, target: Numeric) -> Array:
     r"""Return the cross-entropy of one example between a target and a predicted probability.

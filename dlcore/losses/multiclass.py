@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.array_checks import as_array, as_floating, is_traced, with_constants
+from dlcore._core.array_checks import allow_constant_transfers, as_array, as_floating, is_traced
 from dlcore._core.host_checks import check_class_labels, check_rank
 from dlcore._core.types import Array, Numeric, in_working_dtype
 from dlcore.losses.metadata import with_loss_info
@@ -15,7 +15,7 @@ of the exponentials is then scaled by e⁻³²: it may be a normal number where 
 difference below -40 is exact."""
 
 
-@with_constants
+@allow_constant_transfers
 def softmax(logits: Numeric) -> Array:
     r"""Return the probabilities of the classes from logits.
 
@@ -51,7 +51,7 @@ def _entropy(y: np.ndarray, weights: np.ndarray) -> float:
     return float(-(mean @ np.log(mean / mean.sum())))
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(curvature=0.5, check_targets=check_class_labels, classes=True, null_value=_entropy)
 def softmax_cross_entropy(logits: Numeric, label: Numeric) -> Array:
     r"""Return the cross-entropy of one example between its class and the softmax $p$, from logits.

@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.array_checks import as_array, as_floating, check_equal_shapes, check_number, with_constants
+from dlcore._core.array_checks import (
+    allow_constant_transfers,
+    as_array,
+    as_floating,
+    check_equal_shapes,
+    check_number,
+)
 from dlcore._core.host_checks import check_rank, check_real_targets
 from dlcore._core.types import Array, Numeric, in_working_dtype
 from dlcore.losses.metadata import with_loss_info
@@ -32,7 +38,7 @@ def _least_huber(y: np.ndarray, weights: np.ndarray, delta: float = 1.0) -> floa
     return float(weights @ np.where(distance <= delta, distance**2 / 2, delta * (distance - delta / 2)))
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(curvature=2.0, check_targets=check_real_targets, null_value=_variance)
 def squared_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Return the squared error of one example, without a factor ½.
@@ -59,7 +65,7 @@ def squared_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(lambda prediction, target: jnp.square(prediction - target), prediction, target)
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(check_targets=check_real_targets, null_value=_median_deviation)
 def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     r"""Return the absolute error of one example.
@@ -89,7 +95,7 @@ def absolute_error(prediction: Numeric, target: Numeric) -> Array:
     return in_working_dtype(_absolute_error, prediction, target)
 
 
-@with_constants
+@allow_constant_transfers
 @with_loss_info(curvature=1.0, check_targets=check_real_targets, null_value=_least_huber)
 def huber(prediction: Numeric, target: Numeric, delta: Numeric = 1.0) -> Array:
     r"""Return the Huber loss of one example: quadratic near 0 and linear beyond, with a slope of at most δ.

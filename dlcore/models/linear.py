@@ -24,7 +24,7 @@ def _zeros(key: Array | None, features: int) -> LinearParams:
 def _class_zeros(key: Array | None, features: int, classes: int) -> LinearParams:
     """Return a column of weights and a bias for each class, all 0; see `_zeros`."""
     del key
-    features, classes = check_count("features", features), check_count("classes", classes, least=2)
+    features, classes = check_count("features", features), check_count("classes", classes, minimum=2)
     return _zero_params((features, classes), (classes,))
 
 

@@ -33,7 +33,7 @@ def prepare_data(objective: Objective, data: Data, devices: Devices | None = Non
         data = (data.x, data.y) if data.weights is None else (data.x, data.y, data.weights)
     arrays = {name: array for name, array in _named(data).items() if array is not None}
     concrete = {
-        name: host_checks.as_host_numbers(name, array)
+        name: host_checks.as_numpy(name, array)
         for name, array in arrays.items()
         if not array_checks.is_traced(array)
     }
@@ -50,7 +50,7 @@ def prepare_data(objective: Objective, data: Data, devices: Devices | None = Non
         host_checks.check_weights(weights, len(x) if x.ndim else 0)
         weights = weights.astype(np.float64)
         weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
-    host_checks.check_rows(x=x, y=y)
+    host_checks.check_same_length(x=x, y=y)
     host_checks.check_finite("x", x)
     host_checks.check_finite("y", y)
     check_targets = get_loss_info(objective.loss).check_targets

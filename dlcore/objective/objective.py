@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core import array_checks
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, Loss, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.models import Model
@@ -58,8 +58,8 @@ class Objective:
             raise TypeError(f"model: expected a dlcore.models.Model, got {self.model!r}")
         if not callable(self.loss):
             raise TypeError(f"loss: expected a function of (prediction, target), got {self.loss!r}")
-        array_checks.check_number("l2", self.l2, least=0)
-        object.__setattr__(self, "l2", array_checks.as_float(self.l2))
+        array_checks.check_number("l2", self.l2, minimum=0)
+        object.__setattr__(self, "l2", array_checks.as_python_float(self.l2))
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[object, Numeric]], tuple[Model, Loss]]:
         """Return l2 as the data of the pytree, and the model and the loss as its static part."""
@@ -241,7 +241,7 @@ class Objective:
         return prepare_data(self, data, devices)
 
 
-@kept_programs()
+@cached_jit()
 def _models_first(objective: Objective, data: Data, params: Params, l2: Array | None) -> tuple[Array, Params]:
     """Run `passes.VALUES_AND_GRADS` with the axis of the models in front."""
     models_last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)

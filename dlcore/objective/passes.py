@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.programs import kept_programs
+from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array, ArrayTree, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matrix_transpose
@@ -110,7 +110,7 @@ def sum_of_weights(weights: Array | None, dtype: np.dtype, rows: int = 0) -> Arr
     return weights.astype(dtype).sum()
 
 
-@kept_programs("reduction")
+@cached_jit("reduction")
 def _run(objective: Objective, data: Data, *arguments: object, reduction: RowReduction[Result]) -> Result:
     data = block_arrays(objective, data)
     # Over several devices the weights are summed with the rows, by the same collective.
@@ -130,7 +130,7 @@ def _sum_shard(
     return _sum_rows(reduction, objective, data, data.weights is not None, *arguments)
 
 
-@kept_programs("reduction", "rows")
+@cached_jit("reduction", "rows")
 def _finalize_shards(
     objective: Objective, sums: list[RowSum], *arguments: object, reduction: RowReduction[Result], rows: int
 ) -> Result:

@@ -16,14 +16,14 @@ from typing import Any, cast
 
 import jax
 
-from dlcore._core.programs import Programs
+from dlcore._core.jit_cache import CachedJit
 from dlcore.devices import core_count, platform_of, to_device
 
 SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
 """Compiler options of a program for a CPU whose products stay on the thread that needs them."""
 
 
-class ThreadedProgram(Programs):
+class ThreadedProgram(CachedJit):
     """A compiled function that several host threads call at the same time.
 
     Several sets of arguments run a `jax.jit` program compiled with `SINGLE_THREADED`. The products of a single set
@@ -44,7 +44,7 @@ class ThreadedProgram(Programs):
             return [jax.block_until_ready(self(*each, **static)) for each in arguments]
         options = SINGLE_THREADED if len(arguments) > 1 else None
         jit = functools.partial(jax.jit, static_argnames=tuple(static), compiler_options=options)
-        program = cast(jax.stages.Wrapped, self.of(arguments[0], static, len(arguments) > 1, make=jit))
+        program = cast(jax.stages.Wrapped, self.program_for(arguments[0], static, len(arguments) > 1, make=jit))
         # The caller's thread traces: configurations are local to threads. `jax.jit` compiles a program once.
         compiled = program.trace(*arguments[0], **static).lower().compile()
         x64 = jax.config.read("jax_enable_x64")

@@ -15,7 +15,7 @@ from dlcore.fitting.null_value import NullModel
 from dlcore.fitting.state import LoopState, PyTree
 from dlcore.fitting.stopping import RUNNING, StopLimits
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.threads import core_program
+from dlcore.objective.threads import threaded_program
 from dlcore.sweeping.settings import TracedOptimizer
 
 Column: TypeAlias = Array | np.ndarray
@@ -143,7 +143,7 @@ def results_of(state: LoopState) -> ResultTable:
     return ResultTable(state.params, state.step, state.code, state.value, state.gradient_norm, state.first_value)
 
 
-@core_program("program")
+@threaded_program("program")
 def advance(
     objective: Objective,
     data: BlockedData,

@@ -12,7 +12,7 @@ from dlcore.descent.base import Optimizer, as_transformation
 from dlcore.fitting.constants import as_constants
 from dlcore.fitting.loop import StaticOptimizer, split_optimizer
 from dlcore.fitting.state import PyTree
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.labels import are_labels
 
@@ -60,9 +60,7 @@ def check_settings(settings: object, objective: Objective, data: BlockedData) ->
         raise ValueError("settings: expected at least one array, such as rate=…, got none")
     if any(array_checks.is_traced(values) for values in settings.values()):
         raise TypeError("settings: a sweep is a Python loop around one compiled program; call it from Python")
-    arrays = {
-        name: host_checks.as_host_numbers(f"settings[{name!r}]", values) for name, values in settings.items()
-    }
+    arrays = {name: host_checks.as_numpy(f"settings[{name!r}]", values) for name, values in settings.items()}
     for name, array in arrays.items():
         rank, axes = (2, "[settings, n]") if name in ROW_SETTINGS else (1, "[settings]")
         host_checks.check_rank(f"settings[{name!r}]", array, rank, axes)
@@ -110,7 +108,7 @@ def _check_rows(
             )
     if weights is None and targets is None:
         return None, None
-    check_targets = facts_of(objective.loss).check_targets
+    check_targets = get_loss_info(objective.loss).check_targets
     shared_y, shared_weights = np.asarray(data.y), None if data.weights is None else np.asarray(data.weights)
     for i in range(count):
         try:

@@ -22,9 +22,9 @@ from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struc
 from dlcore.fitting.result import History
 from dlcore.fitting.state import PyTree
 from dlcore.fitting.stopping import CODES, Data, stop_message
-from dlcore.losses import facts_of
+from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.passes import work_of
+from dlcore.objective.passes import pass_cost
 from dlcore.objective.threads import cores_for
 from dlcore.sweeping import loop
 from dlcore.sweeping.loop import Queue, ResultTable, Slots, SweepHistory, SweepState
@@ -120,13 +120,13 @@ def sweep(
     >>> fitted
     Sweep(3 settings: 2 converged, 1 diverged, best value 0.2857 at rate=0.3)
     """
-    host_checks.refuse_arguments("sweep", unknown, " of the Objective", max_iter="max_steps")
+    host_checks.reject_unknown_arguments("sweep", unknown, " of the Objective", max_iter="max_steps")
     max_steps, chunk = check_arguments(objective, callback, "SweepProgress", max_steps, chunk)
     if not isinstance(record, bool):
         raise TypeError(f"record: expected True or False, got {record!r}")
     if any(map(array_checks.is_traced, jax.tree.leaves((objective.l2, params, key, tol)))):
         raise TypeError(UNTRANSFORMED)
-    array_checks.check_number("tol", tol, least=0)
+    array_checks.check_number("tol", tol, minimum=0)
     blocked = objective.prepare(data)
     if array_checks.is_traced(blocked.x):
         raise TypeError(UNTRANSFORMED)
@@ -161,7 +161,7 @@ def sweep(
                 loop.SweepLimits(jax.device_put(np.int32(len(shard))), tolerance, max_updates, budget)
                 for shard in shards
             ]
-            results = loop.advance.on_each(
+            results = loop.advance.map_threads(
                 [
                     (objective, blocked, *arguments, start, state)
                     for *arguments, state in zip(queues, limits, states, strict=True)
@@ -189,7 +189,7 @@ def sweep(
 
 def _shard_settings(size: int, data: BlockedData, params: Params) -> list[range]:
     """Return the settings of each thread. Short sweeps and rows over several devices have one thread."""
-    threads = 1 if data.mesh is not None else min(cores_for(size * work_of(data, params), data.x), size)
+    threads = 1 if data.mesh is not None else min(cores_for(size * pass_cost(data, params), data.x), size)
     per_thread = -(-size // threads)
     return [range(first, min(first + per_thread, size)) for first in range(0, size, per_thread)]
 
@@ -245,7 +245,7 @@ def make_queue(
     """Return all settings as a queue on the host, in the dtypes of the program."""
     l2 = settings.numbers.get("l2", np.full(settings.size, np.asarray(objective.l2)))
     seed, weights, targets = settings.numbers.get("seed"), settings.weights, settings.targets
-    if targets is not None and not (targets.dtype == np.int32 and facts_of(objective.loss).classes):
+    if targets is not None and not (targets.dtype == np.int32 and get_loss_info(objective.loss).classes):
         targets = as_constants("settings['targets']", targets.astype(np.float64), dtype)
     return Queue(
         hyperparams,
@@ -351,7 +351,7 @@ def _result(table: ResultTable, objective: Objective, max_steps: int) -> Sweep:
     status = np.array([CODES[code] for code in host.code], object)
     status[(status == Status.OUT_OF_STEPS) & (host.steps < max_steps)] = Status.STOPPED
     advice = "try a smaller rate"
-    if objective.model.affine and facts_of(objective.loss).curvature is not None:
+    if objective.model.affine and get_loss_info(objective.loss).curvature is not None:
         advice += "; for gradient descent dlcore.descent.lipschitz_step gives one that would not"
         advice += "; where it is nan, scale the columns of x"
     models = zip(status, host.steps.tolist(), host.first_value, host.value, host.gradient_norm, strict=True)

@@ -33,9 +33,9 @@ COMPUTED: tuple[Callable[[np.dtype], list[Check]], ...] = (
 """The builders of checks for float32 and float64."""
 
 NOT_CHECKED = {
-    "losses.Facts": "a record of properties of a loss",
-    "losses.facts_of": "returns the record of a loss",
-    "losses.with_facts": "attaches a record; the loss does not change",
+    "losses.LossInfo": "a record of properties of a loss",
+    "losses.get_loss_info": "returns the record of a loss",
+    "losses.with_loss_info": "attaches a record; the loss does not change",
     "objective.Batch": "a view of rows for a fit on batches",
     "objective.BlockedData": "a container of data; the functions of it are checked",
     "objective.penalised": "lists the penalised parameters; the penalty is part of J, which is checked",

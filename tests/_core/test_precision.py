@@ -15,7 +15,7 @@ from seams import clear_compiled_programs
 
 from dlcore import descent, fit, fit_heads, linalg, sweep
 from dlcore.models import LinearParams
-from dlcore.verification.checks.objective import FEATURES, data_of, objective_of
+from dlcore.verification.checks.objective import FEATURES, make_data, make_objective
 from dlcore.verification.registry import all_checks
 
 HALVES = (jnp.bfloat16, jnp.float16)
@@ -106,9 +106,9 @@ def test_the_search_finds_missing_precisions():
 
 @pytest.mark.parametrize("name", ["logistic", "squared"])
 def test_objectives_of_halves_are_computed_in_float32(name):
-    data = tuple(part.astype(jnp.bfloat16) for part in data_of(name, jnp.dtype(jnp.float32)))
+    data = tuple(part.astype(jnp.bfloat16) for part in make_data(name, jnp.dtype(jnp.float32)))
     params = LinearParams(jnp.ones(3, jnp.bfloat16), jnp.ones((), jnp.bfloat16))
-    program = jax.make_jaxpr(lambda params: objective_of(name).value_and_grad(params, data))(params).jaxpr
+    program = jax.make_jaxpr(lambda params: make_objective(name).value_and_grad(params, data))(params).jaxpr
     assert unstated(program) == []
     assert sums_in_halves(program) == []
 
@@ -142,7 +142,7 @@ def run_fit(name: Any, **options: Any) -> Any:
     def call() -> None:
         start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
         rule = descent.gradient_descent(0.25)
-        fit(objective_of(name), data_of(name, DTYPE), rule, params=start, max_steps=3, **options)
+        fit(make_objective(name), make_data(name, DTYPE), rule, params=start, max_steps=3, **options)
 
     return call
 
@@ -150,9 +150,9 @@ def run_fit(name: Any, **options: Any) -> Any:
 def run_sweep() -> None:
     start = LinearParams(np.zeros(FEATURES, DTYPE), np.zeros((), DTYPE))
     settings = {"rate": np.array([0.1, 0.2], DTYPE), "l2": np.array([0.1, 0.2], DTYPE)}
-    data = data_of("logistic", DTYPE)
+    data = make_data("logistic", DTYPE)
     sweep(
-        objective_of("logistic", 0.0),
+        make_objective("logistic", 0.0),
         data,
         lambda setting: descent.gradient_descent(setting["rate"]),
         settings,
@@ -162,12 +162,12 @@ def run_sweep() -> None:
 
 
 def run_lipschitz_step() -> None:
-    descent.lipschitz_step(objective_of("logistic"), data_of("logistic", DTYPE))
+    descent.lipschitz_step(make_objective("logistic"), make_data("logistic", DTYPE))
 
 
 def run_fit_heads(loss: Any, **options: Any) -> Any:
     def call() -> None:
-        x, y, _ = data_of("squared" if loss == "squared" else loss, DTYPE)
+        x, y, _ = make_data("squared" if loss == "squared" else loss, DTYPE)
         results = fit_heads(x, y, loss=loss, l2=[0.01, 0.1, 1.0], **options)
         results.predict(x)
 
@@ -213,7 +213,7 @@ def test_ten_million_float32_terms_keep_six_digits():
     x = np.random.default_rng(0).uniform(0.5, 1.5, (rows, 1)).astype(np.float32)
     y, s = np.zeros(rows, np.float32), np.full(rows, 0.1, np.float32)
     weight, bias = np.array([0.75], np.float32), np.array(0.5, np.float32)
-    objective = objective_of("squared", 0.0)
+    objective = make_objective("squared", 0.0)
     data = objective.prepare((x, y, s))
     value, gradient = objective.value_and_grad(LinearParams(jnp.asarray(weight), jnp.asarray(bias)), data)
     assert value.dtype == gradient.weight.dtype == np.float32

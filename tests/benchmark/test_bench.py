@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from seams import ask_slow_solvers_once
+from seams import treat_solvers_as_slow
 
 from dlcore import linalg
 from dlcore.benchmark import bench, implementations
@@ -242,7 +242,7 @@ def test_slow_and_inaccurate_solver_is_given_up_at_once():
 
 
 def test_slow_solver_is_called_once_and_compared(monkeypatch):
-    ask_slow_solvers_once(monkeypatch)
+    treat_solvers_as_slow(monkeypatch)
     solve, calls = halving_solver(30)
     solvers = {"numpy, slow": lambda dtype, tol, *_: solve(dtype, tol, np.ones(()))}
     measurement = measured(product(peers={}, solvers=solvers, make_checker=small_certified_gap(lambda *_: 0.0)))

@@ -3,7 +3,16 @@ import tracemalloc
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPE, Problem, breast_cancer, exact_value, newton, optimum_of, random_optimum, random_problem
+from helpers import (
+    DTYPE,
+    Problem,
+    breast_cancer,
+    exact_value,
+    newton,
+    random_optimum,
+    random_problem,
+    stored_optimum,
+)
 from seams import largest_intercept
 
 import dlcore
@@ -287,4 +296,4 @@ def test_the_intercept_of_the_optimum_is_within_its_bound(seed):
         zeros, ones = (np.atleast_1d(case.s[case.y == label].sum()) for label in (0, 1))
         longest = np.sqrt((case.x**2).sum(1).max())
         bound = largest_intercept(longest, zeros, ones, np.array([case.l2]))
-        assert abs(optimum_of(case, name)[-1]) <= bound
+        assert abs(stored_optimum(case, name)[-1]) <= bound

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers import damped
+from helpers import newton_with_line_search
 
 from dlcore import LinearHeads, certify
 
@@ -83,7 +83,7 @@ def newton(problem: Classes, intercept: bool = True) -> np.ndarray:
         return step
 
     start = np.zeros((classes, design.shape[1]), np.longdouble)
-    return damped(lambda theta: exact_value(problem, theta), direction, start)
+    return newton_with_line_search(lambda theta: exact_value(problem, theta), direction, start)
 
 
 def repaired(problem: Classes, p: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import sys
 import jax
 import pytest
 from helpers import DTYPE, ROOT
-from processes import call, dlcore, environment_of_user
+from processes import call, dlcore, user_environment
 
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "experiments").glob("[!_]*.py"))}
 NEEDS_PROCESS = ("larger_than_memory",)
@@ -46,7 +46,7 @@ def test_an_unmet_expectation_ends_with_status_1(tmp_path):
     broken = tmp_path / "derivative_error.py"
     broken.write_text(SCRIPTS["derivative_error"].read_text().replace("exact = np.exp", "exact = 2 * np.exp"))
     command = [sys.executable, str(broken), "--quick", "--out", str(tmp_path / "runs")]
-    environment = environment_of_user(PYTHONPATH=str(ROOT))
+    environment = user_environment(PYTHONPATH=str(ROOT))
     done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 1
     assert "NOT AS EXPECTED: float32, forward" in done.stdout

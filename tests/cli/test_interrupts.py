@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from processes import COMMAND, PATIENCE, environment_of_user, wait_for
+from processes import COMMAND, TIMEOUT_S, user_environment, wait_for
 
 from dlcore import __version__
 
@@ -57,7 +57,7 @@ def folder(tmp_path):
 def start(*arguments, cwd):
     """Start a command as a process, and wait until its signal handlers are set."""
     command = [sys.executable, "-c", SET_SIGINT.format("SIG_DFL"), *COMMAND, *arguments]
-    environment = environment_of_user(PYTHONPATH=str(ROOT))
+    environment = user_environment(PYTHONPATH=str(ROOT))
     process = subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -76,7 +76,7 @@ def send_signal(process, signum):
     """Send a signal, and return the exit status, standard output and standard error."""
     with process:
         process.send_signal(signum)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, out, err
 
 
@@ -175,7 +175,7 @@ def test_a_closed_pipe_ends_a_command_quietly(name, tmp_path):
     os.close(reading)
     command = [*COMMAND, *SHORT[name]]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment_of_user(), stdout=writing, stderr=subprocess.PIPE, check=False
+        command, cwd=tmp_path, env=user_environment(), stdout=writing, stderr=subprocess.PIPE, check=False
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -188,7 +188,7 @@ def test_output_on_a_full_disk_fails_with_one_line(name, tmp_path):
     command = [*COMMAND, *SHORT[name]]
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment_of_user(), stdout=full, stderr=subprocess.PIPE, check=False
+            command, cwd=tmp_path, env=user_environment(), stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 1
     assert done.stderr.endswith(b"No space left on device\n")
@@ -198,7 +198,7 @@ def test_output_on_a_full_disk_fails_with_one_line(name, tmp_path):
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str)
 @pytest.mark.parametrize("name", SHORT)
 def test_output_in_ascii(name, encoding, tmp_path):
-    environment = environment_of_user(PYTHONCOERCECLOCALE="0", **encoding)
+    environment = user_environment(PYTHONCOERCECLOCALE="0", **encoding)
     done = subprocess.run(
         [*COMMAND, *SHORT[name]], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
@@ -215,7 +215,7 @@ def test_a_folder_whose_name_is_not_unicode(tmp_path):
     folder = os.fsencode(tmp_path) + b"/\xff"
     done = subprocess.run(
         [*COMMAND, "run", "norms", "--quick", "--out", folder],
-        cwd=tmp_path, env=environment_of_user(), capture_output=True, check=False,
+        cwd=tmp_path, env=user_environment(), capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     result = json.loads(done.stdout.splitlines()[-1])
@@ -226,7 +226,7 @@ def test_a_folder_whose_name_is_not_unicode(tmp_path):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams(closed, tmp_path):
     script = f'{sys.executable} -m dlcore graph "x*y" x=1 y=2 --html graph.html {closed}'
-    environment = environment_of_user(PYTHONPATH=str(ROOT))
+    environment = user_environment(PYTHONPATH=str(ROOT))
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "graph.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

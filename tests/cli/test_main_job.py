@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from helpers import DTYPE, ROOT
-from processes import COMMAND, PATIENCE, call, dlcore, environment_of_user
+from processes import COMMAND, TIMEOUT_S, call, dlcore, user_environment
 
 from dlcore import LinearHeads, __version__, certify
 from dlcore.cli import main
@@ -153,7 +153,7 @@ def test_an_interrupted_run_leaves_nothing(signum, status, tmp_path):
     """Send the signal after the progress bar has shown the first steps of the first descent."""
     experiment = ["run", "--out", str(tmp_path), "--steps", "5000000", "--tol", "0"]
     command = [sys.executable, "-c", RESET_SIGINT, *COMMAND, *experiment]
-    environment = environment_of_user(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1")  # the bar is drawn into a pipe
+    environment = user_environment(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1")  # the bar is drawn into a pipe
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as running:
         assert running.stderr is not None
@@ -161,7 +161,7 @@ def test_an_interrupted_run_leaves_nothing(signum, status, tmp_path):
         while not re.search(r"by hand .*[1-9]\d*/5000000", shown) and (line := running.stderr.readline()):
             shown += line
         running.send_signal(signum)
-        out, rest = running.communicate(timeout=PATIENCE)
+        out, rest = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == status, shown + rest
     assert rest.endswith("dlcore run logistic_regression: interrupted\n")
     assert "Traceback" not in shown + rest

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 from helpers import DTYPE, EPS, ROOT, assert_close
-from processes import PATIENCE
-from seams import use_cores
+from processes import TIMEOUT_S
+from seams import use_threads
 
 from dlcore import Objective, Status, descent, fit
 from dlcore.losses import sigmoid_cross_entropy
@@ -46,7 +46,7 @@ def cores(monkeypatch):
     """Return a function that sets the number of threads of a pass. It is 3 at the start of a test."""
 
     def use(count: int) -> None:
-        use_cores(count, monkeypatch)
+        use_threads(count, monkeypatch)
 
     use(3)
     return use
@@ -152,8 +152,8 @@ INTERRUPTED = """
 import signal, sys, threading, numpy as np, dlcore
 from dlcore import Objective, descent, losses, models
 sys.path.insert(0, "tests")
-from seams import use_cores
-use_cores(3)
+from seams import use_threads
+use_threads(3)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent process may ignore it
 data = np.load(sys.argv[1])
 problem = Objective(models.logistic, losses.sigmoid_cross_entropy, 1e-2)
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_a_fit_at_once_and_leaves_no_thread_and_a_valid_checkpoint(c
         assert process.stdout is not None
         assert process.stdout.readline() == "under way\n"
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
     finally:
         process.kill()
     assert process.returncode == 0, errors
@@ -267,8 +267,8 @@ IN_THREADS = """
 import sys, threading, numpy as np, dlcore
 from dlcore import Objective, descent, losses, models
 sys.path.insert(0, "tests")
-from seams import use_cores
-use_cores(2)
+from seams import use_threads
+use_threads(2)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(3000, 12)).astype(np.float32)
 y = (x[:, 0] + rng.logistic(size=3000) > 0).astype(np.float32)

@@ -14,12 +14,12 @@ from dlcore import Objective, Status, descent, fit, sweep
 from dlcore.losses import (
     absolute_error,
     binary_cross_entropy,
-    facts_of,
+    get_loss_info,
     huber,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     squared_error,
-    with_facts,
+    with_loss_info,
 )
 from dlcore.models import LinearParams, linear, logistic, softmax
 
@@ -65,7 +65,7 @@ def test_a_loss_states_the_mean_of_its_best_constant(name):
     loss, y, formula = SCALAR[name]
     y, share = y.astype(float), S.astype(float) / S.astype(float).sum()
     bounds = (1e-6, 1 - 1e-6) if name == "probability" else (-10, 10)
-    stated = facts_of(loss).null_value
+    stated = get_loss_info(loss).null_value
     assert stated is not None
     assert stated(y, share) == pytest.approx(
         minimum_over_constants(formula, y, S.astype(float), *bounds), rel=1e-7
@@ -73,7 +73,7 @@ def test_a_loss_states_the_mean_of_its_best_constant(name):
 
 
 def test_hubers_constant_depends_on_its_delta():
-    stated = facts_of(huber).null_value
+    stated = get_loss_info(huber).null_value
     assert stated is not None
     expected = minimum_over_constants(
         lambda c, t: (c - t) ** 2 / 2 if abs(c - t) <= 0.2 else 0.2 * (abs(c - t) - 0.1), NUMBERS, S, -10, 10
@@ -83,7 +83,7 @@ def test_hubers_constant_depends_on_its_delta():
 
 
 def test_the_softmax_states_the_entropy_of_classes_and_of_their_probabilities():
-    stated = facts_of(softmax_cross_entropy).null_value
+    stated = get_loss_info(softmax_cross_entropy).null_value
     assert stated is not None
     share = S.astype(float) / S.astype(float).sum()
     p = np.bincount(CLASSES, share)
@@ -192,8 +192,8 @@ def test_a_loss_states_its_saturated_value():
         return target - target * jnp.log(jnp.maximum(target, 1e-30))
 
     counts = np.random.default_rng(1).poisson(np.exp(Z + 2)).astype(DTYPE)
-    stated = with_facts(saturated=saturated)(likelihood)
-    assert facts_of(stated).saturated is saturated
+    stated = with_loss_info(saturated=saturated)(likelihood)
+    assert get_loss_info(stated).saturated is saturated
     rule = descent.accelerated(0.02)
     fitted = fit(Objective(linear, stated, 1e-2), (X, counts), rule, tol=1e-3, max_steps=30_000)
     exact = fit(Objective(linear, stated, 1e-2), (X, counts), rule, tol=0, max_steps=5_000)

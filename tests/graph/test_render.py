@@ -13,7 +13,7 @@ import pytest
 from helpers import random_like
 from jax.ad_checkpoint import checkpoint_name
 
-from dlcore._core.html import clean
+from dlcore._core.html import escape
 from dlcore.graph import trace
 from dlcore.graph.render import layout
 from dlcore.graph.render.svg import CHAR_WIDTH, PADDING
@@ -241,7 +241,7 @@ def test_names_are_escaped():
     assert "alert" not in page.split("<script>")[1]
     assert Page(page).open == []
     page.encode("utf-8")
-    assert clean("a<b & 'c'\n") == "a&lt;b &amp; &#x27;c&#x27;\n"
+    assert escape("a<b & 'c'\n") == "a&lt;b &amp; &#x27;c&#x27;\n"
 
 
 def test_wide_characters_and_long_names_fit():

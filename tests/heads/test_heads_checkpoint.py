@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse
-from helpers import same_heads
+from helpers import assert_same_heads
 
 from dlcore import Heads, Objective, descent, fit, fit_heads
 from dlcore.losses import squared_error
@@ -84,7 +84,7 @@ def test_a_broken_sweep_goes_on_with_the_same_bits(name, writings, tmp_path):
     y, given = CASES[name]
     path = tmp_path / "heads.npz"
     whole = writings.of(y, checkpoint=tmp_path / "whole.npz", **given)
-    same_heads(fit_heads(X, y, **given), whole)
+    assert_same_heads(fit_heads(X, y, **given), whole)
     stages = writings.count
     assert stages
     made, resumed, writings.left = 0, None, 2
@@ -96,9 +96,9 @@ def test_a_broken_sweep_goes_on_with_the_same_bits(name, writings, tmp_path):
         made += writings.count
         if resumed is not None:
             break
-    same_heads(resumed, whole)
+    assert_same_heads(resumed, whole)
     assert made == stages  # each is made once
-    same_heads(writings.of(y, checkpoint=path, **given), whole)
+    assert_same_heads(writings.of(y, checkpoint=path, **given), whole)
     assert writings.count == 0
     assert {entry.name for entry in tmp_path.iterdir()} == {"heads.npz", "whole.npz"}
 
@@ -194,7 +194,7 @@ def test_class_weights_and_the_validation_set_are_of_the_problem(tmp_path):
     sparse, held = scipy.sparse.csr_array(X), scipy.sparse.csr_array(X[:20])
     usual: dict[str, Any] = {"l2": 0.1, "checkpoint": path}
     first = fit_heads(sparse, Y, validation=(held, Y[:20]), **usual)
-    same_heads(fit_heads(sparse, Y, validation=(held, Y[:20]), **usual), first)
+    assert_same_heads(fit_heads(sparse, Y, validation=(held, Y[:20]), **usual), first)
     for changed in ((2 * held, Y[:20]), (held, 1 - Y[:20]), (held, Y[:20], np.arange(20))):
         with pytest.raises(ValueError, match="another problem: validation was"):
             fit_heads(sparse, Y, validation=changed, **usual)

@@ -6,7 +6,7 @@ what looks at the rows held out where sums of products round too much.
 
 import numpy as np
 import pytest
-from seams import use_cores
+from seams import use_threads
 from sklearn.model_selection import KFold, ShuffleSplit
 
 from dlcore import fit_heads
@@ -67,7 +67,7 @@ def test_a_start_on_samples_of_the_rows_takes_few_programs_more(compiles):
 
 def test_every_pass_on_all_cores_runs_the_program_of_the_first(compiles, monkeypatch):
     """A part of the rows for each core: one program for curvature and one for gradients, as on one core."""
-    use_cores(2, monkeypatch)
+    use_threads(2, monkeypatch)
     x, y = table("logistic", 0, 223)
     fit_heads(x, y, l2=np.geomspace(1e-3, 1, 12))
     assert compiles() == 2

@@ -5,7 +5,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from helpers import scored
+from helpers import scores_of
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import mean_squared_error, r2_score
 
@@ -47,14 +47,14 @@ def test_each_row_is_predicted_by_the_fit_of_the_others(shape, intercept, weight
     x, y, s = rows(*shape)
     s = s if weighted else np.ones(len(s))
     heads = fit_heads(x, y, loss="squared", l2=L2, folds="leave-one-out", sample_weight=s, fit_intercept=intercept)
-    assert scored(heads).shape == (2, 1, 8)
+    assert scores_of(heads).shape == (2, 1, 8)
     assert heads.fold_status.shape == heads.fold_gap.shape == (2, 0, 8)
     assert heads.ties is None
     assert set(heads.status.ravel()) == {"converged"}
     for k, l2 in enumerate(L2):
         predicted = without_each(x, y, s, l2 * s.sum() / 2, intercept=intercept)
         expected = r2_score(y, predicted, sample_weight=s, multioutput="raw_values")
-        np.testing.assert_allclose(1 - scored(heads)[:, 0, k], 1 - expected, rtol=1e-7)
+        np.testing.assert_allclose(1 - scores_of(heads)[:, 0, k], 1 - expected, rtol=1e-7)
 
 
 @BEST_AT_THE_EDGE
@@ -66,7 +66,7 @@ def test_the_search_is_scikit_learns(shape):
     peer: Any = RidgeCV(alphas, store_cv_results=True).fit(x, y)
     heads = fit_heads(x, y, loss="squared", l2=L2, folds="leave-one-out")
     assert alphas[heads.best] == peer.alpha_
-    errors = (1 - scored(heads)[0]) * y.var()
+    errors = (1 - scores_of(heads)[0]) * y.var()
     np.testing.assert_allclose(errors, peer.cv_results_.mean(0), rtol=1e-8)
     np.testing.assert_allclose(heads.coef[heads.best], peer.coef_, rtol=1e-8)
 
@@ -95,7 +95,7 @@ def test_a_function_is_asked_of_all_rows_left_out(shape):
     ranked = fit_heads(x, y, **given)
     mean = np.average(y, axis=0, weights=s)
     height = np.average((y - mean) ** 2, axis=0, weights=s)
-    np.testing.assert_allclose(scored(heads), -(1 - scored(ranked)) * height[:, None, None], rtol=1e-9)
+    np.testing.assert_allclose(scores_of(heads), -(1 - scores_of(ranked)) * height[:, None, None], rtol=1e-9)
 
 
 @BEST_AT_THE_EDGE
@@ -108,7 +108,7 @@ def test_the_pieces_of_strengths_do_not_matter():
     heads = fit_heads(
         x, y, scoring=lambda y, prediction, weights: 1 - np.mean((y - prediction) ** 2) / y.var(), **given
     )
-    np.testing.assert_allclose(1 - scored(heads), 1 - scored(fit_heads(x, y, **given)), rtol=1e-6)
+    np.testing.assert_allclose(1 - scores_of(heads), 1 - scores_of(fit_heads(x, y, **given)), rtol=1e-6)
 
 
 def test_without_a_penalty():
@@ -122,12 +122,12 @@ def test_without_a_penalty():
             middle = x[k].mean(0)
             w = np.linalg.lstsq(x[k] - middle, y[k, 0] - y[k, 0].mean(), rcond=None)[0]
             predicted[i] = y[k, 0].mean() + (x[i] - middle) @ w
-        np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
+        np.testing.assert_allclose(1 - scores_of(heads)[0, 0], 1 - r2_score(y[:, 0], predicted), rtol=1e-7)
     x, y, _ = rows(300, 4, 1)
     x[:, 3] = np.arange(300) == 50  # a column that one row alone shows, and that row stands in both blocks
     heads = fit_heads(x, y[:, 0], loss="squared", l2=[0.0, 1e-3], folds="leave-one-out")
     predicted = without_each(x, y, np.ones(300), 1e-12, intercept=True)
-    np.testing.assert_allclose(1 - scored(heads)[0, 0], 1 - r2_score(y, predicted), rtol=1e-9)
+    np.testing.assert_allclose(1 - scores_of(heads)[0, 0], 1 - r2_score(y, predicted), rtol=1e-9)
 
 
 def test_rows_that_repeat_and_targets_that_do_not_change():
@@ -135,13 +135,13 @@ def test_rows_that_repeat_and_targets_that_do_not_change():
     x, y = np.tile(x, (2, 1)), np.tile(y[:, 0], 2)
     heads = fit_heads(x, y, loss="squared", l2=[1e-12, 1e-1], folds="leave-one-out")
     predicted = without_each(x, y[:, None], np.ones(16), 1e-1 * 8, intercept=True)
-    assert scored(heads)[0, 0] > 1 - 1e-9  # each row is predicted by its double
-    np.testing.assert_allclose(scored(heads)[0, 1], r2_score(y, predicted), rtol=1e-9)
+    assert scores_of(heads)[0, 0] > 1 - 1e-9  # each row is predicted by its double
+    np.testing.assert_allclose(scores_of(heads)[0, 1], r2_score(y, predicted), rtol=1e-9)
     flat = fit_heads(x, np.full(16, 3.0), loss="squared", l2=0.1, folds="leave-one-out")
-    assert scored(flat)[0, 0] in (0.0, 1.0)
+    assert scores_of(flat)[0, 0] in (0.0, 1.0)
     nothing = fit_heads(np.zeros((6, 9)), np.arange(6), loss="squared", l2=0.1, folds="leave-one-out")
     mean = (15 - np.arange(6)) / 5  # of the others
-    np.testing.assert_allclose(scored(nothing)[0, 0], r2_score(np.arange(6), mean), rtol=1e-12)
+    np.testing.assert_allclose(scores_of(nothing)[0, 0], r2_score(np.arange(6), mean), rtol=1e-12)
 
 
 @BEST_AT_THE_EDGE
@@ -153,7 +153,7 @@ def test_one_pass_in_blocks_and_nothing_compiled_again(compiles):
     assert first <= 8
     peer = RidgeCV([L2[4] * s.sum() / 2], store_cv_results=True).fit(x, y, s)
     off = y - np.average(y, axis=0, weights=s)
-    mean = (1 - scored(heads)[:, 0, 4]) * (s @ off**2) / len(s)
+    mean = (1 - scores_of(heads)[:, 0, 4]) * (s @ off**2) / len(s)
     np.testing.assert_allclose(mean, peer.cv_results_[..., 0].mean(0), rtol=1e-8)
     fit_heads(x + 1, y, loss="squared", l2=2 * L2, folds="leave-one-out", sample_weight=s[::-1].copy())
     assert compiles() == first
@@ -233,17 +233,17 @@ def test_rows_of_leverage_near_1(x, y, s, changed):
     given = {"intercept": changed.get("fit_intercept", True), "standardize": changed.get("standardize", False)}
     expected = [exact_error(x, y, s, strength * s.sum() / 2, **given) for strength in l2]
     # The largest eigenvalue is up to 1e9 of the least: of 16 digits 8 are left at worst.
-    np.testing.assert_allclose(1 - scored(heads).ravel(), expected, rtol=1e-8)
+    np.testing.assert_allclose(1 - scores_of(heads).ravel(), expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1e-6, 1e-12, 1e-14])
 def test_rows_of_leverage_near_1_by_known_values(alpha):
     heads = fit_heads(SQUARE, SQUARE_Y, loss="squared", l2=2 * alpha / 5, folds="leave-one-out")
-    np.testing.assert_allclose(scored(heads)[0, 0], -0.16398343, atol=1e-8 + 10 * alpha)
+    np.testing.assert_allclose(scores_of(heads)[0, 0], -0.16398343, atol=1e-8 + 10 * alpha)
     x = 1e4 * one_hot([0, 0, 0, 1, 1, 1, 2])
     given: Any = {"loss": "squared", "folds": "leave-one-out", "fit_intercept": False}
     heads = fit_heads(x, np.arange(7) ** 1.5, l2=2 * alpha / 7, **given)
-    np.testing.assert_allclose(scored(heads)[0, 0], -0.4916043, atol=1e-7)
+    np.testing.assert_allclose(scores_of(heads)[0, 0], -0.4916043, atol=1e-7)
 
 
 def test_a_block_of_rows_of_leverage_near_1():
@@ -257,9 +257,9 @@ def test_a_block_of_rows_of_leverage_near_1():
     # A row of its own category is predicted by the intercept of the others, the others by their categories.
     predicted = without_each(x, y, np.ones(1300), l2[1] * 650, intercept=True)
     expected = r2_score(y, predicted, multioutput="raw_values")
-    np.testing.assert_allclose(1 - scored(heads)[:, 0, 1], 1 - expected, rtol=1e-9)
+    np.testing.assert_allclose(1 - scores_of(heads)[:, 0, 1], 1 - expected, rtol=1e-9)
     limit = fit_heads(x, y, loss="squared", l2=0.0, folds="leave-one-out")
-    np.testing.assert_allclose(scored(heads)[:, 0, 0], scored(limit)[:, 0, 0], rtol=1e-8)
+    np.testing.assert_allclose(scores_of(heads)[:, 0, 0], scores_of(limit)[:, 0, 0], rtol=1e-8)
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-14])
@@ -269,7 +269,7 @@ def test_rows_that_are_equal_leave_the_null_space_of_the_kernel_to_them(l2):
     y = np.array([0.011182375385816694, 1.5056201023426707, 1.1108114313787987])
     heads = fit_heads(x, y, loss="squared", l2=l2, folds="leave-one-out")
     others = np.array([y[2], (y[0] + y[2]) / 2, y[0]])
-    np.testing.assert_allclose(scored(heads).ravel(), r2_score(y, others), rtol=1e-9)
+    np.testing.assert_allclose(scores_of(heads).ravel(), r2_score(y, others), rtol=1e-9)
 
 
 @pytest.mark.parametrize("number", [1.0, 0.1, 1e5 / 7])
@@ -278,7 +278,7 @@ def test_constant_columns_leave_the_mean_of_the_others(number):
     y = np.arange(6) ** 1.5
     heads = fit_heads(np.full((6, 9), number), y, loss="squared", l2=[0.0, 1e-9], folds="leave-one-out")
     expected = r2_score(y, (y.sum() - y) / 5)
-    np.testing.assert_allclose(scored(heads).ravel(), [expected] * 2, rtol=1e-9)
+    np.testing.assert_allclose(scores_of(heads).ravel(), [expected] * 2, rtol=1e-9)
 
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import scipy.special
-from helpers import same_heads
+from helpers import assert_same_heads
 
 from dlcore import Heads, Objective, descent, fit, fit_heads
 from dlcore.losses import squared_error
@@ -147,7 +147,7 @@ def test_heads_come_back_as_they_were(name, tmp_path):
     heads = made(name)
     heads.save(tmp_path / "heads")
     again = Heads.load(str(tmp_path / "heads"))
-    same_heads(heads, again)
+    assert_same_heads(heads, again)
     np.testing.assert_array_equal(heads.predict(X), again.predict(X))
     assert [entry.name for entry in tmp_path.iterdir()] == ["heads"]
     with np.load(tmp_path / "heads", allow_pickle=False) as archive:  # a plain archive, for any reader
@@ -168,7 +168,7 @@ def test_nothing_saved_is_lost_where_writing_fails(tmp_path, monkeypatch):
             patch.setattr(module, name, fails)
             with pytest.raises(OSError, match=r"heads\.npz cannot be written \(no space left\); what was there"):
                 made("no penalty").save(path)
-        same_heads(Heads.load(path), first)
+        assert_same_heads(Heads.load(path), first)
         assert list(tmp_path.iterdir()) == [path]
     made("no penalty").save(path)
     assert Heads.load(path).certificate.bound[0] == "curvature"

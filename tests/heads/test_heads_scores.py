@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import scored
+from helpers import scores_of
 from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, r2_score, roc_auc_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
@@ -55,7 +55,7 @@ def test_folds_are_ranked_as_scikit_learn_ranks_them(targets):
     folds = ShuffleSplit(3, test_size=0.3, random_state=0)
     heads = fit_heads(x, y, l2=L2, folds=folds, scoring="roc_auc", sample_weight=s)
     assert heads.scoring == "roc_auc"
-    assert scored(heads).shape == (*([2] if targets > 1 else []), 3, 5)
+    assert scores_of(heads).shape == (*([2] if targets > 1 else []), 3, 5)
     for fold, (train, test) in enumerate(folds.split(x)):
         alone = fit_heads(x, y, l2=L2, sample_weight=s * np.isin(np.arange(200), train))
         coef, intercept = alone.coef.reshape(targets, 5, 3), alone.intercept.reshape(targets, 5)
@@ -63,7 +63,7 @@ def test_folds_are_ranked_as_scikit_learn_ranks_them(targets):
             for k in range(5):
                 logit = x[test] @ coef[t, k] + intercept[t, k]
                 expected = roc_auc_score(labels[test], logit, sample_weight=s[test])
-                found = scored(heads).reshape(targets, 3, 5)[t, fold, k]
+                found = scores_of(heads).reshape(targets, 3, 5)[t, fold, k]
                 np.testing.assert_allclose(found, expected, atol=1e-3)  # equal pairs may part by rounding
 
 
@@ -78,7 +78,7 @@ def test_classes_are_ranked_one_against_the_others():
     peer = fit_heads(
         x, y, scoring=lambda y, p, w: roc_auc_score(y, p, sample_weight=w, multi_class="ovr"), **given
     )
-    np.testing.assert_allclose(scored(heads), scored(peer), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(scores_of(heads), scores_of(peer), rtol=0, atol=1e-13)
     assert peer.scoring == "<lambda>"
 
 
@@ -105,10 +105,10 @@ def test_a_function_gets_what_the_folds_hold_out():
             np.testing.assert_array_equal(weights, 7 * s[there])
             np.testing.assert_allclose(p, alone.predict_proba(x[there])[k, :, 1], atol=1e-3)
             score = balanced_accuracy_score(labels, p > 0.5, sample_weight=weights)
-            assert scored(heads)[fold, k] == score
+            assert scores_of(heads)[fold, k] == score
     many = fit_heads(*table(2)[:2], l2=L2, folds=3, scoring=lambda y, p, w: np.float32(len(y)), sample_weight=s)
     counted = [(s[test] > 0).sum() for _, test in KFold(3).split(x)]
-    np.testing.assert_array_equal(scored(many), np.broadcast_to(counted, (2, 5, 3)).swapaxes(1, 2))
+    np.testing.assert_array_equal(scores_of(many), np.broadcast_to(counted, (2, 5, 3)).swapaxes(1, 2))
 
 
 @BEST_AT_THE_EDGE
@@ -129,7 +129,7 @@ def test_a_function_of_numbers(shape):
         for t in range(3):
             for k, predicted in enumerate(alone.predict(x[test])[t]):
                 expected = -mean_absolute_error(y[test, t], predicted)
-                np.testing.assert_allclose(scored(heads)[t, fold, k], expected, rtol=1e-9)
+                np.testing.assert_allclose(scores_of(heads)[t, fold, k], expected, rtol=1e-9)
 
 
 @BEST_AT_THE_EDGE
@@ -153,7 +153,7 @@ def test_predictions_of_many_heads_are_made_in_pieces(held_out):
     for k in (0, 99, 199):
         prediction = x[test].astype(float) @ heads.coef[k] + heads.intercept[k]
         expected = score(y[test], prediction, None) if held_out == "fold" else r2_score(y[test], prediction)
-        np.testing.assert_allclose(scored(found)[0, k], expected, rtol=1e-6)
+        np.testing.assert_allclose(scores_of(found)[0, k], expected, rtol=1e-6)
 
 
 @BEST_AT_THE_EDGE
@@ -232,7 +232,7 @@ def test_ties_lie_within_one_standard_error_of_the_best(targets):
     assert heads.ties is not None
     assert heads.ties.shape == heads.status.shape
     for scores, best, ties in zip(
-        scored(heads).reshape(targets, 4, 12),
+        scores_of(heads).reshape(targets, 4, 12),
         np.atleast_1d(heads.best),
         heads.ties.reshape(targets, 12),
         strict=True,

@@ -7,7 +7,7 @@ import pytest
 from dlcore.heads.frame import Frame
 from dlcore.heads.slots import Slots, gap_estimate, place_of, sums_at
 from dlcore.objective import BlockedData
-from dlcore.objective.blocks import parts_of
+from dlcore.objective.sharding import shard_rows
 
 pytestmark = pytest.mark.any_mode
 
@@ -37,7 +37,7 @@ def test_a_pass_in_two_parts_gives_each_head_its_own_sums():
             def sums(slots, part, frame):
                 return sums_at(slots, slots.theta, part, frame, curved=np.dtype("float64"), valued=True)
 
-            parts = [sums(slots, part, frame) for part in parts_of(data, 2)]
+            parts = [sums(slots, part, frame) for part in shard_rows(data, 2)]
             seen = jax.device_get(place_of(slots, slots.theta, frame, parts))
         rows = np.column_stack([(x - centre) * unit, np.full(n, intercept)])
         for k in range(6):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import damped
+from helpers import newton_with_line_search
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
@@ -82,7 +82,7 @@ def least_value(problem: Table) -> np.longdouble:
         return np.linalg.lstsq(hessian + np.diag(penalty), gradient.astype(float), rcond=1e-15)[0]
 
     start = np.zeros(np.prod(shape), np.longdouble)
-    found = damped(lambda theta: exact_value(problem, theta.reshape(shape)), direction, start)
+    found = newton_with_line_search(lambda theta: exact_value(problem, theta.reshape(shape)), direction, start)
     return exact_value(problem, found.reshape(shape))
 
 

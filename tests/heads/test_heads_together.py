@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from helpers import scored
+from helpers import scores_of
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -59,8 +59,8 @@ def test_a_function_is_asked_of_the_validation_set(name, sparse):
     held = (rows, y[HELD], weights)
     heads = fit_heads(X[TRAIN], y[TRAIN], validation=held, scoring=score, **given)
     targets = y[HELD].reshape(30, -1).T[:, kept]
-    assert scored(heads).shape == (*y.shape[1:], 1, 3)
-    np.testing.assert_array_equal(scored(heads).ravel(), np.arange(1, 1 + 3 * len(targets)))
+    assert scores_of(heads).shape == (*y.shape[1:], 1, 3)
+    np.testing.assert_array_equal(scores_of(heads).ravel(), np.arange(1, 1 + 3 * len(targets)))
     said = predicted(heads, X[HELD]).reshape(len(targets), 3, 30, -1)[:, :, kept]
     np.testing.assert_allclose(predicted(heads, rows), predicted(heads, X[HELD]), rtol=1e-12)
     for number, (truth, prediction, s) in enumerate(seen):
@@ -70,7 +70,7 @@ def test_a_function_is_asked_of_the_validation_set(name, sparse):
     assert heads.ties is None
     if loss == "logistic":
         ranked = fit_heads(X[TRAIN], y[TRAIN], validation=held, scoring="roc_auc", **given)
-        for number, found in enumerate(scored(ranked).ravel()):
+        for number, found in enumerate(scores_of(ranked).ravel()):
             expected = roc_auc_score(
                 targets[number // 3], said[number // 3, number % 3], sample_weight=weights[kept]
             )
@@ -97,7 +97,7 @@ def test_a_function_of_folds_with_strengths_of_their_own(name):
     with pytest.warns(GridEdgeWarning, match="strongest of the grid"):
         heads = fit_heads(X, y, scoring=score, **given)
     assert heads.best == 2
-    np.testing.assert_array_equal(scored(heads), [[1, 1, 5]] * 2)
+    np.testing.assert_array_equal(scores_of(heads), [[1, 1, 5]] * 2)
     for number, s in enumerate(seen):
         np.testing.assert_array_equal(s, S[HELD if number < 3 else TRAIN])
     with pytest.raises(ValueError, match=r"finite number .*\(fold 1, l2 = 0.002\)"):
@@ -128,7 +128,7 @@ def test_standardised_columns_left_out_have_the_deviations_of_all_rows(shape, in
             others = np.arange(len(x)) != i
             peer = Ridge(l2 * s.sum() / 2, fit_intercept=intercept, solver="cholesky")
             said[i] = peer.fit(z[others], y[others], s[others]).predict(z[i : i + 1])[0]
-        np.testing.assert_allclose(scored(heads)[0, k], r2_score(y, said, sample_weight=s), rtol=1e-7)
+        np.testing.assert_allclose(scores_of(heads)[0, k], r2_score(y, said, sample_weight=s), rtol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
@@ -137,9 +137,9 @@ def test_a_class_that_a_fold_does_not_train_is_scored():
     folds = [(LABELS > 0, np.arange(90) % 2 == 0)]
     heads = fit_heads(X, LABELS, loss="softmax", l2=L2, folds=folds, scoring=lambda y, p, s: p[:, 0].sum())
     assert set(heads.fold_status.ravel()) == {"class absent"}
-    np.testing.assert_array_equal(scored(heads), 0)
+    np.testing.assert_array_equal(scores_of(heads), 0)
     ranked = fit_heads(X, LABELS, loss="softmax", l2=L2, folds=folds, scoring="roc_auc_ovr")
-    assert np.isfinite(scored(ranked)).all()
+    assert np.isfinite(scores_of(ranked)).all()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import scored
+from helpers import scores_of
 from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold
 
@@ -33,9 +33,9 @@ def test_a_fold_without_a_class_does_not_rank():
     """Its log loss is infinite under every strength; the mean over all folds said nothing."""
     with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; their log loss is infinite"):
         heads = fit_heads(X, Y, folds=LACKING, **GIVEN)
-    assert (scored(heads)[1] == -np.inf).all()
+    assert (scores_of(heads)[1] == -np.inf).all()
     others = fit_heads(X, Y, folds=LACKING[[0, 2]], **GIVEN)
-    assert heads.best == others.best == int(np.argmax(scored(others).mean(0)))
+    assert heads.best == others.best == int(np.argmax(scores_of(others).mean(0)))
     np.testing.assert_array_equal(heads.ties, others.ties)
     assert heads.ties is not None
     assert heads.ties.any()
@@ -45,14 +45,14 @@ def test_a_fold_without_a_class_is_scored_by_accuracy():
     """Accuracy is finite, so that all folds rank; the warning stays."""
     with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; they never predict it"):
         heads = fit_heads(X, Y, folds=LACKING, scoring="accuracy", **GIVEN)
-    assert np.isfinite(scored(heads)).all()
-    assert heads.best in np.flatnonzero(scored(heads).mean(0) == scored(heads).mean(0).max())
+    assert np.isfinite(scores_of(heads)).all()
+    assert heads.best in np.flatnonzero(scores_of(heads).mean(0) == scores_of(heads).mean(0).max())
 
 
 def test_no_warning_where_a_class_is_absent_from_the_rows_that_score_too():
     pairs = [(np.flatnonzero(train & (Y < 2)), np.flatnonzero(~train & (Y < 2))) for train in THIRDS]
     heads = fit_heads(X, Y, folds=[*pairs[:1], (THIRDS[0], ~THIRDS[0])], **GIVEN)
-    assert np.isfinite(scored(heads)).all()
+    assert np.isfinite(scores_of(heads)).all()
 
 
 def test_folds_that_all_lack_a_class_leave_nothing_to_choose_by():
@@ -65,7 +65,7 @@ def test_folds_that_all_lack_a_class_leave_nothing_to_choose_by():
         " their log loss is infinite, and no fold is left to choose the best l2"
     ]
     assert set(heads.status) == {"converged"}
-    assert (scored(heads) == -np.inf).all()
+    assert (scores_of(heads) == -np.inf).all()
     assert heads.best == 2
 
 
@@ -81,8 +81,8 @@ def test_a_class_of_few_rows_is_warned_of(rarest):
     assert "fewer than the 5 folds" in first
     assert [("on no row of class 2" in text) for text in rest] == [True] * (rarest == 1)
     assert {warning.filename for warning in told} == {__file__}
-    assert np.isfinite(scored(heads)).all(1).sum() == (4 if rarest == 1 else 5)
-    assert np.isfinite(scored(heads)[:, heads.best]).sum() >= 4
+    assert np.isfinite(scores_of(heads)).all(1).sum() == (4 if rarest == 1 else 5)
+    assert np.isfinite(scores_of(heads)[:, heads.best]).sum() >= 4
 
 
 def test_few_rows_of_all_classes_are_refused():

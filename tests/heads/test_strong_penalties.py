@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 from oracles.head_oracle import Objective, optimum_of
-from oracles.head_problems import LOSSES, asked_of, heads_problem
+from oracles.head_problems import LOSSES, head_cases, heads_problem
 from seams import distance_of_intercept, spread_of_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -189,7 +189,7 @@ def check(seed):
     problem = strong_problem(seed)
     heads = fit_heads(problem.x, problem.y, standardize=seed % 4 == 3, tol=TOL, **problem.arguments)
     scale = np.ones(problem.x.shape[1]) if heads.scale is None else heads.scale
-    for asked in asked_of(problem):
+    for asked in head_cases(problem):
         if asked.fit:
             continue
         k, objective = asked.strength, asked.objective

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from helpers import DTYPE, EPS, assert_close, dense_grid, exactly, ulps
+from helpers import DTYPE, EPS, assert_close, dense_grid, to_mpmath, ulps
 
 from dlcore import losses, reference
 from dlcore.losses import (
@@ -50,7 +50,7 @@ def test_the_extended_oracle_agrees_with_mpmath():
             exact = {"p": 1 / (1 + mpmath.exp(-z)), "loss": mpmath.log1p(mpmath.exp(z))}
             oracle = {"p": P[i], "loss": np.log1p(np.exp(Z[i]))}
             for name, number in exact.items():
-                assert abs(exactly(oracle[name]) / number - 1) < 2.0**-61
+                assert abs(to_mpmath(oracle[name]) / number - 1) < 2.0**-61
 
 
 def test_sigmoid_is_accurate_to_3_ulps():

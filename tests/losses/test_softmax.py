@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from helpers import DTYPE, EPS, LARGEST, assert_close, dense_grid, exactly, ulps
+from helpers import DTYPE, EPS, LARGEST, assert_close, dense_grid, to_mpmath, ulps
 
 from dlcore import reference
 from dlcore.losses import get_loss_info, sigmoid, sigmoid_cross_entropy, softmax, softmax_cross_entropy
@@ -114,7 +114,7 @@ def test_the_extended_oracle_agrees_with_mpmath():
             z = [mpmath.mpf(float(number)) for number in logits[row]]
             rest = mpmath.fsum(mpmath.exp(z[j] - z[y]) for j in range(3) if j != y)
             for oracle, expected in ((exact.loss, mpmath.log1p(rest)), (exact.p, 1 / (1 + rest))):
-                assert abs(exactly(oracle[row, y]) / expected - 1) < 2.0**-61
+                assert abs(to_mpmath(oracle[row, y]) / expected - 1) < 2.0**-61
 
 
 def test_a_confident_right_prediction_has_a_positive_loss():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import DTYPE, ROOT, assert_close
-from seams import use_cores
+from seams import use_threads
 
 from dlcore import Objective, descent, sweep
 from dlcore.devices import ALIGNMENT, aligned_copy
@@ -76,7 +76,7 @@ def test_an_error_in_a_thread_reaches_the_caller():
 @pytest.mark.parametrize("cores", [1, 2])
 def test_another_matmul_precision_runs_another_program(cores, monkeypatch, compiles):
     """A model with a plain `jnp.dot` takes the precision from the configuration when it is traced."""
-    use_cores(cores, monkeypatch)
+    use_threads(cores, monkeypatch)
     traced = []
 
     def apply(params, x):
@@ -123,7 +123,7 @@ def test_three_cores_give_the_result_of_one(objective, data, params, method, wei
     data = objective.prepare(data if weights is None else (*data, weights))
     results = {}
     for cores in (1, 3):
-        use_cores(cores, monkeypatch)
+        use_threads(cores, monkeypatch)
         results[cores] = jax.tree.leaves(getattr(objective, method)(params, data))
         before = compiles()
         repeated = jax.tree.leaves(getattr(objective, method)(params, data))
@@ -165,7 +165,7 @@ print(len(repeated), same, *ends, first.steps.max() <= 6, flush=True)
 @pytest.mark.parametrize("cores", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_heads_fitted_by_several_threads_of_the_caller_have_the_same_bits(cores, repeats):
     """Batched factorisations on the pool of XLA would hang here for ever (jaxlib 0.10)."""
-    script = HEADS_IN_THREADS.format(set_cores=use_cores.__name__, cores=cores, repeats=repeats)
+    script = HEADS_IN_THREADS.format(set_cores=use_threads.__name__, cores=cores, repeats=repeats)
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT, text=True, capture_output=True, timeout=240, check=True,

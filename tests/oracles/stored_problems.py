@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from helpers import Problem, exact_value, exactly, newton, random_problem
+from helpers import Problem, exact_value, newton, random_problem, to_mpmath
 from oracles.certificate_problems import STRENGTHS, hard_objective, heads_objective, random_objective, unpenalised
 from oracles.head_oracle import Objective, computed_optimum
 from oracles.head_problems import head_cases, heads_problem
@@ -50,6 +50,6 @@ def computed(stored: Stored) -> Optimum:
     if isinstance(problem, Problem):
         theta = newton(problem)
         value = exact_value(problem, theta)
-        return Optimum(theta, exactly(value), exactly(value * np.finfo(np.longdouble).eps))
+        return Optimum(theta, to_mpmath(value), to_mpmath(value * np.finfo(np.longdouble).eps))
     theta, least = computed_optimum(problem)
     return Optimum(theta if stored.placed else np.empty(0, np.longdouble), *least)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import DTYPE, assert_close, breast_cancer, random_problem
-from seams import use_cores
+from seams import use_threads
 
 import dlcore
 from dlcore import Objective, Status, descent, fit, sweep
@@ -123,10 +123,10 @@ def test_the_models_of_a_block_share_two_products_and_x_is_not_copied(monkeypatc
         compiled.append(original(lowered, *arguments, **options))
         return compiled[-1]
 
-    use_cores(1, monkeypatch)
+    use_threads(1, monkeypatch)
     monkeypatch.setattr(jax.stages.Lowered, "compile", recorded)
     sweep(objective(), (x, y), plain, {"rate": [0.1] * 16}, slots=16, max_steps=1)
-    (program,) = compiled
+    program = compiled[0]
     dtype = "f32" if np.float32 == DTYPE else "f64"
     text = [line for line in program.as_text().splitlines() if " dot(" in line]
     products = [line.split(" dot(")[0].split()[-1].split("{")[0] for line in text]
@@ -145,7 +145,7 @@ def test_each_thread_takes_a_shard_of_the_settings(slots, monkeypatch, compiles)
     settings = {"rate": np.geomspace(0.05, 2, 7), "l2": np.geomspace(1, 1e-3, 7)}
     sweeps = {}
     for count in (1, 3):
-        use_cores(count, monkeypatch)
+        use_threads(count, monkeypatch)
         before = compiles()
         sweeps[count] = sweep(
             objective(), data, plain, settings, tol=1e-3, max_steps=200, slots=slots, record=True
@@ -168,7 +168,7 @@ def test_rows_over_devices_are_swept_by_one_thread(monkeypatch):
 
     Two threads have two queues, one of which holds all the long models. A single thread has one queue.
     """
-    use_cores(2, monkeypatch)
+    use_threads(2, monkeypatch)
     x, y = breast_cancer()
     settings = {"rate": [0.01] * 4 + [1e30] * 4, "l2": [1.0] * 8}
     steps = []
@@ -343,7 +343,7 @@ def test_the_callback_may_stop_and_an_interrupt_passes_through():
 @pytest.mark.parametrize(("features", "steps"), [(3, 1), (2**17, 3)])
 def test_slots_follow_from_the_size_of_the_problem(features, steps, monkeypatch):
     """Three small models share the slots. Models of half a megabyte run one after another."""
-    use_cores(1, monkeypatch)
+    use_threads(1, monkeypatch)
     seen = []
     data = np.zeros((4, features), DTYPE), np.array([0, 1, 0, 1], DTYPE)
     sweep(objective(), data, plain, {"rate": [0.1] * 3}, tol=0, max_steps=1, callback=seen.append)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import DTYPE
 from oracles import loss_table
-from seams import forget_programs
+from seams import clear_compiled_programs
 
 import dlcore
 from dlcore import Objective, certificate, heads, losses, models
@@ -23,9 +23,9 @@ NAME = str(DTYPE)
 @pytest.fixture
 def fresh():
     """Clear the compiled programs before and after a planted fault."""
-    forget_programs()
+    clear_compiled_programs()
     yield
-    forget_programs()
+    clear_compiled_programs()
 
 
 def detected(*only: str, dtype: str = NAME, factor: float = 1) -> set[str]:

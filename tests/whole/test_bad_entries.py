@@ -193,9 +193,9 @@ def test_fit_heads_and_data_report_raise_the_same_error(case, compiles):
 
 
 REASONS = {
-    "losses.Facts": "holds what is known of a loss",
-    "losses.facts_of": "reads an attribute; what has none has no facts",
-    "losses.with_facts": "states what its caller knows",
+    "losses.LossInfo": "holds what is known of a loss",
+    "losses.get_loss_info": "reads an attribute; what has none has no facts",
+    "losses.with_loss_info": "states what its caller knows",
     "linalg.LeastSquares": "a result",
     "calculus.Differentiable": "a pair of functions, checked in test_calculus",
     "calculus.GradientCheck": "a result",
@@ -238,4 +238,4 @@ def _of(name: str) -> object:
 
 def test_missing_attributes_of_heads_are_named():
     with pytest.raises(TypeError, match=r"^heads: expected LinearHeads.*, got int without coef, .*loss$"):
-        certify(3, A, LABELS)
+        certify(3, A, LABELS)  # pyright: ignore[reportArgumentType]

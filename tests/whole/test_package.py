@@ -55,7 +55,7 @@ def test_every_public_name_has_a_docstring(name):
     assert (getattr(dlcore, name).__doc__ or "").strip()
 
 
-MACHINERY = ("rule", "with_facts", "facts_of", "sum_over_blocks", "run_program", "penalised")
+MACHINERY = ("rule", "with_loss_info", "get_loss_info", "sum_over_blocks", "run_program", "penalised")
 """Functions that compute no number, for authors of rules and losses."""
 
 

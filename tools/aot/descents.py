@@ -15,15 +15,15 @@ from dlcore import Objective, descent, losses, models
 from dlcore._core.types import Params
 from dlcore.descent import step_size
 from dlcore.fitting.fit import CAPACITY
-from dlcore.fitting.initial import before_start
-from dlcore.fitting.loop import Hyper, advance, split_rule
+from dlcore.fitting.initial import initial_state
+from dlcore.fitting.loop import LoopParams, advance, split_optimizer
 from dlcore.fitting.minibatches import Batches
-from dlcore.fitting.null_value import Reference
-from dlcore.fitting.stopping import Limits
+from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.stopping import StopLimits
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.sweeping import loop as sweep_loop
-from dlcore.sweeping.settings import check_settings, collect_rules
-from dlcore.sweeping.sweep import _before_start, _default_slots, _queue
+from dlcore.sweeping.settings import check_settings, collect_optimizers
+from dlcore.sweeping.sweep import default_slots, initial_sweep_state, make_queue, place_queue
 
 ROWS, FEATURES, CLASSES, MODELS = 1_000_000, 128, 10, 32
 """Size at which X, 512 MB, does not fit a cache. It is no power of two: some compilers then pad a copy of X."""
@@ -124,15 +124,17 @@ def fit_program(name: str, rule: Callable[[], optax.GradientTransformation], *, 
     def lower_on(placement: Placement) -> Lowered:
         data, params, rows = data_of(name, placement), initial_params(name), ROWS // len(placement.devices)
         with jax.default_device(jax.devices("cpu")[0]):
-            split, arrays = split_rule(rule())
-            state = before_start(split.with_arrays(arrays), params)
+            split, arrays = split_optimizer(rule())
+            state = initial_state(split.combine(arrays), params)
             key = jax.random.key(0)
         batches = Batches(batch, -(-rows // batch)) if batch else None
         if batches:
             state = state._replace(order=np.zeros(batches.per_epoch, np.int32))
         arrays = jax.tree.map(np.float32, arrays)
         zero = np.float32(0)
-        hyper = Hyper(arrays, Limits(zero, np.int32(0), zero, zero, zero), key if batches else None)
+        hyper = LoopParams(
+            arrays, StopLimits(zero, np.int32(0), NullModel(zero, zero, zero)), key if batches else None
+        )
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))
         arguments = (
             placement.like(objective),
@@ -152,20 +154,21 @@ def sweep_program(name: str, settings: dict[str, np.ndarray]) -> Lower:
 
     def lower_on(placement: Placement) -> Lowered:
         objective, data, params = OBJECTIVES[name], data_of(name, placement), initial_params(name)
-        slots = _default_slots(objective, data, params, np.dtype(np.float32))
+        slots = default_slots(objective, data, params, np.dtype(np.float32))
         with jax.default_device(jax.devices("cpu")[0]):
             checked = check_settings(settings, objective, data)
-            rule, arrays = collect_rules(_nesterov, checked, np.dtype(np.float32))
+            rule, arrays = collect_optimizers(_nesterov, checked, np.dtype(np.float32))
             rows = range(checked.size)
             dtype = np.dtype(np.float32)
-            references = Reference(*np.zeros((3, checked.size), dtype))
-            queue = _queue(objective, data, checked, arrays, references, rows, checked.size, dtype)
-            state = _before_start(rule, queue, params, min(slots, checked.size))
-        numbers: Any = np.int32(0), np.float32(0), np.int32(0)
-        limits = sweep_loop.Limits(*numbers)
-        program = sweep_loop.Program(rule, None, 0)
+            references = NullModel(*np.zeros((3, checked.size), dtype))
+            queue = make_queue(objective, data, checked, arrays, references, dtype)
+            queue = place_queue(queue, rows, checked.size)
+            state = initial_sweep_state(rule, queue, params, min(slots, checked.size))
+        numbers: Any = np.int32(0), np.float32(0), np.int32(0), np.int32(0)
+        limits = sweep_loop.SweepLimits(*numbers)
+        program = sweep_loop.SweepProgram(rule, None, 0)
         objective = dataclasses.replace(objective, l2=0.0)
-        inputs = (objective, data, queue, limits, params, state, np.int32(0))
+        inputs = (objective, data, queue, limits, params, state)
         arguments = [place_input(argument, placement) for argument in inputs]
         return lower(sweep_loop.advance.jitted, data, placement, *arguments, program=program)
 

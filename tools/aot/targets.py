@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 from jax.typing import DTypeLike
 
 from dlcore._core.types import Device
-from dlcore.objective.sharding import over_rows, row_mesh
+from dlcore.objective.sharding import row_mesh, row_sharding
 
 COUNTS = {"cuda": 2, "tpu": 4}
 """Number of devices of a sharded program."""
@@ -58,7 +58,7 @@ class Placement(NamedTuple):
         """Return an abstract array whose first axis is sharded over the devices."""
         if self.mesh is None:
             return self.replicated(shape, dtype)
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=over_rows(self.mesh))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=row_sharding(self.mesh))
 
     def like(self, tree: object) -> Any:
         """Return the abstract arrays of a tree of arrays and numbers, on every device."""

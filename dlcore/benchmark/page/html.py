@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import jinja2
 from matplotlib.figure import Figure
 
-from dlcore._core.html import allowed, document
+from dlcore._core.html import drop_control_characters, html_page
 from dlcore.benchmark.bench import Benchmark
 from dlcore.benchmark.compare import best_result, comparable_result, find_crossover, libraries_of, speedup
 from dlcore.benchmark.hardware import Machine
@@ -48,7 +48,7 @@ def to_html(run: Benchmark) -> str:
         facts=_facts(run.machine),
         results=[(m, title, result) for m in run.measurements for title, result in m.results.items()],
     )
-    return document(TITLE, STYLE, body)
+    return html_page(TITLE, STYLE, body)
 
 
 def _hardware(machine: Machine) -> str:
@@ -147,7 +147,7 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     # Escaping leaves characters that HTML does not allow.
-    finalize=lambda value: value if hasattr(value, "__html__") else allowed(str(value)),
+    finalize=lambda value: value if hasattr(value, "__html__") else drop_control_characters(str(value)),
 )
 FUNCTIONS = (
     *(draw_all_functions, draw_key, draw_parts, draw_roofline, draw_rooflines_key, draw_times, picture, quantity),

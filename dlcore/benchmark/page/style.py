@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from dlcore.benchmark.compare import libraries_of
 from dlcore.benchmark.measurement import Measurement
 from dlcore.cli.plots import COLORS, new_figure
-from dlcore.cli.report import tell
+from dlcore.cli.report import set_tooltip
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDE, PANEL = 10.5, (3.4, 2.6)
@@ -89,7 +89,7 @@ def draw_marker(
     """Draw a marker with a tooltip, hollow if the result is noisy."""
     marker = style.line(*([value] for value in point), noisy=noisy)
     marker.set(linestyle="none", markersize=size, zorder=3)
-    tell(marker, tooltip + " (noisy)" * noisy)
+    set_tooltip(marker, tooltip + " (noisy)" * noisy)
     axes.add_line(marker)
     axes.autoscale_view()
     return marker

@@ -21,7 +21,7 @@ from dlcore.benchmark.page.style import (
     set_ticks,
 )
 from dlcore.cli.plots import COLORS, new_figure
-from dlcore.cli.report import tell
+from dlcore.cli.report import set_tooltip
 
 LABEL_HEIGHT = 0.085
 """Height of the label of a crossover, as a fraction of the height of the lines below the labels."""
@@ -94,7 +94,7 @@ def _draw_crossovers(
         is_left = size < middle
         axes.plot([size, size], [y, top], color="black", linewidth=0.7, linestyle=(0, (2, 2)))
         ring = axes.plot([size], [y], "o", color="black", markerfacecolor="none", markersize=7, zorder=4)[0]
-        tell(ring, f"crossover, {label}")
+        set_tooltip(ring, f"crossover, {label}")
         axes.annotate(
             label,
             (size, top),

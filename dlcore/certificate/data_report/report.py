@@ -162,19 +162,19 @@ def data_report(
         raise ValueError(f"loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
     if not isinstance(fit_intercept, bool):
         raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
-    table = host_checks.as_host_rows("x", x)
+    table = host_checks.as_numpy_or_sparse("x", x)
     host_checks.check_matrix("x", table)
     host_checks.check_finite("x", table)
     values = np.broadcast_to(np.float64(1), (1, len(table)))
     if weights is not None:
-        values = host_checks.as_host_numbers("weights", weights)
+        values = host_checks.as_numpy("weights", weights)
         host_checks.check_weights(values, len(table))
         values = values[None]
     scaled = scaled_weights(values)
     if loss == "squared":
         return report_on(table, None, scaled, fit_intercept=fit_intercept)
-    labels = host_checks.as_host_numbers("y", y)
-    host_checks.check_rows(x=table, y=labels)
+    labels = host_checks.as_numpy("y", y)
+    host_checks.check_same_length(x=table, y=labels)
     host_checks.check_rank("y", labels, 1, "[n]")
     host_checks.check_finite("y", labels)
     if loss == "logistic":

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlcore._core.html import clean, document
+from dlcore._core.html import escape, html_page
 from dlcore.graph.node import Node
 from dlcore.graph.render.svg import to_svg
 from dlcore.graph.render.text import HEADER, NodeText, describe, label
@@ -19,7 +19,7 @@ def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
         f"{len(nodes)} nodes. The output is {output} = {texts[output].value}; derivatives are those of the output."
     )
     body = [
-        f"<h1>{clean(title)}</h1><p>{clean(abstract)}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(abstract)}</p>",
         '<div class="bar"><input id="search" type="search" placeholder="search names, formulas, numbers" '
         'aria-label="search nodes"><span id="matches" role="status"></span>'
         '<button id="out" title="smaller">−</button><button id="in" title="larger">+</button>'
@@ -32,7 +32,7 @@ def to_html(nodes: Sequence[Node], output: str, title: str) -> str:
         "</details>",
         f"<script>{SCRIPT}</script>",
     ]
-    return document(title, STYLE, "\n".join(body))
+    return html_page(title, STYLE, "\n".join(body))
 
 
 def _table(nodes: Sequence[Node], output: str, texts: dict[str, NodeText]) -> Iterator[str]:
@@ -49,10 +49,10 @@ def _table(nodes: Sequence[Node], output: str, texts: dict[str, NodeText]) -> It
         yield "</details>" * (len(open_path) - n_shared)
         for depth in range(n_shared, len(path)):
             count = sizes[path[: depth + 1]]
-            yield f"<details open><summary>{clean(path[depth])} ({count})</summary>"
+            yield f"<details open><summary>{escape(path[depth])} ({count})</summary>"
         open_path = path
         kind = "row output" if node.name == output else "row"
-        cells = "".join(f"<span>{clean(cell)}</span>" for cell in (node.name, label(node), *texts[node.name]))
+        cells = "".join(f"<span>{escape(cell)}</span>" for cell in (node.name, label(node), *texts[node.name]))
         yield f'<div class="{kind}" data-node="{position}">{cells}</div>'
     yield "</details>" * len(open_path)
 

@@ -4,7 +4,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from dlcore._core.html import clean
+from dlcore._core.html import escape
 from dlcore.graph.node import Node
 from dlcore.graph.render.layout import Box, Line, compute_layout
 from dlcore.graph.render.text import describe, label
@@ -50,7 +50,7 @@ def to_svg(nodes: Sequence[Node], output: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" class="dl-graph">',
-        f"<title>{clean(f'Computation graph of {len(nodes)} nodes; output {output}')}</title>",
+        f"<title>{escape(f'Computation graph of {len(nodes)} nodes; output {output}')}</title>",
         f"<style>{STYLE}</style>",
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
         f'<g transform="translate({MARGIN:.0f} {MARGIN:.0f})">',
@@ -60,7 +60,7 @@ def to_svg(nodes: Sequence[Node], output: str) -> str:
         parts.append(_draw_box(position, node, box, lines, is_output=node.name == output))
     if note:
         y = layout.height + LINE_HEIGHT
-        parts.append(f'<g class="dl-box"><text x="0" y="{y:.0f}">{clean(note)}</text></g>')
+        parts.append(f'<g class="dl-box"><text x="0" y="{y:.0f}">{escape(note)}</text></g>')
     return "\n".join([*parts, "</g>", "</svg>", ""])
 
 
@@ -100,10 +100,10 @@ def _draw_box(position: int, node: Node, box: Box, lines: Sequence[StyledLine], 
     rows = "".join(
         f'<text x="{box.x + PADDING:.1f}" y="{box.y + LINE_HEIGHT * (row + 1) - 1:.1f}"'
         + (f' class="{style}"' if style else "")
-        + f">{clean(text)}</text>"
+        + f">{escape(text)}</text>"
         for row, (style, text) in enumerate(lines)
     )
-    title = clean("\n".join(tooltip))
+    title = escape("\n".join(tooltip))
     return (
         f'<g id="dl-{position}" class="{" ".join(classes)}"><title>{title}</title>'
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="4"/>'
