@@ -7,13 +7,13 @@ import optax
 
 from dlcore._core.array_checks import is_traced
 from dlcore._core.jit_cache import cached_jit
-from dlcore._core.types import Array, ArrayTree, Params
+from dlcore._core.types import Array, Params
 from dlcore.fitting.loop import Descent, LoopParams, Record, StaticOptimizer, initialized, update
 from dlcore.fitting.minibatches import Batches
 from dlcore.fitting.state import LoopState, Trace
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
-from dlcore.objective.passes import VALUE_AND_GRAD, combine_shards, shards_for_cores, sum_shards
+from dlcore.objective.passes import VALUE_AND_GRAD, RowSum, combine_shards, shards_for_cores, sum_shards
 
 
 def choose_shards(
@@ -78,7 +78,7 @@ def advance_on_threads(
 @cached_jit("rows", "rule", "record")
 def _update(
     objective: Objective,
-    sums: list[ArrayTree],
+    sums: list[RowSum],
     loop_params: LoopParams,
     state: LoopState,
     *,

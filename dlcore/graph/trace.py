@@ -3,6 +3,7 @@
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -148,14 +149,14 @@ def _build_graph(
         formula: str = "",
         scope: tuple[str, ...] = (),
     ) -> None:
-        value = to_device(values[slot])
+        value = cast(Array, to_device(values[slot]))
         derivative, note = None, ""
         if not has_derivative(value):
             note = str(value.dtype)
         elif slot in blocked_by:
             note = f"behind {blocked_by[slot]}"
         else:
-            derivative = to_device(derivatives.get(slot, np.zeros(value.shape, value.dtype)))
+            derivative = cast(Array, to_device(derivatives.get(slot, np.zeros(value.shape, value.dtype))))
         name_of[slot] = name
         nodes.append(Node(name, op, value, derivative, inputs, formula, scope, note))
 

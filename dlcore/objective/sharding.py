@@ -31,6 +31,7 @@ Devices = int | Sequence[Device]
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
+Rows = TypeVar("Rows", bound=Data)
 
 _EXCLUSIVE = threading.RLock()
 """Held while a program over several CPU devices runs: threads of the caller take turns."""
@@ -112,7 +113,7 @@ def sum_over_devices(
     )
 
 
-def run_program(program: Callable[[Data], Result], data: Data, *arguments: object) -> Result:
+def run_program(program: Callable[[Rows], Result], data: Rows, *arguments: object) -> Result:
     """Return `program(data)`; for rows over several CPU devices, wait until it is done.
 
     Args:

@@ -72,7 +72,9 @@ def test_rows_of_weight_0_do_not_count():
 def test_a_threshold_between_the_classes_of_a_shifted_column():
     x = np.array([[100.0], [101], [101], [103]])
     y = np.array([0, 0, 1, 1])
-    coef, intercept = touching_column(weighted(x, y), 1, fit_intercept=True)
+    direction = touching_column(weighted(x, y), 1, fit_intercept=True)
+    assert direction is not None
+    coef, intercept = direction
     np.testing.assert_array_equal(coef * 101 + intercept, [[0]])
     assert touching_column(weighted(x, y), 1, fit_intercept=False) is None
 
@@ -80,8 +82,9 @@ def test_a_threshold_between_the_classes_of_a_shifted_column():
 def test_of_many_classes_the_ends_are_tried(monkeypatch):
     monkeypatch.setattr(touching_columns, "MAX_THRESHOLDS", 3)
     x, y = np.array([[0.0], [0], [0], [2], [0]]), np.array([0, 1, 2, 2, 0])
-    coef, _ = touching_column(weighted(x, y), 3, fit_intercept=True)
-    assert coef.ravel().tolist() == [0, 0, 1]
+    direction = touching_column(weighted(x, y), 3, fit_intercept=True)
+    assert direction is not None
+    assert direction[0].ravel().tolist() == [0, 0, 1]
 
 
 def test_a_rare_word_among_many_columns_is_named():
@@ -91,5 +94,6 @@ def test_a_rare_word_among_many_columns_is_named():
     x[:, 7] = np.arange(300) == 5
     report = data_report(x, np.arange(300) % 2)
     assert report.separability == "quasi-separable"
+    assert report.direction is not None
     assert np.flatnonzero(report.direction).tolist() == [7]
     assert data_report(np.delete(x, 7, 1), np.arange(300) % 2).separability == "not known"

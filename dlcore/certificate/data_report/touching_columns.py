@@ -52,7 +52,7 @@ def touching_column(
         if len(columns):
             j = columns[0]
             sign = above[:, j].astype(float) - below[:, j].astype(float)
-            return _direction(sign, threshold[j], j, features, classes, fit_intercept=fit_intercept)
+            return _direction(sign, float(threshold[j]), j, features, classes, fit_intercept=fit_intercept)
     return None
 
 
