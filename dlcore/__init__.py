@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from dlcore.fitting import Fit, fit
     from dlcore.heads import GridEdgeWarning, Heads, fit_heads
     from dlcore.objective import Objective
-    from dlcore.sweeping import sweep
+    from dlcore.sweeping import Sweep, sweep
     from dlcore.verification import verify
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "LinearHeads",
     "Objective",
     "Status",
+    "Sweep",
     "calculus",
     "certify",
     "descent",
@@ -48,6 +49,7 @@ _MODULES = {
     "Heads": "dlcore.heads",
     "fit_heads": "dlcore.heads",
     "Objective": "dlcore.objective",
+    "Sweep": "dlcore.sweeping",
     "sweep": "dlcore.sweeping",
     "verify": "dlcore.verification",
 }

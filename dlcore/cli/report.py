@@ -1,9 +1,9 @@
-"""HTML page of a report: headings, paragraphs, tables and pictures, in a file that loads nothing."""
+"""Pictures of a report as SVG inside an HTML page that loads nothing, and the style of the page."""
 
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from importlib import resources
 from typing import NewType
 
@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from dlcore._core.html import drop_control_characters, escape, html_page
+from dlcore._core.html import drop_control_characters, escape
 
 Html = NewType("Html", str)
 """Markup in which all text is escaped; the functions of this module take it and return it."""
@@ -24,79 +24,6 @@ STYLE = resources.files("dlcore.cli").joinpath("report.css").read_text(encoding=
 
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
-
-
-def page(title: str, lead: Iterable[Html], sections: Mapping[str, Iterable[Html]]) -> str:
-    """Return a page: a lead, links to the sections, and the sections by their headings."""
-    anchors = {name: f"s{number}" for number, name in enumerate(sections, start=1)}
-    links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for name, anchor in anchors.items())
-    body = [f"<h1>{escape(title)}</h1>", *lead]
-    if len(anchors) > 1:
-        body.append(f'<nav aria-label="sections"><ul>{links}</ul></nav>')
-    for name, parts in sections.items():
-        body += [f'<section aria-labelledby="{anchors[name]}">', f'<h2 id="{anchors[name]}">{escape(name)}</h2>']
-        body += [*parts, "</section>"]
-    return html_page(title, STYLE, "<main>\n" + "\n".join(body) + "\n</main>")
-
-
-def heading(text: str) -> Html:
-    """Return a heading inside a section."""
-    return Html(f"<h3>{escape(text)}</h3>")
-
-
-def paragraph(text: str, *, warning: bool = False) -> Html:
-    """Return a paragraph; a warning is highlighted."""
-    attributes = ' class="warning" role="note"' if warning else ""
-    return Html(f"<p{attributes}>{escape(text)}</p>")
-
-
-def bullets(lines: Iterable[str]) -> Html:
-    """Return a bulleted list; empty markup without lines."""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return Html(f"<ul>{items}</ul>" if items else "")
-
-
-def definition_list(definitions: Mapping[str, str]) -> Html:
-    """Return names and their values, a line each."""
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in definitions.items())
-    return Html(f"<dl>{items}</dl>")
-
-
-def table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[int] = (0,)
-) -> Html:
-    """Return a table.
-
-    Args:
-      caption: title of the table.
-      header: a name for each column.
-      rows: the cells of each row; the first cell is the row's header.
-      words: columns of words, which are left-aligned; columns of numbers are right-aligned.
-    """
-    classes = [' class="words"' if column in words else "" for column in range(len(header))]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(header, classes, strict=True)
-    )
-    lines = []
-    for row in rows:
-        first, *rest = (f"{kind}>{escape(cell)}" for cell, kind in zip(row, classes, strict=True))
-        lines.append(f'<tr><th scope="row"{first}</th>' + "".join(f"<td{cell}</td>" for cell in rest) + "</tr>")
-    return Html(
-        f'<div class="table" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>\n"
-        + "\n".join(lines)
-        + "\n</tbody></table></div>"
-    )
-
-
-def grid(parts: Iterable[Html]) -> Html:
-    """Return pictures side by side, as many in a row as fit."""
-    return Html('<div class="grid">\n' + "\n".join(parts) + "\n</div>")
-
-
-def collapsible(title: str, parts: Iterable[Html]) -> Html:
-    """Return a block that opens on a click, and in print."""
-    return Html(f"<details><summary>{escape(title)}</summary>\n" + "\n".join(parts) + "\n</details>")
 
 
 def set_tooltip(artist: Artist, text: str) -> None:

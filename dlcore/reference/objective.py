@@ -23,6 +23,7 @@ def value_and_grad(
     x: ArrayLike,
     y: ArrayLike,
     weights: ArrayLike | None = None,
+    *,
     l2: float = 0.0,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     r"""Return $J$, $\partial J/\partial w$ and $\partial J/\partial b$.

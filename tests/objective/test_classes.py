@@ -44,7 +44,7 @@ def test_value_and_gradient_equal_the_formulas_whatever_dtype_the_labels_have(y,
     elif isinstance(y, list):
         pytest.skip("lists are read by prepare and fit")
     value, gradient = objective().value_and_grad(PARAMS, data)
-    expected = reference.objective.value_and_grad("softmax", *PARAMS, X, Y, weights, 0.3)
+    expected = reference.objective.value_and_grad("softmax", *PARAMS, X, Y, weights=weights, l2=0.3)
     assert_close(value, expected[0], units=32)
     assert_close(gradient.weight, expected[1], units=64, scale=1)
     assert_close(gradient.bias, expected[2], units=64, scale=1)
@@ -54,7 +54,7 @@ def test_the_reference_equals_the_formula_in_matrices():
     w, b = (np.asarray(part, float) for part in PARAMS)
     p = reference.losses.softmax(X @ w + b)
     residual = S[:, None] * (p - ONE_HOT) / S.sum(dtype=float)
-    expected = reference.objective.value_and_grad("softmax", w, b, X, Y, S, 0.3)
+    expected = reference.objective.value_and_grad("softmax", w, b, X, Y, weights=S, l2=0.3)
     np.testing.assert_allclose(expected[1], X.astype(float).T @ residual + 0.3 * w, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(expected[2], residual.sum(0), rtol=1e-9, atol=1e-12)
 

@@ -36,7 +36,7 @@ def test_value_and_gradient_equal_the_formulas(name, weighted):
     x, y, s, params = example(weighted=weighted)
     objective = Objective(*HEADS[name], l2=0.3)
     value, gradient = objective.value_and_grad(params, data_of(x, y, s))
-    expected = reference.objective.value_and_grad(name, params.weight, params.bias, x, y, s, 0.3)
+    expected = reference.objective.value_and_grad(name, params.weight, params.bias, x, y, weights=s, l2=0.3)
     assert_close(value, expected[0], units=16)
     assert_close(gradient.weight, expected[1], units=64, scale=1)
     assert_close(gradient.bias, expected[2], units=64, scale=1)
@@ -66,7 +66,7 @@ def test_the_gradient_is_the_derivative_of_the_value(name):
 
     def value_along(step):
         w, b = (np.asarray(p, float) + step * np.asarray(d, float) for p, d in zip(params, direction, strict=True))
-        return reference.objective.value_and_grad(name, w, b, x, y, s, 0.3)[0]
+        return reference.objective.value_and_grad(name, w, b, x, y, weights=s, l2=0.3)[0]
 
     assert_close(slope, (value_along(1e-6) - value_along(-1e-6)) / 2e-6, units=64, scale=1 + 1e-9 / EPS)
 
@@ -77,7 +77,7 @@ def test_every_blocking_gives_the_same_sum(block, weighted):
     x, y, s, params = example(weighted=weighted)
     objective = Objective(logistic, sigmoid_cross_entropy, 0.3)
     data = BlockedData(jnp.asarray(x), jnp.asarray(y), None if s is None else jnp.asarray(s), block)
-    expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, x, y, s, 0.3)
+    expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, x, y, weights=s, l2=0.3)
     value, gradient = objective.value_and_grad(params, data)
     assert_close(value, expected[0], units=32)
     assert_close(gradient.weight, expected[1], units=64, scale=1)
@@ -199,7 +199,9 @@ def test_half_precision_data_is_stored_as_it_is_and_summed_in_float32(dtype):
     assert data.y.dtype == DTYPE
     value, gradient = objective.value_and_grad(params, data)
     rounded = np.asarray(data.x.astype(jnp.float32), float)
-    expected = reference.objective.value_and_grad("logistic", params.weight, params.bias, rounded, y, s, 0.3)
+    expected = reference.objective.value_and_grad(
+        "logistic", params.weight, params.bias, rounded, y, weights=s, l2=0.3
+    )
     assert_close(value, expected[0], units=32, dtype=jnp.float32)
     assert_close(gradient.weight, expected[1], units=64, scale=1, dtype=jnp.float32)
 

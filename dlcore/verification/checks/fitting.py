@@ -38,7 +38,7 @@ def _value_and_gradient(
     theta: np.ndarray, data: tuple[np.ndarray, np.ndarray, np.ndarray], l2: float
 ) -> tuple[float, np.ndarray]:
     """Return the logistic objective and its gradient in the weights and the intercept, which is last."""
-    value, gradient, intercept = reference.value_and_grad("logistic", theta[:-1], theta[-1], *data, l2)
+    value, gradient, intercept = reference.value_and_grad("logistic", theta[:-1], theta[-1], *data, l2=l2)
     return value, np.append(gradient, intercept)
 
 

@@ -112,7 +112,7 @@ def _check_leave_one_out() -> Check:
 def _value(
     loss: CrossEntropy, theta: np.ndarray, x: np.ndarray, y: np.ndarray, s: np.ndarray, l2: float = 0.0
 ) -> float:
-    return reference.value_and_grad(loss, theta[:-1], theta[-1], x, y, s, l2)[0]
+    return reference.value_and_grad(loss, theta[:-1], theta[-1], x, y, s, l2=l2)[0]
 
 
 def _newton(
@@ -179,7 +179,7 @@ def _check_gap(name: str, loss: CrossEntropy, coef: np.ndarray) -> Check:
         return {"value": proof.value, "gradient norm": proof.gradient_norm, "gap": proof.gap - proof.rounding}
 
     def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray, coef: np.ndarray) -> dict[str, Exact]:
-        value, gradient, _ = reference.value_and_grad(loss, coef.T, np.zeros(coef.shape[:-1]), x, y, s, L2)
+        value, gradient, _ = reference.value_and_grad(loss, coef.T, np.zeros(coef.shape[:-1]), x, y, s, l2=L2)
         norm = np.sqrt((gradient**2).sum())
         return {
             "value": Exact(np.array(value), 10.0),
@@ -199,7 +199,7 @@ def _check_squared_gap() -> Check:
         return {"value": proof.value, "gap": proof.gap - proof.rounding}
 
     def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> dict[str, Exact]:
-        value, _, _ = reference.value_and_grad("squared", theta[:-1], theta[-1], x, y, s, L2)
+        value, _, _ = reference.value_and_grad("squared", theta[:-1], theta[-1], x, y, s, l2=L2)
         optimum, hessian = _ridge(x, y, s, L2)
         gap = (theta - optimum) @ hessian @ (theta - optimum) / 2
         return {"value": Exact(np.array(value), 10.0), "gap": Exact(gap, 20.0, np.array(value))}

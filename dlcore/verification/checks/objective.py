@@ -88,7 +88,7 @@ def _one_output(
     head: Head, data: tuple[np.ndarray, ...], weight: np.ndarray, bias: np.ndarray, v: np.ndarray
 ) -> Terms:
     x, y, s = (array.astype(np.float64) for array in data)
-    value, gradient, intercept = reference.value_and_grad(head, weight, bias, x, y, s, L2)
+    value, gradient, intercept = reference.value_and_grad(head, weight, bias, x, y, s, l2=L2)
     z = reference_models.linear(weight, bias, x)
     rows, share = np.column_stack([x, np.ones(ROWS)]), s / s.sum()
     p = reference_losses.sigmoid(z)
@@ -119,7 +119,7 @@ def _check_softmax(dtype: np.dtype, *inputs: np.ndarray) -> Check:
         return {"value": value, "gradient": gradient.weight, "gradient (intercept)": gradient.bias}
 
     def expected_one(w: np.ndarray, b: np.ndarray) -> Terms:
-        value, gradient, intercept = reference.value_and_grad("softmax", w, b, *data, L2)
+        value, gradient, intercept = reference.value_and_grad("softmax", w, b, *data, l2=L2)
         size = float(np.abs(data[0]).max()) * (1 + np.abs(w).sum(0).max() + np.abs(b).max())
         return {
             "value": (value, size + value),
@@ -143,7 +143,7 @@ def _check_several_models(dtype: np.dtype, *inputs: np.ndarray) -> Check:
     def expected(weight: np.ndarray, bias: np.ndarray) -> dict[str, Exact]:
         x, y, s = (array.astype(np.float64) for array in data)
         results = [
-            [reference.value_and_grad("logistic", w[k], b[k], x, y, s, float(l2[k])) for k in range(len(l2))]
+            [reference.value_and_grad("logistic", w[k], b[k], x, y, s, l2=float(l2[k])) for k in range(len(l2))]
             for w, b in zip(weight, bias, strict=True)
         ]
         values, gradients, intercepts = (
