@@ -25,6 +25,8 @@ def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(folder).absolute() / processor())
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     environment["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    # With caches of XLA's own, the name of the folder is part of the key of every program.
+    environment["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 
 def processor() -> str:

@@ -31,7 +31,7 @@ def prepare_data(objective: Objective, data: Data, devices: Devices | None = Non
             return data
         mesh = data.mesh
         data = (data.x, data.y) if data.weights is None else (data.x, data.y, data.weights)
-    arrays = {name: array for name, array in _named(data).items() if array is not None}
+    arrays = {name: array for name, array in _named(data).items() if name != "weights" or array is not None}
     concrete = {
         name: host_checks.as_numpy(name, array)
         for name, array in arrays.items()
