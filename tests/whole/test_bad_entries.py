@@ -214,6 +214,7 @@ REASONS = {
     "GridEdgeWarning": "a warning",
     "LinearHeads": "holds heads, checked by certify",
     "Status": "a word",
+    "Sweep": "a result",
 }
 
 
