@@ -20,12 +20,12 @@ from dlcore.descent.base import Optimizer, as_transformation
 from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting import stopping
-from dlcore.fitting.constants import as_constant
 from dlcore.fitting.initial import check_arguments, initial_params, initial_state
 from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
 from dlcore.fitting.minibatches import Batches, check_batches
 from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
+from dlcore.fitting.scalars import as_scalar
 from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
 from dlcore.fitting.threads import advance_on_threads, choose_shards
 from dlcore.losses import get_loss_info
@@ -38,8 +38,8 @@ CAPACITY = 1_024
 RECORD_BYTES = 2**26
 """Maximum size of the recorded values of one call. Large records lower the capacity."""
 
-CALL_SECONDS = 0.2
-"""Approximate time of a call if the caller sets no chunk: short enough for a progress bar and Ctrl-C."""
+CHUNK_SECONDS = 0.2
+"""Approximate time of a chunk if the caller sets none: short enough for a progress bar and Ctrl-C."""
 
 
 def fit(
@@ -70,14 +70,19 @@ def fit(
 
     A fit compiles one program for the shapes of the data and the optimizer. Another fit compiles nothing if only
     values differ: data, initial parameters, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object. The library keeps the 32 programs used last. The chunk changes no bit of the result.
+    compiles once per object. The library keeps the programs of the last 32 shapes of each function. The chunk
+    changes no bit of the result.
 
-    If a pass over the rows is long, on a CPU, there are two programs. Each thread runs the pass on its own rows,
-    and the second program is the rest of a step. The number of threads then changes results by rounding. A fit
-    stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
+    If a pass over the rows is long, on a CPU, there are two programs instead of one. Each thread runs the pass on
+    its own rows, and the second program is the rest of a step. The number of threads then changes results by
+    rounding. A fit stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
+
+    A fit has diverged where J or ‖∇J‖ is not finite, or J is above its start by more than rounding. The second is
+    tested every 1,000 steps and at max_steps.
 
     With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
-    $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. No row is copied. Each epoch takes every
+    $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. Here $s_i$ are the weights of the rows,
+    S is their sum, and $\ell_i$ are the losses. No row is copied. Each epoch takes every
     batch once, in a new random order. The mean of $J_B$ over an epoch at one point is J, with weights and with a
     shorter last batch too. Shuffle sorted rows before the fit, because neighbors stay in one batch. J itself is
     evaluated at the start of every epoch and at the end, and the stopping rules are applied there.
@@ -92,26 +97,29 @@ def fit(
         parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
         to the highest label.
       key: a JAX random key for `init` and for the order of the batches. Required if one of them is random.
-      tol: relative tolerance, ≥ 0. With 0 the fit continues until no bit changes, with batches until max_steps.
+      tol: relative tolerance, ≥ 0. With 0 the fit continues until an update changes neither parameters nor the
+        state of the optimizer, with batches until max_steps.
       max_steps: maximum number of updates, ≥ 1.
       chunk: number of steps between two calls of `callback`. None makes a chunk a fifth of a second long.
       callback: a function of a `Progress`, called after every chunk. A true result stops the fit.
-      record: a pure function of the parameters. Its results at every step are in `history.recorded`. It is part of
-        the program, so pass the same function object to compile nothing new.
+      record: a pure function of the parameters. Its results at every evaluation of J are in `history.recorded`. It
+        is part of the program, so pass the same function object to compile nothing new.
       batch_size: number of rows of a step, a multiple of the number of devices. None takes all rows.
       devices: the devices of the rows, a number or a list, as in `Objective.prepare`.
       stop: "flat" or "certificate". "certificate" is for linear heads with a known bound. The fit then converges
         when the float64 certificate of the parameters on the original data has gap ≤ `Certificate.gap_tol(tol)`.
-        NumPy computes the certificate whenever the loop is flat.
-      checkpoint: the path of a file for the state of the fit. It is written every half minute, at the end, and
-        when an exception such as KeyboardInterrupt passes. If the file exists, the fit resumes from it with the
-        current tol and max_steps, and ends with the bits of an uninterrupted fit. With another number of threads
-        it agrees to rounding. A file of another problem, data, optimizer or start is refused.
-      **unknown: none. An argument that another library has, such as C, is refused with its name in this library.
+        NumPy computes the certificate whenever the loop ends other than by divergence.
+      checkpoint: the path of a file for the state of the fit. It is written after a chunk if half a minute has
+        passed, at the end, and when an exception such as KeyboardInterrupt passes. If the file exists, the fit
+        resumes from it with the current tol and max_steps, and ends with the bits of an uninterrupted fit. With
+        another number of threads it agrees to rounding. With `stop="certificate"` it may end at an earlier step.
+        A file of another problem, data, optimizer or start is refused. At most 1,024 rows of x are compared.
+      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
 
     Returns:
-      A `Fit`, whose `status` says how the fit ended and whose `message` says what to do. It is differentiable in
-      forward mode (`jax.jvp`) with respect to data, and not in reverse mode. It does not run under jit or vmap.
+      A `Fit`, whose `status` says how the fit ended and whose `message` says what to do. The function `fit` is
+      differentiable in forward mode (`jax.jvp`) with respect to data, and not in reverse mode. It does not run
+      under jit or vmap.
 
     Raises:
       ValueError: if a value or a shape is wrong: a number that is not finite or beyond the range of the dtype, a
@@ -143,12 +151,12 @@ def fit(
     certifier = stopping.make_certifier(objective, data, blocked, params) if stop == "certificate" else None
     rule, hyperparams = split_optimizer(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    objective = dataclasses.replace(objective, l2=as_constant("l2", objective.l2, dtype))
-    hyperparams = jax.tree.map(lambda number: as_constant("optimizer", number, dtype), hyperparams)
+    objective = dataclasses.replace(objective, l2=as_scalar("l2", objective.l2, dtype))
+    hyperparams = jax.tree.map(lambda number: as_scalar("optimizer", number, dtype), hyperparams)
     outputs = prediction_struct(objective, blocked, params)
     limits = stopping.StopLimits(
-        as_constant("tol", array_checks.as_python_float(tol), dtype),
-        as_constant("max_steps", np.int32(max_steps), dtype),
+        as_scalar("tol", array_checks.as_python_float(tol), dtype),
+        as_scalar("max_steps", np.int32(max_steps), dtype),
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
     loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
@@ -181,7 +189,7 @@ def fit(
                 value, norm = float(loop.progress.state.value), float(loop.progress.state.gradient_norm)
                 stopped = bool(callback(Progress(loop.step, max_steps, value, norm, loop.progress.state.params)))
                 if stopped:  # J is evaluated once more at these parameters, and no update follows
-                    loop.set_limits(max_steps=as_constant("max_steps", np.int32(loop.step), dtype))
+                    loop.set_limits(max_steps=as_scalar("max_steps", np.int32(loop.step), dtype))
             if file is not None:
                 file.save_if_due(loop.progress)
             chunk_length.adapt(perf_counter() - start, loop.step - first)
@@ -193,7 +201,7 @@ def fit(
 
 
 class ChunkLength:
-    """Number of steps between two callbacks: the caller's `chunk`, or as many as take about `CALL_SECONDS`."""
+    """Number of steps between two callbacks: the caller's `chunk`, or as many as take about `CHUNK_SECONDS`."""
 
     def __init__(self, chunk: int | None) -> None:
         self.is_adaptive = chunk is None
@@ -202,9 +210,9 @@ class ChunkLength:
     def adapt(self, seconds: float, steps: int) -> None:
         """Set the length of the next chunk from the time and the number of steps of the last one."""
         if self.is_adaptive:
-            # The first call compiles, and its time says little about the next. So the length at most doubles.
+            # One time is unreliable, that of the first call above all, which compiles: the length at most doubles.
             seconds_per_step = seconds / max(steps, 1)
-            self.steps = max(1, min(2 * self.steps, int(CALL_SECONDS / seconds_per_step), 2**30))
+            self.steps = max(1, min(2 * self.steps, int(CHUNK_SECONDS / seconds_per_step), 2**30))
 
 
 @dataclasses.dataclass
@@ -239,6 +247,7 @@ class _Loop:
         """Call the compiled loop until step `target` or the end."""
         while self.code == stopping.RUNNING and self.step < target:
             first = self.step
+            # Of this many steps at most `capacity` evaluate J.
             state, trace = self._call(
                 min(target, first + max(1, self.capacity * self.per_epoch - self.per_epoch + 1))
             )
@@ -274,8 +283,9 @@ class _Loop:
         if not new_tol >= np.finfo(dtype).tiny:
             self.code = stopping.PRECISION_FLOOR
             return certificate
+        # Without this the rounding floor of the rule would call the same parameters flat again.
         null = self.params.limits.null._replace(unit_value=jax.device_put(np.zeros((), dtype)))
-        self.set_limits(tol=as_constant("tol", new_tol, dtype), null=null)
+        self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
         return None
 

@@ -79,14 +79,14 @@ def advance(
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Run the loop until step `stop` or the end. A fit on one thread compiles only this program.
+    """Run the loop until step `stop` or the end: the one program of a fit on one thread, beside its null model.
 
     Args:
       objective: the objective. Its l2 is data.
       data: placed and blocked data.
       loop_params: hyper-parameters, limits and key.
       state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
-      stop: the first step that is not evaluated.
+      stop: the step before whose evaluation this piece pauses.
       rule: the static part of the optimizer.
       record: a function of the parameters, called at every evaluation of the whole objective.
       capacity: length of the history's buffers, at least the number of evaluations.
@@ -122,7 +122,7 @@ def advance(
 
 
 def initialized(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
-    """Return the state with the optimizer's initial state at step 0, so that no program of its own makes it."""
+    """Return the state, at step 0 with the optimizer's initial state, which then needs no separate program."""
     optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
     return state._replace(optimizer=optimizer_state)
 
@@ -232,7 +232,7 @@ def tree_norm(tree: Params) -> Array:
 
 
 def same_bits(left: PyTree, right: PyTree) -> Array:
-    """Return whether two trees are equal in every leaf. A nan is not equal to itself."""
+    """Return whether two trees are equal in every leaf. −0 equals 0, and nan does not equal nan."""
     equal = jax.tree.map(lambda a, b: jnp.all(a == b), left, right)
     return jnp.stack([*jax.tree.leaves(equal), jnp.asarray(True)]).all()
 

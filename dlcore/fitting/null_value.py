@@ -19,22 +19,22 @@ from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
 MAX_STEPS = 50
-"""Maximum number of updates of the search, which runs for a loss without a stated null value."""
+"""Maximum number of updates of the search. It runs for a loss that states no null value, or a saturated one."""
 RELATIVE_TOL = 1e-4
 """Relative tolerance of the search. The value is only a scale."""
-HALVINGS = 12
-"""Number of step sizes of the line search: 1, ½, ¼, …"""
+STEP_SIZES = 12
+"""Number of step sizes that the line search compares: 1, ½, ¼, …"""
 NEWTON_OUTPUTS = 8
 """Maximum number of outputs for Newton's method, whose Hessian sums over every row."""
 
 
 class NullModel(NamedTuple):
-    """Values of J without any feature, which are the scale of J.
+    """Scale of J: the value of the best constant prediction, and two bounds.
 
     Attributes:
       null_value: J₀, the objective of the best constant prediction.
-      saturated_value: lower bound on J.
-      unit_value: a J of the size of the targets.
+      saturated_value: lower bound on J, the mean of the least loss of each row.
+      unit_value: the size of J at the prediction 0: 1 for labels, the mean of y² for squared errors.
     """
 
     null_value: ArrayLike
@@ -99,10 +99,13 @@ def null_model_of(
 def _search_null_model(
     objective: Objective, y: Array, weights: Array | None, *, outputs: jax.ShapeDtypeStruct
 ) -> tuple[Array, Array, Array]:
-    """Minimize the mean loss over constant predictions by Newton or gradient steps with backtracking.
+    """Minimize the mean loss over constant predictions by Newton or gradient steps.
+
+    Each step tries all step sizes in both directions, and takes the least value.
 
     Returns:
-      The minimum (−∞ if none is finite), the mean of the saturated loss, and the absolute mean at 0 (or 0).
+      The minimum (−∞ if none is finite), the mean of the least loss of each row, and the absolute mean loss at the
+      prediction 0 (0 if it is not finite).
     """
     dtype = outputs.dtype
     scale = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
@@ -117,7 +120,7 @@ def _search_null_model(
         gradient = newton = jax.grad(mean_loss)(constant)
         if outputs.size <= NEWTON_OUTPUTS:
             newton = matmul(jnp.linalg.pinv(jax.hessian(mean_loss)(constant), hermitian=True), gradient)
-        step_sizes = 0.5 ** jnp.arange(HALVINGS, dtype=dtype)[:, None]
+        step_sizes = 0.5 ** jnp.arange(STEP_SIZES, dtype=dtype)[:, None]
         trials = constant[None] - jnp.concatenate([step_sizes * newton[None], step_sizes * gradient[None]])
         values = jax.lax.map(mean_loss, trials)
         values = jnp.where(jnp.isfinite(values), values, jnp.inf)

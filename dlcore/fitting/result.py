@@ -19,7 +19,7 @@ class History:
 
     Without minibatches every step is an evaluation, and entry k belongs to the parameters after k updates. With
     `batch_size` the evaluations are at the start of every epoch and at the end, and entry k belongs to the
-    parameters after k epochs. Two histories are equal if they are the same object.
+    parameters after k epochs; the last belongs to the end. Two histories are equal if they are the same object.
 
     Attributes:
       value: J, shape (steps + 1,), or (epochs + 1,).
@@ -64,9 +64,9 @@ class Fit:
       gradient_norm: ‖∇J‖ at `params`, a scalar array.
       steps: number of updates.
       status: the reason why the fit stopped.
-      history: J and ‖∇J‖ at every step.
+      history: J and ‖∇J‖ at every evaluation of J.
       message: the status as a sentence, with the remedy.
-      certificate: a float64 bound on J − J* at `params`, or None unless `stop` is "certificate".
+      certificate: a float64 bound on J − J* at `params`, or None if the fit diverged or `stop` is "flat".
     """
 
     params: Params

@@ -20,8 +20,8 @@ class LoopState(NamedTuple):
       code: `stopping.RUNNING`, or the reason why the loop ended.
       params: the parameters after `step` updates.
       optimizer: the state of the optimizer.
-      value: J at the last evaluation. This is at `params` once the loop has ended, and one update before it while
-        the loop runs.
+      value: J at the last evaluation. This is at `params` once the loop has ended. While the loop runs, it is one
+        update before, or with minibatches at the start of the epoch.
       gradient_norm: ‖∇J‖ at the last evaluation.
       first_value: J at the start.
       first_gradient_norm: ‖∇J‖ at the start.
@@ -40,7 +40,10 @@ class LoopState(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """History of a piece of the loop: buffers of shape (capacity, ...), filled from the front."""
+    """History of a piece of the loop, an entry for each evaluation of J.
+
+    The loop fills buffers of shape (capacity, ...) from the front. On the host they are cut to their entries.
+    """
 
     value: Array
     gradient_norm: Array

@@ -1,8 +1,8 @@
 """Stopping rules of a fit: flatness, divergence, the precision floor, and the float64 certificate.
 
-The compiled loop decides by `stop_code`, from J, ‖∇J‖ and the penalty alone. With `stop="certificate"` a
-`Certifier` checks the parameters on the host as soon as the loop is flat. If the gap is too large, the loop
-continues with the tolerance of `tighter_tol`.
+The compiled loop asks `stop_code` at every evaluation of J. The precision floor alone is found in `loop.py`, where
+an update changes nothing. With `stop="certificate"` a `Certifier` checks the parameters on the host when the loop
+has ended. If the loop was flat and the gap is too large, the loop continues with the tolerance of `tighter_tol`.
 """
 
 from collections.abc import Sequence
@@ -67,10 +67,10 @@ class StopLimits(NamedTuple):
 def is_flat(state: LoopState, penalty: Array, l2: Array, limits: StopLimits) -> Array:
     r"""Return whether the objective is flat to the relative tolerance `limits.tol`.
 
-    With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is the `value_scale` of J,
-    $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$ with the penalty's part P. For a convex loss with the bias at its
-    optimum, J is then within that tolerance of its minimum. If no feature helps, w* = 0 and s falls with w. The
-    bound $(4\epsilon)^2$ times `unit_value` of the null model is then sufficient.
+    With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is
+    $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$, see `value_scale`. J is measured from `saturated_value`, and P
+    is the penalty. For a convex loss with the bias at its optimum, J is then within that tolerance of its minimum.
+    If no feature helps, s goes to 0 with w. So tol·s is taken as at least $(4\epsilon)^2$ times `unit_value`.
 
     Without a penalty this bound does not exist. The rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
     start.
@@ -108,7 +108,7 @@ def stop_code(
 
 
 class Certifier(NamedTuple):
-    """A problem in float64 on the host, with the data as the caller passed it."""
+    """A problem on the host, with the data as the caller passed it; its certificate is computed in float64."""
 
     loss: LossName
     l2: float
@@ -157,7 +157,7 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
 
 
 def tighter_tol(state: LoopState, l2: float, limits: StopLimits, certificate: Certificate, tol: float) -> float:
-    """Return the tolerance of the loop at which the certificate may hold.
+    """Return a tolerance 4 to 1,000 times below the one that the loop has met, to halve the allowed gap.
 
     Args:
       state: the state in which the loop was flat.

@@ -154,13 +154,13 @@ def advance(
     *,
     program: SweepProgram,
 ) -> tuple[SweepState, SweepHistory | None, Array]:
-    """Run all slots for `limits.budget` steps or until all models have ended. A sweep compiles only this program.
+    """Run all slots for `limits.budget` steps or until all models have ended.
 
-    The inner loop runs until a model ends, and changes the slots alone. The outer loop then writes the results of
-    that model to the table, and puts the next row of the queue into its slot.
+    The inner loop runs until a model ends, and changes the slots alone. The outer loop then writes the models of
+    all slots to the table, and puts the next row of the queue into a slot that is free.
 
     Args:
-      objective: the objective. Its l2 is that of the queue.
+      objective: the objective. Its l2 is ignored, because the queue has one for each model.
       data: placed and blocked data, a single copy for all models.
       queue: the settings.
       limits: the number of models, their limits, and the budget. With a history the budget is at most

@@ -37,7 +37,7 @@ class Sweep(Fit):
       gradient_norm: ‖∇J‖ of each model, shape (settings,).
       steps: number of updates of each model, a NumPy array of shape (settings,).
       status: the reason why each model stopped, a NumPy array of `Status`.
-      history: J and ‖∇J‖ at every step, shape (settings, max steps + 1), or (settings, 0) without `record`.
+      history: J and ‖∇J‖ at every step, shape (settings, most steps + 1), or (settings, 0) without `record`.
       message: the status of each model as a sentence.
       certificate: None.
       settings: the numbers of the settings by name, each of shape (settings,).

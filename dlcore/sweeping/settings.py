@@ -9,8 +9,8 @@ import optax
 
 from dlcore._core import array_checks, host_checks
 from dlcore.descent.base import Optimizer, as_transformation
-from dlcore.fitting.constants import as_constants
 from dlcore.fitting.loop import StaticOptimizer, split_optimizer
+from dlcore.fitting.scalars import as_scalars
 from dlcore.fitting.state import PyTree
 from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective
@@ -198,7 +198,7 @@ def collect_optimizers(
         )
     if len(static_optimizers) > 1 or first is None:
         return TracedOptimizer(make_optimizer), {
-            name: as_constants(f"settings[{name!r}]", array, dtype) for name, array in settings.numbers.items()
+            name: as_scalars(f"settings[{name!r}]", array, dtype) for name, array in settings.numbers.items()
         }
     stacked = jax.tree.map(lambda *numbers: np.stack([np.asarray(number) for number in numbers]), *hyperparams[1:])
-    return first, jax.tree.map(lambda numbers: as_constants("optimizer", numbers, dtype), stacked)
+    return first, jax.tree.map(lambda numbers: as_scalars("optimizer", numbers, dtype), stacked)

@@ -14,12 +14,12 @@ from dlcore._core import array_checks, host_checks
 from dlcore._core.status import Status
 from dlcore._core.types import Array, Params, PRNGKey, working_dtype
 from dlcore.devices import platform_of, to_device
-from dlcore.fitting.constants import as_constant, as_constants
 from dlcore.fitting.fit import CAPACITY, ChunkLength
 from dlcore.fitting.initial import check_arguments, check_initial_params, init_sizes, initial_params
 from dlcore.fitting.loop import StaticOptimizer
 from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import History
+from dlcore.fitting.scalars import as_scalar, as_scalars
 from dlcore.fitting.state import PyTree
 from dlcore.fitting.stopping import CODES, Data, stop_message
 from dlcore.losses import get_loss_info
@@ -63,8 +63,8 @@ def sweep(
 
     $\theta^{(i)}_{k+1} = \theta^{(i)}_k + u_i(\nabla J_i(\theta^{(i)}_k))$ until $J_i$ is flat, $i = 1, 2, \dots$
 
-    The models share one copy of x. The gradients of all slots are two matrix products for each block of rows. A
-    model that has ended leaves its slot to the next setting.
+    The models share one copy of x. For affine models with one output, the gradients of all slots are two
+    matrix products for each block of rows. A model that has ended leaves its slot to the next setting.
 
     A sweep compiles one program for the shapes of the data, the slots, the optimizer, and the number of settings
     rounded up to a power of two. With weights or targets as settings the number is not rounded. The next sweep
@@ -73,13 +73,15 @@ def sweep(
 
     Each model differs from that of `fit` only by the rounding of sums, which XLA may order differently for another
     number of slots. After k steps this is about k times the rounding of a gradient, if the descent does not
-    amplify it. At the same number of slots neither the other models nor the chunk change a bit of a model.
+    amplify it. At the same number of slots in each thread neither the other models nor the chunk change a
+    bit of a model.
 
     Args:
       objective: the objective to minimize.
       data: (x, y), (x, y, weights), or the result of `objective.prepare`.
       make_optimizer: a function of a setting, a dict of numbers by name. It returns a rule of `dlcore.descent` or
-        any Optax optimizer, as `fit` takes it, and is called for every setting.
+        any Optax optimizer, as `fit` takes it, and is called for every setting. For an Optax optimizer it is
+        called again inside the program, with traced numbers.
       settings: a dict of arrays by name, each of shape (settings,): all that `make_optimizer` reads, `l2`, which
         replaces the objective's, and `seed`, which is folded into `key` for the initial parameters. `weights` and
         `targets`, of shape (settings, n), replace those of the data. An unread name is refused.
@@ -88,17 +90,17 @@ def sweep(
       tol: relative tolerance, ≥ 0. With 0 the sweep continues until no bit changes.
       max_steps: maximum number of updates of each model, ≥ 1.
       slots: number of models in the loop at a time, at most the number of settings. On a CPU, None takes as many
-        as keep the predictions for a block of rows within 4 MB and the parameters within 0.5 MB.
+        as keep the predictions for a block of rows within 4 MB and the parameters within 0.5 MB, for each thread.
       chunk: number of steps between two calls of `callback`. None makes a chunk a fifth of a second long.
       callback: a function of a `SweepProgress`, called after every chunk. A true result stops all models.
       record: whether to keep J and ‖∇J‖ of every step.
-      **unknown: none. An argument that another library has, such as C, is refused with its name in this library.
+      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
 
     Returns:
       A `Sweep`, which is a `Fit` with a leading axis (settings, ...): `status` and `steps` are NumPy arrays, and
-      `message` is a tuple. `history` has shape (settings, max steps + 1) with nan after the end of a model, or
-      (settings, 0) without `record`. A model that diverges does not disturb the others. A sweep is not
-      differentiable, and does not run under jit or vmap.
+      `message` is a tuple. `history` has shape (settings, k + 1), with nan after the end of a model and k the most
+      steps of a model. Without `record` it has shape (settings, 0). A model that diverges does not disturb the
+      others. A sweep is not differentiable, and does not run under jit or vmap.
 
     Raises:
       ValueError: if a value or a shape is wrong, as in `fit`, or if a setting is missing or unread. The message
@@ -145,7 +147,7 @@ def sweep(
     queue = make_queue(objective, blocked, checked, hyperparams, null_models, dtype)
     queues = [place_queue(queue, shard, rows) for shard in shards]
     program = loop.SweepProgram(rule, sizes, CAPACITY if record else 0)
-    max_updates, tolerance = jax.device_put(np.int32(max_steps)), as_constant("tol", float(tol), dtype)
+    max_updates, tolerance = jax.device_put(np.int32(max_steps)), as_scalar("tol", float(tol), dtype)
     objective = dataclasses.replace(objective, l2=0.0)
     states = [initial_sweep_state(rule, queue, example, slots) for queue in queues]
 
@@ -246,10 +248,10 @@ def make_queue(
     l2 = settings.numbers.get("l2", np.full(settings.size, np.asarray(objective.l2)))
     seed, weights, targets = settings.numbers.get("seed"), settings.weights, settings.targets
     if targets is not None and not (targets.dtype == np.int32 and get_loss_info(objective.loss).classes):
-        targets = as_constants("settings['targets']", targets.astype(np.float64), dtype)
+        targets = as_scalars("settings['targets']", targets.astype(np.float64), dtype)
     return Queue(
         hyperparams,
-        as_constants("settings['l2']", np.asarray(l2, np.float64), dtype),
+        as_scalars("settings['l2']", np.asarray(l2, np.float64), dtype),
         None if seed is None else seed.astype(np.uint32),
         None if weights is None else weights.astype(working_dtype(data.x.dtype)),
         targets,

@@ -1,4 +1,4 @@
-"""Numbers as constants of a compiled loop, in the dtype of the arithmetic and within its range."""
+"""Numbers as arguments of a compiled loop, in the dtype of the arithmetic and within its range."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from dlcore._core import array_checks
 from dlcore._core.types import Array, Numeric
 
 
-def as_constant(name: str, number: Numeric, dtype: np.dtype) -> Array:
+def as_scalar(name: str, number: Numeric, dtype: np.dtype) -> Array:
     """Return a number as an array of shape (). A real number gets `dtype`, so that equal types share a program.
 
     Args:
@@ -17,7 +17,7 @@ def as_constant(name: str, number: Numeric, dtype: np.dtype) -> Array:
       dtype: the dtype of the arithmetic.
 
     Raises:
-      ValueError: if `number` is not scalar or outside the range of `dtype`.
+      ValueError: if `number` is not scalar, or a float outside the range of `dtype`.
     """
     if isinstance(number, jax.Array) and array_checks.is_traced(number):
         return number
@@ -30,7 +30,7 @@ def as_constant(name: str, number: Numeric, dtype: np.dtype) -> Array:
     return jax.device_put(cast)
 
 
-def as_constants(name: str, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_scalars(name: str, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return the numbers of all settings in the dtype of the arithmetic. Integers remain integers.
 
     Args:
@@ -39,7 +39,7 @@ def as_constants(name: str, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
       dtype: the dtype of the arithmetic.
 
     Raises:
-      ValueError: if a number is outside the range of `dtype`.
+      ValueError: if a float is outside the range of `dtype`.
     """
     cast, is_lost = _cast(numbers, dtype)
     if is_lost.any():
