@@ -1,6 +1,6 @@
 """Certificates of linear heads: an upper bound on J − J*, computed by NumPy in float64.
 
-No code is shared with the solvers. The heads may come from this library or from any other.
+No solver is imported, and `dlcore/_core` alone is shared. The heads may come from this library or from any other.
 """
 
 from dlcore.certificate.certify import certify

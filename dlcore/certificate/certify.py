@@ -50,12 +50,12 @@ def certify(
     $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
     + \frac{1}{2\lambda}\left\|\frac1S X^\top(s\circ(q - y)) + \lambda w\right\|^2$
 
-    Here q is p repaired. For two classes the residuals of the heavier class are shrunk until both classes weigh
-    the same. For more classes the excess of over-full classes is given to the others. This takes no solve for the
-    intercept and no difference of large numbers. Without an intercept q = p and the first term is 0. With the
-    squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian. Heads with a
-    scale σ are those of x/σ with the coefficients σw, for which the same holds. Numbers computed from rows as
-    given are divided by σ afterwards.
+    Here q is p repaired. For two classes the residuals of one class are multiplied by a factor, so that both
+    classes have the same sum. For more classes the excess of over-full classes is given to the others. This takes
+    no solve for the intercept and no difference of large numbers. Without an intercept q = p and the first term is
+    0. With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian.
+    Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are made
+    with x and w; gradients and norms are divided by σ.
 
     The float64 gap is an upper bound too: `dlcore.certificate.rounding` bounds what rounds, and it is added.
 
@@ -71,17 +71,17 @@ def certify(
       *positional: `tight` and `report` by position, which is deprecated.
       tight: whether to compute the curvature too, at the heads or at a point of lower J, and to return the smaller
         of the two bounds. `dlcore.certificate.bounds.curvature` derives it. It takes a few passes over the rows
-        for each head, more for a head far from its optimum; a pass has as many products as the Hessian. It is for
-        heads of at most 2,000 coefficients, as `bound` says of others. The squared loss does not need it.
+        for each head, more for a head far from its optimum. A pass costs n·coefficients² products. Heads of more
+        than 2,000 coefficients keep the bound by duality, and `bound` says so. The squared loss does not need it.
       report: whether to add a report on the data, see `dlcore.certificate.data_report`.
-      **unknown: none; the name of an argument in another library, such as C, is refused with the name here.
+      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
 
     Returns:
       A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy is that of the curvature,
-        computed without `tight` where a pass takes at most 5·10¹⁰ multiplications. Its gap is infinity where the
-        curvature is not positive definite, or an intercept has no optimum because a class has no weight. The
-        squared loss at λ = 0 has a bound. Where columns are collinear it holds if their rank is the rank that
-        `bound` then states; no float64 can see more.
+        computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its gap is
+        infinity where the curvature is not positive definite, or an intercept has no optimum because a class has
+        no weight. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
+        states, because float64 cannot rule out a higher rank.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or labels are not those of classes or all of one
@@ -138,9 +138,9 @@ def compute_certificate(
       weights: as in `certify`.
       tight: as in `certify`.
       report: as in `certify`.
-      tol: if given, the curvature is also computed where the rounding of duality exceeds `gap_tol(tol)`, and the
-        separation of the classes where there is no bound.
-      witness: a separation of more rows, which is tried first.
+      tol: if given, the curvature is also computed where the gap of duality exceeds `gap_tol(tol)` and is at most
+        4 times its rounding, and the separation of the classes where there is no bound.
+      witness: a separation of more rows, which is tried where the head itself does not separate.
     """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
     if missing:

@@ -84,8 +84,9 @@ class Certificate:
 
         It is $\mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$ with E the `improvement`. A gap within it proves
         $J - J^* \le \mathrm{tol}\,(J_0 - J^*)$ or $\|\sigma(w - w^*)\| \le \sqrt{\mathrm{tol}}\,\|\sigma w\|$,
-        however strong the penalty is. A head with E = 0 improves nothing. It is converged where its gap is at most
-        twice the `rounding`, that is rounding alone, and at most tol·max(J, 10⁻³J₀).
+        however strong the penalty is. E = 0 means that no improvement beyond rounding is proven. Such a head is
+        converged where its gap is at most twice the `rounding`, so that the computed gap is no more than its own
+        error, and at most tol·max(J, 10⁻³J₀).
 
         Args:
           tol: relative tolerance, ≥ 0.
@@ -104,7 +105,10 @@ class Certificate:
         return limit if np.shape(self.gap) else float(limit)
 
     def to_json(self) -> str:
-        """Return the certificate as JSON; numbers that are not finite are null, and `bound` says why."""
+        """Return the certificate as JSON; numbers that are not finite are null, and `bound` says why.
+
+        `null_value` and `improvement` are not in it.
+        """
         return certificate_json(self)
 
 

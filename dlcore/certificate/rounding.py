@@ -1,36 +1,38 @@
-r"""Rounding errors of a certificate: every bound on what float64 rounds is in this file.
+r"""Bounds on the rounding errors of a certificate.
 
 A certificate is computed in float64. It is an upper bound all the same, because it adds a bound on what rounds.
 
 Let u be the unit roundoff. A product of n factors 1 + δ, |δ| ≤ u, differs from 1 by at most γₙ = nu/(1 − nu). The
 code writes n·u, where n is a few larger than the number of roundings, which covers the difference. Underflow is
-not counted. `err_x` is a bound on |x̂ − x|, where x̂ is the computed number and x the exact one.
+not counted. `err_x` is a bound on |x̂ − x|, where x̂ is the computed number and x the exact one. Exponentials and
+logarithms of NumPy are taken to be right to a few u, and products of matrices to be sums of float64 products.
 
-**Centering** (`dlcore.certificate.centering`) adds two roundings. 1. A number of x − c is off by u of itself, and
-so is a product with it. 2. b + c·w is off by u of itself. Both are errors of the logits and of the gradient, as
-those that are counted anyway. The counts of `err_logit` and of the gradients have room for one u more.
+**Centering** (`dlcore.certificate.centering`) adds two roundings: x − c and b + c·w are each off by u of
+themselves. That is u more for each term of a logit, and of a gradient x − c alone counts. `err_logit` and the
+bounds of the gradients include it.
 
-**Duality.** The bound holds for every q whose residuals sum to zero. The q that the computer made may be taken as
-it is, so that no error of q is counted. Errors come from sums over rows, from the logits in KL(q‖p), and from
-residuals whose sum is not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on b*.
+**Duality.** The bound holds for every q whose residuals sum to zero. So q may be the repaired sigmoid of the
+computed logits, and their errors count in KL(q‖p) alone. The few u by which the computed residuals differ from it
+are counted with the sums over rows. Errors come from these sums, from the logits, and from residuals whose sum is
+not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on b*.
 
-**Squared loss.** The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, a squared distance between
-predictions and more. An error δ of the residuals ρ moves √gap by at most √(Σsδ²/S). An error ε of h moves it by at
-most ε/√(2μ), where μ is the smallest eigenvalue.
+**Squared loss.** The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between
+predictions and the part of the penalty. An error δ of the residuals ρ moves √gap by at most √(Σsδ²/S). An error ε
+of h moves it by at most ε/√(2μ), where μ is the smallest eigenvalue.
 
-**Curvature.** The coordinates of W (`dlcore.certificate.bounds.curvature`) have everything of size 1, and errors
-are measured there. Let p be the probabilities of a row, r that of all classes but the right one, and ξ the
-transformed row less that of the right class.
+**Curvature.** In the coordinates of W (`dlcore.certificate.bounds.curvature`) A is about I, and errors are
+measured there. Let p be the probabilities of a row, r that of all classes but the right one, and ξ the transformed
+row less that of the right class.
 
-1. ξ as a product is off by $e_i = (D + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. A difference of two is off by twice that
-   and u of itself.
-2. Probabilities are off by factors $e^{\pm2\varepsilon}$. Here ε is the error of a logit, with that of differences
-   and of the exponential. As $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the
+1. ξ as a product is off by $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. A difference of two is off by twice
+   that and u of itself.
+2. Probabilities are off by factors $e^{\pm2\varepsilon}$. Here ε is the error of a difference of two logits
+   and of its exponential. As $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the
    true Hessian is at least $e^{-4\varepsilon}$ times the Hessian of the computed p.
 3. A is $B^\top B$ of the stacked terms. Errors E of B move $\sqrt\mu$ by at most $\|E\|_F$. The part of a row is
    at most $\sqrt{s\,r}$ times the error of its ξ and the rounding of its few operations, because a variance is no
    more than the mean square from the right class. The product is off by `err_sums` times the trace of A, its
-   eigenvalues by 10·D·u of the largest (LAPACK).
+   eigenvalues by 10·K·D·u of the largest (LAPACK).
 4. g is off by at most $\sum s\,r\,$(2ε + `err_sums`)$\max\|\xi\|$, the errors of ξ, and those of λw.
 
 Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, chapters 2 to 4; LAPACK Users' Guide,
@@ -52,7 +54,7 @@ UNIT = float(np.finfo(np.float64).eps) / 2
 PAIRWISE = 64
 """A sum of n < 2⁴⁰ terms by `numpy.sum`, pairwise over runs of 128, is off by at most this many u·Σ|terms|."""
 
-INTERCEPT_ROUNDS = 3
+INTERCEPT_REFINEMENTS = 3
 """How often the bound on |b* − b| is computed anew from the gap that it has just lowered."""
 
 SCALED_GRAM = 4 * UNIT
@@ -183,17 +185,18 @@ def logistic_rounding(
         rounding += err_z**2 / 8
         if heads.intercept is None:
             return rounding
-        # Errors of the logits move the divergence by their size times the probability mass that the repair took.
-        # The bound from sums has room for it, a thousandth, unless that mass is small beside the error.
+        # Errors of the logits move the divergence by their size times the probability mass d·Σs·r that the repair
+        # took. A second pass has logits of its own: q belongs to those of the first, and both may be off, three
+        # errors in all. In the bound from sums the factor 1.001 leaves 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
         fraction_taken = 1 - np.minimum(*shrink)  # |p − q| / r
-        err_pass = err_sums * mass + err_logit(features, magnitude * coef_norm + mass * intercept, extra=4)
+        err_pass = err_sums * mass + 3 * err_logit(features, magnitude * coef_norm + mass * intercept, extra=4)
         rounding += np.where(is_exact, fraction_taken * err_pass, 500 * mass * err_z**2)
         # Residuals that sum to some δ instead of 0 add δ·(b − b*).
         residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mass
         distance = intercept + logistic_intercept_bound(longest, negative.weight, positive.weight, l2)
         mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mass
         slope = np.exp(-intercept - longest * coef_norm) / 4
-        for _ in range(INTERCEPT_ROUNDS):
+        for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + residual_sum * distance
             distance = np.fmin(distance, logistic_intercept_distance(total_gap, l2, longest, mean_residual, slope))
         rounding += residual_sum * distance
@@ -304,7 +307,7 @@ def softmax_rounding(
         mean_residual = moved + (3 * err_sums + 2 * err_z) * mass
         reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * longest * coef_norm
         slope = (np.exp(-reach) / classes) ** 2
-        for _ in range(INTERCEPT_ROUNDS):
+        for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + 3 * err_sums * mass * spread
             shrunk = softmax_intercept_distance(total_gap, l2, longest, mean_residual, slope, classes)
             spread = np.fmin(spread, shrunk)
@@ -430,16 +433,17 @@ class CurvatureErrors:
         self.err_grad += float(mass @ ((2 * err_logits + self.err_sums) * largest + err_xi))
         self.err_logit = max(self.err_logit, float(err_logits.max()))
 
-    def add_penalty(self, gauged: int, trace: float, reach: float, grad_norm: float) -> None:
+    def add_penalty(self, gauge: float, trace: float, reach: float, grad_norm: float) -> None:
         """Add the errors of the penalty.
 
         Args:
-          gauged: the number of columns whose sums over classes are held.
+          gauge: Σ_a (scale_a Σ_k‖W_{·ka}‖)² of the columns a whose sums over classes are held. The terms of a
+            sum may be far larger than the sum.
           trace: the trace of the penalty in the coordinates of W.
-          reach: the sum of ‖W_{·a}‖·|λσ²w|.
+          reach: the sum of ‖W_{·a}‖·λσ²(|w| + |mean of w over the classes|).
           grad_norm: ‖g‖.
         """
-        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * gauged + (2 * UNIT) ** 2 * trace)
+        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * gauge + (4 * UNIT) ** 2 * trace)
         self.err_grad += (self.size + 4) * UNIT * reach + self.err_sums * grad_norm
 
     def smallest_eigenvalue(self, a: np.ndarray, values: np.ndarray) -> float:
@@ -461,7 +465,7 @@ class SquaredErrors(NamedTuple):
     """Errors of heads with squared loss, divided by Σ s.
 
     Attributes:
-      err_grad: no component of 2Σ s·ρ·x is off by more than this times √`squares` of `Moments`, shape (H,).
+      err_grad: no component of 2Σ s·ρ·x is off by more than this times √(2·`squares`) of `Moments`, shape (H,).
       err_residual: no less than what errors of ρ and of its mean move √gap by, shape (H,).
       err_value: the error of Σ s·ρ², shape (H,).
     """
@@ -474,8 +478,8 @@ class SquaredErrors(NamedTuple):
 def err_moments(rounding: SumRounding) -> float:
     """Return the relative error of sums of squares and products.
 
-    It is twice what the sums and the factors of their terms are off by: merging and centering round less than
-    that.
+    The first half is the error of the sums and of the factors of their terms. The second half is more than what
+    merging and centering round.
     """
     return 2 * (rounding.products + 3 * rounding.sums)
 
@@ -500,9 +504,15 @@ def errors_from_moments(
     return SquaredErrors(np.sqrt(2) * relative_product * reach, err_mean, err_squares)
 
 
-def without_centering(errors: SquaredErrors, mean_residual: np.ndarray) -> SquaredErrors:
-    """Return the errors without centering: x and its squares grow by the mean, whose error counts too."""
-    err_grad = errors.err_grad + np.sqrt(2) * (errors.err_residual + UNIT * np.abs(mean_residual))
+def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative: float) -> SquaredErrors:
+    """Return the errors without centering: the gradient has the mean residual times the mean of x as well.
+
+    Args:
+      errors: the errors with centering.
+      mean_residual: ρ̄, shape (H,).
+      relative: the relative error of the moments, which the mean of x has too.
+    """
+    err_grad = errors.err_grad + np.sqrt(2) * (errors.err_residual + (relative + UNIT) * np.abs(mean_residual))
     return SquaredErrors(err_grad, np.zeros(len(mean_residual)), errors.err_value)
 
 
@@ -511,7 +521,7 @@ def errors_from_rows(
 ) -> SquaredErrors:
     """Bound the errors of heads that are evaluated from the residuals of every row.
 
-    Σ s|ρ||x| ≤ √Σsρ² √Σsx². It counts twice for h, and as much again for the part of the mean.
+    Σ s|ρ||x| ≤ √Σsρ² √Σsx². It counts twice because h = 2Σsρx, and twice more for ρ̄ times the mean of x.
 
     Args:
       mean_square: Σ s·`err_logit`² of the residuals, shape (H,).

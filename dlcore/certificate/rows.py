@@ -16,7 +16,7 @@ The data is read in place. At most one block, and a few times as much of interme
 """
 
 HostTable: TypeAlias = np.ndarray | SparseRows
-"""A checked table as `host_checks.as_host_rows` returns it."""
+"""A checked table as `host_checks.as_numpy_or_sparse` returns it."""
 
 
 class SparseTable(Protocol):

@@ -26,15 +26,15 @@ no direction separates the classes. The bound increases in ν and in r, so upper
 A softmax does not change where the coefficients of all classes move by the same. With the mean $\bar\theta$ over
 the K classes, $f(\theta) = \hat f(\theta) + \frac{K\lambda}2\|\sigma\bar\theta\|^2$, where $\hat f$ has the
 penalty of $\theta - \bar\theta$ and the same minimum. The bound is that of $\hat f$ plus the second term, which is
-rounding for heads whose classes sum to 0. Sums over classes are held in place by a penalty on their change. It
-changes neither the gradient of $\hat f$, nor its minimum, nor third derivatives.
+rounding for heads whose classes sum to 0. $\hat f$ is flat where the coefficients of all classes move alike. A
+quadratic penalty on the change of their sums, 0 at θ, makes A invertible. It changes neither the gradient of
+$\hat f$, nor its minimum, nor third derivatives.
 
 **The computation.** Any square matrix W gives other coordinates, $\theta = W^\top\eta$. Rows become
 $\xi = W(x\otimes e_k)$, the Hessian $A = W\nabla^2fW^\top$. W is taken as it is stored, so its own errors do not
 matter. If the smallest eigenvalue of A is at least μ > 0, then W is invertible and $M = \mu I$ is valid. W starts
 as a scaling of the columns. Each pass over the rows makes A, and from its eigenvectors a W for which A is nearer
-to I. In such coordinates everything is of size 1. `dlcore.certificate.rounding` bounds the errors of A, g and r
-there.
+to I. `dlcore.certificate.rounding` bounds the errors of A, g and r in these coordinates.
 
 Source: Bach (2010), Self-concordant analysis for logistic regression, Proposition 1; Sun and Tran-Dinh (2019),
 Generalized self-concordant functions; the constant of the softmax is that of the third moment above.
@@ -57,10 +57,10 @@ from dlcore.certificate.rows import BLOCK_BYTES, RowTable, TrainingData, row_nor
 MAX_COEFS = 2000
 """The limit on the coefficients of a head: matrices of their square are summed over all rows."""
 MAX_PRODUCTS = 5 * 10**10
-"""The limit on the multiplications of a pass for which the curvature is computed without `tight`."""
+"""The limit on the multiplications of a pass for all heads that need it, without `tight`."""
 PASSES = 5
 LAST_HOPE = 2
-"""The index of the third pass: a matrix that is not positive definite after two transformations will not be."""
+"""The index of the third pass: a matrix that is not positive definite after two transformations is given up."""
 EIGENVALUE_TOL = 0.05
 """W is good enough where the eigenvalues of A differ from 1 by at most this much."""
 
@@ -71,7 +71,7 @@ class HeadParams(NamedTuple):
     Attributes:
       coef: shape (K, D), with the intercepts as the last column if there are any; K is 1 for a sigmoid.
       penalty: λσ² of each column, 0 for an intercept, shape (D,).
-      is_gauge: whether the sum over classes of a column changes nothing, shape (D,).
+      is_gauge: whether one number added to this column in all classes leaves all probabilities, shape (D,).
       has_intercept: whether the last column is an intercept.
     """
 
@@ -262,9 +262,11 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
     a += gauge @ gauge.T
     centered = coef - coef.mean(0) if classes > 1 else coef
     grad += flat @ (penalty * centered.ravel())
-    reach = float(column_norms.ravel() @ np.abs(penalty * coef.ravel()))
+    magnitude = np.abs(coef) + np.abs(coef.mean(0)) if classes > 1 else np.abs(coef)
+    reach = float(column_norms.ravel() @ (penalty * magnitude.ravel()))
     trace = np.trace(scaled @ scaled.T)
-    errors.add_penalty(int(params.is_gauge.sum()), trace, reach, float(np.linalg.norm(grad)))
+    gauge_terms = float(np.sum((scale * column_norms.sum(0))[params.is_gauge] ** 2))
+    errors.add_penalty(gauge_terms, trace, reach, float(np.linalg.norm(grad)))
     finite = np.isfinite(errors.err_grad + errors.err_factor + radius)
     if not (np.isfinite(a).all() and np.isfinite(grad).all() and finite):
         return None

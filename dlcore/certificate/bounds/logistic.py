@@ -5,9 +5,9 @@ With the probability p of class 1 and any $q \in [0, 1]^n$ whose residuals $s_i(
 $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
-Here q is p with the residuals of the heavier class shrunk until both classes weigh the same. With a scale σ the
-norms below are those of x/σ and σw. Their products are those of x and w, so no logit is computed anew. The
-gradient for x/σ is that for x, divided by σ.
+Here q is p with the residuals of one class, that with the larger Σ s·r, multiplied by a factor so that both sums
+are equal. With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit
+is computed anew. The gradient for x/σ is that for x, divided by σ.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from dlcore.certificate.rounding import err_logit, improvement_bound, logistic_r
 from dlcore.certificate.rows import RowTable, RowWeights, TrainingData, head_slices, row_norms, slices_of
 
 CACHE_BYTES = 2**20
-"""Twice the size in float64 of the logits of a block of rows, and half that of the rows.
+"""The logits of a block of rows take at most half of this in float64, and the rows at most twice of this.
 
 Found by measurement, between the overhead of small blocks and the capacity of the caches.
 """
-MANY_HEADS = 4
+FEW_HEADS = 4
 """For up to this many heads, products with the rows of both classes cost less than sorting the rows by class."""
 NEGLIGIBLE = 2.0**-10
-"""A bound on the divergence is used in its place where it is below this fraction of the rest of the gap."""
+"""A bound on the divergence takes its place below this fraction of the rest of the gap, plus the next number."""
 NEGLIGIBLE_VALUE = 1e-10
-"""It is also used where it is below this fraction of J: the gap may be looser by that much."""
+"""The fraction of min(J, E) that is added to this limit: the gap may be looser by that much."""
 LARGEST = float(np.finfo(np.float64).max)
 SMALL_ODDS = 1e-2
-"""Where a class loses at most this fraction of its odds, the bound from sums equals that of a second pass."""
+"""Where (1 − c)·Σ s·odds is at most this fraction of Σ s·r, a second pass would lower the bound by about 1 %."""
 
 
 class ClassSums(NamedTuple):
@@ -225,7 +225,7 @@ def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray,
     buffer = np.empty((slices[0].stop, x.shape[1]))
     for block in slices:
         in_class = [y[block] == label for label in (0, 1)]
-        if heads <= MANY_HEADS:
+        if heads <= FEW_HEADS:
             rows = buffer[: len(in_class[0])]
             rows[...] = x[block]
             sign = np.where(in_class[1], 1.0, -1.0)

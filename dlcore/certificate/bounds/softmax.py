@@ -147,7 +147,7 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
         norms, index = row_norms(rows, heads.scale), np.arange(len(label))
         for k in np.unique(label):
             in_class = label == k
-            class_weight = weights.block(block)[:, in_class]
+            class_weight = np.ascontiguousarray(weights.block(block)[:, in_class])  # so that its sum is pairwise
             weight[:, k] += class_weight.sum(-1)
             members[:, k] += class_weight @ rows[in_class]
         for h in head_slices(count, len(rows), classes):
@@ -225,7 +225,8 @@ def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarr
         logarithm = np.log1p(gain / np.where(p < TINY, 1, p))
     if is_tiny.any():
         head, _, row = np.nonzero(is_tiny)
-        logarithm[is_tiny] = np.log(gain[is_tiny]) - shifted[is_tiny] + np.log(whole[head, 0, row])
+        log_ratio = np.log(gain[is_tiny]) - shifted[is_tiny] + np.log(whole[head, 0, row])
+        logarithm[is_tiny] = np.logaddexp(0, log_ratio)
     return np.where(is_large, (p + gain) * logarithm - gain, small)
 
 

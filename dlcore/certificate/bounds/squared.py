@@ -236,7 +236,7 @@ def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
     value = np.maximum(square, 0) + mean**2
     if intercept is None:  # about 0 in place of the mean
         grad_coef += mean[:, None] * x_mean
-        errors = rounding.without_centering(errors, mean)
+        errors = rounding.without_centering(errors, mean, moments.relative)
         mean = np.zeros(len(coef))
     return _Evaluation(value, mean, grad_coef, errors)
 

@@ -1,12 +1,13 @@
 r"""Quasi-separation: a hyperplane touches the classes and crosses none.
 
-Classes are quasi-separable where a direction d has no negative margin and some positive margin. J falls along d
-without end, and has no minimum without a penalty. The margin of a row is $(d_{y} - d_k)\cdot x$ for each other
-class k, for the sigmoid $\pm d\cdot x$.
+Classes are quasi-separable where a direction d has no negative margin and some positive margin. J falls along d to
+a limit that it does not attain, so there is no minimum without a penalty. The margin of a row is $(d_{y} -
+d_k)\cdot x$ for each other class k, for the sigmoid $\pm d\cdot x$.
 
-Near the infimum Newton's step is such a direction, because losses there are $e^{-t}$ of a margin t. The step is
-projected onto the directions that leave the margins of the touching rows unchanged. The verdict is then read from
-the margins of all rows: none below its own rounding, some far above. A margin of rounding counts as 0.
+Near the infimum a loss is about $e^{-t}$ of its margin t. So a step of Newton's raises the margins that still grow
+by about 1, and leaves the others. The step is projected onto the directions that leave the margins of the touching
+rows unchanged. The verdict is then read from the margins of all rows: none below its own rounding, some far above.
+A margin of rounding counts as 0.
 
 Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
 """

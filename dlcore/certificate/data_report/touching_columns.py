@@ -1,9 +1,10 @@
 r"""Quasi-separation by one column: a threshold that touches the classes and crosses none.
 
-For a threshold c let P be the classes with rows above c and N those with rows below. A direction that is 1 for
-the classes of P, −1 for those of N and 0 for the others has no negative margin if no class is in both. It has a
-positive margin if P is neither empty nor all classes, or N is not. The search is exact and needs no head, whereas
-Newton's method next to a head may miss the direction.
+For a threshold c let P be the classes with rows above c and N those with rows below. A direction that is 1 for the
+classes of P, −1 for those of N and 0 for the others has no negative margin if no class is in both. It has a
+positive margin if P or N is neither empty nor all classes. The search needs no head, whereas Newton's method next
+to a head may miss the direction. It finds every such column of up to 32 classes; of more, two thresholds are
+tried.
 
 One-hot columns and pixels that are 0 in all rows but a few are the usual case.
 
