@@ -43,7 +43,8 @@ def ignore_exceptions(x):
 
 def compute(x):
     print("under way", flush=True)
-    jax.block_until_ready(jax.jit(lambda: jax.lax.while_loop(lambda i: i >= 0, lambda i: (i + 1) % 7, 0))())
+    with jax.ensure_compile_time_eval():  # otherwise the trace of the graph would only record the call
+        jax.block_until_ready(jax.jit(lambda: jax.lax.while_loop(lambda i: i >= 0, lambda i: (i + 1) % 7, 0))())
 """
 """A user's module: a function that ignores every exception, and one that never returns from compiled code."""
 
@@ -115,6 +116,8 @@ def test_an_interrupt_ends_compiled_code_that_never_returns(folder):
     process = start("graph", "endless:compute", "1", cwd=folder)
     assert process.stdout is not None
     assert process.stdout.readline() == "under way\n"
+    with pytest.raises(subprocess.TimeoutExpired):  # it is in compiled code, and stays there
+        process.wait(2.0)
     assert_interrupted(send_signal(process, signal.SIGINT), signal.SIGINT)
 
 
