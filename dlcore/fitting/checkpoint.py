@@ -36,6 +36,15 @@ SAMPLE_ROWS = 1_024
 CHECKPOINT_SECONDS = 30.0
 """Minimum time between two checkpoints. The last one is always written."""
 
+RENAMED = (
+    ("dlcore.losses.classification.", "dlcore.losses.binary."),
+    ("dlcore.models.heads._zeros_of_classes", "dlcore.models.linear._class_zeros"),
+    ("dlcore.models.heads.", "dlcore.models.linear."),
+    ("dlcore.models.network._mlp.<locals>.drawn", "dlcore.models.mlp._mlp.<locals>.draw_params"),
+    ("dlcore.models.network.", "dlcore.models.mlp."),
+)
+"""Names of losses and models in files of earlier versions, and their present names, specific names first."""
+
 Fingerprint = dict[str, str]
 """A short text for each part of the problem that a checkpoint belongs to."""
 
@@ -109,7 +118,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
       ValueError: if the file is damaged, belongs to another problem, or holds another tree.
     """
     header, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
-    archive.check_same_problem("checkpoint", path, header.get("problem"), problem)
+    archive.check_same_problem("checkpoint", path, _present_names(header.get("problem")), problem)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = [(_name(leaf_path), *_kind(leaf)) for leaf_path, leaf in leaves]
     with archive.damage_as_value_error("checkpoint", path, KIND):
@@ -225,6 +234,18 @@ def _digest_of_sample(x: Array) -> str:
         on_host = next(iter(shard.data.devices())).platform == "cpu"
         pieces.append(np.asarray(shard.data)[rows] if on_host else np.asarray(shard.data[rows]))
     return digest(np.concatenate(pieces))
+
+
+def _present_names(problem: object) -> object:
+    """Return the fingerprint in a file with the present names of losses and models."""
+    if not isinstance(problem, dict):
+        return problem
+    renamed = dict(problem)
+    for part in ("model", "loss"):
+        for old, new in RENAMED:
+            if isinstance(renamed.get(part), str):
+                renamed[part] = renamed[part].replace(old, new)
+    return renamed
 
 
 def _describe(value: object, ancestors: tuple[int, ...] = ()) -> str:

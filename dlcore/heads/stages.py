@@ -26,7 +26,7 @@ SAMPLE_ROWS = 1_024
 
 Found = dict[str, np.ndarray]
 Form = Mapping[str, tuple[str, Sequence[int | None]]]
-"""The dtype and shape of each array that a stage finds, as `_archive.check_array` takes them."""
+"""The dtype and shape of each array that a stage finds, as `archive.check_array` takes them."""
 
 
 class Stages:

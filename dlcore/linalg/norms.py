@@ -1,6 +1,7 @@
 """Norms whose values and gradients are right for zero, huge and tiny entries."""
 
 import math
+import operator
 from functools import partial
 
 import jax
@@ -52,7 +53,9 @@ def vector_norm(x: Numeric, ord: float = 2, *, axis: Axis = None, keepdims: bool
     x = as_inexact("x", x)
     if isinstance(ord, str | bool) or not isinstance(ord, int | float | np.number):
         raise TypeError(f"vector_norm: expected ord to be a number, got {ord!r}")
-    return _norm(x, ord=ord, axis=axis, keepdims=keepdims)
+    if axis is not None:  # a static argument must be hashable
+        axis = tuple(map(operator.index, axis)) if np.ndim(axis) else operator.index(axis)
+    return _norm(x, ord=ord, axis=axis, keepdims=bool(keepdims))
 
 
 @allow_constant_transfers

@@ -75,7 +75,8 @@ def get_loss_info(loss: Loss) -> LossInfo:
     """
     while isinstance(loss, functools.partial):
         loss = loss.func
-    return getattr(loss, "loss_info", LossInfo())
+    earlier_name = getattr(loss, "facts", LossInfo())
+    return getattr(loss, "loss_info", earlier_name)
 
 
 def bound_arguments(loss: Loss) -> dict[str, object]:

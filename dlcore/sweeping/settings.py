@@ -1,6 +1,6 @@
 """Settings of a sweep: their checks on the host, and the optimizers of all settings as data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -54,7 +54,7 @@ class TracedOptimizer(NamedTuple):
 
 def check_settings(settings: object, objective: Objective, data: BlockedData) -> Settings:
     """Return the settings as NumPy arrays of one length, or raise an error that names the wrong setting."""
-    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
         raise TypeError(f"settings: expected a dict of arrays by name, got {settings!r:.200}")
     if not settings:
         raise ValueError("settings: expected at least one array, such as rate=…, got none")

@@ -186,7 +186,8 @@ def sweep(
     table = _concatenate([state.table for state in states], shards)
     fitted = _result(table, objective, max_steps)
     history = _history(pieces, fitted.steps, dtype)
-    return dataclasses.replace(fitted, history=history, settings=checked.numbers)
+    settings_copy = {name: numbers.copy() for name, numbers in checked.numbers.items()}
+    return dataclasses.replace(fitted, history=history, settings=settings_copy)
 
 
 def _shard_settings(size: int, data: BlockedData, params: Params) -> list[range]:

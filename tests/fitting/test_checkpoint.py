@@ -19,8 +19,8 @@ from processes import wait_for
 
 from dlcore import Objective, Status, descent, fit
 from dlcore.fitting import checkpoint
-from dlcore.losses import sigmoid_cross_entropy, squared_error
-from dlcore.models import LinearParams, linear, logistic
+from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from dlcore.models import LinearParams, linear, logistic, mlp, softmax
 
 PROBLEM = Objective(logistic, sigmoid_cross_entropy, 1e-3)
 KEY = jax.random.key(5)
@@ -101,6 +101,30 @@ def test_a_fit_stopped_by_its_callback_resumes(tmp_path):
     assert (stopped.status, stopped.steps) == (Status.STOPPED, 27)
     resumed = fit(PROBLEM, breast_cancer(), rule, max_steps=60, checkpoint=path)
     assert_same_fit(resumed, fit(PROBLEM, breast_cancer(), rule, max_steps=60))
+
+
+@pytest.mark.parametrize("name", ["logistic", "softmax", "mlp"])
+def test_a_file_with_earlier_names_of_losses_and_models_resumes(name, tmp_path, monkeypatch):
+    x, y = breast_cancer()
+    objective, labels = {
+        "logistic": (PROBLEM, y),
+        "softmax": (Objective(softmax, softmax_cross_entropy, 1e-3), y.astype(int)),
+        "mlp": (Objective(mlp((x.shape[1], 4, 1)), squared_error), y),
+    }[name]
+    arguments: dict[str, Any] = {"tol": 0, "key": KEY, "checkpoint": tmp_path / "fit.npz"}
+    describe, path = checkpoint._describe, tmp_path / "fit.npz"
+
+    def describe_as_before(value, ancestors=()):
+        text = describe(value, ancestors)
+        for old, new in checkpoint.RENAMED:
+            text = text.replace(new, old)
+        return text
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_describe", describe_as_before)
+        fit(objective, (x, labels), descent.adam(0.01), max_steps=4, **arguments)
+    assert any(old.encode() in path.read_bytes() for old, _ in checkpoint.RENAMED)
+    assert fit(objective, (x, labels), descent.adam(0.01), max_steps=6, **arguments).steps == 6
 
 
 def test_resuming_compiles_nothing_new(compiles, tmp_path):

@@ -245,3 +245,12 @@ def test_the_derivative_of_solve():
     cotangent = jax.grad(lambda a: linalg.solve(a, b)[0])(a)
     expected = -np.outer(inverse[0], inverse @ np.asarray(b, np.float64))
     assert_close(cotangent, expected, units=100)
+
+
+@pytest.mark.parametrize("axis", [[0, 1], [0], np.array(0), jnp.int32(0), (0, 1)])
+def test_an_axis_may_be_a_list_or_an_integer_of_any_library(axis):
+    x = jnp.arange(6.0).reshape(2, 3)
+    plain = tuple(map(int, axis)) if np.ndim(axis) else int(axis)
+    expected = np.linalg.norm(x, axis=plain) if np.ndim(plain) == 0 or len(plain) == 1 else np.linalg.norm(x)
+    assert_close(linalg.vector_norm(x, axis=axis), expected, units=4)
+    assert linalg.vector_norm(x, axis=axis, keepdims=jnp.array(True)).ndim == 2

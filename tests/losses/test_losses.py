@@ -347,6 +347,14 @@ def test_a_loss_of_unbounded_curvature_states_no_bound(loss):
     assert get_loss_info(loss).curvature is None
 
 
+def test_info_under_its_earlier_name_counts():
+    def own_loss(prediction, target):
+        return prediction - target
+
+    own_loss.facts = losses.LossInfo(curvature=3.0)  # pyright: ignore[reportFunctionMemberAccess]
+    assert losses.get_loss_info(own_loss).curvature == 3.0
+
+
 def test_the_info_of_a_loss_is_what_its_decorator_states():
     assert get_loss_info(lambda prediction, target: prediction).curvature is None
     stated = with_loss_info(curvature=3.0)(lambda prediction, target: prediction)

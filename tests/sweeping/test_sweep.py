@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import types
 from typing import Any
 
 import jax
@@ -427,3 +428,13 @@ def test_unsupported_transformations_raise():
     for transform in (jax.jit, jax.grad):
         with pytest.raises(TypeError, match="call it from Python"):
             transform(values)(0.1)
+
+
+def test_settings_may_be_any_mapping_and_are_copied():
+    rates = np.array([0.1, 0.2])
+    settings = types.MappingProxyType({"rate": rates})
+    x, y = np.eye(3, dtype=DTYPE), np.array([0, 1, 1], DTYPE)
+    objective = Objective(logistic, sigmoid_cross_entropy, 0.1)
+    swept = sweep(objective, (x, y), lambda setting: descent.gradient_descent(setting["rate"]), settings)
+    rates[:] = 99
+    np.testing.assert_array_equal(swept.settings["rate"], [0.1, 0.2])
