@@ -53,8 +53,10 @@ def vector_norm(x: Numeric, ord: float = 2, *, axis: Axis = None, keepdims: bool
     x = as_inexact("x", x)
     if isinstance(ord, str | bool) or not isinstance(ord, int | float | np.number):
         raise TypeError(f"vector_norm: expected ord to be a number, got {ord!r}")
-    if axis is not None:  # a static argument must be hashable
-        axis = tuple(map(operator.index, axis)) if np.ndim(axis) else operator.index(axis)
+    if isinstance(axis, tuple | list):  # a static argument must be hashable
+        axis = tuple(map(operator.index, axis))
+    elif axis is not None:
+        axis = operator.index(axis)
     return _norm(x, ord=ord, axis=axis, keepdims=bool(keepdims))
 
 
