@@ -6,7 +6,7 @@ from dlcore.heads.scoring import Scoring, name_of
 
 
 class Asked(NamedTuple):
-    """What was asked for beside the data."""
+    """Options of a call beside the data."""
 
     loss: str
     scoring: Scoring

@@ -24,7 +24,7 @@ MARGIN = 4.0
 
 
 class Given(NamedTuple):
-    """What is solved.
+    """Problem of the chord method.
 
     Attributes:
       slots: K heads, λ > 0.

@@ -1,4 +1,4 @@
-"""What the classes weigh: a factor of the weights of their rows."""
+"""Class weights: a factor of the weights of the rows of each class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,7 @@ def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: str) -> n
 
 
 def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of every row, (n,)."""
+    """Return the factor of every row, shape (n,)."""
     return of_classes[y.astype(np.intp)]
 
 

@@ -29,7 +29,7 @@ ROUNDS = 3
 
 
 def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
-    """Of either cross-entropy. Wants JAX's x64 mode."""
+    """Fit heads of either cross-entropy, in JAX's x64 mode."""
     rows = place(inputs, x)
     kind, state = SWEEPS[asked.loss]
     sweep = kind(inputs, rows, fit_intercept=asked.fit_intercept, tol=asked.tol, max_steps=asked.max_steps)
@@ -176,7 +176,7 @@ def certificate_of(
 
 
 def _together(proofs: list[Certificate]) -> Certificate:
-    """Of several targets, shape (targets, L)."""
+    """Return the heads of several targets together, shape (targets, L)."""
     arrays = [proof_arrays(proof) for proof in proofs]
     return proof_of({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
 

@@ -21,7 +21,7 @@ from dlcore.heads.validated import validation_scores
 
 
 def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
-    """Of the squared loss. Wants JAX's x64 mode."""
+    """Fit heads of the squared loss, in JAX's x64 mode."""
     streamed = Streamed(inputs, x, fit_intercept=asked.fit_intercept)
     judge = Judge(inputs, fit_intercept=asked.fit_intercept, tol=asked.tol)
 
@@ -90,7 +90,7 @@ def _scores(
     l2: np.ndarray,
     parts: Parts,
 ) -> np.ndarray:
-    """Of the rows that a fold holds out, or of each row left out: shape (L, targets)."""
+    """Return the scores of the rows that a fold holds out, or of each row left out, shape (L, targets)."""
     if asked.left_out:
         return left_out_scores(inputs, streamed, asked.scoring, spectrum, l2, parts)
     if asked.scoring == "r2":
@@ -101,5 +101,5 @@ def _scores(
 
 
 def _by_target(coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-    """Of (L, targets, m) and (L, targets): (targets, L, m + 1), the intercept last."""
+    """Return (L, targets, m) and (L, targets) as (targets, L, m + 1), the intercept last."""
     return np.concatenate([coef, intercept[..., None]], axis=-1).swapaxes(0, 1)

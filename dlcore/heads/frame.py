@@ -1,4 +1,4 @@
-"""About which point rows are read: sums then lose no digits to an offset of the features."""
+"""Centering of the rows: sums then lose no digits to an offset of the features."""
 
 from typing import Any, NamedTuple
 

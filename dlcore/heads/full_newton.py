@@ -20,7 +20,7 @@ from dlcore.objective.value_scale import value_scale
 
 
 class Given(NamedTuple):
-    """What is solved.
+    """Problem of the full Newton method.
 
     Attributes:
       task: of b heads, λ > 0.

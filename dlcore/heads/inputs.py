@@ -1,4 +1,4 @@
-"""What `fit_heads` is given, checked once on the host and placed once on the device."""
+"""Arguments of `fit_heads`, checked once on the host and placed once on the device."""
 
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What was asked for, on the host.
+    """Checked arguments, on the host.
 
     Attributes:
       x: shape (n, m), NumPy or `SparseRows`.
@@ -71,7 +71,7 @@ class Inputs(NamedTuple):
     standardize: bool
 
     def weights(self, fit: int, target: int) -> np.ndarray:
-        """What every row weighs in one fit of one target, (n,)."""
+        """Return the weight of every row in one fit of one target, shape (n,)."""
         weight = np.where(self.train[fit], self.weight, 0)
         return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
 

@@ -13,7 +13,7 @@ from dlcore.heads.saving import chosen
 
 
 class Judge:
-    """What certifies the heads of any fit; it sees numbers only, not how they came about."""
+    """Certifier of the heads of any fit; it takes numbers alone."""
 
     def __init__(self, inputs: Inputs, *, fit_intercept: bool, tol: float) -> None:
         same = (inputs.weight == inputs.weight[0]).all()

@@ -68,6 +68,6 @@ def probability(logit: np.ndarray) -> np.ndarray:
 
 
 def probabilities(logits: np.ndarray, axis: int) -> np.ndarray:
-    """Of all classes, along an axis."""
+    """Return the probabilities of all classes, along an axis."""
     powers = np.exp(logits - logits.max(axis, keepdims=True))
     return powers / powers.sum(axis, keepdims=True)

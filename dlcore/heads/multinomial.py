@@ -17,7 +17,7 @@ ABSENT = -1e30
 
 
 class Task(NamedTuple):
-    """What b heads of K classes minimise.
+    """Problem of b heads of K classes.
 
     Attributes:
       l2: shape (b,).
@@ -39,7 +39,7 @@ class Task(NamedTuple):
 
 
 class Place(NamedTuple):
-    r"""What a pass over the rows tells of b heads.
+    r"""Evaluation of b heads by a pass over the rows.
 
     Attributes:
       value: shape (b,), J.

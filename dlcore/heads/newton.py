@@ -21,7 +21,7 @@ UNPENALISED = 1e-6
 
 
 class Newton(NamedTuple):
-    """Where K slots ended.
+    """State of K slots at their end.
 
     Attributes:
       theta: shape (K, m + 1), the best place that was looked at.
@@ -45,7 +45,7 @@ class Newton(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What is solved.
+    """Problem of Newton's method.
 
     Attributes:
       slots: K heads.
@@ -88,7 +88,7 @@ def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> Stat
 
 
 def _judged(given: Given, place: Place, step: Array) -> tuple[Array, Array]:
-    """About how large the gap is, and whether that will do."""
+    """Return about how large the gap is, and whether that is small enough."""
     slots, frame, rough = given
     penalised = slots.l2 > 0
     decrement = vecdot(place.gradient, step) / 2

@@ -1,4 +1,4 @@
-"""How heads are packed into slots, folds into bits, and rows into samples and blocks."""
+"""Packing of heads into slots, of folds into bits, and of rows into samples and blocks."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -44,7 +44,7 @@ class Memory(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where B heads are.
+    """State of B heads.
 
     Attributes:
       task: what they minimise.

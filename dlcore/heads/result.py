@@ -1,4 +1,4 @@
-"""What `fit_heads` hands back: heads in float64, each with its proof."""
+"""Result of `fit_heads`: heads in float64, each with its certificate."""
 
 import dataclasses
 from collections.abc import Callable
@@ -248,7 +248,7 @@ def is_idle(proof: Certificate, tol: float) -> np.ndarray:
 def statuses(
     gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, bound: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
-    """How each head ended, from its certificate first; arrays of one shape."""
+    """Return the status of each head, from its certificate first; arrays of one shape."""
     ended = np.empty(gap.shape, object)  # np.full would keep the text of the status alone
     ended[...] = Status.PRECISION_FLOOR
     ended[exhausted] = Status.OUT_OF_STEPS

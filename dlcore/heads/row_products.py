@@ -69,19 +69,19 @@ class Streamed:
         self._sums: list[Products] | None = None
 
     def put(self, array: np.ndarray | np.generic) -> Array:
-        """On the device."""
+        """Copy an array to the device."""
         return jax.device_put(array, self.device)
 
     def whole(self) -> tuple[Array, Array]:
-        """All of x and y."""
+        """Return all of x and y on the device."""
         return on_device(self.x, self.device), self.put(self.y)
 
     def trained(self, fit: int) -> Products:
-        """Of the rows that train a fit."""
+        """Return the sums over the rows that train a fit."""
         return self._of(self.inputs.train, fit)
 
     def tested(self, fit: int) -> Products:
-        """Of the rows that it is scored on."""
+        """Return the sums over the rows that a fit is scored on."""
         return self._of(self.inputs.test, fit)
 
     def blocks(self, index: np.ndarray) -> Iterator[tuple[Array, Array, Array, np.ndarray]]:

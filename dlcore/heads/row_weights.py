@@ -1,4 +1,4 @@
-"""What rows weigh, in a size that no sum of theirs overflows in."""
+"""Weights of the rows, at a scale at which no sum of them overflows."""
 
 from typing import Any
 

@@ -44,7 +44,7 @@ def save(heads: Any, path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `Heads` are made of.
+    """Return the fields of `Heads`.
 
     Raises:
       ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.

@@ -75,7 +75,7 @@ class HeldOut(NamedTuple):
 
 
 def all_held_out(inputs: Inputs) -> Iterator[HeldOut]:
-    """Of each fold, or of the validation set."""
+    """Yield the held-out rows of each fold, or of the validation set."""
     if inputs.validation is None:
         for fit in range(1, len(inputs.test)):
             yield held_out(inputs, fit)
@@ -98,7 +98,7 @@ def held_out(inputs: Inputs, fit: int) -> HeldOut:
 def scores_of(
     scoring: Scoring, loss: str, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
 ) -> np.ndarray:
-    """Of all heads of a fit, each by the rows that are held out for it.
+    """Return the scores of all heads of a fit, each by the rows that are held out for it.
 
     Args:
       scoring: "roc_auc", "roc_auc_ovr" or a function.
@@ -140,14 +140,14 @@ def scores_of(
 
 
 def _prediction(loss: str, logit: np.ndarray) -> np.ndarray:
-    """What a function is given: numbers, P(y = 1), or (n, classes) probabilities."""
+    """Return the predictions that a function takes: numbers, P(y = 1), or (n, classes) probabilities."""
     if loss == "squared":
         return logit
     return probability(logit) if loss == "logistic" else np.ascontiguousarray(probabilities(logit, 0).T)
 
 
 def answer_of(scoring: Any, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:
-    """What a function answers: a finite number."""
+    """Return the score of a function, a finite number."""
     answer, name = scoring(y, prediction, weight), name_of(scoring)
     found = np.asarray(answer)
     if found.ndim or found.dtype.kind not in "iuf":

@@ -242,7 +242,7 @@ class SoftmaxSweep:
         return State(task, theta, place, np.zeros_like(theta), rate, unknown, unknown, nothing, left, active, flat)
 
     def _task(self, fit: np.ndarray, k: np.ndarray) -> Task:
-        """What the heads of those fits and strengths minimise."""
+        """Return the problem of the heads of those fits and strengths."""
         return Task(
             self.l2[fit, k],
             self.ratio[fit],

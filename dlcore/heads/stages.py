@@ -133,7 +133,7 @@ def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
 
 
 def problem_of(inputs: Inputs, **settings: Any) -> dict[str, str]:
-    """What all stages depend on."""
+    """Return the texts that all stages depend on."""
     digest = archive.digest
     balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"
     found = {

@@ -1,4 +1,4 @@
-"""What a fixed validation set says of heads."""
+"""Scores of heads on a fixed validation set."""
 
 import functools
 from typing import Any
