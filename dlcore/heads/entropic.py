@@ -11,19 +11,21 @@ from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
 from dlcore.certificate.rows import scaled_weights
-from dlcore.heads import logistic, softmax
+from dlcore.heads import lbfgs_sweep, logistic
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs, Rows, place
+from dlcore.heads.lbfgs_sweep import LBFGSSweep
 from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
-from dlcore.heads.validated import validation_scores
+from dlcore.heads.validated import summed_scores, validation_scores
 
-SWEEPS = {"logistic": (logistic.Sweep, logistic.STATE), "softmax": (softmax.SoftmaxSweep, softmax.STATE)}
-Sweep = logistic.Sweep | softmax.SoftmaxSweep
+Sweep = logistic.Sweep | LBFGSSweep
+NEWTON_COLUMNS = 256
+"""Columns up to which logistic heads are fitted by Newton's method, beyond it by L-BFGS."""
 ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
@@ -31,8 +33,11 @@ ROUNDS = 3
 def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     """Fit heads of either cross-entropy, in JAX's x64 mode."""
     rows = place(inputs, x)
-    kind, state = SWEEPS[asked.loss]
-    sweep = kind(inputs, rows, fit_intercept=asked.fit_intercept, tol=asked.tol, max_steps=asked.max_steps)
+    options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
+    if asked.loss == "logistic" and inputs.x.shape[1] <= NEWTON_COLUMNS:
+        sweep, state = logistic.Sweep(inputs, rows, **options), logistic.STATE
+    else:
+        sweep, state = LBFGSSweep(inputs, rows, loss=asked.loss, **options), lbfgs_sweep.STATE
     sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
@@ -100,7 +105,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
         array = array.reshape(-1, targets, array.shape[-1])
         return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
 
-    found = _scores(inputs, rows, sweep, theta, asked)
+    found = _scores(inputs, rows, theta, asked)
     scores = None if found is None else of_folds(found)
     certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
     device = str(next(iter(rows.x.devices())))
@@ -124,18 +129,21 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     )
 
 
-def _scores(inputs: Inputs, rows: Rows, sweep: Sweep, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
+def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
     """Of every fold and target, or of the validation set: (problems, L). None where nothing is held out."""
     scoring, loss, fits = asked.scoring, asked.loss, len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
     if fits == 1:
         return None
+    of_fits = theta.reshape(fits, -1, *theta.shape[1:])
     if isinstance(scoring, str) and scoring in SUMS:
-        lost, right = sweep.scores()
-        mass = np.where(inputs.test[1:], inputs.scored, 0).sum(1).repeat(len(theta) // fits)[:, None]
-        return -lost / mass if scoring == "log_loss" else right / mass
-    linear, of_fits = functools.partial(logits_of, rows.x), theta.reshape(fits, -1, *theta.shape[1:])
+        found = []
+        for fit in range(1, fits):
+            held = held_out(inputs, fit)
+            found.append(summed_scores(of_fits[fit], rows.x, held.rows, held.y.T, held.weight, loss, scoring))
+        return np.concatenate(found)
+    linear = functools.partial(logits_of, rows.x)
     return np.concatenate(
         [
             scores_of(scoring, loss, held_out(inputs, fit), inputs.l2[fit], of_fits[fit], linear)

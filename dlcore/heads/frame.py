@@ -7,8 +7,8 @@ import numpy as np
 
 from dlcore._core.types import Array
 
-ROWS = 4096
-"""Rows that the point is the mean of, evenly spaced, at most twice as many: any point near them would do."""
+ROWS, NUMBERS = 4096, 2**20
+"""Rows that the point is the mean of, evenly spaced, at most twice as many, and at most so many numbers."""
 
 
 class Frame(NamedTuple):
@@ -25,7 +25,7 @@ class Frame(NamedTuple):
 
 def frame_of(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Frame:
     """About the mean, for which the intercept makes up, or 0 where there is none; in units of `scale`, (m,)."""
-    few = x[:: max(1, len(x) // ROWS)].astype(np.float64)
+    few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale

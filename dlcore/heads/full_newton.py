@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from dlcore._core.types import Array
 from dlcore.heads.damped import State, begin, move
+from dlcore.heads.evaluate import ABSENT, Evaluation, HeadBatch, accumulate, finalize
 from dlcore.heads.factors import factor, solve
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.laps import Method
-from dlcore.heads.multinomial import ABSENT, Place, Task, look
 from dlcore.heads.packing import has_bit
-from dlcore.heads.quasi_newton import gap_estimate
-from dlcore.linalg import matmul
+from dlcore.heads.slots import intercept_gap
+from dlcore.linalg import matmul, vecdot
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.value_scale import value_scale
 
@@ -29,7 +29,7 @@ class Given(NamedTuple):
       frame: how rows are read.
     """
 
-    task: Task
+    task: HeadBatch
     theta: Any
     left: Any
     frame: Frame
@@ -38,39 +38,34 @@ class Given(NamedTuple):
 class Seen(NamedTuple):
     """A pass at the trial points: J with its gradient, and the data's Hessian (b, K·(m + 1), K·(m + 1))."""
 
-    place: Place
+    place: Evaluation
     curvature: Any
 
 
 class FullNewton(NamedTuple):
-    """Where b heads ended: the parameters, passes made, rows that are doubted, whether the gap was good enough."""
+    """Where b heads ended: the parameters, passes made, rows that are misclassified, whether the gap was good enough."""
 
     theta: Array
     steps: Array
-    doubted: Array
+    misclassified: Array
     flat: Array
 
 
 def _start(given: Given) -> State:
     theta = jnp.asarray(given.theta)
-    heads, classes, _ = theta.shape
-    nothing = Place(
-        jnp.zeros(heads),
-        jnp.zeros_like(theta),
-        jnp.zeros((heads, classes)),
-        jnp.zeros(heads, jnp.int32),
-        jnp.zeros(heads),
-    )
+    heads = len(theta)
+    nothing = Evaluation(jnp.zeros(heads), jnp.zeros(heads), jnp.zeros_like(theta), jnp.zeros(heads, jnp.int32))
     return begin(theta, nothing, given.left > 0)
 
 
 def _look(given: Given, state: State, data: BlockedData) -> Seen:
     task, frame = given.task, given.frame
-    place = look(state.trial, task, data, frame, jnp.dtype(jnp.float64))
+    sums = accumulate(state.trial, task, data, frame, loss="softmax", dtype="float64")
+    place = finalize(state.trial, task, [sums], frame)
     return Seen(place, curvature_at(state.trial, task, data, frame))
 
 
-def curvature_at(theta: Array, task: Task, data: BlockedData, frame: Frame) -> Array:
+def curvature_at(theta: Array, task: HeadBatch, data: BlockedData, frame: Frame) -> Array:
     r"""The Hessian in float64, $\sum_i s_i (\mathrm{diag}(p_i) - p_i p_i^\top) \otimes x_i x_i^\top / S$."""
     heads, classes, columns = theta.shape
 
@@ -81,7 +76,7 @@ def curvature_at(theta: Array, task: Task, data: BlockedData, frame: Frame) -> A
 
         def of_head(one: tuple[Array, Array, Array]) -> Array:
             theta, bit, share = one
-            scale = jnp.where(has_bit(y[:, 1], bit[None])[0], weights, 0.0)
+            scale = jnp.where(has_bit(y[:, 0], bit[None])[0], weights, 0.0)
             logit = matmul(rows, theta.T) + jnp.where(share > 0, 0.0, ABSENT)[None]
             p = jax.nn.softmax(logit, axis=1)
             own = jnp.eye(classes, dtype=bool)[None]
@@ -120,18 +115,27 @@ def _move(given: Given, state: State, sums: Sequence[Seen]) -> State:
     def noise(value: Array) -> Array:
         return 4 * jnp.finfo(jnp.float64).eps * (1 + value)
 
-    def judged(place: Place, step: Array) -> tuple[Array, Array]:
-        size = gap_estimate(place, -step, task, frame.radius)
+    def judged(place: Evaluation, step: Array) -> tuple[Array, Array]:
+        size = _estimate_gap(place, task, frame.radius)
         eps = float(jnp.finfo(jnp.float64).eps)
-        enough = size <= task.goal * value_scale(place.value, place.penalty, task.null_value, eps)
+        enough = size <= task.gap_tol * value_scale(place.value, place.penalty, task.null_value, eps)
         return size, enough & (state.laps > 0)  # who asks has found the place too far, by a certificate or L-BFGS
 
     return move(state, seen.place, _newton_step(given, seen), noise, judged, given.left)
 
 
+def _estimate_gap(place: Evaluation, task: HeadBatch, radius: Array) -> Array:
+    """Return the estimate of the duality bound that L-BFGS has, where λ > 0."""
+    excess = place.gradient[..., -1]
+    squares = place.gradient[..., :-1] ** 2 / task.ratio[:, None]
+    slope = jnp.sqrt(squares.sum((1, 2))) + radius * jnp.sqrt(vecdot(excess, excess))
+    share = jnp.where(task.share > 0, task.share, 1)
+    return slope**2 / (2 * task.l2) + intercept_gap(excess, share, task.l2[:, None], radius).sum(1)
+
+
 def _finish(given: Given, state: State) -> FullNewton:
     del given
-    return FullNewton(state.theta, state.laps, state.place.doubted, state.flat)
+    return FullNewton(state.theta, state.laps, state.place.misclassified, state.flat)
 
 
 FULL_NEWTON = Method(_start, _look, _move, _finish)

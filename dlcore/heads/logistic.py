@@ -18,7 +18,6 @@ from dlcore.heads import chord, newton
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.laps import run
-from dlcore.heads.logits import logits_of
 from dlcore.heads.packing import Head, batches, is_ample, padded, rows_at_once, strides, work_of
 from dlcore.heads.path import between, hermite, spaced
 from dlcore.heads.placing import place_rows
@@ -175,7 +174,7 @@ class Sweep:
         for k in np.flatnonzero(self.l2[0] == 0) if len(self.chosen) else []:
             for p in problems:  # the unpenalised start at the weakest penalty's
                 self.theta[p, k] = self.theta[p, self.chosen[0]]
-        self._finish([(p, k) for p in problems for k in range(self.strengths)])
+        self.finish([(p, k) for p in problems for k in range(self.strengths)])
 
     def _solve_anchors(self, targets: range) -> np.ndarray:
         """Newton for the anchors; all strengths then start between them. The curvature, (targets, anchors, …)."""
@@ -255,7 +254,7 @@ class Sweep:
                 anchors = curvature.reshape(-1, *curvature.shape[2:])
                 self._chord(batch, len(batch), len(some), anchors, left, share, CHORD_STEPS)
 
-    def _finish(self, heads: list[Head], curved: Sequence[str] = ("float32", "float64")) -> None:
+    def finish(self, heads: list[Head], curved: Sequence[str] = ("float32", "float64")) -> None:
         """Newton for what is not flat, curvature in float32 and, where that is not enough, in float64."""
         for dtype in curved:
             self._restart(heads)
@@ -277,7 +276,7 @@ class Sweep:
         for head in left:
             self.aim[head] *= closer[head]
             self.flat[head] = False
-        self._finish(left, ("float64",))
+        self.finish(left, ("float64",))
         return bool(left)
 
     def _newton(self, batch: list[Head], curved: str, limit: int, sample: "Read | None" = None) -> dict[str, Any]:
@@ -342,16 +341,3 @@ class Sweep:
     def heads(self) -> np.ndarray:
         """Weights and, last, the intercept of rows as given: shape (problems, L, m + 1)."""
         return of_rows_as_given(self.theta, self.frame)
-
-    def scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """On what each fold holds out: Σ weight·loss and the weight of what is right, (folds · targets, L)."""
-        theta = self.heads()[self.targets :]
-        lost, right = np.zeros(theta.shape[:2]), np.zeros(theta.shape[:2])
-        for p, heads in enumerate(theta):
-            index = np.flatnonzero(self.inputs.test[1 + p // self.targets] & (self.inputs.scored > 0))
-            logit = logits_of(self.rows.x, heads, index)
-            weight, positive = self.inputs.scored[index], self.marks[index, 1 + p % self.targets] == 1
-            margin = np.where(positive, logit, -logit)
-            lost[p] = (np.log1p(np.exp(-abs(margin))) - np.minimum(margin, 0)) @ weight
-            right[p] = np.where(positive, logit > 0, logit <= 0) @ weight
-        return lost, right

@@ -7,10 +7,12 @@ of one size, because what their rows weigh is then worked out once.
 
 import functools
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
@@ -178,7 +180,7 @@ def gap_estimate(slots: Slots, frame: Frame, gradient: Array) -> Array:
     return duality + intercept_gap(gradient[:, -1], slots.spread, slots.l2, frame.radius)
 
 
-def intercept_gap(gradient: Array, spread: Array, l2: Array, radius: Array) -> Array:
+def intercept_gap(gradient: Any, spread: Any, l2: Any, radius: Any, xp: ModuleType = jnp) -> Any:
     r"""Return $g^2/v$, more where the penalty is strong; arrays of one shape.
 
     A strong penalty makes $x\cdot w$ so small that an intercept which is good enough for J would decide every
@@ -189,7 +191,8 @@ def intercept_gap(gradient: Array, spread: Array, l2: Array, radius: Array) -> A
       spread: v, no less than half the curvature.
       l2: λ.
       radius: R, the usual length of a row.
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    certain = jnp.maximum(jnp.abs(gradient) - 32 * jnp.finfo(jnp.float64).eps, 0)
-    stricter = jnp.maximum(l2 / jnp.where(radius > 0, radius**2, jnp.inf), 1)
+    certain = xp.maximum(xp.abs(gradient) - 32 * float(np.finfo(np.float64).eps), 0)
+    stricter = xp.maximum(l2 / xp.where(radius > 0, radius**2, np.inf), 1)
     return gradient**2 / spread + (stricter - 1) * certain**2 / spread

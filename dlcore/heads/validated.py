@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of
 from dlcore.heads.placing import on_device
 from dlcore.heads.ridge import r2
 from dlcore.heads.scoring import SUMS, Scoring, held_out, scores_of
+from dlcore.objective.borrowed import BorrowedRows
 
 LOGIT_BYTES = 2**28
 """Size of the logits of the heads that are scored together."""
@@ -32,8 +34,31 @@ def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Sco
         linear = functools.partial(logits_of, x)
         return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
     index = np.flatnonzero(validation.weight)
-    weight = validation.weight[index] / validation.weight.sum()
-    columns = validation.y.reshape(len(validation.y), -1)[index].T
+    labels = validation.y.reshape(len(validation.y), -1)[index].T
+    return summed_scores(heads, x, index, labels, validation.weight[index], loss, scoring)
+
+
+def summed_scores(
+    heads: np.ndarray,
+    x: Array | BorrowedRows,
+    index: np.ndarray,
+    labels: np.ndarray,
+    sample_weight: np.ndarray,
+    loss: str,
+    scoring: str,
+) -> np.ndarray:
+    """Return the weighted mean score of the rows of these numbers, shape (targets, L).
+
+    Args:
+      heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); intercepts last.
+      x: rows on a device.
+      index: numbers of the rows.
+      labels: of these rows, shape (targets, rows).
+      sample_weight: of these rows, shape (rows,).
+      loss: of the heads.
+      scoring: "log_loss", "accuracy" or "r2".
+    """
+    weight = sample_weight / sample_weight.sum()
     targets, strengths = heads.shape[:2]
     flat = heads.reshape(targets * strengths, -1, heads.shape[-1])  # one row for each head and class
     together = max(1, LOGIT_BYTES // (8 * len(index) * flat.shape[1]))
@@ -41,7 +66,7 @@ def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Sco
     for start in range(0, len(flat), together):
         some = flat[start : start + together]
         logits = logits_of(x, some.reshape(-1, heads.shape[-1]), index).reshape(*some.shape[:2], -1)
-        aims = columns[np.arange(start, start + len(some)) // strengths]
+        aims = labels[np.arange(start, start + len(some)) // strengths]
         scores.append(_scores(logits if loss == "softmax" else logits[:, 0], aims, weight, loss, scoring))
     return np.concatenate(scores).reshape(targets, strengths)
 

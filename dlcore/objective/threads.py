@@ -19,7 +19,7 @@ import jax
 from dlcore._core.jit_cache import CachedJit
 from dlcore.devices import core_count, platform_of, to_device
 
-SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
+SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False, "xla_cpu_use_fusion_emitters": False}
 """Compiler options of a program for a CPU whose products stay on the thread that needs them."""
 
 
@@ -40,8 +40,21 @@ class ThreadedProgram(CachedJit):
           static: keyword arguments that are part of the program.
         """
         arguments = to_device(list(arguments))
+        return self.prepare(arguments, **static)(arguments)
+
+    def prepare(
+        self, arguments: Sequence[tuple[object, ...]], **static: object
+    ) -> Callable[[Sequence[tuple[object, ...]]], list[Any]]:
+        """Return a function like `map_threads` for arguments of these shapes, which compiles nothing more.
+
+        A loop over one program calls it, because a look-up in the cache takes milliseconds.
+
+        Args:
+          arguments: as `map_threads` takes them, on the device.
+          static: keyword arguments that are part of the program.
+        """
         if _is_debugging():
-            return [jax.block_until_ready(self(*each, **static)) for each in arguments]
+            return lambda sets: [jax.block_until_ready(self(*each, **static)) for each in sets]
         options = SINGLE_THREADED if len(arguments) > 1 else None
         jit = functools.partial(jax.jit, static_argnames=tuple(static), compiler_options=options)
         program = cast(jax.stages.Wrapped, self.program_for(arguments[0], static, len(arguments) > 1, make=jit))
@@ -53,12 +66,15 @@ class ThreadedProgram(CachedJit):
             with jax.enable_x64(x64):  # a thread has its own mode
                 return jax.block_until_ready(compiled(*each))
 
-        submitted = [_pool().submit(run, each) for each in arguments[1:]]
-        try:
-            first = run(arguments[0])
-        finally:
-            wait(submitted)
-        return [first, *(future.result() for future in submitted)]
+        def run_all(sets: Sequence[tuple[object, ...]]) -> list[Any]:
+            submitted = [_pool().submit(run, each) for each in sets[1:]]
+            try:
+                first = run(sets[0])
+            finally:
+                wait(submitted)
+            return [first, *(future.result() for future in submitted)]
+
+        return run_all
 
 
 def threaded_program(*static_argnames: str) -> Callable[[Callable[..., Any]], ThreadedProgram]:

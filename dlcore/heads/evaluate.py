@@ -1,0 +1,131 @@
+"""Evaluation of many heads by one pass over the rows: value and gradient of their objectives."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore._core.types import Array
+from dlcore.heads.frame import Frame, about
+from dlcore.heads.losses import ROW_TERMS
+from dlcore.heads.packing import has_bit
+from dlcore.linalg import matmul
+from dlcore.objective import BlockedData, sum_over_blocks
+from dlcore.objective.threads import threaded_program
+
+ABSENT = -1e30
+"""The intercept of a class that no row trains: its probability is 0, and no number is infinite."""
+
+
+class HeadBatch(NamedTuple):
+    """Problem of B heads with K logits each. All of it is data: other heads run the same program.
+
+    Attributes:
+      l2: the penalty λ, shape (B,).
+      ratio: factor of λ for each column, shape (B, m).
+      bit: number of the fit, the bit of a row's fold bits, shape (B,), uint32.
+      total: sum of the weights of the rows, shape (B,).
+      share: weighted fraction of each class, of class 1 for the logistic loss, shape (B, K).
+      gap_tol: largest estimate of the gap of a converged head, relative to `value_scale`, shape (B,).
+      null_value: J of the best constant prediction, shape (B,).
+      target: column of labels, shape (B,), int32; None where there is one.
+      balance: factor of the weights of the rows of class 0 and 1, shape (B, 2); None for 1.
+    """
+
+    l2: Any
+    ratio: Any
+    bit: Any
+    total: Any
+    share: Any
+    gap_tol: Any
+    null_value: Any
+    target: Any = None
+    balance: Any = None
+
+
+class Sums(NamedTuple):
+    """Sums over rows for B heads, float64.
+
+    Attributes:
+      value: of the losses, shape (B,).
+      grad_coef: of the residuals times the rows, shape (B·K, m).
+      grad_intercept: of the residuals, shape (B, K).
+      misclassified: number of rows, shape (B,), int32.
+    """
+
+    value: Array
+    grad_coef: Array
+    grad_intercept: Array
+    misclassified: Array
+
+
+class Evaluation(NamedTuple):
+    """Objective of B heads.
+
+    Attributes:
+      value: J, shape (B,).
+      penalty: the part of J that the penalty adds, shape (B,).
+      gradient: ∇J, the intercepts' part last, shape (B, K, m + 1).
+      misclassified: number of rows, shape (B,), int32.
+    """
+
+    value: Any
+    penalty: Any
+    gradient: Any
+    misclassified: Any
+
+
+@threaded_program("loss", "dtype")
+def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, *, loss: str, dtype: str) -> Sums:
+    """Return the sums of one pass over the rows.
+
+    Args:
+      theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
+      batch: the heads.
+      data: x in any dtype; y of shape (n, 1 + targets), uint32, with fold bits and labels; weights of the rows.
+      frame: the centering of the rows.
+      loss: name of the loss.
+      dtype: dtype of the products within a block. Blocks are summed in float64.
+    """
+    heads, outputs, columns = theta.shape
+    coef = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
+    intercept = frame.intercept * theta[..., -1]
+    if outputs > 1:
+        intercept = jnp.where(batch.share > 0, intercept, ABSENT)
+    intercept = intercept.astype(dtype)
+
+    def block(x: Array, marks: Array, weights: Array | None) -> Sums:
+        assert weights is not None
+        rows = about(x, frame, jnp.dtype(dtype))
+        labels = marks[:, 1:] if batch.target is None else marks[:, 1:][:, batch.target]
+        labels = labels.T
+        scale = jnp.where(has_bit(marks[:, 0], batch.bit), weights[None], 0.0)
+        if batch.balance is not None:
+            scale = scale * jnp.where(labels == 1, batch.balance[:, 1:], batch.balance[:, :1])
+        logits = matmul(coef, rows.T).reshape(heads, outputs, -1) + intercept[:, :, None]
+        terms = ROW_TERMS[loss](logits, labels)
+        residual = (terms.residual * scale.astype(dtype)[:, None]).reshape(heads * outputs, -1)
+        ones = jnp.ones(len(rows), dtype)  # a product sums along a row faster than a sum does
+        return Sums(
+            (scale * terms.value.astype(jnp.float64)).sum(1),
+            matmul(residual, rows).astype(jnp.float64),
+            matmul(residual, ones).reshape(heads, outputs).astype(jnp.float64),
+            ((scale > 0) & terms.misclassified).sum(1, dtype=jnp.int32),
+        )
+
+    return sum_over_blocks(block, data)
+
+
+def finalize(theta: Array, batch: HeadBatch, shards: Sequence[Sums], frame: Frame) -> Evaluation:
+    """Return the objectives at `theta` from the sums of all shards of the rows, added in their order."""
+    sums = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), shards)
+    heads, outputs, _ = theta.shape
+    coef = theta[..., :-1]
+    penalised = batch.l2[:, None, None] * batch.ratio[:, None] * coef
+    penalty = (penalised * coef).sum((1, 2)) / 2
+    grad_coef = sums.grad_coef.reshape(heads, outputs, -1) / batch.total[:, None, None] + penalised
+    grad_intercept = frame.intercept * sums.grad_intercept / batch.total[:, None]
+    gradient = jnp.concatenate([grad_coef, grad_intercept[..., None]], axis=-1)
+    return Evaluation(sums.value / batch.total + penalty, penalty, gradient, sums.misclassified)

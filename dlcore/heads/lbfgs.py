@@ -1,0 +1,276 @@
+"""L-BFGS for many linear heads at once: the device makes passes over the rows, the host decides.
+
+Each head has its own history and its own step size. All inner products of an iteration come from the device in one
+transfer. The direction is a combination of stored vectors, and the host computes its coefficients in float64.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from dlcore.devices import to_device
+from dlcore.heads.evaluate import HeadBatch, accumulate
+from dlcore.heads.frame import Frame
+from dlcore.heads.lbfgs_history import Combination, Observation, Point, Rings, advance, observe, select
+from dlcore.heads.preconditioner import Preconditioner
+from dlcore.heads.slots import intercept_gap
+from dlcore.objective import BlockedData
+from dlcore.objective.value_scale import value_scale
+
+ARMIJO = 1e-4
+"""The fraction of the decrease that the slope promises, and that a step must bring."""
+STALLED_STEPS = 30
+"""Steps in a row without progress after which rounding decides, not the step."""
+UNPENALISED = 1e-3
+"""Factor of the tolerance where nothing proves the gap, and half the Newton decrement is its estimate."""
+UNKNOWN = np.finfo(np.float64).max
+"""A gap before it was estimated: larger than any, and no infinity, which `jax.debug_infs` refuses."""
+
+
+class Options(NamedTuple):
+    """Settings of a call that are part of the programs.
+
+    Attributes:
+      loss: name of the loss.
+      dtype: dtype of the products of a pass.
+    """
+
+    loss: str
+    dtype: str
+
+
+@dataclasses.dataclass
+class History:
+    """The pairs of B slots: vectors on the device, their inner products on the host.
+
+    Attributes:
+      rings: the vectors.
+      s_y: products of s and y, shape (B, h, h), by place in the rings.
+      y_hy: products of y with H times y, the same shape.
+      count: the number of pairs that were written.
+    """
+
+    rings: Rings
+    s_y: np.ndarray
+    y_hy: np.ndarray
+    count: int
+
+    @classmethod
+    def empty(cls, heads: int, pairs: int, size: int) -> "History":
+        """Return the history of heads that have made no step.
+
+        Args:
+          heads: B.
+          pairs: h, the number of pairs that are kept.
+          size: the number of coefficients of a head.
+        """
+        ring = np.zeros((heads, pairs, size), np.float32)
+        products = np.zeros((heads, pairs, pairs))
+        rings = Rings(*jax.device_put((ring, ring.copy())))
+        return cls(rings, products, products.copy(), 0)
+
+    def select(self, slots: np.ndarray) -> "History":
+        """Return the history of the slots of these numbers."""
+        rings = select(*to_device((self.rings, slots.astype(np.int32))))
+        return History(rings, self.s_y[slots], self.y_hy[slots], self.count)
+
+    def record(self, place: int, seen: Observation) -> None:
+        """Store the inner products of the pair at a place of the rings."""
+        self.s_y[:, :, place], self.s_y[:, place, :] = seen.s_y, seen.y_s
+        self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
+        self.count += bool(seen.usable.any())
+
+    def scale(self) -> np.ndarray:
+        r"""Return γ of each head, for which the last pair has $y^\top \gamma Hy = s^\top y$; 1 without a pair."""
+        heads, pairs = self.s_y.shape[:2]
+        gamma = np.ones(heads)
+        for place in self._order(pairs):
+            curvature = self.y_hy[:, place, place]
+            has_pair = (self.s_y[:, place, place] > 0.5) & (curvature > 0)
+            gamma = np.where(has_pair, 1 / np.where(has_pair, curvature, 1), gamma)
+        return gamma
+
+    def coefficients(
+        self, s_g: np.ndarray, y_hg: np.ndarray, gamma: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coefficients of s and y in the L-BFGS direction, by the compact representation.
+
+        Args:
+          s_g: products of s with the gradient, shape (B, h).
+          y_hg: products of y with H times the gradient, shape (B, h).
+          gamma: scale of H, shape (B,).
+
+        Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.24.
+        """
+        heads, pairs = s_g.shape
+        coef_s, coef_y = np.zeros((2, heads, pairs))
+        order = self._order(pairs)
+        if len(order):
+            upper = np.triu(self.s_y[:, order[:, None], order])
+            missing = (np.diagonal(upper, axis1=1, axis2=2) < 0.5)[..., None] * np.eye(len(order))
+            upper = upper * (1 - missing) + missing  # a stored pair has s · y = 1
+            first = np.linalg.solve(upper, s_g[:, order, None])
+            inner = np.matmul(self.y_hy[:, order[:, None], order], first) - y_hg[:, order, None]
+            middle = first + gamma[:, None, None] * inner
+            coef_s[:, order] = np.linalg.solve(upper.swapaxes(1, 2), middle)[..., 0]
+            coef_y[:, order] = -first[..., 0]
+        return coef_s, coef_y
+
+    def _order(self, pairs: int) -> np.ndarray:
+        """Return the places of the pairs in the rings, the oldest first."""
+        return np.arange(self.count - min(self.count, pairs), self.count) % pairs
+
+
+class _AtPoint(NamedTuple):
+    """Products with the gradient at the current point, as in `Observation`."""
+
+    s_g: np.ndarray
+    y_hg: np.ndarray
+    g_hg: np.ndarray
+
+
+class Problem(NamedTuple):
+    """What a batch of heads minimises, on the host.
+
+    Attributes:
+      batch: the heads.
+      frame: the centering of the rows.
+      preconditioner: H.
+      shards: the rows, one shard for each core.
+      intercept_spread: variance of the classes, shape (B, K), for the estimate of the gap.
+    """
+
+    batch: HeadBatch
+    frame: Frame
+    preconditioner: Preconditioner
+    shards: Sequence[BlockedData]
+    intercept_spread: np.ndarray
+
+
+class Result(NamedTuple):
+    """Where B heads ended.
+
+    Attributes:
+      theta: shape (B, K, m + 1).
+      steps: passes that each head took part in, shape (B,).
+      converged: whether the estimate of the gap met its tolerance.
+      active: whether a head has not ended, where the batch stopped for a smaller one.
+      history: of the slots.
+    """
+
+    theta: np.ndarray
+    steps: np.ndarray
+    converged: np.ndarray
+    active: np.ndarray
+    history: History
+
+
+def minimize(
+    problem: Problem,
+    theta: np.ndarray,
+    max_steps: np.ndarray,
+    history: History,
+    options: Options,
+    *,
+    stop_at: int = 0,
+) -> Result:
+    """Minimise the objectives of B heads until each has converged, stalled or used its steps.
+
+    Args:
+      problem: the heads and the rows.
+      theta: where they start, shape (B, K, m + 1).
+      max_steps: passes that each head may make, shape (B,); 0 for an empty slot.
+      history: pairs of earlier steps. It is used up.
+      options: loss and dtype.
+      stop_at: number of active heads at which the batch stops.
+    """
+    batch, frame, preconditioner, shards, _ = problem
+    constant = batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
+    heads, pairs = len(max_steps), history.rings.s.shape[1]
+    host, eps = problem.batch, float(np.finfo(options.dtype).eps)
+    zero = np.zeros_like(theta)
+    point = to_device(Point(theta, zero, zero, theta.copy()))
+    value, penalty, slope = np.full(heads, UNKNOWN), np.zeros(heads), np.zeros(heads)
+    best_value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
+    at_point = _AtPoint(*np.zeros((2, heads, pairs)), np.zeros(heads))
+    step_size, stalled, rejected = np.ones(heads), np.zeros(heads, int), np.zeros(heads, int)
+    steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
+    pass_over_rows = accumulate.prepare(
+        [(point.trial, batch, shard, frame) for shard in shards], loss=options.loss, dtype=options.dtype
+    )
+    first = True
+    while active.sum() > stop_at:
+        sums = pass_over_rows([(point.trial, batch, shard, frame) for shard in shards])
+        place = history.count % pairs
+        line = to_device((np.int32(place), np.zeros(heads) if first else step_size, active & (not first)))
+        history.rings, trial_gradient, seen = observe(
+            history.rings, point, sums, batch, frame, preconditioner, line
+        )
+        seen = Observation(*jax.device_get(tuple(seen)))
+        steps += active
+        before, after = step_size * slope, step_size * seen.slope
+        # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
+        noise = 4 * eps * (1 + abs(seen.value))
+        accepted = seen.value <= value + ARMIJO * before
+        accepted |= (seen.value <= value + noise) & (after <= -0.8 * before)
+        accepted &= active & np.isfinite(seen.g_hg) & np.isfinite(seen.value)
+        if first:
+            accepted = active & np.isfinite(seen.g_hg)
+        history.record(place, seen)
+        # A rejected point has told the curvature on the way: its pair is stored, and the direction is new.
+        for products, new in zip(at_point[:2], seen.new.T, strict=True):
+            products[:, place] = new
+        at_point = _AtPoint(
+            *(
+                np.where(accepted[:, None] if new.ndim == 2 else accepted, new, old)
+                for new, old in zip((getattr(seen, name) for name in _AtPoint._fields), at_point, strict=True)
+            )
+        )
+        value, penalty = np.where(accepted, seen.value, value), np.where(accepted, seen.penalty, penalty)
+        renewed = active & (accepted | seen.usable)
+        rejected = np.where(accepted, 0, rejected + 1)
+        step_size = np.where(renewed, 0.5 ** np.maximum(rejected - 1, 0), 0.1 * step_size)
+
+        gamma = history.scale()
+        coef_s, coef_y = history.coefficients(at_point.s_g, at_point.y_hg, gamma)
+        ahead = gamma * at_point.g_hg
+        downhill = -((coef_s * at_point.s_g).sum(1) + gamma * (coef_y * at_point.y_hg).sum(1) + ahead)
+        usable = np.isfinite(downhill) & (downhill < 0)
+        coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
+        slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
+        combination = Combination(coef_s, coef_y, gamma, renewed, accepted, step_size)
+        point = advance(history.rings, point, trial_gradient, to_device(combination), *constant[:3])
+
+        gap = estimate_gap(problem, seen, slope)
+        scale = value_scale(value, penalty, host.null_value, eps, np)
+        is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
+        is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
+        fell = best_value - value > 1e-2 * eps * abs(value)
+        progress = accepted & (fell | (gap < 0.9 * best_gap))
+        stalled = np.where(progress, 0, stalled + 1)
+        best_value = np.where(accepted, np.minimum(value, best_value), best_value)
+        best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
+        if not first:  # who begins anew has been found too far, by another dtype or a certificate
+            converged |= active & is_small
+        active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
+        active &= accepted | (not first)
+        first = False
+    return Result(np.asarray(point.theta), steps, converged, active, history)
+
+
+def estimate_gap(problem: Problem, seen: Observation, slope: np.ndarray) -> np.ndarray:
+    r"""Return an estimate of the duality bound, shape (B,).
+
+    The repair of the intercepts is replaced by a bound on what it does. Moving the mass of class k by the excess
+    $g_k$ of its probabilities costs a divergence of about $g_k^2/\pi_k$. Without a penalty there is no bound, and
+    half the Newton decrement is the estimate.
+    """
+    l2, radius = problem.batch.l2, problem.frame.radius
+    excess = seen.grad_intercept
+    coef = np.sqrt(seen.grad_norm) + radius * np.sqrt((excess**2).sum(1))
+    duality = coef**2 / (2 * np.where(l2 > 0, l2, 1))
+    duality = duality + intercept_gap(excess, problem.intercept_spread, l2[:, None], radius, np).sum(1)
+    return np.where(l2 > 0, duality, -slope / 2)

@@ -1,0 +1,279 @@
+"""Logistic and softmax heads of every penalty, fold and target by L-BFGS.
+
+The penalties of the fits on all rows descend together. A fold's heads start where those of all rows have ended.
+What float32 cannot bring to its tolerance goes on in float64. What has no end there is left to Newton's method.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.heads import logistic
+from dlcore.heads.evaluate import HeadBatch
+from dlcore.heads.frame import frame_of, of_rows_as_given
+from dlcore.heads.full_newton import FULL_NEWTON, Given
+from dlcore.heads.inputs import Inputs, Rows
+from dlcore.heads.laps import run
+from dlcore.heads.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.packing import batches, padded, rows_at_once
+from dlcore.heads.preconditioner import precondition
+from dlcore.heads.stages import Stages
+from dlcore.objective import BlockedData
+from dlcore.objective.sharding import shard_rows
+from dlcore.objective.threads import cores_for
+
+LOGITS = 256
+"""Logits of a row that are computed at once: enough for products at full speed."""
+HISTORY_BYTES = 2**28
+"""Size of the pairs of all heads of a batch."""
+PAIRS, FEWEST_PAIRS = 30, 4
+"""Pairs that a head remembers."""
+BLOCK_BYTES = 2**19
+"""Size of the rows or of the logits of a block on a CPU."""
+COMPILATION = 2**36
+"""Products in the time that the programs of another batch size take to compile."""
+FEW_PASSES = 16
+"""Passes that a batch is expected to make after half of its heads have ended."""
+LEAST_WORK = 2**17
+"""Numbers that keep a core busy for longer than it takes to start a thread."""
+HESSIAN = 512
+"""Classes × columns up to which the whole Hessian of a softmax is computed for heads that do not end."""
+NEWTON_COLUMNS = 4096
+"""Columns up to which Newton's method is tried for logistic heads that do not end."""
+HESSIAN_BYTES = 2**24
+"""Size of a block's part of the Hessian before it is summed."""
+KEPT = 100
+"""Passes that are kept for Newton's method, at most a quarter of all."""
+STATE = ("theta", "gap_tol", "steps", "flat")
+"""What a stage changes, of some penalties."""
+
+
+def descent_block(x: Any, logits: int) -> int:
+    """Return the rows of a block for so many logits of each row."""
+    return rows_at_once(x, x.shape[0], BLOCK_BYTES, 4 * max(logits, x.shape[1]))
+
+
+def hessian_block(x: Any, classes: int) -> int:
+    """Return the rows of a block where each head has its whole Hessian."""
+    return rows_at_once(x, x.shape[0], HESSIAN_BYTES, 8 * classes**2 * (x.shape[1] + 1))
+
+
+class LBFGSSweep:
+    """State of a sweep on the host, and the rows on the device.
+
+    Problems are the fits, of all rows and of each fold, times the targets. Arrays are (problems, L, …).
+    """
+
+    def __init__(
+        self, inputs: Inputs, rows: Rows, *, loss: str, fit_intercept: bool, tol: float, max_steps: int
+    ) -> None:
+        labels = inputs.y.reshape(len(inputs.y), -1)
+        self.inputs, self.rows, self.loss, self.max_steps = inputs, rows, loss, max_steps
+        self.fit_intercept = fit_intercept
+        self.fits, self.targets = len(inputs.train), labels.shape[1]
+        self.outputs = int(inputs.y.max()) + 1 if loss == "softmax" else 1
+        self.l2 = inputs.l2.repeat(self.targets, axis=0)
+        shape, columns = self.l2.shape, inputs.x.shape[1] + 1
+        self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
+        scale = np.ones((self.fits, columns - 1)) if rows.scale is None else rows.scale
+        self.ratio = (scale / scale[0]) ** 2
+        self._classes(labels)
+        self.null_value = self._null_value()
+        self.gap_tol = np.full(shape, 0.7 * tol)
+        self.theta = np.zeros((*shape, self.outputs, columns))
+        self.reset(np.full(shape, True))
+        self.steps, self.flat = np.zeros(shape, np.int64), np.zeros(shape, bool)
+        self.tol = tol
+
+        marks = np.concatenate([rows.train[:, None], labels.astype(np.uint32)], axis=1)
+        self.marks = jax.device_put(marks)
+        self.size = self.outputs * columns
+        heads = shape[1] * self.targets
+        self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (8 * FEWEST_PAIRS * self.size)))
+        self.together = max(1, min(self.slots, heads))
+        most = len(inputs.x) * self.size * self.together
+        if self.fits > 1 and most < COMPILATION // 2**6:
+            self.slots = self.together
+        self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
+        self.preconditioner = precondition(inputs.x, inputs.weight, self.frame, self.outputs * self.l2.size)
+
+    def _has_newton(self) -> bool:
+        if self.loss == "softmax":
+            return self.size <= HESSIAN
+        return self.size <= NEWTON_COLUMNS
+
+    def _classes(self, labels: np.ndarray) -> None:
+        """Set the weight of each problem and the fraction of each class in it."""
+        inputs = self.inputs
+        weight = np.where(inputs.train, inputs.weight, 0.0)
+        if self.loss == "softmax":
+            mass = np.stack([np.bincount(labels[:, 0].astype(np.intp), row, self.outputs) for row in weight])
+        else:
+            ones = weight @ labels
+            mass = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1)
+            mass = mass if inputs.balance is None else mass * inputs.balance
+            mass = mass.reshape(-1, 2)
+        self.total = mass.sum(1)
+        self.fractions = mass / self.total[:, None]
+        self.share = self.fractions if self.loss == "softmax" else self.fractions[:, 1:]
+        self.present = self.share > 0
+
+    def _null_value(self) -> np.ndarray:
+        """Return J of the best constant prediction of each problem, of the classes that it has."""
+        there = self.fractions > 0
+        if not self.fit_intercept:
+            return np.log(there.sum(1))
+        return -(self.fractions * np.log(np.where(there, self.fractions, 1))).sum(1)
+
+    def _null_intercept(self) -> np.ndarray:
+        """Return the intercepts of the best constant prediction, shape (problems, K)."""
+        logarithm = np.log(np.where(self.fractions > 0, self.fractions, 1))
+        intercept = logarithm if self.loss == "softmax" else logarithm[:, 1:] - logarithm[:, :1]
+        return self.fit_intercept * intercept
+
+    def reset(self, heads: np.ndarray) -> None:
+        """Make null heads of these, a mask (problems, L): the best constant prediction."""
+        self.theta[heads] = 0
+        self.theta[..., -1] = np.where(heads[..., None], self._null_intercept()[:, None], self.theta[..., -1])
+
+    def _data(self, heads: int) -> BlockedData:
+        x = self.rows.x
+        return BlockedData(x, self.marks, self.rows.weight, descent_block(x, heads * self.outputs))
+
+    def run(self, stages: Stages) -> None:
+        """Fit all heads, those of similar penalties together."""
+        order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
+        for start, group in enumerate(batches(order, self.together)):
+            problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
+            where = np.array(problems), np.tile([k for _, k in group], self.fits)
+            stages.on(f"heads from {start}", self, STATE, where, functools.partial(self._group, group))
+
+    def _group(self, group: list[tuple[int, int]]) -> None:
+        """Fit these heads of all rows, then their folds."""
+        self._to_the_end(group)
+        folds = []
+        for fit in range(1, self.fits):
+            for t, k in group:
+                p = fit * self.targets + t
+                self.theta[p, k] = self.theta[t, k] * self.present[p][:, None]
+                folds.append((p, k))
+        for batch in batches(folds, self.slots):
+            self._to_the_end(batch)
+
+    def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
+        """Fit those heads again in float64, to a smaller gap by a factor each; False where none has steps left."""
+        left = [head for head in heads if self.steps[head] < self.max_steps]
+        for head in left:
+            self.gap_tol[head] *= closer[head]
+            self.flat[head] = False
+        if not self.polish_steps or self.loss == "logistic":
+            for batch in batches(left, self.slots):
+                self._descend(batch, "float64")
+        self._newton(left)
+        return bool(left)
+
+    def _to_the_end(self, heads: list[tuple[int, int]]) -> None:
+        for dtype in ("float32", "float64"):
+            self._descend(heads, dtype)
+        self._newton(heads)
+
+    def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
+        """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
+        most = self.max_steps - self.polish_steps
+        left = [head for head in heads if not self.flat[head] and self.steps[head] < most]
+        if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
+            left = [head for head in left if self.l2[head] <= self.frame.radius**2]
+        size = self.together if len(left) <= self.together else self.slots
+        pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (8 * size * self.size)))
+        history = History.empty(size, pairs, self.size)
+        while left:
+            work = 2 * len(self.inputs.x) * self.size * size
+            smaller = size > 1 and work * FEW_PASSES > COMPILATION
+            p, k = (padded(np.array(numbers), size) for numbers in zip(*left, strict=True))
+            is_head = np.arange(size) < len(left)
+            budget = np.where(is_head, most - self.steps[p, k], 0)
+            problem = self._problem(p, k, size)
+            stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
+            found = minimize(
+                problem, self.theta[p, k], budget, history, Options(self.loss, dtype), stop_at=stop_at
+            )
+            for slot, head in enumerate(left):
+                self.theta[head] = self._centred(found.theta[slot], head[0])
+                self.flat[head] |= found.converged[slot]
+                self.steps[head] += found.steps[slot]
+            slots = np.flatnonzero(found.active[: len(left)])
+            left = [left[slot] for slot in slots]
+            if left:
+                size = -(-size // 2)
+                history = found.history.select(padded(slots, size))
+
+    def _centred(self, theta: np.ndarray, problem: int) -> np.ndarray:
+        """Return softmax coefficients that sum to 0 over the classes, which changes no probability."""
+        if self.loss == "logistic":
+            return theta
+        known = self.present[problem][:, None]
+        return known * (theta - theta.mean(0, where=known))
+
+    def _problem(self, p: np.ndarray, k: np.ndarray, size: int) -> Problem:
+        """Return the problem of the heads of these numbers."""
+        data = self._data(size)
+        work = self.inputs.x.size + 8 * size * self.outputs * len(self.inputs.x)
+        shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
+        share = self.share[p]
+        spread = share * (1 - share) if self.outputs == 1 else np.where(share > 0, share, 1)
+        return Problem(self._batch(p, k), self.frame, self.preconditioner, shards, spread)
+
+    def _batch(self, p: np.ndarray, k: np.ndarray) -> HeadBatch:
+        fit, target = p // self.targets, p % self.targets
+        return HeadBatch(
+            l2=self.l2[p, k],
+            ratio=self.ratio[fit],
+            bit=fit.astype(np.uint32),
+            total=self.total[p],
+            share=self.share[p],
+            gap_tol=self.gap_tol[p, k],
+            null_value=self.null_value[p],
+            target=target.astype(np.int32) if self.targets > 1 else None,
+            balance=None if self.inputs.balance is None else self.inputs.balance[target],
+        )
+
+    def _newton(self, heads: list[tuple[int, int]]) -> None:
+        """Use Newton's method for what is still short of its tolerance."""
+        left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
+        if not self.polish_steps or not left:
+            return
+        if self.loss == "logistic":
+            self._logistic_newton(left)
+        else:
+            self._softmax_newton([head for head in left if self.l2[head] > 0])
+
+    def _logistic_newton(self, heads: list[tuple[int, int]]) -> None:
+        newton = logistic.Sweep(
+            self.inputs, self.rows, fit_intercept=self.fit_intercept, tol=self.tol, max_steps=self.max_steps
+        )
+        newton.theta, newton.steps, newton.flat = self.theta[:, :, 0], self.steps, self.flat
+        newton.aim = self.gap_tol
+        newton.finish(heads)
+
+    def _softmax_newton(self, heads: list[tuple[int, int]]) -> None:
+        """Use the whole Hessian, which a penalty makes definite."""
+        curved = BlockedData(self.rows.x, self.marks, self.rows.weight, hessian_block(self.rows.x, self.outputs))
+        for batch in batches(heads, self.together):
+            p, k = (padded(np.array(numbers), self.together) for numbers in zip(*batch, strict=True))
+            most = np.where(np.arange(self.together) < len(batch), self.max_steps - self.steps[p, k], 0)
+            given = Given(self._batch(p, k), self.theta[p, k], most.astype(np.int32), self.frame)
+            found = run(FULL_NEWTON, given, [curved])
+            for slot, head in enumerate(batch):
+                self.theta[head] = self._centred(found.theta[slot], head[0])
+                self.flat[head] = found.flat[slot]
+                self.steps[head] += found.steps[slot]
+
+    def heads(self) -> np.ndarray:
+        """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
+        theta = of_rows_as_given(self.theta, self.frame)
+        if self.loss == "logistic":
+            return theta[:, :, 0]
+        theta[..., -1][np.broadcast_to(~self.present[:, None], theta.shape[:-1])] = -np.inf
+        return theta

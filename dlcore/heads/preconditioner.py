@@ -1,0 +1,167 @@
+r"""The preconditioner of L-BFGS: the inverse Hessian at the constant prediction, for a simple covariance.
+
+At the constant prediction the Hessian of a logistic head is $\pi(1-\pi)C + \lambda I$. That of a softmax head is
+$(\mathrm{diag}(\pi) - \pi\pi^\top) \otimes C + \lambda I$. C is the covariance of the features and π the fraction
+of each class. Where C is diagonal, or diagonal in a basis that all heads share, both are inverted by divisions.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._core.types import Array
+from dlcore.heads.frame import Frame
+from dlcore.linalg import matmul
+
+FULL = 1024
+"""The number of columns up to which all eigenvectors are computed."""
+RANK = 256
+"""The number of leading eigenvectors of a wider table."""
+ITERATIONS = 3
+"""Subspace iterations for them."""
+FEW_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**22, 2**23, 2**34
+"""The most numbers of the sample, without and with eigenvectors, and the most products of its covariance."""
+ALWAYS = 256
+"""The number of columns up to which eigenvectors cost nothing beside the passes."""
+WORTH = 30
+"""Eigenvectors of m columns cost as much as the passes that they save where heads × rows is m² divided by this."""
+CORRELATED = 0.4
+"""Excess of ‖R‖²/m above which eigenvectors are worth their computation."""
+LEADING, PROBES = 16, 8
+"""Directions that are removed before, and random vectors that estimate ‖R‖²."""
+
+
+class Preconditioner(NamedTuple):
+    """Covariance of the features: V·diag(d)·Vᵀ + tail·(I − VVᵀ).
+
+    Attributes:
+      basis: V, shape (m, q), float32; None for the identity.
+      variances: d, shape (q,).
+      tail: mean of the eigenvalues beyond V.
+      mean: mean of the features about the centre, shape (m,); 0 without an intercept.
+    """
+
+    basis: Any
+    variances: Any
+    tail: Any
+    mean: Any
+
+
+def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) -> Preconditioner:
+    """Return the preconditioner from a sample of the rows, computed on the host.
+
+    A wide table has eigenvectors where its columns are correlated and the heads are many.
+    The leading eigenvectors of a table of more than `FULL` columns come from subspace iteration.
+
+    Args:
+      x: shape (n, m), NumPy or sparse rows.
+      sample_weight: shape (n,).
+      frame: the centering of the rows.
+      heads: the number of heads times logits that the preconditioner serves.
+    """
+    n, columns = x.shape
+    is_worth = columns <= ALWAYS or heads * n > columns**2 / WORTH
+    most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) if is_worth else FEW_NUMBERS
+    stride = -(-n * columns // most)
+    weight = sample_weight[::stride]
+    if not weight.any():
+        stride, weight = 1, sample_weight
+    rows = (x[::stride] - frame.centre.astype(x.dtype if x.dtype.kind == "f" else np.float64)).astype(np.float32)
+    rows = rows if frame.unit is None else rows * frame.unit.astype(np.float32)
+    weight = (weight / weight.sum()).astype(np.float32)
+    mean = np.float64(frame.intercept * (weight @ rows))
+    rows -= mean.astype(np.float32)
+    rows *= np.sqrt(weight)[:, None]
+    squares = np.einsum("ij,ij->j", rows, rows).astype(np.float64)
+    if not is_worth or (columns > ALWAYS and not _is_correlated(rows, squares, weight)):
+        return Preconditioner(None, squares, np.zeros(()), mean)
+    if columns <= FULL:
+        values, basis = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+        values = np.maximum(values, 0)
+        return Preconditioner(basis.astype(np.float32), values, values.max(), mean)
+    start = np.random.default_rng(0).standard_normal((columns, RANK)).astype(np.float32)
+    basis = np.linalg.qr(start)[0]
+    for _ in range(ITERATIONS):
+        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
+    half = rows @ basis
+    values, turned = np.linalg.eigh((half.T @ half).astype(np.float64))
+    values = np.maximum(values, 0)
+    tail = np.maximum(squares.sum() - values.sum(), 0) / (columns - RANK)
+    return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
+
+
+def _is_correlated(rows: np.ndarray, squares: np.ndarray, weight: np.ndarray) -> bool:
+    r"""Return whether many directions of the correlation matrix R are far from eigenvalue 1.
+
+    ‖R‖² is m where columns are uncorrelated, and more by m²·Σwᵢ² in a sample. A few leading directions are removed
+    before, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v is an estimate of ‖R‖².
+    """
+    random = np.random.default_rng(0)
+    varies = squares > 0
+    scaled = (rows[:, varies] / np.sqrt(squares[varies])).astype(np.float32)
+    columns = scaled.shape[1]
+    if columns <= LEADING:
+        return False
+    start = random.standard_normal((columns, LEADING)).astype(np.float32)
+    leading = np.linalg.qr(scaled.T @ (scaled @ start))[0]
+
+    def without_leading(vectors: np.ndarray) -> np.ndarray:
+        return vectors - leading @ (leading.T @ vectors)
+
+    probes = without_leading(random.choice(np.float32([-1, 1]), (columns, PROBES)))
+    norm = (without_leading(scaled.T @ (scaled @ probes)).astype(np.float64) ** 2).sum() / PROBES
+    return bool(norm / columns - 1 - columns * (weight**2).sum() > CORRELATED)
+
+
+def apply_inverse(
+    preconditioner: Preconditioner, vector: Array, share: Array, l2: Array, has_intercept: Array
+) -> Array:
+    r"""Return the inverse Hessian at the constant prediction times a vector for each head.
+
+    The factor of λ for each column is near 1, and left out. Coefficients of an absent class stay 0.
+
+    Args:
+      preconditioner: the covariance of the features.
+      vector: a gradient for each head, shape (B, K, m + 1). The sum over classes of a softmax's is 0.
+      share: fraction of each class, of class 1 for K = 1, shape (B, K).
+      l2: λ, shape (B,).
+      has_intercept: 1 or 0.
+
+    Notes:
+      In coordinates about the mean μ the intercept stands apart: w·x + b = w·(x − μ) + (b + w·μ).
+      For an eigenvalue d the Hessian over the classes is diag(dπ + λ) − d·ππᵀ.
+      The Sherman–Morrison formula inverts it.
+    """
+    basis, values, tail, mean = preconditioner
+    present = share > 0
+    spread = share * (1 - share) if share.shape[1] == 1 else share
+    spread = jnp.where(present, spread, 1)[..., None]
+    # At λ = 0 rounding alone bounds the curvature from below, and that of constant features has no bound.
+    least = l2[:, None, None] + spread * float(jnp.finfo(jnp.float32).eps) * values.max()
+    least = jnp.maximum(least, float(jnp.finfo(jnp.float32).tiny))
+
+    def inverted(slope: Array, variances: Array) -> Array:
+        curvature = spread * variances + least
+        step = slope / curvature
+        if share.shape[1] == 1:
+            return step
+        weights = jnp.where(present[..., None], spread / curvature, 0)
+        rest = (jnp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
+        mixed = jnp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
+        return step + weights * variances * mixed / rest
+
+    slope = vector[..., :-1] - vector[..., -1:] * mean[None, None]
+    if basis is None:
+        coef = inverted(slope, values[None, None])
+    else:
+        heads, outputs, columns = slope.shape
+        along = matmul(slope.reshape(-1, columns).astype(jnp.float32), basis).astype(vector.dtype)
+        along = along.reshape(heads, outputs, -1)
+        beyond = inverted(slope, tail[None, None, None])
+        along = inverted(along, values[None, None]) - inverted(along, tail[None, None, None])
+        known = matmul(along.reshape(heads * outputs, -1).astype(jnp.float32), basis.T)
+        coef = beyond + known.astype(vector.dtype).reshape(slope.shape)
+    intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
+    step = jnp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
+    return jnp.where(present[..., None], step, 0)
