@@ -51,8 +51,8 @@ def value_and_error(params: HeadParams, data: TrainingData) -> tuple[float, floa
             magnitude = row_norms(rows) * norm + np.abs(intercept).max()
             logits = rows @ coef[:, :features].T + intercept
             losses, err = params.row_loss.losses(logits, data.y[block], err_logit(features, magnitude))
-            loss += weight @ losses
-            err_losses += weight @ err
+            loss += weight @ np.where(weight > 0, losses, 0)  # the rate of a row of weight 0 may be infinite
+            err_losses += weight @ np.where(weight > 0, err, 0)
             total += weight.sum()
         penalty = float((params.penalty * np.square(coef)).sum()) / 2
     value = loss / total + penalty

@@ -17,10 +17,11 @@ are counted with the sums over rows. Errors come from these sums, from the logit
 not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on b*.
 
 **Counts.** The same holds with q = (1 + t)μ of the computed rates μ and the computed t. Let ε be the error of a
-logit and of its exponential. It moves the divergence by $\sum s\mu(e^\varepsilon - 1 - (1 + t)\varepsilon)$. That is at
-most $|t|\sum s\mu|\varepsilon| + \frac12e^{|\varepsilon|}\sum s\mu\varepsilon^2$. Where d = z − ln y is off by η, the
-loss $y(e^d - 1 - d)$ is off by η|μ − y| to first order. What rounds besides is at most 300u of the loss. For
-|d| ≥ 2⁻⁵ the terms of $e^d - 1 - d$ are at most 128 times the result, and at most 3 times below −1 and above 2.
+logit and of its exponential. It moves the divergence by $\sum s\mu(e^\varepsilon - 1 - (1 + t)\varepsilon)$.
+That is at most $|t|\sum s\mu|\varepsilon| + \frac12e^{|\varepsilon|}\sum s\mu\varepsilon^2$. Where d = z − ln y is
+off by η, the loss $y(e^d - 1 - d)$ is off by η|μ − y| to first order. What rounds besides is at most 300u of the
+loss. For |d| ≥ 2⁻⁵ the terms of $e^d - 1 - d$ are at most 128 times the result, and at most 3 times the result
+below −1 and above 2.
 
 **Squared loss.** The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between
 predictions and the part of the penalty. An error δ of the residuals ρ moves √gap by at most √(Σsδ²/S). An error ε

@@ -129,6 +129,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
         norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
         improvement = np.maximum(null_value - value - err_null - err_value, penalty)
     is_absent = np.broadcast_to((sums.target == 0) & has_intercept, len(coef))
+    null_value = np.broadcast_to(null_value, len(coef))
     names = duality_names(l2, is_absent, NO_COUNTS)
     return Bounds(value, norm, gap, rounding, names, null_value, improvement)
 
@@ -226,7 +227,9 @@ def _log(numbers: np.ndarray) -> np.ndarray:
 def _null_value(
     sums: PoissonSums, data: TrainingData, err_sums: float, *, has_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return J₀, at the mean of y or without an intercept at a rate of 1, and a bound on its error, (H or 1,) each.
+    """Return J₀ and a bound on its error, shape (H or 1,) each.
+
+    J₀ is the objective of the mean of y as the rate of all rows, without an intercept that of a rate of 1.
 
     Args:
       sums: means over the rows.
