@@ -57,6 +57,7 @@ def certify(
     classes have the same sum. For more classes the excess of over-full classes is given to the others. This takes
     no solve for the intercept and no difference of large numbers. Without an intercept q = p and the first term is
     0. With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian.
+    For counts the same holds with rates μ in place of p and the divergence $q\ln(q/\mu) - q + \mu$ in place of KL.
     Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are made
     with x and w; gradients and norms are divided by σ.
 
@@ -68,7 +69,7 @@ def certify(
         of SciPy's. It is read block by block in float64 and never copied whole. Where the heads have
         `feature_names` and x has names of columns, they must be the same in the same order.
       y: shape (n,): labels 0 and 1, or the numbers 0, 1, … of classes. With the loss "squared" any real numbers,
-        also of shape (n, targets).
+        also of shape (n, targets). With the loss "poisson" counts, or any numbers of at least 0.
       weights: s, shape (n,); or a set for each model, shape (models, n), such as 0 and 1 for its fold. None weighs
         every row 1.
       *positional: `tight` and `report` by position, which is deprecated.
@@ -80,16 +81,18 @@ def certify(
       **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
 
     Returns:
-      A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy is that of the curvature,
-        computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its gap is
-        infinity where the curvature is not positive definite, or an intercept has no optimum because a class has
-        no weight. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
+      A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy or of counts is that of the
+        curvature, computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its
+        gap is infinity where the curvature is not positive definite. It is also infinity where an intercept has
+        no optimum, because a class has no weight or all counts of a set of weights are 0, and where a rate
+        overflows. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
         states, because float64 cannot rule out a higher rank.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or labels are not those of classes or all of one
-        class. Also if a penalty or a weight is negative, all weights are 0, a scale is not above 0, the loss is
-        unknown, or x has other columns than the heads.
+        class. Also if a count is negative, or all are 0 and the heads have an intercept. Also if a penalty or a
+        weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or x has other columns
+        than the heads.
       TypeError: if `heads` lacks an attribute, something is not an array of real numbers (Python's own, as
         objects, are converted), or `tight` or `report` is not True or False.
 

@@ -1,4 +1,4 @@
-r"""What the bound by curvature reads of a loss: its value and its derivatives at each row.
+r"""The loss of one row for the bound by curvature: its value and its derivatives.
 
 A loss has a bound by curvature where $|\varphi'''| \le \rho\,\varphi''$ along every line. There a row's logits
 move by at most ρ: by ρ against each other, or against 0 where there is one. `dlcore.certificate.bounds.curvature`
