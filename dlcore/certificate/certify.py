@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import columns, host_checks
-from dlcore.certificate.bounds import logistic, softmax, squared, tightest
+from dlcore.certificate.bounds import tightest
+from dlcore.certificate.bounds.base import CertifiedLoss
+from dlcore.certificate.bounds.row_losses import RowLoss
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
 from dlcore.certificate.data_report.report import DataReport, report_on
 from dlcore.certificate.data_report.separation import (
@@ -18,8 +20,9 @@ from dlcore.certificate.data_report.separation import (
     separation_at_low_cost,
     separation_of_head,
 )
-from dlcore.certificate.linear_heads import HeadArrays, HeadsLike, read_heads, read_weights
-from dlcore.certificate.result import LOSSES, NO_DUALITY, Bounds, Certificate, certificate_from_bounds
+from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, read_heads, read_weights
+from dlcore.certificate.losses import certified_loss
+from dlcore.certificate.result import NO_DUALITY, Bounds, Certificate, certificate_from_bounds
 from dlcore.certificate.rows import DataLike, HostTable, TrainingData, scaled_weights
 
 ROUNDING_FACTOR = 4
@@ -54,6 +57,7 @@ def certify(
     classes have the same sum. For more classes the excess of over-full classes is given to the others. This takes
     no solve for the intercept and no difference of large numbers. Without an intercept q = p and the first term is
     0. With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian.
+    For counts the same holds with rates μ in place of p and the divergence $q\ln(q/\mu) - q + \mu$ in place of KL.
     Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are made
     with x and w; gradients and norms are divided by σ.
 
@@ -65,7 +69,7 @@ def certify(
         of SciPy's. It is read block by block in float64 and never copied whole. Where the heads have
         `feature_names` and x has names of columns, they must be the same in the same order.
       y: shape (n,): labels 0 and 1, or the numbers 0, 1, … of classes. With the loss "squared" any real numbers,
-        also of shape (n, targets).
+        also of shape (n, targets). With the loss "poisson" counts, or any numbers of at least 0.
       weights: s, shape (n,); or a set for each model, shape (models, n), such as 0 and 1 for its fold. None weighs
         every row 1.
       *positional: `tight` and `report` by position, which is deprecated.
@@ -77,16 +81,18 @@ def certify(
       **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
 
     Returns:
-      A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy is that of the curvature,
-        computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its gap is
-        infinity where the curvature is not positive definite, or an intercept has no optimum because a class has
-        no weight. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
+      A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy or of counts is that of the
+        curvature, computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its
+        gap is infinity where the curvature is not positive definite. It is also infinity where an intercept has
+        no optimum, because a class has no weight or all counts of a set of weights are 0, and where a rate
+        overflows. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
         states, because float64 cannot rule out a higher rank.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or labels are not those of classes or all of one
-        class. Also if a penalty or a weight is negative, all weights are 0, a scale is not above 0, the loss is
-        unknown, or x has other columns than the heads.
+        class. Also if a count is negative, or all are 0 and the heads have an intercept. Also if a penalty or a
+        weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or x has other columns
+        than the heads.
       TypeError: if `heads` lacks an attribute, something is not an array of real numbers (Python's own, as
         objects, are converted), or `tight` or `report` is not True or False.
 
@@ -148,34 +154,28 @@ def compute_certificate(
             f"heads: expected LinearHeads(coef, intercept, l2) or what fit_heads returns, got "
             f"{type(heads).__name__} without {', '.join(missing)}"
         )
-    loss = heads.loss
-    if loss not in LOSSES:
-        raise ValueError(f"heads.loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
+    loss = certified_loss("heads.loss", heads.loss)
     columns.check_feature_names("x", columns.feature_names("x", x), getattr(heads, "feature_names", None))
     table, labels, values = _checked_data(x, y, weights, np.ndim(heads.coef))
-    if loss == "logistic":
-        positive = None if values is None else values.reshape(-1, len(table)).max(0)
-        host_checks.check_binary_labels(labels, positive, "heads with loss='softmax'")
-    elif loss == "squared" and labels.ndim not in (1, 2):
-        raise ValueError(f"y: expected 1-D [n] or 2-D [n, targets], got {labels.ndim}-D with shape {labels.shape}")
-    arrays = read_heads(heads, table.shape[1], labels.shape[1] if labels.ndim == 2 else None)
-    if loss == "softmax":
-        _check_labels(labels, arrays.coef.shape[1])
-    scaled = scaled_weights(read_weights(values, len(table), arrays.models))
+    loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
+    targets = labels.shape[1] if labels.ndim == 2 else None
+    arrays = read_heads(heads, table.shape[1], targets, has_classes=loss.has_classes)
+    sets = read_weights(values, len(table), arrays.models)
+    loss.check_heads(labels, sets, arrays)
+    scaled = scaled_weights(sets)
     data = TrainingData(table, labels, scaled)
     found: DataReport | None = None
     separations: dict[int, Separation] = {}
     with np.errstate(over="ignore", invalid="ignore"):
-        if loss == "squared":
-            targets = labels if labels.ndim == 2 else labels[:, None]
-            bounds = squared.squared_bounds(arrays, table, targets, scaled)
+        if loss.row_loss is None:
+            bounds = loss.bounds(arrays, data, None)
         else:
-            if tol is not None:
+            if tol is not None and loss.count_classes is not None:
                 separations = _separations_at_low_cost(arrays, data, witness)
-            bounds = _cross_entropy_bounds(loss, arrays, data, tight, tol, list(separations))
+            bounds = _best_bounds(loss, loss.row_loss, arrays, data, tight, tol, list(separations))
     if report:
         found = _report(loss, arrays, table, data)
-    if tol is not None or report:
+    if loss.count_classes is not None and (tol is not None or report):
         bounds = bounds._replace(bound=_names_with_separation(bounds, arrays, data, found, separations))
     device = getattr(heads, "device", None)
     return dataclasses.replace(
@@ -203,27 +203,22 @@ def _checked_data(
     return table, labels, values
 
 
-def _check_labels(y: np.ndarray, classes: int) -> None:
-    """Check that `y` holds the numbers of classes of the heads."""
-    host_checks.check_rank("y", y, 1, "[n]")
-    values = np.unique(y).astype(np.float64)
-    invalid = values[(values < 0) | (values >= classes) | (values != np.floor(values))]
-    if len(invalid):
-        shown = ", ".join(f"{value:g}" for value in invalid[:5]) + (", …" if len(invalid) > 5 else "")
-        raise ValueError(
-            f"y: expected labels 0 to {classes - 1}, numbers of the {classes} classes of heads.coef, got {shown}"
-        )
-
-
-def _cross_entropy_bounds(
-    loss: str, heads: HeadArrays, data: TrainingData, tight: bool, tol: float | None, separable: list[int]
+def _best_bounds(
+    loss: CertifiedLoss,
+    row_loss: RowLoss,
+    heads: HeadArrays,
+    data: TrainingData,
+    tight: bool,
+    tol: float | None,
+    separable: list[int],
 ) -> Bounds:
-    """Return the bounds of logistic or softmax heads.
+    """Return the bounds of heads by duality, or by curvature where that is asked for or needed.
 
     Args:
-      loss: "logistic" or "softmax".
+      loss: the loss.
+      row_loss: the loss of a row.
       heads: H heads.
-      data: rows of classes.
+      data: rows with their classes or counts.
       tight: whether the curvature is computed for all heads.
       tol: the tolerance of the solver, or None.
       separable: indices of heads without a penalty that are known to have no minimum.
@@ -232,10 +227,9 @@ def _cross_entropy_bounds(
     if heads.intercept is not None and center is not None:
         heads = heads._replace(intercept=centered_intercept(heads.coef, heads.intercept, center))
         data = data._replace(x=CenteredRows(data.x, center))
-    by_duality = logistic.logistic_bounds if loss == "logistic" else softmax.softmax_bounds
-    bounds = by_duality(heads, data, center)
+    bounds = loss.bounds(heads, data, center)
     if tight:
-        return tightest.best_bound(bounds, heads, data)
+        return tightest.best_bound(bounds, heads, data, row_loss)
     needs_curvature = heads.l2 == 0
     if tol is not None:
         certificate = certificate_from_bounds(bounds, heads.l2.shape)
@@ -244,7 +238,7 @@ def _cross_entropy_bounds(
     needs_curvature[separable] = False
     if not needs_curvature.any():
         return bounds
-    return tightest.best_bound(bounds, heads, data, np.flatnonzero(needs_curvature))
+    return tightest.best_bound(bounds, heads, data, row_loss, np.flatnonzero(needs_curvature))
 
 
 def _separations_at_low_cost(
@@ -291,12 +285,12 @@ def _describe_direction(coef: np.ndarray, intercept: np.ndarray | None) -> str:
     return ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
 
 
-def _report(loss: str, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
+def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
     """Return the report on rows that have a weight in any model; the heads themselves may separate the classes."""
     has_intercept = heads.intercept is not None
-    if loss == "squared":
+    if loss.count_classes is None:
         return report_on(x, None, data.weights, fit_intercept=has_intercept)
-    classes = heads.coef.shape[1] if loss == "softmax" else 1
+    classes = heads.coef.shape[1] if loss.has_classes else 1
     intercept = np.zeros(heads.coef.shape[:-1]) if heads.intercept is None else heads.intercept
     pairs = zip(heads.coef, intercept, strict=True)
     return report_on(x, data.y, data.weights, classes, pairs, fit_intercept=has_intercept)

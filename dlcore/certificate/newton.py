@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dlcore.certificate.bounds.curvature import HeadParams, newton_step
-from dlcore.certificate.rounding import UNIT, err_logit, err_value
+from dlcore.certificate.rounding import err_logit, err_value
 from dlcore.certificate.rows import TrainingData, index_slices, row_norms
 
 STEPS = 40
@@ -40,7 +40,7 @@ def newton_path(params: HeadParams, data: TrainingData) -> Iterator[tuple[HeadPa
 def value_and_error(params: HeadParams, data: TrainingData) -> tuple[float, float]:
     """Return J and a bound on its error."""
     coef, features = params.coef, data.x.shape[1]
-    loss = total = err_logits = 0.0
+    loss = total = err_losses = 0.0
     norm = row_norms(coef[:, :features]).max()
     intercept = coef[:, features] if params.has_intercept else np.zeros(len(coef))
     blocks = index_slices(len(data.x), features + len(coef))
@@ -48,28 +48,13 @@ def value_and_error(params: HeadParams, data: TrainingData) -> tuple[float, floa
         for block in blocks:
             weight = data.weights.block(block).max(0)
             rows = data.x[block].astype(np.float64)
-            excess = -margins(rows @ coef[:, :features].T + intercept, data.y[block].astype(np.intp))
-            top = np.maximum(excess.max(1), 0)
-            loss += weight @ (top + np.log(np.exp(excess - top[:, None]).sum(1) + np.exp(-top)))
             magnitude = row_norms(rows) * norm + np.abs(intercept).max()
-            err_logits += weight @ (2 * err_logit(features, magnitude) + 8 * UNIT)
+            logits = rows @ coef[:, :features].T + intercept
+            losses, err = params.row_loss.losses(logits, data.y[block], err_logit(features, magnitude))
+            loss += weight @ np.where(weight > 0, losses, 0)  # the rate of a row of weight 0 may be infinite
+            err_losses += weight @ np.where(weight > 0, err, 0)
             total += weight.sum()
         penalty = float((params.penalty * np.square(coef)).sum()) / 2
     value = loss / total + penalty
     roundings = blocks[0].stop - blocks[0].start + len(blocks) + len(coef) + coef.size + 20
-    return float(value), float(err_value(value, err_logits / total, roundings))
-
-
-def margins(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the logit of the right class less that of each other class, infinite for the right class itself.
-
-    Args:
-      logits: shape (n, K); K is 1 for the sigmoid.
-      label: classes, shape (n,).
-    """
-    if logits.shape[1] == 1:
-        return (2.0 * label[:, None] - 1) * logits
-    index = np.arange(len(label))
-    margin = logits[index, label][:, None] - logits
-    margin[index, label] = np.inf
-    return margin
+    return float(value), float(err_value(value, err_losses / total, roundings))

@@ -1,11 +1,10 @@
 """The result of `certify`: the certificate of one head or of several."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.data_report.report import DataReport
 from dlcore.certificate.display import (
     HeadRow,
     certificate_card,
@@ -16,8 +15,11 @@ from dlcore.certificate.display import (
     equal_fields,
 )
 
-LOSSES = ("logistic", "softmax", "squared")
-"""Names of the losses that have a certificate."""
+if TYPE_CHECKING:
+    from dlcore.certificate.data_report.report import DataReport
+
+LOSSES = ("logistic", "softmax", "squared", "poisson")
+"""Names of the losses that have a certificate, those of `dlcore.certificate.losses`."""
 NO_DUALITY = "none: the duality bound needs"
 """The start of the name of the bound of heads without a penalty."""
 
@@ -55,7 +57,7 @@ class Certificate:
     precision: str = "float64"
     device: str = "NumPy on the host"
     heads_device: str | None = None
-    report: DataReport | None = None
+    report: "DataReport | None" = None
     null_value: Any = np.nan
     improvement: Any = np.nan
 
@@ -127,19 +129,20 @@ class Bounds(NamedTuple):
     improvement: np.ndarray
 
 
-def duality_names(l2: np.ndarray, is_absent: np.ndarray) -> list[str]:
+NO_INTERCEPT = "a class without weight has no finite intercept"
+"""The reason why heads with an intercept have no optimum."""
+
+
+def duality_names(l2: np.ndarray, is_absent: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
     """Return the name of the bound of each head, or why there is none.
 
     Args:
       l2: shape (H,).
-      is_absent: whether a class of a head with an intercept has no weight, shape (H,).
+      is_absent: whether no intercept is optimal, as where a class has no weight, shape (H,).
+      reason: why such a head has no optimum.
     """
     return [
-        f"{NO_DUALITY} l2 > 0"
-        if penalty == 0
-        else "none: a class without weight has no finite intercept"
-        if absent
-        else "duality"
+        f"{NO_DUALITY} l2 > 0" if penalty == 0 else f"none: {reason}" if absent else "duality"
         for penalty, absent in zip(l2, is_absent, strict=True)
     ]
 

@@ -15,6 +15,12 @@ BLOCK_BYTES = 2**23
 The data is read in place. At most one block, and a few times as much of intermediate results, is held at once.
 """
 
+CACHE_BYTES = 2**20
+"""Half of this is the size of the logits in float64 of a block that stays in the cache; its rows take twice this.
+
+Found by measurement, between the overhead of small blocks and the capacity of the caches.
+"""
+
 HostTable: TypeAlias = np.ndarray | SparseRows
 """A checked table as `host_checks.as_numpy_or_sparse` returns it."""
 
@@ -112,7 +118,7 @@ class TrainingData(NamedTuple):
 
     Attributes:
       x: features, shape (n, m).
-      y: classes, shape (n,).
+      y: classes, shape (n,), or targets, shape (n,) or (n, targets).
       weights: weights of the rows.
     """
 
@@ -147,6 +153,13 @@ def row_slices(x: RowTable, heads: int, columns: int = 1) -> list[slice]:
     so few rows that hundreds of columns are multiplied by it at once.
     """
     return index_slices(len(x), max(x.shape[1], columns, min(heads * columns, 512)))
+
+
+def cached_row_slices(x: RowTable, heads: int) -> list[slice]:
+    """Return blocks of rows, smaller than those of `row_slices`, whose logits stay in the cache."""
+    return slices_of(
+        len(x), max(1, min(CACHE_BYTES // (16 * min(heads, 512)), 2 * CACHE_BYTES // (8 * x.shape[1])))
+    )
 
 
 def index_slices(rows: int, columns: int) -> list[slice]:

@@ -7,6 +7,7 @@ from dlcore.losses import metadata
 from dlcore.losses.binary import binary_cross_entropy, sigmoid, sigmoid_cross_entropy
 from dlcore.losses.metadata import LossInfo, get_loss_info, with_loss_info
 from dlcore.losses.multiclass import softmax, softmax_cross_entropy
+from dlcore.losses.poisson import half_poisson_deviance
 from dlcore.losses.regression import absolute_error, huber, squared_error
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "absolute_error",
     "binary_cross_entropy",
     "get_loss_info",
+    "half_poisson_deviance",
     "huber",
     "sigmoid",
     "sigmoid_cross_entropy",

@@ -37,6 +37,20 @@ def huber_derivative(prediction: ArrayLike, target: ArrayLike, delta: float = 1.
     return np.where(np.abs(residual) <= delta, residual, delta * np.sign(residual))
 
 
+def half_poisson_deviance(log_rate: ArrayLike, target: ArrayLike) -> np.ndarray:
+    r"""Return $e^z - yz - y + y\ln y$, where a target of 0 leaves $e^z$."""
+    z, y = np.asarray(log_rate, np.float64), np.asarray(target, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # ln 0, 0·inf, and inf - inf at z = inf
+        finite = np.exp(z) - np.where(y == 0, 0.0, y * (z + 1 - np.log(y)))
+        return np.where(np.isposinf(z), z + 0 * y, finite)
+
+
+def half_poisson_deviance_derivative(log_rate: ArrayLike, target: ArrayLike) -> np.ndarray:
+    r"""Return $e^z - y$."""
+    with np.errstate(over="ignore"):
+        return np.exp(np.asarray(log_rate, np.float64)) - np.asarray(target, np.float64)
+
+
 def binary_cross_entropy(probability: ArrayLike, target: ArrayLike) -> np.ndarray:
     r"""Return $-y\ln p - (1-y)\ln(1-p)$, where a term of weight 0 is 0."""
     p, y = np.asarray(probability, np.float64), np.asarray(target, np.float64)

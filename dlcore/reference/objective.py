@@ -12,12 +12,13 @@ LOSSES = {
     "squared": (losses.squared_error, losses.squared_error_derivative),
     "absolute": (losses.absolute_error, losses.absolute_error_derivative),
     "huber": (losses.huber, losses.huber_derivative),
+    "poisson": (losses.half_poisson_deviance, losses.half_poisson_deviance_derivative),
     "softmax": (losses.softmax_cross_entropy, losses.softmax_cross_entropy_derivative),
 }
 
 
 def value_and_grad(
-    loss: Literal["logistic", "squared", "absolute", "huber", "softmax"],
+    loss: Literal["logistic", "squared", "absolute", "huber", "poisson", "softmax"],
     weight: ArrayLike,
     bias: ArrayLike,
     x: ArrayLike,

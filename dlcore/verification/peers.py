@@ -42,6 +42,10 @@ def _binary_cross_entropy(p: Array, t: Array) -> Array:
     return -special.xlogy(t, p) - special.xlog1py(1 - t, -p)
 
 
+def _half_poisson_deviance(z: Array, t: Array) -> Array:
+    return jnp.exp(z) - t * z - t + special.xlogy(t, t)
+
+
 def _soft(logits: Array, label: Array) -> Array:
     return optax.softmax_cross_entropy(logits, soft_labels(logits, label))
 
@@ -109,6 +113,7 @@ PEERS: dict[str, tuple[Peer, ...]] = {
     "linalg.cond": (Peer("jax.numpy", _condition(jnp)), Peer("NumPy", _condition(np), traced=False)),
     "losses.squared_error": _loss("optax", optax.squared_error),
     "losses.huber": _loss("optax", lambda p, t, delta: optax.huber_loss(p, t, delta=delta)),
+    "losses.half_poisson_deviance": _loss("jax.scipy", _half_poisson_deviance),
     "losses.sigmoid": (*_loss("jax.nn", jax.nn.sigmoid), Peer("NumPy", _sigmoid, traced=False)),
     "losses.sigmoid_cross_entropy": _loss("optax", optax.sigmoid_binary_cross_entropy),
     "losses.binary_cross_entropy": _loss("jax.scipy", _binary_cross_entropy),

@@ -264,7 +264,11 @@ def test_descent_reaches_its_optimum():
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"loss": "hinge"}, ValueError, "heads.loss: expected 'logistic', 'softmax' or 'squared', got 'hinge'"),
+        (
+            {"loss": "hinge"},
+            ValueError,
+            "heads.loss: expected 'logistic', 'softmax', 'squared' or 'poisson', got 'hinge'",
+        ),
         ({"coef": np.zeros(5)}, ValueError, r"heads.coef: expected shape \(30,\) or \(heads, 30\), got \(5,\)"),
         ({"coef": np.full(30, np.nan)}, ValueError, "heads.coef: expected finite numbers, got nan"),
         ({"intercept": np.inf}, ValueError, "heads.intercept: expected finite numbers, got infinity"),

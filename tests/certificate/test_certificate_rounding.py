@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.certificate.bounds import softmax
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.rounding import PAIRWISE, UNIT
 from dlcore.certificate.rows import TrainingData, scaled_weights
 

@@ -7,7 +7,7 @@ from dlcore import LinearHeads, certify
 
 pytestmark = pytest.mark.any_mode
 
-LOSSES = ("logistic", "softmax", "squared")
+LOSSES = ("logistic", "softmax", "squared", "poisson")
 
 
 def heads_of(loss: str, seed: int, intercept: bool) -> tuple[LinearHeads, np.ndarray, np.ndarray, np.ndarray]:
@@ -15,7 +15,7 @@ def heads_of(loss: str, seed: int, intercept: bool) -> tuple[LinearHeads, np.nda
     rng = np.random.default_rng(seed)
     n, m, models = 60, 4, 5
     x, s = rng.normal(size=(n, m)) * [1e-4, 1.0, 30.0, 1e5] + [0.0, 1.0, 10.0, 0.0], rng.uniform(0.1, 2, n)
-    y = rng.normal(size=n) if loss == "squared" else rng.integers(0, 3 if loss == "softmax" else 2, n)
+    y = rng.normal(size=n) if loss == "squared" else rng.integers(0, 2 if loss == "logistic" else 3, n)
     shape = (models, 3) if loss == "softmax" else (models,)
     coef = rng.normal(size=(*shape, m)) * np.geomspace(1e-3, 1, models).reshape(-1, *[1] * len(shape))
     bias = rng.normal(size=shape) * 0.1 if intercept else None

@@ -1,6 +1,7 @@
 """The error bounds that `dlcore.verify` states for the losses, where errors are largest, eager and jitted."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from helpers import DTYPE, EPS
 
 import dlcore
-from dlcore.losses import binary_cross_entropy, sigmoid, sigmoid_cross_entropy, softmax
+from dlcore.losses import binary_cross_entropy, half_poisson_deviance, sigmoid, sigmoid_cross_entropy, softmax
 
 TINY = float(np.finfo(DTYPE).tiny)
 
@@ -38,9 +39,18 @@ def exact_binary_cross_entropy(p, y):
     return [(value, value), ((p - y) / (p * (1 - p)), y / p + (1 - y) / (1 - p)), (second, second)]
 
 
+def exact_half_poisson_deviance(z, y):
+    """Return the results for targets of 0 and 1, whose logarithm is not rounded."""
+    rate = np.exp(z)
+    series = sum(z**k / math.factorial(k + 2) for k in range(12))
+    value = np.where(y == 0, rate, np.where(np.abs(z) < 0.1, z * z * series, np.expm1(z) - z))
+    return [(value, value), (rate - y, rate + y), (rate, rate)]
+
+
 LOSSES = {
     "sigmoid": (only_logit, exact_sigmoid, [0.0]),
     "sigmoid_cross_entropy": (sigmoid_cross_entropy, exact_sigmoid_cross_entropy, [0.0, 1.0, 0.824156522]),
+    "half_poisson_deviance": (half_poisson_deviance, exact_half_poisson_deviance, [0.0, 1.0]),
     "binary_cross_entropy": (binary_cross_entropy, exact_binary_cross_entropy, [0.0, 1.0, 0.4544235]),
 }
 WORST = [0.0134377778, 0.0072, 0.00058, 0.435, 1.9516, 2.6424, 2.6538, 3.4305, 4.1313, 4.8399, 11.387, 30.82]

@@ -16,6 +16,7 @@ from dlcore.losses import (
     absolute_error,
     binary_cross_entropy,
     get_loss_info,
+    half_poisson_deviance,
     huber,
     sigmoid,
     sigmoid_cross_entropy,
@@ -170,12 +171,14 @@ PREDICTIONS = np.array([-2.5, -1.0, -0.3, 0.2, 0.75, 1.0, 4.0])
 TARGETS = np.array([0.5, -0.25, -0.2, 0.1, 0.25, -3.0, 0.75])
 PROBABILITIES = np.array([0.001, 0.1, 0.3, 0.5, 0.75, 0.9, 0.999])
 LABELS = np.array([0.0, 1.0, 0.25, 1.0, 0.5, 0.0, 1.0])
+COUNTS = np.array([0.0, 1.0, 3.0, 0.5, 7.0, 0.0, 20.0])
 POINTS = {
     squared_error: (PREDICTIONS, TARGETS),
     absolute_error: (PREDICTIONS, TARGETS),
     huber: (PREDICTIONS, TARGETS),
     functools.partial(huber, delta=0.25): (PREDICTIONS, TARGETS),
     sigmoid_cross_entropy: (PREDICTIONS, LABELS),
+    half_poisson_deviance: (PREDICTIONS, COUNTS),
     binary_cross_entropy: (PROBABILITIES, LABELS),
 }
 EVERY_LOSS = pytest.mark.parametrize("loss", POINTS, ids=lambda loss: getattr(loss, "__name__", "huber of 1/4"))
@@ -293,6 +296,84 @@ def test_nan_and_infinite_predictions(loss):
         assert_close(jax.grad(loss)(jnp.asarray(prediction, DTYPE), y), slope, units=0)
 
 
+def test_the_deviance_of_counts_is_accurate_near_its_least_value_too():
+    """The error of the value is that of ln y, at most an ULP, times |e^z − y|, and 3 ULPs of the value."""
+    rng = np.random.default_rng(0)
+    y = np.concatenate([np.full(5_000, 1.0), rng.integers(1, 10**6, 15_000), 10 ** rng.uniform(-6, 6, 10_000)])
+    y = y.astype(DTYPE)
+    z = (np.log(y) + rng.normal(size=len(y)) * 10 ** rng.uniform(-4, 1, len(y))).astype(DTYPE)
+    exact_y, exact_z = y.astype(np.longdouble), z.astype(np.longdouble)
+    d = exact_z - np.log(exact_y)
+    series = np.zeros_like(d)
+    for k in range(25, 1, -1):
+        series = (series * d + 1) / k if k > 2 else (series * d + 1) / 2
+    value = exact_y * np.where(np.abs(d) < 0.5, d * d * series, np.expm1(d) - d)
+    log_ulp = np.where(y == 1, 0, np.spacing(np.maximum(np.abs(np.log(y)), TINY).astype(DTYPE)))
+    allowed = 3 * np.spacing(value.astype(DTYPE)) + 1.5 * exact_y * (np.abs(np.expm1(d)) + log_ulp) * log_ulp
+    for function in (jax.vmap(half_poisson_deviance), jax.jit(jax.vmap(half_poisson_deviance))):
+        actual = np.asarray(function(z, y))
+        assert (actual >= 0).all()
+        assert (np.abs(actual - value) <= allowed).all()
+    slopes = np.asarray(jax.vmap(jax.grad(half_poisson_deviance))(z, y))
+    rate = np.exp(exact_z)
+    assert (np.abs(slopes - (rate - exact_y)) <= 3 * np.spacing((rate + exact_y).astype(DTYPE))).all()
+
+
+@pytest.mark.parametrize(
+    ("log_rate", "target", "value", "slope", "slope_in_target"),
+    [
+        (-INF, 0.0, 0.0, 0.0, -INF),
+        (0.0, 0.0, 1.0, 1.0, -INF),
+        (INF, 0.0, INF, INF, -INF),
+        (-INF, 2.0, INF, -2.0, INF),
+        (INF, 2.0, INF, INF, -INF),
+        (0.0, 1.0, 0.0, 0.0, 0.0),
+        (1e4, 1e30, INF, INF, -1e4 + 30 * np.log(10)),
+        (-1e4, 1.0, 9999.0, -1.0, 1e4),
+        (0.0, INF, INF, -INF, INF),
+        (INF, INF, np.nan, np.nan, np.nan),
+        (0.0, -1.0, np.nan, np.nan, np.nan),
+        (np.nan, 0.0, np.nan, np.nan, np.nan),
+        (INF, np.nan, np.nan, np.nan, np.nan),
+    ],
+)
+def test_the_deviance_of_counts_at_the_edges(log_rate, target, value, slope, slope_in_target):
+    """The derivative in the target is clipped to finite numbers."""
+    z, y = jnp.asarray(log_rate, DTYPE), jnp.asarray(target, DTYPE)
+    actual, derivative = jax.value_and_grad(half_poisson_deviance)(z, y)
+    assert_close(actual, value, units=2)
+    assert_close(derivative, slope, units=2)
+    forward = jax.jvp(lambda z: half_poisson_deviance(z, y), (z,), (jnp.ones_like(z),))[1]
+    assert_close(forward, slope, units=2)
+    largest = float(np.finfo(DTYPE).max)
+    in_target = jax.grad(half_poisson_deviance, 1)(z, y)
+    assert_close(in_target, np.clip(slope_in_target, -largest, largest), units=2)
+    second = jax.grad(jax.grad(half_poisson_deviance))(z, y)
+    assert np.isnan(value) or second == jnp.exp(z)
+    if np.isfinite(value):
+        assert jax.grad(jax.grad(half_poisson_deviance), 1)(z, y) == -1
+
+
+def test_counts_below_0_are_refused_and_0_is_taken():
+    info = get_loss_info(half_poisson_deviance)
+    assert info.check_targets is not None
+    info.check_targets(np.array([0.0, 2.0]), None)
+    with pytest.raises(ValueError, match="y: expected counts or rates of at least 0, got -1"):
+        info.check_targets(np.array([0.0, -1.0]), None)
+    with pytest.raises(ValueError, match=r"y: expected 1-D \[n\]"):
+        info.check_targets(np.zeros((2, 2)), None)
+
+
+def test_the_null_value_of_counts_is_the_loss_at_their_mean():
+    info = get_loss_info(half_poisson_deviance)
+    assert info.null_value is not None
+    y, s = np.array([0.0, 1.0, 5.0, 2.0]), np.array([0.1, 0.4, 0.2, 0.3])
+    expected = s @ reference.losses.half_poisson_deviance(np.full(4, np.log(s @ y)), y)
+    np.testing.assert_allclose(info.null_value(y, s), expected, rtol=1e-14)
+    assert info.null_value(0 * y, s) == 0
+    assert info.null_value(np.full(4, 1e6), s) < 1e-9
+
+
 def test_the_derivatives_of_the_absolute_error_at_0_are_0():
     zero = jnp.zeros((), DTYPE)
     assert jax.grad(absolute_error)(zero, zero) == 0
@@ -342,7 +423,7 @@ def test_curvature_bounds_the_second_derivative_and_is_reached(loss):
     assert curvature / 2 < second.max() <= curvature
 
 
-@pytest.mark.parametrize("loss", [absolute_error, binary_cross_entropy])
+@pytest.mark.parametrize("loss", [absolute_error, binary_cross_entropy, half_poisson_deviance])
 def test_a_loss_of_unbounded_curvature_states_no_bound(loss):
     assert get_loss_info(loss).curvature is None
 

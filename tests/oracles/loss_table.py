@@ -21,6 +21,9 @@ Entry = tuple[Any, Any]
 SIZES = [0.0, 2.0**-149, 2.0**-126, 2.0**-60, 2.0**-24, 2.0**-12, 0.125, 0.5, 1.0, 1.5, 2.0, 5.0, 12.0, 16.5, 17.0]
 LOGITS = [*SIZES, 30.0, 36.5, 37.0, 60.0, 87.0, 88.5, 104.0, 700.0, 708.0, 745.0, 2.0**14, 2.0**100]
 RESIDUALS = [*SIZES, 1 - 2.0**-24, 1 + 2.0**-23, 0.5 - 2.0**-25, 2.0**14, 2.0**60, 2.0**100]
+RATES = [0.0, 2.0**-60, 2.0**-10, 0.25, 1.0, 3.0, 2.0**10, 2.0**20]
+NEAR_RATES = [[-41.5, 2.0**-60], [-1.375, 0.25], [1.09375, 3.0], [6.9375, 2.0**10], [13.875, 2.0**20]]
+"""Logarithms of few bits next to that of the rate."""
 PROBABILITIES = [0.0, 2.0**-126, 2.0**-60, 2.0**-24, 2.0**-10, 0.125, 0.25, 0.28125, 0.296875, 0.3046875, 0.375]
 PROBABILITIES += [0.4140625, 0.5, 0.625, 0.875, 1 - 2.0**-8, 1 - 2.0**-11, 1 - 2.0**-24, 1.0]
 VECTORS = [
@@ -91,6 +94,16 @@ def binary_cross_entropy(p: Any, y: Any) -> list[Entry]:
     return alone(value, first, second)
 
 
+def half_poisson_deviance(z: Any, y: Any) -> list[Entry]:
+    """Return the results; the value is a function of z − ln y, where ln y is rounded."""
+    rate = mpmath.exp(z)
+    logarithm = mpmath.log(y) if y else mpf(0)
+    with mpmath.extradps(120):  # the value may be 1e-90 of its terms
+        value = mpmath.exp(z) - y * (1 + z - (mpmath.log(y) if y else 0))
+    size = value + min(abs(rate - y), y) * abs(logarithm)
+    return [(value, size), (rate - y, rate + y), (rate, rate)]
+
+
 def softmax(*z: Any) -> list[Entry]:
     """Return values, then [j, i] = ∂p_j/∂z_i, then [j, i, k]."""
     p = probabilities(z)
@@ -134,6 +147,7 @@ TABLES: dict[str, tuple[Any, list[list[float]]]] = {
     "huber": (huber, [[r, 0.0, d] for r, d in pairs(signed(RESIDUALS), [1.0, 0.5])]),
     "sigmoid": (sigmoid, [[z] for z in signed(LOGITS)]),
     "sigmoid_cross_entropy": (sigmoid_cross_entropy, pairs(signed(LOGITS), [0.0, 0.25, 1.0])),
+    "half_poisson_deviance": (half_poisson_deviance, pairs(signed(LOGITS), RATES) + NEAR_RATES),
     "binary_cross_entropy": (binary_cross_entropy, pairs(PROBABILITIES, [0.0, 0.25, 1.0])),
     "softmax": (softmax, VECTORS),
     "softmax_cross_entropy": (

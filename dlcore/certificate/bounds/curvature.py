@@ -6,7 +6,8 @@ $s\,\varphi_i$. Here
 $\varphi_i''$ is the variance of u under the row's probabilities (at t), and $\varphi_i'''$ its third central
 moment:
 $|\mathrm E(u - \bar u)^3| \le (\max u - \min u)\,\mathrm E(u - \bar u)^2$. For the sigmoid the logits are 0
-and z. The penalty has no third derivative. So with $\rho = \max_i(\max u_i - \min u_i)$:
+and z. For counts $\varphi_i'' = u^2e^{z + tu}$ and $\varphi_i''' = u\,\varphi_i''$: the logits are 0 and z there
+too. The penalty has no third derivative. So with $\rho = \max_i(\max u_i - \min u_i)$:
 $|\varphi'''| \le \rho\varphi''$, hence $\varphi''(t) \ge \varphi''(0)e^{-\rho t}$, and integrated twice
 
 $f(\theta + d) \ge f(\theta) + g\cdot d + \varphi''(0)\,\frac{e^{-\rho} + \rho - 1}{\rho^2}$
@@ -36,6 +37,8 @@ matter. If the smallest eigenvalue of A is at least μ > 0, then W is invertible
 as a scaling of the columns. Each pass over the rows makes A, and from its eigenvectors a W for which A is nearer
 to I. `dlcore.certificate.rounding` bounds the errors of A, g and r in these coordinates.
 
+The bound uses no other property of the loss. `RowLoss` holds what a pass over the rows computes of it.
+
 Source: Bach (2010), Self-concordant analysis for logistic regression, Proposition 1; Sun and Tran-Dinh (2019),
 Generalized self-concordant functions; the constant of the softmax is that of the third moment above.
 """
@@ -44,6 +47,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.certificate.bounds.row_losses import CLASS_LOSS, RowLoss
 from dlcore.certificate.rounding import (
     CurvatureErrors,
     abs_class_sum,
@@ -69,16 +73,18 @@ class HeadParams(NamedTuple):
     """Coefficients of a head and its penalty.
 
     Attributes:
-      coef: shape (K, D), with the intercepts as the last column if there are any; K is 1 for a sigmoid.
+      coef: shape (K, D), with the intercepts as the last column if there are any; K is 1 for one logit.
       penalty: λσ² of each column, 0 for an intercept, shape (D,).
       is_gauge: whether one number added to this column in all classes leaves all probabilities, shape (D,).
       has_intercept: whether the last column is an intercept.
+      row_loss: the loss of a row.
     """
 
     coef: np.ndarray
     penalty: np.ndarray
     is_gauge: np.ndarray
     has_intercept: bool
+    row_loss: RowLoss = CLASS_LOSS
 
 
 class GapBound(NamedTuple):
@@ -104,21 +110,29 @@ class _Spectrum(NamedTuple):
     err_grad: float
 
 
-def head_params(coef: np.ndarray, intercept: np.ndarray | None, l2: float, scale: np.ndarray | None) -> HeadParams:
+def head_params(
+    coef: np.ndarray,
+    intercept: np.ndarray | None,
+    l2: float,
+    scale: np.ndarray | None,
+    row_loss: RowLoss = CLASS_LOSS,
+) -> HeadParams:
     """Return the parameters of a head.
 
     Args:
-      coef: shape (m,) for the sigmoid, (K, m) for the softmax.
+      coef: shape (m,) for one logit, (K, m) for the softmax.
       intercept: a number or shape (K,), or None.
       l2: λ.
       scale: σ, shape (m,), or None.
+      row_loss: the loss of a row.
     """
     weight = np.atleast_2d(coef)
     penalty = l2 * (np.ones(weight.shape[1]) if scale is None else scale) ** 2
     if intercept is not None:
         weight = np.column_stack([weight, np.atleast_1d(intercept)])
         penalty = np.append(penalty, 0)
-    return HeadParams(weight, penalty, np.full(weight.shape[1], coef.ndim == 2), intercept is not None)
+    is_gauge = np.full(weight.shape[1], coef.ndim == 2)
+    return HeadParams(weight, penalty, is_gauge, intercept is not None, row_loss)
 
 
 def curvature_bound(params: HeadParams, data: TrainingData) -> GapBound:
@@ -241,18 +255,14 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
         err_logits = err_row_logits(width, row_norms(rows) * coef_norm + intercept)
         if params.has_intercept:
             rows = np.column_stack([rows, np.ones(len(rows))])
-        p, right, xi, largest = _transformed_rows(coef, rows, data.y[block][positive].astype(np.intp), w)
-        err_xi = err_transformed(size, np.abs(rows) @ column_norms.max(0), largest)
-        mean = np.matmul(p[:, None, :], xi)  # less that of the right class, whose ξ is 0 here
-        terms = np.concatenate(
-            [np.sqrt(p)[:, :, None] * (xi - mean), np.sqrt(right)[:, None, None] * mean], axis=1
-        )
-        terms *= np.sqrt(weight)[:, None, None]
-        stacked = terms.reshape(-1, size)
+        terms = params.row_loss.terms(coef, rows, data.y[block][positive], w)
+        err_xi = err_transformed(size, np.abs(rows) @ column_norms.max(0), terms.largest)
+        stacked = (terms.factors * np.sqrt(weight)[:, None, None]).reshape(-1, size)
         a += stacked.T @ stacked
-        grad += weight @ mean[:, 0]
-        radius = max(radius, float((_row_radius(xi, largest) + 2 * err_xi).max()))
-        errors.add_rows(weight * p.sum(1), largest, err_xi, err_logits)
+        grad += weight @ terms.slope
+        radius = max(radius, float((_row_radius(terms.xi, terms.largest) + 2 * err_xi).max()))
+        residual = None if terms.residual is None else weight * terms.residual
+        errors.add_rows(weight * terms.mass, terms.largest, err_xi, err_logits, residual)
     # The penalty, and the penalty that holds the sums over classes.
     flat = w.reshape(size, -1)
     penalty = np.tile(params.penalty, classes)
@@ -272,33 +282,6 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
         return None
     values, vectors = np.linalg.eigh(a)
     return _Spectrum(values, vectors, grad, radius, errors.smallest_eigenvalue(a, values), errors.err_grad)
-
-
-def _transformed_rows(
-    coef: np.ndarray, rows: np.ndarray, label: np.ndarray, w: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the probabilities and the transformed rows of a block.
-
-    Returns:
-      Four arrays. The first is p of the classes, 0 for the right class, shape (n, K). The second is p of the right
-        class, shape (n,). The third is ξ less that of the right class, shape (n, K, KD). The last is max‖ξ‖, (n,).
-    """
-    logits = rows @ coef.T
-    xi = np.stack([rows @ w[:, k].T for k in range(w.shape[1])], axis=1)
-    largest = np.sqrt(np.einsum("nkd,nkd->nk", xi, xi)).max(1)
-    if len(coef) == 1:  # the classes 0 and 1 have the logits 0 and z
-        sign = 1.0 - 2 * label[:, None]
-        tail = np.exp(-np.abs(logits))
-        p_wrong = np.where(sign * logits < 0, tail, 1) / (1 + tail)
-        p_right = np.where(sign * logits < 0, 1, tail) / (1 + tail)
-        return p_wrong, p_right[:, 0], sign[:, :, None] * xi, largest
-    index = np.arange(len(rows))
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    p_right = p[index, label].copy()
-    p[index, label] = 0
-    xi -= xi[index, label][:, None, :]
-    return p, p_right, xi, 2 * largest
 
 
 def _row_radius(xi: np.ndarray, largest: np.ndarray) -> np.ndarray:

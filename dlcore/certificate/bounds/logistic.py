@@ -15,16 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore._core import host_checks
+from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
+from dlcore.certificate.bounds.row_losses import CLASS_LOSS
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding import err_logit, improvement_bound, logistic_rounding, logistic_sums
-from dlcore.certificate.rows import RowTable, RowWeights, TrainingData, head_slices, row_norms, slices_of
+from dlcore.certificate.rows import RowWeights, TrainingData, cached_row_slices, head_slices, row_norms
 
-CACHE_BYTES = 2**20
-"""The logits of a block of rows take at most half of this in float64, and the rows at most twice of this.
-
-Found by measurement, between the overhead of small blocks and the capacity of the caches.
-"""
 FEW_HEADS = 4
 """For up to this many heads, products with the rows of both classes cost less than sorting the rows by class."""
 NEGLIGIBLE = 2.0**-10
@@ -87,7 +85,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
 
     mass = (negative.mass + positive.mass) / total
     longest = np.maximum(negative.longest, positive.longest)
-    err_sums = logistic_sums(_slices(data.x, len(coef)))
+    err_sums = logistic_sums(cached_row_slices(data.x, len(coef)))
     err_loss = 2 * mass * err_logit(coef.shape[1], longest * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -221,7 +219,7 @@ def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray,
     rows of one class, then by those of the other.
     """
     x, y, weights = data
-    slices = _slices(x, heads)
+    slices = cached_row_slices(x, heads)
     buffer = np.empty((slices[0].stop, x.shape[1]))
     for block in slices:
         in_class = [y[block] == label for label in (0, 1)]
@@ -247,13 +245,6 @@ def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray,
             yield h, rows, sign, [side for side in sides if side.weights.any()]
 
 
-def _slices(x: RowTable, heads: int) -> list[slice]:
-    """Return blocks of rows, smaller than those of `row_slices`, whose logits stay in the cache."""
-    return slices_of(
-        len(x), max(1, min(CACHE_BYTES // (16 * min(heads, 512)), 2 * CACHE_BYTES // (8 * x.shape[1])))
-    )
-
-
 def _margin(coef: np.ndarray, intercept: np.ndarray, rows: np.ndarray, sign: np.ndarray) -> np.ndarray:
     """Return the logit, with its sign changed for class 0, shape (H, n): positive where right."""
     margin = coef @ rows.T
@@ -268,3 +259,32 @@ def _null_value(zeros: np.ndarray, ones: np.ndarray, *, has_intercept: bool) -> 
         return np.full(len(zeros), np.log(2))
     fractions = np.stack([ones, zeros]) / (ones + zeros)
     return -(fractions * np.log(np.where(fractions > 0, fractions, 1))).sum(0)
+
+
+def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
+    host_checks.check_binary_labels(y, weights, "heads with loss='softmax'")
+
+
+def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+    host_checks.check_binary_labels(y, weights, "loss='softmax'")
+    return 1
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    return (logits > 0).astype(np.int64)
+
+
+def _predict_proba(logits: np.ndarray) -> np.ndarray:
+    return probabilities(np.stack([np.zeros_like(logits), logits], axis=-2))
+
+
+LOGISTIC = CertifiedLoss(
+    "logistic",
+    logistic_bounds,
+    _check_targets,
+    _predict,
+    _predict_proba,
+    count_classes=_count_classes,
+    row_loss=CLASS_LOSS,
+)
+"""The cross-entropy of a sigmoid."""

@@ -26,7 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore._core import host_checks
+from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
+from dlcore.certificate.bounds.row_losses import CLASS_LOSS
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding import (
     improvement_bound,
@@ -250,3 +253,47 @@ def _null_value(sums: SoftmaxSums, *, has_intercept: bool) -> np.ndarray:
         return np.full(len(sums.weight), np.log(sums.weight.shape[1]))
     fraction = sums.weight / sums.weight.sum(-1, keepdims=True)
     return -(fraction * np.log(np.where(fraction > 0, fraction, 1))).sum(-1)
+
+
+def _accept_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
+    """Accept any targets here: `_check_heads` checks them, when the number of classes is known."""
+    del y, weights
+
+
+def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
+    """Check that `y` holds the numbers of classes of the heads."""
+    del weights
+    classes = heads.coef.shape[1]
+    host_checks.check_rank("y", y, 1, "[n]")
+    values = np.unique(y).astype(np.float64)
+    invalid = values[(values < 0) | (values >= classes) | (values != np.floor(values))]
+    if len(invalid):
+        shown = ", ".join(f"{value:g}" for value in invalid[:5]) + (", …" if len(invalid) > 5 else "")
+        raise ValueError(
+            f"y: expected labels 0 to {classes - 1}, numbers of the {classes} classes of heads.coef, got {shown}"
+        )
+
+
+def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+    del weights
+    if (y != np.floor(y)).any() or (y < 0).any():
+        raise ValueError(f"y: expected labels 0, 1, …, the numbers of classes, got {np.unique(y)[:5]}")
+    return int(y.max()) + 1
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    return logits.argmax(-2)
+
+
+SOFTMAX = CertifiedLoss(
+    "softmax",
+    softmax_bounds,
+    _accept_targets,
+    _predict,
+    probabilities,
+    check_heads=_check_heads,
+    has_classes=True,
+    count_classes=_count_classes,
+    row_loss=CLASS_LOSS,
+)
+"""The cross-entropy of a softmax."""

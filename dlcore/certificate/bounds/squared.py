@@ -13,12 +13,13 @@ J come from A too, $h = Aw - c + \lambda w$, without a pass over the rows. For f
 much, they come from the residuals.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from dlcore.certificate import rounding
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.bounds.base import CertifiedLoss
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.moments import Moments, RowSums
 from dlcore.certificate.result import Bounds
 from dlcore.certificate.rounding import SquaredErrors, err_logit, sum_rounding
@@ -26,6 +27,7 @@ from dlcore.certificate.rows import (
     BLOCK_BYTES,
     HostTable,
     RowWeights,
+    TrainingData,
     head_slices,
     row_norms,
     row_slices,
@@ -384,3 +386,24 @@ def _quadratic_form(
             none = f"none: of {count} columns only {rank} are independent in float64"
             names[same] = np.where(refuted, none, f"exact if the rank is {rank}")
     return gap, err_root, names
+
+
+def _bounds_of_data(heads: HeadArrays, data: TrainingData, center: np.ndarray | None) -> Bounds:
+    """Return the bounds of heads of one target or of several."""
+    del center  # the moments are centered in any case
+    targets = data.y if data.y.ndim == 2 else data.y[:, None]
+    return squared_bounds(heads, cast("HostTable", data.x), targets, data.weights)
+
+
+def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
+    del weights
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y: expected 1-D [n] or 2-D [n, targets], got {y.ndim}-D with shape {y.shape}")
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    return logits
+
+
+SQUARED = CertifiedLoss("squared", _bounds_of_data, _check_targets, _predict)
+"""The squared error (ŷ − y)²."""

@@ -19,8 +19,9 @@ from dlcore.certificate.bounds.curvature import (
     curvature_bound,
     head_params,
 )
+from dlcore.certificate.bounds.row_losses import RowLoss
 from dlcore.certificate.dependent_columns import Combination, dependent_bound, find_combination
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.newton import newton_path, value_and_error
 from dlcore.certificate.result import Bounds
 from dlcore.certificate.rows import TrainingData
@@ -30,14 +31,19 @@ UNKNOWN_FRACTION = 0.1
 
 
 def best_bound(
-    bounds: Bounds, heads: HeadArrays, data: TrainingData, selected: np.ndarray | None = None
+    bounds: Bounds,
+    heads: HeadArrays,
+    data: TrainingData,
+    row_loss: RowLoss,
+    selected: np.ndarray | None = None,
 ) -> Bounds:
     """Return the bounds of H heads, or those by curvature where they are smaller.
 
     Args:
       bounds: bounds by duality.
       heads: H heads.
-      data: rows of classes.
+      data: rows with their classes or counts.
+      row_loss: the loss of a row.
       selected: indices of heads whose curvature is computed at the head alone, at moderate cost. If omitted, the
         curvature is computed for all heads, at points of lower J too.
     """
@@ -54,7 +60,7 @@ def best_bound(
     combinations: dict[int, Combination | None] = {}
     for h in indices:
         head_data = data.of_head(h)
-        params = head_params(*heads.head(h), float(heads.l2[h]), heads.scale)
+        params = head_params(*heads.head(h), float(heads.l2[h]), heads.scale, row_loss)
         by_duality = np.inf if names[h].startswith("none") else gap[h] + rounding[h]
         by_duality = np.inf if np.isnan(by_duality) else by_duality
         bound, name = curvature_bound(params, head_data), "curvature"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.bounds.curvature import HeadParams, newton_step, row_blocks
-from dlcore.certificate.newton import margins
+from dlcore.certificate.bounds.row_losses import margins
 from dlcore.certificate.rounding import err_margin
 from dlcore.certificate.rows import TrainingData
 

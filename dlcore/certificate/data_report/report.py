@@ -11,6 +11,7 @@ from dlcore._core import host_checks
 from dlcore.certificate.data_report.columns import describe_columns
 from dlcore.certificate.data_report.separation import SEPARABLE, Separation, find_separation, is_separable_by
 from dlcore.certificate.display import Plain, equal_fields, html_table, to_plain
+from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.rows import DataLike, HostTable, RowWeights, TrainingData, scaled_weights
 
 SHOWN = 10
@@ -44,7 +45,7 @@ class DataReport:
       constant: columns that hold a single number.
       duplicates: groups of columns that are equal in every row.
       separability: "separable" and "not separable" are proven. "quasi-separable" is what float64 sees: a
-        hyperplane touches the classes and crosses none. Otherwise "not known"; None for the squared loss.
+        hyperplane touches the classes and crosses none. Otherwise "not known"; None for losses of numbers.
       direction: coefficients that show it. For separable classes the right class has the largest logit in every
         row. For quasi-separable classes it has one of the largest in every row, and the only largest in some row.
       direction_intercept: the intercepts that belong to `direction`.
@@ -125,7 +126,7 @@ def data_report(
     y: npt.ArrayLike | None = None,
     weights: npt.ArrayLike | None = None,
     *,
-    loss: Literal["logistic", "softmax", "squared"] = "logistic",
+    loss: Literal["logistic", "softmax", "squared", "poisson"] = "logistic",
     fit_intercept: bool = True,
 ) -> DataReport:
     """Return what is known of data before any head is fitted.
@@ -136,9 +137,9 @@ def data_report(
 
     Args:
       x: shape (n, m), as `certify` takes it.
-      y: shape (n,): labels 0 and 1, or with the loss "softmax" 0, 1, …; unused with the loss "squared".
+      y: shape (n,): labels 0 and 1, or with the loss "softmax" 0, 1, …; unused with "squared" and "poisson".
       weights: shape (n,); rows of weight 0 are left out.
-      loss: "logistic", "softmax" or "squared".
+      loss: "logistic", "softmax", "squared" or "poisson".
       fit_intercept: whether heads have an intercept: columns are then centered.
 
     Returns:
@@ -158,8 +159,7 @@ def data_report(
     equal columns: (0, 2)
     classes: separable; without a penalty J has the infimum 0 and no minimum
     """
-    if loss not in ("logistic", "softmax", "squared"):
-        raise ValueError(f"loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
+    count_classes = certified_loss("loss", loss).count_classes
     if not isinstance(fit_intercept, bool):
         raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
     table = host_checks.as_numpy_or_sparse("x", x)
@@ -171,17 +171,13 @@ def data_report(
         host_checks.check_weights(values, len(table))
         values = values[None]
     scaled = scaled_weights(values)
-    if loss == "squared":
+    if count_classes is None:
         return report_on(table, None, scaled, fit_intercept=fit_intercept)
     labels = host_checks.as_numpy("y", y)
     host_checks.check_same_length(x=table, y=labels)
     host_checks.check_rank("y", labels, 1, "[n]")
     host_checks.check_finite("y", labels)
-    if loss == "logistic":
-        host_checks.check_binary_labels(labels, values[0], "loss='softmax'")
-    elif (labels != np.floor(labels)).any() or (labels < 0).any():
-        raise ValueError(f"y: expected labels 0, 1, …, the numbers of classes, got {np.unique(labels)[:5]}")
-    classes = 1 if loss == "logistic" else int(labels.max()) + 1
+    classes = count_classes(labels, values[0])
     return report_on(table, labels, scaled, classes, fit_intercept=fit_intercept)
 
 
@@ -198,7 +194,7 @@ def report_on(
 
     Args:
       x: rows, shape (n, m).
-      y: classes, shape (n,), or None for the squared loss.
+      y: classes, shape (n,), or None for losses of numbers.
       weights: rows of positive weight in any set count.
       classes: the number of classes, 1 for the sigmoid.
       heads: coefficients and intercepts that may separate the classes.

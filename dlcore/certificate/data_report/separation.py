@@ -23,10 +23,11 @@ from dlcore.certificate.bounds.curvature import (
     curvature_bound,
     head_params,
 )
+from dlcore.certificate.bounds.row_losses import margins
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
 from dlcore.certificate.data_report.quasi_separation import is_quasi_separating, quasi_separating_direction
 from dlcore.certificate.data_report.touching_columns import touching_column
-from dlcore.certificate.newton import margins, newton_path
+from dlcore.certificate.newton import newton_path
 from dlcore.certificate.rounding import err_margin
 from dlcore.certificate.rows import ColumnSubset, RowTable, RowWeights, TrainingData, index_slices
 

@@ -22,7 +22,10 @@ CLASSES = 3
 SOFT = "(soft)"
 """The suffix of the results of the softmax cross-entropy for probabilities in place of a class."""
 
-NUMBERS = ("squared_error", "absolute_error", "huber", "sigmoid", "sigmoid_cross_entropy", "binary_cross_entropy")
+NUMBERS = (
+    *("squared_error", "absolute_error", "huber", "half_poisson_deviance"),
+    *("sigmoid", "sigmoid_cross_entropy", "binary_cross_entropy"),
+)
 """The functions of numbers; those of logits have derivatives in three variables."""
 
 
