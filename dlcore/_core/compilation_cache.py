@@ -45,8 +45,8 @@ def compilation_cache(path: str | os.PathLike[str] | None = None) -> Path:
     - The folder grows without a limit, and it can be removed at any time.
 
     An entry is machine code, which XLA loads and runs. The folder must therefore belong to the user, and nobody
-    else may write into it. The same holds for the folder above, except that the superuser may own it, and that
-    its group may write into it.
+    else may write into it. The folder above it must belong to the user or the superuser. A folder further up that
+    everybody can write into must have the sticky bit, as `/tmp` has.
 
     Args:
       path: a folder, used as it is, without NAME. It replaces the folder that JAX has.
@@ -203,11 +203,12 @@ def _check_private(name: str, folder: Path) -> None:
         return
     user = os.geteuid()
     reason = "its entries are code that XLA runs; use another folder"
-    for part, owners, others in ((folder, (user,), 0o022), (folder.parent, (user, 0), 0o002)):
+    for depth, part in enumerate([folder, *folder.parents]):
         status = part.stat()
-        if status.st_uid not in owners:
+        if (depth == 0 and status.st_uid != user) or (depth == 1 and status.st_uid not in (user, 0)):
             raise PermissionError(f"{name}: the folder {part} belongs to another user, and {reason}")
         # In a folder with the sticky bit, such as /tmp, a user can rename only what he owns.
-        if status.st_mode & others and not (part != folder and status.st_mode & stat.S_ISVTX):
+        is_sticky = depth > 0 and status.st_mode & stat.S_ISVTX
+        if status.st_mode & (0o002 if depth else 0o022) and not is_sticky:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             raise PermissionError(f"{name}: other users can write into {part} (mode {mode}), and {reason}")

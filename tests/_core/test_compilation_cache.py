@@ -58,6 +58,9 @@ outcome = {
     "plain": count(lambda: jax.jit(lambda x: x * 3 + 1)(np.arange(5, dtype=np.float32))),
     "dlcore": count(dlcore_program),
 }
+later = dlcore.compilation_cache(folder.parent / "later")
+outcome["later"] = count(lambda: jax.jit(lambda x: x * 7 + 4)(np.arange(5, dtype=np.float32)))
+outcome["entries of later"] = len(list(later.glob("*-cache")))
 if "BENCH" in os.environ:
     from dlcore.benchmark import bench
     options = {"peers": [], "quick": True, "only": ["linalg.vecdot"]}
@@ -119,6 +122,20 @@ def test_a_second_process_compiles_nothing(children):
     if second["plain"]["hits"] < second["plain"]["requests"]:
         pytest.skip("JAX reads no entry on this processor: its issue 38445")
     assert second["dlcore"]["hits"] == second["dlcore"]["requests"]
+
+
+def test_a_later_folder_is_used_from_then_on(children):
+    """JAX itself keeps the folder of its first compilation."""
+    assert children[0]["later"]["requests"] == children[0]["entries of later"] == 1
+
+
+def test_the_module_imports_no_jax():
+    """The tests set variables of JAX with it, before JAX is imported."""
+    code = (
+        "import sys; from dlcore._core.compilation_cache import folder_name; folder_name(); "
+        "sys.exit('jax' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_a_damaged_entry_causes_a_warning_alone(children):
@@ -231,13 +248,16 @@ def test_a_folder_that_others_can_write_is_refused(mode, tmp_path):
 
 
 @posix
-def test_a_folder_that_others_can_rename_is_refused(settings, tmp_path):
-    path = tmp_path / "shared" / "mine"
+@pytest.mark.parametrize("below", ["mine", "mine/cache/programs"])
+def test_a_folder_that_others_can_rename_is_refused(below, settings, tmp_path):
+    shared = tmp_path / "shared"
+    path = shared / below
     path.mkdir(mode=0o700, parents=True)
-    path.parent.chmod(0o777)
-    assert f"other users can write into {path.parent} (mode 0777)" in refusal(path)
-    path.parent.chmod(0o1777)  # only owners rename, as in /tmp
-    assert dlcore.compilation_cache(path) == path
+    shared.chmod(0o777)
+    assert f"other users can write into {shared} (mode 0777)" in refusal(path)
+    for mode in (0o1777, 0o770):  # only owners rename, as in /tmp; the group may be the user's own
+        shared.chmod(mode)
+        assert dlcore.compilation_cache(path) == path
 
 
 @posix
