@@ -1,10 +1,10 @@
 """JAX's persistent compilation cache for the tests and every process that they start."""
 
-import hashlib
 import os
-import platform
 from collections.abc import MutableMapping
 from pathlib import Path
+
+from dlcore._core import compilation_cache as library  # imports no JAX
 
 FOLDER = Path(__file__).parent.parent / ".test_cache"
 """The default folder, which git ignores."""
@@ -13,27 +13,24 @@ FOLDER = Path(__file__).parent.parent / ".test_cache"
 def enable(environment: MutableMapping[str, str] = os.environ) -> None:
     """Point JAX at a folder of compiled programs, before JAX is imported.
 
-    A program is compiled for the processor at hand, so each kind of processor has a folder of its own.
+    Each version of jaxlib and each kind of processor has a folder of its own, as in the library.
     A folder that the user has chosen for JAX stays.
 
     Args:
       environment: the variables to change; those of this process if omitted.
     """
     folder = environment.get("DLCORE_TEST_CACHE") or str(FOLDER)
-    if folder == "off" or "JAX_COMPILATION_CACHE_DIR" in environment:
+    if folder == "off":
+        environment.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # the command line uses none either
         return
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(folder).absolute() / processor())
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    environment["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    # With caches of XLA's own, the name of the folder is part of the key of every program.
-    environment["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
+    if "JAX_COMPILATION_CACHE_DIR" in environment:
+        return
+    environment[library.FOLDER.upper()] = str(Path(folder).absolute() / library.folder_name())
+    for name, value in library.SETTINGS.items():
+        environment[name.upper()] = str(value)
 
 
-def processor() -> str:
-    """Return a name for the kind of processor: its architecture and a digest of its features."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # no Linux
-        lines = [platform.processor()]
-    features = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}) or lines
-    return f"{platform.machine()}-{hashlib.sha256(''.join(features).encode()).hexdigest()[:12]}"
+def without(environment: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of a user who has set no cache."""
+    names = [library.FOLDER, library.ENABLED, *library.SETTINGS, "dlcore_cache", "xdg_cache_home"]
+    return {name: value for name, value in environment.items() if name.lower() not in names}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 
+from dlcore._core import compilation_cache
 from dlcore._core.types import Device
 from dlcore.benchmark import hardware, suites
 from dlcore.benchmark.case import CaseFamily
@@ -72,6 +73,7 @@ class Benchmark(NamedTuple):
         }
 
 
+@compilation_cache.disabled()
 def bench(
     suites: Sequence[str] = ("math", "gradient"),
     devices: Sequence[str] = ("auto",),
@@ -83,6 +85,8 @@ def bench(
     callback: Callable[[Measurement], object] | None = None,
 ) -> Benchmark:
     """Run suites of benchmarks on devices, side by side with peers on the CPU.
+
+    Every program is compiled and none is read from JAX's persistent cache, so that compilations can be timed.
 
     Args:
       suites: "math", "gradient", "fit", "sweep" and "scale". The last three take most of an hour.

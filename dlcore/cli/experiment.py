@@ -21,6 +21,7 @@ import tyro
 from dlcore._core.files import atomic_writer
 from dlcore._core.types import Device
 from dlcore.cli import console, interrupts
+from dlcore.cli.cache import cached_programs
 from dlcore.devices import DeviceName, find_device
 
 Result = dict[str, Any]
@@ -110,6 +111,7 @@ def _run(main: Callable[[Config, Run], Result], options: Config, name: str) -> b
             options.check()
             device = find_device(options.device)
             folder = stack.enter_context(console.run_folder(options.out, name))
+        stack.enter_context(cached_programs())
         stack.enter_context(jax.default_device(device))
         current = Run(folder, device)
         values = main(options, current)

@@ -15,6 +15,7 @@ import tyro
 
 from dlcore import graph
 from dlcore._core.files import check_path
+from dlcore.cli.cache import cached_programs
 from dlcore.cli.console import write_text
 from dlcore.cli.expressions import RequestError, parse_expression, parse_value
 from dlcore.cli.interrupts import exit_on_error
@@ -47,7 +48,8 @@ def run(arguments: Sequence[str]) -> None:
         for name, path in (("--svg", options.svg), ("--html", options.html)):
             if path is not None:
                 check_path(name, path)  # before anything is printed
-        traced = trace(options.function, options.values)
+        with cached_programs():
+            traced = trace(options.function, options.values)
         print(traced.to_text())
         if options.svg is not None:
             write_text(options.svg, traced.to_svg())

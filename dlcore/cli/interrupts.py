@@ -33,6 +33,11 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def warn(message: str) -> None:
+    """Print a line on standard error that begins with the name of the program."""
+    print(f"{_program}: {message}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def exit_on_error(*wrong_use: type[Exception]) -> Iterator[None]:
     """End the process with one line when the block raises `wrong_use` or an `OSError`.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dlcore._core.files import check_path
+from dlcore.cli.cache import cached_programs
 from dlcore.cli.console import print_table, progress_counter, write_json
 from dlcore.cli.interrupts import FAILED, exit_on_error
 from dlcore.devices import DeviceName
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _verify(options: Options) -> Verification:
     """Run the checks with a progress bar, and return the results even if some failed."""
-    with progress_counter("verify") as advance:
+    with cached_programs(), progress_counter("verify") as advance:
         try:
             return verify(
                 options.device,
