@@ -15,6 +15,8 @@ from dlcore.benchmark.measurement import Measurement, merge_passes
 from dlcore.benchmark.page.html import to_html
 from dlcore.benchmark.roofline_peaks import RooflinePeaks
 from dlcore.benchmark.suites import problems
+from dlcore.benchmark.tune_solver import SolverSetting
+from dlcore.certificate import LinearHeads, certify
 from dlcore.devices import find_device
 
 PEAKS = {"cpu": RooflinePeaks(bandwidth=1e14, rate=1e17, latency=1e-12)}
@@ -122,6 +124,23 @@ def test_programs_are_counted(compiles, classes):
     assert (again["programs"], again["programs, other labels"]) == (0, 0)
 
 
+def test_programs_of_a_call_with_other_labels_are_counted(monkeypatch):
+    """No fit is known that compiles for other labels, so one is planted: it compiles in every call."""
+
+    class Fitted:
+        certificate = certify(LinearHeads(np.zeros((1, 2)), np.zeros(1), np.ones(1)), np.eye(2), np.arange(2))
+        fold_gap = np.zeros((0, 1))
+
+    def fit(x, y):
+        for _ in range(2 if y[0] == 0 else 3):  # the first label changes
+            jax.jit(lambda x: x + 1)(np.ones(3, np.float32))
+        return Fitted
+
+    monkeypatch.setattr("dlcore.heads.fit_heads", fit)
+    numbers = fresh_process.time_heads(np.eye(2), np.arange(2), {}, 1)
+    assert (numbers["programs"], numbers["programs, other labels"]) == (2, 3)
+
+
 def test_gap_is_that_of_the_folds_too():
     x, y = problems.regression(0, 60, 3, 3, 2)
     numbers = fresh_process.time_heads(x, y, {"loss": "squared", "l2": [1e-1, 1e-3], "folds": 3}, 1)
@@ -157,17 +176,21 @@ def test_whole_process_is_that_of_the_fastest_peer(monkeypatch):
 
     pytest.importorskip("sklearn")
     monkeypatch.setattr(first_call, "run_process", process)
+    times = {
+        "sklearn, newton-cholesky": (2.0, ""),
+        "sklearn, lbfgs": (1.0, ""),
+        "sklearnex, lbfgs": (0.5, "wrong"),
+    }
+    tuned = {title: SolverSetting("float64", 1e-8, 1, s, 0.0, wrong) for title, (s, wrong) in times.items()}
+    monkeypatch.setattr(first_call, "tune_all", lambda *_: tuned)
     family = family_named("whole process, softmax")
     measure = family.measure
     assert measure is not None
     measurement = measure(family, 20_000, DEVICES, PEAKS, ("sklearn",), seconds=0.01)
-    accurate = {title: s.seconds for title, s in measurement.settings.items() if not s.wrong}
-    fastest = min(accurate, key=lambda title: accurate[title])
-    assert scripts[-1] == ("head_peers.py", fastest)
+    assert scripts[-1] == ("head_peers.py", "sklearn, lbfgs")
     assert [name for name, _ in scripts[:-1]] == ["fresh_process.py"] * 3
     titles = list(measurement.results)
-    assert titles[:2] == ["dlcore cpu", "dlcore cpu cached"]
-    assert titles[2].startswith(f"{fastest}, ")
+    assert titles == ["dlcore cpu", "dlcore cpu cached", "sklearn, lbfgs, 1 thread"]
     assert not [result.wrong for result in measurement.results.values() if result.wrong]
     assert measurement.results[titles[2]].median == 4.0
     second = measure(family, 20_000, DEVICES, PEAKS, ("sklearn",), seconds=0.01, previous=measurement)
