@@ -22,8 +22,9 @@ SUITES = {
     "fit": suites.fit.families,
     "sweep": suites.sweep.families,
     "scale": suites.scale.families,
+    "first": suites.first.families,
 }
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}
 """Package names of libraries, where they differ."""
 PASSES, SECONDS = 3, 1.0
 """Every case is measured this often, minutes apart, for this many seconds in all: machines change meanwhile."""
@@ -89,9 +90,10 @@ def bench(
     Every program is compiled and none is read from JAX's persistent cache, so that compilations can be timed.
 
     Args:
-      suites: "math", "gradient", "fit", "sweep" and "scale". The last three take most of an hour.
+      suites: "math", "gradient", "fit", "sweep", "scale" and "first". The last four take hours.
       devices: "auto", "cpu", "gpu", "tpu". dlcore runs on each of them.
-      peers: "numpy", "torch", "jax" and "sklearn". Libraries that are not installed are left out.
+      peers: "numpy", "torch", "jax", "sklearn" and "sklearnex". Libraries that are not installed are left out,
+        and `Benchmark.machine["left out"]` says so.
       quick: a few small sizes and rounds, to check that everything runs.
       largest: only the largest size of each function, unless `quick`.
       only: names of functions, or prefixes of names.
@@ -124,13 +126,17 @@ def bench(
     repeats, scale = (3, 1 / 64) if quick else (9, 1.0)
     peaks = {name: measure_peaks(device, repeats, scale) for name, device in measured_devices.items()}
     installed = tuple(name for name in peers if DISTRIBUTIONS.get(name, name) in machine["packages"])
+    machine["left out"] = [
+        f"{name}: {DISTRIBUTIONS.get(name, name)} is not installed" for name in peers if name not in installed
+    ]
     count, seconds = (1, QUICK_SECONDS) if quick else (PASSES, SECONDS / PASSES)
     passes: list[list[Measurement]] = []
     for turn in range(count):
         passes.append([])
         for k, (family, size) in enumerate(cases):
             previous = passes[0][k] if turn else None
-            measurement = measure_case(
+            measure = family.measure or measure_case
+            measurement: Measurement = measure(
                 family, size, dlcore_devices, peaks, installed, seconds=seconds, previous=previous
             )
             passes[-1].append(measurement)

@@ -21,6 +21,18 @@ Bind = Callable[[Inputs, Device], Callable[[], object]]
 """A function that moves inputs to a device and returns a call without arguments."""
 
 
+class FreshFit(NamedTuple):
+    """Fit of heads that is measured in fresh processes.
+
+    Attributes:
+      fit: keyword arguments of `fit_heads`, which JSON can hold.
+      loop: rows, features and classes of the L-BFGS loop that is the unit of compilation.
+    """
+
+    fit: Mapping[str, Any]
+    loop: tuple[int, int, int]
+
+
 class Case(NamedTuple):
     """Function at one size. Exactly one of `function` and `bind` is given.
 
@@ -35,6 +47,7 @@ class Case(NamedTuple):
       peers: a function for each library.
       solvers: by title, "library, solver": iterative solvers with a tolerance of their own.
       xla_counts: whether XLA counts the operations; it does not see into the libraries that it calls.
+      fresh: for the suite first.
     """
 
     shape: str
@@ -47,6 +60,7 @@ class Case(NamedTuple):
     peers: Mapping[str, Peer] = {}
     solvers: Mapping[str, Solver] = {}
     xla_counts: bool = True
+    fresh: FreshFit | None = None
 
 
 class CaseFamily(NamedTuple):
@@ -59,6 +73,7 @@ class CaseFamily(NamedTuple):
       make: returns the case of a size.
       size_unit: what the size counts.
       make_quick: returns a smaller case for `quick` runs; None if `make` takes only seconds.
+      measure: replaces `measure_case`, with the same arguments; None if the cases are called in this process.
     """
 
     name: str
@@ -67,3 +82,4 @@ class CaseFamily(NamedTuple):
     make: Callable[[int], Case]
     size_unit: str = "numbers"
     make_quick: Callable[[int], Case] | None = None
+    measure: Callable[..., Any] | None = None

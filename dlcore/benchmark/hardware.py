@@ -7,7 +7,7 @@ import re
 import sys
 import timeit
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from dlcore._core.types import Device
 from dlcore.devices import core_count
 
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "dlcore-jax")
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "scikit-learn-intelex", "dlcore-jax")
 
 PROBE_SIDE, PROBE_CALLS = 64, 2_000
 """The clock probe sums the squares of a small matrix that stays in the nearest cache, this many times."""
@@ -34,9 +34,11 @@ Machine = TypedDict(
         "packages": dict[str, str],
         "default matmul precision": str,
         "load after": list[float],
+        "left out": NotRequired[list[str]],
     },
 )
-"""The machine of a run. "pace" holds a `clock_probe` before the first pass and after each."""
+"""The machine of a run. "pace" holds a `clock_probe` before the first pass and after each.
+"left out" holds the peers that did not run, with the reasons."""
 
 
 def clock_probe() -> float:

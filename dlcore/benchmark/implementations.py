@@ -84,7 +84,7 @@ def bound_solvers(
     """Return the solvers that are still to be timed, at their settings."""
     inputs = _with_int64_labels(case.inputs)
     return {
-        f"{title}, {_threads_text(settings[title].threads)}": Implementation(
+        f"{title}, {threads_text(settings[title].threads)}": Implementation(
             bind_solver(solver, settings[title], inputs), from_memory=False
         )
         for title, solver in solvers.items()
@@ -97,7 +97,8 @@ def _with_int64_labels(inputs: Inputs) -> Inputs:
     return tuple(array.astype(np.int64) if array.dtype.kind == "i" else array for array in inputs)
 
 
-def _threads_text(count: int) -> str:
+def threads_text(count: int) -> str:
+    """Return a number of threads as text."""
     return f"{count} thread" + "s" * (count > 1)
 
 
@@ -146,7 +147,7 @@ def _on_threads(
 ) -> dict[str, Implementation]:
     """Return a library's calls on all threads and on one."""
     return {
-        f"{library}, {_threads_text(count)}": Implementation(
+        f"{library}, {threads_text(count)}": Implementation(
             _in_turn(calls), from_memory, functools.partial(set_threads, count)
         )
         for count in dict.fromkeys((core_count(), 1))
@@ -185,5 +186,5 @@ PEERS: dict[str, Callable[[Peer, Copies, Mapping[str, Device]], dict[str, Implem
     "jax": _jax,
 }
 """Functions that make the implementations of a peer, by library."""
-LIBRARIES = (*PEERS, "sklearn")
-"""All libraries that dlcore is compared with; scikit-learn has solvers only."""
+LIBRARIES = (*PEERS, "sklearn", "sklearnex")
+"""All libraries that dlcore is compared with; scikit-learn and its extension have solvers only."""

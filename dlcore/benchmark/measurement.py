@@ -11,6 +11,7 @@ from dlcore._core.timing import Timing, measure
 from dlcore._core.types import Device
 from dlcore.benchmark.accuracy import Checker
 from dlcore.benchmark.case import Case, CaseFamily
+from dlcore.benchmark.head_peers import start_library
 from dlcore.benchmark.implementations import Implementation, bound_solvers, implementations_of, solvers_of
 from dlcore.benchmark.roofline_peaks import RooflinePeaks
 from dlcore.benchmark.tune_solver import Solver, SolverSetting, tune_solver
@@ -72,6 +73,7 @@ class Measurement(NamedTuple):
       size_unit: what the size counts.
       operations: operations that the algorithm needs at least, counted and not measured.
       traffic: bytes that the algorithm reads and writes at least, counted and not measured.
+      details: by title, numbers of calls in fresh processes, see `measure_first_call`; empty in other suites.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Measurement(NamedTuple):
     size_unit: str
     operations: float
     traffic: float
+    details: Mapping[str, Mapping[str, float]] = {}
 
     def to_json(self) -> JsonObject:
         """Return the measurement as an object of JSON, which has no infinity: None stands for it."""
@@ -143,7 +146,7 @@ def measure_case(
     settings: dict[str, SolverSetting] = {}
     if solvers := solvers_of(case, peers):
         dlcore_s = next(iter(trial.values())).median
-        settings = previous.settings if previous else _tune_all(solvers, case, check, dlcore_s)
+        settings = previous.settings if previous else tune_all(solvers, case, check, dlcore_s)
         tuned = bound_solvers(case, solvers, settings)
         implementations, trial = implementations | tuned, trial | _time(tuned, 1)
     timings, round_s, compiled = trial, sum(timing.median for timing in trial.values()), False
@@ -169,7 +172,7 @@ def measure_case(
             roofline_fraction=limit[0] / timing.median,
             error=checked.error,
             wrong=checked.wrong or _implausible(case, implementation, timing, device_peaks, compiled=compiled),
-            noisy=_noisy(timing.median, timing.quartiles),
+            noisy=is_noisy(timing.median, timing.quartiles),
         )
     results |= {
         title: _single_call(case, setting, peaks["cpu"]) for title, setting in settings.items() if setting.is_final
@@ -200,7 +203,12 @@ def merge_passes(passes: Sequence[Measurement]) -> Measurement:
         median = float(np.median([result.median for result in results]))
         lows, highs = zip(*(result.quartiles for result in results), strict=True)
         transfers = [result.transfer for result in results if result.transfer is not None]
-        merged[title] = first._replace(  # the compilation is that of the first pass
+        if title in passes[0].details:  # every pass compiles in processes of its own
+            first = first._replace(
+                compile=float(np.median([result.compile or 0.0 for result in results])),
+                first=float(np.median([result.first for result in results])),
+            )
+        merged[title] = first._replace(  # elsewhere the compilation is that of the first pass
             transfer=float(np.median(transfers)) if transfers else None,
             median=median,
             quartiles=(min(lows), max(highs)),
@@ -208,12 +216,17 @@ def merge_passes(passes: Sequence[Measurement]) -> Measurement:
             roofline_fraction=first.roofline_fraction * first.median / median,
             error=max(result.error for result in results),
             wrong=next((result.wrong for result in results if result.wrong), ""),
-            noisy=_noisy(median, (min(lows), max(highs))),
+            noisy=is_noisy(median, (min(lows), max(highs))),
         )
-    return passes[0]._replace(results=merged)
+    details = {
+        title: {name: float(np.median([p.details[title][name] for p in passes])) for name in numbers}
+        for title, numbers in passes[0].details.items()
+    }
+    return passes[0]._replace(results=merged, details=details)
 
 
-def _noisy(median: float, quartiles: tuple[float, float]) -> bool:
+def is_noisy(median: float, quartiles: tuple[float, float]) -> bool:
+    """Return whether the interquartile range is a large fraction of the median."""
     return quartiles[1] - quartiles[0] > NOISY_SPREAD * median
 
 
@@ -224,14 +237,25 @@ def _time(implementations: Mapping[str, Implementation], rounds: int) -> dict[st
     return measure({title: i.call for title, i in implementations.items()}, rounds, set_threads)
 
 
-def _tune_all(
+def tune_all(
     solvers: Mapping[str, Solver], case: Case, check: Checker, dlcore_s: float
 ) -> dict[str, SolverSetting]:
-    settings, best_s = {}, math.inf
+    """Return the setting of each solver. A solver is given up behind the best of its own library.
+
+    Args:
+      solvers: by title.
+      case: with the inputs of the solvers.
+      check: the accuracy check of their answers.
+      dlcore_s: the seconds that dlcore takes.
+    """
+    settings: dict[str, SolverSetting] = {}
+    best_s: dict[str, float] = {}
     for title, solver in solvers.items():
-        settings[title] = tune_solver(solver, case.inputs, check, dlcore_s, best_s)
+        library = title.partition(",")[0]
+        start_library(title)
+        settings[title] = tune_solver(solver, case.inputs, check, dlcore_s, best_s.get(library, math.inf))
         if not settings[title].wrong:
-            best_s = min(best_s, settings[title].seconds)
+            best_s[library] = min(best_s.get(library, math.inf), settings[title].seconds)
     return settings
 
 

@@ -1,13 +1,13 @@
 """Tuning of peers' solvers: the loosest tolerance that is accurate enough, and the faster number of threads."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dlcore.benchmark.accuracy import Checker
+from dlcore.benchmark.head_peers import limit_threads
 from dlcore.devices import core_count
 
 Solver = Callable[..., object]
@@ -19,7 +19,7 @@ TOLERANCES = tuple((dtype, tol) for dtype in ("float32", "float64") for tol in (
 GIVE_UP_AFTER_S, GIVE_UP_AFTER_RATIO = 60.0, 10
 """An inaccurate solver is given up beyond this many seconds and this many times dlcore's time."""
 GIVE_UP_BEHIND_BEST = 3
-"""An inaccurate solver is also given up beyond this many times the best solver's time."""
+"""An inaccurate solver is also given up beyond this many times the time of its library's best."""
 SINGLE_CALL_S = 20.0
 """A solver that takes longer than this is called only once, on all threads."""
 
@@ -62,7 +62,7 @@ def tune_solver(
       inputs: its inputs.
       check: the accuracy check of its answers.
       dlcore_s: the seconds that dlcore takes.
-      best_s: the seconds of the best solver so far; infinite if there is none.
+      best_s: the seconds of the best solver of its library so far; infinite if there is none.
     """
     cores, setting = core_count(), None
     give_up_s = min(GIVE_UP_BEHIND_BEST * best_s, max(GIVE_UP_AFTER_S, GIVE_UP_AFTER_RATIO * dlcore_s))
@@ -84,7 +84,7 @@ def bind_solver(solver: Solver, setting: SolverSetting, inputs: tuple[np.ndarray
     """Return a call without arguments that solves with a setting."""
 
     def call() -> object:
-        with _limit_threads(setting.threads):
+        with limit_threads(setting.threads):
             return solver(setting.dtype, setting.tol, *inputs)
 
     return call
@@ -93,15 +93,6 @@ def bind_solver(solver: Solver, setting: SolverSetting, inputs: tuple[np.ndarray
 def _timed(solver: Solver, arguments: tuple[object, ...], threads: int) -> tuple[object, float]:
     """Return the answer of a call on some number of threads, and its seconds."""
     start = time.perf_counter()
-    with _limit_threads(threads):
+    with limit_threads(threads):
         answer = solver(*arguments)
     return answer, time.perf_counter() - start
-
-
-@contextlib.contextmanager
-def _limit_threads(count: int) -> Iterator[None]:
-    """Set the number of threads of the BLAS and OpenMP libraries of NumPy, SciPy and scikit-learn."""
-    import threadpoolctl  # installed with scikit-learn
-
-    with threadpoolctl.threadpool_limits(count):
-        yield

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from dlcore._core.html import drop_control_characters, html_page
 from dlcore.benchmark.bench import Benchmark
 from dlcore.benchmark.compare import best_result, comparable_result, find_crossover, libraries_of, speedup
+from dlcore.benchmark.first_call import first_call_table
 from dlcore.benchmark.hardware import Machine
 from dlcore.benchmark.measurement import Measurement, Result
 from dlcore.benchmark.page.roofline import draw_all_functions, draw_roofline, has_counts, roofline, window_of
@@ -45,6 +46,11 @@ def to_html(run: Benchmark) -> str:
         dlcore_titles=[f"dlcore {name}" for name in run.devices],
         libraries=libraries,
         library_columns=[f"{name} takes ×" for name in libraries] + [f"faster than {name}" for name in libraries],
+        first_calls={
+            title: first_call_table(first, title)
+            for title in (f"dlcore {name}" for name in run.devices)
+            if (first := [measurement for measurement in run.measurements if measurement.suite == "first"])
+        },
         facts=_facts(run.machine),
         results=[(m, title, result) for m in run.measurements for title, result in m.results.items()],
     )
@@ -137,6 +143,8 @@ def _facts(machine: Machine) -> dict[str, str]:
     ]
     packages = [f"{name} {version}" for name, version in machine["packages"].items()]
     facts = {**machine, "devices": "; ".join(devices), "packages": "; ".join(packages)}
+    if not facts.get("left out"):
+        facts.pop("left out", None)
     return {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in facts.items()}
 
 

@@ -1,5 +1,6 @@
 """Suite `fit`: one model, from arrays to certified coefficients, against scikit-learn at the same gap."""
 
+import functools
 import importlib
 from collections.abc import Iterator
 
@@ -8,8 +9,9 @@ import numpy as np
 from dlcore import descent, losses, models
 from dlcore.benchmark.accuracy import small_certified_gap
 from dlcore.benchmark.case import Case, CaseFamily
-from dlcore.benchmark.suites import problems
-from dlcore.benchmark.suites.heads import SOLVERS, heads_case, path_case, sklearn_path
+from dlcore.benchmark.head_peers import SOLVERS
+from dlcore.benchmark.suites import problems, wide
+from dlcore.benchmark.suites.heads import heads_case, path_case, peer_path
 from dlcore.benchmark.tune_solver import Solver
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.fitting import fit
@@ -29,7 +31,11 @@ def families() -> Iterator[CaseFamily]:
     yield CaseFamily("fit, nesterov", "fit", ROWS, _fit, "rows")
     yield CaseFamily("fit_heads, logistic", "fit", LOGISTIC_ROWS, _logistic, "rows")
     yield CaseFamily("fit_heads, softmax", "fit", ROWS, _softmax, "rows")
-    yield CaseFamily("fit_heads, squared", "fit", ROWS, _squared, "rows")
+    yield CaseFamily("fit_heads, squared", "fit", ROWS, squared, "rows")
+    quick = functools.partial(squared, features=wide.QUICK_FEATURES)
+    by_1024 = functools.partial(squared, features=1024)
+    yield CaseFamily("fit_heads, squared of 1,024", "fit", (5_000, 20_000), by_1024, "rows", quick)
+    yield from wide.one_head()
     yield CaseFamily("certify, logistic", "fit", ROWS, _certify, "rows")
 
 
@@ -41,8 +47,9 @@ def _softmax(rows: int) -> Case:
     return path_case(problems.multiclass(0, rows, FEATURES, 30, CLASSES), np.array([1 / rows]), "softmax")
 
 
-def _squared(rows: int) -> Case:
-    x, y = problems.regression(0, rows, FEATURES, 30, 1)
+def squared(rows: int, features: int = FEATURES) -> Case:
+    """Return the case of one ridge head."""
+    x, y = problems.regression(0, rows, features, 30, 1)
     l2 = np.array([1 / rows])
 
     def ridge(solver: str) -> Solver:
@@ -53,7 +60,7 @@ def _squared(rows: int) -> Case:
 
         return solve
 
-    solvers = {name: ridge(name) for name in ("cholesky", "svd")}
+    solvers = {f"sklearn, {name}": ridge(name) for name in ("cholesky", "svd")}
     return heads_case(x, y[:, 0], lambda x, y: fit_heads(x, y, loss="squared", l2=l2), solvers)
 
 
@@ -70,7 +77,7 @@ def _fit(rows: int) -> Case:
         weight, bias = np.asarray(params.weight, np.float64), np.asarray(params.bias, np.float64)
         return LinearHeads(weight[None], bias[None], l2)
 
-    return heads_case(x, y, run, {name: sklearn_path(name, l2, "logistic") for name in SOLVERS})
+    return heads_case(x, y, run, {title: peer_path(title, l2, "logistic") for title in SOLVERS})
 
 
 def _certify(rows: int) -> Case:

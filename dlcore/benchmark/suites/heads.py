@@ -1,6 +1,5 @@
 """Cases of fitted linear heads, compared at the same certified gap: shared by the suites fit, sweep and scale."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -9,14 +8,10 @@ import numpy as np
 from dlcore._core.types import Device
 from dlcore.benchmark.accuracy import small_certified_gap
 from dlcore.benchmark.case import Bind, Case, Inputs
+from dlcore.benchmark.head_peers import fit_path, solvers_for
 from dlcore.benchmark.tune_solver import Solver
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.heads import Heads, fit_heads
-
-SKLEARN_MAX_ITER = 20_000
-"""The limit on the steps of scikit-learn's solvers, too large to stop any of them."""
-SOLVERS = ("newton-cholesky", "lbfgs")
-"""scikit-learn's fastest solvers of logistic regression."""
 
 
 def heads_case(
@@ -29,13 +24,13 @@ def heads_case(
     note: str = "",
     models: int = 1,
 ) -> Case:
-    """Return the case of a function of (x, y) that fits heads, against solvers of scikit-learn.
+    """Return the case of a function of (x, y) that fits heads, against solvers of other libraries.
 
     Args:
       x: the features.
       y: the labels or targets.
       run: dlcore's function.
-      solvers: by name.
+      solvers: by title, such as "sklearn, lbfgs".
       gap_of: see `small_certified_gap`; by default `worst_gap`.
       note: added to the size as text.
       models: the number of models; each needs at least one value and gradient.
@@ -47,22 +42,31 @@ def heads_case(
         operations=4.0 * x.size * models,
         traffic=float(x.nbytes),
         bind=on_device(run),
-        solvers={f"sklearn, {name}": solver for name, solver in solvers.items()},
+        solvers=solvers,
     )
 
 
 def path_case(
-    data: tuple[np.ndarray, np.ndarray], l2: np.ndarray, loss: str, solvers: Sequence[str] = SOLVERS
+    data: tuple[np.ndarray, np.ndarray], l2: np.ndarray, loss: str, solvers: Sequence[str] | None = None
 ) -> Case:
-    """Return the case of `fit_heads` of (x, labels) for each l2, against scikit-learn's solvers."""
+    """Return the case of `fit_heads` of (x, labels) for each l2.
+
+    Args:
+      data: features and labels.
+      l2: the penalties, in the order in which peers fit them.
+      loss: "logistic" or "softmax".
+      solvers: titles of `head_peers.SOLVERS`; by default all that suit the size.
+    """
     x, y = data
+    classes = int(y.max()) + 1
+    titles = solvers_for(loss, x.shape[1], classes) if solvers is None else solvers
     return heads_case(
         x,
         y,
         lambda x, y: fit_heads(x, y, loss=loss, l2=l2),
-        {name: sklearn_path(name, l2, loss) for name in solvers},
+        {title: peer_path(title, l2, loss) for title in titles},
         note=f", {len(l2)} l2" if len(l2) > 1 else "",
-        models=len(l2) * (int(y.max()) + 1 if loss == "softmax" else 1),
+        models=len(l2) * (classes if loss == "softmax" else 1),
     )
 
 
@@ -79,21 +83,11 @@ def on_device(function: Callable[..., object]) -> Bind:
     return bind
 
 
-def sklearn_path(solver: str, l2: np.ndarray, loss: str) -> Solver:
-    """Return scikit-learn's solver of all l2, from the largest, each started at the solution before."""
+def peer_path(title: str, l2: np.ndarray, loss: str) -> Solver:
+    """Return a peer's solver of all l2, from the first, each started at the solution before."""
 
     def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> LinearHeads:
-        rows = x.astype(dtype, copy=False)
-        model = importlib.import_module("sklearn.linear_model").LogisticRegression(
-            solver=solver, tol=tol, max_iter=SKLEARN_MAX_ITER, warm_start=True
-        )
-        coefs, intercepts = [], []
-        for penalty in l2:
-            model.set_params(C=1 / (penalty * len(x))).fit(rows, y)
-            coefs.append(model.coef_.copy())
-            intercepts.append(model.intercept_.copy())
-        head = 0 if loss == "logistic" else slice(None)
-        return LinearHeads(np.array(coefs)[:, head], np.array(intercepts)[:, head], l2, loss)
+        return LinearHeads(*fit_path(title, l2, loss, dtype, tol, x, y), l2, loss)
 
     return solve
 

@@ -35,6 +35,32 @@ def multiclass(
     return x, label.astype(np.int64)
 
 
+def embeddings(
+    seed: int, rows: int, features: int, classes: int, signal: float = 0.35
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows like frozen embeddings and their labels; every class has a row.
+
+    Each row is the mean of its class plus normal noise. Column j, counted from 1, is then divided by √j.
+
+    Args:
+      seed: of the random numbers.
+      rows: the number of rows, at least `classes`.
+      features: the number of columns.
+      classes: the number of classes.
+      signal: the standard deviation of the means of the classes, in units of that of the noise.
+        The means of two classes are signal·√(2·features) standard deviations of the noise apart.
+        With a thousand columns, 0.35 separates them, and with 0.05 every eighth row is nearer to the wrong mean.
+    """
+    random = np.random.default_rng(seed)
+    label = random.integers(classes, size=rows)
+    label[:classes] = np.arange(classes)
+    means = FLOAT(signal) * random.standard_normal((classes, features), dtype=FLOAT)
+    x = random.standard_normal((rows, features), dtype=FLOAT)
+    x += means[label]
+    x /= np.sqrt(np.arange(1, features + 1, dtype=FLOAT))
+    return x, label.astype(np.int64)
+
+
 def _logits(random: np.random.Generator, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     logits = x @ random.standard_normal((x.shape[1], *shape), dtype=FLOAT)
     logits *= 2 / logits.std()

@@ -34,7 +34,8 @@ def _sizes(smallest: int) -> tuple[int, ...]:
 
 def _penalties(count: int, rows: int = HEADS_ROWS) -> Case:
     l2 = np.geomspace(10, 1e-7, count)
-    return path_case(problems.binary(1, rows, 64, 30), l2, "logistic", ("newton-cholesky",))
+    solvers = ("sklearn, newton-cholesky", "sklearnex, lbfgs", "torch, L-BFGS of 10")
+    return path_case(problems.binary(1, rows, 64, 30), l2, "logistic", solvers)
 
 
 def _features(features: int, rows: int = HEADS_ROWS) -> Case:

@@ -12,16 +12,9 @@ from dlcore import descent, losses, models
 from dlcore._core.types import Array, ArrayTree
 from dlcore.benchmark.accuracy import close_to_reference
 from dlcore.benchmark.case import Case, CaseFamily
-from dlcore.benchmark.suites import problems
-from dlcore.benchmark.suites.heads import (
-    SKLEARN_MAX_ITER,
-    SOLVERS,
-    heads_case,
-    on_device,
-    path_case,
-    relative_gap,
-    worst_gap,
-)
+from dlcore.benchmark.head_peers import MAX_ITER, SOLVERS, fit_path
+from dlcore.benchmark.suites import problems, wide
+from dlcore.benchmark.suites.heads import heads_case, on_device, path_case, relative_gap, worst_gap
 from dlcore.benchmark.tune_solver import Solver
 from dlcore.certificate import LinearHeads
 from dlcore.descent.base import Optimizer
@@ -43,6 +36,7 @@ def families() -> Iterator[CaseFamily]:
     yield CaseFamily("fit_heads, softmax l2", "sweep", _sizes(60_000), _softmax, "rows", quick)
     quick = functools.partial(_ridge, features=20, targets=3)
     yield CaseFamily("fit_heads, ridge grid", "sweep", _sizes(50_000), _ridge, "rows", quick)
+    yield from wide.paths()
     yield CaseFamily("sweep, gradient_descent", "sweep", _sizes(2_000), _step_sizes, "settings")
 
 
@@ -58,7 +52,7 @@ def _path(rows: int) -> Case:
 def _softmax(rows: int, features: int = 784) -> Case:
     """Return 10 values of l2 for 10 classes; the features are as many and as correlated as in small images."""
     data = problems.multiclass(1, rows, features, 1e3, 10)
-    return path_case(data, np.geomspace(1, 1e-4, 10), "softmax", ("lbfgs",))
+    return path_case(data, np.geomspace(1, 1e-4, 10), "softmax")
 
 
 def _folds(rows: int) -> Case:
@@ -75,15 +69,32 @@ def _folds(rows: int) -> Case:
                 cv=FOLDS,
                 solver=name,
                 tol=tol,
-                max_iter=SKLEARN_MAX_ITER,
+                max_iter=MAX_ITER,
                 scoring="neg_log_loss",
             )
             return model.fit(x.astype(dtype, copy=False), y).coefs_paths_[1]
 
         return solve
 
+    def peer(title: str) -> Solver:
+        library, _, solver = title.partition(", ")
+        return logistic_cv(solver) if library == "sklearn" else loop_over_folds(title)
+
+    def loop_over_folds(title: str) -> Solver:
+        """Return a peer without cross-validation of its own, with the same C in all folds."""
+
+        def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> object:
+            splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
+            paths = [
+                fit_path(title, l2 * len(x) / len(train), "logistic", dtype, tol, x[train], y[train])
+                for train, _ in splits
+            ]
+            return np.stack([np.column_stack(path) for path in paths])
+
+        return solve
+
     def gap_of(answer: Heads | np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the largest gap of our heads, or of scikit-learn's paths of coefficients in each fold."""
+        """Return the largest gap of our heads, or of a peer's paths of coefficients in each fold."""
         if isinstance(answer, Heads):
             return max(worst_gap(answer, x, y), float((answer.fold_gap / answer.value).max()))
         splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
@@ -97,7 +108,7 @@ def _folds(rows: int) -> Case:
         x,
         y,
         lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS),
-        {name: logistic_cv(name) for name in SOLVERS},
+        {title: peer(title) for title in SOLVERS},
         gap_of=gap_of,
         note=f", {len(l2)} l2, {FOLDS} folds",
         models=len(l2) * FOLDS,
@@ -145,7 +156,7 @@ def _ridge(rows: int, features: int = 512, targets: int = 100) -> Case:
         x,
         y,
         lambda x, y: fit_heads(x, y, loss="squared", l2=l2, folds=FOLDS),
-        {"loop of Ridge": loop, "RidgeCV": ridge_cv},
+        {"sklearn, loop of Ridge": loop, "sklearn, RidgeCV": ridge_cv},
         gap_of=gap_of,
         note=f", {len(l2)} l2, {FOLDS} folds, {targets} targets",
         models=targets,
