@@ -17,7 +17,13 @@ import tyro
 from dlcore.benchmark.compare import best_result, speedup
 from dlcore.benchmark.measurement import Measurement
 
-PEERS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
+PEERS = {
+    "numpy": "NumPy",
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "sklearn": "scikit-learn",
+    "sklearnex": "scikit-learn-intelex",
+}
 
 
 @dataclasses.dataclass

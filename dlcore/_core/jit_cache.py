@@ -77,8 +77,8 @@ class CachedJit:
             self._programs.move_to_end(key)
             return self._programs[key]
 
-    def _jit(self, function: Function) -> jax.stages.Wrapped:
-        return jax.jit(function, **self._jit_options)
+    def _jit(self, function: Function, **more_options: Any) -> jax.stages.Wrapped:
+        return jax.jit(function, **self._jit_options, **more_options)
 
     def trace(self, *args: object, **kwargs: object) -> jax.stages.Traced:
         """Trace the function for these arguments, as `jax.jit` does."""

@@ -18,8 +18,6 @@ from dlcore.certificate.display import (
 if TYPE_CHECKING:
     from dlcore.certificate.data_report.report import DataReport
 
-LOSSES = ("logistic", "softmax", "squared", "poisson")
-"""Names of the losses that have a certificate, those of `dlcore.certificate.losses`."""
 NO_DUALITY = "none: the duality bound needs"
 """The start of the name of the bound of heads without a penalty."""
 

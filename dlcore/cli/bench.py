@@ -13,6 +13,7 @@ from dlcore._core.files import check_path
 from dlcore.benchmark import Benchmark, bench
 from dlcore.benchmark.bench import SUITES
 from dlcore.benchmark.compare import best_result, compare, find_crossover, growth_exponent, speedup
+from dlcore.benchmark.first_call import first_call_table
 from dlcore.benchmark.measurement import Measurement, Result
 from dlcore.cli.console import print_table, progress_counter, write_json, write_text
 from dlcore.cli.interrupts import WRONG_USE, exit_on_error, fail, require_extra
@@ -23,11 +24,14 @@ from dlcore.devices import DeviceName
 class Options:
     """Options of the command."""
 
-    suite: tuple[Literal["math", "gradient", "fit", "sweep", "scale", "all"], ...] = ("math", "gradient")
-    """One or several suites; fit, sweep and scale have slow peers and take most of an hour."""
+    suite: tuple[Literal["math", "gradient", "fit", "sweep", "scale", "first", "all"], ...] = ("math", "gradient")
+    """One or several suites; fit, sweep, scale and first are slow and take hours together."""
     devices: tuple[DeviceName, ...] = ("auto",)
     """Devices that dlcore runs on; "auto" is JAX's default device."""
-    peers: tuple[Literal["numpy", "torch", "jax", "sklearn"], ...] = ("numpy", "torch", "jax", "sklearn")
+    peers: tuple[Literal["numpy", "torch", "jax", "sklearn", "sklearnex"], ...] = (
+        *("numpy", "torch", "jax"),
+        *("sklearn", "sklearnex"),
+    )
     """Libraries to compare with, if installed. They run on the CPU; plain JAX runs on the devices of dlcore."""
     only: tuple[str, ...] = ()
     """Names of functions, or their beginnings, such as losses. or linalg.solve"""
@@ -72,9 +76,11 @@ def run(arguments: Sequence[str]) -> None:
         write_page(benchmark)
     for device in benchmark.devices:
         for suite in dict.fromkeys(cell.suite for cell in benchmark.measurements):
-            _print_suite(
-                suite, [cell for cell in benchmark.measurements if cell.suite == suite], f"dlcore {device}"
-            )
+            cells = [cell for cell in benchmark.measurements if cell.suite == suite]
+            if suite == "first":
+                print_table(f"first, dlcore {device}", *first_call_table(cells, f"dlcore {device}"))
+            else:
+                _print_suite(suite, cells, f"dlcore {device}")
         print(*_machine_lines(benchmark, device), sep="\n")
 
 
@@ -170,6 +176,7 @@ def _machine_lines(benchmark: Benchmark, device: str) -> list[str]:
         f"{machine['processor']}, {machine['cores']} cores, jax {machine['packages'].get('jax')}, "
         f"load {machine['load'][0]} before and {machine['load after'][0]} after; one core took "
         f"{min(pace):.2f} to {max(pace):.2f} of its first time for the same work",
+        *(f"left out: {reason}" for reason in machine.get("left out", ())),
         f"~ marks what is noisy: {sum(figure.noisy for figure in figures)} of {len(figures)} figures"
         + (", quick: they say nothing" if benchmark.quick else ""),
     ]

@@ -20,7 +20,7 @@ from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.certificate.bounds.curvature import MAX_COEFS, MAX_PRODUCTS
 from dlcore.fitting.null_value import NullModel
 from dlcore.fitting.state import LoopState
-from dlcore.losses import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from dlcore.losses import half_poisson_deviance, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.value_scale import value_scale
 
@@ -39,11 +39,12 @@ Scalar: TypeAlias = Array | np.floating | np.integer
 Data: TypeAlias = BlockedData | Sequence[npt.ArrayLike]
 """The data of a fit: (x, y), (x, y, weights), or the result of `Objective.prepare`."""
 
-LossName: TypeAlias = Literal["logistic", "softmax", "squared"]
+LossName: TypeAlias = Literal["logistic", "poisson", "softmax", "squared"]
 """The name of a loss in `dlcore.certify`."""
 
 CERTIFIED_LOSSES: dict[object, LossName] = {
     sigmoid_cross_entropy: "logistic",
+    half_poisson_deviance: "poisson",
     softmax_cross_entropy: "softmax",
     squared_error: "squared",
 }
@@ -132,11 +133,11 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
       params: the initial parameters.
     """
     name = CERTIFIED_LOSSES.get(objective.loss)
-    ndim = {"logistic": 1, "squared": 1, "softmax": 2}.get(name or "")
+    ndim = 2 if name == "softmax" else 1
     if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", ())) != ndim:
         raise ValueError(
             "stop: a certificate is known for linear heads with the losses sigmoid_cross_entropy, "
-            "softmax_cross_entropy and squared_error; stop='flat' takes any"
+            "softmax_cross_entropy, squared_error and half_poisson_deviance; stop='flat' takes any"
         )
     if any(map(is_traced, (objective.l2, data.x, data.y))):
         raise TypeError("stop: a certificate is computed in NumPy and cannot be traced; use stop='flat'")

@@ -11,6 +11,7 @@ from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.losses import ROW_TERMS
 from dlcore.heads.packing import has_bit
+from dlcore.heads.quick_jit import QUICK
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.threads import threaded_program
@@ -77,7 +78,7 @@ class Evaluation(NamedTuple):
     misclassified: Any
 
 
-@threaded_program("loss", "dtype")
+@threaded_program("loss", "dtype", cpu_options=QUICK)
 def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, *, loss: str, dtype: str) -> Sums:
     """Return the sums of one pass over the rows.
 

@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 
 
 class FullNewton(NamedTuple):
-    """Where b heads ended: the parameters, passes made, rows that are misclassified, whether the gap was good enough."""
+    """Where b heads ended: the parameters, passes made, misclassified rows, whether the gap was good enough."""
 
     theta: Array
     steps: Array
@@ -116,6 +116,7 @@ def _move(given: Given, state: State, sums: Sequence[Seen]) -> State:
         return 4 * jnp.finfo(jnp.float64).eps * (1 + value)
 
     def judged(place: Evaluation, step: Array) -> tuple[Array, Array]:
+        del step
         size = _estimate_gap(place, task, frame.radius)
         eps = float(jnp.finfo(jnp.float64).eps)
         enough = size <= task.gap_tol * value_scale(place.value, place.penalty, task.null_value, eps)

@@ -4,7 +4,7 @@ import numpy as np
 
 from dlcore.certificate import Certificate
 from dlcore.certificate.bounds.squared import RowSums, bounds_of_set
-from dlcore.certificate.linear_heads import HeadArrays
+from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import certificate_from_bounds
 from dlcore.certificate.rows import scaled_weights
 from dlcore.heads.inputs import Inputs

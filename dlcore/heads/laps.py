@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.devices import to_device
+from dlcore.heads.quick_jit import QUICK, quick_jit
 from dlcore.objective import BlockedData
 from dlcore.objective.threads import threaded_program
 
@@ -56,7 +56,7 @@ def run(method: Method, given: Any, parts: Sequence[BlockedData]) -> Any:
         each, begun = [own for _, own, _ in found], np.bool_(True)
 
 
-@cached_jit("method")
+@quick_jit("method")
 def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     def lap(state: Any) -> Any:
         return method.move(given, state, [method.look(given, state, data)])
@@ -65,14 +65,14 @@ def _all_laps(given: Any, data: BlockedData, *, method: Method) -> Any:
     return method.finish(given, end)
 
 
-@cached_jit("method")
+@quick_jit("method")
 def _first(given: Any, data: BlockedData, *, method: Method) -> tuple[Any, Any, Any]:
     """State, sums and result: what they look like."""
     state = method.start(given)
     return state, method.look(given, state, data), method.finish(given, state)
 
 
-@threaded_program("method")
+@threaded_program("method", cpu_options=QUICK)
 def _lap(
     given: Any, data: BlockedData, begun: Array, state: Any, sums: list[Any], *, method: Method
 ) -> tuple[Any, Any, Any]:

@@ -93,9 +93,7 @@ class History:
             gamma = np.where(has_pair, 1 / np.where(has_pair, curvature, 1), gamma)
         return gamma
 
-    def coefficients(
-        self, s_g: np.ndarray, y_hg: np.ndarray, gamma: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def coefficients(self, s_g: np.ndarray, y_hg: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the coefficients of s and y in the L-BFGS direction, by the compact representation.
 
         Args:

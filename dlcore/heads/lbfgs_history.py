@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.evaluate import HeadBatch, Sums, finalize
 from dlcore.heads.frame import Frame
 from dlcore.heads.packing import along
 from dlcore.heads.preconditioner import Preconditioner, apply_inverse
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul, vecdot
 
 
@@ -83,7 +83,7 @@ class Observation(NamedTuple):
     new: Any
 
 
-@cached_jit(donate_argnums=(0,))
+@quick_jit(donate_argnums=(0,))
 def observe(
     rings: Rings,
     point: Point,
@@ -175,7 +175,7 @@ class Combination(NamedTuple):
     step_size: Any
 
 
-@cached_jit()
+@quick_jit()
 def advance(
     rings: Rings,
     point: Point,
@@ -203,7 +203,7 @@ def advance(
     return Point(theta, gradient, direction, theta + along(combination.step_size, theta) * direction)
 
 
-@cached_jit()
+@quick_jit()
 def select(rings: Rings, slots: Array) -> Rings:
     """Return the rings of the slots of these numbers."""
     return Rings(rings.s[slots], rings.y[slots])

@@ -33,9 +33,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
 from dlcore.heads.row_products import Products, Streamed, gram_of, rows_at
 from dlcore.heads.scoring import LOGIT_BYTES, Scoring, answer_of
@@ -110,7 +110,7 @@ def _r2(fitted: Fitted, l2: np.ndarray, parts: Parts) -> np.ndarray:
     return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
 
 
-@cached_jit(donate_argnums=0)
+@quick_jit(donate_argnums=0)
 def _add_squares(total: Array, error: Array, weight: Array) -> Array:
     weight = weight[None, None]
     return total + jnp.where(weight > 0, weight * error**2, 0).sum(-1)
@@ -159,7 +159,7 @@ def _by_leverages(
         yield rows, weight, list(errors)
 
 
-@cached_jit()
+@quick_jit()
 def _by_leverage(
     spectrum: Spectrum,
     l2: Array,
@@ -196,7 +196,7 @@ def _kernel_of(fitted: Fitted) -> tuple[Array, Array, Array]:
     return found.values, found.rows, found.projected
 
 
-@cached_jit()
+@quick_jit()
 def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, centred: Array, l2: Array) -> Array:
     """Return (Gt)ᵢ/Gᵢᵢ in units of y, shape (l2, targets, rows)."""
     values, own, projected = kernel
@@ -243,7 +243,7 @@ class OtherRows(NamedTuple):
     weight: Array
 
 
-@cached_jit()
+@quick_jit()
 def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array) -> OtherRows:
     """Return the ridge of the rows of these sums; `total` is the weight of all rows, of which λ is a part."""
     about_0 = (1 - centred) * sums.total * sums.middle
@@ -254,7 +254,7 @@ def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array)
     return OtherRows(values, basis, projected, centred * sums.middle, centred * sums.level, sums.total)
 
 
-@cached_jit()
+@quick_jit()
 def _by_others(
     others: OtherRows,
     x: Array,

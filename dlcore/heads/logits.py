@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.devices import to_device
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul
 from dlcore.objective.borrowed import BorrowedRows
 
@@ -30,7 +30,7 @@ def logits_of(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> 
     return np.concatenate(found, axis=1)
 
 
-@cached_jit()
+@quick_jit()
 def _logits(x: Array | BorrowedRows, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
 
@@ -50,12 +50,12 @@ def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarr
         yield part, np.asarray(logits_of_block(to_device(block), there))
 
 
-@cached_jit("size")
+@quick_jit("size")
 def _cut(x: Array, start: Array, size: int) -> Array:
     return jax.lax.dynamic_slice_in_dim(x, start, size)
 
 
-@cached_jit()
+@quick_jit()
 def logits_of_block(x: Array, theta: Array) -> Array:
     """Shape (K, rows), float64."""
     return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]

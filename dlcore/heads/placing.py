@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.sparse import SparseRows
 from dlcore._core.types import Array
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.objective.borrowed import BorrowedRows, borrow
 
 DENSE_BYTES = 2**24
@@ -64,11 +64,11 @@ def _in_place(x: np.ndarray) -> bool:
     return x.flags.c_contiguous and x.ctypes.data % ALIGNMENT == 0
 
 
-@cached_jit("shape", "dtype")
+@quick_jit("shape", "dtype")
 def _zeros(shape: tuple[int, int], dtype: np.dtype) -> Array:
     return jnp.zeros(shape, dtype)
 
 
-@cached_jit(donate_argnums=0)
+@quick_jit(donate_argnums=0)
 def _write(whole: Array, rows: Array, first: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, rows, first, 0)

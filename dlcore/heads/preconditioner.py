@@ -109,7 +109,7 @@ def _is_correlated(rows: np.ndarray, squares: np.ndarray, weight: np.ndarray) ->
     def without_leading(vectors: np.ndarray) -> np.ndarray:
         return vectors - leading @ (leading.T @ vectors)
 
-    probes = without_leading(random.choice(np.float32([-1, 1]), (columns, PROBES)))
+    probes = without_leading(random.choice(np.array([-1, 1], np.float32), (columns, PROBES)))
     norm = (without_leading(scaled.T @ (scaled @ probes)).astype(np.float64) ** 2).sum() / PROBES
     return bool(norm / columns - 1 - columns * (weight**2).sum() > CORRELATED)
 

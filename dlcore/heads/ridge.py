@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of_block
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.row_products import Products, Streamed, gram_of
 from dlcore.heads.scales import CONSTANT, deviation
 from dlcore.linalg import matmul, outer, vecdot, vector_norm
@@ -134,7 +134,7 @@ def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int, *, equilibrate: bo
     return spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
 
 
-@cached_jit()
+@quick_jit()
 def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
     """Without an intercept X and y are about 0: what their means add is positive."""
     added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
@@ -164,7 +164,7 @@ def _powers(squares: Array, middle: Array) -> Array:
     return jnp.where(most.max() > FAR_APART * least.min(), powers, 1.0)
 
 
-@cached_jit()
+@quick_jit()
 def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
     """Return the spectrum from the kernel of the rows, as many eigenvalues as rows."""
     rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
@@ -195,7 +195,7 @@ def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
     return jnp.where(dropped, 0.0, 1 / jnp.where(dropped, 1.0, values[None] + l2[:, None]))
 
 
-@cached_jit()
+@quick_jit()
 def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
     """Return weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the solution is the shortest."""
     scaled = inverse_of(spectrum, l2)[:, None, :] * spectrum.projected.T[None]
@@ -208,7 +208,7 @@ def intercept_of(spectrum: Spectrum, weight: Array) -> Array:
     return spectrum.level[None] - matmul(weight, spectrum.middle)
 
 
-@cached_jit()
+@quick_jit()
 def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
     """Return the shortest solutions next to solutions at λ = 0, shape (l2, targets, m).
 
@@ -248,7 +248,7 @@ def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
     return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
 
 
-@cached_jit()
+@quick_jit()
 def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
     """Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
     flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
@@ -274,7 +274,7 @@ def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, i
     return np.asarray(error)
 
 
-@cached_jit(donate_argnums=0)
+@quick_jit(donate_argnums=0)
 def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, intercept: Array) -> Array:
     predicted = matmul(coef, x.astype(jnp.float64).T) + intercept[..., None]
     return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)

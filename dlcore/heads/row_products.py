@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.placing import on_device
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul, outer
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
@@ -155,13 +155,13 @@ def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
 
 
-@cached_jit()
+@quick_jit()
 def rows_at(x: Array, rows: Array) -> Array:
     """Return the rows of these numbers."""
     return x[rows]
 
 
-@cached_jit(donate_argnums=0)
+@quick_jit(donate_argnums=0)
 def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     """With a block of rows more."""
     rows, aims = x.astype(jnp.float64), y.astype(jnp.float64)
@@ -174,7 +174,7 @@ def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
     return _merged(sums, Products(total, middle, level, upper, corner, matmul(z.T, t), (t * t).sum(0)))
 
 
-@cached_jit()
+@quick_jit()
 def _merge(a: Products, b: Products) -> Products:
     return _merged(a, b)
 

@@ -10,7 +10,7 @@ from dlcore._core import archive
 from dlcore._core.archive import check_array
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate
-from dlcore.certificate.result import LOSSES
+from dlcore.certificate.losses import CERTIFIED_LOSSES
 
 KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
@@ -75,8 +75,8 @@ def check(fields: dict[str, Any], where: str = "") -> None:
       where: what their names begin with in the message.
     """
     loss, coef = fields["loss"], fields["coef"]
-    if loss not in LOSSES:
-        raise ValueError(f"{where}loss: expected 'logistic', 'softmax' or 'squared', got {loss!r}")
+    if loss not in CERTIFIED_LOSSES:
+        raise ValueError(f"{where}loss: expected one of {', '.join(map(repr, CERTIFIED_LOSSES))}, got {loss!r}")
     for name, kind in (("scoring", str), ("device", str), ("fit_intercept", bool)):
         if not isinstance(fields[name], kind):
             raise ValueError(f"{where}{name}: expected a {kind.__name__}, got {fields[name]!r}")

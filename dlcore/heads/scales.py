@@ -10,9 +10,9 @@ $\lambda(\sigma_{fj}/\sigma_{0j})^2$: near λ, so that folds go on sharing curva
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.jit_cache import cached_jit
 from dlcore._core.types import Array
 from dlcore.heads.packing import has_bit
+from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 
@@ -20,7 +20,7 @@ CONSTANT = 2.0**-40
 """A deviation below this part of the mean is rounding: the column is constant, and divided by 1."""
 
 
-@cached_jit()
+@quick_jit()
 def column_scales(data: BlockedData, total: Array) -> Array:
     """Shape (fits, m), float64, in two passes over the rows.
 

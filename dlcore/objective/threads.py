@@ -10,7 +10,7 @@ operations of XLA start when their inputs are ready, and hold no thread before.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ import jax
 from dlcore._core.jit_cache import CachedJit
 from dlcore.devices import core_count, platform_of, to_device
 
-SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False, "xla_cpu_use_fusion_emitters": False}
+SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
 """Compiler options of a program for a CPU whose products stay on the thread that needs them."""
 
 
@@ -28,7 +28,12 @@ class ThreadedProgram(CachedJit):
 
     Several sets of arguments run a `jax.jit` program compiled with `SINGLE_THREADED`. The products of a single set
     use all cores.
+
+    Attributes:
+      cpu_options: further compiler options on a CPU.
     """
+
+    cpu_options: Mapping[str, str | bool] = {}
 
     def map_threads(self, arguments: Sequence[tuple[object, ...]], **static: object) -> list[Any]:
         """Return the results for several sets of arguments, each computed by a thread, once all are ready.
@@ -55,8 +60,9 @@ class ThreadedProgram(CachedJit):
         """
         if _is_debugging():
             return lambda sets: [jax.block_until_ready(self(*each, **static)) for each in sets]
-        options = SINGLE_THREADED if len(arguments) > 1 else None
-        jit = functools.partial(jax.jit, static_argnames=tuple(static), compiler_options=options)
+        options = dict(self.cpu_options) if platform_of(*jax.tree.leaves(arguments[0])) == "cpu" else {}
+        options |= SINGLE_THREADED if len(arguments) > 1 else {}
+        jit = functools.partial(jax.jit, static_argnames=tuple(static), compiler_options=options or None)
         program = cast(jax.stages.Wrapped, self.program_for(arguments[0], static, len(arguments) > 1, make=jit))
         # The caller's thread traces: configurations are local to threads. `jax.jit` compiles a program once.
         compiled = program.trace(*arguments[0], **static).lower().compile()
@@ -77,9 +83,22 @@ class ThreadedProgram(CachedJit):
         return run_all
 
 
-def threaded_program(*static_argnames: str) -> Callable[[Callable[..., Any]], ThreadedProgram]:
-    """Return a decorator like `jax.jit` that makes a `ThreadedProgram`."""
-    return functools.partial(ThreadedProgram, static_argnames=static_argnames)
+def threaded_program(
+    *static_argnames: str, cpu_options: Mapping[str, str | bool] | None = None
+) -> Callable[[Callable[..., Any]], ThreadedProgram]:
+    """Return a decorator like `jax.jit` that makes a `ThreadedProgram`.
+
+    Args:
+      static_argnames: names of the arguments that are part of the program.
+      cpu_options: further compiler options on a CPU.
+    """
+
+    def decorate(function: Callable[..., Any]) -> ThreadedProgram:
+        program = ThreadedProgram(function, static_argnames=static_argnames)
+        program.cpu_options = cpu_options or {}
+        return program
+
+    return decorate
 
 
 def cores_for(cost: float, *arrays: object, least: float = 2**21) -> int:

@@ -306,7 +306,7 @@ def test_a_deeply_nested_header_is_refused(tmp_path):
 
 L, M, F = 3, 3, 2
 WRONG: dict[str, tuple[Any, str]] = {
-    "loss": ("bogus", "loss: expected 'logistic', 'softmax' or 'squared', got 'bogus'"),
+    "loss": ("bogus", "loss: expected one of 'logistic', 'softmax', 'squared', 'poisson', got 'bogus'"),
     "scoring": (3, "scoring: expected a str, got 3"),
     "device": (None, "device: expected a str, got None"),
     "fit_intercept": (1, "fit_intercept: expected a bool, got 1"),

@@ -13,6 +13,7 @@ FLOORS = {
     0: (
         *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
         *("_core/archive", "_core/html", "_core/array_checks", "_core/jit_cache", "devices", "_core/timing"),
+        "_core/compilation_cache",
         *("reference", "certificate"),
     ),
     1: ("tensors", "linalg", "calculus", "graph"),
@@ -21,7 +22,7 @@ FLOORS = {
     4: ("fitting",),
     5: ("sweeping", "heads"),
     6: (
-        *("cli/interrupts", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
+        *("cli/interrupts", "cli/cache", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
         *("cli/expressions", "cli/graph", "cli/verify", "cli/bench", "cli/main", "cli/experiment", "__main__"),
     ),
 }
