@@ -35,8 +35,10 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     rows = place(inputs, x)
     options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
     if asked.loss == "logistic" and inputs.x.shape[1] <= NEWTON_COLUMNS:
+        name = ""
         sweep, state = logistic.Sweep(inputs, rows, **options), logistic.STATE
     else:
+        name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
         sweep, state = LBFGSSweep(inputs, rows, loss=asked.loss, **options), lbfgs_sweep.STATE
     sweep.run(stages)
     theta = sweep.heads()
@@ -61,7 +63,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             witness = witness_of(p % targets) if p >= targets else None
             return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked, witness))
 
-        return proof_of(stages.once(f"proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
+        return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
     proofs += [proven(p, 0) for p in range(targets, len(theta))]
@@ -73,7 +75,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             break
         heads = [(int(p), int(k)) for p, k in short]
         make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
-        if not stages.on(f"round {times}", sweep, state, tuple(short.T), make, ("bool", ())):
+        if not stages.on(f"{name}round {times}", sweep, state, tuple(short.T), make, ("bool", ())):
             break
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):

@@ -11,7 +11,7 @@ from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
-from dlcore.heads.entropic import entropic_heads
+from dlcore.heads.entropic import NEWTON_COLUMNS, entropic_heads
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.inputs import read_inputs
@@ -22,6 +22,7 @@ from dlcore.heads.scoring import Scoring, check_held_out, read_scoring
 from dlcore.heads.stages import Stages, problem_of
 
 MAX_STEPS = {"logistic": 100, "softmax": 1000, "squared": 1}
+"""Passes of Newton's method, of L-BFGS, and of one factorisation."""
 
 
 def fit_heads(
@@ -154,7 +155,8 @@ def fit_heads(
     scoring = read_scoring(scoring, loss)
     check_held_out(scoring, inputs)
     host_checks.check_number("tol", tol, above=0)
-    max_steps = MAX_STEPS[loss] if max_steps is None else host_checks.check_count("max_steps", max_steps)
+    method = "softmax" if loss == "logistic" and inputs.x.shape[1] > NEWTON_COLUMNS else loss
+    max_steps = MAX_STEPS[method] if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())

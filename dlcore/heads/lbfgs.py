@@ -26,7 +26,9 @@ STALLED_STEPS = 30
 """Steps in a row without progress after which rounding decides, not the step."""
 UNPENALISED = 1e-3
 """Factor of the tolerance where nothing proves the gap, and half the Newton decrement is its estimate."""
-UNKNOWN = np.finfo(np.float64).max
+LEAST_VARIANCE = 1e-3
+"""Variance of ln(yᵀHy) that counts as nothing."""
+UNKNOWN = np.finfo(np.float64).max / 2
 """A gap before it was estimated: larger than any, and no infinity, which `jax.debug_infs` refuses."""
 
 
@@ -49,12 +51,14 @@ class History:
     Attributes:
       rings: the vectors.
       s_y: products of s and y, shape (B, h, h), by place in the rings.
+      y_y: products of y, the same shape.
       y_hy: products of y with H times y, the same shape.
       count: the number of pairs that were written.
     """
 
     rings: Rings
     s_y: np.ndarray
+    y_y: np.ndarray
     y_hy: np.ndarray
     count: int
 
@@ -70,36 +74,58 @@ class History:
         ring = np.zeros((heads, pairs, size), np.float32)
         products = np.zeros((heads, pairs, pairs))
         rings = Rings(*jax.device_put((ring, ring.copy())))
-        return cls(rings, products, products.copy(), 0)
+        return cls(rings, products, products.copy(), products.copy(), 0)
 
     def select(self, slots: np.ndarray) -> "History":
         """Return the history of the slots of these numbers."""
         rings = select(*to_device((self.rings, slots.astype(np.int32))))
-        return History(rings, self.s_y[slots], self.y_hy[slots], self.count)
+        return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)
 
     def record(self, place: int, seen: Observation) -> None:
         """Store the inner products of the pair at a place of the rings."""
-        self.s_y[:, :, place], self.s_y[:, place, :] = seen.s_y, seen.y_s
+        self.s_y[:, place] = 0  # the products of this s with older y are below the diagonal, and not read
+        self.s_y[:, :, place] = seen.s_y
+        self.y_y[:, :, place] = self.y_y[:, place, :] = seen.y_y
         self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
         self.count += bool(seen.usable.any())
 
-    def scale(self) -> np.ndarray:
-        r"""Return γ of each head, for which the last pair has $y^\top \gamma Hy = s^\top y$; 1 without a pair."""
-        heads, pairs = self.s_y.shape[:2]
-        gamma = np.ones(heads)
-        for place in self._order(pairs):
-            curvature = self.y_hy[:, place, place]
-            has_pair = (self.s_y[:, place, place] > 0.5) & (curvature > 0)
-            gamma = np.where(has_pair, 1 / np.where(has_pair, curvature, 1), gamma)
-        return gamma
+    def first_guess(self, mixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r"""Return κ and μ of the first guess of the inverse Hessian, κH + μI, shape (B,) each.
 
-    def coefficients(self, s_g: np.ndarray, y_hg: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        H and I are scaled to the last pair of a head: $y^\top \gamma Hy = s^\top y$. The guess is their weighted
+        mean. A good inverse Hessian has the same $y^\top Hy / s^\top y$ for all pairs. The weights are therefore
+        in inverse proportion to the variance of its logarithm. Where few rows hold all the curvature, as of nearly
+        separable classes, H says little of it.
+
+        Args:
+          mixes: which heads mix the two, shape (B,); the others have H alone.
+
+        Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.20 (the scale).
+        """
+        heads, pairs = self.s_y.shape[:2]
+        order = self._order(pairs)
+        if not len(order):
+            return np.ones(heads), np.zeros(heads)
+        stored, y_hy, y_y = (part[:, order, order] for part in (self.s_y, self.y_hy, self.y_y))
+        stored = (stored > 0.5) & (y_hy > 0) & (y_y > 0)
+        last = len(order) - 1 - stored[:, ::-1].argmax(1)
+        has_pair, head = stored.any(1), np.arange(heads)
+        last_y_hy, last_y_y = (np.where(has_pair, part[head, last], 1) for part in (y_hy, y_y))
+        spread_h, spread_i = (_variance_of_log(part, stored) + LEAST_VARIANCE for part in (y_hy, y_y))
+        is_mixed = mixes & (stored.sum(1) > 2)
+        weight = np.where(is_mixed, spread_i / (spread_h + spread_i), 1)
+        return weight / last_y_hy, (1 - weight) / last_y_y
+
+    def coefficients(
+        self, s_g: np.ndarray, y_g: np.ndarray, y_hg: np.ndarray, guess: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the coefficients of s and y in the L-BFGS direction, by the compact representation.
 
         Args:
           s_g: products of s with the gradient, shape (B, h).
+          y_g: products of y with the gradient, shape (B, h).
           y_hg: products of y with H times the gradient, shape (B, h).
-          gamma: scale of H, shape (B,).
+          guess: κ and μ of the first guess, shape (B,) each.
 
         Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.24.
         """
@@ -111,8 +137,10 @@ class History:
             missing = (np.diagonal(upper, axis1=1, axis2=2) < 0.5)[..., None] * np.eye(len(order))
             upper = upper * (1 - missing) + missing  # a stored pair has s · y = 1
             first = np.linalg.solve(upper, s_g[:, order, None])
-            inner = np.matmul(self.y_hy[:, order[:, None], order], first) - y_hg[:, order, None]
-            middle = first + gamma[:, None, None] * inner
+            inverse, identity = (part[:, None, None] for part in guess)
+            products = inverse * self.y_hy + identity * self.y_y
+            inner = inverse * y_hg[..., None] + identity * y_g[..., None]
+            middle = first + np.matmul(products[:, order[:, None], order], first) - inner[:, order]
             coef_s[:, order] = np.linalg.solve(upper.swapaxes(1, 2), middle)[..., 0]
             coef_y[:, order] = -first[..., 0]
         return coef_s, coef_y
@@ -122,11 +150,20 @@ class History:
         return np.arange(self.count - min(self.count, pairs), self.count) % pairs
 
 
+def _variance_of_log(numbers: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Return the variance of the logarithms of the counted numbers of each head, shape (B,)."""
+    logarithm, count = np.log(np.where(counted, numbers, 1)), np.maximum(counted.sum(1), 1)
+    mean = logarithm.sum(1) / count
+    return (np.where(counted, logarithm - mean[:, None], 0) ** 2).sum(1) / count
+
+
 class _AtPoint(NamedTuple):
     """Products with the gradient at the current point, as in `Observation`."""
 
     s_g: np.ndarray
+    y_g: np.ndarray
     y_hg: np.ndarray
+    g_g: np.ndarray
     g_hg: np.ndarray
 
 
@@ -193,7 +230,8 @@ def minimize(
     point = to_device(Point(theta, zero, zero, theta.copy()))
     value, penalty, slope = np.full(heads, UNKNOWN), np.zeros(heads), np.zeros(heads)
     best_value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
-    at_point = _AtPoint(*np.zeros((2, heads, pairs)), np.zeros(heads))
+    at_point = _AtPoint(*np.zeros((3, heads, pairs)), *np.zeros((2, heads)))
+    mixes = host.l2 <= problem.frame.radius**2  # else the penalty is all the curvature of the coefficients
     step_size, stalled, rejected = np.ones(heads), np.zeros(heads, int), np.zeros(heads, int)
     steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
     pass_over_rows = accumulate.prepare(
@@ -219,7 +257,7 @@ def minimize(
             accepted = active & np.isfinite(seen.g_hg)
         history.record(place, seen)
         # A rejected point has told the curvature on the way: its pair is stored, and the direction is new.
-        for products, new in zip(at_point[:2], seen.new.T, strict=True):
+        for products, new in zip(at_point[:3], seen.new.T, strict=True):
             products[:, place] = new
         at_point = _AtPoint(
             *(
@@ -232,14 +270,15 @@ def minimize(
         rejected = np.where(accepted, 0, rejected + 1)
         step_size = np.where(renewed, 0.5 ** np.maximum(rejected - 1, 0), 0.1 * step_size)
 
-        gamma = history.scale()
-        coef_s, coef_y = history.coefficients(at_point.s_g, at_point.y_hg, gamma)
-        ahead = gamma * at_point.g_hg
-        downhill = -((coef_s * at_point.s_g).sum(1) + gamma * (coef_y * at_point.y_hg).sum(1) + ahead)
+        guess = inverse, identity = history.first_guess(mixes)
+        coef_s, coef_y = history.coefficients(at_point.s_g, at_point.y_g, at_point.y_hg, guess)
+        ahead = inverse * at_point.g_hg + identity * at_point.g_g
+        inner = inverse[:, None] * at_point.y_hg + identity[:, None] * at_point.y_g
+        downhill = -((coef_s * at_point.s_g).sum(1) + (coef_y * inner).sum(1) + ahead)
         usable = np.isfinite(downhill) & (downhill < 0)
         coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
-        combination = Combination(coef_s, coef_y, gamma, renewed, accepted, step_size)
+        combination = Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size)
         point = advance(history.rings, point, trial_gradient, to_device(combination), *constant[:3])
 
         gap = estimate_gap(problem, seen, slope)

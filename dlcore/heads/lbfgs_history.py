@@ -58,13 +58,15 @@ class Observation(NamedTuple):
       grad_norm: ‖g‖² of the coefficients, each divided by the factor of its column.
       grad_intercept: g of the intercepts, shape (B, K).
       usable: whether the pair was stored.
+      g_g: g · g.
       g_hg: g · Hg, with the preconditioner H.
       s_g: products of all s with g, shape (B, h).
       s_y: products of all s with the new y.
-      y_s: products of all y with the new s.
+      y_y: products of all y with the new y.
       y_hy: products of all y with H times the new y.
+      y_g: products of all y with g.
       y_hg: products of all y with Hg.
-      new: products of the new s, and of H times the new y, with the gradient at the current point, shape (B, 2).
+      new: products of the new s, the new y and H times it with the gradient at the current point, shape (B, 3).
     """
 
     value: Any
@@ -74,11 +76,13 @@ class Observation(NamedTuple):
     grad_norm: Any
     grad_intercept: Any
     usable: Any
+    g_g: Any
     g_hg: Any
     s_g: Any
     s_y: Any
-    y_s: Any
+    y_y: Any
     y_hy: Any
+    y_g: Any
     y_hg: Any
     new: Any
 
@@ -118,20 +122,24 @@ def observe(
     g, old = flat(seen.gradient), flat(point.gradient)
     s, y = step_size[:, None] * flat(point.direction), g - old
     s_y = vecdot(s, y)
-    usable = active & (s_y > float(jnp.finfo(jnp.float32).eps) * jnp.sqrt(vecdot(s, s) * vecdot(y, y)))
+    usable = active & (s_y > float(jnp.finfo(jnp.float32).eps) * vecdot(abs(s), abs(y)))
     scale = 1 / jnp.sqrt(jnp.where(usable, s_y, 1))
     s, y = (jnp.where(usable[:, None], scale[:, None] * pair, 0).astype(jnp.float32) for pair in (s, y))
     rings = Rings(
         jax.lax.dynamic_update_index_in_dim(rings.s, s, place, 1),
         jax.lax.dynamic_update_index_in_dim(rings.y, y, place, 1),
     )
-    h_y, h_g = inverse(y.astype(jnp.float64)), inverse(g)
+
+    def wide(array: Array) -> Array:
+        return array.astype(jnp.float64)
+
+    h_y, h_g = inverse(wide(y)), inverse(g)
 
     def products(ring: Array, *vectors: Array) -> Array:
         narrow = jnp.stack([vector.astype(jnp.float32) for vector in vectors], axis=-1)
         return matmul(ring, narrow).astype(jnp.float64)
 
-    with_s, with_y = products(rings.s, g, y), products(rings.y, s, h_y, h_g)
+    with_s, with_y = products(rings.s, g, y), products(rings.y, y, h_y, g, h_g)
     slope_coef = seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]
     return (
         rings,
@@ -144,24 +152,27 @@ def observe(
             grad_norm=slope_coef.sum((1, 2)),
             grad_intercept=seen.gradient[..., -1],
             usable=usable,
+            g_g=vecdot(g, g),
             g_hg=vecdot(g, h_g),
             s_g=with_s[..., 0],
             s_y=with_s[..., 1],
-            y_s=with_y[..., 0],
+            y_y=with_y[..., 0],
             y_hy=with_y[..., 1],
-            y_hg=with_y[..., 2],
-            new=jnp.stack([vecdot(s.astype(jnp.float64), old), vecdot(h_y, old)], axis=-1),
+            y_g=with_y[..., 2],
+            y_hg=with_y[..., 3],
+            new=jnp.stack([vecdot(wide(s), old), vecdot(wide(y), old), vecdot(h_y, old)], axis=-1),
         ),
     )
 
 
 class Combination(NamedTuple):
-    """The next direction, −(Σ aᵢsᵢ + γH(Σ bᵢyᵢ + g)), as coefficients for each head.
+    """The next direction, −(Σ aᵢsᵢ + (κH + μI)(Σ bᵢyᵢ + g)), as coefficients for each head.
 
     Attributes:
       s: a, shape (B, h).
       y: b, shape (B, h).
-      scale: γ, shape (B,).
+      inverse: κ, shape (B,).
+      identity: μ, shape (B,).
       renewed: whether a head takes this direction, shape (B,); else it keeps its own.
       accepted: whether a head moves to its trial point, shape (B,).
       step_size: of the next step, shape (B,).
@@ -169,7 +180,8 @@ class Combination(NamedTuple):
 
     s: Any
     y: Any
-    scale: Any
+    inverse: Any
+    identity: Any
     renewed: Any
     accepted: Any
     step_size: Any
@@ -195,8 +207,9 @@ def advance(
         return total.astype(jnp.float64).reshape(theta.shape)
 
     inner = combined(combination.y, rings.y) + gradient
-    inner = apply_inverse(preconditioner, inner, batch.share, batch.l2, frame.intercept)
-    direction = -(combined(combination.s, rings.s) + along(combination.scale, inner) * inner)
+    turned = apply_inverse(preconditioner, inner, batch.share, batch.l2, frame.intercept)
+    guess = along(combination.inverse, inner) * turned + along(combination.identity, inner) * inner
+    direction = -(combined(combination.s, rings.s) + guess)
     # What the history holds of a class that this fold has not goes nowhere.
     direction = jnp.where((batch.share > 0)[..., None], direction, 0)
     direction = jnp.where(renewed, direction, point.direction)

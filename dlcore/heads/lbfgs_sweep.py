@@ -40,6 +40,8 @@ LEAST_WORK = 2**17
 """Numbers that keep a core busy for longer than it takes to start a thread."""
 HESSIAN = 512
 """Classes × columns up to which the whole Hessian of a softmax is computed for heads that do not end."""
+NEWTON_HEADS = 12
+"""Heads that have their whole Hessian at a time."""
 NEWTON_COLUMNS = 4096
 """Columns up to which Newton's method is tried for logistic heads that do not end."""
 HESSIAN_BYTES = 2**24
@@ -148,7 +150,7 @@ class LBFGSSweep:
         for start, group in enumerate(batches(order, self.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
             where = np.array(problems), np.tile([k for _, k in group], self.fits)
-            stages.on(f"heads from {start}", self, STATE, where, functools.partial(self._group, group))
+            stages.on(f"L-BFGS, heads from {start}", self, STATE, where, functools.partial(self._group, group))
 
     def _group(self, group: list[tuple[int, int]]) -> None:
         """Fit these heads of all rows, then their folds."""
@@ -157,7 +159,7 @@ class LBFGSSweep:
         for fit in range(1, self.fits):
             for t, k in group:
                 p = fit * self.targets + t
-                self.theta[p, k] = self.theta[t, k] * self.present[p][:, None]
+                self.theta[p, k] = self._centred(self.theta[t, k] * self.present[p][:, None], p)
                 folds.append((p, k))
         for batch in batches(folds, self.slots):
             self._to_the_end(batch)
@@ -219,7 +221,7 @@ class LBFGSSweep:
     def _problem(self, p: np.ndarray, k: np.ndarray, size: int) -> Problem:
         """Return the problem of the heads of these numbers."""
         data = self._data(size)
-        work = self.inputs.x.size + 8 * size * self.outputs * len(self.inputs.x)
+        work = self.rows.x.size + 8 * size * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         share = self.share[p]
         spread = share * (1 - share) if self.outputs == 1 else np.where(share > 0, share, 1)
@@ -260,9 +262,10 @@ class LBFGSSweep:
     def _softmax_newton(self, heads: list[tuple[int, int]]) -> None:
         """Use the whole Hessian, which a penalty makes definite."""
         curved = BlockedData(self.rows.x, self.marks, self.rows.weight, hessian_block(self.rows.x, self.outputs))
-        for batch in batches(heads, self.together):
-            p, k = (padded(np.array(numbers), self.together) for numbers in zip(*batch, strict=True))
-            most = np.where(np.arange(self.together) < len(batch), self.max_steps - self.steps[p, k], 0)
+        size = min(self.together, NEWTON_HEADS)
+        for batch in batches(heads, size):
+            p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
+            most = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
             given = Given(self._batch(p, k), self.theta[p, k], most.astype(np.int32), self.frame)
             found = run(FULL_NEWTON, given, [curved])
             for slot, head in enumerate(batch):

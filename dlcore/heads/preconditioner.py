@@ -20,8 +20,14 @@ RANK = 256
 """The number of leading eigenvectors of a wider table."""
 ITERATIONS = 3
 """Subspace iterations for them."""
-FEW_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**22, 2**23, 2**34
-"""The most numbers of the sample, without and with eigenvectors, and the most products of its covariance."""
+ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**23, 2**34
+"""The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
+FEWEST_ROWS = 1024
+"""Rows that variances are computed from at least."""
+BLOCK_NUMBERS = 2**17
+"""Numbers of the rows that are in float64 at a time."""
+CONSTANT = 2.0**-40
+"""A deviation below this part of the mean is rounding: the column is constant."""
 ALWAYS = 256
 """The number of columns up to which eigenvectors cost nothing beside the passes."""
 WORTH = 30
@@ -61,24 +67,24 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
       heads: the number of heads times logits that the preconditioner serves.
     """
     n, columns = x.shape
+    weighted = np.flatnonzero(sample_weight)
+    weighted = weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
+    mean, variances = _moments(x, sample_weight, weighted, frame)
+    diagonal = Preconditioner(None, variances, np.zeros(()), mean)
     is_worth = columns <= ALWAYS or heads * n > columns**2 / WORTH
-    most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) if is_worth else FEW_NUMBERS
-    stride = -(-n * columns // most)
-    weight = sample_weight[::stride]
-    if not weight.any():
-        stride, weight = 1, sample_weight
-    rows = (x[::stride] - frame.centre.astype(x.dtype if x.dtype.kind == "f" else np.float64)).astype(np.float32)
-    rows = rows if frame.unit is None else rows * frame.unit.astype(np.float32)
-    weight = (weight / weight.sum()).astype(np.float32)
-    mean = np.float64(frame.intercept * (weight @ rows))
-    rows -= mean.astype(np.float32)
-    rows *= np.sqrt(weight)[:, None]
-    squares = np.einsum("ij,ij->j", rows, rows).astype(np.float64)
-    if not is_worth or (columns > ALWAYS and not _is_correlated(rows, squares, weight)):
-        return Preconditioner(None, squares, np.zeros(()), mean)
+    most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
+    if not is_worth or most < 2 * RANK:
+        return diagonal
+    chosen = weighted[:: -(-len(weighted) // most)]
+    weight = sample_weight[chosen] / sample_weight[chosen].sum()
+    rows = (_centred_rows(x, chosen, frame) - mean) * np.sqrt(weight)[:, None]
+    exact = np.ldexp(1.0, -int(np.frexp(np.abs(rows).max())[1]))  # no product of float32 leaves its range
+    rows = (rows * exact).astype(np.float32)
+    if columns > ALWAYS and not _is_correlated(rows, weight):
+        return diagonal
     if columns <= FULL:
         values, basis = np.linalg.eigh((rows.T @ rows).astype(np.float64))
-        values = np.maximum(values, 0)
+        values = np.maximum(values, 0) / exact**2
         return Preconditioner(basis.astype(np.float32), values, values.max(), mean)
     start = np.random.default_rng(0).standard_normal((columns, RANK)).astype(np.float32)
     basis = np.linalg.qr(start)[0]
@@ -86,18 +92,45 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
         basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
     half = rows @ basis
     values, turned = np.linalg.eigh((half.T @ half).astype(np.float64))
-    values = np.maximum(values, 0)
-    tail = np.maximum(squares.sum() - values.sum(), 0) / (columns - RANK)
+    values = np.maximum(values, 0) / exact**2
+    tail = np.maximum(variances.sum() - values.sum(), 0) / (columns - RANK)
     return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
 
 
-def _is_correlated(rows: np.ndarray, squares: np.ndarray, weight: np.ndarray) -> bool:
+def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of each column about the centre, over the chosen rows.
+
+    The variance of a constant column is rounding, and is replaced by the square of its centre.
+    """
+    weight = sample_weight[chosen] / sample_weight[chosen].sum()
+    step = max(1, BLOCK_NUMBERS // x.shape[1])
+    mean, square = np.zeros((2, x.shape[1]))
+    for start in range(0, len(chosen), step):
+        rows, s = _centred_rows(x, chosen[start : start + step], frame), weight[start : start + step]
+        mean += s @ rows
+        square += np.einsum("i,ij,ij->j", s, rows, rows, optimize=True)
+    mean = frame.intercept * mean
+    variance = np.maximum(square - mean**2, 0)
+    offset = frame.centre if frame.unit is None else frame.centre * frame.unit
+    return mean, np.where(variance > (CONSTANT * offset) ** 2, variance, offset**2)
+
+
+def _centred_rows(x: Any, chosen: np.ndarray, frame: Frame) -> np.ndarray:
+    """Return rows of these numbers about the centre, in float64."""
+    consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
+    rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
+    rows = rows.astype(np.float64) - frame.centre
+    return rows if frame.unit is None else rows * frame.unit
+
+
+def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
     r"""Return whether many directions of the correlation matrix R are far from eigenvalue 1.
 
     ‖R‖² is m where columns are uncorrelated, and more by m²·Σwᵢ² in a sample. A few leading directions are removed
     before, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v is an estimate of ‖R‖².
     """
     random = np.random.default_rng(0)
+    squares = np.einsum("ij,ij->j", rows, rows)
     varies = squares > 0
     scaled = (rows[:, varies] / np.sqrt(squares[varies])).astype(np.float32)
     columns = scaled.shape[1]
@@ -151,6 +184,9 @@ def apply_inverse(
         mixed = jnp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
         return step + weights * variances * mixed / rest
 
+    there = present[..., None]
+    if share.shape[1] > 1:  # rounding in the direction of all classes together would be multiplied by 1/λ
+        vector = _project(vector, there)
     slope = vector[..., :-1] - vector[..., -1:] * mean[None, None]
     if basis is None:
         coef = inverted(slope, values[None, None])
@@ -164,4 +200,11 @@ def apply_inverse(
         coef = beyond + known.astype(vector.dtype).reshape(slope.shape)
     intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
     step = jnp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
-    return jnp.where(present[..., None], step, 0)
+    return _project(step, there) if share.shape[1] > 1 else jnp.where(there, step, 0)
+
+
+def _project(vector: Array, there: Array) -> Array:
+    """Return the vectors with a mean of 0 over the classes that are there, and 0 for the others."""
+    known = jnp.where(there, vector, 0)
+    count = there.sum(1, keepdims=True, dtype=vector.dtype)
+    return jnp.where(there, known - known.sum(1, keepdims=True) / count, 0)
