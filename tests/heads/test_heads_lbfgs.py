@@ -44,6 +44,7 @@ class Recorder:
         self.rng = np.random.default_rng(seed)
         root, curved = self.rng.normal(size=(2, size, size))
         self.inverse, self.hessian = root @ root.T + np.eye(size), curved @ curved.T + np.eye(size)
+        self.hessian += root - root.T  # as if it changed on the way: s · y of two pairs depends on their order
         self.s, self.y = np.zeros((2, heads, places, size))
         self.pairs = [[] for _ in range(heads)]
         products = np.zeros((heads, places, places))
@@ -280,6 +281,23 @@ def test_an_empty_slot_stays_where_it_is():
     assert found.steps[1::2].tolist() == [0, 0]
     np.testing.assert_array_equal(found.theta[1::2], start[1::2])
     TABLE.assert_optimal(ALL[::2], found.theta[::2])
+
+
+def test_the_unit_of_the_columns_changes_no_step():
+    """The intercept has no unit: beside such columns s · y is far below the product of the norms."""
+    unit = 2.0**40
+    x, marks, weight = TABLE.arrays
+    frame = frame_of(x * unit, True)
+    with jax.enable_x64(True):
+        problem = TABLE.problem(ALL)
+        data = BlockedData(jax.device_put(x * unit), jax.device_put(marks), jax.device_put(weight), 64)
+        batch = problem.batch._replace(l2=PENALTIES * unit**2)
+        other = Problem(batch, frame, precondition(x * unit, weight, frame, 4), [data], problem.intercept_spread)
+        expected, found = (
+            minimize(each, TABLE.start(ALL), np.full(4, 100), empty(4), FLOAT64) for each in (problem, other)
+        )
+    np.testing.assert_array_equal(found.steps, expected.steps)
+    TABLE.assert_optimal(ALL, found.theta * np.append(np.full(x.shape[1], unit), 1))
 
 
 def test_a_head_ends_after_its_passes():
