@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from aot import hlo
+from aot import heads, hlo
 from aot.cost import cost_of, max_temporaries, violations
 from aot.program import Bounds
-from aot.targets import Compiled
+from aot.targets import Compiled, Placement
 
 from dlcore.heads.packing import rows_at_once
 
@@ -194,3 +194,16 @@ def test_a_block_is_a_multiple_of_a_tile_on_an_accelerator():
     with jax.default_device("tpu"):  # the name is enough: nothing is placed
         assert rows_at_once(x, len(x), 2**22, 8 * 128) == 123 * 2048
         assert rows_at_once(x, 1000, 2**22, 8 * 128) == 1000
+
+
+@pytest.mark.parametrize("program", heads.PROGRAMS, ids=lambda program: program.name)
+def test_a_program_of_fit_heads_is_lowered_with_the_arguments_that_it_takes(program):
+    """Test the arguments alone: nothing is compiled, and the device is a CPU."""
+    cpu = jax.devices("cpu")[0]
+    with jax.enable_x64(program.wide), jax.default_device(cpu):
+        lowered = program.lower(Placement("cpu", [cpu], None))
+    text = lowered.lowered.as_text()
+    assert "func.func public @main" in text
+    rows, columns = lowered.x
+    assert not rows or f"tensor<{rows}x{columns}xf32>" in text
+    assert bool(rows) == bool(lowered.block)

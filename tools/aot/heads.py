@@ -1,31 +1,31 @@
 """Programs of `fit_heads` and of its result, lowered with the arguments that these pass, in float64."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from aot.program import Bounds, Jitted, Lower, Lowered, Program
+from aot.program import MEGABYTE, Bounds, Jitted, Lower, Lowered, Program
 from aot.targets import AbstractArray, Placement
 from dlcore.heads import (
     chord,
+    evaluate,
     full_newton,
+    lbfgs_history,
+    lbfgs_sweep,
     leave_one_out,
     logistic,
     logits,
-    metric,
-    multinomial,
     newton,
-    quasi_newton,
     ridge,
     row_products,
     scales,
-    softmax,
 )
 from dlcore.heads.frame import Frame
 from dlcore.heads.inputs import SCALED_BYTES
 from dlcore.heads.laps import Method, _all_laps
 from dlcore.heads.packing import rows_at_once
+from dlcore.heads.preconditioner import Preconditioner
 from dlcore.heads.slots import Slots
 from dlcore.objective.blocks import BlockedData
 
@@ -33,6 +33,12 @@ ROWS, FEATURES, CLASSES, FITS = 1_000_000, 128, 10, 6
 COLUMNS = FEATURES + 1
 HEADS = 64
 """Number of heads that are solved with the curvature of their neighbours."""
+OUTPUTS = {"logistic": 1, "softmax": CLASSES}
+"""Logits of a head."""
+HESSIAN_CLASSES = lbfgs_sweep.HESSIAN // COLUMNS
+"""The most classes of softmax heads whose whole Hessian is computed."""
+HESSIAN_HEADS = 12
+"""Number of these heads."""
 WIDE = np.float64
 STREAMED = row_products.ROWS_AT_MOST
 
@@ -92,74 +98,87 @@ def chord_problem(placement: Placement) -> chord.Given:
     return chord.Given(slots_of(placement, HEADS, 1), frame_of(placement), anchors, left, share)
 
 
-def softmax_task(placement: Placement, heads: int) -> multinomial.Task:
-    """Return the objectives of softmax heads."""
-    per_head, per_class = placement.replicated((heads,), WIDE), placement.replicated((heads, CLASSES), WIDE)
+def batch_of(placement: Placement, heads: int, outputs: int) -> evaluate.HeadBatch:
+    """Return the problem of `heads` heads of one target with `outputs` logits each."""
+    per_head, share = placement.replicated((heads,), WIDE), placement.replicated((heads, outputs), WIDE)
     bit, ratio = placement.replicated((heads,), np.uint32), placement.replicated((heads, FEATURES), WIDE)
-    return multinomial.Task(per_head, ratio, bit, per_head, per_class, per_head, per_head)
+    return evaluate.HeadBatch(per_head, ratio, bit, per_head, share, per_head, per_head)
 
 
-def softmax_theta(placement: Placement, heads: int) -> AbstractArray:
-    """Return the parameters of softmax heads."""
-    return placement.replicated((heads, CLASSES, COLUMNS), WIDE)
+def theta_of(placement: Placement, heads: int, outputs: int) -> AbstractArray:
+    """Return the parameters of `heads` heads with `outputs` logits each."""
+    return placement.replicated((heads, outputs, COLUMNS), WIDE)
 
 
-def lbfgs_program(dtype: str) -> Lower:
-    """Return L-BFGS for softmax heads with a shared preconditioner."""
+def accumulate_program(loss: str, dtype: str) -> Lower:
+    """Return a pass over the rows for as many heads as L-BFGS has at a time."""
 
     def lower_on(placement: Placement) -> Lowered:
-        heads = softmax.SLOTS
-        data = data_of(placement, lambda x: softmax.descent_block(x, CLASSES * heads), 3)
-        theta, per_head = softmax_theta(placement, heads), placement.replicated((heads,), WIDE)
-        count, flag = placement.replicated((heads,), np.int32), placement.replicated((heads,), np.bool_)
-        per_class = placement.replicated((heads, CLASSES), WIDE)
-        point = multinomial.Place(per_head, theta, per_class, count, per_head)
-        task = softmax_task(placement, heads)
-        state = quasi_newton.State(
-            task, theta, point, theta, per_head, per_head, per_head, count, count, flag, flag
-        )
-        pairs = placement.replicated((softmax.PAIRS, heads, CLASSES * COLUMNS))
-        history = quasi_newton.Memory(pairs, pairs, placement.replicated((), np.int32))
-        preconditioner = metric.Metric(
-            placement.replicated((FEATURES, FEATURES)),
-            placement.replicated((FEATURES,), WIDE),
-            placement.replicated((), WIDE),
-            placement.replicated((FEATURES,), WIDE),
-        )
-        number = placement.replicated((), np.int32)
-        arguments = (state, history, count, count, number, data, preconditioner, frame_of(placement))
-        return lower(quasi_newton.descend, data, *arguments, sizes=softmax._sizes(heads), dtype=dtype)
+        outputs = OUTPUTS[loss]
+        heads = lbfgs_sweep.LOGITS // outputs
+        data = data_of(placement, lambda x: lbfgs_sweep.descent_block(x, heads * outputs), 2)
+        arguments = theta_of(placement, heads, outputs), batch_of(placement, heads, outputs), data
+        return lower(evaluate.accumulate, data, *arguments, frame_of(placement), loss=loss, dtype=dtype)
 
     return lower_on
 
 
+class Descent(NamedTuple):
+    """State of L-BFGS for softmax heads, and what stays the same from step to step.
+
+    Attributes:
+      rings: pairs of all heads.
+      point: where the heads are.
+      problem: the heads, the centering of the rows and the preconditioner.
+    """
+
+    rings: lbfgs_history.Rings
+    point: lbfgs_history.Point
+    problem: tuple[evaluate.HeadBatch, Frame, Preconditioner]
+
+
+def descent_of(placement: Placement) -> Descent:
+    """Return L-BFGS for as many softmax heads as it has at a time, with a shared eigenbasis."""
+    heads, size = lbfgs_sweep.LOGITS // CLASSES, CLASSES * COLUMNS
+    pairs = min(lbfgs_sweep.PAIRS, lbfgs_sweep.HISTORY_BYTES // (8 * heads * size))
+    ring, theta = placement.replicated((heads, pairs, size)), theta_of(placement, heads, CLASSES)
+    per_column, number = placement.replicated((FEATURES,), WIDE), placement.replicated((), WIDE)
+    basis = placement.replicated((FEATURES, FEATURES))
+    preconditioner = Preconditioner(basis, per_column, number, per_column)
+    problem = batch_of(placement, heads, CLASSES), frame_of(placement), preconditioner
+    return Descent(lbfgs_history.Rings(ring, ring), lbfgs_history.Point(theta, theta, theta, theta), problem)
+
+
+def observation(placement: Placement) -> Arguments:
+    """Return what L-BFGS looks at after a pass over rows that are in one shard."""
+    rings, point, problem = descent_of(placement)
+    heads = len(problem[0].l2)
+    sums = evaluate.Sums(
+        placement.replicated((heads,), WIDE),
+        placement.replicated((heads * CLASSES, FEATURES), WIDE),
+        placement.replicated((heads, CLASSES), WIDE),
+        placement.replicated((heads,), np.int32),
+    )
+    active = placement.replicated((heads,), np.bool_)
+    line = placement.replicated((), np.int32), placement.replicated((heads,), WIDE), active
+    return rings, point, [sums], *problem, line
+
+
+def next_step(placement: Placement) -> Arguments:
+    """Return what L-BFGS makes the next direction and trial point of."""
+    rings, point, problem = descent_of(placement)
+    heads, pairs, _ = rings.s.shape
+    per_pair, per_head = placement.replicated((heads, pairs), WIDE), placement.replicated((heads,), WIDE)
+    choice = placement.replicated((heads,), np.bool_)
+    combination = lbfgs_history.Combination(per_pair, per_pair, per_head, choice, choice, per_head)
+    return rings, point, point.theta, combination, *problem
+
+
 def full_newton_problem(placement: Placement) -> full_newton.Given:
     """Return softmax heads that need the full Hessian to converge."""
-    classes = softmax.HESSIAN // COLUMNS
-    theta = placement.replicated((softmax.SLOTS, classes, COLUMNS), WIDE)
-    share = placement.replicated((softmax.SLOTS, classes), WIDE)
-    task = softmax_task(placement, softmax.SLOTS)._replace(share=share)
-    count = placement.replicated((softmax.SLOTS,), np.int32)
-    return full_newton.Given(task, theta, count, frame_of(placement))
-
-
-def softmax_data(placement: Placement) -> BlockedData:
-    """Return the rows in the blocks of softmax heads."""
-    return data_of(placement, lambda x: softmax.descent_block(x, CLASSES * softmax.SLOTS), 3)
-
-
-def lower_preconditioner(placement: Placement) -> Lowered:
-    """Lower the eigenbasis of the features."""
-    data = softmax_data(placement)
-    return lower(metric.metric_of, data, data, frame_of(placement))
-
-
-def lower_held_out(placement: Placement) -> Lowered:
-    """Lower the scores of softmax heads on the rows that a fold holds out."""
-    data = softmax_data(placement)
-    bit = placement.replicated((softmax.SLOTS,), np.uint32)
-    theta = softmax_theta(placement, softmax.SLOTS)
-    return lower(multinomial.held_out, data, theta, bit, data, frame_of(placement))
+    batch = batch_of(placement, HESSIAN_HEADS, HESSIAN_CLASSES)
+    theta = theta_of(placement, HESSIAN_HEADS, HESSIAN_CLASSES)
+    return full_newton.Given(batch, theta, placement.replicated((HESSIAN_HEADS,), np.int32), frame_of(placement))
 
 
 def lower_column_scales(placement: Placement) -> Lowered:
@@ -244,9 +263,9 @@ def lower_indexed_predict(placement: Placement) -> Lowered:
     return Lowered(logits._logits.trace(x, theta, index).lower(), x.shape, rows)
 
 
-def gpu_bounds(passes: int, per_row: float, *, spills: int = 0) -> dict[str, Bounds]:
+def gpu_bounds(passes: int, per_row: float, *, fixed: int = MEGABYTE, spills: int = 0) -> dict[str, Bounds]:
     """Return bounds for a GPU only: the TPU compiler replaces float64 products by rounded float32 ones."""
-    return {"cuda": Bounds(passes, per_row, reduced=0, spills=spills)}
+    return {"cuda": Bounds(passes, per_row, fixed=fixed, reduced=0, spills=spills)}
 
 
 def program(name: str, lower: Lower, bounds: dict[str, Bounds], *, quick: bool = False) -> Program:
@@ -263,7 +282,7 @@ def _heads_block(x: AbstractArray) -> int:
 
 
 def _hessian_block(x: AbstractArray) -> int:
-    return softmax.hessian_block(x, softmax.HESSIAN // COLUMNS)
+    return lbfgs_sweep.hessian_block(x, HESSIAN_CLASSES)
 
 
 PROGRAMS = [
@@ -283,16 +302,26 @@ PROGRAMS = [
         solver_program(chord.CHORD, chord_problem, _heads_block, 2),
         gpu_bounds(3, 420),
     ),
-    program("logistic, held out", lower_indexed_predict, gpu_bounds(2, 270)),
-    program("softmax, quasi-Newton", lbfgs_program("float32"), gpu_bounds(3, 450)),
-    program("softmax, quasi-Newton in float64", lbfgs_program("float64"), gpu_bounds(3, 870)),
+    program("held out", lower_indexed_predict, gpu_bounds(2, 270)),
+    program("logistic, L-BFGS pass", accumulate_program("logistic", "float32"), gpu_bounds(3, 2030)),
+    program("logistic, L-BFGS pass in float64", accumulate_program("logistic", "float64"), gpu_bounds(3, 3240)),
+    program("softmax, L-BFGS pass", accumulate_program("softmax", "float32"), gpu_bounds(3, 1300)),
+    program("softmax, L-BFGS pass in float64", accumulate_program("softmax", "float64"), gpu_bounds(3, 2530)),
+    program(
+        "softmax, L-BFGS products",
+        program_without_rows(lbfgs_history.observe, observation),
+        gpu_bounds(0, 0, fixed=4 * MEGABYTE),
+    ),
+    program(
+        "softmax, L-BFGS direction",
+        program_without_rows(lbfgs_history.advance, next_step),
+        gpu_bounds(0, 0, fixed=4 * MEGABYTE),
+    ),
     program(
         "softmax, damped Newton",
-        solver_program(full_newton.FULL_NEWTON, full_newton_problem, _hessian_block, 3),
+        solver_program(full_newton.FULL_NEWTON, full_newton_problem, _hessian_block, 2),
         gpu_bounds(7, 3300),
     ),
-    program("softmax, metric", lower_preconditioner, gpu_bounds(3, 290)),
-    program("softmax, held out", lower_held_out, gpu_bounds(2, 510)),
     program("standardised columns", lower_column_scales, gpu_bounds(5, 290)),
     program(
         "ridge, products of rows",

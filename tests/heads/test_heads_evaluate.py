@@ -1,0 +1,150 @@
+"""One pass over the rows for many heads, with folds as bits, against the formulas in NumPy."""
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from dlcore.heads.evaluate import HeadBatch, accumulate, finalize
+from dlcore.heads.frame import Frame
+from dlcore.objective import BlockedData
+
+pytestmark = pytest.mark.any_mode
+
+ROWS, FEATURES = 54, 4
+ROUNDINGS = 4 * (ROWS + FEATURES)
+"""Units of eps · Σ|terms|: a sum of n terms, each with the rounding of m products."""
+FITS = np.array([2, 0, 1], np.uint32)
+SETTINGS = {
+    "intercept": Frame(np.array([1.5, -0.5, 2.0, 0.25]), None, np.float64(1), np.float64(1)),
+    "no intercept": Frame(np.zeros(FEATURES), None, np.float64(0), np.float64(1)),
+    "units": Frame(np.array([1.5, -0.5, 2.0, 0.25]), np.array([0.5, 2, 1, 1.5]), np.float64(1), np.float64(1)),
+}
+CASES = [*((name, "float64") for name in SETTINGS), ("units", "float32")]
+
+
+def evaluate(theta, batch, table, frame, *, loss, dtype):
+    """Return the evaluation of two shards of the rows, each in blocks of which the last begins early."""
+    parts = slice(ROWS // 2), slice(ROWS // 2, None)
+    with jax.enable_x64(True):
+        shards = [
+            BlockedData(x, marks, weight, 10)
+            for x, marks, weight in (jax.device_put([array[part] for array in table]) for part in parts)
+        ]
+        sums = [accumulate(theta, batch, shard, frame, loss=loss, dtype=dtype) for shard in shards]
+        return jax.device_get(jax.jit(finalize)(theta, batch, sums, frame))
+
+
+def rows_and_folds(seed, labels):
+    """Return x, labels, weights of which some are 0, and the rows that train each of three fits."""
+    rng = np.random.default_rng(seed)
+    x, weight = rng.normal(size=(ROWS, FEATURES)) + 1, rng.uniform(0.1, 1, ROWS)
+    weight[::7] = 0
+    train = np.array([np.ones(ROWS), rng.integers(0, 2, ROWS), rng.integers(0, 2, ROWS)], bool)
+    return x, rng.integers(0, *labels), weight, train
+
+
+def mask_of(train):
+    """Return the fold bits of each row."""
+    return (train * np.array([[1], [2], [4]])).sum(0).astype(np.uint32)
+
+
+def penalties(seed, heads):
+    """Return λ and the factors of the columns."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0.1, 1, heads), rng.uniform(0.5, 2, (heads, FEATURES))
+
+
+def check(seen, theta, head, expected, *, dtype):
+    """Compare a head with its sums: losses and gradients of the rows with weight, and the penalty."""
+    value, gradient, penalty, misclassified = expected
+    part = (penalty * theta[head] ** 2).sum() / 2
+    rounding = {"units": ROUNDINGS, "dtype": dtype}
+    assert_close(seen.penalty[head], part, units=8, dtype="float64")
+    total = value.sum() + part
+    assert_close(seen.value[head], total, scale=abs(value).sum() + part, **rounding)
+    size = abs(gradient).sum(0) + abs(penalty * theta[head])
+    assert_close(seen.gradient[head], gradient.sum(0) + penalty * theta[head], scale=size.max(), **rounding)
+    assert seen.misclassified[head] == misclassified
+
+
+@pytest.mark.parametrize(("setting", "dtype"), CASES)
+def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
+    """Each head has its fold, its target, its balance of the classes, its λ and its factors of the columns."""
+    frame, heads = SETTINGS[setting], 3
+    x, labels, weight, train = rows_and_folds(0, (2, (ROWS, 2)))
+    target, balance = np.array([1, 0, 1], np.int32), np.array([[0.5, 3.0], [1.0, 1.0], [2.0, 0.25]])
+    theta = np.random.default_rng(1).normal(size=(heads, 1, FEATURES + 1))
+    l2, ratio = penalties(2, heads)
+    own = labels[:, target].T
+    scale = weight * train[FITS] * np.where(own == 1, balance[:, 1:], balance[:, :1])
+    total, nothing = scale.sum(1), np.zeros(heads)
+    share = ((scale * own).sum(1) / total)[:, None]
+    batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing, target, balance)
+    marks = np.column_stack([mask_of(train), labels.astype(np.uint32)])
+    seen = evaluate(theta, batch, (x, marks, weight), frame, loss="logistic", dtype=dtype)
+
+    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
+    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    for b in range(heads):
+        z = rows @ theta[b, 0]
+        value = np.log(1 + np.exp(z)) - own[b] * z
+        residual = 1 / (1 + np.exp(-z)) - own[b]
+        part = scale[b] / total[b]
+        wrong = (scale[b] > 0) & ((z > 0) != (own[b] == 1))
+        assert 0 < wrong.sum() < (scale[b] > 0).sum()
+        gradient = (part * residual)[:, None, None] * rows[:, None]
+        penalty = np.append(l2[b] * ratio[b], 0)[None]
+        check(seen, theta, b, (part * value, gradient, penalty, wrong.sum()), dtype=dtype)
+
+
+@pytest.mark.parametrize(("setting", "dtype"), CASES)
+def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
+    """Class 4 is absent from fit 2, of head 0: its probability there is 0, whatever its coefficients are."""
+    frame, heads, classes = SETTINGS[setting], 3, 5
+    x, y, weight, train = rows_and_folds(3, (classes, ROWS))
+    train[2] &= y != 4
+    theta = np.random.default_rng(4).normal(size=(heads, classes, FEATURES + 1)) / 2
+    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
+    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    y = np.where((np.arange(ROWS) % 3 > 0) & (y != 4), (rows @ theta[:, :4].mean(0).T).argmax(1), y)
+    l2, ratio = penalties(5, heads)
+    scale = weight * train[FITS]
+    total, nothing = scale.sum(1), np.zeros(heads)
+    share = np.stack([(scale * (y == k)).sum(1) for k in range(classes)], axis=1) / total[:, None]
+    assert ((share == 0) == np.array([[0] * 4 + [1], [0] * 5, [0] * 5])).all()
+    batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing)
+    marks = np.column_stack([mask_of(train), y.astype(np.uint32)])
+    seen = evaluate(theta, batch, (x, marks, weight), frame, loss="softmax", dtype=dtype)
+
+    for b in range(heads):
+        power = np.exp(rows @ theta[b].T) * (share[b] > 0)
+        p = power / power.sum(1, keepdims=True)
+        trained = scale[b] > 0
+        own = np.where(trained, p[np.arange(ROWS), y], 1)
+        part = scale[b] / total[b]
+        wrong = trained & (own <= 0.5)
+        assert (own[wrong] > 1 / 3).any()  # the most probable class of all, and another is as probable together
+        assert wrong.sum() < trained.sum()
+        residual = part[:, None] * (p - np.eye(classes)[y])
+        penalty = np.append(l2[b] * ratio[b], 0)[None]
+        check(
+            seen,
+            theta,
+            b,
+            (-part * np.log(own), residual[..., None] * rows[:, None], penalty, wrong.sum()),
+            dtype=dtype,
+        )
+    absent = np.append(l2[0] * ratio[0], 0) * theta[0, 4]
+    np.testing.assert_allclose(seen.gradient[0, 4], absent, rtol=1e-15)  # the penalty's alone
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 2)])
+def test_where_classes_are_equally_probable_every_row_of_positive_weight_is_misclassified(loss, outputs):
+    x, y, weight, train = rows_and_folds(6, (2, ROWS))
+    theta, share = np.zeros((1, outputs, FEATURES + 1)), np.full((1, outputs), 0.5)
+    one = np.ones(1)
+    batch = HeadBatch(one, np.ones((1, FEATURES)), FITS[2:], one, share, one, one)
+    table = x, np.column_stack([mask_of(train), y.astype(np.uint32)]), weight
+    seen = evaluate(theta, batch, table, SETTINGS["intercept"], loss=loss, dtype="float32")
+    assert seen.misclassified[0] == (train[1] & (weight > 0)).sum()

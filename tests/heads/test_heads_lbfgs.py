@@ -1,0 +1,334 @@
+"""L-BFGS for many heads: the two-loop recursion in NumPy, and optima that Newton's method finds in NumPy."""
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from dlcore.heads import lbfgs
+from dlcore.heads.evaluate import HeadBatch, accumulate
+from dlcore.heads.frame import frame_of
+from dlcore.heads.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.lbfgs_history import Observation, Rings
+from dlcore.heads.preconditioner import apply_inverse, precondition
+from dlcore.objective import BlockedData
+
+pytestmark = pytest.mark.any_mode
+
+FLOAT64 = Options("logistic", "float64")
+EPS = float(np.finfo(np.float64).eps)
+
+
+def two_loops(pairs, gradient, start):
+    """Return the inverse Hessian of L-BFGS times a gradient: Nocedal and Wright, algorithm 7.4.
+
+    Args:
+      pairs: (s, y), the oldest first.
+      gradient: shape (p,).
+      start: the initial inverse Hessian, shape (p, p).
+    """
+    q, alphas = gradient.copy(), []
+    for s, y in reversed(pairs):
+        alphas.append(s @ q / (s @ y))
+        q -= alphas[-1] * y
+    r = start @ q
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r += s * (alpha - y @ r / (s @ y))
+    return r
+
+
+class Recorder:
+    """A history of random pairs whose vectors are in NumPy, and the pairs of each head in a list."""
+
+    def __init__(self, heads, places, size, seed):
+        self.rng = np.random.default_rng(seed)
+        root, curved = self.rng.normal(size=(2, size, size))
+        self.inverse, self.hessian = root @ root.T + np.eye(size), curved @ curved.T + np.eye(size)
+        self.hessian += root - root.T  # as if it changed on the way: s · y of two pairs depends on their order
+        self.s, self.y = np.zeros((2, heads, places, size))
+        self.pairs = [[] for _ in range(heads)]
+        products = np.zeros((heads, places, places))
+        self.history = History(Rings(None, None), products, products.copy(), 0)
+
+    def step(self, usable):
+        """Record a pair of the heads that have one."""
+        heads, places, size = self.s.shape
+        place = self.history.count % places
+        s = self.rng.normal(size=(heads, size))
+        y = s @ self.hessian
+        scale = usable / np.sqrt((s * y).sum(1))
+        s, y = s * scale[:, None], y * scale[:, None]
+        self.s[:, place], self.y[:, place] = s, y
+        numbers = {
+            "s_y": np.einsum("bhp,bp->bh", self.s, y),
+            "y_s": np.einsum("bhp,bp->bh", self.y, s),
+            "y_hy": np.einsum("bhp,bp->bh", self.y, y @ self.inverse),
+            "usable": usable,
+        }
+        self.history.record(place, Observation(**(dict.fromkeys(Observation._fields) | numbers)))
+        for b in range(heads):
+            self.pairs[b].append((s[b], y[b]) if usable[b] else None)
+            self.pairs[b] = self.pairs[b][-places:]
+
+
+@pytest.mark.parametrize("steps", [0, 2, 4, 7])
+def test_the_coefficients_are_those_of_the_two_loop_recursion(steps):
+    """Four places in the rings, of which the oldest are overwritten; head 1 has no pair of every second step."""
+    heads, places, size = 3, 4, 9
+    made = Recorder(heads, places, size, 0)
+    for step in range(steps):
+        made.step(np.array([True, step % 2 == 0, True]))
+    gradient = made.rng.normal(size=(heads, size))
+    gamma = made.history.scale()
+    s_g = np.einsum("bhp,bp->bh", made.s, gradient)
+    y_hg = np.einsum("bhp,bp->bh", made.y, gradient @ made.inverse)
+    coef_s, coef_y = made.history.coefficients(s_g, y_hg, gamma)
+    for b in range(heads):
+        pairs = [pair for pair in made.pairs[b] if pair is not None]
+        expected_gamma = 1.0
+        if pairs:
+            s, y = pairs[-1]
+            expected_gamma = s @ y / (y @ made.inverse @ y)
+        np.testing.assert_allclose(gamma[b], expected_gamma, rtol=size * 8 * EPS)
+        expected = two_loops(pairs, gradient[b], expected_gamma * made.inverse)
+        inner = coef_y[b] @ made.y[b] + gradient[b]
+        found = coef_s[b] @ made.s[b] + gamma[b] * made.inverse @ inner
+        condition = np.linalg.cond(made.inverse) * np.linalg.cond(made.hessian)
+        np.testing.assert_allclose(found, expected, atol=size * places * EPS * condition * abs(expected).max())
+
+
+def test_a_step_without_a_pair_of_any_head_takes_no_place():
+    made = Recorder(2, 3, 4, 1)
+    for usable in (True, False, True):
+        made.step(np.array([usable, usable]))
+    assert made.history.count == 2
+    np.testing.assert_allclose(np.diagonal(made.history.s_y, axis1=1, axis2=2), [[1, 1, 0]] * 2, rtol=64 * EPS)
+
+
+def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
+    rng = np.random.default_rng(2)
+    s, y = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
+    products = rng.normal(size=(2, 4, 3, 3))
+    slots = np.array([3, 1, 3])
+    with jax.enable_x64(True):
+        rings = Rings(jax.device_put(s), jax.device_put(y))
+        history = History(rings, products[0], products[1], 7).select(slots)
+        rings = jax.device_get(history.rings)
+    np.testing.assert_array_equal(rings, (s[slots], y[slots]))
+    np.testing.assert_array_equal((history.s_y, history.y_hy), products[:, slots])
+    assert history.count == 7
+
+
+PENALTIES = np.array([1e-3, 1e-2, 0.1, 1.0])
+TOLERANCE = 1e-10
+
+
+class Table:
+    """Logistic heads of four penalties, two of them of a fold, and their optima by Newton's method in NumPy."""
+
+    def __init__(self):
+        rng = np.random.default_rng(3)
+        rows, columns, heads = 160, 5, len(PENALTIES)
+        x = rng.normal(size=(rows, columns)) * np.array([1, 3, 0.3, 1, 1]) + 2
+        y = (x @ rng.normal(size=columns) + 2 * rng.normal(size=rows) > 2).astype(np.uint32)
+        train = np.stack([np.ones(rows, bool), rng.integers(0, 2, rows).astype(bool)])
+        weight = rng.uniform(0.1, 1, rows)
+        self.frame = frame_of(x, True)
+        self.rows = np.column_stack([x - self.frame.centre, np.ones(rows)])
+        self.y, self.fit = y, np.array([0, 1, 0, 1], np.uint32)
+        self.part = weight * train[self.fit]
+        total = self.part.sum(1)
+        self.part /= total[:, None]
+        self.share = self.part @ y
+        entropy = -self.share * np.log(self.share) - (1 - self.share) * np.log(1 - self.share)
+        self.batch = HeadBatch(
+            PENALTIES,
+            np.ones((heads, columns)),
+            self.fit,
+            total,
+            self.share[:, None],
+            np.full(heads, TOLERANCE),
+            entropy,
+        )
+        marks = np.column_stack([train.T @ np.array([1, 2]), y]).astype(np.uint32)
+        self.arrays = x, marks, weight
+        self.preconditioner = precondition(x, weight, self.frame, heads)
+        self.optima = np.stack([self.optimum(b) for b in range(heads)])
+
+    def problem(self, slots):
+        """Return the problem of the heads of these numbers; under x64."""
+        spread = (self.share * (1 - self.share))[slots, None]
+        batch = HeadBatch(*(None if leaf is None else leaf[slots] for leaf in self.batch))
+        x, marks, weight = jax.device_put(self.arrays)
+        data = BlockedData(x, marks, weight, 64)
+        return Problem(batch, self.frame, self.preconditioner, [data], spread)
+
+    def start(self, slots):
+        """Return the null heads."""
+        theta = np.zeros((len(slots), 1, self.rows.shape[1]))
+        theta[:, 0, -1] = np.log(self.share / (1 - self.share))[slots]
+        return theta
+
+    def value(self, head, theta):
+        """Return J."""
+        z = self.rows @ theta
+        return self.part[head] @ (np.logaddexp(0, z) - self.y * z) + PENALTIES[head] * theta[:-1] @ theta[:-1] / 2
+
+    def gradient(self, head, theta):
+        """Return ∇J."""
+        p = 1 / (1 + np.exp(-self.rows @ theta))
+        return self.rows.T @ (self.part[head] * (p - self.y)) + PENALTIES[head] * np.append(theta[:-1], 0)
+
+    def optimum(self, head):
+        """Return the coefficients at the optimum: Newton's method until the gradient is rounding."""
+        theta = self.start([head])[0, 0]
+        penalty = PENALTIES[head] * np.append(np.ones(len(theta) - 1), 0)
+        for _ in range(30):
+            p = 1 / (1 + np.exp(-self.rows @ theta))
+            curved = (self.rows.T * (self.part[head] * p * (1 - p))) @ self.rows + np.diag(penalty)
+            theta = theta - np.linalg.solve(curved, self.gradient(head, theta))
+        assert abs(self.gradient(head, theta)).max() < 1e-14
+        return theta
+
+    def assert_optimal(self, slots, theta):
+        """Assert what a gap of `TOLERANCE` · J promises, and for ‖w − w*‖ what it says by strong convexity."""
+        for head, found in zip(slots, theta[:, 0], strict=True):
+            best = self.value(head, self.optima[head])
+            gap = TOLERANCE * best + len(self.y) * EPS
+            assert self.value(head, found) - best <= gap
+            distance = np.linalg.norm((found - self.optima[head])[:-1])
+            assert distance <= np.sqrt(2 * gap / PENALTIES[head])
+
+
+TABLE = Table()
+ALL = np.arange(len(PENALTIES))
+
+
+def empty(heads):
+    """Return a history of ten pairs."""
+    return History.empty(heads, 10, TABLE.rows.shape[1])
+
+
+class Passes:
+    """Passes over the rows that record their trial points, one of which may give head 0 a gradient of nan."""
+
+    def __init__(self, program, spoilt=-1):
+        self.program, self.spoilt, self.trials = program, spoilt, []
+
+    def prepare(self, arguments, **static):
+        """Return the passes of `accumulate`."""
+        run = self.program.prepare(arguments, **static)
+
+        def passes(sets):
+            (sums,) = run(sets)
+            if len(self.trials) == self.spoilt:
+                sums = sums._replace(grad_coef=sums.grad_coef.at[0].set(np.nan))
+            self.trials.append(np.asarray(sets[0][0])[:, 0])
+            return [sums]
+
+        return passes
+
+
+@pytest.fixture
+def descend(monkeypatch):
+    """Return a function that minimises all heads, with the trial points of its passes."""
+
+    def run(spoilt=-1):
+        passes = Passes(accumulate, spoilt)
+        with jax.enable_x64(True), monkeypatch.context() as patch:
+            patch.setattr(lbfgs, "accumulate", passes)
+            found = minimize(TABLE.problem(ALL), TABLE.start(ALL), np.full(len(ALL), 100), empty(4), FLOAT64)
+        return found, passes.trials
+
+    return run
+
+
+def test_each_head_reaches_its_optimum(descend):
+    found, trials = descend()
+    assert found.converged.all()
+    assert not found.active.any()
+    assert found.steps.max() == len(trials)
+    TABLE.assert_optimal(ALL, found.theta)
+
+
+def test_the_trial_points_are_those_of_l_bfgs_in_numpy(descend):
+    """The first eight passes, with steps of length 1. Pairs and products with H have the digits of float32."""
+    _, trials = descend()
+    size = TABLE.rows.shape[1]
+    with jax.enable_x64(True):
+        vectors = jax.device_put(np.eye(size)[:, None, None].repeat(len(ALL), 1))
+        share, l2, one = jax.device_put((TABLE.share[:, None], PENALTIES, np.float64(1)))
+        inverse = [np.asarray(apply_inverse(TABLE.preconditioner, v, share, l2, one)) for v in vectors]
+    inverse = np.stack(inverse)[:, :, 0].swapaxes(0, 1)
+    for b in ALL:
+        theta, pairs, gamma = TABLE.start(ALL)[b, 0], [], 1.0
+        gradient = TABLE.gradient(b, theta)
+        for trial in trials[1:8]:
+            new = theta - two_loops(pairs, gradient, gamma * inverse[b])
+            assert TABLE.value(b, new) < TABLE.value(b, theta)
+            assert_close(trial[b], new, units=4 * size, scale=abs(new - theta).max(), dtype="float32")
+            new_gradient = TABLE.gradient(b, new)
+            pairs = [*pairs, (new - theta, new_gradient - gradient)]
+            s, y = pairs[-1]
+            gamma, theta, gradient = s @ y / (y @ inverse[b] @ y), new, new_gradient
+
+
+def test_an_empty_slot_stays_where_it_is():
+    with jax.enable_x64(True):
+        start, budget = TABLE.start(ALL), np.array([100, 0, 100, 0])
+        found = minimize(TABLE.problem(ALL), start.copy(), budget, empty(4), FLOAT64)
+    assert found.converged.tolist() == [True, False, True, False]
+    assert found.steps[1::2].tolist() == [0, 0]
+    np.testing.assert_array_equal(found.theta[1::2], start[1::2])
+    TABLE.assert_optimal(ALL[::2], found.theta[::2])
+
+
+def test_the_unit_of_the_columns_changes_no_step():
+    """The intercept has no unit: beside such columns s · y is far below the product of the norms."""
+    unit = 2.0**40
+    x, marks, weight = TABLE.arrays
+    frame = frame_of(x * unit, True)
+    with jax.enable_x64(True):
+        problem = TABLE.problem(ALL)
+        data = BlockedData(jax.device_put(x * unit), jax.device_put(marks), jax.device_put(weight), 64)
+        batch = problem.batch._replace(l2=PENALTIES * unit**2)
+        other = Problem(batch, frame, precondition(x * unit, weight, frame, 4), [data], problem.intercept_spread)
+        expected, found = (
+            minimize(each, TABLE.start(ALL), np.full(4, 100), empty(4), FLOAT64) for each in (problem, other)
+        )
+    np.testing.assert_array_equal(found.steps, expected.steps)
+    TABLE.assert_optimal(ALL, found.theta * np.append(np.full(x.shape[1], unit), 1))
+
+
+def test_a_head_ends_after_its_passes():
+    with jax.enable_x64(True):
+        found = minimize(TABLE.problem(ALL), TABLE.start(ALL), np.array([1, 2, 3, 100]), empty(4), FLOAT64)
+    assert found.steps[:3].tolist() == [1, 2, 3]
+    assert found.converged.tolist() == [False, False, False, True]
+
+
+def test_heads_that_are_left_at_stop_at_go_on_in_a_smaller_batch():
+    """Heads 0 and 2 use their three passes, heads 1 and 3 are active then and take their pairs with them."""
+    with jax.enable_x64(True):
+        budget = np.array([3, 100, 3, 100])
+        found = minimize(TABLE.problem(ALL), TABLE.start(ALL), budget, empty(4), FLOAT64, stop_at=2)
+        assert found.active.tolist() == [False, True, False, True]
+        assert found.steps.tolist() == [3, 3, 3, 3]
+        assert not found.converged.any()
+        assert found.history.count == 2  # the first pass makes no step
+        slots = np.flatnonzero(found.active)
+        history = found.history.select(slots)
+        rest = minimize(TABLE.problem(slots), found.theta[slots], np.full(2, 100), history, FLOAT64)
+    assert rest.converged.all()
+    TABLE.assert_optimal(slots, rest.theta)
+
+
+def test_a_trial_whose_gradient_is_not_finite_is_rejected_and_the_step_is_a_tenth(descend):
+    """The other heads make the same steps as without it."""
+    (found, trials), (expected, expected_trials) = descend(spoilt=1), descend()
+    assert found.converged.all()
+    TABLE.assert_optimal(ALL, found.theta)
+    start, full, shorter = (trial[0] for trial in trials[:3])
+    np.testing.assert_allclose(shorter - start, 0.1 * (full - start), atol=8 * EPS * abs(full).max())
+    np.testing.assert_array_equal(trials[2][1:], expected_trials[2][1:])
+    np.testing.assert_array_equal(found.theta[1:], expected.theta[1:])
