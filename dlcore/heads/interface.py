@@ -48,10 +48,10 @@ def fit_heads(
     Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
     intercept is not penalised. It has converged where its certificate proves $J - J^* \le
     \mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$, with $J_0$ the objective of the best constant and E what the
-    head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold,
-    the logistic by Newton's method with curvature shared between neighbouring strengths and between folds, the
-    softmax by L-BFGS in a shared metric; all in compiled programs that know neither strengths nor folds, whose
-    last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many
+    head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold.
+    Newton's method fits logistic heads of up to 256 columns, with curvature that neighbouring strengths and folds
+    share. L-BFGS with a shared preconditioner fits the others. The compiled programs know neither strengths nor
+    folds. The last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many
     strengths and folds over data of the same shape compiles nothing, but for a program that only what float32
     cannot solve, or scores that round too much, ask for: the first time it is needed.
 
@@ -89,7 +89,8 @@ def fit_heads(
         column. Weights and `certify` stay those of the columns as given; without an intercept none is centred.
         Subnormal numbers of x count as 0 where the device has none: their column is constant.
       tol: see above.
-      max_steps: the most passes over all rows for one head: by default 100 (logistic) or 1000 (softmax).
+      max_steps: the most passes over all rows for one head: by default 100 of Newton's method and 1000 of
+        L-BFGS.
       checkpoint: the path of a file. It is written as stages are done, taking at most a twentieth of the time, and
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: the anchors, the fits on all rows and those of the folds of some targets (logistic), some

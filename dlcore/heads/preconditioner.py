@@ -69,7 +69,7 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     n, columns = x.shape
     weighted = np.flatnonzero(sample_weight)
     weighted = weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
-    mean, variances = _moments(x, sample_weight, weighted, frame)
+    mean, variances, is_constant = _moments(x, sample_weight, weighted, frame)
     diagonal = Preconditioner(None, variances, np.zeros(()), mean)
     is_worth = columns <= ALWAYS or heads * n > columns**2 / WORTH
     most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
@@ -83,8 +83,10 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     if columns > ALWAYS and not _is_correlated(rows, weight):
         return diagonal
     if columns <= FULL:
-        values, basis = np.linalg.eigh((rows.T @ rows).astype(np.float64))
-        values = np.maximum(values, 0) / exact**2
+        covariance = (rows.T @ rows).astype(np.float64) / exact**2
+        np.fill_diagonal(covariance, np.where(is_constant, variances, np.diagonal(covariance)))
+        values, basis = np.linalg.eigh(covariance)
+        values = np.maximum(values, 0)
         return Preconditioner(basis.astype(np.float32), values, values.max(), mean)
     start = np.random.default_rng(0).standard_normal((columns, RANK)).astype(np.float32)
     basis = np.linalg.qr(start)[0]
@@ -97,8 +99,8 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
 
 
-def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of each column about the centre, over the chosen rows.
+def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame) -> tuple[np.ndarray, ...]:
+    """Return mean and variance of each column about the centre, over the chosen rows, and whether it is constant.
 
     The variance of a constant column is rounding, and is replaced by the square of its centre.
     """
@@ -112,7 +114,8 @@ def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame
     mean = frame.intercept * mean
     variance = np.maximum(square - mean**2, 0)
     offset = frame.centre if frame.unit is None else frame.centre * frame.unit
-    return mean, np.where(variance > (CONSTANT * offset) ** 2, variance, offset**2)
+    is_constant = variance <= (CONSTANT * offset) ** 2
+    return mean, np.where(is_constant, offset**2, variance), is_constant
 
 
 def _centred_rows(x: Any, chosen: np.ndarray, frame: Frame) -> np.ndarray:

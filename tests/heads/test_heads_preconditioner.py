@@ -113,27 +113,34 @@ def moments(x, weight):
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("of_the_sample", ["weighted", "all 0"])
-def test_the_covariance_is_that_of_the_sample_or_of_all_rows_where_it_has_no_weight(
-    monkeypatch, of_the_sample, intercept
-):
-    """Columns have units, and the centre is not the weighted mean."""
+@pytest.mark.parametrize("sampled", [True, False])
+def test_the_covariance_is_that_of_rows_with_a_weight(monkeypatch, sampled, intercept):
+    """Columns have units, and the centre is not the weighted mean. The mean and the variances are of all rows."""
     rng = np.random.default_rng(4)
     x, weight = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 5)) + 3, rng.uniform(0, 1, 60) ** 4
-    monkeypatch.setattr(module, "SAMPLE_NUMBERS", 100)  # every third row
-    rows = slice(None, None, 3)
-    if of_the_sample == "all 0":
-        weight[::3], rows = 0, slice(None)
+    weight[::4] = 0
+    rows = np.flatnonzero(weight)
+    if sampled:
+        monkeypatch.setattr(module, "SAMPLE_NUMBERS", 100)
+        monkeypatch.setattr(module, "RANK", 10)
+        rows = rows[::3]
     frame = frame_of(x, intercept, rng.uniform(0.5, 2, 5))
     found = precondition(x, weight, frame, 8)
-    about = ((x - frame.centre) * frame.unit)[rows]
-    mean, expected = moments(about, weight[rows])
-    if not intercept:
-        mean, expected = 0 * mean, expected + np.outer(mean, mean)
+    about = (x - frame.centre) * frame.unit
+    mean = intercept * moments(about, weight)[0]
+    expected = (about[rows] - mean).T * weight[rows] @ (about[rows] - mean) / weight[rows].sum()
     size = abs(about).max() ** 2
     assert_close(covariance_of(found), expected, units=4 * 60, scale=size, dtype="float32")
-    assert_close(found.mean, mean, units=4 * 60, scale=abs(about).max(), dtype="float32")
+    assert_close(found.mean, mean, units=4 * 60, scale=abs(about).max(), dtype="float64")
     assert intercept == (abs(mean).max() > 0.1)
+
+
+def test_a_constant_column_has_the_size_of_its_numbers():
+    x = np.random.default_rng(6).normal(size=(50, 2))
+    x[:, 1] = 3.7
+    for intercept in (True, False):
+        found = precondition(x, np.ones(50), frame_of(x, intercept), 1)
+        assert_close(np.diag(covariance_of(found))[1], 3.7**2, units=200, dtype="float32")
 
 
 def table(rows, columns, kind):
