@@ -51,8 +51,8 @@ def fit_heads(
     head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold.
     Newton's method fits logistic heads of up to 256 columns, with curvature that neighbouring strengths and folds
     share. L-BFGS with a shared preconditioner fits the others. The compiled programs know neither strengths nor
-    folds. The last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many
-    strengths and folds over data of the same shape compiles nothing, but for a program that only what float32
+    folds. The last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as
+    many strengths and folds over data of the same shape compiles nothing, but for a program that only what float32
     cannot solve, or scores that round too much, ask for: the first time it is needed.
 
     Args:

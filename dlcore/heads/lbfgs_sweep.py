@@ -255,8 +255,7 @@ class LBFGSSweep:
         newton = logistic.Sweep(
             self.inputs, self.rows, fit_intercept=self.fit_intercept, tol=self.tol, max_steps=self.max_steps
         )
-        newton.theta, newton.steps, newton.flat = self.theta[:, :, 0], self.steps, self.flat
-        newton.aim = self.gap_tol
+        newton.adopt(self.theta[:, :, 0], self.steps, self.flat, self.gap_tol)
         newton.finish(heads)
 
     def _softmax_newton(self, heads: list[tuple[int, int]]) -> None:

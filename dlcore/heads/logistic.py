@@ -138,6 +138,10 @@ class Sweep:
         self.theta[heads] = 0
         self.theta[..., -1] = np.where(heads, self.fit_intercept * log_odds[:, None], self.theta[..., -1])
 
+    def adopt(self, theta: np.ndarray, steps: np.ndarray, flat: np.ndarray, gap_tol: np.ndarray) -> None:
+        """Go on with the heads of another solver, whose arrays are changed in place."""
+        self.theta, self.steps, self.flat, self.aim = theta, steps, flat, gap_tol
+
     def run(self, stages: Stages) -> None:
         """All heads, the targets in groups whose curvatures and heads fit the slots."""
         heads = self.strengths * max(1, self.fits - 1)

@@ -9,8 +9,11 @@ import jax
 from dlcore._core.jit_cache import CachedJit
 from dlcore.devices import platform_of
 
-QUICK: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
-"""Options with which XLA's older code for loops over elements compiles in less time and runs as fast."""
+QUICK: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
+"""Options with which XLA's older code for loops over elements compiles in less time and runs as fast.
+
+XLA of jaxlib 0.12 no longer has that code.
+"""
 
 
 class QuickJit(CachedJit):
@@ -19,7 +22,7 @@ class QuickJit(CachedJit):
     def program_for(self, args: tuple[object, ...], kwargs: dict[str, object], *extra_key: Any, make: Any = None):
         """Return the compiled program for these arguments, as `CachedJit` does."""
         if make is None and platform_of(*jax.tree.leaves((args, kwargs))) == "cpu":
-            make = functools.partial(self._jit, compiler_options=QUICK)
+            make = functools.partial(self._jit, compiler_options=QUICK or None)
         return super().program_for(args, kwargs, *extra_key, make=make)
 
 

@@ -120,7 +120,7 @@ def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
     slots = np.array([3, 1, 3])
     with jax.enable_x64(True):
         rings = Rings(jax.device_put(s), jax.device_put(y))
-        history = History(rings, *products, 7).select(slots)
+        history = History(rings, products[0], products[1], products[2], 7).select(slots)
         rings = jax.device_get(history.rings)
     np.testing.assert_array_equal(rings, (s[slots], y[slots]))
     np.testing.assert_array_equal((history.s_y, history.y_y, history.y_hy), products[:, slots])

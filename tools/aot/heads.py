@@ -170,7 +170,7 @@ def next_step(placement: Placement) -> Arguments:
     heads, pairs, _ = rings.s.shape
     per_pair, per_head = placement.replicated((heads, pairs), WIDE), placement.replicated((heads,), WIDE)
     choice = placement.replicated((heads,), np.bool_)
-    combination = lbfgs_history.Combination(per_pair, per_pair, per_head, choice, choice, per_head)
+    combination = lbfgs_history.Combination(per_pair, per_pair, per_head, per_head, choice, choice, per_head)
     return rings, point, point.theta, combination, *problem
 
 
