@@ -30,10 +30,12 @@ CONSTANT = 2.0**-40
 """A deviation below this part of the mean is rounding: the column is constant."""
 ALWAYS = 256
 """The number of columns up to which eigenvectors cost nothing beside the passes."""
-WORTH = 30
-"""Eigenvectors of m columns cost as much as the passes that they save where heads × rows is m² divided by this."""
+CHEAP = 2**31
+"""Products of a computation of eigenvectors that nobody notices."""
+WORTH = 300
+"""Products for each number of x and each head that eigenvectors save."""
 CORRELATED = 0.4
-"""Excess of ‖R‖²/m above which eigenvectors are worth their computation."""
+"""Excess of m·‖R‖²/tr(R)² above which eigenvectors are worth their computation."""
 LEADING, PROBES = 16, 8
 """Directions that are removed before, and random vectors that estimate ‖R‖²."""
 
@@ -71,8 +73,9 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     weighted = weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
     mean, variances, is_constant = _moments(x, sample_weight, weighted, frame)
     diagonal = Preconditioner(None, variances, np.zeros(()), mean)
-    is_worth = columns <= ALWAYS or heads * n > columns**2 / WORTH
     most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
+    cost = 10 * columns**3 if columns <= FULL else 8 * min(n, most) * columns * RANK
+    is_worth = columns <= ALWAYS or cost < max(CHEAP, WORTH * heads * n * columns)
     if not is_worth or most < 2 * RANK:
         return diagonal
     chosen = weighted[:: -(-len(weighted) // most)]
@@ -129,8 +132,8 @@ def _centred_rows(x: Any, chosen: np.ndarray, frame: Frame) -> np.ndarray:
 def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
     r"""Return whether many directions of the correlation matrix R are far from eigenvalue 1.
 
-    ‖R‖² is m where columns are uncorrelated, and more by m²·Σwᵢ² in a sample. A few leading directions are removed
-    before, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v is an estimate of ‖R‖².
+    ‖R‖² is tr(R)²/m where columns are uncorrelated, and more by tr(R)²·Σwᵢ² in a sample. A few leading directions
+    are removed before, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v estimates ‖R‖².
     """
     random = np.random.default_rng(0)
     squares = np.einsum("ij,ij->j", rows, rows)
@@ -147,7 +150,8 @@ def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
 
     probes = without_leading(random.choice(np.array([-1, 1], np.float32), (columns, PROBES)))
     norm = (without_leading(scaled.T @ (scaled @ probes)).astype(np.float64) ** 2).sum() / PROBES
-    return bool(norm / columns - 1 - columns * (weight**2).sum() > CORRELATED)
+    trace = (scaled.astype(np.float64) ** 2).sum() - ((scaled @ leading).astype(np.float64) ** 2).sum()
+    return bool(columns * norm > (1 + columns * (weight**2).sum() + CORRELATED) * trace**2)
 
 
 def apply_inverse(

@@ -16,9 +16,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
 ]
 
-USUAL = {"logistic": 4, "softmax": 3, "squared": 5}
-"""Logistic: curvature, gradients for all rows and for folds, scores. Softmax: metric, descent, scores. Squared:
-products, their merging, the spectrum, heads, scores."""
+USUAL = {"logistic": 4, "softmax": 4, "squared": 5}
+"""Logistic: curvature, gradients for all rows and for folds, scores. Softmax: a pass, its products, the next
+step, scores. Squared: products, their merging, the spectrum, heads, scores."""
 
 
 def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -163,15 +163,21 @@ def table(rows, columns, kind):
     ],
 )
 def test_a_wide_table_has_eigenvectors_where_many_columns_are_correlated_and_heads_are_many(
-    columns, kind, heads, has_basis
+    columns, kind, heads, has_basis, monkeypatch
 ):
     """Heads are many where heads · rows exceeds m²/30: 3,000 of 300 columns. The variances are always right."""
+    monkeypatch.setattr(module, "CHEAP", 0)
     x, weight = table(400, columns, kind), np.ones(400)
     found = precondition(x, weight, frame_of(x, True), heads)
     assert (found.basis is not None) == has_basis
     _, covariance = moments(x, weight)
     expected = covariance if has_basis else np.diag(np.diag(covariance))
     assert_close(covariance_of(found), expected, units=400, scale=np.trace(covariance), dtype="float32")
+
+
+def test_eigenvectors_that_are_cheap_need_no_heads():
+    x = table(400, 300, "groups")
+    assert precondition(x, np.ones(400), frame_of(x, True), 1).basis is not None
 
 
 def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
