@@ -59,12 +59,17 @@ def check(seen, theta, head, expected, *, dtype):
     """Compare a head with its sums: losses and gradients of the rows with weight, and the penalty."""
     value, gradient, penalty, misclassified = expected
     part = (penalty * theta[head] ** 2).sum() / 2
-    rounding = {"units": ROUNDINGS, "dtype": dtype}
     assert_close(seen.penalty[head], part, units=8, dtype="float64")
     total = value.sum() + part
-    assert_close(seen.value[head], total, scale=abs(value).sum() + part, **rounding)
+    assert_close(seen.value[head], total, scale=abs(value).sum() + part, units=ROUNDINGS, dtype=dtype)
     size = abs(gradient).sum(0) + abs(penalty * theta[head])
-    assert_close(seen.gradient[head], gradient.sum(0) + penalty * theta[head], scale=size.max(), **rounding)
+    assert_close(
+        seen.gradient[head],
+        gradient.sum(0) + penalty * theta[head],
+        scale=size.max(),
+        units=ROUNDINGS,
+        dtype=dtype,
+    )
     assert seen.misclassified[head] == misclassified
 
 

@@ -16,7 +16,7 @@ from dlcore.objective import BlockedData
 pytestmark = pytest.mark.any_mode
 
 FLOAT64 = Options("logistic", "float64")
-EPS = float(np.finfo(np.float64).eps)
+EPS64 = float(np.finfo(np.float64).eps)
 
 
 def two_loops(pairs, gradient, start):
@@ -97,12 +97,12 @@ def test_the_coefficients_are_those_of_the_two_loop_recursion(steps):
             expected_guess = weight * made.inverse / (y @ made.inverse @ y) + (1 - weight) * np.eye(size) / (y @ y)
         inverse, identity = (part[b] for part in guess)
         found_guess = inverse * made.inverse + identity * np.eye(size)
-        np.testing.assert_allclose(found_guess, expected_guess, atol=size * 64 * EPS * abs(expected_guess).max())
+        np.testing.assert_allclose(found_guess, expected_guess, atol=size * 64 * EPS64 * abs(expected_guess).max())
         expected = two_loops(pairs, gradient[b], expected_guess)
         inner = coef_y[b] @ made.y[b] + gradient[b]
         found = coef_s[b] @ made.s[b] + found_guess @ inner
         condition = np.linalg.cond(made.inverse) * np.linalg.cond(made.hessian)
-        np.testing.assert_allclose(found, expected, atol=size * places * EPS * condition * abs(expected).max())
+        np.testing.assert_allclose(found, expected, atol=size * places * EPS64 * condition * abs(expected).max())
 
 
 def test_a_step_without_a_pair_of_any_head_takes_no_place():
@@ -110,7 +110,7 @@ def test_a_step_without_a_pair_of_any_head_takes_no_place():
     for usable in (True, False, True):
         made.step(np.array([usable, usable]))
     assert made.history.count == 2
-    np.testing.assert_allclose(np.diagonal(made.history.s_y, axis1=1, axis2=2), [[1, 1, 0]] * 2, rtol=64 * EPS)
+    np.testing.assert_allclose(np.diagonal(made.history.s_y, axis1=1, axis2=2), [[1, 1, 0]] * 2, rtol=64 * EPS64)
 
 
 def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
@@ -202,7 +202,7 @@ class Table:
         """Assert what a gap of `TOLERANCE` · J promises, and for ‖w − w*‖ what it says by strong convexity."""
         for head, found in zip(slots, theta[:, 0], strict=True):
             best = self.value(head, self.optima[head])
-            gap = TOLERANCE * best + len(self.y) * EPS
+            gap = TOLERANCE * best + len(self.y) * EPS64
             assert self.value(head, found) - best <= gap
             distance = np.linalg.norm((found - self.optima[head])[:-1])
             assert distance <= np.sqrt(2 * gap / PENALTIES[head])
@@ -337,6 +337,6 @@ def test_a_trial_whose_gradient_is_not_finite_is_rejected_and_the_step_is_a_tent
     assert found.converged.all()
     TABLE.assert_optimal(ALL, found.theta)
     start, full, shorter = (trial[0] for trial in trials[:3])
-    np.testing.assert_allclose(shorter - start, 0.1 * (full - start), atol=8 * EPS * abs(full).max())
+    np.testing.assert_allclose(shorter - start, 0.1 * (full - start), atol=8 * EPS64 * abs(full).max())
     np.testing.assert_array_equal(trials[2][1:], expected_trials[2][1:])
     np.testing.assert_array_equal(found.theta[1:], expected.theta[1:])

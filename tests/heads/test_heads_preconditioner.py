@@ -17,7 +17,7 @@ SHARES = {
     "softmax": np.array([[0.2, 0.5, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]]),
 }
 """Fractions of the classes of three heads; class 3 is absent from head 0 of the softmax."""
-EPS = float(np.finfo(np.float32).eps)
+EPS32 = float(np.finfo(np.float32).eps)
 
 
 def covariance_of(found):
@@ -191,7 +191,7 @@ def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
     found = precondition(x, np.ones(rows), frame_of(x, True), 100)
     assert found.basis.shape == (columns, RANK)
     product = np.asarray(found.basis, np.float64)
-    np.testing.assert_allclose(product.T @ product, np.eye(RANK), atol=columns * EPS)
+    np.testing.assert_allclose(product.T @ product, np.eye(RANK), atol=columns * EPS32)
     values = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2 / rows
     found_values = np.sort(found.variances)[::-1]
     assert_close(found_values[:factors], values[:factors], units=rows, scale=values[0], dtype="float32")
