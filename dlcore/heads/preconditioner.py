@@ -20,7 +20,7 @@ RANK = 256
 """The number of leading eigenvectors of a wider table."""
 ITERATIONS = 3
 """Subspace iterations for them."""
-ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**23, 2**34
+ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**21, 2**34
 """The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
 FEWEST_ROWS = 1024
 """Rows that variances are computed from at least."""
@@ -80,9 +80,12 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
         return diagonal
     chosen = weighted[:: -(-len(weighted) // most)]
     weight = sample_weight[chosen] / sample_weight[chosen].sum()
-    rows = (_centred_rows(x, chosen, frame) - mean) * np.sqrt(weight)[:, None]
-    exact = np.ldexp(1.0, -int(np.frexp(np.abs(rows).max())[1]))  # no product of float32 leaves its range
-    rows = (rows * exact).astype(np.float32)
+    exact = np.ldexp(1.0, -int(np.frexp(np.sqrt(variances.max()))[1]))  # no product of float32 leaves its range
+    rows = np.empty((len(chosen), columns), np.float32)
+    step = max(1, BLOCK_NUMBERS // columns)
+    for start in range(0, len(chosen), step):
+        part = slice(start, start + step)
+        rows[part] = (_centred_rows(x, chosen[part], frame) - mean) * (exact * np.sqrt(weight[part]))[:, None]
     if columns > ALWAYS and not _is_correlated(rows, weight):
         return diagonal
     if columns <= FULL:
