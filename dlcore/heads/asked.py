@@ -16,6 +16,6 @@ class Asked(NamedTuple):
     max_steps: int
 
     def problem(self) -> dict[str, Any]:
-        """What stages depend on. The scores of ridge heads are among them, those of others are made at the end."""
+        """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
         choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
         return choices | ({"scoring": name_of(self.scoring)} if self.loss == "squared" else {})

@@ -42,7 +42,7 @@ class Given(NamedTuple):
 
 
 class State(NamedTuple):
-    """Between two passes.
+    """State between two passes.
 
     Attributes:
       before: the place before `theta`.
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 class Chord(NamedTuple):
-    """Where K slots ended: the parameters, passes made, whether the gap is expected to be good enough."""
+    """Result of K slots: the parameters, passes made, whether the gap is expected to be good enough."""
 
     theta: Array
     steps: Array

@@ -20,7 +20,7 @@ IDLE_AT_MOST = 6
 
 
 class State(NamedTuple):
-    """Between two passes: each head's best place, the step from there, and the trial that is looked at next.
+    """State between two passes: each head's best place, the step from there, and the trial that is looked at next.
 
     Attributes:
       place: what a pass told there of each head: `value` J, (K,), `gradient` ∇J, (K, …), and what else is kept.
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 def begin(theta: Array, nothing: Any, active: Array) -> State:
-    """Before the first pass, whose trial is where the heads start; `nothing` has the shapes of what it tells."""
+    """Return the state before the first pass; `nothing` has the shapes of what a pass tells."""
     heads = len(theta)
     step, least, zero = jnp.zeros_like(theta), jnp.full(heads, UNKNOWN, jnp.float64), jnp.zeros(heads, jnp.int32)
     return State(theta, theta, nothing, step, jnp.ones(heads), least, zero, zero, active, zero > 0)
@@ -55,7 +55,7 @@ def move(
     judged: Callable[[Any, Array], tuple[Array, Array]],
     most: Array,
 ) -> State:
-    """Where the trials were better they are the places from now on; else the step was too long.
+    """Return the state after a pass: a better trial is the new place, else the step becomes shorter.
 
     Args:
       state: of K heads.

@@ -132,7 +132,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
 
 
 def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
-    """Of every fold and target, or of the validation set: (problems, L). None where nothing is held out."""
+    """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
     scoring, loss, fits = asked.scoring, asked.loss, len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))

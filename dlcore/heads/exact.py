@@ -49,7 +49,7 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     shape = first["gap"].shape
 
     def shaped(array: np.ndarray, axis: int) -> np.ndarray:
-        """Without the axis of targets where y has none, else with that axis in front."""
+        """Return the array with the axis of targets in front, or without it where y has none."""
         return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
 
     def of_folds(name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ ROWS, NUMBERS = 4096, 2**20
 
 
 class Frame(NamedTuple):
-    """How rows are read: about `centre` (m,), times `unit` (m,) or None, followed by `intercept`, 1 or 0.
+    """Centering of the rows: about `centre` (m,), times `unit` (m,) or None, followed by `intercept`, 1 or 0.
 
     `radius` is their usual length.
     """
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 
 
 def frame_of(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Frame:
-    """About the mean, for which the intercept makes up, or 0 where there is none; in units of `scale`, (m,)."""
+    """Return the centering at the mean, at 0 without an intercept, in units of `scale`, shape (m,)."""
     few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)

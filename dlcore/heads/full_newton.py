@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 
 
 class FullNewton(NamedTuple):
-    """Where b heads ended: the parameters, passes made, misclassified rows, whether the gap was good enough."""
+    """Result of b heads: the parameters, passes made, misclassified rows, whether the gap was good enough."""
 
     theta: Array
     steps: Array
@@ -94,7 +94,7 @@ def curvature_at(theta: Array, task: HeadBatch, data: BlockedData, frame: Frame)
 
 
 def _newton_step(given: Given, seen: Seen) -> Array:
-    """What no row and no penalty curves gets a curvature: it has no gradient, so any will do."""
+    """Return Newton's step. A direction without curvature has no gradient, and gets any curvature."""
     task, frame = given.task, given.frame
     heads, classes, columns = seen.place.gradient.shape
     penalty = jnp.broadcast_to((task.l2[:, None] * task.ratio)[:, None], (heads, classes, columns - 1))

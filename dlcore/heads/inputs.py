@@ -30,14 +30,12 @@ class Rows(NamedTuple):
       x: shape (n, m), in its own dtype, on the device.
       weight: shape (n,), float64, at most 1, on the device.
       train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
-      test: the same of the rows that fit f is scored on.
       scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
     x: Array | BorrowedRows
     weight: Array
     train: np.ndarray
-    test: np.ndarray
     scale: np.ndarray | None
 
 
@@ -88,7 +86,7 @@ def read_inputs(
     standardize: Any = False,
     fit_intercept: Any = True,
 ) -> Inputs:
-    """All checks of values; nothing is compiled here."""
+    """Check all values and return them; nothing is compiled here."""
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
@@ -155,7 +153,7 @@ def place(inputs: Inputs, x: Any) -> Rows:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
         data = BlockedData(rows, jax.device_put(train), jax.device_put(inputs.scored), block)
         scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
-    return Rows(rows, jax.device_put(inputs.weight), train, _bits(inputs.test), scale)
+    return Rows(rows, jax.device_put(inputs.weight), train, scale)
 
 
 def _bits(masks: np.ndarray) -> np.ndarray:

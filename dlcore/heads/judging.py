@@ -25,7 +25,7 @@ class Judge:
     def judged(
         self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
     ) -> tuple[Certificate, np.ndarray]:
-        """Of heads (L, targets, m) and (L, targets): the proof and the status of each, shape (L, targets).
+        """Return the proof and the status of heads (L, targets, m) and (L, targets), shape (L, targets).
 
         A head of nothing but rounding becomes the null head, in place.
         """

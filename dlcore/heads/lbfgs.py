@@ -168,7 +168,7 @@ class _AtPoint(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What a batch of heads minimises, on the host.
+    """Problem of a batch of heads, on the host.
 
     Attributes:
       batch: the heads.
@@ -186,7 +186,7 @@ class Problem(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Where B heads ended.
+    """Result of B heads.
 
     Attributes:
       theta: shape (B, K, m + 1).

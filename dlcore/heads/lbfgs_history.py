@@ -32,7 +32,7 @@ class Rings(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where B heads are.
+    """Position of B heads.
 
     Attributes:
       theta: coefficients and intercepts, shape (B, K, m + 1).

@@ -118,7 +118,7 @@ class Sweep:
         self.own = min(max(1, len(self.chosen)), self.room)
 
     def _classes(self, weight: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of rows of these weights, (fits, n): the sum of weights of each problem, and the share of class 1."""
+        """Return the total weight and the fraction of class 1 of each problem, for weights (fits, n)."""
         ones = weight @ labels
         both = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1)
         if self.inputs.balance is not None:
@@ -143,7 +143,7 @@ class Sweep:
         self.theta, self.steps, self.flat, self.aim = theta, steps, flat, gap_tol
 
     def run(self, stages: Stages) -> None:
-        """All heads, the targets in groups whose curvatures and heads fit the slots."""
+        """Fit all heads, the targets in groups whose curvatures and heads fit the slots."""
         heads = self.strengths * max(1, self.fits - 1)
         together = max(1, min(self.targets, self.room // max(heads, self.own)))
         for first in range(0, self.targets, together):
@@ -153,7 +153,7 @@ class Sweep:
             stages.on(name, self, STATE, problems, functools.partial(self._together, targets, stages, name))
 
     def _together(self, targets: range, stages: Stages, name: str) -> None:
-        """These targets: the fits on all rows first, because the folds start from them."""
+        """Fit these targets: on all rows first, because the folds start from them."""
         folds = [f * self.targets + t for f in range(1, self.fits) for t in targets]
         own = list(targets)
 
@@ -172,7 +172,7 @@ class Sweep:
             self._solve(folds, curvature)
 
     def _solve(self, problems: list[int], curvature: np.ndarray | None) -> None:
-        """All strengths of these problems, from where they are."""
+        """Fit all strengths of these problems, from where they are."""
         if curvature is not None:
             self._between(problems, curvature)
         for k in np.flatnonzero(self.l2[0] == 0) if len(self.chosen) else []:
@@ -275,7 +275,7 @@ class Sweep:
         return bool(worse.any())
 
     def again(self, heads: list[Head], closer: np.ndarray) -> bool:
-        """Those heads once more, aiming closer by a factor each; False where none has steps left."""
+        """Fit those heads again, to a smaller gap by a factor each; False where none has steps left."""
         left = [head for head in heads if self.steps[head] < self.max_steps]
         for head in left:
             self.aim[head] *= closer[head]
@@ -312,7 +312,7 @@ class Sweep:
         self._keep(batch, {name: part[: len(batch)] for name, part in found.items()})
 
     def _slots(self, batch: list[Head], size: int, groups: int, limit: int, rows: Read) -> Slots:
-        """These heads in a fixed number of slots; the ones that stand empty repeat the first and make no step."""
+        """Return these heads in a fixed number of slots; empty slots repeat the first and make no step."""
         p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
         steps = np.minimum(self.max_steps - self.steps[p, k], limit).astype(np.int32)
         steps[len(batch) :] = 0

@@ -1,4 +1,4 @@
-"""What heads say of some rows: a compiled program reads the rows as they are, in float64, some at a time."""
+"""Logits of heads on some rows: a compiled program reads the rows as they are, in float64, some at a time."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -110,7 +110,7 @@ def _finish(curved: str, given: Given, state: State) -> Newton:
 
 
 def _newton(curved: str) -> Method:
-    """From trial to trial: one pass gives J, ∇J and the curvature of all heads at their trial points."""
+    """Return Newton's method: one pass gives J, ∇J and the curvature of all heads at their trial points."""
     look, move, finish = (functools.partial(function, curved) for function in (_look, _move, _finish))
     return Method(_start, look, move, finish)
 

@@ -39,7 +39,7 @@ def strides(rows: int, features: int, *, last: bool) -> list[int]:
 
 
 def is_ample(rows: int, features: int) -> bool:
-    """Whether every eighth row is enough for a curvature that is that of all rows but for a few percent."""
+    """Return whether every eighth row is enough for a curvature that is that of all rows but for a few percent."""
     return rows >= LAST_STRIDE * AMPLE * (features + 1)
 
 
@@ -52,7 +52,7 @@ def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: in
 
 
 def work_of(x: Array | BorrowedRows, heads: int, *, squared: bool) -> int:
-    """How many numbers a pass makes for so many heads outside its products, which use all cores in any case.
+    """Return how many numbers a pass makes for these heads outside its products, which use all cores in any case.
 
     Those of the rows, and about eight for each head; with curvature the rows anew for each head.
     """

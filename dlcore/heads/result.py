@@ -175,7 +175,7 @@ class Heads:
         return self._of_rows(x, lambda logit: np.stack([probability(-logit), probability(logit)], axis=-1))
 
     def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """What `read` makes of logits, (l2, rows) or (l2, classes, rows), the axis of rows behind that of l2."""
+        """Return what `read` makes of logits, (l2, rows) or (l2, classes, rows), l2 first."""
         columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names)
         x = shared(x)
         rows = host_checks.as_numpy_or_sparse("x", x)

@@ -37,7 +37,7 @@ DIGITS = 1e-10
 
 
 class Spectrum(NamedTuple):
-    """What is shared by all strengths: w(λ) = basis · (values + λ)⁻¹ · projected.
+    """Spectrum that all strengths share: w(λ) = basis · (values + λ)⁻¹ · projected.
 
     Attributes:
       values: shape (k,), the eigenvalues of H.
@@ -243,7 +243,7 @@ def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, l2: np.ndarray, part
 
 
 def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Where the target is constant 1 for no error and else 0, as scikit-learn has it."""
+    """Return r2; a constant target has 1 for no error and else 0, as in scikit-learn."""
     constant = np.where(error == 0, 1.0, 0.0)
     return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
 

@@ -150,7 +150,7 @@ def gram_of(sums: Products) -> Array:
 
 
 def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """In place where they follow one another."""
+    """Return rows of an array, a view where they follow one another."""
     consecutive = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
     return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
 
@@ -163,7 +163,7 @@ def rows_at(x: Array, rows: Array) -> Array:
 
 @quick_jit(donate_argnums=0)
 def _add_rows(sums: Products, x: Array, y: Array, weight: Array) -> Products:
-    """With a block of rows more."""
+    """Return the sums with one more block of rows."""
     rows, aims = x.astype(jnp.float64), y.astype(jnp.float64)
     total = weight.sum()
     middle, level = matmul(weight, rows) / total, matmul(weight, aims) / total

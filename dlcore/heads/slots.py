@@ -66,7 +66,7 @@ class Slots(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What a pass tells of K heads: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked.
+    """Evaluation of K heads by a pass: J, ∇J, the data's part of ∇²J, how many rows are wrong; None if not asked.
 
     And `penalty`, what the penalty adds to J.
     """
@@ -79,7 +79,7 @@ class Place(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What is summed over the rows for K heads, m features; None where it is not asked for.
+    """Sums over the rows for K heads, m features; None where it is not asked for.
 
     Attributes:
       slope, bias: of the residuals times the rows, (K, m), and of the residuals, (K,).

@@ -30,7 +30,7 @@ Form = Mapping[str, tuple[str, Sequence[int | None]]]
 
 
 class Stages:
-    """What is done. As a context it writes what is not yet in the file when it is left, by an error too."""
+    """Stages that are done. As a context it writes what the file lacks when it is left, even by an error."""
 
     def __init__(self, path: Path | None, problem: dict[str, str]) -> None:
         self.path, self.problem = path, problem

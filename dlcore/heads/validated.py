@@ -18,7 +18,7 @@ LOGIT_BYTES = 2**28
 
 
 def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Scoring, device: Any) -> np.ndarray:
-    """Of the fits on all rows: (targets, L). The pass over the rows is compiled; what they say is summed here.
+    """Return the scores of the fits on all rows, (targets, L). The pass over the rows is compiled.
 
     Args:
       heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); weights and, last, intercepts.
@@ -72,7 +72,7 @@ def summed_scores(
 
 
 def _scores(logits: np.ndarray, y: np.ndarray, weight: np.ndarray, loss: str, scoring: str) -> np.ndarray:
-    """Of H heads, larger is better: logits (H, v), of the softmax (H, classes, v); y (H, v); weights sum to 1."""
+    """Return the scores of H heads: logits (H, v) or (H, classes, v), y (H, v), weights that sum to 1."""
     if loss == "squared":
         height = ((y - (y @ weight)[:, None]) ** 2) @ weight
         return r2(((logits - y) ** 2) @ weight, height)
