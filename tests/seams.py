@@ -17,7 +17,6 @@ from dlcore.certificate.rounding import logistic_intercept_bound as largest_inte
 from dlcore.certificate.rounding import logistic_intercept_distance as distance_of_intercept
 from dlcore.certificate.rounding import softmax_intercept_distance as spread_of_distance
 from dlcore.heads import lbfgs_sweep
-from dlcore.heads import logistic as logistic_heads
 from dlcore.objective import passes
 
 __all__ = [
@@ -45,7 +44,7 @@ def use_threads(count: int, patch: Any = None) -> None:
     """
     set_attribute = setattr if patch is None else patch.setattr
     sweep = importlib.import_module("dlcore.sweeping.sweep")  # the package's attribute is the function
-    for module in (passes, sweep, logistic_heads, lbfgs_sweep):
+    for module in (passes, sweep, lbfgs_sweep):
         set_attribute(module, "cores_for", lambda *_, **__: count)
 
 

@@ -11,11 +11,10 @@ from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
 from dlcore.certificate.rows import scaled_weights
-from dlcore.heads import lbfgs_sweep, logistic
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs, Rows, place
-from dlcore.heads.lbfgs_sweep import LBFGSSweep
+from dlcore.heads.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.logits import logits_of
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
@@ -23,9 +22,6 @@ from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
 from dlcore.heads.validated import summed_scores, validation_scores
 
-Sweep = logistic.Sweep | LBFGSSweep
-NEWTON_COLUMNS = 256
-"""Columns up to which logistic heads are fitted by Newton's method, beyond it by L-BFGS."""
 ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
@@ -34,12 +30,8 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
     """Fit heads of either cross-entropy, in JAX's x64 mode."""
     rows = place(inputs, x)
     options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
-    if asked.loss == "logistic" and inputs.x.shape[1] <= NEWTON_COLUMNS:
-        name = ""
-        sweep, state = logistic.Sweep(inputs, rows, **options), logistic.STATE
-    else:
-        name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
-        sweep, state = LBFGSSweep(inputs, rows, loss=asked.loss, **options), lbfgs_sweep.STATE
+    name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
+    sweep = LBFGSSweep(inputs, rows, loss=asked.loss, **options)
     sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
@@ -75,7 +67,7 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
             break
         heads = [(int(p), int(k)) for p, k in short]
         make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
-        if not stages.on(f"{name}round {times}", sweep, state, tuple(short.T), make, ("bool", ())):
+        if not stages.on(f"{name}round {times}", sweep, STATE, tuple(short.T), make, ("bool", ())):
             break
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
-from dlcore.heads.losses import ROW_TERMS
+from dlcore.heads.losses import ROW_LOSSES
 from dlcore.heads.packing import has_bit
 from dlcore.heads.quick_jit import QUICK
 from dlcore.linalg import matmul
@@ -100,13 +101,9 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
     def block(x: Array, marks: Array, weights: Array | None) -> Sums:
         assert weights is not None
         rows = about(x, frame, jnp.dtype(dtype))
-        labels = marks[:, 1:] if batch.target is None else marks[:, 1:][:, batch.target]
-        labels = labels.T
-        scale = jnp.where(has_bit(marks[:, 0], batch.bit), weights[None], 0.0)
-        if batch.balance is not None:
-            scale = scale * jnp.where(labels == 1, batch.balance[:, 1:], batch.balance[:, :1])
+        labels, scale = row_scale(marks, weights, batch)
         logits = matmul(coef, rows.T).reshape(heads, outputs, -1) + intercept[:, :, None]
-        terms = ROW_TERMS[loss](logits, labels)
+        terms = ROW_LOSSES[loss].terms(logits, labels)
         residual = (terms.residual * scale.astype(dtype)[:, None]).reshape(heads * outputs, -1)
         ones = jnp.ones(len(rows), dtype)  # a product sums along a row faster than a sum does
         return Sums(
@@ -119,14 +116,35 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
     return sum_over_blocks(block, data)
 
 
-def finalize(theta: Array, batch: HeadBatch, shards: Sequence[Sums], frame: Frame) -> Evaluation:
-    """Return the objectives at `theta` from the sums of all shards of the rows, added in their order."""
-    sums = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), shards)
+def row_scale(marks: Array, weights: Array, batch: HeadBatch) -> tuple[Array, Array]:
+    """Return the labels of a block of rows, and what each row weighs in each head, shape (B, rows).
+
+    Args:
+      marks: fold bits and labels, shape (rows, 1 + targets).
+      weights: of the rows, shape (rows,).
+      batch: the heads.
+    """
+    labels = marks[:, 1:] if batch.target is None else marks[:, 1:][:, batch.target]
+    labels = labels.T
+    scale = jnp.where(has_bit(marks[:, 0], batch.bit), weights[None], 0.0)
+    if batch.balance is not None:
+        scale = scale * jnp.where(labels == 1, batch.balance[:, 1:], batch.balance[:, :1])
+    return labels, scale
+
+
+def finalize(
+    theta: Any, batch: HeadBatch, shards: Sequence[Sums], frame: Frame, xp: ModuleType = jnp
+) -> Evaluation:
+    """Return the objectives at `theta` from the sums of all shards of the rows, added in their order.
+
+    `xp` is the module of the arrays, `jax.numpy` or `numpy`.
+    """
+    sums = functools.reduce(lambda a, b: jax.tree.map(xp.add, a, b), shards)
     heads, outputs, _ = theta.shape
     coef = theta[..., :-1]
     penalised = batch.l2[:, None, None] * batch.ratio[:, None] * coef
     penalty = (penalised * coef).sum((1, 2)) / 2
     grad_coef = sums.grad_coef.reshape(heads, outputs, -1) / batch.total[:, None, None] + penalised
     grad_intercept = frame.intercept * sums.grad_intercept / batch.total[:, None]
-    gradient = jnp.concatenate([grad_coef, grad_intercept[..., None]], axis=-1)
+    gradient = xp.concatenate([grad_coef, grad_intercept[..., None]], axis=-1)
     return Evaluation(sums.value / batch.total + penalty, penalty, gradient, sums.misclassified)

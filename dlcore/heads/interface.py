@@ -11,7 +11,7 @@ from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
-from dlcore.heads.entropic import NEWTON_COLUMNS, entropic_heads
+from dlcore.heads.entropic import entropic_heads
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.inputs import read_inputs
@@ -21,8 +21,8 @@ from dlcore.heads.result import Heads
 from dlcore.heads.scoring import Scoring, check_held_out, read_scoring
 from dlcore.heads.stages import Stages, problem_of
 
-MAX_STEPS = {"logistic": 100, "softmax": 1000, "squared": 1}
-"""Passes of Newton's method, of L-BFGS, and of one factorisation."""
+MAX_STEPS = {"logistic": 1000, "softmax": 1000, "squared": 1}
+"""Passes of L-BFGS, and of one factorisation."""
 
 
 def fit_heads(
@@ -49,11 +49,11 @@ def fit_heads(
     intercept is not penalised. It has converged where its certificate proves $J - J^* \le
     \mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$, with $J_0$ the objective of the best constant and E what the
     head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold.
-    Newton's method fits logistic heads of up to 256 columns, with curvature that neighbouring strengths and folds
-    share. L-BFGS with a shared preconditioner fits the others. The compiled programs know neither strengths nor
-    folds. The last gradients are float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as
-    many strengths and folds over data of the same shape compiles nothing, but for a program that only what float32
-    cannot solve, or scores that round too much, ask for: the first time it is needed.
+    L-BFGS with a shared preconditioner fits logistic and softmax heads, and Newton's method the few that it leaves
+    short of their tolerance. The compiled programs know neither strengths nor folds. The last gradients are
+    float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many strengths and folds over
+    data of the same shape compiles nothing, but for a program that only what float32 cannot solve, or scores that
+    round too much, ask for: the first time it is needed.
 
     Args:
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
@@ -89,13 +89,11 @@ def fit_heads(
         column. Weights and `certify` stay those of the columns as given; without an intercept none is centred.
         Subnormal numbers of x count as 0 where the device has none: their column is constant.
       tol: see above.
-      max_steps: the most passes over all rows for one head: by default 100 of Newton's method and 1000 of
-        L-BFGS.
+      max_steps: the most passes over all rows for one head, by default 1000.
       checkpoint: the path of a file. It is written as stages are done, taking at most a twentieth of the time, and
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
-        that is in it: the anchors, the fits on all rows and those of the folds of some targets (logistic), some
-        strengths (softmax), a fold (squared), and the certificates. The result has the bits of an unbroken call on
-        the same machine and versions. It is kept at the end.
+        that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
+        The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
       **other: none; one by the name of another library, such as C, is refused with the name here.
 
     Returns:
@@ -156,8 +154,7 @@ def fit_heads(
     scoring = read_scoring(scoring, loss)
     check_held_out(scoring, inputs)
     host_checks.check_number("tol", tol, above=0)
-    method = "softmax" if loss == "logistic" and inputs.x.shape[1] > NEWTON_COLUMNS else loss
-    max_steps = MAX_STEPS[method] if max_steps is None else host_checks.check_count("max_steps", max_steps)
+    max_steps = MAX_STEPS[loss] if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())

@@ -14,9 +14,9 @@ import numpy as np
 from dlcore.devices import to_device
 from dlcore.heads.evaluate import HeadBatch, accumulate
 from dlcore.heads.frame import Frame
+from dlcore.heads.gap_estimate import estimate_gap
 from dlcore.heads.lbfgs_history import Combination, Observation, Point, Rings, advance, observe, select
 from dlcore.heads.preconditioner import Preconditioner
-from dlcore.heads.slots import intercept_gap
 from dlcore.objective import BlockedData
 from dlcore.objective.value_scale import value_scale
 
@@ -222,7 +222,7 @@ def minimize(
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
     """
-    batch, frame, preconditioner, shards, _ = problem
+    batch, frame, preconditioner, shards, spread = problem
     constant = batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
     heads, pairs = len(max_steps), history.rings.s.shape[1]
     host, eps = problem.batch, float(np.finfo(options.dtype).eps)
@@ -281,7 +281,7 @@ def minimize(
         combination = Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size)
         point = advance(history.rings, point, trial_gradient, to_device(combination), *constant[:3])
 
-        gap = estimate_gap(problem, seen, slope)
+        gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.frame.radius)
         scale = value_scale(value, penalty, host.null_value, eps, np)
         is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
         is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
@@ -296,18 +296,3 @@ def minimize(
         active &= accepted | (not first)
         first = False
     return Result(np.asarray(point.theta), steps, converged, active, history)
-
-
-def estimate_gap(problem: Problem, seen: Observation, slope: np.ndarray) -> np.ndarray:
-    r"""Return an estimate of the duality bound, shape (B,).
-
-    The repair of the intercepts is replaced by a bound on what it does. Moving the mass of class k by the excess
-    $g_k$ of its probabilities costs a divergence of about $g_k^2/\pi_k$. Without a penalty there is no bound, and
-    half the Newton decrement is the estimate.
-    """
-    l2, radius = problem.batch.l2, problem.frame.radius
-    excess = seen.grad_intercept
-    coef = np.sqrt(seen.grad_norm) + radius * np.sqrt((excess**2).sum(1))
-    duality = coef**2 / (2 * np.where(l2 > 0, l2, 1))
-    duality = duality + intercept_gap(excess, problem.intercept_spread, l2[:, None], radius, np).sum(1)
-    return np.where(l2 > 0, duality, -slope / 2)

@@ -10,13 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.heads import logistic
 from dlcore.heads.evaluate import HeadBatch
 from dlcore.heads.frame import frame_of, of_rows_as_given
-from dlcore.heads.full_newton import FULL_NEWTON, Given
 from dlcore.heads.inputs import Inputs, Rows
-from dlcore.heads.laps import run
 from dlcore.heads.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.newton import minimize_with_newton
 from dlcore.heads.packing import batches, padded, rows_at_once
 from dlcore.heads.preconditioner import precondition
 from dlcore.heads.stages import Stages
@@ -38,12 +36,16 @@ FEW_PASSES = 16
 """Passes that a batch is expected to make after half of its heads have ended."""
 LEAST_WORK = 2**17
 """Numbers that keep a core busy for longer than it takes to start a thread."""
-HESSIAN = 512
-"""Classes × columns up to which the whole Hessian of a softmax is computed for heads that do not end."""
+HESSIAN = 4096
+"""The size, K·(m + 1), up to which the Hessian of a head is computed."""
+HESSIAN_PRODUCTS = 2**38
+"""The most products of a Hessian, n·K²·(m + 1)², for a head that L-BFGS leaves short of its tolerance."""
+QUICK_HESSIAN = 512
+"""The size up to which Newton's method is quicker than more of L-BFGS."""
 NEWTON_HEADS = 12
-"""Heads that have their whole Hessian at a time."""
-NEWTON_COLUMNS = 4096
-"""Columns up to which Newton's method is tried for logistic heads that do not end."""
+"""Heads that have their Hessian at a time."""
+NEWTON_BYTES = 2**28
+"""Size of their Hessians."""
 HESSIAN_BYTES = 2**24
 """Size of a block's part of the Hessian before it is summed."""
 KEPT = 100
@@ -102,9 +104,8 @@ class LBFGSSweep:
         self.preconditioner = precondition(inputs.x, inputs.weight, self.frame, self.outputs * self.l2.size)
 
     def _has_newton(self) -> bool:
-        if self.loss == "softmax":
-            return self.size <= HESSIAN
-        return self.size <= NEWTON_COLUMNS
+        products = len(self.inputs.x) * self.size**2
+        return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
 
     def _classes(self, labels: np.ndarray) -> None:
         """Set the weight of each problem and the fraction of each class in it."""
@@ -140,10 +141,6 @@ class LBFGSSweep:
         self.theta[heads] = 0
         self.theta[..., -1] = np.where(heads[..., None], self._null_intercept()[:, None], self.theta[..., -1])
 
-    def _data(self, heads: int) -> BlockedData:
-        x = self.rows.x
-        return BlockedData(x, self.marks, self.rows.weight, descent_block(x, heads * self.outputs))
-
     def run(self, stages: Stages) -> None:
         """Fit all heads, those of similar penalties together."""
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
@@ -159,7 +156,8 @@ class LBFGSSweep:
         for fit in range(1, self.fits):
             for t, k in group:
                 p = fit * self.targets + t
-                self.theta[p, k] = self._centred(self.theta[t, k] * self.present[p][:, None], p)
+                if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
+                    self.theta[p, k] = self._centred(self.theta[t, k] * self.present[p][:, None], p)
                 folds.append((p, k))
         for batch in batches(folds, self.slots):
             self._to_the_end(batch)
@@ -170,7 +168,7 @@ class LBFGSSweep:
         for head in left:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
-        if not self.polish_steps or self.loss == "logistic":
+        if not self.polish_steps or self.size > QUICK_HESSIAN:
             for batch in batches(left, self.slots):
                 self._descend(batch, "float64")
         self._newton(left)
@@ -196,7 +194,7 @@ class LBFGSSweep:
             p, k = (padded(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
             budget = np.where(is_head, most - self.steps[p, k], 0)
-            problem = self._problem(p, k, size)
+            problem = self._problem(p, k, descent_block(self.rows.x, size * self.outputs))
             stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
             found = minimize(
                 problem, self.theta[p, k], budget, history, Options(self.loss, dtype), stop_at=stop_at
@@ -218,10 +216,10 @@ class LBFGSSweep:
         known = self.present[problem][:, None]
         return known * (theta - theta.mean(0, where=known))
 
-    def _problem(self, p: np.ndarray, k: np.ndarray, size: int) -> Problem:
-        """Return the problem of the heads of these numbers."""
-        data = self._data(size)
-        work = self.rows.x.size + 8 * size * self.outputs * len(self.inputs.x)
+    def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
+        """Return the problem of the heads of these numbers, whose rows are read in blocks."""
+        data = BlockedData(self.rows.x, self.marks, self.rows.weight, block)
+        work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         share = self.share[p]
         spread = share * (1 - share) if self.outputs == 1 else np.where(share > 0, share, 1)
@@ -242,34 +240,23 @@ class LBFGSSweep:
         )
 
     def _newton(self, heads: list[tuple[int, int]]) -> None:
-        """Use Newton's method for what is still short of its tolerance."""
+        """Use Newton's method for what is still short of its tolerance.
+
+        Without a penalty the Hessian of a softmax is singular.
+        """
         left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
-        if not self.polish_steps or not left:
+        left = [head for head in left if self.l2[head] > 0 or self.outputs == 1]
+        if not self.polish_steps:
             return
-        if self.loss == "logistic":
-            self._logistic_newton(left)
-        else:
-            self._softmax_newton([head for head in left if self.l2[head] > 0])
-
-    def _logistic_newton(self, heads: list[tuple[int, int]]) -> None:
-        newton = logistic.Sweep(
-            self.inputs, self.rows, fit_intercept=self.fit_intercept, tol=self.tol, max_steps=self.max_steps
-        )
-        newton.adopt(self.theta[:, :, 0], self.steps, self.flat, self.gap_tol)
-        newton.finish(heads)
-
-    def _softmax_newton(self, heads: list[tuple[int, int]]) -> None:
-        """Use the whole Hessian, which a penalty makes definite."""
-        curved = BlockedData(self.rows.x, self.marks, self.rows.weight, hessian_block(self.rows.x, self.outputs))
-        size = min(self.together, NEWTON_HEADS)
-        for batch in batches(heads, size):
+        size = min(self.together, NEWTON_HEADS, max(1, NEWTON_BYTES // (8 * self.size**2)))
+        for batch in batches(left, size):
             p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
-            most = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
-            given = Given(self._batch(p, k), self.theta[p, k], most.astype(np.int32), self.frame)
-            found = run(FULL_NEWTON, given, [curved])
+            budget = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
+            problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
+            found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
             for slot, head in enumerate(batch):
                 self.theta[head] = self._centred(found.theta[slot], head[0])
-                self.flat[head] = found.flat[slot]
+                self.flat[head] = found.converged[slot]
                 self.steps[head] += found.steps[slot]
 
     def heads(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from dlcore._core.types import Array
@@ -58,5 +59,35 @@ def softmax_terms(logits: Array, labels: Array) -> RowTerms:
     return RowTerms(value, residual, others >= own)
 
 
-ROW_TERMS: dict[str, Callable[[Array, Array], RowTerms]] = {"logistic": logistic_terms, "softmax": softmax_terms}
-"""The terms of each loss that L-BFGS minimises."""
+def logistic_curvature(logits: Array) -> Array:
+    """Return p(1 − p), shape (1, 1, rows), of logits of shape (1, rows)."""
+    small = jnp.exp(-jnp.abs(logits))
+    return (small / (1 + small) ** 2)[None]
+
+
+def softmax_curvature(logits: Array) -> Array:
+    r"""Return $\mathrm{diag}(p) - pp^\top$, shape (K, K, rows), of logits of shape (K, rows)."""
+    p = jax.nn.softmax(logits, axis=0)
+    own = jnp.eye(len(logits), dtype=bool)[:, :, None]
+    # 1 − p would have no digits where p is near 1: it is the sum of the others.
+    others = jnp.where(own, 0.0, p[None]).sum(1)
+    return jnp.where(own, (p * others)[:, None], -p[:, None] * p[None])
+
+
+class RowLoss(NamedTuple):
+    """Loss of a row as solvers see it.
+
+    Attributes:
+      terms: values and derivatives of many heads, from logits and labels.
+      curvature: second derivatives of one head, shape (K, K, rows), from its logits, shape (K, rows).
+    """
+
+    terms: Callable[[Array, Array], RowTerms]
+    curvature: Callable[[Array], Array]
+
+
+ROW_LOSSES = {
+    "logistic": RowLoss(logistic_terms, logistic_curvature),
+    "softmax": RowLoss(softmax_terms, softmax_curvature),
+}
+"""Losses that L-BFGS and Newton's method minimise, by name."""

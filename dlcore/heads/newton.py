@@ -1,119 +1,175 @@
-"""Damped Newton for K heads, each with its own curvature: what always works."""
+r"""Newton's method with backtracking, in float64, for the few heads that L-BFGS leaves short of their tolerance.
 
-import functools
-from collections.abc import Sequence
+The device makes one pass for each step: J, its gradient and the data's Hessian of every head. The host factors,
+steps and decides.
+"""
+
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.damped import State, begin, move
-from dlcore.heads.factors import factor, solve
-from dlcore.heads.frame import Frame
-from dlcore.heads.laps import Method
-from dlcore.heads.slots import Place, Slots, Sums, gap_estimate, place_of, sums_at
-from dlcore.linalg import vecdot
-from dlcore.objective import BlockedData
+from dlcore.devices import to_device
+from dlcore.heads.evaluate import ABSENT, Evaluation, HeadBatch, Sums, accumulate, finalize, row_scale
+from dlcore.heads.frame import Frame, about
+from dlcore.heads.gap_estimate import estimate_gap
+from dlcore.heads.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
+from dlcore.heads.losses import ROW_LOSSES
+from dlcore.heads.quick_jit import QUICK
+from dlcore.linalg import matmul
+from dlcore.objective import BlockedData, sum_over_blocks
+from dlcore.objective.threads import threaded_program
 from dlcore.objective.value_scale import value_scale
 
-UNPENALISED = 1e-6
-"""Where nothing proves the gap, the decrement is taken this much further: one more of Newton's steps."""
+STALLED_STEPS = 6
+"""Steps in a row without progress after which rounding decides, not the step."""
+EPS = float(np.finfo(np.float64).eps)
 
 
-class Newton(NamedTuple):
-    """State of K slots at their end.
-
-    Attributes:
-      theta: shape (K, m + 1), the best place that was looked at.
-      ahead: where the next step would go: better yet where full steps are being taken, and never looked at.
-      derivative: dθ/d ln λ of the optimum, as far as the curvature there tells.
-      value: J at `theta`.
-      curvature: of the data at `theta`.
-      steps: passes made.
-      wrong: how many rows are on the wrong side.
-      flat: whether the gap was good enough.
-    """
-
-    theta: Array
-    ahead: Array
-    derivative: Array
-    value: Array
-    curvature: Array
-    steps: Array
-    wrong: Array
-    flat: Array
-
-
-class Given(NamedTuple):
-    """Problem of Newton's method.
+class Result(NamedTuple):
+    """Result of B heads.
 
     Attributes:
-      slots: K heads.
-      frame: how rows are read.
-      rough: whether the decrement stands for the gap: no bound, but no larger where λ is small.
+      theta: shape (B, K, m + 1).
+      steps: passes that each head took part in, shape (B,).
+      converged: whether the estimate of the gap met its tolerance.
     """
 
-    slots: Slots
-    frame: Frame
-    rough: Any
+    theta: np.ndarray
+    steps: np.ndarray
+    converged: np.ndarray
 
 
-def _start(given: Given) -> State:
-    theta = jnp.asarray(given.slots.theta)
-    heads, columns = theta.shape
-    zero = jnp.zeros(heads, jnp.int32)
-    curvature = jnp.zeros((heads, columns, columns))
-    nothing = Place(jnp.zeros(heads), jnp.zeros_like(theta), curvature, zero, jnp.zeros(heads))
-    return begin(theta, nothing, zero == 0)
+@threaded_program("loss", cpu_options=QUICK)
+def accumulate_with_hessian(
+    theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, *, loss: str
+) -> tuple[Sums, Array]:
+    r"""Return the sums of one pass, and those of the Hessian of the data, $\sum_i s_i C_i \otimes x_i x_i^\top$.
+
+    C is the Hessian of a row's loss with respect to its logits. All is float64.
+
+    Args:
+      theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
+      batch: the heads.
+      data: as `accumulate` takes it.
+      frame: the centering of the rows.
+      loss: name of the loss.
+
+    Returns:
+      The sums, and the Hessian of shape (B, K·(m + 1), K·(m + 1)), class after class.
+    """
+    heads, outputs, columns = theta.shape
+    sums = accumulate(theta, batch, data, frame, loss=loss, dtype="float64")
+
+    def block(x: Array, marks: Array, weights: Array | None) -> Array:
+        assert weights is not None
+        rows = about(x, frame, jnp.float64)
+        rows = jnp.concatenate([rows, jnp.full((len(rows), 1), frame.intercept, rows.dtype)], axis=1)
+        _, scale = row_scale(marks, weights, batch)
+
+        def of_head(head: tuple[Array, Array, Array]) -> Array:
+            theta, scale, share = head
+            logits = matmul(theta, rows.T)
+            if outputs > 1:
+                logits = logits + jnp.where(share > 0, 0.0, ABSENT)[:, None]
+            curvature = ROW_LOSSES[loss].curvature(logits) * scale[None, None]
+            weighted = curvature[..., None] * rows[None, None]
+            return matmul(weighted.swapaxes(-1, -2).reshape(-1, len(rows)), rows)
+
+        scale = jnp.broadcast_to(scale, (heads, len(rows)))
+        return jax.lax.map(of_head, (theta, scale, batch.share))
+
+    whole = sum_over_blocks(block, data).reshape(heads, outputs, outputs, columns, columns)
+    size = outputs * columns
+    return sums, whole.swapaxes(2, 3).reshape(heads, size, size)
 
 
-def _look(curved: str, given: Given, state: State, data: BlockedData) -> Sums:
-    return sums_at(given.slots, state.trial, data, given.frame, curved=jnp.dtype(curved), valued=True)
+def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndarray, loss: str) -> Result:
+    """Minimise the objectives of B heads until each has converged, stalled or used its steps.
+
+    Args:
+      problem: the heads and the rows.
+      theta: where they start, shape (B, K, m + 1).
+      max_steps: passes that each head may make, shape (B,); 0 for an empty slot.
+      loss: name of the loss.
+    """
+    batch, frame = problem.batch, problem.frame
+    constants = to_device([(batch, shard, frame) for shard in problem.shards])
+    heads = len(max_steps)
+    step, slope, step_size = np.zeros_like(theta), np.zeros(heads), np.ones(heads)
+    value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
+    penalty, stalled, steps = np.zeros(heads), np.zeros(heads, int), np.zeros(heads, int)
+    converged, active = np.zeros(heads, bool), max_steps > 0
+    program = None
+    while active.any():
+        trial = theta + _per_head(step_size, step) * step
+        sets = [(to_device(trial), *constant) for constant in constants]
+        program = program or accumulate_with_hessian.prepare(sets, loss=loss)
+        shards = jax.device_get(program(sets))
+        seen = finalize(trial, batch, [sums for sums, _ in shards], frame, np)
+        hessian = sum(part for _, part in shards) / batch.total[:, None, None]
+        steps += active
+        promised = -step_size * slope
+        noise = 4 * EPS * (1 + abs(value))
+        accepted = active & np.isfinite(seen.value)
+        accepted &= (steps == 1) | (seen.value <= value - ARMIJO * promised + noise)
+        for head in np.flatnonzero(accepted):
+            theta[head] = trial[head]
+            step[head] = newton_step(seen.gradient[head], hessian[head], batch, frame, head)
+        slope = np.where(accepted, (seen.gradient * step).sum((1, 2)), slope)
+        value, penalty = np.where(accepted, seen.value, value), np.where(accepted, seen.penalty, penalty)
+        step_size = np.where(accepted, np.minimum(1, 4 * step_size), step_size / 4)
+
+        gap = _gap(problem, seen, slope)
+        tol = batch.gap_tol * np.where(batch.l2 > 0, 1, UNPENALISED)
+        is_small = gap <= tol * value_scale(value, penalty, batch.null_value, EPS, np)
+        is_small |= (batch.l2 == 0) & (seen.misclassified == 0)
+        # L-BFGS or a certificate has found the start too far from the optimum.
+        converged |= accepted & is_small & (steps > 1)
+        progress = accepted & ((gap < 0.9 * best_gap) | (steps == 1) | (promised > 1e-9 * value))
+        best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
+        stalled = np.where(progress, 0, stalled + 1)
+        active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
+        active &= np.isfinite(slope) & (slope < 0)
+    return Result(theta, steps, converged)
 
 
-def _move(curved: str, given: Given, state: State, sums: Sequence[Sums]) -> State:
-    slots, frame, _ = given
-    seen = place_of(slots, state.trial, frame, sums)
-    step = solve(factor(seen.curvature, slots.penalty, frame.intercept, curved), seen.gradient)
+def newton_step(
+    gradient: np.ndarray, hessian: np.ndarray, batch: HeadBatch, frame: Frame, head: int
+) -> np.ndarray:
+    """Return Newton's step of one head, shape (K, m + 1); nan where the Hessian is singular.
 
-    def noise(value: Array) -> Array:
-        return 8 * jnp.finfo(jnp.float64).eps * value
+    The Hessian has a lift, which makes up for rounding, whatever the processor's order of summation. A sum of
+    products may have an eigenvalue as low as -eps·trace/√m. Cholesky's method succeeds where the smallest
+    eigenvalue is above (m + 2)·eps/2·trace. The lift is twice that.
 
-    def judged(place: Place, step: Array) -> tuple[Array, Array]:
-        size, enough = _judged(given, place, step)
-        # Curvature in float64 is for heads that float32 or a certificate has found too far.
-        return size, enough & (state.laps > 0) if curved == "float64" else enough
-
-    return move(state, seen, step, noise, judged, slots.steps)
-
-
-def _judged(given: Given, place: Place, step: Array) -> tuple[Array, Array]:
-    """Return about how large the gap is, and whether that is small enough."""
-    slots, frame, rough = given
-    penalised = slots.l2 > 0
-    decrement = vecdot(place.gradient, step) / 2
-    size = jnp.where(penalised & ~rough, gap_estimate(slots, frame, place.gradient), decrement)
-    aim = slots.aim * jnp.where(penalised, 1.0, UNPENALISED)
-    eps = float(jnp.finfo(jnp.float64).eps)
-    enough = size <= aim * value_scale(place.value, place.penalty, slots.null_value, eps)
-    return size, enough | (~penalised & (place.wrong == 0))
-
-
-def _finish(curved: str, given: Given, state: State) -> Newton:
-    slots, frame, _ = given
-    theta, step, place = state.theta, state.step, state.place
-    sure = (state.rate == 1) & jnp.isfinite(step).all(1)
-    ahead = jnp.where(sure[:, None], theta - step, theta)
-    factors = factor(place.curvature, slots.penalty, frame.intercept, curved)
-    derivative = -solve(factors, slots.penalty * ahead)
-    return Newton(theta, ahead, derivative, place.value, place.curvature, state.laps, place.wrong, state.flat)
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, theorems 10.3 and 10.7.
+    """
+    outputs, columns = gradient.shape
+    size = gradient.size
+    diagonal = np.zeros((outputs, columns))
+    diagonal[:, :-1] = batch.l2[head] * batch.ratio[head]
+    is_free = (batch.share[head] > 0) & (frame.intercept > 0)
+    diagonal[:, -1] = np.where(is_free, 0, 1)  # an intercept that is not fitted has no gradient
+    diagonal = diagonal.reshape(-1) + np.trace(hessian) * EPS * (size**-0.5 + size + 1)
+    whole = hessian + np.diag(diagonal)
+    if outputs > 1:  # the same added to all intercepts changes no probability
+        last = np.arange(size) % columns == columns - 1
+        whole[np.ix_(last, last)] += 1 / outputs
+    try:
+        return -np.linalg.solve(whole, gradient.reshape(-1)).reshape(gradient.shape)
+    except np.linalg.LinAlgError:
+        return np.full_like(gradient, np.nan)
 
 
-def _newton(curved: str) -> Method:
-    """Return Newton's method: one pass gives J, ∇J and the curvature of all heads at their trial points."""
-    look, move, finish = (functools.partial(function, curved) for function in (_look, _move, _finish))
-    return Method(_start, look, move, finish)
+def _gap(problem: Problem, seen: Evaluation, slope: np.ndarray) -> np.ndarray:
+    batch = problem.batch
+    squares = (seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]).sum((1, 2))
+    spread, radius = problem.intercept_spread, problem.frame.radius
+    return estimate_gap(batch.l2, squares, seen.gradient[..., -1], slope, spread, radius)
 
 
-NEWTON = {curved: _newton(curved) for curved in ("float32", "float64")}
-"""By the dtype of the products that the curvature is summed from; all else is float64."""
+def _per_head(numbers: np.ndarray, theta: np.ndarray) -> Any:
+    return numbers.reshape(-1, *[1] * (theta.ndim - 1))

@@ -5,8 +5,8 @@ on half of the data keep two cores busy. Each product is then computed by the th
 
 No two programs may wait for each other. A batched factorisation can wait: jaxlib 0.10 hands the matrices of the
 batch to XLA's pool of threads and waits for them on a thread of that pool. It hangs for ever once as many wait as
-the pool has threads. A program of this module must contain none (`heads/factors.py` shows how). All other
-operations of XLA start when their inputs are ready, and hold no thread before.
+the pool has threads. A program of this module must contain none. All other operations of XLA start when their
+inputs are ready, and hold no thread before.
 """
 
 import functools

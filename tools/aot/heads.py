@@ -8,13 +8,10 @@ import numpy as np
 from aot.program import MEGABYTE, Bounds, Jitted, Lower, Lowered, Program
 from aot.targets import AbstractArray, Placement
 from dlcore.heads import (
-    chord,
     evaluate,
-    full_newton,
     lbfgs_history,
     lbfgs_sweep,
     leave_one_out,
-    logistic,
     logits,
     newton,
     ridge,
@@ -23,22 +20,20 @@ from dlcore.heads import (
 )
 from dlcore.heads.frame import Frame
 from dlcore.heads.inputs import SCALED_BYTES
-from dlcore.heads.laps import Method, _all_laps
 from dlcore.heads.packing import rows_at_once
 from dlcore.heads.preconditioner import Preconditioner
-from dlcore.heads.slots import Slots
 from dlcore.objective.blocks import BlockedData
 
 ROWS, FEATURES, CLASSES, FITS = 1_000_000, 128, 10, 6
 COLUMNS = FEATURES + 1
 HEADS = 64
-"""Number of heads that are solved with the curvature of their neighbours."""
+"""Number of ridge heads."""
 OUTPUTS = {"logistic": 1, "softmax": CLASSES}
 """Logits of a head."""
-HESSIAN_CLASSES = lbfgs_sweep.HESSIAN // COLUMNS
-"""The most classes of softmax heads whose whole Hessian is computed."""
-HESSIAN_HEADS = 12
-"""Number of these heads."""
+HESSIAN_CLASSES = lbfgs_sweep.QUICK_HESSIAN // COLUMNS
+"""Classes of softmax heads that Newton's method soon takes over."""
+HESSIAN_HEADS = lbfgs_sweep.NEWTON_HEADS
+"""Number of heads that have their Hessian at a time."""
 WIDE = np.float64
 STREAMED = row_products.ROWS_AT_MOST
 
@@ -61,41 +56,9 @@ def frame_of(placement: Placement) -> Frame:
     return Frame(placement.replicated((FEATURES,), WIDE), None, number, number)
 
 
-def slots_of(placement: Placement, heads: int, groups: int) -> Slots:
-    """Return the state of `heads` heads of one target; a bit marks their rows."""
-    per_head = placement.replicated((heads,), WIDE)
-    group = placement.replicated((groups,), WIDE)
-    bit = placement.replicated((groups,), np.uint32)
-    theta, steps = placement.replicated((heads, COLUMNS), WIDE), placement.replicated((heads,), np.int32)
-    return Slots(theta, per_head, per_head, per_head, per_head, per_head, steps, group, bit)
-
-
 def lower(function: Jitted, data: BlockedData, *arguments: object, **static: object) -> Lowered:
     """Lower a jitted function of rows for its arguments."""
     return Lowered(function.trace(*arguments, **static).lower(), data.x.shape, data.block)
-
-
-def solver_program(method: Method, problem: Callable[[Placement], Any], block: BlockSize, marks: int) -> Lower:
-    """Return the loop of an iterative solver: passes over the rows until every head stops."""
-
-    def lower_on(placement: Placement) -> Lowered:
-        data = data_of(placement, block, marks)
-        return lower(_all_laps, data, problem(placement), data, method=method)
-
-    return lower_on
-
-
-def newton_problem(placement: Placement) -> newton.Given:
-    """Return anchors, each with its own Hessian."""
-    slots = slots_of(placement, logistic.ANCHORS, logistic.ANCHORS)
-    return newton.Given(slots, frame_of(placement), placement.replicated((), np.bool_))
-
-
-def chord_problem(placement: Placement) -> chord.Given:
-    """Return heads between anchors, with the Hessians of the anchors."""
-    anchors = placement.replicated((logistic.ANCHORS, COLUMNS, COLUMNS), WIDE)
-    left, share = placement.replicated((HEADS,), np.int32), placement.replicated((HEADS,), WIDE)
-    return chord.Given(slots_of(placement, HEADS, 1), frame_of(placement), anchors, left, share)
 
 
 def batch_of(placement: Placement, heads: int, outputs: int) -> evaluate.HeadBatch:
@@ -174,11 +137,16 @@ def next_step(placement: Placement) -> Arguments:
     return rings, point, point.theta, combination, *problem
 
 
-def full_newton_problem(placement: Placement) -> full_newton.Given:
-    """Return softmax heads that need the full Hessian to converge."""
-    batch = batch_of(placement, HESSIAN_HEADS, HESSIAN_CLASSES)
-    theta = theta_of(placement, HESSIAN_HEADS, HESSIAN_CLASSES)
-    return full_newton.Given(batch, theta, placement.replicated((HESSIAN_HEADS,), np.int32), frame_of(placement))
+def hessian_program(loss: str, outputs: int) -> Lower:
+    """Return a pass with the Hessians of as many heads as Newton's method has at a time."""
+
+    def lower_on(placement: Placement) -> Lowered:
+        data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 2)
+        batch, theta = batch_of(placement, HESSIAN_HEADS, outputs), theta_of(placement, HESSIAN_HEADS, outputs)
+        program = newton.accumulate_with_hessian
+        return lower(program, data, theta, batch, data, frame_of(placement), loss=loss)
+
+    return lower_on
 
 
 def lower_column_scales(placement: Placement) -> Lowered:
@@ -273,37 +241,9 @@ def program(name: str, lower: Lower, bounds: dict[str, Bounds], *, quick: bool =
     return Program(f"fit_heads, {name}", lower, bounds, sharded=False, quick=quick, wide=True)
 
 
-def _anchors_block(x: AbstractArray) -> int:
-    return logistic.newton_block(x, logistic.ANCHORS)
-
-
-def _heads_block(x: AbstractArray) -> int:
-    return logistic.chord_block(x, HEADS, 1)
-
-
-def _hessian_block(x: AbstractArray) -> int:
-    return lbfgs_sweep.hessian_block(x, HESSIAN_CLASSES)
-
-
 PROGRAMS = [
-    program(
-        "logistic, Newton",
-        solver_program(newton.NEWTON["float32"], newton_problem, _anchors_block, 2),
-        gpu_bounds(5, 1350),
-        quick=True,
-    ),
-    program(
-        "logistic, Newton in float64",
-        solver_program(newton.NEWTON["float64"], newton_problem, _anchors_block, 2),
-        gpu_bounds(6, 2650),
-    ),
-    program(
-        "logistic, shared curvature",
-        solver_program(chord.CHORD, chord_problem, _heads_block, 2),
-        gpu_bounds(3, 420),
-    ),
     program("held out", lower_indexed_predict, gpu_bounds(2, 270)),
-    program("logistic, L-BFGS pass", accumulate_program("logistic", "float32"), gpu_bounds(3, 2030)),
+    program("logistic, L-BFGS pass", accumulate_program("logistic", "float32"), gpu_bounds(3, 2030), quick=True),
     program("logistic, L-BFGS pass in float64", accumulate_program("logistic", "float64"), gpu_bounds(3, 3240)),
     program("softmax, L-BFGS pass", accumulate_program("softmax", "float32"), gpu_bounds(3, 1300)),
     program("softmax, L-BFGS pass in float64", accumulate_program("softmax", "float64"), gpu_bounds(3, 2530)),
@@ -317,11 +257,8 @@ PROGRAMS = [
         program_without_rows(lbfgs_history.advance, next_step),
         gpu_bounds(0, 0, fixed=4 * MEGABYTE),
     ),
-    program(
-        "softmax, damped Newton",
-        solver_program(full_newton.FULL_NEWTON, full_newton_problem, _hessian_block, 2),
-        gpu_bounds(7, 3300),
-    ),
+    program("logistic, Hessians", hessian_program("logistic", 1), gpu_bounds(7, 3300)),
+    program("softmax, Hessians", hessian_program("softmax", HESSIAN_CLASSES), gpu_bounds(7, 3300)),
     program("standardised columns", lower_column_scales, gpu_bounds(5, 290)),
     program(
         "ridge, products of rows",

@@ -1,0 +1,48 @@
+"""Estimates of the gap from a gradient alone: a solver stops by them, and the certificate judges afterwards."""
+
+import numpy as np
+
+
+def estimate_gap(
+    l2: np.ndarray,
+    grad_norm: np.ndarray,
+    grad_intercept: np.ndarray,
+    slope: np.ndarray,
+    spread: np.ndarray,
+    radius: float,
+) -> np.ndarray:
+    r"""Return an estimate of the duality bound, shape (B,).
+
+    The repair of the intercepts is replaced by a bound on what it does. Moving the mass of class k by the excess
+    $g_k$ of its probabilities costs a divergence of about $g_k^2/\pi_k$. Without a penalty there is no bound, and
+    half the Newton decrement is the estimate.
+
+    Args:
+      l2: λ, shape (B,).
+      grad_norm: ‖g‖² of the coefficients, each divided by the factor of its column, shape (B,).
+      grad_intercept: g of the intercepts, shape (B, K).
+      slope: the gradient times the next step, shape (B,).
+      spread: variance of the classes, shape (B, K).
+      radius: the usual length of a row.
+    """
+    coef = np.sqrt(grad_norm) + radius * np.sqrt((grad_intercept**2).sum(1))
+    duality = coef**2 / (2 * np.where(l2 > 0, l2, 1))
+    duality = duality + intercept_gap(grad_intercept, spread, l2[:, None], radius).sum(1)
+    return np.where(l2 > 0, duality, -slope / 2)
+
+
+def intercept_gap(gradient: np.ndarray, spread: np.ndarray, l2: np.ndarray, radius: float) -> np.ndarray:
+    r"""Return $g^2/v$, more where the penalty is strong; arrays of one shape.
+
+    A strong penalty makes $x\cdot w$ so small that an intercept which is good enough for J would decide every
+    prediction. With $\lambda/R^2$ in front its error is as small beside $R\|w\|$ as that of w beside $\|w\|$.
+
+    Args:
+      gradient: g, of the intercept; a few roundings of a sum of probabilities count as 0.
+      spread: v, no less than half the curvature.
+      l2: λ.
+      radius: R, the usual length of a row.
+    """
+    certain = np.maximum(np.abs(gradient) - 32 * float(np.finfo(np.float64).eps), 0)
+    stricter = np.maximum(l2 / np.where(radius > 0, radius**2, np.inf), 1)
+    return gradient**2 / spread + (stricter - 1) * certain**2 / spread
