@@ -223,7 +223,8 @@ def minimize(
       stop_at: number of active heads at which the batch stops.
     """
     batch, frame, preconditioner, shards, spread = problem
-    constant = batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
+    batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
+    constants = batch, frame, preconditioner
     heads, pairs = len(max_steps), history.rings.s.shape[1]
     host, eps = problem.batch, float(np.finfo(options.dtype).eps)
     zero = np.zeros_like(theta)
@@ -237,15 +238,16 @@ def minimize(
     pass_over_rows = accumulate.prepare(
         [(point.trial, batch, shard, frame) for shard in shards], loss=options.loss, dtype=options.dtype
     )
+    look = turn = None
     first = True
     while active.sum() > stop_at:
         sums = pass_over_rows([(point.trial, batch, shard, frame) for shard in shards])
         place = history.count % pairs
-        line = to_device((np.int32(place), np.zeros(heads) if first else step_size, active & (not first)))
-        history.rings, trial_gradient, seen = observe(
-            history.rings, point, sums, batch, frame, preconditioner, line
-        )
-        seen = Observation(*jax.device_get(tuple(seen)))
+        line = np.zeros((heads, 3)) if first else np.stack([step_size, active, np.full(heads, place)], axis=1)
+        given = history.rings, point, sums, *constants, to_device(line)
+        look = look or observe.prepare([given])
+        history.rings, trial_gradient, numbers = look([given])[0]
+        seen = Observation.unpacked(jax.device_get(numbers), pairs, theta.shape[1])
         steps += active
         before, after = step_size * slope, step_size * seen.slope
         # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
@@ -279,7 +281,9 @@ def minimize(
         coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
         combination = Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size)
-        point = advance(history.rings, point, trial_gradient, to_device(combination), *constant[:3])
+        given = history.rings, point, trial_gradient, to_device(combination.packed()), *constants
+        turn = turn or advance.prepare([given])
+        point = turn([given])[0]
 
         gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.frame.radius)
         scale = value_scale(value, penalty, host.null_value, eps, np)

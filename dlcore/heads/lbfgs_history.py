@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.evaluate import HeadBatch, Sums, finalize
 from dlcore.heads.frame import Frame
 from dlcore.heads.packing import along
 from dlcore.heads.preconditioner import Preconditioner, apply_inverse
-from dlcore.heads.quick_jit import quick_jit
+from dlcore.heads.quick_jit import QUICK, quick_jit
 from dlcore.linalg import matmul, vecdot
+from dlcore.objective.threads import threaded_program
 
 
 class Rings(NamedTuple):
@@ -86,8 +88,27 @@ class Observation(NamedTuple):
     y_hg: Any
     new: Any
 
+    def packed(self) -> Array:
+        """Return all numbers side by side, shape (B, …), for one transfer."""
+        return jnp.concatenate([jnp.atleast_2d(part.T).T.astype(jnp.float64) for part in self], axis=1)
 
-@quick_jit(donate_argnums=(0,))
+    @classmethod
+    def unpacked(cls, numbers: np.ndarray, pairs: int, outputs: int) -> "Observation":
+        """Return the observation of packed numbers, for histories of that many pairs and that many logits."""
+        widths = {"grad_intercept": outputs, "new": 3} | dict.fromkeys(PER_PAIR, pairs)
+        parts, start = {}, 0
+        for name in cls._fields:
+            width = widths.get(name)
+            parts[name] = numbers[:, start] if width is None else numbers[:, start : start + width]
+            start += width or 1
+        return cls(**parts | {"usable": parts["usable"] > 0})
+
+
+PER_PAIR = ("s_g", "s_y", "y_y", "y_hy", "y_g", "y_hg")
+"""Numbers of an observation for each pair."""
+
+
+@threaded_program(cpu_options=QUICK, donate_argnums=(0,))
 def observe(
     rings: Rings,
     point: Point,
@@ -95,9 +116,9 @@ def observe(
     batch: HeadBatch,
     frame: Frame,
     preconditioner: Preconditioner,
-    line: tuple[Array, Array, Array],
-) -> tuple[Rings, Array, Observation]:
-    """Return the rings with the pair of the trial point, the gradient there, and the numbers for the host.
+    line: Array,
+) -> tuple[Rings, Array, Array]:
+    """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
 
     Args:
       rings: pairs so far; the memory is reused.
@@ -106,9 +127,9 @@ def observe(
       batch: the heads.
       frame: the centering of the rows.
       preconditioner: H.
-      line: the place of the pair in the rings; step sizes, shape (B,); which heads are active, shape (B,).
+      line: the step size of each head, 1 if it is active, and the place of the pair in the rings, shape (B, 3).
     """
-    place, step_size, active = line
+    step_size, active, place = line[:, 0], line[:, 1] > 0, line[0, 2].astype(jnp.int32)
     heads = len(batch.l2)
     seen = finalize(point.trial, batch, shards, frame)
 
@@ -161,7 +182,7 @@ def observe(
             y_g=with_y[..., 2],
             y_hg=with_y[..., 3],
             new=jnp.stack([vecdot(wide(s), old), vecdot(wide(y), old), vecdot(h_y, old)], axis=-1),
-        ),
+        ).packed(),
     )
 
 
@@ -186,18 +207,31 @@ class Combination(NamedTuple):
     accepted: Any
     step_size: Any
 
+    def packed(self) -> np.ndarray:
+        """Return all numbers side by side, shape (B, 2·h + 5), for one transfer."""
+        return np.concatenate([self.s, self.y, np.stack(self[2:], axis=1)], axis=1)
 
-@quick_jit()
+    @classmethod
+    def unpacked(cls, numbers: Array) -> "Combination":
+        """Return the combination of packed numbers."""
+        pairs = (numbers.shape[1] - 5) // 2
+        inverse, identity, renewed, accepted, step_size = numbers[:, 2 * pairs :].T
+        s, y = numbers[:, :pairs], numbers[:, pairs : 2 * pairs]
+        return cls(s, y, inverse, identity, renewed > 0, accepted > 0, step_size)
+
+
+@threaded_program(cpu_options=QUICK)
 def advance(
     rings: Rings,
     point: Point,
     trial_gradient: Array,
-    combination: Combination,
+    numbers: Array,
     batch: HeadBatch,
     frame: Frame,
     preconditioner: Preconditioner,
 ) -> Point:
-    """Return the point after the host's decision, with the next direction and trial."""
+    """Return the point after the host's decision, a packed `Combination`, with the next direction and trial."""
+    combination = Combination.unpacked(numbers)
     accepted, renewed = (along(choice, point.theta) for choice in (combination.accepted, combination.renewed))
     theta = jnp.where(accepted, point.trial, point.theta)
     gradient = jnp.where(accepted, trial_gradient, point.gradient)

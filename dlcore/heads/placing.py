@@ -14,8 +14,10 @@ from dlcore.objective.borrowed import BorrowedRows, borrow
 
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""
-LENT_BYTES = 2**25
-"""Rows of this size or more are not copied: from here on all that `malloc` returns begins alike, and no program is
+LENT_BYTES = 2**28
+"""Rows of this size or more are not copied where the device cannot read them in place.
+
+A pass over a copy takes four fifths of the time. All that `malloc` returns from here on begins alike, and no program is
 compiled again because an array happens to begin at a multiple of 64 bytes."""
 
 

@@ -62,7 +62,7 @@ class ThreadedProgram(CachedJit):
             return lambda sets: [jax.block_until_ready(self(*each, **static)) for each in sets]
         options = dict(self.cpu_options) if platform_of(*jax.tree.leaves(arguments[0])) == "cpu" else {}
         options |= SINGLE_THREADED if len(arguments) > 1 else {}
-        jit = functools.partial(jax.jit, static_argnames=tuple(static), compiler_options=options or None)
+        jit = functools.partial(self._jit, compiler_options=options or None)
         program = cast(jax.stages.Wrapped, self.program_for(arguments[0], static, len(arguments) > 1, make=jit))
         # The caller's thread traces: configurations are local to threads. `jax.jit` compiles a program once.
         compiled = program.trace(*arguments[0], **static).lower().compile()
@@ -84,17 +84,18 @@ class ThreadedProgram(CachedJit):
 
 
 def threaded_program(
-    *static_argnames: str, cpu_options: Mapping[str, str | bool] | None = None
+    *static_argnames: str, cpu_options: Mapping[str, str | bool] | None = None, **jit_options: object
 ) -> Callable[[Callable[..., Any]], ThreadedProgram]:
     """Return a decorator like `jax.jit` that makes a `ThreadedProgram`.
 
     Args:
       static_argnames: names of the arguments that are part of the program.
       cpu_options: further compiler options on a CPU.
+      jit_options: further options of `jax.jit`.
     """
 
     def decorate(function: Callable[..., Any]) -> ThreadedProgram:
-        program = ThreadedProgram(function, static_argnames=static_argnames)
+        program = ThreadedProgram(function, static_argnames=static_argnames, **jit_options)
         program.cpu_options = cpu_options or {}
         return program
 

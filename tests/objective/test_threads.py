@@ -157,7 +157,7 @@ threads = [threading.Thread(target=work) for _ in range(4)]
 [thread.join() for thread in threads]
 ends = set(first.status) | set(first.fold_status.ravel())
 same = all((heads.coef == first.coef).all() for heads in repeated)
-print(len(repeated), same, *ends, first.steps.max() <= 6, flush=True)
+print(len(repeated), same, *ends, first.steps.max() <= 20, flush=True)
 """
 
 
