@@ -15,10 +15,11 @@ from dlcore.objective.borrowed import BorrowedRows, borrow
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""
 LENT_BYTES = 2**28
-"""Rows of this size or more are not copied where the device cannot read them in place.
+"""Rows of this size or more are read where they lie, even where the device needs a copy for the fastest pass.
 
-A pass over a copy takes four fifths of the time. All that `malloc` returns from here on begins alike, and no program is
-compiled again because an array happens to begin at a multiple of 64 bytes."""
+A pass over an aligned copy takes four fifths of the time. All that `malloc` returns from this size on begins
+alike.
+"""
 
 
 def shared(x: Any) -> Any:

@@ -250,14 +250,14 @@ PROGRAMS = [
     program(
         "softmax, L-BFGS products",
         program_without_rows(lbfgs_history.observe, observation),
-        gpu_bounds(0, 0, fixed=4 * MEGABYTE),
+        gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
     program(
         "softmax, L-BFGS direction",
         program_without_rows(lbfgs_history.advance, next_step),
-        gpu_bounds(0, 0, fixed=4 * MEGABYTE),
+        gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
-    program("logistic, Hessians", hessian_program("logistic", 1), gpu_bounds(7, 3300)),
+    program("logistic, Hessians", hessian_program("logistic", 1), gpu_bounds(7, 3500)),
     program("softmax, Hessians", hessian_program("softmax", HESSIAN_CLASSES), gpu_bounds(7, 3300)),
     program("standardised columns", lower_column_scales, gpu_bounds(5, 290)),
     program(
