@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from dlcore.heads.losses import read_loss
 from dlcore.heads.scoring import Scoring, name_of
 
 
@@ -18,4 +19,4 @@ class Asked(NamedTuple):
     def problem(self) -> dict[str, Any]:
         """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
         choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
-        return choices | ({"scoring": name_of(self.scoring)} if self.loss == "squared" else {})
+        return choices | ({"scoring": name_of(self.scoring)} if read_loss(self.loss).row_loss is None else {})

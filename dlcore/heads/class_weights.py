@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.heads.losses import HeadLoss
 
-def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: str) -> np.ndarray:
+
+def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> np.ndarray:
     r"""The factor of each class of each target, at most 1: shape (targets, classes).
 
     "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
@@ -23,8 +25,8 @@ def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: str) -> n
       ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
       TypeError: if it is neither a string nor a dictionary, or a weight is no number.
     """
-    if loss == "squared":
-        raise ValueError("class_weight: expected None for loss 'squared', which has no classes")
+    if not loss.is_classifier:
+        raise ValueError(f"class_weight: expected None for loss {loss.name!r}, which has no classes")
     columns = y.reshape(len(y), -1).T.astype(np.intp)
     classes = int(y.max()) + 1
     if isinstance(given, str):

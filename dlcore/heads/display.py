@@ -6,6 +6,7 @@ import numpy as np
 
 from dlcore._core.html import escape
 from dlcore._core.status import Status
+from dlcore.certificate.losses import CERTIFIED_LOSSES
 
 if TYPE_CHECKING:
     from dlcore.heads.result import Heads
@@ -17,7 +18,7 @@ MAX_ROWS = 50
 def summary(heads: "Heads") -> str:
     """Return one line with the loss, the sizes, the best strength, the statuses and the worst gap."""
     targets = heads.coef.shape[0] if heads.status.ndim == 2 else 0
-    classes = heads.coef.shape[-2] if heads.loss == "softmax" else 0
+    classes = heads.coef.shape[-2] if CERTIFIED_LOSSES[heads.loss].has_classes else 0
     folds = heads.fold_gap.shape[-2]
     grid = f"{len(heads.l2)} l2"
     grid += f" × {folds} folds" if folds else ""

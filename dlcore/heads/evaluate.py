@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from dlcore._core.types import Array
 from dlcore.heads.frame import Frame, about
-from dlcore.heads.losses import ROW_LOSSES
-from dlcore.heads.packing import has_bit
+from dlcore.heads.losses import row_loss
 from dlcore.heads.quick_jit import QUICK
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -27,20 +26,20 @@ class HeadBatch(NamedTuple):
     Attributes:
       l2: the penalty λ, shape (B,).
       ratio: factor of λ for each column, shape (B, m).
-      bit: number of the fit, the bit of a row's fold bits, shape (B,), uint32.
+      fit: number of the fit, shape (B,), int32.
       total: sum of the weights of the rows, shape (B,).
-      share: weighted fraction of each class, of class 1 for the logistic loss, shape (B, K).
+      spread: curvature of the mean loss at the constant prediction, shape (B, K): see `Constant.spread`.
       gap_tol: largest estimate of the gap of a converged head, relative to `value_scale`, shape (B,).
       null_value: J of the best constant prediction, shape (B,).
-      target: column of labels, shape (B,), int32; None where there is one.
+      target: column of targets, shape (B,), int32; None where there is one.
       balance: factor of the weights of the rows of class 0 and 1, shape (B, 2); None for 1.
     """
 
     l2: Any
     ratio: Any
-    bit: Any
+    fit: Any
     total: Any
-    share: Any
+    spread: Any
     gap_tol: Any
     null_value: Any
     target: Any = None
@@ -54,7 +53,7 @@ class Sums(NamedTuple):
       value: of the losses, shape (B,).
       grad_coef: of the residuals times the rows, shape (B·K, m).
       grad_intercept: of the residuals, shape (B, K).
-      misclassified: number of rows, shape (B,), int32.
+      misclassified: number of rows, shape (B,), int32; all rows where there are no classes.
     """
 
     value: Array
@@ -86,7 +85,8 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
     Args:
       theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
       batch: the heads.
-      data: x in any dtype; y of shape (n, 1 + targets), uint32, with fold bits and labels; weights of the rows.
+      data: x in any dtype; y is a pair: which fits a row trains, shape (n, fits), booleans, and the targets,
+        shape (n, targets); weights of the rows.
       frame: the centering of the rows.
       loss: name of the loss.
       dtype: dtype of the products within a block. Blocks are summed in float64.
@@ -95,15 +95,15 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
     coef = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
     intercept = frame.intercept * theta[..., -1]
     if outputs > 1:
-        intercept = jnp.where(batch.share > 0, intercept, ABSENT)
+        intercept = jnp.where(batch.spread > 0, intercept, ABSENT)
     intercept = intercept.astype(dtype)
 
-    def block(x: Array, marks: Array, weights: Array | None) -> Sums:
+    def block(x: Array, y: tuple[Array, Array], weights: Array | None) -> Sums:
         assert weights is not None
         rows = about(x, frame, jnp.dtype(dtype))
-        labels, scale = row_scale(marks, weights, batch)
+        targets, scale = row_scale(y, weights, batch)
         logits = matmul(coef, rows.T).reshape(heads, outputs, -1) + intercept[:, :, None]
-        terms = ROW_LOSSES[loss].terms(logits, labels)
+        terms = row_loss(loss).terms(logits, targets)
         residual = (terms.residual * scale.astype(dtype)[:, None]).reshape(heads * outputs, -1)
         ones = jnp.ones(len(rows), dtype)  # a product sums along a row faster than a sum does
         return Sums(
@@ -116,20 +116,20 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
     return sum_over_blocks(block, data)
 
 
-def row_scale(marks: Array, weights: Array, batch: HeadBatch) -> tuple[Array, Array]:
-    """Return the labels of a block of rows, and what each row weighs in each head, shape (B, rows).
+def row_scale(y: tuple[Array, Array], weights: Array, batch: HeadBatch) -> tuple[Array, Array]:
+    """Return the targets of a block of rows, and what each row weighs in each head, shape (B, rows).
 
     Args:
-      marks: fold bits and labels, shape (rows, 1 + targets).
+      y: which fits a row trains, shape (rows, fits), and the targets, shape (rows, targets).
       weights: of the rows, shape (rows,).
       batch: the heads.
     """
-    labels = marks[:, 1:] if batch.target is None else marks[:, 1:][:, batch.target]
-    labels = labels.T
-    scale = jnp.where(has_bit(marks[:, 0], batch.bit), weights[None], 0.0)
+    train, targets = y
+    targets = targets.T if batch.target is None else targets[:, batch.target].T
+    scale = jnp.where(train[:, batch.fit].T, weights[None], 0.0)
     if batch.balance is not None:
-        scale = scale * jnp.where(labels == 1, batch.balance[:, 1:], batch.balance[:, :1])
-    return labels, scale
+        scale = scale * jnp.where(targets == 1, batch.balance[:, 1:], batch.balance[:, :1])
+    return targets, scale
 
 
 def finalize(

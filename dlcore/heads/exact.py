@@ -11,6 +11,7 @@ from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.judging import Judge
 from dlcore.heads.leave_one_out import left_out_scores
+from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.result import Heads
 from dlcore.heads.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
 from dlcore.heads.row_products import Streamed
@@ -59,7 +60,7 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     if inputs.validation is not None:
         theta = _by_target(first["coef"], first["intercept"])
-        scores = [validation_scores(theta, inputs, asked.loss, asked.scoring, streamed.device).T]
+        scores = [validation_scores(theta, inputs, SQUARED, asked.scoring, streamed.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
     return Heads(
         coef=shaped(first["coef"], 1),
@@ -97,7 +98,7 @@ def _scores(
         return r2_scores(inputs, streamed, fit, l2, parts)
     coef, intercept = (np.concatenate(part)[: len(l2)] for part in zip(*parts, strict=True))
     linear, held = functools.partial(predictions, streamed), held_out(inputs, fit)
-    return scores_of(asked.scoring, asked.loss, held, l2, _by_target(coef, intercept), linear).T
+    return scores_of(asked.scoring, SQUARED, held, l2, _by_target(coef, intercept), linear).T
 
 
 def _by_target(coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._core import host_checks
-
-FOLDS_AT_MOST = 31
-"""A row's part in the folds is one bit of a 32-bit number each; bit 0 is the fit on all rows."""
+from dlcore.heads.losses import HeadLoss
 
 
 def read_folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +21,9 @@ def read_folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.nda
     if folds is None:
         pairs = []
     elif isinstance(folds, int | np.integer) and not isinstance(folds, bool):
-        pairs = _consecutive(
-            host_checks.check_count("folds", folds, minimum=2, maximum=FOLDS_AT_MOST), rows, labels
-        )
+        pairs = _consecutive(host_checks.check_count("folds", folds, minimum=2), rows, labels)
     else:
         pairs = _given(folds, rows, labels)
-    if len(pairs) > FOLDS_AT_MOST:
-        raise ValueError(f"folds: expected at most {FOLDS_AT_MOST} folds, got {len(pairs)}")
     train, test = np.ones((len(pairs) + 1, rows), bool), np.zeros((len(pairs) + 1, rows), bool)
     for index, (chosen, scored) in enumerate(pairs):
         train[index + 1], test[index + 1] = chosen, scored
@@ -100,18 +94,18 @@ def check_folds(
     train: np.ndarray,
     test: np.ndarray,
     weight: np.ndarray,
-    labels: np.ndarray | None,
-    loss: str,
+    y: np.ndarray,
+    loss: HeadLoss,
     *,
     fit_intercept: bool,
 ) -> None:
-    """Check that every fold trains and is scored on rows of positive weight, and trains on classes enough.
+    """Check that every fold trains and is scored on rows of positive weight, and trains on targets enough.
 
     Args:
       train: the rows that train each fold, booleans, shape (folds, n).
       test: the rows that score it, shape (folds, n).
       weight: weights of the rows, shape (n,).
-      labels: classes, shape (n,) or (n, targets); None for numbers.
+      y: targets, shape (n,) or (n, targets).
       loss: of the heads.
       fit_intercept: whether heads have an intercept.
 
@@ -123,18 +117,25 @@ def check_folds(
             raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {fold}")
         if not (weight[scored] > 0).any():
             raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
-        for column in [] if labels is None else labels.reshape(len(labels), -1).T:
-            _check_known(loss, column, chosen & (weight > 0), fold, without=fit_intercept)
+        for column in y.reshape(len(y), -1).T:
+            if loss.is_classifier:
+                _check_classes(loss, column, chosen & (weight > 0), fold, fit_intercept=fit_intercept)
+            elif loss.needs_positive and fit_intercept and not (column[chosen & (weight > 0)] > 0).any():
+                raise ValueError(
+                    f"folds: expected a positive y in the training rows of every fold, got only zeros in {fold}"
+                )
 
 
-def _check_known(loss: str, labels: np.ndarray, chosen: np.ndarray, fold: int, *, without: bool) -> None:
+def _check_classes(
+    loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold: int, *, fit_intercept: bool
+) -> None:
     """Check that a fold trains on two classes, and on every class where heads cannot do without one."""
     present = np.unique(labels[chosen])
     if len(present) < 2:
-        needed = "both" if loss == "logistic" else "two"
+        needed = "two" if loss.has_classes else "both"
         raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
     missing = np.setdiff1d(labels, present)
-    if len(missing) and not without:
+    if len(missing) and not fit_intercept:
         raise ValueError(
             "folds: expected every class in the training rows of every fold where there is no intercept, got none "
             f"of {missing[0]:g} in {fold}"

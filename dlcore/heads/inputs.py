@@ -9,6 +9,7 @@ from dlcore._core import host_checks
 from dlcore._core.types import Array
 from dlcore.heads.class_weights import class_weights, factors
 from dlcore.heads.folds import check_folds, read_folds
+from dlcore.heads.losses import read_loss
 from dlcore.heads.packing import rows_at_once
 from dlcore.heads.placing import place_rows
 from dlcore.heads.row_weights import read_weights
@@ -18,24 +19,23 @@ from dlcore.heads.validation import Validation, read_validation
 from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 
-LOSSES = ("logistic", "squared", "softmax")
 SCALED_BYTES = 2**21
 """Size of a block of rows in float64 whose deviations are summed, on a CPU."""
 
 
 class Rows(NamedTuple):
-    """The training rows. A fold is a bit: any folds of these rows run the same programs.
+    """The training rows. Folds are data: any folds of these rows run the same programs.
 
     Attributes:
       x: shape (n, m), in its own dtype, on the device.
       weight: shape (n,), float64, at most 1, on the device.
-      train: shape (n,), uint32; bit f says whether the row trains fit f, bit 0 the fit on all rows.
+      train: which fits a row trains, shape (n, fits), booleans on the device; fit 0 is that on all rows.
       scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
     x: Array | BorrowedRows
     weight: Array
-    train: np.ndarray
+    train: Array
     scale: np.ndarray | None
 
 
@@ -87,8 +87,7 @@ def read_inputs(
     fit_intercept: Any = True,
 ) -> Inputs:
     """Check all values and return them; nothing is compiled here."""
-    if loss not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
+    record = read_loss(loss)
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
         if not isinstance(choice, bool | np.bool_):
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
@@ -98,32 +97,23 @@ def read_inputs(
     host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
-    if loss == "squared":
+    if record.row_loss is None:
         host_checks.check_squares("x", rows)
-        host_checks.check_squares("y", target)
     elif not standardize:
         host_checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
-    if loss == "logistic" and target.ndim == 2 and target.size:
-        for column in target.T:
-            host_checks.check_binary_labels(column, weight, "loss='softmax'")
-    elif loss == "logistic":
-        host_checks.check_binary_labels(target, weight, "loss='softmax'")
-    elif loss == "softmax":
-        _check_classes(target, weight)
-    elif target.ndim not in (1, 2) or 0 in target.shape:
-        raise ValueError(f"y: expected [n] or [n, targets], got shape {target.shape}")
-    if loss != "squared":
+    record.check_targets(target, weight)
+    if record.row_loss is not None:
         target = target.astype(np.float64)
-    labels = None if loss == "squared" else target
-    train, test = read_folds(folds, len(rows), labels if target.ndim == 1 else None)
-    check_folds(train[1:], test[1:], weight, labels, loss, fit_intercept=bool(fit_intercept))
+    labels = target if record.is_classifier and target.ndim == 1 else None
+    train, test = read_folds(folds, len(rows), labels)
+    check_folds(train[1:], test[1:], weight, target, record, fit_intercept=bool(fit_intercept))
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
-    held = None if validation is None else read_validation(validation, rows, target, loss)
+    held = None if validation is None else read_validation(validation, rows, target, record)
     scored, balance = weight, None
     if class_weight is not None:
-        balance = class_weights(class_weight, target, weight, loss)
+        balance = class_weights(class_weight, target, weight, record)
         if target.ndim == 1:
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
@@ -131,32 +121,12 @@ def read_inputs(
     return Inputs(rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize))
 
 
-def _check_classes(y: np.ndarray, weights: np.ndarray) -> None:
-    """`y` holds the numbers of classes, 0 to K − 1, each of them in rows of positive weight."""
-    host_checks.check_rank("y", y, 1, "[n]")
-    host_checks.check_class_labels(y, weights)
-    present = np.unique(y[weights > 0]).astype(np.int64)
-    classes = int(y.max()) + 1
-    if len(present) < classes:
-        first = int(np.argmax(np.append(present, classes) != np.arange(len(present) + 1)))
-        raise ValueError(
-            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}; "
-            "np.unique(y, return_inverse=True)[1] numbers those that y has"
-        )
-
-
 def place(inputs: Inputs, x: Any) -> Rows:
     """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
     rows = place_rows(x if isinstance(x, jax.Array) else inputs.x)
-    train, scale = _bits(inputs.train), None
+    train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None
     if inputs.standardize:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
-        data = BlockedData(rows, jax.device_put(train), jax.device_put(inputs.scored), block)
+        data = BlockedData(rows, train, jax.device_put(inputs.scored), block)
         scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
     return Rows(rows, jax.device_put(inputs.weight), train, scale)
-
-
-def _bits(masks: np.ndarray) -> np.ndarray:
-    """(fits, n) booleans as one number per row."""
-    shifts = np.arange(len(masks), dtype=np.uint32)[:, None]
-    return np.bitwise_or.reduce(masks.astype(np.uint32) << shifts, axis=0)

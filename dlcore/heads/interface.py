@@ -11,18 +11,19 @@ from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
 from dlcore.heads.asked import Asked
 from dlcore.heads.choosing import warn_at_the_edge
-from dlcore.heads.entropic import entropic_heads
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.inputs import read_inputs
+from dlcore.heads.iterative import iterative_heads
 from dlcore.heads.leave_one_out import NAME, check_leave_one_out
+from dlcore.heads.losses import read_loss
 from dlcore.heads.placing import shared
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring import Scoring, check_held_out, read_scoring
 from dlcore.heads.stages import Stages, problem_of
 
-MAX_STEPS = {"logistic": 1000, "softmax": 1000, "squared": 1}
-"""Passes of L-BFGS, and of one factorisation."""
+MAX_STEPS = 1000
+"""Passes over all rows for one head."""
 
 
 def fit_heads(
@@ -49,7 +50,7 @@ def fit_heads(
     intercept is not penalised. It has converged where its certificate proves $J - J^* \le
     \mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$, with $J_0$ the objective of the best constant and E what the
     head improves, see `Certificate.gap_tol`. The squared loss is solved exactly from one factorisation per fold.
-    L-BFGS with a shared preconditioner fits logistic and softmax heads, and Newton's method the few that it leaves
+    L-BFGS with a shared preconditioner fits the other losses, and Newton's method the few heads that it leaves
     short of their tolerance. The compiled programs know neither strengths nor folds. The last gradients are
     float64 where float32 is not enough, whatever JAX's x64 mode. Another sweep of as many strengths and folds over
     data of the same shape compiles nothing, but for a program that only what float32 cannot solve, or scores that
@@ -59,24 +60,25 @@ def fit_heads(
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
         torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone. The
         names of the columns of a data frame, if they are strings, are kept.
-      y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared"; for "softmax" shape
-        (n,), the numbers of classes 0, 1, ….
-      loss: "logistic", "softmax" or "squared".
+      y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared", counts or rates of
+        at least 0 for "poisson"; for "softmax" shape (n,), the numbers of classes 0, 1, ….
+      loss: "logistic", "softmax", "squared" or "poisson", half the deviance of counts with the rates e^z.
       l2: λ, a number or several, at least 0, always needed. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a
         table (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
-        or pairs (rows that train, rows that are scored). At most 31. "leave-one-out" for the squared loss: every
+        or pairs (rows that train, rows that are scored). "leave-one-out" for the squared loss: every
         row by the others, from the one factorisation of all rows, at the alpha of all rows as RidgeCV has it: the
         others' λ is λ·S/(S − sᵢ). One row of scores is of all rows together. At λ = 0 the shortest solution of the
         others predicts a row. There are no fits of folds to certify. A standardised σ is that of all rows.
       scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. "log_loss"
         (the default, negative), "accuracy"; "roc_auc" of the logistic loss, "roc_auc_ovr" of the softmax, the mean
-        over the classes of each against the others; "r2", the default of the squared loss. Or a function of
+        over the classes of each against the others; "r2", the default of the squared loss; "d2", the default of
+        "poisson", and "poisson_deviance" (negative). Or a function of
         (y, prediction, weights) of the rows of positive weight that are held out, for every fold, strength and
         target: float64 NumPy, (n,) each; the prediction is the probability of class 1, of all classes
-        (n, classes), or the number; the weights are as given, without those of classes, or 1. It answers a finite
-        number.
+        (n, classes), the number or the rate; the weights are as given, without those of classes, or 1. It answers
+        a finite number.
       sample_weight: shape (n,), s; None weighs every row 1.
       class_weight: what the rows of a class weigh besides, in every J but in no score: a dictionary with a
         positive number for every label; or "balanced", S/(K·S_k) for class k of K, over all rows and for each
@@ -149,23 +151,24 @@ def fit_heads(
     inputs = read_inputs(
         x, y, loss, l2, of_fits, sample_weight, class_weight, validation, standardize, fit_intercept
     )
+    record = read_loss(loss)
     if left_out:
-        check_leave_one_out(inputs, loss)
-    scoring = read_scoring(scoring, loss)
+        check_leave_one_out(inputs, record)
+    scoring = read_scoring(scoring, record)
     check_held_out(scoring, inputs)
     host_checks.check_number("tol", tol, above=0)
-    max_steps = MAX_STEPS[loss] if max_steps is None else host_checks.check_count("max_steps", max_steps)
+    max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **asked.problem())
-    if loss != "squared" and inputs.y.ndim == 1:
+    if record.is_classifier and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, stacklevel=2)
-    if loss == "softmax":
+    if record.has_classes:
         train, test = inputs.train[1:], inputs.test[1:]
         absent = absent_classes(train, test, inputs.weight, inputs.y)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     with jax.enable_x64(True), Stages(path, problem) as stages:
-        heads = (ridge_heads if loss == "squared" else entropic_heads)(inputs, x, asked, stages)
+        heads = (ridge_heads if record.row_loss is None else iterative_heads)(inputs, x, asked, stages)
     if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]

@@ -175,14 +175,12 @@ class Problem(NamedTuple):
       frame: the centering of the rows.
       preconditioner: H.
       shards: the rows, one shard for each core.
-      intercept_spread: variance of the classes, shape (B, K), for the estimate of the gap.
     """
 
     batch: HeadBatch
     frame: Frame
     preconditioner: Preconditioner
     shards: Sequence[BlockedData]
-    intercept_spread: np.ndarray
 
 
 class Result(NamedTuple):
@@ -222,7 +220,8 @@ def minimize(
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
     """
-    batch, frame, preconditioner, shards, spread = problem
+    batch, frame, preconditioner, shards = problem
+    spread = np.where(batch.spread > 0, batch.spread, 1)
     batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
     constants = batch, frame, preconditioner
     heads, pairs = len(max_steps), history.rings.s.shape[1]

@@ -138,7 +138,7 @@ def observe(
 
     def inverse(array: Array) -> Array:
         shaped = array.reshape(seen.gradient.shape)
-        return flat(apply_inverse(preconditioner, shaped, batch.share, batch.l2, frame.intercept))
+        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, frame.intercept))
 
     g, old = flat(seen.gradient), flat(point.gradient)
     s, y = step_size[:, None] * flat(point.direction), g - old
@@ -241,11 +241,11 @@ def advance(
         return total.astype(jnp.float64).reshape(theta.shape)
 
     inner = combined(combination.y, rings.y) + gradient
-    turned = apply_inverse(preconditioner, inner, batch.share, batch.l2, frame.intercept)
+    turned = apply_inverse(preconditioner, inner, batch.spread, batch.l2, frame.intercept)
     guess = along(combination.inverse, inner) * turned + along(combination.identity, inner) * inner
     direction = -(combined(combination.s, rings.s) + guess)
     # What the history holds of a class that this fold has not goes nowhere.
-    direction = jnp.where((batch.share > 0)[..., None], direction, 0)
+    direction = jnp.where((batch.spread > 0)[..., None], direction, 0)
     direction = jnp.where(renewed, direction, point.direction)
     return Point(theta, gradient, direction, theta + along(combination.step_size, theta) * direction)
 

@@ -14,6 +14,7 @@ from dlcore.heads.evaluate import HeadBatch
 from dlcore.heads.frame import frame_of, of_rows_as_given
 from dlcore.heads.inputs import Inputs, Rows
 from dlcore.heads.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.losses import read_loss, row_loss
 from dlcore.heads.newton import minimize_with_newton
 from dlcore.heads.packing import batches, padded, rows_at_once
 from dlcore.heads.preconditioner import precondition
@@ -73,26 +74,24 @@ class LBFGSSweep:
     def __init__(
         self, inputs: Inputs, rows: Rows, *, loss: str, fit_intercept: bool, tol: float, max_steps: int
     ) -> None:
-        labels = inputs.y.reshape(len(inputs.y), -1)
+        targets = inputs.y.reshape(len(inputs.y), -1)
         self.inputs, self.rows, self.loss, self.max_steps = inputs, rows, loss, max_steps
-        self.fit_intercept = fit_intercept
-        self.fits, self.targets = len(inputs.train), labels.shape[1]
-        self.outputs = int(inputs.y.max()) + 1 if loss == "softmax" else 1
+        self.fits, self.targets = len(inputs.train), targets.shape[1]
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
         shape, columns = self.l2.shape, inputs.x.shape[1] + 1
         self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         scale = np.ones((self.fits, columns - 1)) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
-        self._classes(labels)
-        self.null_value = self._null_value()
+        weights = np.where(inputs.train, inputs.weight, 0.0)
+        self.constant = row_loss(loss).constant(targets, weights, inputs.balance, fit_intercept=fit_intercept)
+        self.outputs = self.constant.spread.shape[1]
         self.gap_tol = np.full(shape, 0.7 * tol)
         self.theta = np.zeros((*shape, self.outputs, columns))
         self.reset(np.full(shape, True))
         self.steps, self.flat = np.zeros(shape, np.int64), np.zeros(shape, bool)
-        self.tol = tol
 
-        marks = np.concatenate([rows.train[:, None], labels.astype(np.uint32)], axis=1)
-        self.marks = jax.device_put(marks)
+        targets = targets.astype(np.uint32 if read_loss(loss).is_classifier else np.float64)
+        self.y = rows.train, jax.device_put(targets)
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
         self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (8 * FEWEST_PAIRS * self.size)))
@@ -107,39 +106,10 @@ class LBFGSSweep:
         products = len(self.inputs.x) * self.size**2
         return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
 
-    def _classes(self, labels: np.ndarray) -> None:
-        """Set the weight of each problem and the fraction of each class in it."""
-        inputs = self.inputs
-        weight = np.where(inputs.train, inputs.weight, 0.0)
-        if self.loss == "softmax":
-            mass = np.stack([np.bincount(labels[:, 0].astype(np.intp), row, self.outputs) for row in weight])
-        else:
-            ones = weight @ labels
-            mass = np.stack([weight.sum(1)[:, None] - ones, ones], axis=-1)
-            mass = mass if inputs.balance is None else mass * inputs.balance
-            mass = mass.reshape(-1, 2)
-        self.total = mass.sum(1)
-        self.fractions = mass / self.total[:, None]
-        self.share = self.fractions if self.loss == "softmax" else self.fractions[:, 1:]
-        self.present = self.share > 0
-
-    def _null_value(self) -> np.ndarray:
-        """Return J of the best constant prediction of each problem, of the classes that it has."""
-        there = self.fractions > 0
-        if not self.fit_intercept:
-            return np.log(there.sum(1))
-        return -(self.fractions * np.log(np.where(there, self.fractions, 1))).sum(1)
-
-    def _null_intercept(self) -> np.ndarray:
-        """Return the intercepts of the best constant prediction, shape (problems, K)."""
-        logarithm = np.log(np.where(self.fractions > 0, self.fractions, 1))
-        intercept = logarithm if self.loss == "softmax" else logarithm[:, 1:] - logarithm[:, :1]
-        return self.fit_intercept * intercept
-
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
         self.theta[heads] = 0
-        self.theta[..., -1] = np.where(heads[..., None], self._null_intercept()[:, None], self.theta[..., -1])
+        self.theta[..., -1] = np.where(heads[..., None], self.constant.intercept[:, None], self.theta[..., -1])
 
     def run(self, stages: Stages) -> None:
         """Fit all heads, those of similar penalties together."""
@@ -157,7 +127,7 @@ class LBFGSSweep:
             for t, k in group:
                 p = fit * self.targets + t
                 if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
-                    self.theta[p, k] = self._centred(self.theta[t, k] * self.present[p][:, None], p)
+                    self.theta[p, k] = self._centred(self.theta[t, k] * self._is_present(p), p)
                 folds.append((p, k))
         for batch in batches(folds, self.slots):
             self._to_the_end(batch)
@@ -209,32 +179,34 @@ class LBFGSSweep:
                 size = -(-size // 2)
                 history = found.history.select(padded(slots, size))
 
+    def _is_present(self, problem: int) -> np.ndarray:
+        """Return which classes have rows in a problem, shape (K, 1)."""
+        return self.constant.spread[problem][:, None] > 0
+
     def _centred(self, theta: np.ndarray, problem: int) -> np.ndarray:
         """Return softmax coefficients that sum to 0 over the classes, which changes no probability."""
-        if self.loss == "logistic":
+        if self.outputs == 1:
             return theta
-        known = self.present[problem][:, None]
-        return known * (theta - theta.mean(0, where=known))
+        present = self._is_present(problem)
+        return present * (theta - theta.mean(0, where=present))
 
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
         """Return the problem of the heads of these numbers, whose rows are read in blocks."""
-        data = BlockedData(self.rows.x, self.marks, self.rows.weight, block)
+        data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
         work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
-        share = self.share[p]
-        spread = share * (1 - share) if self.outputs == 1 else np.where(share > 0, share, 1)
-        return Problem(self._batch(p, k), self.frame, self.preconditioner, shards, spread)
+        return Problem(self._batch(p, k), self.frame, self.preconditioner, shards)
 
     def _batch(self, p: np.ndarray, k: np.ndarray) -> HeadBatch:
         fit, target = p // self.targets, p % self.targets
         return HeadBatch(
             l2=self.l2[p, k],
             ratio=self.ratio[fit],
-            bit=fit.astype(np.uint32),
-            total=self.total[p],
-            share=self.share[p],
+            fit=fit.astype(np.int32),
+            total=self.constant.total[p],
+            spread=self.constant.spread[p],
             gap_tol=self.gap_tol[p, k],
-            null_value=self.null_value[p],
+            null_value=self.constant.value[p],
             target=target.astype(np.int32) if self.targets > 1 else None,
             balance=None if self.inputs.balance is None else self.inputs.balance[target],
         )
@@ -262,7 +234,8 @@ class LBFGSSweep:
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
         theta = of_rows_as_given(self.theta, self.frame)
-        if self.loss == "logistic":
+        if not read_loss(self.loss).has_classes:
             return theta[:, :, 0]
-        theta[..., -1][np.broadcast_to(~self.present[:, None], theta.shape[:-1])] = -np.inf
+        is_present = self.constant.spread[:, None] > 0
+        theta[..., -1][np.broadcast_to(~is_present, theta.shape[:-1])] = -np.inf
         return theta

@@ -35,6 +35,7 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
 from dlcore.heads.row_products import Products, Streamed, gram_of, rows_at
@@ -49,12 +50,12 @@ TURNED = 16
 """So many times n·eps an eigenvector may turn: the kernel, its lift and its spectrum round."""
 
 
-def check_leave_one_out(inputs: Inputs, loss: str) -> None:
+def check_leave_one_out(inputs: Inputs, loss: HeadLoss) -> None:
     """Only the squared loss has it, nothing else scores, and something is left."""
     if inputs.validation is not None:
         raise ValueError(f"validation: expected None with folds {NAME!r}; rows are scored by one of the two")
-    if loss != "squared":
-        raise ValueError(f"folds: {NAME!r} is for the loss 'squared', got loss {loss!r}")
+    if loss.row_loss is not None:
+        raise ValueError(f"folds: {NAME!r} is for the loss 'squared', got loss {loss.name!r}")
     if (rows := int((inputs.weight > 0).sum())) < 2:
         raise ValueError(f"folds: expected at least two rows of positive weight for {NAME!r}, got {rows}")
 

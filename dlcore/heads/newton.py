@@ -16,7 +16,7 @@ from dlcore.heads.evaluate import ABSENT, Evaluation, HeadBatch, Sums, accumulat
 from dlcore.heads.frame import Frame, about
 from dlcore.heads.gap_estimate import estimate_gap
 from dlcore.heads.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
-from dlcore.heads.losses import ROW_LOSSES
+from dlcore.heads.losses import row_loss
 from dlcore.heads.quick_jit import QUICK
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -63,23 +63,23 @@ def accumulate_with_hessian(
     heads, outputs, columns = theta.shape
     sums = accumulate(theta, batch, data, frame, loss=loss, dtype="float64")
 
-    def block(x: Array, marks: Array, weights: Array | None) -> Array:
+    def block(x: Array, y: tuple[Array, Array], weights: Array | None) -> Array:
         assert weights is not None
         rows = about(x, frame, jnp.float64)
         rows = jnp.concatenate([rows, jnp.full((len(rows), 1), frame.intercept, rows.dtype)], axis=1)
-        _, scale = row_scale(marks, weights, batch)
+        _, scale = row_scale(y, weights, batch)
 
         def of_head(head: tuple[Array, Array, Array]) -> Array:
-            theta, scale, share = head
+            theta, scale, spread = head
             logits = matmul(theta, rows.T)
             if outputs > 1:
-                logits = logits + jnp.where(share > 0, 0.0, ABSENT)[:, None]
-            curvature = ROW_LOSSES[loss].curvature(logits) * scale[None, None]
+                logits = logits + jnp.where(spread > 0, 0.0, ABSENT)[:, None]
+            curvature = row_loss(loss).curvature(logits) * scale[None, None]
             weighted = curvature[..., None] * rows[None, None]
             return matmul(weighted.swapaxes(-1, -2).reshape(-1, len(rows)), rows)
 
         scale = jnp.broadcast_to(scale, (heads, len(rows)))
-        return jax.lax.map(of_head, (theta, scale, batch.share))
+        return jax.lax.map(of_head, (theta, scale, batch.spread))
 
     whole = sum_over_blocks(block, data).reshape(heads, outputs, outputs, columns, columns)
     size = outputs * columns
@@ -115,7 +115,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         noise = 4 * EPS * (1 + abs(value))
         accepted = active & np.isfinite(seen.value)
         accepted &= (steps == 1) | (seen.value <= value - ARMIJO * promised + noise)
-        for head in np.flatnonzero(accepted):
+        for head in np.flatnonzero(accepted).tolist():
             theta[head] = trial[head]
             step[head] = newton_step(seen.gradient[head], hessian[head], batch, frame, head)
         slope = np.where(accepted, (seen.gradient * step).sum((1, 2)), slope)
@@ -151,7 +151,7 @@ def newton_step(
     size = gradient.size
     diagonal = np.zeros((outputs, columns))
     diagonal[:, :-1] = batch.l2[head] * batch.ratio[head]
-    is_free = (batch.share[head] > 0) & (frame.intercept > 0)
+    is_free = (batch.spread[head] > 0) & (frame.intercept > 0)
     diagonal[:, -1] = np.where(is_free, 0, 1)  # an intercept that is not fitted has no gradient
     diagonal = diagonal.reshape(-1) + np.trace(hessian) * EPS * (size**-0.5 + size + 1)
     whole = hessian + np.diag(diagonal)
@@ -167,7 +167,7 @@ def newton_step(
 def _gap(problem: Problem, seen: Evaluation, slope: np.ndarray) -> np.ndarray:
     batch = problem.batch
     squares = (seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]).sum((1, 2))
-    spread, radius = problem.intercept_spread, problem.frame.radius
+    spread, radius = np.where(batch.spread > 0, batch.spread, 1), problem.frame.radius
     return estimate_gap(batch.l2, squares, seen.gradient[..., -1], slope, spread, radius)
 
 

@@ -1,6 +1,5 @@
-"""Packing of heads into slots, of folds into bits, and of rows into blocks."""
+"""Packing of heads into slots, and of rows into blocks."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
@@ -21,11 +20,6 @@ def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: in
     most = max(1, min(rows, max(256, (ACCELERATOR_BYTES if there else size) // bytes_of_row)))
     evenly = -(-rows // -(-rows // most))
     return min(rows, -(-evenly // TILE) * TILE) if there else evenly
-
-
-def has_bit(bits: Array, bit: Array) -> Array:
-    """Shape (K, n): whether each of K bits of each of n rows is set."""
-    return ((bits[None] >> bit[:, None]) & jnp.uint32(1)).astype(bool)
 
 
 def along(choice: Array, leaf: Array) -> Array:

@@ -158,7 +158,7 @@ def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
 
 
 def apply_inverse(
-    preconditioner: Preconditioner, vector: Array, share: Array, l2: Array, has_intercept: Array
+    preconditioner: Preconditioner, vector: Array, spread: Array, l2: Array, has_intercept: Array
 ) -> Array:
     r"""Return the inverse Hessian at the constant prediction times a vector for each head.
 
@@ -167,7 +167,7 @@ def apply_inverse(
     Args:
       preconditioner: the covariance of the features.
       vector: a gradient for each head, shape (B, K, m + 1). The sum over classes of a softmax's is 0.
-      share: fraction of each class, of class 1 for K = 1, shape (B, K).
+      spread: curvature at the constant prediction, for K > 1 the fraction π of each class, shape (B, K).
       l2: λ, shape (B,).
       has_intercept: 1 or 0.
 
@@ -177,8 +177,7 @@ def apply_inverse(
       The Sherman–Morrison formula inverts it.
     """
     basis, values, tail, mean = preconditioner
-    present = share > 0
-    spread = share * (1 - share) if share.shape[1] == 1 else share
+    present, outputs = spread > 0, spread.shape[1]
     spread = jnp.where(present, spread, 1)[..., None]
     # At λ = 0 rounding alone bounds the curvature from below, and that of constant features has no bound.
     least = l2[:, None, None] + spread * float(jnp.finfo(jnp.float32).eps) * values.max()
@@ -187,7 +186,7 @@ def apply_inverse(
     def inverted(slope: Array, variances: Array) -> Array:
         curvature = spread * variances + least
         step = slope / curvature
-        if share.shape[1] == 1:
+        if outputs == 1:
             return step
         weights = jnp.where(present[..., None], spread / curvature, 0)
         rest = (jnp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
@@ -195,13 +194,13 @@ def apply_inverse(
         return step + weights * variances * mixed / rest
 
     there = present[..., None]
-    if share.shape[1] > 1:  # rounding in the direction of all classes together would be multiplied by 1/λ
+    if outputs > 1:  # rounding in the direction of all classes together would be multiplied by 1/λ
         vector = _project(vector, there)
     slope = vector[..., :-1] - vector[..., -1:] * mean[None, None]
     if basis is None:
         coef = inverted(slope, values[None, None])
     else:
-        heads, outputs, columns = slope.shape
+        heads, _, columns = slope.shape
         along = matmul(slope.reshape(-1, columns).astype(jnp.float32), basis).astype(vector.dtype)
         along = along.reshape(heads, outputs, -1)
         beyond = inverted(slope, tail[None, None, None])
@@ -210,7 +209,7 @@ def apply_inverse(
         coef = beyond + known.astype(vector.dtype).reshape(slope.shape)
     intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
     step = jnp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
-    return _project(step, there) if share.shape[1] > 1 else jnp.where(there, step, 0)
+    return _project(step, there) if outputs > 1 else jnp.where(there, step, 0)
 
 
 def _project(vector: Array, there: Array) -> Array:

@@ -12,9 +12,10 @@ from dlcore._core.files import check_path
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.heads import display
 from dlcore.heads.choosing import within_one_error
-from dlcore.heads.logits import logits_by_block, probabilities, probability
+from dlcore.heads.logits import logits_by_block
 from dlcore.heads.placing import shared
 from dlcore.heads.saving import load, save
 
@@ -30,7 +31,7 @@ class Heads:
       coef: shape (l2, m), of softmax heads (l2, classes, m), where they sum to 0 over the classes.
       intercept: shape (l2,) or (l2, classes), 0 without an intercept.
       l2: shape (l2,).
-      loss: "logistic", "softmax" or "squared".
+      loss: "logistic", "softmax", "squared" or "poisson".
       value: shape (l2,), J.
       status: shape (l2,), a `Status` each: converged where gap ≤ tol·min(max(J, 1e-3·J₀), E), see
         `Certificate.gap_tol`.
@@ -137,7 +138,7 @@ class Heads:
         return None if self.scores is None else within_one_error(self.scores, self.best)
 
     def predict(self, x: Any) -> np.ndarray:
-        """Labels, or with the squared loss numbers, of every head: shape (l2, n), NumPy.
+        """Return the labels, numbers or rates of every head: shape (l2, n), NumPy.
 
         A compiled program reads x in its own dtype, some rows at a time, in float64.
 
@@ -154,9 +155,7 @@ class Heads:
         >>> print(heads.predict([[-1.0], [4.0]]).tolist(), heads.predict_proba([[1.5]]).round(3)[0])
         [[0, 1], [0, 1]] [[0.5 0.5]]
         """
-        if self.loss == "softmax":
-            return self._of_rows(x, lambda logits: logits.argmax(-2))
-        return self._of_rows(x, lambda z: z if self.loss == "squared" else (z > 0).astype(np.int64))
+        return self._of_rows(x, CERTIFIED_LOSSES[self.loss].predict)
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """The probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
@@ -165,14 +164,13 @@ class Heads:
           x: as `predict` takes it.
 
         Raises:
-          ValueError: as `predict` does, and if the loss is "squared".
+          ValueError: as `predict` does, and if the loss knows no classes.
           TypeError: if x is not an array of real numbers.
         """
-        if self.loss == "squared":
-            raise ValueError("predict_proba: expected heads with loss 'logistic' or 'softmax', got 'squared'")
-        if self.loss == "softmax":
-            return self._of_rows(x, lambda logits: probabilities(logits, -2).swapaxes(-1, -2))
-        return self._of_rows(x, lambda logit: np.stack([probability(-logit), probability(logit)], axis=-1))
+        predict_proba = CERTIFIED_LOSSES[self.loss].predict_proba
+        if predict_proba is None:
+            raise ValueError(f"predict_proba: expected heads with loss 'logistic' or 'softmax', got {self.loss!r}")
+        return self._of_rows(x, predict_proba)
 
     def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return what `read` makes of logits, (l2, rows) or (l2, classes, rows), l2 first."""

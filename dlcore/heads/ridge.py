@@ -18,6 +18,7 @@ import numpy as np
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of_block
+from dlcore.heads.losses.squared import r2
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.row_products import Products, Streamed, gram_of
 from dlcore.heads.scales import CONSTANT, deviation
@@ -240,12 +241,6 @@ def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, l2: np.ndarray, part
             error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
         scores.append(r2(error, height))
     return np.concatenate(scores)[: len(l2)]
-
-
-def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Return r2; a constant target has 1 for no error and else 0, as in scikit-learn."""
-    constant = np.where(error == 0, 1.0, 0.0)
-    return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
 
 
 @quick_jit()

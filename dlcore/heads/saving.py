@@ -80,9 +80,10 @@ def check(fields: dict[str, Any], where: str = "") -> None:
     for name, kind in (("scoring", str), ("device", str), ("fit_intercept", bool)):
         if not isinstance(fields[name], kind):
             raise ValueError(f"{where}{name}: expected a {kind.__name__}, got {fields[name]!r}")
-    axes = 3 if loss == "softmax" or np.ndim(coef) == 3 else 2
+    has_classes = CERTIFIED_LOSSES[loss].has_classes
+    axes = 3 if has_classes or np.ndim(coef) == 3 else 2
     check_array(f"{where}coef", coef, "float64", (None,) * axes)
-    shape = coef.shape[:1] if loss == "softmax" else coef.shape[:-1]
+    shape = coef.shape[:1] if has_classes else coef.shape[:-1]
     targets, strengths, features = shape[:-1], shape[-1], coef.shape[-1]
 
     def checked(name: str, kind: str, shape: tuple[int | None, ...], least: float | None = None) -> np.ndarray:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._core.types import Array
-from dlcore.heads.packing import has_bit
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
@@ -25,27 +24,26 @@ def column_scales(data: BlockedData, total: Array) -> Array:
     """Shape (fits, m), float64, in two passes over the rows.
 
     Args:
-      data: x (n, m); y (n,), uint32, bit f says whether a row trains fit f; the weights of the rows.
+      data: x (n, m); y (n, fits), booleans, whether a row trains fit f; the weights of the rows.
       total: shape (fits,), the sum of the weights that train each.
     """
-    fits = jnp.arange(len(total), dtype=jnp.uint32)
 
-    def sums(x: Array, bits: Array, weights: Array | None) -> tuple[Array, Array]:
+    def sums(x: Array, train: Array, weights: Array | None) -> tuple[Array, Array]:
         assert weights is not None
         rows = x.astype(jnp.float64)
-        chosen = jnp.where(has_bit(bits, fits), weights[None], 0.0)
+        chosen = jnp.where(train.T, weights[None], 0.0)
         return matmul(chosen, rows), matmul(weights, jnp.abs(rows))
 
     middle, size = sum_over_blocks(sums, data)
     middle = middle / total[:, None]
     unit = jnp.where(size > 0, size / total[0], 1.0)  # in it no square leaves the range
 
-    def squares(x: Array, bits: Array, weights: Array | None) -> Array:
+    def squares(x: Array, train: Array, weights: Array | None) -> Array:
         assert weights is not None
         rows, scale = x.astype(jnp.float64), weights
 
         def of_fit(fit: Array) -> Array:  # one after another: each about its own mean
-            chosen = jnp.where(has_bit(bits, fits[fit][None])[0], scale, 0.0)
+            chosen = jnp.where(train[:, fit], scale, 0.0)
             return matmul(chosen, ((rows - middle[fit][None]) / unit[None]) ** 2)
 
         return jax.lax.map(of_fit, jnp.arange(len(total), dtype=jnp.int32))

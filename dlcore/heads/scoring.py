@@ -10,31 +10,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.heads.inputs import Inputs
-from dlcore.heads.logits import probabilities, probability
+from dlcore.heads.logits import probabilities
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.packing import padded
 
 Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of heads (K, m + 1) and row numbers: logits or predicted numbers, (K, rows)."""
 
-SCORINGS = {
-    "logistic": ("log_loss", "accuracy", "roc_auc"),
-    "softmax": ("log_loss", "accuracy", "roc_auc_ovr"),
-    "squared": ("r2",),
-}
-SUMS = ("log_loss", "accuracy", "r2")
-"""What the solvers sum themselves."""
 LOGIT_BYTES = 2**28
 """Size of the logits of held-out rows that are on the host at a time, unless one head's take more."""
 
 
-def read_scoring(scoring: Any, loss: str) -> Scoring:
-    """A name that goes with the loss, or a function."""
+def read_scoring(scoring: Any, loss: HeadLoss) -> Scoring:
+    """Return a name that goes with the loss, or a function."""
     if scoring is None:
-        return SCORINGS[loss][0]
-    if not callable(scoring) and not (isinstance(scoring, str) and scoring in SCORINGS[loss]):
-        expected = ", ".join(map(repr, SCORINGS[loss]))
-        raise ValueError(f"scoring: expected {expected} or a function for loss {loss!r}, got {scoring!r}")
+        return loss.scorings[0]
+    if not callable(scoring) and not (isinstance(scoring, str) and scoring in loss.scorings):
+        expected = ", ".join(map(repr, loss.scorings))
+        raise ValueError(f"scoring: expected {expected} or a function for loss {loss.name!r}, got {scoring!r}")
     return scoring
 
 
@@ -96,7 +90,7 @@ def held_out(inputs: Inputs, fit: int) -> HeldOut:
 
 
 def scores_of(
-    scoring: Scoring, loss: str, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
+    scoring: Scoring, loss: HeadLoss, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
 ) -> np.ndarray:
     """Return the scores of all heads of a fit, each by the rows that are held out for it.
 
@@ -135,15 +129,8 @@ def scores_of(
                 found[head] = np.mean([roc_auc(y == k, p[k], weight) for k in range(len(p))])
             else:
                 where = f"{name}, l2 = {l2[head % strengths]:g}"
-                found[head] = answer_of(scoring, y, _prediction(loss, logit), weight, where)
+                found[head] = answer_of(scoring, y, loss.predict(logit), weight, where)
     return found.reshape(theta.shape[:2])
-
-
-def _prediction(loss: str, logit: np.ndarray) -> np.ndarray:
-    """Return the predictions that a function takes: numbers, P(y = 1), or (n, classes) probabilities."""
-    if loss == "squared":
-        return logit
-    return probability(logit) if loss == "logistic" else np.ascontiguousarray(probabilities(logit, 0).T)
 
 
 def answer_of(scoring: Any, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:

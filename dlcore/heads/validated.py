@@ -8,16 +8,18 @@ import numpy as np
 from dlcore._core.types import Array
 from dlcore.heads.inputs import Inputs
 from dlcore.heads.logits import logits_of
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.placing import on_device
-from dlcore.heads.ridge import r2
-from dlcore.heads.scoring import SUMS, Scoring, held_out, scores_of
+from dlcore.heads.scoring import Scoring, held_out, scores_of
 from dlcore.objective.borrowed import BorrowedRows
 
 LOGIT_BYTES = 2**28
 """Size of the logits of the heads that are scored together."""
 
 
-def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Scoring, device: Any) -> np.ndarray:
+def validation_scores(
+    heads: np.ndarray, inputs: Inputs, loss: HeadLoss, scoring: Scoring, device: Any
+) -> np.ndarray:
     """Return the scores of the fits on all rows, (targets, L). The pass over the rows is compiled.
 
     Args:
@@ -30,7 +32,7 @@ def validation_scores(heads: np.ndarray, inputs: Inputs, loss: str, scoring: Sco
     assert inputs.validation is not None
     validation = inputs.validation
     x = on_device(validation.x, device)
-    if not isinstance(scoring, str) or scoring not in SUMS:
+    if not isinstance(scoring, str) or scoring not in loss.metrics:
         linear = functools.partial(logits_of, x)
         return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
     index = np.flatnonzero(validation.weight)
@@ -44,7 +46,7 @@ def summed_scores(
     index: np.ndarray,
     labels: np.ndarray,
     sample_weight: np.ndarray,
-    loss: str,
+    loss: HeadLoss,
     scoring: str,
 ) -> np.ndarray:
     """Return the weighted mean score of the rows of these numbers, shape (targets, L).
@@ -56,7 +58,7 @@ def summed_scores(
       labels: of these rows, shape (targets, rows).
       sample_weight: of these rows, shape (rows,).
       loss: of the heads.
-      scoring: "log_loss", "accuracy" or "r2".
+      scoring: the name of a metric of the loss.
     """
     weight = sample_weight / sample_weight.sum()
     targets, strengths = heads.shape[:2]
@@ -67,21 +69,5 @@ def summed_scores(
         some = flat[start : start + together]
         logits = logits_of(x, some.reshape(-1, heads.shape[-1]), index).reshape(*some.shape[:2], -1)
         aims = labels[np.arange(start, start + len(some)) // strengths]
-        scores.append(_scores(logits if loss == "softmax" else logits[:, 0], aims, weight, loss, scoring))
+        scores.append(loss.metrics[scoring](logits if loss.has_classes else logits[:, 0], aims, weight))
     return np.concatenate(scores).reshape(targets, strengths)
-
-
-def _scores(logits: np.ndarray, y: np.ndarray, weight: np.ndarray, loss: str, scoring: str) -> np.ndarray:
-    """Return the scores of H heads: logits (H, v) or (H, classes, v), y (H, v), weights that sum to 1."""
-    if loss == "squared":
-        height = ((y - (y @ weight)[:, None]) ** 2) @ weight
-        return r2(((logits - y) ** 2) @ weight, height)
-    if loss == "logistic":
-        own, top = np.where(y == 1, logits, 0), np.maximum(logits, 0)
-        right = (logits > 0) == (y == 1)
-        losses = np.log1p(np.exp(-abs(logits))) + top - own
-    else:
-        own = np.take_along_axis(logits, y.astype(np.intp)[:, None], axis=1)[:, 0]
-        top, right = logits.max(1), logits.argmax(1) == y
-        losses = np.log(np.exp(logits - top[:, None]).sum(1)) + top - own
-    return right @ weight if scoring == "accuracy" else -losses @ weight

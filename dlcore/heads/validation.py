@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._core import host_checks
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.placing import shared
 from dlcore.heads.row_weights import read_weights
 
@@ -18,7 +19,7 @@ class Validation(NamedTuple):
     unit: float
 
 
-def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
+def read_validation(given: Any, x: Any, y: np.ndarray, loss: HeadLoss) -> Validation:
     """(x, y) or (x, y, weights) that fit the training rows x and y.
 
     Raises:
@@ -39,10 +40,13 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: str) -> Validation:
         raise ValueError(f"validation y: expected shape ({', '.join(expected)}), as y has, got {target.shape}")
     host_checks.check_finite("validation x", rows)
     host_checks.check_finite("validation y", target)
-    if loss != "squared":
+    if loss.needs_positive and (target < 0).any():
+        raise ValueError(f"validation y: expected counts or rates of at least 0, got {float(target.min()):g}")
+    if loss.is_classifier:
         unknown = np.setdiff1d(target, y)
         if len(unknown):
             raise ValueError(f"validation y: expected classes that y has, got {unknown[0]:g}")
+    if loss.row_loss is not None:
         target = target.astype(np.float64)
     weights = given[2] if len(given) == 3 else np.ones(len(rows))
     return Validation(rows, target, *read_weights("validation weights", weights, len(rows)))

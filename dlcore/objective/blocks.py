@@ -51,7 +51,7 @@ class BlockedData:
     Attributes:
       x: shape (n, ...), any real dtype; blocks are cast to the dtype of the parameters. `BorrowedRows` are
         accepted where only `sum_over_blocks` reads x.
-      y: shape (n, ...).
+      y: shape (n, ...), or a tuple of such arrays where only `sum_over_blocks` reads it.
       weights: weights of the rows, shape (n,), at least 0; None weighs all rows 1.
       block: rows per block, at least 1; part of the compiled program.
       checked_for: the loss for which the targets were checked; None if they were not checked.
@@ -61,7 +61,7 @@ class BlockedData:
     """
 
     x: Any  # type checkers know `Array` alone to index, cast and multiply
-    y: Array
+    y: Any
     weights: Array | None
     block: int = dataclasses.field(metadata={"static": True})
     checked_for: Loss | None = dataclasses.field(default=None, metadata={"static": True})

@@ -80,7 +80,8 @@ def _sum_on_device(
             block_weights = jnp.where(is_new, block_weights, jnp.zeros_like(block_weights))
         elif weights is None:
             block_weights = None
-        return summand(_slice_rows(x, first, size), _slice_rows(y, first, size), block_weights)
+        block_y = jax.tree.map(lambda part: _slice_rows(part, first, size), y)
+        return summand(_slice_rows(x, first, size), block_y, block_weights)
 
     if size >= count:
         return sum_block(jnp.int32(0))

@@ -1,4 +1,4 @@
-"""One pass over the rows for many heads, with folds as bits, against the formulas in NumPy."""
+"""One pass over the rows for many heads, with folds as masks, against the formulas in NumPy."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.any_mode
 ROWS, FEATURES = 54, 4
 ROUNDINGS = 4 * (ROWS + FEATURES)
 """Units of eps · Σ|terms|: a sum of n terms, each with the rounding of m products."""
-FITS = np.array([2, 0, 1], np.uint32)
+FITS = np.array([2, 0, 1], np.int32)
 SETTINGS = {
     "intercept": Frame(np.array([1.5, -0.5, 2.0, 0.25]), None, np.float64(1), np.float64(1)),
     "no intercept": Frame(np.zeros(FEATURES), None, np.float64(0), np.float64(1)),
@@ -28,8 +28,8 @@ def evaluate(theta, batch, table, frame, *, loss, dtype):
     parts = slice(ROWS // 2), slice(ROWS // 2, None)
     with jax.enable_x64(True):
         shards = [
-            BlockedData(x, marks, weight, 10)
-            for x, marks, weight in (jax.device_put([array[part] for array in table]) for part in parts)
+            BlockedData(x, (train, targets), weight, 10)
+            for x, train, targets, weight in (jax.device_put([array[part] for array in table]) for part in parts)
         ]
         sums = [accumulate(theta, batch, shard, frame, loss=loss, dtype=dtype) for shard in shards]
         return jax.device_get(jax.jit(finalize)(theta, batch, sums, frame))
@@ -42,11 +42,6 @@ def rows_and_folds(seed, labels):
     weight[::7] = 0
     train = np.array([np.ones(ROWS), rng.integers(0, 2, ROWS), rng.integers(0, 2, ROWS)], bool)
     return x, rng.integers(0, *labels), weight, train
-
-
-def mask_of(train):
-    """Return the fold bits of each row."""
-    return (train * np.array([[1], [2], [4]])).sum(0).astype(np.uint32)
 
 
 def penalties(seed, heads):
@@ -84,10 +79,9 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
     own = labels[:, target].T
     scale = weight * train[FITS] * np.where(own == 1, balance[:, 1:], balance[:, :1])
     total, nothing = scale.sum(1), np.zeros(heads)
-    share = ((scale * own).sum(1) / total)[:, None]
-    batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing, target, balance)
-    marks = np.column_stack([mask_of(train), labels.astype(np.uint32)])
-    seen = evaluate(theta, batch, (x, marks, weight), frame, loss="logistic", dtype=dtype)
+    batch = HeadBatch(l2, ratio, FITS, total, np.full((heads, 1), 0.25), nothing, nothing, target, balance)
+    table = x, train.T, labels.astype(np.uint32), weight
+    seen = evaluate(theta, batch, table, frame, loss="logistic", dtype=dtype)
 
     rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
     rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
@@ -101,6 +95,31 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
         gradient = (part * residual)[:, None, None] * rows[:, None]
         penalty = np.append(l2[b] * ratio[b], 0)[None]
         check(seen, theta, b, (part * value, gradient, penalty, wrong.sum()), dtype=dtype)
+
+
+@pytest.mark.parametrize(("setting", "dtype"), CASES)
+def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
+    """Targets are counts or rates, and no row is ever right."""
+    frame, heads = SETTINGS[setting], 3
+    x, counts, weight, train = rows_and_folds(6, (9, (ROWS, 2)))
+    targets, target = counts / 2, np.array([1, 0, 1], np.int32)
+    theta = np.random.default_rng(7).normal(size=(heads, 1, FEATURES + 1)) / 2
+    l2, ratio = penalties(8, heads)
+    scale = weight * train[FITS]
+    total, nothing = scale.sum(1), np.zeros(heads)
+    batch = HeadBatch(l2, ratio, FITS, total, np.ones((heads, 1)), nothing, nothing, target)
+    seen = evaluate(theta, batch, (x, train.T, targets, weight), frame, loss="poisson", dtype=dtype)
+
+    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
+    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    for b in range(heads):
+        z, y = rows @ theta[b, 0], targets[:, target[b]]
+        assert (y == 0).any()
+        value = np.exp(z) - y * z - y + y * np.log(np.where(y > 0, y, 1))
+        part = scale[b] / total[b]
+        gradient = (part * (np.exp(z) - y))[:, None, None] * rows[:, None]
+        penalty = np.append(l2[b] * ratio[b], 0)[None]
+        check(seen, theta, b, (part * value, gradient, penalty, (scale[b] > 0).sum()), dtype=dtype)
 
 
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
@@ -119,8 +138,8 @@ def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
     share = np.stack([(scale * (y == k)).sum(1) for k in range(classes)], axis=1) / total[:, None]
     assert ((share == 0) == np.array([[0] * 4 + [1], [0] * 5, [0] * 5])).all()
     batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing)
-    marks = np.column_stack([mask_of(train), y.astype(np.uint32)])
-    seen = evaluate(theta, batch, (x, marks, weight), frame, loss="softmax", dtype=dtype)
+    table = x, train.T, y[:, None].astype(np.uint32), weight
+    seen = evaluate(theta, batch, table, frame, loss="softmax", dtype=dtype)
 
     for b in range(heads):
         power = np.exp(rows @ theta[b].T) * (share[b] > 0)
@@ -150,6 +169,6 @@ def test_where_classes_are_equally_probable_every_row_of_positive_weight_is_misc
     theta, share = np.zeros((1, outputs, FEATURES + 1)), np.full((1, outputs), 0.5)
     one = np.ones(1)
     batch = HeadBatch(one, np.ones((1, FEATURES)), FITS[2:], one, share, one, one)
-    table = x, np.column_stack([mask_of(train), y.astype(np.uint32)]), weight
+    table = x, train.T, y[:, None].astype(np.uint32), weight
     seen = evaluate(theta, batch, table, SETTINGS["intercept"], loss=loss, dtype="float32")
     assert seen.misclassified[0] == (train[1] & (weight > 0)).sum()

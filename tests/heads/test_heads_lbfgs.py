@@ -143,7 +143,7 @@ class Table:
         weight = rng.uniform(0.1, 1, rows)
         self.frame = frame_of(x, True)
         self.rows = np.column_stack([x - self.frame.centre, np.ones(rows)])
-        self.y, self.fit = y, np.array([0, 1, 0, 1], np.uint32)
+        self.y, self.fit = y, np.array([0, 1, 0, 1], np.int32)
         self.part = weight * train[self.fit]
         total = self.part.sum(1)
         self.part /= total[:, None]
@@ -154,22 +154,20 @@ class Table:
             np.ones((heads, columns)),
             self.fit,
             total,
-            self.share[:, None],
+            (self.share * (1 - self.share))[:, None],
             np.full(heads, TOLERANCE),
             entropy,
         )
-        marks = np.column_stack([train.T @ np.array([1, 2]), y]).astype(np.uint32)
-        self.arrays = x, marks, weight
+        self.arrays = x, (train.T, y[:, None]), weight
         self.preconditioner = precondition(x, weight, self.frame, heads)
         self.optima = np.stack([self.optimum(b) for b in range(heads)])
 
     def problem(self, slots):
         """Return the problem of the heads of these numbers; under x64."""
-        spread = (self.share * (1 - self.share))[slots, None]
         batch = HeadBatch(*(None if leaf is None else leaf[slots] for leaf in self.batch))
-        x, marks, weight = jax.device_put(self.arrays)
-        data = BlockedData(x, marks, weight, 64)
-        return Problem(batch, self.frame, self.preconditioner, [data], spread)
+        x, y, weight = jax.device_put(self.arrays)
+        data = BlockedData(x, y, weight, 64)
+        return Problem(batch, self.frame, self.preconditioner, [data])
 
     def start(self, slots):
         """Return the null heads."""
@@ -265,8 +263,8 @@ def test_the_trial_points_are_those_of_l_bfgs_in_numpy(descend):
     size = TABLE.rows.shape[1]
     with jax.enable_x64(True):
         vectors = jax.device_put(np.eye(size)[:, None, None].repeat(len(ALL), 1))
-        share, l2, one = jax.device_put((TABLE.share[:, None], PENALTIES, np.float64(1)))
-        inverse = [np.asarray(apply_inverse(TABLE.preconditioner, v, share, l2, one)) for v in vectors]
+        spread, l2, one = jax.device_put((TABLE.batch.spread, PENALTIES, np.float64(1)))
+        inverse = [np.asarray(apply_inverse(TABLE.preconditioner, v, spread, l2, one)) for v in vectors]
     inverse = np.stack(inverse)[:, :, 0].swapaxes(0, 1)
     for b in ALL:
         theta, pairs, gamma = TABLE.start(ALL)[b, 0], [], 1.0
@@ -294,13 +292,14 @@ def test_an_empty_slot_stays_where_it_is():
 def test_the_unit_of_the_columns_changes_no_step():
     """The intercept has no unit: beside such columns s · y is far below the product of the norms."""
     unit = 2.0**40
-    x, marks, weight = TABLE.arrays
+    x, y, weight = TABLE.arrays
     frame = frame_of(x * unit, True)
     with jax.enable_x64(True):
         problem = TABLE.problem(ALL)
-        data = BlockedData(jax.device_put(x * unit), jax.device_put(marks), jax.device_put(weight), 64)
+        rows, targets, weights = jax.device_put((x * unit, y, weight))
+        data = BlockedData(rows, targets, weights, 64)
         batch = problem.batch._replace(l2=PENALTIES * unit**2)
-        other = Problem(batch, frame, precondition(x * unit, weight, frame, 4), [data], problem.intercept_spread)
+        other = Problem(batch, frame, precondition(x * unit, weight, frame, 4), [data])
         expected, found = (
             minimize(each, TABLE.start(ALL), np.full(4, 100), empty(4), FLOAT64) for each in (problem, other)
         )

@@ -12,6 +12,7 @@ from dlcore.heads.frame import Frame
 from dlcore.heads.gap_estimate import estimate_gap
 from dlcore.heads.lbfgs import Problem as Heads
 from dlcore.heads.newton import STALLED_STEPS, accumulate_with_hessian, minimize_with_newton, newton_step
+from dlcore.heads.preconditioner import Preconditioner
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
 
@@ -22,15 +23,15 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def probabilities(logits, loss, present):
-    """Return the probabilities of the classes that have a logit, shape (n, K)."""
-    if loss == "logistic":
-        return 1 / (1 + np.exp(-logits))
+    """Return the probabilities of the classes that have a logit, or the rates, shape (n, K)."""
+    if loss != "softmax":
+        return 1 / (1 + np.exp(-logits)) if loss == "logistic" else np.exp(logits)
     power = np.exp(logits) * present
     return power / power.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("intercept", [1.0, 0.0])
-@pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 4)])
+@pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 4), ("poisson", 1)])
 def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, outputs, intercept):
     """Class 3 is absent from fit 1. The rows are in two shards, each read in blocks."""
     rng = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
     if outputs > 1:
         train[1] &= labels[:, 0] != 3
     fit, target = np.array([2, 0, 1]), np.array([1, 0, 1]) * (outputs == 1)
-    balance = np.array([[0.5, 3.0], [1.0, 1.0], [2.0, 0.25]]) if outputs == 1 else None
+    balance = np.array([[0.5, 3.0], [1.0, 1.0], [2.0, 0.25]]) if loss == "logistic" else None
     scale = weight * train[fit]
     if balance is not None:
         scale = scale * np.where(labels[:, target].T == 1, balance[:, 1:], balance[:, :1])
@@ -48,22 +49,24 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
     present[2] = [1, 1, 1, 0] if outputs > 1 else 1
     theta = rng.normal(size=(3, outputs, FEATURES + 1))
     nothing, total = np.zeros(3), scale.sum(1)
-    bit = fit.astype(np.uint32)
     batch = HeadBatch(
-        nothing, np.ones((3, FEATURES)), bit, total, present / 4, nothing, nothing,
+        nothing, np.ones((3, FEATURES)), fit.astype(np.int32), total, present / 4, nothing, nothing,
         target.astype(np.int32) if outputs == 1 else None, balance,
     )  # fmt: skip
     frame = Frame(rng.normal(size=FEATURES), rng.uniform(0.5, 2, FEATURES), np.float64(intercept), np.float64(1))
-    marks = np.column_stack([(train * np.array([[1], [2], [4]])).sum(0), labels]).astype(np.uint32)
+    y = train.T, labels.astype(np.uint32) if loss != "poisson" else labels.astype(float)
     with jax.enable_x64(True):
-        data = shard_rows(BlockedData(*jax.device_put((x, marks, weight)), 10), 2)
-        sets = [(theta, batch, shard, frame) for shard in data]
-        found = sum(np.asarray(part) for _, part in accumulate_with_hessian.map_threads(sets, loss=loss))
+        x_there, y_there, weight_there = jax.device_put((x, y, weight))
+        shards = shard_rows(BlockedData(x_there, y_there, weight_there, 10), 2)
+        sets = [(theta, batch, shard, frame) for shard in shards]
+        first, second = accumulate_with_hessian.map_threads(sets, loss=loss)
+        found = np.asarray(first[1]) + np.asarray(second[1])
 
     rows = np.column_stack([(x - frame.centre) * frame.unit, np.full(ROWS, intercept)])
     for b in range(3):
         p = probabilities(rows @ theta[b].T, loss, present[b])
         positive, negative = np.einsum("nk,kl->nkl", p, np.eye(outputs)), np.einsum("nk,nl->nkl", p, p)
+        negative = negative * (loss != "poisson")
         size, products = outputs * (FEATURES + 1), "n,nkl,na,nb->kalb"
         expected = np.einsum(products, scale[b], positive - negative, rows, rows)
         terms = np.einsum(products, scale[b], positive + negative, abs(rows), abs(rows))
@@ -99,7 +102,8 @@ def test_the_step_of_a_singular_hessian_is_finite(columns):
     rng = np.random.default_rng(0)
     lift = EPS * (columns**-0.5 + columns + 1)
     frame = Frame(np.zeros(columns - 1), None, np.float64(1), np.float64(1))
-    batch = HeadBatch(*[np.zeros(1)] * 1, np.ones((1, columns - 1)), None, None, np.full((1, 1), 0.5), None, None)
+    one = np.ones((1, columns - 1))
+    batch = HeadBatch(np.zeros(1), one, np.zeros(1, int), one, np.full((1, 1), 0.25), None, None)
     for size in np.geomspace(1e-6, 1e6, 30):
         rows = size * rng.normal(size=(3, columns))
         hessian, inside = rows.T @ rows, rows.T @ np.ones(3)
@@ -115,16 +119,17 @@ def heads_of(x, y, l2, gap_tol):
     """Return logistic heads of these penalties over all rows as solvers take them."""
     n, m = x.shape
     share, heads = y.mean(), len(l2)
+    spread = np.full((heads, 1), share * (1 - share))
     null_value = -share * np.log(share) - (1 - share) * np.log1p(-share)
     batch = HeadBatch(
-        l2, np.ones((heads, m)), np.zeros(heads, np.uint32), np.full(heads, n / 1), np.full((heads, 1), share),
+        l2, np.ones((heads, m)), np.zeros(heads, np.int32), np.full(heads, n / 1), spread,
         np.full(heads, gap_tol), np.full(heads, null_value),
     )  # fmt: skip
     frame = Frame(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).mean()))
-    marks = np.column_stack([np.ones(n), y]).astype(np.uint32)
-    data = BlockedData(*jax.device_put((x, marks, np.ones(n))), n)
-    spread = np.full((heads, 1), share * (1 - share))
-    return Heads(batch, frame, None, [data], spread)
+    targets = np.ones((n, 1), bool), y[:, None].astype(np.uint32)
+    x, targets, weight = jax.device_put((x, targets, np.ones(n)))
+    unused = Preconditioner(None, np.ones(m), np.zeros(()), np.zeros(m))
+    return Heads(batch, frame, unused, [BlockedData(x, targets, weight, n)])
 
 
 def heavy_tails(seed):

@@ -66,7 +66,8 @@ def gradient_of(share, intercept, seed=1):
 def steps(found, gradient, share, intercept):
     """Return the inverse Hessian times the gradients."""
     with jax.enable_x64(True):
-        return np.asarray(jax.jit(apply_inverse)(found, gradient, share, PENALTIES, np.float64(intercept)))
+        spread = share * (1 - share) if share.shape[1] == 1 else share
+        return np.asarray(jax.jit(apply_inverse)(found, gradient, spread, PENALTIES, np.float64(intercept)))
 
 
 @pytest.mark.parametrize("intercept", [1, 0])

@@ -43,11 +43,11 @@ BlockSize = Callable[[AbstractArray], int]
 """Function of X that returns the number of rows to read at a time."""
 
 
-def data_of(placement: Placement, block: BlockSize, marks: int) -> BlockedData:
-    """Return the rows on the device with `marks` integers each; 0 means one integer without an axis."""
-    x = placement.replicated((ROWS, FEATURES))
-    marked = placement.replicated((ROWS, marks) if marks else (ROWS,), np.uint32)
-    return BlockedData(x, marked, placement.replicated((ROWS,), WIDE), block(x))
+def data_of(placement: Placement, block: BlockSize, targets: int) -> BlockedData:
+    """Return the rows on the device, for `FITS` fits and that many targets; 0 leaves the targets out."""
+    x, train = placement.replicated((ROWS, FEATURES)), placement.replicated((ROWS, FITS), np.bool_)
+    y = (train, placement.replicated((ROWS, targets), np.uint32)) if targets else train
+    return BlockedData(x, y, placement.replicated((ROWS,), WIDE), block(x))
 
 
 def frame_of(placement: Placement) -> Frame:
@@ -63,9 +63,9 @@ def lower(function: Jitted, data: BlockedData, *arguments: object, **static: obj
 
 def batch_of(placement: Placement, heads: int, outputs: int) -> evaluate.HeadBatch:
     """Return the problem of `heads` heads of one target with `outputs` logits each."""
-    per_head, share = placement.replicated((heads,), WIDE), placement.replicated((heads, outputs), WIDE)
-    bit, ratio = placement.replicated((heads,), np.uint32), placement.replicated((heads, FEATURES), WIDE)
-    return evaluate.HeadBatch(per_head, ratio, bit, per_head, share, per_head, per_head)
+    per_head, spread = placement.replicated((heads,), WIDE), placement.replicated((heads, outputs), WIDE)
+    fit, ratio = placement.replicated((heads,), np.int32), placement.replicated((heads, FEATURES), WIDE)
+    return evaluate.HeadBatch(per_head, ratio, fit, per_head, spread, per_head, per_head)
 
 
 def theta_of(placement: Placement, heads: int, outputs: int) -> AbstractArray:
@@ -79,7 +79,7 @@ def accumulate_program(loss: str, dtype: str) -> Lower:
     def lower_on(placement: Placement) -> Lowered:
         outputs = OUTPUTS[loss]
         heads = lbfgs_sweep.LOGITS // outputs
-        data = data_of(placement, lambda x: lbfgs_sweep.descent_block(x, heads * outputs), 2)
+        data = data_of(placement, lambda x: lbfgs_sweep.descent_block(x, heads * outputs), 1)
         arguments = theta_of(placement, heads, outputs), batch_of(placement, heads, outputs), data
         return lower(evaluate.accumulate, data, *arguments, frame_of(placement), loss=loss, dtype=dtype)
 
@@ -141,7 +141,7 @@ def hessian_program(loss: str, outputs: int) -> Lower:
     """Return a pass with the Hessians of as many heads as Newton's method has at a time."""
 
     def lower_on(placement: Placement) -> Lowered:
-        data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 2)
+        data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 1)
         batch, theta = batch_of(placement, HESSIAN_HEADS, outputs), theta_of(placement, HESSIAN_HEADS, outputs)
         program = newton.accumulate_with_hessian
         return lower(program, data, theta, batch, data, frame_of(placement), loss=loss)

@@ -1,4 +1,4 @@
-"""Logistic and softmax heads: solved, certified, taken further where a certificate falls short, and scored."""
+"""Heads of smooth losses: solved by L-BFGS, certified, taken further where a proof falls short, and scored."""
 
 import dataclasses
 import functools
@@ -16,9 +16,10 @@ from dlcore.heads.choosing import best_of
 from dlcore.heads.inputs import Inputs, Rows, place
 from dlcore.heads.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.logits import logits_of
+from dlcore.heads.losses import read_loss
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
-from dlcore.heads.scoring import SUMS, held_out, name_of, scores_of
+from dlcore.heads.scoring import held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
 from dlcore.heads.validated import summed_scores, validation_scores
 
@@ -26,8 +27,8 @@ ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
 
-def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
-    """Fit heads of either cross-entropy, in JAX's x64 mode."""
+def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
+    """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)
     options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
@@ -125,13 +126,13 @@ def entropic_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Head
 
 def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
     """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
-    scoring, loss, fits = asked.scoring, asked.loss, len(inputs.train)
+    scoring, loss, fits = asked.scoring, read_loss(asked.loss), len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
     if fits == 1:
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])
-    if isinstance(scoring, str) and scoring in SUMS:
+    if isinstance(scoring, str) and scoring in loss.metrics:
         found = []
         for fit in range(1, fits):
             held = held_out(inputs, fit)

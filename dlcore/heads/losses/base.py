@@ -1,0 +1,93 @@
+"""The record of a loss: all that `fit_heads` knows of it."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore._core.types import Array
+
+
+class RowTerms(NamedTuple):
+    """Loss of each row and its derivatives, for B heads with K logits each.
+
+    Attributes:
+      value: shape (B, rows).
+      residual: derivative with respect to each logit, shape (B, K, rows).
+      misclassified: whether another class is at least as probable as the row's own, shape (B, rows). True where
+        there are no classes.
+    """
+
+    value: Array
+    residual: Array
+    misclassified: Array
+
+
+class Constant(NamedTuple):
+    """The best constant prediction of P problems.
+
+    Attributes:
+      total: sum of the weights, shape (P,).
+      intercept: its logits, shape (P, K).
+      spread: second derivative of the mean loss with respect to each logit, ignoring the others, shape (P, K).
+        Of softmax heads it is the fraction of the class. It is 0 where a class has no rows.
+      value: mean loss, shape (P,).
+    """
+
+    total: np.ndarray
+    intercept: np.ndarray
+    spread: np.ndarray
+    value: np.ndarray
+
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A function of logits, targets and weights to H scores.
+
+Logits have shape (H, rows) or (H, K, rows), targets (H, rows). The weights, shape (rows,), sum to 1.
+"""
+
+
+class RowLoss(NamedTuple):
+    """A loss of rows that L-BFGS and Newton's method minimise.
+
+    Attributes:
+      terms: values and derivatives, from logits (B, K, rows) and targets (B or 1, rows).
+      curvature: second derivatives of one head, shape (K, K, rows), from its logits, shape (K, rows).
+      constant: the best constant prediction, from targets (n, T), weights of the fits (F, n), factors of the
+        classes (T, 2) or None, and whether there is an intercept. P = F·T, fit after fit.
+    """
+
+    terms: Callable[[Array, Array], RowTerms]
+    curvature: Callable[[Array], Array]
+    constant: Callable[..., Constant]
+
+
+class HeadLoss(NamedTuple):
+    """A loss of linear heads.
+
+    Attributes:
+      name: the name that `fit_heads` takes.
+      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets.
+      metrics: scores that are sums over the rows, larger is better. The first is the default of `scoring`.
+      rankings: scores of all rows together, by name.
+      predict: what a scoring function is given, from the logits of one head.
+      is_classifier: whether the targets are classes.
+      has_classes: whether a head has a logit for each class.
+      needs_positive: whether an intercept needs a positive target.
+      row_loss: for the iterative solvers; None if heads are solved exactly.
+    """
+
+    name: str
+    check_targets: Callable[[np.ndarray, np.ndarray], None]
+    metrics: Mapping[str, Metric]
+    predict: Callable[[np.ndarray], np.ndarray]
+    rankings: tuple[str, ...] = ()
+    is_classifier: bool = False
+    has_classes: bool = False
+    needs_positive: bool = False
+    row_loss: RowLoss | None = None
+
+    @property
+    def scorings(self) -> tuple[str, ...]:
+        """The names of all scores."""
+        return (*self.metrics, *self.rankings)

@@ -1,0 +1,84 @@
+"""Half the deviance of counts with the rates e^z: Poisson regression."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._core.types import Array
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.squared import r2
+from dlcore.losses import half_poisson_deviance
+
+LARGEST_LOG_RATE = 60.0
+"""A trial step may have any logit. Above this one the rate stays, so that no sum is infinite."""
+
+
+def poisson_terms(logits: Array, targets: Array) -> RowTerms:
+    """Return the terms of half the deviance.
+
+    Args:
+      logits: logarithms of the rates, shape (B, 1, rows).
+      targets: counts or rates of at least 0, shape (B, rows) or (1, rows).
+    """
+    z = jnp.minimum(logits[:, 0], LARGEST_LOG_RATE)
+    y = jnp.broadcast_to(targets.astype(z.dtype), z.shape)
+    value = jax.vmap(jax.vmap(half_poisson_deviance))(z, y)
+    return RowTerms(value, (jnp.exp(z) - y)[:, None], jnp.ones(z.shape, bool))
+
+
+def poisson_curvature(logits: Array) -> Array:
+    """Return the rates, shape (1, 1, rows), of logits of shape (1, rows)."""
+    return jnp.exp(jnp.minimum(logits, LARGEST_LOG_RATE))[None]
+
+
+def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+    """Return the best constant prediction of each fit and target, the mean of the counts."""
+    del balance
+    total = np.repeat(weights.sum(1), y.shape[1])
+    mean = (weights @ y).reshape(-1) / total if fit_intercept else np.ones(len(total))
+    means = mean.reshape(len(weights), -1)
+    fits = zip(weights, np.log(means), strict=True)
+    value = [weight @ half_deviance(z[None], y) / weight.sum() for weight, z in fits]
+    return Constant(total, np.log(mean)[:, None], mean[:, None], np.concatenate(value))
+
+
+def half_deviance(z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    r"""Return $e^z - yz - y + y\ln y$, of any shape, at least 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        logarithms = np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - z - 1), 0)
+        return np.maximum(np.exp(z) + logarithms, 0)
+
+
+def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(f"y: expected [n] or [n, targets], got shape {y.shape}")
+    if (y < 0).any():
+        raise ValueError(f"y: expected counts or rates of at least 0, got {float(y.min()):g}")
+    if not (y.reshape(len(y), -1)[weight > 0] > 0).any(0).all():
+        raise ValueError("y: expected a positive number in rows of positive weight, got only zeros")
+
+
+def _deviance(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return -2 * half_deviance(logits, y) @ weight
+
+
+def _d2(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        null = half_deviance(np.log(y @ weight)[:, None], y) @ weight
+    return r2(half_deviance(logits, y) @ weight, np.where((y > 0).any(1), null, 0))
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.exp(logits)
+
+
+POISSON = HeadLoss(
+    "poisson",
+    _check_targets,
+    {"d2": _d2, "poisson_deviance": _deviance},
+    _predict,
+    needs_positive=True,
+    row_loss=RowLoss(poisson_terms, poisson_curvature, poisson_constant),
+)
+"""Half the mean deviance of counts."""

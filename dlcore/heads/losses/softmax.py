@@ -1,0 +1,92 @@
+"""The softmax cross-entropy of several classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._core import host_checks
+from dlcore._core.types import Array
+from dlcore.heads.logits import probabilities
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+
+
+def softmax_terms(logits: Array, labels: Array) -> RowTerms:
+    """Return the terms of the softmax cross-entropy.
+
+    Args:
+      logits: shape (B, K, rows).
+      labels: numbers of classes, shape (B, rows) or (1, rows).
+    """
+    classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
+    is_own = labels[:, None] == classes[None, :, None]
+    top = logits.max(1)
+    power = jnp.exp(logits - top[:, None])
+    own = jnp.where(is_own, power, 0).sum(1)
+    others = jnp.where(is_own, 0, power).sum(1)
+    total = own + others
+    value = jnp.log(total) + top - jnp.where(is_own, logits, 0).sum(1)
+    # What the row's class lacks is the sum of the others: 1 − p would have no digits where p is near 1.
+    residual = jnp.where(is_own, -others[:, None], power) / total[:, None]
+    return RowTerms(value, residual, others >= own)
+
+
+def softmax_curvature(logits: Array) -> Array:
+    r"""Return $\mathrm{diag}(p) - pp^\top$, shape (K, K, rows), of logits of shape (K, rows)."""
+    p = jax.nn.softmax(logits, axis=0)
+    own = jnp.eye(len(logits), dtype=bool)[:, :, None]
+    # 1 − p would have no digits where p is near 1: it is the sum of the others.
+    others = jnp.where(own, 0.0, p[None]).sum(1)
+    return jnp.where(own, (p * others)[:, None], -p[:, None] * p[None])
+
+
+def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+    """Return the best constant prediction of each fit, of the classes that it has."""
+    del balance  # a single target has its class weights in the weights
+    labels, classes = y[:, 0].astype(np.intp), int(y.max()) + 1
+    mass = np.stack([np.bincount(labels, row, classes) for row in weights])
+    total = mass.sum(1)
+    fractions = mass / total[:, None]
+    logarithms = np.log(np.where(fractions > 0, fractions, 1))
+    value = -(fractions * logarithms).sum(1) if fit_intercept else np.log((fractions > 0).sum(1))
+    return Constant(total, fit_intercept * logarithms, fractions, value)
+
+
+def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
+    """Check that `y` holds the numbers of classes, 0 to K − 1, each of them in rows of positive weight."""
+    host_checks.check_rank("y", y, 1, "[n]")
+    host_checks.check_class_labels(y, weight)
+    present = np.unique(y[weight > 0]).astype(np.int64)
+    classes = int(y.max()) + 1
+    if len(present) < classes:
+        first = int(np.argmax(np.append(present, classes) != np.arange(len(present) + 1)))
+        raise ValueError(
+            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}; "
+            "np.unique(y, return_inverse=True)[1] numbers those that y has"
+        )
+
+
+def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    own = np.take_along_axis(logits, y.astype(np.intp)[:, None], axis=1)[:, 0]
+    top = logits.max(1)
+    return -(np.log(np.exp(logits - top[:, None]).sum(1)) + top - own) @ weight
+
+
+def _accuracy(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return (logits.argmax(1) == y) @ weight
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(probabilities(logits, 0).T)
+
+
+SOFTMAX = HeadLoss(
+    "softmax",
+    _check_targets,
+    {"log_loss": _log_loss, "accuracy": _accuracy},
+    _predict,
+    rankings=("roc_auc_ovr",),
+    is_classifier=True,
+    has_classes=True,
+    row_loss=RowLoss(softmax_terms, softmax_curvature, softmax_constant),
+)
+"""The cross-entropy of a softmax."""
