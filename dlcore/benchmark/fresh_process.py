@@ -70,36 +70,27 @@ def time_heads(x: np.ndarray, y: np.ndarray, fit: dict[str, Any], warm_calls: in
       "first" and "warm", seconds; "programs" and "programs, other labels"; "gap", the largest certified gap,
       also of the folds, relative to `Certificate.gap_tol(1.0)`.
     """
+    from dlcore._core.compilations import Compilations
     from dlcore.heads import fit_heads
 
-    programs: list[str] = []
-
-    def listen(event: str, duration_secs: float, **_: str | int | float) -> None:
-        del duration_secs
-        if event == "/jax/core/compile/backend_compile_duration":
-            programs.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        counts = []
+    counts = []
+    with Compilations() as programs:
 
         def call() -> Any:
             heads = fit_heads(x, y, **fit)
-            counts.append(len(programs))
+            counts.append(programs.count)
             return heads
 
         heads, numbers = time_calls(call, warm_calls)
-        before = len(programs)
+        before = programs.count
         fit_heads(x, other_labels(y), **fit)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     gap_tol = heads.certificate.gap_tol(1.0)
     gaps = [np.max(heads.certificate.gap / gap_tol)]
     if heads.fold_gap.size:
         gaps.append(np.max(heads.fold_gap / np.expand_dims(gap_tol, -2)))
     return numbers | {
         "programs": counts[0],
-        "programs, other labels": len(programs) - before,
+        "programs, other labels": programs.count - before,
         "gap": float(max(gaps)),
     }
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 
+from dlcore._core.compilations import Compilations
 from dlcore._core.timing import Timing, measure
 from dlcore._core.types import Device
 from dlcore.benchmark.accuracy import Checker
@@ -290,21 +290,3 @@ def _implausible(
     if fast_s < min_s:
         return f"took {fast_s:.2g} s, and the machine takes {min_s:.2g} s at least"
     return ""
-
-
-class Compilations:
-    """Context that counts the programs that XLA compiles inside it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def _listen(self, event: str, duration_secs: float, **_: str | int | float) -> None:
-        del duration_secs
-        self.count += event.endswith("backend_compile_duration")
-
-    def __enter__(self) -> "Compilations":
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._listen)

@@ -18,19 +18,22 @@ from dlcore.heads.row_products import Streamed
 from dlcore.heads.saving import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.scoring import held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
+from dlcore.heads.timing import Stopwatch
 from dlcore.heads.validated import validation_scores
 
 
-def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
+def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock: Stopwatch) -> Heads:
     """Fit heads of the squared loss, in JAX's x64 mode."""
     streamed = Streamed(inputs, x, fit_intercept=asked.fit_intercept)
-    judge = Judge(inputs, fit_intercept=asked.fit_intercept, tol=asked.tol)
+    with clock.certifying():
+        judge = Judge(inputs, fit_intercept=asked.fit_intercept, tol=asked.tol)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
         """A fold's heads go as soon as they are judged."""
         score = functools.partial(_scores, inputs, streamed, asked, fit) if fit or asked.left_out else None
         found = fit_ridge(inputs, streamed, fit, score)
-        proof, ended = judge.judged(fit, found.coef, found.intercept, found.scale)
+        with clock.certifying():
+            proof, ended = judge.judged(fit, found.coef, found.intercept, found.scale)
         kept = {"ended": ended.astype(str)} | proof_arrays(proof)
         kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}

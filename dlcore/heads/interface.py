@@ -21,6 +21,7 @@ from dlcore.heads.placing import shared
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring import Scoring, check_held_out, read_scoring
 from dlcore.heads.stages import Stages, problem_of
+from dlcore.heads.timing import Stopwatch
 
 MAX_STEPS = 1000
 """Passes over all rows for one head."""
@@ -167,9 +168,10 @@ def fit_heads(
         train, test = inputs.train[1:], inputs.test[1:]
         absent = absent_classes(train, test, inputs.weight, inputs.y)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
-    with jax.enable_x64(True), Stages(path, problem) as stages:
-        heads = (ridge_heads if record.row_loss is None else iterative_heads)(inputs, x, asked, stages)
+    solve = ridge_heads if record.row_loss is None else iterative_heads
+    with jax.enable_x64(True), Stopwatch() as clock, Stages(path, problem) as stages:
+        heads = solve(inputs, x, asked, stages, clock)
     if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]
-    return dataclasses.replace(heads, feature_names=names if known else None)
+    return dataclasses.replace(heads, feature_names=names if known else None, timing=clock.timing())

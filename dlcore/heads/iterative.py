@@ -21,13 +21,14 @@ from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.scoring import held_out, name_of, scores_of
 from dlcore.heads.stages import Stages
+from dlcore.heads.timing import Stopwatch
 from dlcore.heads.validated import summed_scores, validation_scores
 
 ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
 
-def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Heads:
+def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock: Stopwatch) -> Heads:
     """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)
     options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
@@ -54,7 +55,9 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages) -> Hea
         def made() -> dict[str, np.ndarray]:
             scale = None if rows.scale is None else rows.scale[p // targets]
             witness = witness_of(p % targets) if p >= targets else None
-            return proof_arrays(certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked, witness))
+            with clock.certifying():
+                proof = certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked, witness)
+            return proof_arrays(proof)
 
         return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 

@@ -18,6 +18,7 @@ from dlcore.heads.choosing import within_one_error
 from dlcore.heads.logits import logits_by_block
 from dlcore.heads.placing import shared
 from dlcore.heads.saving import load, save
+from dlcore.heads.timing import HeadsTiming
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +49,7 @@ class Heads:
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
       fit_intercept: whether the intercept was fitted.
       feature_names: the m names of the columns of a data frame, else None.
+      timing: seconds of the call, and the programs that it compiled. A file does not keep it.
     """
 
     coef: np.ndarray
@@ -67,6 +69,7 @@ class Heads:
     scale: np.ndarray | None = None
     fit_intercept: bool = True
     feature_names: tuple[str, ...] | None = None
+    timing: HeadsTiming | None = None
 
     def __repr__(self) -> str:
         return display.summary(self)

@@ -1,0 +1,48 @@
+"""The seconds of a call of `fit_heads`, and the programs that it compiled."""
+
+import time
+
+import numpy as np
+import pytest
+from seams import clear_compiled_programs
+
+from dlcore import Heads, fit_heads
+
+pytestmark = pytest.mark.any_mode
+
+X = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+Y = (X[:, 0] + np.random.default_rng(1).normal(size=90) > 0).astype(int)
+HARD = X * np.array([1, 1e-3, 1e3], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("loss", "programs"),
+    [
+        ("logistic", ("accumulate", "observe", "advance")),
+        ("squared", ("_add_rows", "_of_products", "heads_of")),
+    ],
+)
+def test_the_first_call_names_its_programs_and_the_second_has_none(loss, programs):
+    clear_compiled_programs()
+    start = time.perf_counter()
+    first = fit_heads(X, Y, loss=loss, l2=[1e-2, 1.0]).timing
+    seconds = time.perf_counter() - start
+    second = fit_heads(X, 1 - Y, loss=loss, l2=[1e-1, 2.0]).timing
+    assert first is not None
+    assert second is not None
+    assert set(first.programs) == set(programs)
+    assert (second.programs, second.compile) == ((), 0)
+    assert min(first.compile, first.run, first.certify, second.run, second.certify) > 0
+    assert first.compile + first.run + first.certify <= seconds
+
+
+def test_a_fallback_is_named():
+    fit_heads(X, Y, l2=[1e-2, 1.0])
+    hard = fit_heads(HARD, Y, l2=[1e-9, 1e-8], max_steps=12)
+    assert hard.timing is not None
+    assert "accumulate_with_hessian" in hard.timing.programs
+
+
+def test_a_file_does_not_keep_it(tmp_path):
+    fit_heads(X, Y, l2=1.0).save(tmp_path / "heads")
+    assert Heads.load(tmp_path / "heads").timing is None
