@@ -2,6 +2,7 @@
 
 JAX's environment variables choose the mode: `JAX_ENABLE_X64=1` for float64, `JAX_NUM_CPU_DEVICES=4 NPROC=4` for
 four simulated devices. `DLCORE_TEST_CACHE` names the folder of compiled programs; `off` means none.
+`DLCORE_TEST_OPTIMIZE=1` compiles with XLA's defaults.
 """
 
 import os
@@ -13,9 +14,11 @@ import compilation_cache
 # Matrices of tests are small, and BLAS threads that wait for busy cores cost tenfold.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 compilation_cache.enable()
+compilation_cache.compile_quickly()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import slow_tests  # noqa: E402
 from helpers import compilations  # noqa: E402
 from seams import clear_compiled_programs  # noqa: E402
 
@@ -32,7 +35,15 @@ def pytest_report_header() -> str:
     x64 = jax.config.read("jax_enable_x64")
     cache = jax.config.values["jax_compilation_cache_dir"] or "off"
     dtype = "float64" if x64 else "float32"
-    return f"jax {jax.__version__}, {dtype}, {jax.device_count()} devices, compilation cache: {cache}"
+    flags = os.environ.get("XLA_FLAGS", "none")
+    return f"jax {jax.__version__}, {dtype}, {jax.device_count()} devices, cache: {cache}, XLA_FLAGS: {flags}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that `slow.txt` names, unless single tests were asked for by name."""
+    if not any("::" in argument for argument in config.args):
+        slow_tests.mark(items, Path(__file__).parent)
 
 
 @pytest.fixture

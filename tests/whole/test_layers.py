@@ -13,7 +13,7 @@ FLOORS = {
     0: (
         *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
         *("_core/archive", "_core/html", "_core/array_checks", "_core/jit_cache", "devices", "_core/timing"),
-        "_core/compilation_cache",
+        *("_core/compilation_cache", "_core/compilations"),
         *("reference", "certificate"),
     ),
     1: ("tensors", "linalg", "calculus", "graph"),

@@ -96,4 +96,4 @@ def test_a_comparison_with_a_fixed_dtype_reads_no_mode():
 def test_the_header_names_the_mode(pytestconfig):
     """pytest shows the header only without -q, so that a broken header ends only those runs."""
     lines = pytestconfig.hook.pytest_report_header(config=pytestconfig, start_path=None)
-    assert any("compilation cache" in str(line) for line in lines)
+    assert any("devices, cache" in str(line) for line in lines)

@@ -1,5 +1,6 @@
 """Every public task in every JAX mode that checks or changes how programs run."""
 
+import contextlib
 import functools
 import warnings
 
@@ -30,13 +31,21 @@ from dlcore import (
 from dlcore.cli.graph import trace
 from dlcore.models import LinearParams
 
+
+@contextlib.contextmanager
+def every_check():
+    """Turn on the checks that compiled programs keep. A compiled program is made once for all of them."""
+    with jax.transfer_guard("disallow"), jax.debug_nans(True), jax.debug_infs(True):
+        yield
+
+
 MODES = {
+    "every check": every_check,
     "transfer_guard": lambda: jax.transfer_guard("disallow"),
-    "debug_nans": lambda: jax.debug_nans(True),
-    "debug_infs": lambda: jax.debug_infs(True),
     "disable_jit": jax.disable_jit,
     "checking_leaks": jax.checking_leaks,
 }
+DEBUG_MODES = {"debug_nans": lambda: jax.debug_nans(True), "debug_infs": lambda: jax.debug_infs(True)}
 
 R = np.random.default_rng(0)
 X = R.normal(size=(60, 4)).astype(DTYPE)
@@ -290,7 +299,7 @@ def test_nan_raises_the_error_of_jax(mode, x, cores, monkeypatch):
     use_threads(cores, monkeypatch)
     objective, _ = problem("squared")
     data = (np.full((60, 4), x, DTYPE), REAL)
-    with MODES[mode](), pytest.raises(FloatingPointError) as raised:
+    with DEBUG_MODES[mode](), pytest.raises(FloatingPointError) as raised:
         objective.value(LinearParams(np.ones(4, DTYPE), np.zeros((), DTYPE)), data)
     assert type(raised.value) is FloatingPointError
 

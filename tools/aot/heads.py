@@ -122,18 +122,14 @@ def observation(placement: Placement) -> Arguments:
         placement.replicated((heads, CLASSES), WIDE),
         placement.replicated((heads,), np.int32),
     )
-    active = placement.replicated((heads,), np.bool_)
-    line = placement.replicated((), np.int32), placement.replicated((heads,), WIDE), active
-    return rings, point, [sums], *problem, line
+    return rings, point, [sums], *problem, placement.replicated((heads, 3), WIDE)
 
 
 def next_step(placement: Placement) -> Arguments:
     """Return what L-BFGS makes the next direction and trial point of."""
     rings, point, problem = descent_of(placement)
     heads, pairs, _ = rings.s.shape
-    per_pair, per_head = placement.replicated((heads, pairs), WIDE), placement.replicated((heads,), WIDE)
-    choice = placement.replicated((heads,), np.bool_)
-    combination = lbfgs_history.Combination(per_pair, per_pair, per_head, per_head, choice, choice, per_head)
+    combination = placement.replicated((heads, 2 * pairs + 5), WIDE)  # packed
     return rings, point, point.theta, combination, *problem
 
 
