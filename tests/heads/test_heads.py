@@ -245,7 +245,11 @@ Y = np.arange(12) % 2
         ({"y": 2 * Y - 1}, ValueError, "y: expected labels 0 and 1, got the values -1, 1"),
         ({"y": np.ones(12)}, ValueError, "y: expected both classes"),
         ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels 0 and 1"),
-        ({"loss": "hinge"}, ValueError, "loss: expected one of 'logistic', 'squared', 'softmax', 'poisson', got 'hinge'"),
+        (
+            {"loss": "hinge"},
+            ValueError,
+            "loss: expected one of 'logistic', 'squared', 'softmax', 'poisson', got 'h",
+        ),
         ({"l2": -1.0}, ValueError, "l2: expected finite numbers of at least 0"),
         ({"l2": []}, ValueError, "l2: expected a number or a list of at least one"),
         ({"l2": None}, TypeError, r"fit_heads\(\) needs l2, the strength"),
