@@ -268,8 +268,8 @@ QUICK = ("fit logistic", "sweep rates", "heads logistic folds", "heads softmax f
 def marks_of(task, mode):
     """Return the marks of a task in a mode.
 
-    Most tasks take seconds without compiled programs. Every check includes the guard of transfers, but host threads
-    then run one after another.
+    Most tasks take seconds without compiled programs. Every check includes the guard of transfers, but threads
+    of the host then run one after another.
     """
     slow = mode != "every check" and task not in QUICK
     return [pytest.mark.slow] if slow or task == "verify" else []
