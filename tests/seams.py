@@ -16,7 +16,7 @@ from dlcore.benchmark import tune_solver
 from dlcore.certificate.rounding import logistic_intercept_bound as largest_intercept
 from dlcore.certificate.rounding import logistic_intercept_distance as distance_of_intercept
 from dlcore.certificate.rounding import softmax_intercept_distance as spread_of_distance
-from dlcore.heads import lbfgs_sweep
+from dlcore.heads.solvers import lbfgs_sweep
 from dlcore.objective import passes
 
 __all__ = [

@@ -6,34 +6,40 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.heads.asked import Asked
-from dlcore.heads.choosing import best_of
-from dlcore.heads.inputs import Inputs
-from dlcore.heads.judging import Judge
-from dlcore.heads.leave_one_out import left_out_scores
+from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.data.training_data import TrainingData
+from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses.squared import SQUARED
+from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads
-from dlcore.heads.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
-from dlcore.heads.row_products import Streamed
-from dlcore.heads.saving import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
-from dlcore.heads.scoring import held_out, name_of, scores_of
-from dlcore.heads.stages import Stages
+from dlcore.heads.scoring.best_penalty import best_of
+from dlcore.heads.scoring.held_out import held_out, name_of, scores_of
+from dlcore.heads.scoring.leave_one_out import left_out_scores
+from dlcore.heads.scoring.summed import validation_scores
+from dlcore.heads.solvers.gram import GramAccumulator
+from dlcore.heads.solvers.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
+from dlcore.heads.solvers.ridge_certifier import RidgeCertifier
 from dlcore.heads.timing import Stopwatch
-from dlcore.heads.validated import validation_scores
 
 
-def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock: Stopwatch) -> Heads:
+def ridge_heads(
+    inputs: TrainingData, x: Any, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
+) -> Heads:
     """Fit heads of the squared loss, in JAX's x64 mode."""
-    streamed = Streamed(inputs, x, fit_intercept=asked.fit_intercept)
+    accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)
     with clock.certifying():
-        judge = Judge(inputs, fit_intercept=asked.fit_intercept, tol=asked.tol)
+        certifier = RidgeCertifier(inputs, fit_intercept=fit_options.fit_intercept, tol=fit_options.tol)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
-        """A fold's heads go as soon as they are judged."""
-        score = functools.partial(_scores, inputs, streamed, asked, fit) if fit or asked.left_out else None
-        found = fit_ridge(inputs, streamed, fit, score)
+        """Return what is kept of a fit. The heads of a fold go as soon as they are certified."""
+        score = (
+            functools.partial(_scores, inputs, accumulator, fit_options, fit=fit)
+            if fit or fit_options.left_out
+            else None
+        )
+        found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
-            proof, ended = judge.judged(fit, found.coef, found.intercept, found.scale)
+            proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
         kept = {"ended": ended.astype(str)} | proof_arrays(proof)
         kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
@@ -63,45 +69,46 @@ def ridge_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock: Sto
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     if inputs.validation is not None:
         theta = _by_target(first["coef"], first["intercept"])
-        scores = [validation_scores(theta, inputs, SQUARED, asked.scoring, streamed.device).T]
+        scores = [validation_scores(theta, inputs, SQUARED, fit_options.scoring, accumulator.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
     return Heads(
         coef=shaped(first["coef"], 1),
-        intercept=shaped(first["intercept"], 1) * asked.fit_intercept,
+        intercept=shaped(first["intercept"], 1) * fit_options.fit_intercept,
         l2=inputs.l2[0],
-        loss=asked.loss,
+        loss=fit_options.loss,
         value=certificate.value,
         status=as_statuses(shaped(first["ended"], 1)),
-        certificate=dataclasses.replace(certificate, heads_device=str(streamed.device)),
+        certificate=dataclasses.replace(certificate, heads_device=str(accumulator.device)),
         steps=np.ones(certificate.gap.shape, np.int64),
         fold_status=as_statuses(of_folds("ended")),
         fold_gap=of_folds("gap").astype(np.float64),
         scores=scores,
-        scoring=name_of(asked.scoring),
+        scoring=name_of(fit_options.scoring),
         best=None if scores is None else best_of(scores, inputs.l2[0]),
-        device=str(streamed.device),
+        device=str(accumulator.device),
         scale=first.get("scale"),
-        fit_intercept=asked.fit_intercept,
+        fit_intercept=fit_options.fit_intercept,
     )
 
 
 def _scores(
-    inputs: Inputs,
-    streamed: Streamed,
-    asked: Asked,
-    fit: int,
+    inputs: TrainingData,
+    accumulator: GramAccumulator,
+    fit_options: FitOptions,
     spectrum: Spectrum,
     l2: np.ndarray,
     parts: Parts,
+    *,
+    fit: int,
 ) -> np.ndarray:
     """Return the scores of the rows that a fold holds out, or of each row left out, shape (L, targets)."""
-    if asked.left_out:
-        return left_out_scores(inputs, streamed, asked.scoring, spectrum, l2, parts)
-    if asked.scoring == "r2":
-        return r2_scores(inputs, streamed, fit, l2, parts)
+    if fit_options.left_out:
+        return left_out_scores(inputs, accumulator, fit_options.scoring, spectrum, l2, parts)
+    if fit_options.scoring == "r2":
+        return r2_scores(inputs, accumulator, fit, l2, parts)
     coef, intercept = (np.concatenate(part)[: len(l2)] for part in zip(*parts, strict=True))
-    linear, held = functools.partial(predictions, streamed), held_out(inputs, fit)
-    return scores_of(asked.scoring, SQUARED, held, l2, _by_target(coef, intercept), linear).T
+    linear, held = functools.partial(predictions, accumulator), held_out(inputs, fit)
+    return scores_of(fit_options.scoring, SQUARED, held, l2, _by_target(coef, intercept), linear).T
 
 
 def _by_target(coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:

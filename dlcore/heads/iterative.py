@@ -11,29 +11,35 @@ from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
 from dlcore.certificate.rows import scaled_weights
-from dlcore.heads.asked import Asked
-from dlcore.heads.choosing import best_of
-from dlcore.heads.inputs import Inputs, Rows, place
-from dlcore.heads.lbfgs_sweep import STATE, LBFGSSweep
-from dlcore.heads.logits import logits_of
+from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
+from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses import read_loss
+from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads, is_idle, statuses
-from dlcore.heads.saving import chosen, form_of_proof, proof_arrays, proof_of
-from dlcore.heads.scoring import held_out, name_of, scores_of
-from dlcore.heads.stages import Stages
+from dlcore.heads.scoring.best_penalty import best_of
+from dlcore.heads.scoring.held_out import held_out, name_of, scores_of
+from dlcore.heads.scoring.logits import logits_of
+from dlcore.heads.scoring.summed import summed_scores, validation_scores
+from dlcore.heads.solvers.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.timing import Stopwatch
-from dlcore.heads.validated import summed_scores, validation_scores
 
 ROUNDS = 3
 """So often a head whose certificate is not good enough is taken further."""
 
 
-def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock: Stopwatch) -> Heads:
+def iterative_heads(
+    inputs: TrainingData, x: Any, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
+) -> Heads:
     """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)
-    options = {"fit_intercept": asked.fit_intercept, "tol": asked.tol, "max_steps": asked.max_steps}
+    options = {
+        "fit_intercept": fit_options.fit_intercept,
+        "tol": fit_options.tol,
+        "max_steps": fit_options.max_steps,
+    }
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
-    sweep = LBFGSSweep(inputs, rows, loss=asked.loss, **options)
+    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, **options)
     sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
@@ -46,7 +52,7 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
         if not quasi.any():
             return None
         head, y = theta[target, quasi.argmax()], inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
-        bias = head[..., -1] if asked.fit_intercept else None
+        bias = head[..., -1] if fit_options.fit_intercept else None
         weights = scaled_weights(inputs.weights(0, target)[None])
         with np.errstate(over="ignore", invalid="ignore"):
             return separation_of_head(head[..., :-1], bias, inputs.x, y, weights)
@@ -56,7 +62,15 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
             scale = None if rows.scale is None else rows.scale[p // targets]
             witness = witness_of(p % targets) if p >= targets else None
             with clock.certifying():
-                proof = certificate_of(inputs, theta[p], p // targets, p % targets, scale, asked, witness)
+                proof = certificate_of(
+                    inputs,
+                    theta[p],
+                    fit_options,
+                    fit=p // targets,
+                    target=p % targets,
+                    scale=scale,
+                    witness=witness,
+                )
             return proof_arrays(proof)
 
         return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
@@ -64,7 +78,7 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
     proofs += [proven(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
-        gap, allowed = _gaps(proofs, asked.tol)
+        gap, allowed = _gaps(proofs, fit_options.tol)
         short = np.argwhere((gap > allowed) & np.isfinite(gap))
         closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
@@ -76,34 +90,34 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):
             proofs[p] = proven(int(p), times)
-    idle = np.stack([is_idle(proof, asked.tol) for proof in proofs]) & (l2 > 0)
+    idle = np.stack([is_idle(proof, fit_options.tol) for proof in proofs]) & (l2 > 0)
     if idle.any():  # nothing but rounding is left: null heads are tried, and stay where they are converged
         before, known = sweep.theta.copy(), list(proofs)
         sweep.reset(idle)
         theta = sweep.heads()
         for p in np.flatnonzero(idle.any(1)):
             proofs[p] = proven(int(p), ROUNDS + 1)
-            better = proofs[p].gap <= proofs[p].gap_tol(asked.tol)
+            better = proofs[p].gap <= proofs[p].gap_tol(fit_options.tol)
             sweep.theta[p, ~better] = before[p, ~better]
             proofs[p] = chosen(better, proofs[p], known[p])
         theta = sweep.heads()
-    gap, allowed = _gaps(proofs, asked.tol)
-    exhausted = sweep.steps >= asked.max_steps
+    gap, allowed = _gaps(proofs, fit_options.tol)
+    exhausted = sweep.steps >= fit_options.max_steps
     names = np.array([proof.bound for proof in proofs])
     ended = statuses(gap, allowed, l2, names, exhausted)
     absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
     ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
 
     def of_all_rows(array: np.ndarray) -> np.ndarray:
-        """The fits on all rows, with an axis of targets where y has one."""
+        """Return the part of the fits on all rows, with an axis of targets where y has one."""
         return array[:targets] if inputs.y.ndim == 2 else array[0]
 
     def of_folds(array: np.ndarray) -> np.ndarray:
-        """Shape (folds, L), with that axis in front where y has it."""
+        """Return the part of the folds, shape (folds, L), with an axis of targets in front where y has one."""
         array = array.reshape(-1, targets, array.shape[-1])
         return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
 
-    found = _scores(inputs, rows, theta, asked)
+    found = _scores(inputs, rows, theta, fit_options)
     scores = None if found is None else of_folds(found)
     certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
     device = str(next(iter(rows.x.devices())))
@@ -111,7 +125,7 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
         coef=of_all_rows(theta[..., :-1]),
         intercept=of_all_rows(theta[..., -1]),
         l2=inputs.l2[0],
-        loss=asked.loss,
+        loss=fit_options.loss,
         value=certificate.value,
         status=of_all_rows(ended),
         certificate=dataclasses.replace(certificate, heads_device=device),
@@ -119,17 +133,19 @@ def iterative_heads(inputs: Inputs, x: Any, asked: Asked, stages: Stages, clock:
         fold_status=of_folds(ended[targets:]),
         fold_gap=of_folds(gap[targets:]),
         scores=scores,
-        scoring=name_of(asked.scoring),
+        scoring=name_of(fit_options.scoring),
         best=None if scores is None else best_of(scores, inputs.l2[0]),
         device=device,
         scale=None if rows.scale is None else rows.scale[0],
-        fit_intercept=asked.fit_intercept,
+        fit_intercept=fit_options.fit_intercept,
     )
 
 
-def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.ndarray | None:
+def _scores(
+    inputs: TrainingData, rows: DeviceRows, theta: np.ndarray, fit_options: FitOptions
+) -> np.ndarray | None:
     """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
-    scoring, loss, fits = asked.scoring, read_loss(asked.loss), len(inputs.train)
+    scoring, loss, fits = fit_options.scoring, read_loss(fit_options.loss), len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
     if fits == 1:
@@ -139,7 +155,11 @@ def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.n
         found = []
         for fit in range(1, fits):
             held = held_out(inputs, fit)
-            found.append(summed_scores(of_fits[fit], rows.x, held.rows, held.y.T, held.weight, loss, scoring))
+            found.append(
+                summed_scores(
+                    loss, scoring, of_fits[fit], rows.x, index=held.rows, labels=held.y.T, weight=held.weight
+                )
+            )
         return np.concatenate(found)
     linear = functools.partial(logits_of, rows.x)
     return np.concatenate(
@@ -151,12 +171,13 @@ def _scores(inputs: Inputs, rows: Rows, theta: np.ndarray, asked: Asked) -> np.n
 
 
 def certificate_of(
-    inputs: Inputs,
+    inputs: TrainingData,
     theta: np.ndarray,
+    fit_options: FitOptions,
+    *,
     fit: int,
     target: int,
     scale: np.ndarray | None,
-    asked: Asked,
     witness: Separation | None = None,
 ) -> Certificate:
     """Return the certificate of the heads of all strengths of one fit and target.
@@ -164,10 +185,10 @@ def certificate_of(
     Args:
       inputs: the checked arguments.
       theta: coefficients and, last, intercepts, shape (L, …, m + 1).
+      fit_options: the options.
       fit: the number of the fit.
       target: the number of the target.
       scale: what columns are divided by, shape (m,), where they are standardised.
-      asked: the options.
       witness: a direction that quasi-separates all rows.
     """
     weights = inputs.weights(fit, target)
@@ -175,10 +196,10 @@ def certificate_of(
     if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
         present = np.isfinite(theta[0, :, -1])
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
-    bias = theta[..., -1] if asked.fit_intercept else None
-    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], asked.loss, scale)
+    bias = theta[..., -1] if fit_options.fit_intercept else None
+    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], fit_options.loss, scale)
     own = None if (weights == weights[0]).all() else weights
-    return compute_certificate(heads, inputs.x, y, own, tol=asked.tol, witness=witness)
+    return compute_certificate(heads, inputs.x, y, own, tol=fit_options.tol, witness=witness)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:

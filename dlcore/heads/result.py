@@ -14,10 +14,10 @@ from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.heads import display
-from dlcore.heads.choosing import within_one_error
-from dlcore.heads.logits import logits_by_block
-from dlcore.heads.placing import shared
-from dlcore.heads.saving import load, save
+from dlcore.heads.data.device_rows import shared
+from dlcore.heads.files import load, save
+from dlcore.heads.scoring.best_penalty import within_one_error
+from dlcore.heads.scoring.logits import logits_by_block
 from dlcore.heads.timing import HeadsTiming
 
 
@@ -161,7 +161,7 @@ class Heads:
         return self._of_rows(x, CERTIFIED_LOSSES[self.loss].predict)
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """The probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
+        """Return the probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
 
         Args:
           x: as `predict` takes it.
@@ -221,7 +221,7 @@ class Heads:
 
     @classmethod
     def load(cls, path: Any) -> "Heads":
-        """The heads that `save` has written, to the last bit.
+        """Return the heads that `save` has written, to the last bit.
 
         Checksums of all arrays are compared; files of the first format have none, and load without.
 

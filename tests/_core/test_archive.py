@@ -19,8 +19,9 @@ from helpers import assert_same_heads
 from dlcore import Heads, Objective, descent, fit, fit_heads
 from dlcore._core import archive
 from dlcore.fitting import checkpoint
-from dlcore.heads import saving, stages
-from dlcore.heads.stages import Stages
+from dlcore.heads import checkpoint as stages
+from dlcore.heads import files
+from dlcore.heads.checkpoint import StageCache
 from dlcore.losses import squared_error
 from dlcore.models import linear
 
@@ -82,7 +83,7 @@ def same_stages(loaded: Any) -> None:
 
 
 def save_stages(path: Path) -> None:
-    with Stages(path, PROBLEM) as all_stages:
+    with StageCache(path, PROBLEM) as all_stages:
         for name, arrays in STAGES.items():
             form = {key: (array.dtype.kind, array.shape) for key, array in arrays.items()}
             all_stages.once(name, lambda arrays=arrays: arrays, form)
@@ -91,7 +92,7 @@ def save_stages(path: Path) -> None:
 HEADS = ridge()
 CASES = {
     "heads": Case(
-        HEADS.save, Heads.load, lambda loaded: assert_same_heads(loaded, HEADS), saving.KIND, saving.UNCHECKED
+        HEADS.save, Heads.load, lambda loaded: assert_same_heads(loaded, HEADS), files.KIND, files.UNCHECKED
     ),
     "fit": Case(
         lambda path: checkpoint.save(path, PROBLEM, TREE),
@@ -101,7 +102,11 @@ CASES = {
         checkpoint.UNCHECKED,
     ),
     "fit_heads": Case(
-        save_stages, lambda path: Stages(path, PROBLEM).done, same_stages, stages.KIND, stages.UNCHECKED
+        save_stages,
+        lambda path: StageCache(path, PROBLEM).done,
+        same_stages,
+        stages.KIND,
+        stages.UNCHECKED,
     ),
 }
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from dlcore.heads.evaluate import HeadBatch, accumulate, finalize
-from dlcore.heads.frame import Frame
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.solvers.evaluate import HeadBatch, accumulate, finalize
 from dlcore.objective import BlockedData
 
 pytestmark = pytest.mark.any_mode
@@ -16,14 +16,14 @@ ROUNDINGS = 4 * (ROWS + FEATURES)
 """Units of eps · Σ|terms|: a sum of n terms, each with the rounding of m products."""
 FITS = np.array([2, 0, 1], np.int32)
 SETTINGS = {
-    "intercept": Frame(np.array([1.5, -0.5, 2.0, 0.25]), None, np.float64(1), np.float64(1)),
-    "no intercept": Frame(np.zeros(FEATURES), None, np.float64(0), np.float64(1)),
-    "units": Frame(np.array([1.5, -0.5, 2.0, 0.25]), np.array([0.5, 2, 1, 1.5]), np.float64(1), np.float64(1)),
+    "intercept": Centering(np.array([1.5, -0.5, 2.0, 0.25]), None, np.float64(1), np.float64(1)),
+    "no intercept": Centering(np.zeros(FEATURES), None, np.float64(0), np.float64(1)),
+    "units": Centering(np.array([1.5, -0.5, 2.0, 0.25]), np.array([0.5, 2, 1, 1.5]), np.float64(1), np.float64(1)),
 }
 CASES = [*((name, "float64") for name in SETTINGS), ("units", "float32")]
 
 
-def evaluate(theta, batch, table, frame, *, loss, dtype):
+def evaluate(theta, batch, table, centering, *, loss, dtype):
     """Return the evaluation of two shards of the rows, each in blocks of which the last begins early."""
     parts = slice(ROWS // 2), slice(ROWS // 2, None)
     with jax.enable_x64(True):
@@ -31,8 +31,8 @@ def evaluate(theta, batch, table, frame, *, loss, dtype):
             BlockedData(x, (train, targets), weight, 10)
             for x, train, targets, weight in (jax.device_put([array[part] for array in table]) for part in parts)
         ]
-        sums = [accumulate(theta, batch, shard, frame, loss=loss, dtype=dtype) for shard in shards]
-        return jax.device_get(jax.jit(finalize)(theta, batch, sums, frame))
+        sums = [accumulate(theta, batch, shard, centering, loss=loss, dtype=dtype) for shard in shards]
+        return jax.device_get(jax.jit(finalize)(theta, batch, sums, centering))
 
 
 def rows_and_folds(seed, labels):
@@ -71,7 +71,7 @@ def check(seen, theta, head, expected, *, dtype):
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
     """Each head has its fold, its target, its balance of the classes, its λ and its factors of the columns."""
-    frame, heads = SETTINGS[setting], 3
+    centering, heads = SETTINGS[setting], 3
     x, labels, weight, train = rows_and_folds(0, (2, (ROWS, 2)))
     target, balance = np.array([1, 0, 1], np.int32), np.array([[0.5, 3.0], [1.0, 1.0], [2.0, 0.25]])
     theta = np.random.default_rng(1).normal(size=(heads, 1, FEATURES + 1))
@@ -81,10 +81,10 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
     total, nothing = scale.sum(1), np.zeros(heads)
     batch = HeadBatch(l2, ratio, FITS, total, np.full((heads, 1), 0.25), nothing, nothing, target, balance)
     table = x, train.T, labels.astype(np.uint32), weight
-    seen = evaluate(theta, batch, table, frame, loss="logistic", dtype=dtype)
+    seen = evaluate(theta, batch, table, centering, loss="logistic", dtype=dtype)
 
-    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
-    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    rows = (x - centering.centre) * (1 if centering.unit is None else centering.unit)
+    rows = np.column_stack([rows, np.full(ROWS, centering.has_intercept)])
     for b in range(heads):
         z = rows @ theta[b, 0]
         value = np.log(1 + np.exp(z)) - own[b] * z
@@ -100,7 +100,7 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
     """Targets are counts or rates, and no row is ever right."""
-    frame, heads = SETTINGS[setting], 3
+    centering, heads = SETTINGS[setting], 3
     x, counts, weight, train = rows_and_folds(6, (9, (ROWS, 2)))
     targets, target = counts / 2, np.array([1, 0, 1], np.int32)
     theta = np.random.default_rng(7).normal(size=(heads, 1, FEATURES + 1)) / 2
@@ -108,10 +108,10 @@ def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
     scale = weight * train[FITS]
     total, nothing = scale.sum(1), np.zeros(heads)
     batch = HeadBatch(l2, ratio, FITS, total, np.ones((heads, 1)), nothing, nothing, target)
-    seen = evaluate(theta, batch, (x, train.T, targets, weight), frame, loss="poisson", dtype=dtype)
+    seen = evaluate(theta, batch, (x, train.T, targets, weight), centering, loss="poisson", dtype=dtype)
 
-    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
-    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    rows = (x - centering.centre) * (1 if centering.unit is None else centering.unit)
+    rows = np.column_stack([rows, np.full(ROWS, centering.has_intercept)])
     for b in range(heads):
         z, y = rows @ theta[b, 0], targets[:, target[b]]
         assert (y == 0).any()
@@ -125,12 +125,12 @@ def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
     """Class 4 is absent from fit 2, of head 0: its probability there is 0, whatever its coefficients are."""
-    frame, heads, classes = SETTINGS[setting], 3, 5
+    centering, heads, classes = SETTINGS[setting], 3, 5
     x, y, weight, train = rows_and_folds(3, (classes, ROWS))
     train[2] &= y != 4
     theta = np.random.default_rng(4).normal(size=(heads, classes, FEATURES + 1)) / 2
-    rows = (x - frame.centre) * (1 if frame.unit is None else frame.unit)
-    rows = np.column_stack([rows, np.full(ROWS, frame.intercept)])
+    rows = (x - centering.centre) * (1 if centering.unit is None else centering.unit)
+    rows = np.column_stack([rows, np.full(ROWS, centering.has_intercept)])
     y = np.where((np.arange(ROWS) % 3 > 0) & (y != 4), (rows @ theta[:, :4].mean(0).T).argmax(1), y)
     l2, ratio = penalties(5, heads)
     scale = weight * train[FITS]
@@ -139,17 +139,17 @@ def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
     assert ((share == 0) == np.array([[0] * 4 + [1], [0] * 5, [0] * 5])).all()
     batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing)
     table = x, train.T, y[:, None].astype(np.uint32), weight
-    seen = evaluate(theta, batch, table, frame, loss="softmax", dtype=dtype)
+    seen = evaluate(theta, batch, table, centering, loss="softmax", dtype=dtype)
 
     for b in range(heads):
         power = np.exp(rows @ theta[b].T) * (share[b] > 0)
         p = power / power.sum(1, keepdims=True)
-        trained = scale[b] > 0
-        own = np.where(trained, p[np.arange(ROWS), y], 1)
+        train_gram = scale[b] > 0
+        own = np.where(train_gram, p[np.arange(ROWS), y], 1)
         part = scale[b] / total[b]
-        wrong = trained & (own <= 0.5)
+        wrong = train_gram & (own <= 0.5)
         assert (own[wrong] > 1 / 3).any()  # the most probable class of all, and another is as probable together
-        assert wrong.sum() < trained.sum()
+        assert wrong.sum() < train_gram.sum()
         residual = part[:, None] * (p - np.eye(classes)[y])
         penalty = np.append(l2[b] * ratio[b], 0)[None]
         check(

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from dlcore.heads import lbfgs
-from dlcore.heads.evaluate import HeadBatch, accumulate
-from dlcore.heads.frame import frame_of
-from dlcore.heads.lbfgs import History, Options, Problem, minimize
-from dlcore.heads.lbfgs_history import Observation, Rings
-from dlcore.heads.preconditioner import apply_inverse, precondition
+from dlcore.heads.data.centering import fit_centering
+from dlcore.heads.solvers import lbfgs
+from dlcore.heads.solvers.evaluate import HeadBatch, accumulate
+from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.solvers.lbfgs_history import Observation, Rings
+from dlcore.heads.solvers.preconditioner import apply_inverse, precondition
 from dlcore.objective import BlockedData
 
 pytestmark = pytest.mark.any_mode
@@ -141,8 +141,8 @@ class Table:
         y = (x @ rng.normal(size=columns) + 2 * rng.normal(size=rows) > 2).astype(np.uint32)
         train = np.stack([np.ones(rows, bool), rng.integers(0, 2, rows).astype(bool)])
         weight = rng.uniform(0.1, 1, rows)
-        self.frame = frame_of(x, True)
-        self.rows = np.column_stack([x - self.frame.centre, np.ones(rows)])
+        self.centering = fit_centering(x, True)
+        self.rows = np.column_stack([x - self.centering.centre, np.ones(rows)])
         self.y, self.fit = y, np.array([0, 1, 0, 1], np.int32)
         self.part = weight * train[self.fit]
         total = self.part.sum(1)
@@ -159,7 +159,7 @@ class Table:
             entropy,
         )
         self.arrays = x, (train.T, y[:, None]), weight
-        self.preconditioner = precondition(x, weight, self.frame, heads)
+        self.preconditioner = precondition(x, weight, self.centering, heads)
         self.optima = np.stack([self.optimum(b) for b in range(heads)])
 
     def problem(self, slots):
@@ -167,7 +167,7 @@ class Table:
         batch = HeadBatch(*(None if leaf is None else leaf[slots] for leaf in self.batch))
         x, y, weight = jax.device_put(self.arrays)
         data = BlockedData(x, y, weight, 64)
-        return Problem(batch, self.frame, self.preconditioner, [data])
+        return Problem(batch, self.centering, self.preconditioner, [data])
 
     def start(self, slots):
         """Return the null heads."""
@@ -293,13 +293,13 @@ def test_the_unit_of_the_columns_changes_no_step():
     """The intercept has no unit: beside such columns s · y is far below the product of the norms."""
     unit = 2.0**40
     x, y, weight = TABLE.arrays
-    frame = frame_of(x * unit, True)
+    centering = fit_centering(x * unit, True)
     with jax.enable_x64(True):
         problem = TABLE.problem(ALL)
         rows, targets, weights = jax.device_put((x * unit, y, weight))
         data = BlockedData(rows, targets, weights, 64)
         batch = problem.batch._replace(l2=PENALTIES * unit**2)
-        other = Problem(batch, frame, precondition(x * unit, weight, frame, 4), [data])
+        other = Problem(batch, centering, precondition(x * unit, weight, centering, 4), [data])
         expected, found = (
             minimize(each, TABLE.start(ALL), np.full(4, 100), empty(4), FLOAT64) for each in (problem, other)
         )

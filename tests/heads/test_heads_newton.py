@@ -7,12 +7,12 @@ from helpers import Problem, exact_value, newton
 from oracles.head_problems import heads_problem
 
 from dlcore import Status, fit_heads
-from dlcore.heads.evaluate import HeadBatch
-from dlcore.heads.frame import Frame
-from dlcore.heads.gap_estimate import estimate_gap
-from dlcore.heads.lbfgs import Problem as Heads
-from dlcore.heads.newton import STALLED_STEPS, accumulate_with_hessian, minimize_with_newton, newton_step
-from dlcore.heads.preconditioner import Preconditioner
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.solvers.evaluate import HeadBatch
+from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.lbfgs import Problem as Heads
+from dlcore.heads.solvers.newton import STALLED_STEPS, accumulate_with_hessian, minimize_with_newton, newton_step
+from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
 
@@ -53,16 +53,18 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
         nothing, np.ones((3, FEATURES)), fit.astype(np.int32), total, present / 4, nothing, nothing,
         target.astype(np.int32) if outputs == 1 else None, balance,
     )  # fmt: skip
-    frame = Frame(rng.normal(size=FEATURES), rng.uniform(0.5, 2, FEATURES), np.float64(intercept), np.float64(1))
+    centering = Centering(
+        rng.normal(size=FEATURES), rng.uniform(0.5, 2, FEATURES), np.float64(intercept), np.float64(1)
+    )
     y = train.T, labels.astype(np.uint32) if loss != "poisson" else labels.astype(float)
     with jax.enable_x64(True):
         x_there, y_there, weight_there = jax.device_put((x, y, weight))
         shards = shard_rows(BlockedData(x_there, y_there, weight_there, 10), 2)
-        sets = [(theta, batch, shard, frame) for shard in shards]
+        sets = [(theta, batch, shard, centering) for shard in shards]
         first, second = accumulate_with_hessian.map_threads(sets, loss=loss)
         found = np.asarray(first[1]) + np.asarray(second[1])
 
-    rows = np.column_stack([(x - frame.centre) * frame.unit, np.full(ROWS, intercept)])
+    rows = np.column_stack([(x - centering.centre) * centering.unit, np.full(ROWS, intercept)])
     for b in range(3):
         p = probabilities(rows @ theta[b].T, loss, present[b])
         positive, negative = np.einsum("nk,kl->nkl", p, np.eye(outputs)), np.einsum("nk,nl->nkl", p, p)
@@ -101,13 +103,13 @@ def test_the_step_of_a_singular_hessian_is_finite(columns):
     """
     rng = np.random.default_rng(0)
     lift = EPS64 * (columns**-0.5 + columns + 1)
-    frame = Frame(np.zeros(columns - 1), None, np.float64(1), np.float64(1))
+    centering = Centering(np.zeros(columns - 1), None, np.float64(1), np.float64(1))
     one = np.ones((1, columns - 1))
     batch = HeadBatch(np.zeros(1), one, np.zeros(1, int), one, np.full((1, 1), 0.25), None, None)
     for size in np.geomspace(1e-6, 1e6, 30):
         rows = size * rng.normal(size=(3, columns))
         hessian, inside = rows.T @ rows, rows.T @ np.ones(3)
-        step = newton_step(inside[None], hessian, batch, frame, 0)[0]
+        step = newton_step(inside[None], hessian, batch, centering, 0)[0]
         assert np.isfinite(step).all()
         error = np.linalg.norm(rows.T @ (rows @ step) + inside) / np.linalg.norm(inside)
         smallest = np.linalg.svd(rows)[1][-1] ** 2
@@ -125,11 +127,11 @@ def heads_of(x, y, l2, gap_tol):
         l2, np.ones((heads, m)), np.zeros(heads, np.int32), np.full(heads, n / 1), spread,
         np.full(heads, gap_tol), np.full(heads, null_value),
     )  # fmt: skip
-    frame = Frame(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).mean()))
+    centering = Centering(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).mean()))
     targets = np.ones((n, 1), bool), y[:, None].astype(np.uint32)
     x, targets, weight = jax.device_put((x, targets, np.ones(n)))
     unused = Preconditioner(None, np.ones(m), np.zeros(()), np.zeros(m))
-    return Heads(batch, frame, unused, [BlockedData(x, targets, weight, n)])
+    return Heads(batch, centering, unused, [BlockedData(x, targets, weight, n)])
 
 
 def heavy_tails(seed):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from dlcore.heads import preconditioner as module
-from dlcore.heads.frame import frame_of
-from dlcore.heads.preconditioner import RANK, Preconditioner, apply_inverse, precondition
+from dlcore.heads.data.centering import fit_centering
+from dlcore.heads.solvers import preconditioner as module
+from dlcore.heads.solvers.preconditioner import RANK, Preconditioner, apply_inverse, precondition
 
 pytestmark = pytest.mark.any_mode
 
@@ -125,9 +125,9 @@ def test_the_covariance_is_that_of_rows_with_a_weight(monkeypatch, sampled, inte
         monkeypatch.setattr(module, "SAMPLE_NUMBERS", 100)
         monkeypatch.setattr(module, "RANK", 10)
         rows = rows[::3]
-    frame = frame_of(x, intercept, rng.uniform(0.5, 2, 5))
-    found = precondition(x, weight, frame, 8)
-    about = (x - frame.centre) * frame.unit
+    centering = fit_centering(x, intercept, rng.uniform(0.5, 2, 5))
+    found = precondition(x, weight, centering, 8)
+    about = (x - centering.centre) * centering.unit
     mean = intercept * moments(about, weight)[0]
     expected = (about[rows] - mean).T * weight[rows] @ (about[rows] - mean) / weight[rows].sum()
     size = abs(about).max() ** 2
@@ -140,7 +140,7 @@ def test_a_constant_column_has_the_size_of_its_numbers():
     x = np.random.default_rng(6).normal(size=(50, 2))
     x[:, 1] = 3.7
     for intercept in (True, False):
-        found = precondition(x, np.ones(50), frame_of(x, intercept), 1)
+        found = precondition(x, np.ones(50), fit_centering(x, intercept), 1)
         assert_close(np.diag(covariance_of(found))[1], 3.7**2, units=200, dtype="float32")
 
 
@@ -169,7 +169,7 @@ def test_a_wide_table_has_eigenvectors_where_many_columns_are_correlated_and_hea
     """Heads are many where heads · rows exceeds m²/30: 3,000 of 300 columns. The variances are always right."""
     monkeypatch.setattr(module, "CHEAP", 0)
     x, weight = table(400, columns, kind), np.ones(400)
-    found = precondition(x, weight, frame_of(x, True), heads)
+    found = precondition(x, weight, fit_centering(x, True), heads)
     assert (found.basis is not None) == has_basis
     _, covariance = moments(x, weight)
     expected = covariance if has_basis else np.diag(np.diag(covariance))
@@ -178,7 +178,7 @@ def test_a_wide_table_has_eigenvectors_where_many_columns_are_correlated_and_hea
 
 def test_eigenvectors_that_are_cheap_need_no_heads():
     x = table(400, 300, "groups")
-    assert precondition(x, np.ones(400), frame_of(x, True), 1).basis is not None
+    assert precondition(x, np.ones(400), fit_centering(x, True), 1).basis is not None
 
 
 def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
@@ -189,7 +189,7 @@ def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
         rng.normal(size=(rows, factors)) @ rng.normal(size=(factors, columns))
         + rng.normal(size=(rows, columns)) / 4
     )
-    found = precondition(x, np.ones(rows), frame_of(x, True), 100)
+    found = precondition(x, np.ones(rows), fit_centering(x, True), 100)
     assert found.basis.shape == (columns, RANK)
     product = np.asarray(found.basis, np.float64)
     np.testing.assert_allclose(product.T @ product, np.eye(RANK), atol=columns * EPS32)

@@ -5,8 +5,8 @@ import pytest
 
 from dlcore import Status
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
-from dlcore.heads.choosing import best_of
 from dlcore.heads.result import statuses
+from dlcore.heads.scoring.best_penalty import best_of
 
 pytestmark = pytest.mark.any_mode
 

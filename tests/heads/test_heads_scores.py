@@ -12,8 +12,8 @@ from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
 import dlcore
 from dlcore import fit_heads
-from dlcore.heads.choosing import best_of, warn_at_the_edge, within_one_error
-from dlcore.heads.scoring import roc_auc
+from dlcore.heads.scoring.best_penalty import best_of, warn_at_the_edge, within_one_error
+from dlcore.heads.scoring.held_out import roc_auc
 
 pytestmark = pytest.mark.any_mode
 

@@ -11,8 +11,8 @@ from sklearn.model_selection import StratifiedKFold
 
 import dlcore
 from dlcore import fit_heads
-from dlcore.heads.choosing import best_of, within_one_error
-from dlcore.heads.folds import read_folds
+from dlcore.heads.data.folds import read_folds
+from dlcore.heads.scoring.best_penalty import best_of, within_one_error
 
 pytestmark = [
     pytest.mark.any_mode,

@@ -12,7 +12,7 @@ import pytest
 
 import dlcore
 from dlcore.devices import ALIGNMENT
-from dlcore.heads import placing
+from dlcore.heads.data import device_rows
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.borrowed import BorrowedRows, borrow
 
@@ -145,7 +145,7 @@ def test_sums_equal_those_of_the_array_bit_for_bit(rows, block):
 
 @pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_heads_are_the_same_at_every_alignment(loss, monkeypatch, compiles):
-    monkeypatch.setattr(placing, "LENT_BYTES", 2**14)
+    monkeypatch.setattr(device_rows, "BORROWED_BYTES", 2**14)
     rng = np.random.default_rng(2)
     x = rng.normal(size=(3000, 6)).astype(np.float32)
     y = np.argmax(x[:, :3] + rng.gumbel(size=(3000, 3)), 1)
@@ -157,7 +157,7 @@ def test_heads_are_the_same_at_every_alignment(loss, monkeypatch, compiles):
         return dlcore.fit_heads(x, y, loss=loss, l2=[1e-3, 1e-1], folds=3, standardize=True, scoring=scoring)
 
     copied = dlcore.fit_heads(misalign(x, 0), y, loss=loss, l2=[1e-3, 1e-1], folds=3, standardize=True)
-    assert isinstance(placing.place_rows(misalign(x, 1)), BorrowedRows)
+    assert isinstance(device_rows.rows_to_device(misalign(x, 1)), BorrowedRows)
     first = fit(misalign(x, 1))
     assert (first.status == "converged").all()
     assert (first.fold_status == "converged").all()

@@ -7,21 +7,13 @@ import numpy as np
 
 from aot.program import MEGABYTE, Bounds, Jitted, Lower, Lowered, Program
 from aot.targets import AbstractArray, Placement
-from dlcore.heads import (
-    evaluate,
-    lbfgs_history,
-    lbfgs_sweep,
-    leave_one_out,
-    logits,
-    newton,
-    ridge,
-    row_products,
-    scales,
-)
-from dlcore.heads.frame import Frame
-from dlcore.heads.inputs import SCALED_BYTES
-from dlcore.heads.packing import rows_at_once
-from dlcore.heads.preconditioner import Preconditioner
+from dlcore.heads.data import column_scales
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.data.training_data import SCALED_BYTES
+from dlcore.heads.scoring import leave_one_out, logits
+from dlcore.heads.solvers import evaluate, gram, lbfgs_history, lbfgs_sweep, newton, ridge
+from dlcore.heads.solvers.batching import rows_at_once
+from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective.blocks import BlockedData
 
 ROWS, FEATURES, CLASSES, FITS = 1_000_000, 128, 10, 6
@@ -35,7 +27,7 @@ HESSIAN_CLASSES = lbfgs_sweep.QUICK_HESSIAN // COLUMNS
 HESSIAN_HEADS = lbfgs_sweep.NEWTON_HEADS
 """Number of heads that have their Hessian at a time."""
 WIDE = np.float64
-STREAMED = row_products.ROWS_AT_MOST
+STREAMED = gram.ROWS_AT_MOST
 
 Arguments = tuple[Any, ...]
 """Abstract arguments of a program: arrays and NamedTuples of them."""
@@ -50,10 +42,10 @@ def data_of(placement: Placement, block: BlockSize, targets: int) -> BlockedData
     return BlockedData(x, y, placement.replicated((ROWS,), WIDE), block(x))
 
 
-def frame_of(placement: Placement) -> Frame:
+def centering_of(placement: Placement) -> Centering:
     """Return the centering of the features, with an intercept."""
     number = placement.replicated((), WIDE)
-    return Frame(placement.replicated((FEATURES,), WIDE), None, number, number)
+    return Centering(placement.replicated((FEATURES,), WIDE), None, number, number)
 
 
 def lower(function: Jitted, data: BlockedData, *arguments: object, **static: object) -> Lowered:
@@ -81,7 +73,7 @@ def accumulate_program(loss: str, dtype: str) -> Lower:
         heads = lbfgs_sweep.LOGITS // outputs
         data = data_of(placement, lambda x: lbfgs_sweep.descent_block(x, heads * outputs), 1)
         arguments = theta_of(placement, heads, outputs), batch_of(placement, heads, outputs), data
-        return lower(evaluate.accumulate, data, *arguments, frame_of(placement), loss=loss, dtype=dtype)
+        return lower(evaluate.accumulate, data, *arguments, centering_of(placement), loss=loss, dtype=dtype)
 
     return lower_on
 
@@ -97,7 +89,7 @@ class Descent(NamedTuple):
 
     rings: lbfgs_history.Rings
     point: lbfgs_history.Point
-    problem: tuple[evaluate.HeadBatch, Frame, Preconditioner]
+    problem: lbfgs_history.Constants
 
 
 def descent_of(placement: Placement) -> Descent:
@@ -108,21 +100,22 @@ def descent_of(placement: Placement) -> Descent:
     per_column, number = placement.replicated((FEATURES,), WIDE), placement.replicated((), WIDE)
     basis = placement.replicated((FEATURES, FEATURES))
     preconditioner = Preconditioner(basis, per_column, number, per_column)
-    problem = batch_of(placement, heads, CLASSES), frame_of(placement), preconditioner
+    batch = batch_of(placement, heads, CLASSES)
+    problem = lbfgs_history.Constants(batch, centering_of(placement), preconditioner)
     return Descent(lbfgs_history.Rings(ring, ring), lbfgs_history.Point(theta, theta, theta, theta), problem)
 
 
 def observation(placement: Placement) -> Arguments:
     """Return what L-BFGS looks at after a pass over rows that are in one shard."""
     rings, point, problem = descent_of(placement)
-    heads = len(problem[0].l2)
+    heads = len(problem.batch.l2)
     sums = evaluate.Sums(
         placement.replicated((heads,), WIDE),
         placement.replicated((heads * CLASSES, FEATURES), WIDE),
         placement.replicated((heads, CLASSES), WIDE),
         placement.replicated((heads,), np.int32),
     )
-    return rings, point, [sums], *problem, placement.replicated((heads, 3), WIDE)
+    return rings, point, [sums], problem, placement.replicated((heads, 3), WIDE)
 
 
 def next_step(placement: Placement) -> Arguments:
@@ -130,7 +123,7 @@ def next_step(placement: Placement) -> Arguments:
     rings, point, problem = descent_of(placement)
     heads, pairs, _ = rings.s.shape
     combination = placement.replicated((heads, 2 * pairs + 5), WIDE)  # packed
-    return rings, point, point.theta, combination, *problem
+    return rings, point, point.theta, combination, problem
 
 
 def hessian_program(loss: str, outputs: int) -> Lower:
@@ -140,7 +133,7 @@ def hessian_program(loss: str, outputs: int) -> Lower:
         data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 1)
         batch, theta = batch_of(placement, HESSIAN_HEADS, outputs), theta_of(placement, HESSIAN_HEADS, outputs)
         program = newton.accumulate_with_hessian
-        return lower(program, data, theta, batch, data, frame_of(placement), loss=loss)
+        return lower(program, data, theta, batch, data, centering_of(placement), loss=loss)
 
     return lower_on
 
@@ -148,7 +141,7 @@ def hessian_program(loss: str, outputs: int) -> Lower:
 def lower_column_scales(placement: Placement) -> Lowered:
     """Lower the standard deviations of the columns."""
     data = data_of(placement, lambda x: rows_at_once(x, x.shape[0], SCALED_BYTES, 8 * FEATURES), 0)
-    return lower(scales.column_scales, data, data, placement.replicated((FITS,), WIDE))
+    return lower(column_scales.column_scales, data, data, placement.replicated((FITS,), WIDE))
 
 
 def spectrum_of(placement: Placement) -> ridge.Spectrum:
@@ -158,14 +151,14 @@ def spectrum_of(placement: Placement) -> ridge.Spectrum:
     return ridge.Spectrum(per_column, basis, cross, per_column, number, per_column, None)
 
 
-def products_of(placement: Placement) -> row_products.Products:
+def products_of(placement: Placement) -> gram.Products:
     """Return the sums over rows for ridge heads of one target."""
     half, number = FEATURES // 2, placement.replicated((1,), WIDE)
     upper = placement.replicated((half, FEATURES), WIDE)
     corner = placement.replicated((FEATURES - half,) * 2, WIDE)
     mean, cross = placement.replicated((FEATURES,), WIDE), placement.replicated((FEATURES, 1), WIDE)
     total = placement.replicated((), WIDE)
-    return row_products.Products(total, mean, number, upper, corner, cross, number)
+    return gram.Products(total, mean, number, upper, corner, cross, number)
 
 
 def block_program(
@@ -213,6 +206,16 @@ def lower_kernel(placement: Placement) -> Lowered:
     return Lowered(ridge.spectrum_of_kernel.trace(*rows, *numbers(placement, 2)).lower(), (n, m), n)
 
 
+def lower_leverages(placement: Placement) -> Lowered:
+    """Lower the errors of rows that are left out, for a block of rows."""
+    x, y = placement.replicated((STREAMED, FEATURES)), placement.replicated((STREAMED, 1))
+    block = x, y, placement.replicated((STREAMED,), WIDE)
+    spectrum, l2 = spectrum_and_penalties(placement)
+    piece = l2, *ridge_heads(placement)
+    data = BlockedData(*block, STREAMED)
+    return lower(leave_one_out._by_leverage, data, spectrum, piece, block, *numbers(placement, 3))
+
+
 def lower_predict(placement: Placement) -> Lowered:
     """Lower `Heads.predict` for one block of rows."""
     rows = logits.ROWS_BYTES // (8 * (HEADS + COLUMNS))
@@ -258,7 +261,7 @@ PROGRAMS = [
     program("standardised columns", lower_column_scales, gpu_bounds(5, 290)),
     program(
         "ridge, products of rows",
-        block_program(row_products._add_rows, lambda p: (products_of(p),), lambda p: ()),
+        block_program(gram._add_rows, lambda p: (products_of(p),), lambda p: ()),
         gpu_bounds(9, 600),
         quick=True,
     ),
@@ -281,11 +284,7 @@ PROGRAMS = [
     ),
     program(
         "ridge, each row left out",
-        block_program(
-            leave_one_out._by_leverage,
-            lambda p: (*spectrum_and_penalties(p), *ridge_heads(p)),
-            lambda p: numbers(p, 3),
-        ),
+        lower_leverages,
         gpu_bounds(6, 600),
     ),
     program("predict", lower_predict, gpu_bounds(2, 270), quick=True),

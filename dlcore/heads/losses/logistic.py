@@ -5,8 +5,8 @@ import numpy as np
 
 from dlcore._core import host_checks
 from dlcore._core.types import Array
-from dlcore.heads.logits import probability
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.probabilities import probability
 
 
 def logistic_terms(logits: Array, labels: Array) -> RowTerms:

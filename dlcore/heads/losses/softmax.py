@@ -6,8 +6,8 @@ import numpy as np
 
 from dlcore._core import host_checks
 from dlcore._core.types import Array
-from dlcore.heads.logits import probabilities
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.probabilities import probabilities
 
 
 def softmax_terms(logits: Array, labels: Array) -> RowTerms:

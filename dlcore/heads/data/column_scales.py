@@ -1,4 +1,4 @@
-r"""What standardised columns are divided by: their weighted standard deviation over the rows that train a fit.
+r"""Standardised columns: they are divided by their weighted standard deviation over the rows that train a fit.
 
 No column is changed. With the deviation $\sigma_{fj}$ of column j in fit f, weights w of the columns as they are
 and $\frac\lambda2\sum_j(\sigma_{fj}w_j)^2$ in place of $\frac\lambda2\|w\|^2$, J is what it would be of
@@ -53,6 +53,6 @@ def column_scales(data: BlockedData, total: Array) -> Array:
 
 
 def deviation(variance: Array, middle: Array, unit: Array | float = 1.0) -> Array:
-    """The root of the variance, 1 where a column is constant; from numbers in a unit."""
+    """Return the root of the variance, and 1 where a column is constant; the numbers are in a unit."""
     varies = variance > (CONSTANT * middle) ** 2
     return jnp.where(varies, unit * jnp.sqrt(jnp.where(varies, variance, 1.0)), 1.0)

@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.heads.evaluate import HeadBatch
-from dlcore.heads.frame import frame_of, of_rows_as_given
-from dlcore.heads.inputs import Inputs, Rows
-from dlcore.heads.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
+from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import read_loss, row_loss
-from dlcore.heads.newton import minimize_with_newton
-from dlcore.heads.packing import batches, padded, rows_at_once
-from dlcore.heads.preconditioner import precondition
-from dlcore.heads.stages import Stages
+from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
+from dlcore.heads.solvers.evaluate import HeadBatch
+from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.solvers.newton import minimize_with_newton
+from dlcore.heads.solvers.preconditioner import precondition
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
@@ -72,14 +72,14 @@ class LBFGSSweep:
     """
 
     def __init__(
-        self, inputs: Inputs, rows: Rows, *, loss: str, fit_intercept: bool, tol: float, max_steps: int
+        self, inputs: TrainingData, rows: DeviceRows, *, loss: str, fit_intercept: bool, tol: float, max_steps: int
     ) -> None:
         targets = inputs.y.reshape(len(inputs.y), -1)
         self.inputs, self.rows, self.loss, self.max_steps = inputs, rows, loss, max_steps
         self.fits, self.targets = len(inputs.train), targets.shape[1]
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
         shape, columns = self.l2.shape, inputs.x.shape[1] + 1
-        self.frame = frame_of(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
+        self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         scale = np.ones((self.fits, columns - 1)) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
         weights = np.where(inputs.train, inputs.weight, 0.0)
@@ -100,7 +100,7 @@ class LBFGSSweep:
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
-        self.preconditioner = precondition(inputs.x, inputs.weight, self.frame, self.outputs * self.l2.size)
+        self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, self.outputs * self.l2.size)
 
     def _has_newton(self) -> bool:
         products = len(self.inputs.x) * self.size**2
@@ -111,10 +111,10 @@ class LBFGSSweep:
         self.theta[heads] = 0
         self.theta[..., -1] = np.where(heads[..., None], self.constant.intercept[:, None], self.theta[..., -1])
 
-    def run(self, stages: Stages) -> None:
+    def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
-        for start, group in enumerate(batches(order, self.together)):
+        for start, group in enumerate(chunked(order, self.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
             where = np.array(problems), np.tile([k for _, k in group], self.fits)
             stages.on(f"L-BFGS, heads from {start}", self, STATE, where, functools.partial(self._group, group))
@@ -129,7 +129,7 @@ class LBFGSSweep:
                 if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
                     self.theta[p, k] = self._centred(self.theta[t, k] * self._is_present(p), p)
                 folds.append((p, k))
-        for batch in batches(folds, self.slots):
+        for batch in chunked(folds, self.slots):
             self._to_the_end(batch)
 
     def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
@@ -139,7 +139,7 @@ class LBFGSSweep:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
         if not self.polish_steps or self.size > QUICK_HESSIAN:
-            for batch in batches(left, self.slots):
+            for batch in chunked(left, self.slots):
                 self._descend(batch, "float64")
         self._newton(left)
         return bool(left)
@@ -154,14 +154,14 @@ class LBFGSSweep:
         most = self.max_steps - self.polish_steps
         left = [head for head in heads if not self.flat[head] and self.steps[head] < most]
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
-            left = [head for head in left if self.l2[head] <= self.frame.radius**2]
+            left = [head for head in left if self.l2[head] <= self.centering.radius**2]
         size = self.together if len(left) <= self.together else self.slots
         pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (8 * size * self.size)))
         history = History.empty(size, pairs, self.size)
         while left:
             work = 2 * len(self.inputs.x) * self.size * size
             smaller = size > 1 and work * FEW_PASSES > COMPILATION
-            p, k = (padded(np.array(numbers), size) for numbers in zip(*left, strict=True))
+            p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
             budget = np.where(is_head, most - self.steps[p, k], 0)
             problem = self._problem(p, k, descent_block(self.rows.x, size * self.outputs))
@@ -177,7 +177,7 @@ class LBFGSSweep:
             left = [left[slot] for slot in slots]
             if left:
                 size = -(-size // 2)
-                history = found.history.select(padded(slots, size))
+                history = found.history.select(pad_to(slots, size))
 
     def _is_present(self, problem: int) -> np.ndarray:
         """Return which classes have rows in a problem, shape (K, 1)."""
@@ -195,7 +195,7 @@ class LBFGSSweep:
         data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
         work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
-        return Problem(self._batch(p, k), self.frame, self.preconditioner, shards)
+        return Problem(self._batch(p, k), self.centering, self.preconditioner, shards)
 
     def _batch(self, p: np.ndarray, k: np.ndarray) -> HeadBatch:
         fit, target = p // self.targets, p % self.targets
@@ -221,8 +221,8 @@ class LBFGSSweep:
         if not self.polish_steps:
             return
         size = min(self.together, NEWTON_HEADS, max(1, NEWTON_BYTES // (8 * self.size**2)))
-        for batch in batches(left, size):
-            p, k = (padded(np.array(numbers), size) for numbers in zip(*batch, strict=True))
+        for batch in chunked(left, size):
+            p, k = (pad_to(np.array(numbers), size) for numbers in zip(*batch, strict=True))
             budget = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
             problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
             found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
@@ -233,7 +233,7 @@ class LBFGSSweep:
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
-        theta = of_rows_as_given(self.theta, self.frame)
+        theta = inverse_transform_coef(self.theta, self.centering)
         if not read_loss(self.loss).has_classes:
             return theta[:, :, 0]
         is_present = self.constant.spread[:, None] > 0

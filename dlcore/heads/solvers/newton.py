@@ -12,12 +12,12 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.devices import to_device
-from dlcore.heads.evaluate import ABSENT, Evaluation, HeadBatch, Sums, accumulate, finalize, row_scale
-from dlcore.heads.frame import Frame, about
-from dlcore.heads.gap_estimate import estimate_gap
-from dlcore.heads.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
+from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.quick_jit import QUICK
+from dlcore.heads.solvers.evaluate import ABSENT, Evaluation, HeadBatch, Sums, accumulate, finalize, row_scale
+from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
 from dlcore.linalg import matmul
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.threads import threaded_program
@@ -44,7 +44,7 @@ class Result(NamedTuple):
 
 @threaded_program("loss", cpu_options=QUICK)
 def accumulate_with_hessian(
-    theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, *, loss: str
+    theta: Array, batch: HeadBatch, data: BlockedData, centering: Centering, *, loss: str
 ) -> tuple[Sums, Array]:
     r"""Return the sums of one pass, and those of the Hessian of the data, $\sum_i s_i C_i \otimes x_i x_i^\top$.
 
@@ -54,19 +54,19 @@ def accumulate_with_hessian(
       theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
       batch: the heads.
       data: as `accumulate` takes it.
-      frame: the centering of the rows.
+      centering: the centering of the rows.
       loss: name of the loss.
 
     Returns:
       The sums, and the Hessian of shape (B, K·(m + 1), K·(m + 1)), class after class.
     """
     heads, outputs, columns = theta.shape
-    sums = accumulate(theta, batch, data, frame, loss=loss, dtype="float64")
+    sums = accumulate(theta, batch, data, centering, loss=loss, dtype="float64")
 
     def block(x: Array, y: tuple[Array, Array], weights: Array | None) -> Array:
         assert weights is not None
-        rows = about(x, frame, jnp.float64)
-        rows = jnp.concatenate([rows, jnp.full((len(rows), 1), frame.intercept, rows.dtype)], axis=1)
+        rows = center_rows(x, centering, jnp.float64)
+        rows = jnp.concatenate([rows, jnp.full((len(rows), 1), centering.has_intercept, rows.dtype)], axis=1)
         _, scale = row_scale(y, weights, batch)
 
         def of_head(head: tuple[Array, Array, Array]) -> Array:
@@ -95,8 +95,8 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
       max_steps: passes that each head may make, shape (B,); 0 for an empty slot.
       loss: name of the loss.
     """
-    batch, frame = problem.batch, problem.frame
-    constants = to_device([(batch, shard, frame) for shard in problem.shards])
+    batch, centering = problem.batch, problem.centering
+    constants = to_device([(batch, shard, centering) for shard in problem.shards])
     heads = len(max_steps)
     step, slope, step_size = np.zeros_like(theta), np.zeros(heads), np.ones(heads)
     value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
@@ -108,7 +108,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         sets = [(to_device(trial), *constant) for constant in constants]
         program = program or accumulate_with_hessian.prepare(sets, loss=loss)
         shards = jax.device_get(program(sets))
-        seen = finalize(trial, batch, [sums for sums, _ in shards], frame, np)
+        seen = finalize(trial, batch, [sums for sums, _ in shards], centering, np)
         hessian = sum(part for _, part in shards) / batch.total[:, None, None]
         steps += active
         promised = -step_size * slope
@@ -117,7 +117,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         accepted &= (steps == 1) | (seen.value <= value - ARMIJO * promised + noise)
         for head in np.flatnonzero(accepted).tolist():
             theta[head] = trial[head]
-            step[head] = newton_step(seen.gradient[head], hessian[head], batch, frame, head)
+            step[head] = newton_step(seen.gradient[head], hessian[head], batch, centering, head)
         slope = np.where(accepted, (seen.gradient * step).sum((1, 2)), slope)
         value, penalty = np.where(accepted, seen.value, value), np.where(accepted, seen.penalty, penalty)
         step_size = np.where(accepted, np.minimum(1, 4 * step_size), step_size / 4)
@@ -137,7 +137,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
 
 
 def newton_step(
-    gradient: np.ndarray, hessian: np.ndarray, batch: HeadBatch, frame: Frame, head: int
+    gradient: np.ndarray, hessian: np.ndarray, batch: HeadBatch, centering: Centering, head: int
 ) -> np.ndarray:
     """Return Newton's step of one head, shape (K, m + 1); nan where the Hessian is singular.
 
@@ -151,7 +151,7 @@ def newton_step(
     size = gradient.size
     diagonal = np.zeros((outputs, columns))
     diagonal[:, :-1] = batch.l2[head] * batch.ratio[head]
-    is_free = (batch.spread[head] > 0) & (frame.intercept > 0)
+    is_free = (batch.spread[head] > 0) & (centering.has_intercept > 0)
     diagonal[:, -1] = np.where(is_free, 0, 1)  # an intercept that is not fitted has no gradient
     diagonal = diagonal.reshape(-1) + np.trace(hessian) * EPS * (size**-0.5 + size + 1)
     whole = hessian + np.diag(diagonal)
@@ -167,7 +167,7 @@ def newton_step(
 def _gap(problem: Problem, seen: Evaluation, slope: np.ndarray) -> np.ndarray:
     batch = problem.batch
     squares = (seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]).sum((1, 2))
-    spread, radius = np.where(batch.spread > 0, batch.spread, 1), problem.frame.radius
+    spread, radius = np.where(batch.spread > 0, batch.spread, 1), problem.centering.radius
     return estimate_gap(batch.l2, squares, seen.gradient[..., -1], slope, spread, radius)
 
 

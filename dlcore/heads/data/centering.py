@@ -11,46 +11,50 @@ ROWS, NUMBERS = 4096, 2**20
 """Rows that the point is the mean of, evenly spaced, at most twice as many, and at most so many numbers."""
 
 
-class Frame(NamedTuple):
-    """Centering of the rows: about `centre` (m,), times `unit` (m,) or None, followed by `intercept`, 1 or 0.
+class Centering(NamedTuple):
+    """Centering of the rows.
 
-    `radius` is their usual length.
+    Attributes:
+      centre: what is subtracted from a row, shape (m,).
+      unit: what the columns are then multiplied by, shape (m,), or None.
+      has_intercept: 1 or 0.
+      radius: the usual length of a centered row.
     """
 
     centre: Any
     unit: Any
-    intercept: Any
+    has_intercept: Any
     radius: Any
 
 
-def frame_of(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Frame:
+def fit_centering(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
     """Return the centering at the mean, at 0 without an intercept, in units of `scale`, shape (m,)."""
     few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale
     radius = np.sqrt((((few - centre) * (1 if unit is None else unit)) ** 2).sum(1).mean())
-    return Frame(centre, unit, np.float64(fit_intercept), radius)
+    return Centering(centre, unit, np.float64(fit_intercept), radius)
 
 
-def about(x: Array, frame: Frame, dtype: Any) -> Array:
-    """Rows about the centre in `dtype`, subtracted in the wider of it and their own."""
+def center_rows(x: Array, centering: Centering, dtype: Any) -> Array:
+    """Return centered rows in `dtype`, subtracted in the wider of it and their own."""
     wide = _wider(x.dtype, dtype)
-    rows = x.astype(wide) - jnp.asarray(frame.centre).astype(wide)[None]
-    rows = rows if frame.unit is None else rows * jnp.asarray(frame.unit).astype(wide)[None]
+    rows = x.astype(wide) - jnp.asarray(centering.centre).astype(wide)[None]
+    rows = rows if centering.unit is None else rows * jnp.asarray(centering.unit).astype(wide)[None]
     return rows.astype(dtype)
 
 
-def of_rows_as_given(theta: np.ndarray, frame: Frame) -> np.ndarray:
-    """Weights and, last, intercepts about the centre as those of rows about 0, in the units that they came in."""
+def inverse_transform_coef(theta: np.ndarray, centering: Centering) -> np.ndarray:
+    """Return coefficients and, last, intercepts of centered rows as those of the rows as given."""
     theta = theta.copy()
-    if frame.unit is not None:
-        theta[..., :-1] *= frame.unit
-    theta[..., -1] -= theta[..., :-1] @ frame.centre
+    if centering.unit is not None:
+        theta[..., :-1] *= centering.unit
+    theta[..., -1] -= theta[..., :-1] @ centering.centre
     return theta
 
 
 def _wider(own: Any, dtype: Any) -> Any:
-    """The dtype of rows if they are of floating point and have more digits than `dtype`, else that."""
+    """Return the dtype of rows if they are of floating point and have more digits than `dtype`, else that."""
     own, dtype = jnp.dtype(own), jnp.dtype(dtype)
     return own if jnp.issubdtype(own, jnp.floating) and own.itemsize > dtype.itemsize else dtype

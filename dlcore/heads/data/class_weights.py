@@ -9,7 +9,7 @@ from dlcore.heads.losses import HeadLoss
 
 
 def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> np.ndarray:
-    r"""The factor of each class of each target, at most 1: shape (targets, classes).
+    r"""Return the factor of each class of each target, at most 1: shape (targets, classes).
 
     "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
     own: every class weighs the same in the end, over all rows and not in each fold, as scikit-learn has it. The

@@ -59,9 +59,9 @@ def _mean(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
 
 def warn_at_the_edge(best: Any, l2: np.ndarray, stacklevel: int) -> None:
-    """A `GridEdgeWarning` if the best strength, of any target, is the first or last of at least three.
+    """Warn with a `GridEdgeWarning` if the best strength of a target is the first or last of at least three.
 
-    None is weaker than λ = 0.
+    No strength is weaker than λ = 0.
     """
     if len(np.unique(l2)) < FEWEST:
         return

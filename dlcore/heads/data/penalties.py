@@ -8,7 +8,7 @@ from dlcore._core import host_checks
 
 
 def read_strengths(l2: Any, mass: np.ndarray, *, alike: bool) -> np.ndarray:
-    r"""The strengths of every fit, shape (folds + 1, L), the first row those of the fits on all rows.
+    r"""Return the strengths of every fit, shape (folds + 1, L), those of the fits on all rows first.
 
     A table (folds, L) gives each fold its own. The fits on all rows then keep scikit-learn's C, which is
     $1/(\lambda S)$: $\lambda_k = \frac1F\sum_f \lambda_{fk}S_f / S$, with the sums $S_f$ and S of the weights of

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.frame import Frame
+from dlcore.heads.data.centering import Centering
 from dlcore.linalg import matmul
 
 FULL = 1024
@@ -56,7 +56,7 @@ class Preconditioner(NamedTuple):
     mean: Any
 
 
-def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) -> Preconditioner:
+def precondition(x: Any, sample_weight: np.ndarray, centering: Centering, heads: int) -> Preconditioner:
     """Return the preconditioner from a sample of the rows, computed on the host.
 
     A wide table has eigenvectors where its columns are correlated and the heads are many.
@@ -65,13 +65,13 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     Args:
       x: shape (n, m), NumPy or sparse rows.
       sample_weight: shape (n,).
-      frame: the centering of the rows.
+      centering: the centering of the rows.
       heads: the number of heads times logits that the preconditioner serves.
     """
     n, columns = x.shape
     weighted = np.flatnonzero(sample_weight)
     weighted = weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
-    mean, variances, is_constant = _moments(x, sample_weight, weighted, frame)
+    mean, variances, is_constant = _moments(x, sample_weight, weighted, centering)
     diagonal = Preconditioner(None, variances, np.zeros(()), mean)
     most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
     cost = 10 * columns**3 if columns <= FULL else 8 * min(n, most) * columns * RANK
@@ -85,7 +85,7 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     step = max(1, BLOCK_NUMBERS // columns)
     for start in range(0, len(chosen), step):
         part = slice(start, start + step)
-        rows[part] = (_centred_rows(x, chosen[part], frame) - mean) * (exact * np.sqrt(weight[part]))[:, None]
+        rows[part] = (_centred_rows(x, chosen[part], centering) - mean) * (exact * np.sqrt(weight[part]))[:, None]
     if columns > ALWAYS and not _is_correlated(rows, weight):
         return diagonal
     if columns <= FULL:
@@ -105,7 +105,9 @@ def precondition(x: Any, sample_weight: np.ndarray, frame: Frame, heads: int) ->
     return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
 
 
-def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame) -> tuple[np.ndarray, ...]:
+def _moments(
+    x: Any, sample_weight: np.ndarray, chosen: np.ndarray, centering: Centering
+) -> tuple[np.ndarray, ...]:
     """Return mean and variance of each column about the centre, over the chosen rows, and whether it is constant.
 
     The variance of a constant column is rounding, and is replaced by the square of its centre.
@@ -114,22 +116,22 @@ def _moments(x: Any, sample_weight: np.ndarray, chosen: np.ndarray, frame: Frame
     step = max(1, BLOCK_NUMBERS // x.shape[1])
     mean, square = np.zeros((2, x.shape[1]))
     for start in range(0, len(chosen), step):
-        rows, s = _centred_rows(x, chosen[start : start + step], frame), weight[start : start + step]
+        rows, s = _centred_rows(x, chosen[start : start + step], centering), weight[start : start + step]
         mean += s @ rows
         square += np.einsum("i,ij,ij->j", s, rows, rows, optimize=True)
-    mean = frame.intercept * mean
+    mean = centering.has_intercept * mean
     variance = np.maximum(square - mean**2, 0)
-    offset = frame.centre if frame.unit is None else frame.centre * frame.unit
+    offset = centering.centre if centering.unit is None else centering.centre * centering.unit
     is_constant = variance <= (CONSTANT * offset) ** 2
     return mean, np.where(is_constant, offset**2, variance), is_constant
 
 
-def _centred_rows(x: Any, chosen: np.ndarray, frame: Frame) -> np.ndarray:
+def _centred_rows(x: Any, chosen: np.ndarray, centering: Centering) -> np.ndarray:
     """Return rows of these numbers about the centre, in float64."""
     consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
     rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
-    rows = rows.astype(np.float64) - frame.centre
-    return rows if frame.unit is None else rows * frame.unit
+    rows = rows.astype(np.float64) - centering.centre
+    return rows if centering.unit is None else rows * centering.unit
 
 
 def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.inputs import Inputs
-from dlcore.heads.logits import logits_of
+from dlcore.heads.data.device_rows import on_device
+from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
-from dlcore.heads.placing import on_device
-from dlcore.heads.scoring import Scoring, held_out, scores_of
+from dlcore.heads.scoring.held_out import Scoring, held_out, scores_of
+from dlcore.heads.scoring.logits import logits_of
 from dlcore.objective.borrowed import BorrowedRows
 
 LOGIT_BYTES = 2**28
@@ -18,7 +18,7 @@ LOGIT_BYTES = 2**28
 
 
 def validation_scores(
-    heads: np.ndarray, inputs: Inputs, loss: HeadLoss, scoring: Scoring, device: Any
+    heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Any
 ) -> np.ndarray:
     """Return the scores of the fits on all rows, (targets, L). The pass over the rows is compiled.
 
@@ -37,30 +37,32 @@ def validation_scores(
         return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
     index = np.flatnonzero(validation.weight)
     labels = validation.y.reshape(len(validation.y), -1)[index].T
-    return summed_scores(heads, x, index, labels, validation.weight[index], loss, scoring)
+    weight = validation.weight[index]
+    return summed_scores(loss, scoring, heads, x, index=index, labels=labels, weight=weight)
 
 
 def summed_scores(
-    heads: np.ndarray,
-    x: Array | BorrowedRows,
-    index: np.ndarray,
-    labels: np.ndarray,
-    sample_weight: np.ndarray,
     loss: HeadLoss,
     scoring: str,
+    heads: np.ndarray,
+    x: Array | BorrowedRows,
+    *,
+    index: np.ndarray,
+    labels: np.ndarray,
+    weight: np.ndarray,
 ) -> np.ndarray:
     """Return the weighted mean score of the rows of these numbers, shape (targets, L).
 
     Args:
+      loss: the loss of the heads.
+      scoring: the name of one of its metrics.
       heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); intercepts last.
       x: rows on a device.
       index: numbers of the rows.
       labels: of these rows, shape (targets, rows).
-      sample_weight: of these rows, shape (rows,).
-      loss: of the heads.
-      scoring: the name of a metric of the loss.
+      weight: of these rows, shape (rows,).
     """
-    weight = sample_weight / sample_weight.sum()
+    weight = weight / weight.sum()
     targets, strengths = heads.shape[:2]
     flat = heads.reshape(targets * strengths, -1, heads.shape[-1])  # one row for each head and class
     together = max(1, LOGIT_BYTES // (8 * len(index) * flat.shape[1]))

@@ -65,15 +65,3 @@ def _cut(x: Array, start: Array, size: int) -> Array:
 def logits_of_block(x: Array, theta: Array) -> Array:
     """Shape (K, rows), float64."""
     return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]
-
-
-def probability(logit: np.ndarray) -> np.ndarray:
-    """1/(1 + exp(-z)), right in all digits at both ends."""
-    tail = np.exp(-abs(logit))
-    return np.where(logit > 0, 1, tail) / (1 + tail)
-
-
-def probabilities(logits: np.ndarray, axis: int) -> np.ndarray:
-    """Return the probabilities of all classes, along an axis."""
-    powers = np.exp(logits - logits.max(axis, keepdims=True))
-    return powers / powers.sum(axis, keepdims=True)

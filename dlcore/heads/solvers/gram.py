@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.inputs import Inputs
-from dlcore.heads.placing import on_device
+from dlcore.heads.data.device_rows import on_device
+from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul, outer
 
@@ -50,10 +50,10 @@ class Products(NamedTuple):
     height: Array
 
 
-class Streamed:
+class GramAccumulator:
     """Products of any set of rows, and what else is summed over blocks of them."""
 
-    def __init__(self, inputs: Inputs, x: object, *, fit_intercept: bool) -> None:
+    def __init__(self, inputs: TrainingData, x: object, *, fit_intercept: bool) -> None:
         """`x` is what the caller gave: rows of an array of JAX's are taken where it lies."""
         self.inputs = inputs
         self.x = x if isinstance(x, jax.Array) else inputs.x
@@ -76,11 +76,11 @@ class Streamed:
         """Return all of x and y on the device."""
         return on_device(self.x, self.device), self.put(self.y)
 
-    def trained(self, fit: int) -> Products:
+    def train_gram(self, fit: int) -> Products:
         """Return the sums over the rows that train a fit."""
         return self._of(self.inputs.train, fit)
 
-    def tested(self, fit: int) -> Products:
+    def test_gram(self, fit: int) -> Products:
         """Return the sums over the rows that a fit is scored on."""
         return self._of(self.inputs.test, fit)
 
@@ -143,7 +143,7 @@ class Streamed:
 
 
 def gram_of(sums: Products) -> Array:
-    """The whole Gram matrix."""
+    """Return the whole Gram matrix."""
     half = len(sums.upper)
     lower = jnp.concatenate([sums.upper[:, half:].T, sums.corner], axis=1)
     return jnp.concatenate([sums.upper, lower])

@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 from dlcore.heads.losses import read_loss
-from dlcore.heads.scoring import Scoring, name_of
+from dlcore.heads.scoring.held_out import Scoring, name_of
 
 
-class Asked(NamedTuple):
+class FitOptions(NamedTuple):
     """Options of a call beside the data."""
 
     loss: str

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore._core.types import Array
-from dlcore.heads.frame import Frame, about
+from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.quick_jit import QUICK
 from dlcore.linalg import matmul
@@ -79,7 +79,9 @@ class Evaluation(NamedTuple):
 
 
 @threaded_program("loss", "dtype", cpu_options=QUICK)
-def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, *, loss: str, dtype: str) -> Sums:
+def accumulate(
+    theta: Array, batch: HeadBatch, data: BlockedData, centering: Centering, *, loss: str, dtype: str
+) -> Sums:
     """Return the sums of one pass over the rows.
 
     Args:
@@ -87,20 +89,20 @@ def accumulate(theta: Array, batch: HeadBatch, data: BlockedData, frame: Frame, 
       batch: the heads.
       data: x in any dtype; y is a pair: which fits a row trains, shape (n, fits), booleans, and the targets,
         shape (n, targets); weights of the rows.
-      frame: the centering of the rows.
+      centering: the centering of the rows.
       loss: name of the loss.
       dtype: dtype of the products within a block. Blocks are summed in float64.
     """
     heads, outputs, columns = theta.shape
     coef = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
-    intercept = frame.intercept * theta[..., -1]
+    intercept = centering.has_intercept * theta[..., -1]
     if outputs > 1:
         intercept = jnp.where(batch.spread > 0, intercept, ABSENT)
     intercept = intercept.astype(dtype)
 
     def block(x: Array, y: tuple[Array, Array], weights: Array | None) -> Sums:
         assert weights is not None
-        rows = about(x, frame, jnp.dtype(dtype))
+        rows = center_rows(x, centering, jnp.dtype(dtype))
         targets, scale = row_scale(y, weights, batch)
         logits = matmul(coef, rows.T).reshape(heads, outputs, -1) + intercept[:, :, None]
         terms = row_loss(loss).terms(logits, targets)
@@ -133,7 +135,7 @@ def row_scale(y: tuple[Array, Array], weights: Array, batch: HeadBatch) -> tuple
 
 
 def finalize(
-    theta: Any, batch: HeadBatch, shards: Sequence[Sums], frame: Frame, xp: ModuleType = jnp
+    theta: Any, batch: HeadBatch, shards: Sequence[Sums], centering: Centering, xp: ModuleType = jnp
 ) -> Evaluation:
     """Return the objectives at `theta` from the sums of all shards of the rows, added in their order.
 
@@ -145,6 +147,6 @@ def finalize(
     penalised = batch.l2[:, None, None] * batch.ratio[:, None] * coef
     penalty = (penalised * coef).sum((1, 2)) / 2
     grad_coef = sums.grad_coef.reshape(heads, outputs, -1) / batch.total[:, None, None] + penalised
-    grad_intercept = frame.intercept * sums.grad_intercept / batch.total[:, None]
+    grad_intercept = centering.has_intercept * sums.grad_intercept / batch.total[:, None]
     gradient = xp.concatenate([grad_coef, grad_intercept[..., None]], axis=-1)
     return Evaluation(sums.value / batch.total + penalty, penalty, gradient, sums.misclassified)

@@ -7,22 +7,22 @@ from dlcore.certificate.bounds.squared import RowSums, bounds_of_set
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import certificate_from_bounds
 from dlcore.certificate.rows import scaled_weights
-from dlcore.heads.inputs import Inputs
+from dlcore.heads.data.training_data import TrainingData
+from dlcore.heads.files import chosen
 from dlcore.heads.result import is_idle, statuses
-from dlcore.heads.saving import chosen
 
 
-class Judge:
+class RidgeCertifier:
     """Certifier of the heads of any fit; it takes numbers alone."""
 
-    def __init__(self, inputs: Inputs, *, fit_intercept: bool, tol: float) -> None:
+    def __init__(self, inputs: TrainingData, *, fit_intercept: bool, tol: float) -> None:
         same = (inputs.weight == inputs.weight[0]).all()
         weights = inputs.train if same else np.where(inputs.train, inputs.weight, 0)
         y = inputs.y.reshape(len(inputs.y), -1)
         self._sums = RowSums(inputs.x, y, scaled_weights(weights))
         self._l2, self._tol, self._centred = inputs.l2, tol, fit_intercept
 
-    def judged(
+    def certify_fit(
         self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
     ) -> tuple[Certificate, np.ndarray]:
         """Return the proof and the status of heads (L, targets, m) and (L, targets), shape (L, targets).

@@ -9,18 +9,18 @@ import numpy as np
 
 from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
-from dlcore.heads.asked import Asked
-from dlcore.heads.choosing import warn_at_the_edge
+from dlcore.heads.checkpoint import StageCache, problem_of
+from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
+from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.exact import ridge_heads
-from dlcore.heads.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
-from dlcore.heads.inputs import read_inputs
 from dlcore.heads.iterative import iterative_heads
-from dlcore.heads.leave_one_out import NAME, check_leave_one_out
 from dlcore.heads.losses import read_loss
-from dlcore.heads.placing import shared
+from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads
-from dlcore.heads.scoring import Scoring, check_held_out, read_scoring
-from dlcore.heads.stages import Stages, problem_of
+from dlcore.heads.scoring.best_penalty import warn_at_the_edge
+from dlcore.heads.scoring.held_out import Scoring, check_held_out, read_scoring
+from dlcore.heads.scoring.leave_one_out import NAME, check_leave_one_out
 from dlcore.heads.timing import Stopwatch
 
 MAX_STEPS = 1000
@@ -45,7 +45,7 @@ def fit_heads(
     checkpoint: str | os.PathLike[str] | None = None,
     **other: Never,
 ) -> Heads:
-    r"""Linear heads of every strength, and of every fold, over one copy of the features, each certified.
+    r"""Fit linear heads of every strength and fold over one copy of the features, and certify each.
 
     Head k minimises $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac{\lambda_k}2\|w\|^2$, $S = \sum_i s_i$; the
     intercept is not penalised. It has converged where its certificate proves $J - J^* \le
@@ -149,8 +149,17 @@ def fit_heads(
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
-    inputs = read_inputs(
-        x, y, loss, l2, of_fits, sample_weight, class_weight, validation, standardize, fit_intercept
+    inputs = read_training_data(
+        x,
+        y,
+        loss=loss,
+        l2=l2,
+        folds=of_fits,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation=validation,
+        standardize=standardize,
+        fit_intercept=fit_intercept,
     )
     record = read_loss(loss)
     if left_out:
@@ -160,8 +169,8 @@ def fit_heads(
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
-    asked = Asked(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
-    problem = {} if path is None else problem_of(inputs, **asked.problem())
+    fit_options = FitOptions(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
+    problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, stacklevel=2)
     if record.has_classes:
@@ -169,8 +178,8 @@ def fit_heads(
         absent = absent_classes(train, test, inputs.weight, inputs.y)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     solve = ridge_heads if record.row_loss is None else iterative_heads
-    with jax.enable_x64(True), Stopwatch() as clock, Stages(path, problem) as stages:
-        heads = solve(inputs, x, asked, stages, clock)
+    with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem) as stages:
+        heads = solve(inputs, x, fit_options, stages, clock)
     if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]

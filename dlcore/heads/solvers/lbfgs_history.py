@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.evaluate import HeadBatch, Sums, finalize
-from dlcore.heads.frame import Frame
-from dlcore.heads.packing import along
-from dlcore.heads.preconditioner import Preconditioner, apply_inverse
+from dlcore.heads.data.centering import Centering
 from dlcore.heads.quick_jit import QUICK, quick_jit
+from dlcore.heads.solvers.batching import expand_to
+from dlcore.heads.solvers.evaluate import HeadBatch, Sums, finalize
+from dlcore.heads.solvers.preconditioner import Preconditioner, apply_inverse
 from dlcore.linalg import matmul, vecdot
 from dlcore.objective.threads import threaded_program
 
@@ -31,6 +31,20 @@ class Rings(NamedTuple):
 
     s: Any
     y: Any
+
+
+class Constants(NamedTuple):
+    """Problem of L-BFGS, the same at every step.
+
+    Attributes:
+      batch: the heads.
+      centering: the centering of the rows.
+      preconditioner: H.
+    """
+
+    batch: HeadBatch
+    centering: Centering
+    preconditioner: Preconditioner
 
 
 class Point(NamedTuple):
@@ -113,9 +127,7 @@ def observe(
     rings: Rings,
     point: Point,
     shards: Sequence[Sums],
-    batch: HeadBatch,
-    frame: Frame,
-    preconditioner: Preconditioner,
+    constants: Constants,
     line: Array,
 ) -> tuple[Rings, Array, Array]:
     """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
@@ -124,21 +136,20 @@ def observe(
       rings: pairs so far; the memory is reused.
       point: where the heads are.
       shards: sums of the pass at `point.trial`.
-      batch: the heads.
-      frame: the centering of the rows.
-      preconditioner: H.
+      constants: what stays the same.
       line: the step size of each head, 1 if it is active, and the place of the pair in the rings, shape (B, 3).
     """
+    batch, centering, preconditioner = constants
     step_size, active, place = line[:, 0], line[:, 1] > 0, line[0, 2].astype(jnp.int32)
     heads = len(batch.l2)
-    seen = finalize(point.trial, batch, shards, frame)
+    seen = finalize(point.trial, batch, shards, centering)
 
     def flat(array: Array) -> Array:
         return array.reshape(heads, -1)
 
     def inverse(array: Array) -> Array:
         shaped = array.reshape(seen.gradient.shape)
-        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, frame.intercept))
+        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, centering.has_intercept))
 
     g, old = flat(seen.gradient), flat(point.gradient)
     s, y = step_size[:, None] * flat(point.direction), g - old
@@ -226,13 +237,12 @@ def advance(
     point: Point,
     trial_gradient: Array,
     numbers: Array,
-    batch: HeadBatch,
-    frame: Frame,
-    preconditioner: Preconditioner,
+    constants: Constants,
 ) -> Point:
     """Return the point after the host's decision, a packed `Combination`, with the next direction and trial."""
     combination = Combination.unpacked(numbers)
-    accepted, renewed = (along(choice, point.theta) for choice in (combination.accepted, combination.renewed))
+    batch, centering, preconditioner = constants
+    accepted, renewed = (expand_to(choice, point.theta) for choice in (combination.accepted, combination.renewed))
     theta = jnp.where(accepted, point.trial, point.theta)
     gradient = jnp.where(accepted, trial_gradient, point.gradient)
 
@@ -241,13 +251,13 @@ def advance(
         return total.astype(jnp.float64).reshape(theta.shape)
 
     inner = combined(combination.y, rings.y) + gradient
-    turned = apply_inverse(preconditioner, inner, batch.spread, batch.l2, frame.intercept)
-    guess = along(combination.inverse, inner) * turned + along(combination.identity, inner) * inner
+    turned = apply_inverse(preconditioner, inner, batch.spread, batch.l2, centering.has_intercept)
+    guess = expand_to(combination.inverse, inner) * turned + expand_to(combination.identity, inner) * inner
     direction = -(combined(combination.s, rings.s) + guess)
     # What the history holds of a class that this fold has not goes nowhere.
     direction = jnp.where((batch.spread > 0)[..., None], direction, 0)
     direction = jnp.where(renewed, direction, point.direction)
-    return Point(theta, gradient, direction, theta + along(combination.step_size, theta) * direction)
+    return Point(theta, gradient, direction, theta + expand_to(combination.step_size, theta) * direction)
 
 
 @quick_jit()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._core import archive
-from dlcore.heads.inputs import Inputs
+from dlcore.heads.data.training_data import TrainingData
 
 KIND, FORMAT = "checkpoint of dlcore heads", 3
 UNCHECKED = 2
@@ -29,7 +29,7 @@ Form = Mapping[str, tuple[str, Sequence[int | None]]]
 """The dtype and shape of each array that a stage finds, as `archive.check_array` takes them."""
 
 
-class Stages:
+class StageCache:
     """Stages that are done. As a context it writes what the file lacks when it is left, even by an error."""
 
     def __init__(self, path: Path | None, problem: dict[str, str]) -> None:
@@ -75,9 +75,15 @@ class Stages:
         make: Callable[[], Any],
         answer: tuple[str, Sequence[int]] | None = None,
     ) -> Any:
-        """A stage that changes the entries `where` of some arrays of `holder`, and answers an array or None.
+        """Return what a stage answers, an array or None, after it has changed arrays of `holder`.
 
-        `answer` is the dtype and the shape of that array.
+        Args:
+          name: the name of the stage.
+          holder: the object whose arrays are changed.
+          arrays: their names.
+          where: the entries that change.
+          make: the stage.
+          answer: dtype and shape of what it answers.
         """
 
         def changed() -> Found:
@@ -93,7 +99,7 @@ class Stages:
             getattr(holder, key)[where] = found[key]
         return found.get("")
 
-    def __enter__(self) -> "Stages":
+    def __enter__(self) -> "StageCache":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -132,7 +138,7 @@ def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
         archive.check_array(f"{stage}: {name}", array, *form[name], may_be_nan=True)
 
 
-def problem_of(inputs: Inputs, **settings: Any) -> dict[str, str]:
+def problem_of(inputs: TrainingData, **settings: Any) -> dict[str, str]:
     """Return the texts that all stages depend on."""
     digest = archive.digest
     balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"

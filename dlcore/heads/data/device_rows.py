@@ -14,7 +14,7 @@ from dlcore.objective.borrowed import BorrowedRows, borrow
 
 DENSE_BYTES = 2**24
 """Size of the rows of a sparse table that are dense on the host at a time."""
-LENT_BYTES = 2**28
+BORROWED_BYTES = 2**28
 """Rows of this size or more are read where they lie, even where the device needs a copy for the fastest pass.
 
 A pass over an aligned copy takes four fifths of the time. All that `malloc` returns from this size on begins
@@ -23,7 +23,7 @@ alike.
 
 
 def shared(x: Any) -> Any:
-    """An array that its library lends, such as torch's, as one of JAX's over the same memory; else what came."""
+    """Return an array of another library, such as torch, as a JAX array over the same memory; else what came."""
     if isinstance(x, jax.Array | np.ndarray) or not hasattr(x, "__dlpack__"):
         return x
     try:
@@ -35,9 +35,9 @@ def shared(x: Any) -> Any:
         return x  # NumPy may be able to read it, and says why where it is not
 
 
-def place_rows(x: Any) -> Array | BorrowedRows:
-    """As `on_device`, for programs that read rows in blocks: many rows of NumPy's are read where they lie."""
-    if isinstance(x, np.ndarray) and x.nbytes >= LENT_BYTES and not _in_place(x) and platform_of() == "cpu":
+def rows_to_device(x: Any) -> Array | BorrowedRows:
+    """Return rows for programs that read them in blocks. Many rows of a NumPy array are read where they lie."""
+    if isinstance(x, np.ndarray) and x.nbytes >= BORROWED_BYTES and not _in_place(x) and platform_of() == "cpu":
         lent = borrow(x)
         if lent is not None:
             return lent
@@ -45,9 +45,10 @@ def place_rows(x: Any) -> Array | BorrowedRows:
 
 
 def on_device(x: Any, device: Any = None) -> Array:
-    """An array that is there already is not copied, one of NumPy's only where the device cannot read it in place.
+    """Return an array on the device.
 
-    A sparse table becomes dense there, block by block: it is never dense on the host.
+    A JAX array is not copied. A NumPy array is copied only where the device cannot read it in place. A sparse
+    table becomes dense on the device, block by block: it is never dense on the host.
     """
     if isinstance(x, jax.Array):
         return x

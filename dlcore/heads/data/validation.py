@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._core import host_checks
+from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.losses import HeadLoss
-from dlcore.heads.placing import shared
-from dlcore.heads.row_weights import read_weights
 
 
 class Validation(NamedTuple):

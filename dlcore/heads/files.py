@@ -128,12 +128,12 @@ def _names(found: Any) -> tuple[str, ...] | None:
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:
-    """The statuses of those names, in their shape."""
+    """Return the statuses of those names, in their shape."""
     return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
 
 
 def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
-    """A certificate of several heads, the names of the bounds in the shape of the numbers."""
+    """Return a certificate of several heads as arrays. The names of the bounds have the shape of the numbers."""
     return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
 
 
@@ -149,7 +149,7 @@ def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certifica
 
 
 def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
-    """The certificate that `proof_arrays` was given."""
+    """Return the certificate that `proof_arrays` was given."""
     value, gradient_norm, gap, rounding, bound, null_value, improvement = (arrays[name] for name in PROOF)
     names = tuple(map(str, bound.ravel()))
     return Certificate(value, gradient_norm, gap, rounding, names, null_value=null_value, improvement=improvement)

@@ -12,11 +12,20 @@ import jax
 import numpy as np
 
 from dlcore.devices import to_device
-from dlcore.heads.evaluate import HeadBatch, accumulate
-from dlcore.heads.frame import Frame
-from dlcore.heads.gap_estimate import estimate_gap
-from dlcore.heads.lbfgs_history import Combination, Observation, Point, Rings, advance, observe, select
-from dlcore.heads.preconditioner import Preconditioner
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.solvers.evaluate import HeadBatch, accumulate
+from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.lbfgs_history import (
+    Combination,
+    Constants,
+    Observation,
+    Point,
+    Rings,
+    advance,
+    observe,
+    select,
+)
+from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective import BlockedData
 from dlcore.objective.value_scale import value_scale
 
@@ -172,13 +181,13 @@ class Problem(NamedTuple):
 
     Attributes:
       batch: the heads.
-      frame: the centering of the rows.
+      centering: the centering of the rows.
       preconditioner: H.
       shards: the rows, one shard for each core.
     """
 
     batch: HeadBatch
-    frame: Frame
+    centering: Centering
     preconditioner: Preconditioner
     shards: Sequence[BlockedData]
 
@@ -220,10 +229,10 @@ def minimize(
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
     """
-    batch, frame, preconditioner, shards = problem
+    batch, centering, preconditioner, shards = problem
     spread = np.where(batch.spread > 0, batch.spread, 1)
-    batch, frame, preconditioner, shards = to_device((batch, frame, preconditioner, list(shards)))
-    constants = batch, frame, preconditioner
+    batch, centering, preconditioner, shards = to_device((batch, centering, preconditioner, list(shards)))
+    constants = Constants(batch, centering, preconditioner)
     heads, pairs = len(max_steps), history.rings.s.shape[1]
     host, eps = problem.batch, float(np.finfo(options.dtype).eps)
     zero = np.zeros_like(theta)
@@ -231,19 +240,19 @@ def minimize(
     value, penalty, slope = np.full(heads, UNKNOWN), np.zeros(heads), np.zeros(heads)
     best_value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
     at_point = _AtPoint(*np.zeros((3, heads, pairs)), *np.zeros((2, heads)))
-    mixes = host.l2 <= problem.frame.radius**2  # else the penalty is all the curvature of the coefficients
+    mixes = host.l2 <= problem.centering.radius**2  # else the penalty is all the curvature of the coefficients
     step_size, stalled, rejected = np.ones(heads), np.zeros(heads, int), np.zeros(heads, int)
     steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
     pass_over_rows = accumulate.prepare(
-        [(point.trial, batch, shard, frame) for shard in shards], loss=options.loss, dtype=options.dtype
+        [(point.trial, batch, shard, centering) for shard in shards], loss=options.loss, dtype=options.dtype
     )
     look = turn = None
     first = True
     while active.sum() > stop_at:
-        sums = pass_over_rows([(point.trial, batch, shard, frame) for shard in shards])
+        sums = pass_over_rows([(point.trial, batch, shard, centering) for shard in shards])
         place = history.count % pairs
         line = np.zeros((heads, 3)) if first else np.stack([step_size, active, np.full(heads, place)], axis=1)
-        given = history.rings, point, sums, *constants, to_device(line)
+        given = history.rings, point, sums, constants, to_device(line)
         look = look or observe.prepare([given])
         history.rings, trial_gradient, numbers = look([given])[0]
         seen = Observation.unpacked(jax.device_get(numbers), pairs, theta.shape[1])
@@ -280,11 +289,11 @@ def minimize(
         coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
         combination = Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size)
-        given = history.rings, point, trial_gradient, to_device(combination.packed()), *constants
+        given = history.rings, point, trial_gradient, to_device(combination.packed()), constants
         turn = turn or advance.prepare([given])
         point = turn([given])[0]
 
-        gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.frame.radius)
+        gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.centering.radius)
         scale = value_scale(value, penalty, host.null_value, eps, np)
         is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
         is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)

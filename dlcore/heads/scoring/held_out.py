@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.heads.inputs import Inputs
-from dlcore.heads.logits import probabilities
+from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
-from dlcore.heads.packing import padded
+from dlcore.heads.losses.probabilities import probabilities
+from dlcore.heads.solvers.batching import pad_to
 
 Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -33,11 +33,11 @@ def read_scoring(scoring: Any, loss: HeadLoss) -> Scoring:
 
 
 def name_of(scoring: Scoring) -> str:
-    """A function's own name."""
+    """Return the name of a score, of a function its own."""
     return scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
 
 
-def check_held_out(scoring: Scoring, inputs: Inputs) -> None:
+def check_held_out(scoring: Scoring, inputs: TrainingData) -> None:
     """Every class is in the rows that heads are scored on, where the score ranks one class above the others."""
     if scoring not in ("roc_auc", "roc_auc_ovr"):
         return
@@ -68,7 +68,7 @@ class HeldOut(NamedTuple):
     name: str
 
 
-def all_held_out(inputs: Inputs) -> Iterator[HeldOut]:
+def all_held_out(inputs: TrainingData) -> Iterator[HeldOut]:
     """Yield the held-out rows of each fold, or of the validation set."""
     if inputs.validation is None:
         for fit in range(1, len(inputs.test)):
@@ -77,8 +77,8 @@ def all_held_out(inputs: Inputs) -> Iterator[HeldOut]:
         yield held_out(inputs, 0)
 
 
-def held_out(inputs: Inputs, fit: int) -> HeldOut:
-    """The rows that score a fit: that on all rows, 0, has the validation set."""
+def held_out(inputs: TrainingData, fit: int) -> HeldOut:
+    """Return the rows that score a fit. Fit 0, on all rows, has the validation set."""
     rows, name, scored = inputs, f"fold {fit - 1}", inputs.scored
     chosen = inputs.test[fit]
     if fit == 0 and inputs.validation is not None:
@@ -116,7 +116,7 @@ def scores_of(
     size = max(1, min(len(heads), LOGIT_BYTES // (8 * len(index) * width)))
     found = np.empty(len(heads))
     for start in range(0, len(heads), size):
-        some = padded(heads[start : start + size], size).reshape(-1, theta.shape[-1])
+        some = pad_to(heads[start : start + size], size).reshape(-1, theta.shape[-1])
         if scoring == "roc_auc":  # the same added to all scores changes no rank, but takes digits from them
             some = np.concatenate([some[:, :-1], np.zeros((len(some), 1))], axis=1)
         logits = linear(some, index).reshape(size, *inner, -1)
@@ -145,7 +145,9 @@ def answer_of(scoring: Any, y: np.ndarray, prediction: np.ndarray, weight: np.nd
 
 
 def roc_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    r"""The weighted share of pairs of a positive and a negative row that the score ranks right; of equals half.
+    r"""Return the weighted share of pairs of a positive and a negative row that the score ranks right.
+
+    Pairs of equal scores count half.
 
     $\sum_{i+,j-} s_is_j([z_i > z_j] + \frac12[z_i = z_j]) / \sum_{i+}s_i\sum_{j-}s_j$, by one sort. Shapes (n,).
 

@@ -7,15 +7,15 @@ import numpy as np
 
 from dlcore._core import host_checks
 from dlcore._core.types import Array
-from dlcore.heads.class_weights import class_weights, factors
-from dlcore.heads.folds import check_folds, read_folds
+from dlcore.heads.data.class_weights import class_weights, factors
+from dlcore.heads.data.column_scales import column_scales
+from dlcore.heads.data.device_rows import rows_to_device
+from dlcore.heads.data.folds import check_folds, read_folds
+from dlcore.heads.data.penalties import read_strengths
+from dlcore.heads.data.sample_weight import read_weights
+from dlcore.heads.data.validation import Validation, read_validation
 from dlcore.heads.losses import read_loss
-from dlcore.heads.packing import rows_at_once
-from dlcore.heads.placing import place_rows
-from dlcore.heads.row_weights import read_weights
-from dlcore.heads.scales import column_scales
-from dlcore.heads.strengths import read_strengths
-from dlcore.heads.validation import Validation, read_validation
+from dlcore.heads.solvers.batching import rows_at_once
 from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 
@@ -23,7 +23,7 @@ SCALED_BYTES = 2**21
 """Size of a block of rows in float64 whose deviations are summed, on a CPU."""
 
 
-class Rows(NamedTuple):
+class DeviceRows(NamedTuple):
     """The training rows. Folds are data: any folds of these rows run the same programs.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
     scale: np.ndarray | None
 
 
-class Inputs(NamedTuple):
+class TrainingData(NamedTuple):
     """Checked arguments, on the host.
 
     Attributes:
@@ -74,18 +74,19 @@ class Inputs(NamedTuple):
         return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
 
 
-def read_inputs(
+def read_training_data(
     x: Any,
     y: Any,
+    *,
     loss: str,
     l2: Any,
     folds: Any,
     sample_weight: Any,
-    class_weight: Any = None,
-    validation: Any = None,
-    standardize: Any = False,
-    fit_intercept: Any = True,
-) -> Inputs:
+    class_weight: Any,
+    validation: Any,
+    standardize: Any,
+    fit_intercept: Any,
+) -> TrainingData:
     """Check all values and return them; nothing is compiled here."""
     record = read_loss(loss)
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
@@ -118,15 +119,17 @@ def read_inputs(
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
     strengths = read_strengths(l2, mass, alike=balance is None)
-    return Inputs(rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize))
+    return TrainingData(
+        rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize)
+    )
 
 
-def place(inputs: Inputs, x: Any) -> Rows:
-    """The rows on the device; an array that is there already is not copied. Wants JAX's x64 mode."""
-    rows = place_rows(x if isinstance(x, jax.Array) else inputs.x)
+def place(inputs: TrainingData, x: Any) -> DeviceRows:
+    """Return the rows on the device, in JAX's x64 mode. An array that is there already is not copied."""
+    rows = rows_to_device(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None
     if inputs.standardize:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
         data = BlockedData(rows, train, jax.device_put(inputs.scored), block)
         scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
-    return Rows(rows, jax.device_put(inputs.weight), train, scale)
+    return DeviceRows(rows, jax.device_put(inputs.weight), train, scale)

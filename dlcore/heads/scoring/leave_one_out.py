@@ -34,12 +34,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.inputs import Inputs
+from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.heads.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
-from dlcore.heads.row_products import Products, Streamed, gram_of, rows_at
-from dlcore.heads.scoring import LOGIT_BYTES, Scoring, answer_of
+from dlcore.heads.scoring.held_out import LOGIT_BYTES, Scoring, answer_of
+from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of, rows_at
+from dlcore.heads.solvers.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
 from dlcore.linalg import matmul, outer
 
 NAME = "leave-one-out"
@@ -50,7 +50,7 @@ TURNED = 16
 """So many times n·eps an eigenvector may turn: the kernel, its lift and its spectrum round."""
 
 
-def check_leave_one_out(inputs: Inputs, loss: HeadLoss) -> None:
+def check_leave_one_out(inputs: TrainingData, loss: HeadLoss) -> None:
     """Only the squared loss has it, nothing else scores, and something is left."""
     if inputs.validation is not None:
         raise ValueError(f"validation: expected None with folds {NAME!r}; rows are scored by one of the two")
@@ -65,28 +65,33 @@ class Fitted(NamedTuple):
 
     Attributes:
       inputs: the checked arguments.
-      streamed: rows on the device.
+      accumulator: rows on the device.
       rows: numbers of the rows of positive weight, ascending, shape (n,).
       spectrum: of the fit on all rows.
     """
 
-    inputs: Inputs
-    streamed: Streamed
+    inputs: TrainingData
+    accumulator: GramAccumulator
     rows: np.ndarray
     spectrum: Spectrum
 
 
 def left_out_scores(
-    inputs: Inputs, streamed: Streamed, scoring: Scoring, spectrum: Spectrum, l2: np.ndarray, parts: Parts
+    inputs: TrainingData,
+    accumulator: GramAccumulator,
+    scoring: Scoring,
+    spectrum: Spectrum,
+    l2: np.ndarray,
+    parts: Parts,
 ) -> np.ndarray:
     """Return the score of all rows, each predicted by the others: shape (L, targets)."""
     index = np.flatnonzero(inputs.weight > 0)
-    fitted = Fitted(inputs, streamed, index, spectrum)
+    fitted = Fitted(inputs, accumulator, index, spectrum)
     if scoring == "r2":
         return _r2(fitted, l2, parts)
-    aims, weight = streamed.y[index].astype(np.float64), inputs.scored[index] * inputs.unit
+    aims, weight = accumulator.y[index].astype(np.float64), inputs.scored[index] * inputs.unit
     scores = []
-    for part in strengths(l2, streamed, max(1, LOGIT_BYTES // (8 * aims.size))):
+    for part in strengths(l2, accumulator, max(1, LOGIT_BYTES // (8 * aims.size))):
         errors = np.empty((len(part), aims.shape[1], len(index)))
         for rows, _, (found,) in _errors(fitted, [(part, *heads_of(spectrum, part))]):
             errors[:, :, np.searchsorted(index, rows)] = np.asarray(found)
@@ -99,14 +104,14 @@ def left_out_scores(
 
 def _r2(fitted: Fitted, l2: np.ndarray, parts: Parts) -> np.ndarray:
     """Return 1 − Σ s·e²/Σ s(y − ȳ)² over all rows."""
-    inputs, streamed, index, _ = fitted
-    pieces = [(l2, *part) for l2, part in zip(strengths(l2, streamed), parts, strict=True)]
-    sums = [streamed.put(np.zeros(intercept.shape)) for _, _, intercept in pieces]
+    inputs, accumulator, index, _ = fitted
+    pieces = [(l2, *part) for l2, part in zip(strengths(l2, accumulator), parts, strict=True)]
+    sums = [accumulator.put(np.zeros(intercept.shape)) for _, _, intercept in pieces]
     for _, weight, errors in _errors(fitted, pieces):
         sums = [_add_squares(total, error, weight) for total, error in zip(sums, errors, strict=True)]
         jax.block_until_ready(sums)  # blocks would queue up, all in memory
     error = np.concatenate([np.asarray(part) for part in sums])[: len(l2)]
-    y, weight = streamed.y[index].astype(np.float64), inputs.weight[index]
+    y, weight = accumulator.y[index].astype(np.float64), inputs.weight[index]
     off = y - weight @ y / weight.sum()
     return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
 
@@ -126,22 +131,22 @@ def _errors(fitted: Fitted, pieces: Sequence[Piece]) -> Iterator[tuple[np.ndarra
 
     Rows of a leverage near 1 have errors of 0 at first. They come again at the end, with what they are.
     """
-    inputs, streamed, index, spectrum = fitted
+    inputs, accumulator, index, spectrum = fitted
     near_1 = np.zeros(len(inputs.weight), bool)
-    if len(index) <= inputs.x.shape[1] + streamed.fit_intercept:
+    if len(index) <= inputs.x.shape[1] + accumulator.fit_intercept:
         near_1[index] = True
     else:
         yield from _by_leverages(fitted, pieces, near_1)
     rows, rest = np.flatnonzero(near_1), index[~near_1[index]]
     if not len(rows):
         return
-    given = streamed.taken(rows), streamed.put(streamed.y[rows]), streamed.put(inputs.weight[rows])
+    given = accumulator.taken(rows), accumulator.put(accumulator.y[rows]), accumulator.put(inputs.weight[rows])
     if len(rest):
-        total = streamed.put(inputs.weight.sum())
-        others = _ridge_of_others(streamed.summed(rest), spectrum.scale, streamed.centred, total)
-        of_rows = functools.partial(_by_others, others, *given, spectrum.scale, total, streamed.centred)
+        total = accumulator.put(inputs.weight.sum())
+        others = _ridge_of_others(accumulator.summed(rest), spectrum.scale, accumulator.centred, total)
+        of_rows = functools.partial(_by_others, others, given, spectrum.scale, total, accumulator.centred)
     else:
-        of_rows = functools.partial(_by_kernel, _kernel_of(fitted), given[-1], streamed.centred)
+        of_rows = functools.partial(_by_kernel, _kernel_of(fitted), given[-1], accumulator.centred)
     yield rows, given[-1], [of_rows(l2) for l2, _, _ in pieces]
 
 
@@ -149,13 +154,13 @@ def _by_leverages(
     fitted: Fitted, pieces: Sequence[Piece], near_1: np.ndarray
 ) -> Iterator[tuple[np.ndarray, Array, list[Array]]]:
     """Yield what `_errors` does, by the leverages, and mark in `near_1` the rows of one near 1."""
-    inputs, streamed, index, spectrum = fitted
+    inputs, accumulator, index, spectrum = fitted
     # The weakest penalty has the largest leverages.
-    total = streamed.put(inputs.weight.sum())
-    weakest = streamed.put(min(np.asarray(l2).min() for l2, _, _ in pieces))
-    for x, y, weight, rows in streamed.blocks(index):
-        given = x, y, streamed.put(inputs.weight[rows]), total, streamed.centred, weakest
-        errors, marks = zip(*(_by_leverage(spectrum, *piece, *given) for piece in pieces), strict=True)
+    total = accumulator.put(inputs.weight.sum())
+    weakest = accumulator.put(min(np.asarray(l2).min() for l2, _, _ in pieces))
+    for x, y, weight, rows in accumulator.blocks(index):
+        given = (x, y, accumulator.put(inputs.weight[rows])), total, accumulator.centred, weakest
+        errors, marks = zip(*(_by_leverage(spectrum, piece, *given) for piece in pieces), strict=True)
         near_1[rows] = np.asarray(marks[0])
         yield rows, weight, list(errors)
 
@@ -163,17 +168,14 @@ def _by_leverages(
 @quick_jit()
 def _by_leverage(
     spectrum: Spectrum,
-    l2: Array,
-    coef: Array,
-    intercept: Array,
-    x: Array,
-    y: Array,
-    weight: Array,
+    piece: tuple[Array, Array, Array],
+    block: tuple[Array, Array, Array],
     total: Array,
     centred: Array,
     weakest: Array,
 ) -> tuple[Array, Array]:
     """Return e/(1 − h), (l2, targets, rows), and the rows whose h is near 1 at `weakest`: their errors are 0."""
+    (l2, coef, intercept), (x, y, weight) = piece, block
     rows = x.astype(jnp.float64)
     error = y.astype(jnp.float64).T[None] - matmul(coef, rows.T) - intercept[..., None]
     along = matmul(rows - spectrum.middle[None], spectrum.basis) ** 2
@@ -188,11 +190,15 @@ def _by_leverage(
 
 def _kernel_of(fitted: Fitted) -> tuple[Array, Array, Array]:
     """Return eigenvalues (n,), eigenvectors (n, n) and projected targets (n, targets) of the kernel."""
-    inputs, streamed, index, spectrum = fitted
+    inputs, accumulator, index, spectrum = fitted
     if spectrum.rows is not None:
-        return spectrum.values, rows_at(spectrum.rows, streamed.put(index)), spectrum.projected
-    x, y, weight = streamed.taken(index), streamed.put(streamed.y[index]), streamed.put(inputs.weight[index])
-    found = spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
+        return spectrum.values, rows_at(spectrum.rows, accumulator.put(index)), spectrum.projected
+    x, y, weight = (
+        accumulator.taken(index),
+        accumulator.put(accumulator.y[index]),
+        accumulator.put(inputs.weight[index]),
+    )
+    found = spectrum_of_kernel(x, y, weight, accumulator.centred, accumulator.standard)
     assert found.rows is not None
     return found.values, found.rows, found.projected
 
@@ -258,15 +264,14 @@ def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array)
 @quick_jit()
 def _by_others(
     others: OtherRows,
-    x: Array,
-    y: Array,
-    weight: Array,
+    block: tuple[Array, Array, Array],
     scale: Array,
     total: Array,
     centred: Array,
     l2: Array,
 ) -> Array:
     """Return (M√s·ρ)ᵢ/Mᵢᵢ in units of y, shape (l2, targets, rows)."""
+    x, y, weight = block
     along = matmul((x.astype(jnp.float64) - others.middle[None]) / scale[None], others.basis)
     resolved, inverses = _resolved_inverse(others.values, l2)
     projected = jnp.where(resolved[:, None], others.projected, 0.0)

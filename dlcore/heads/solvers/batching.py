@@ -22,16 +22,16 @@ def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: in
     return min(rows, -(-evenly // TILE) * TILE) if there else evenly
 
 
-def along(choice: Array, leaf: Array) -> Array:
-    """A choice for each slot, (K,), in as many dimensions as what is chosen, (K, …)."""
+def expand_to(choice: Array, leaf: Array) -> Array:
+    """Return a choice for each slot, shape (K,), in as many dimensions as what is chosen, shape (K, …)."""
     return choice.reshape(choice.shape + (1,) * (leaf.ndim - 1))
 
 
-def batches(heads: list[Head], size: int) -> list[list[Head]]:
-    """So many at a time."""
+def chunked(heads: list[Head], size: int) -> list[list[Head]]:
+    """Return the heads in chunks of a size; the last may be shorter."""
     return [heads[start : start + size] for start in range(0, len(heads), size)]
 
 
-def padded(numbers: np.ndarray, size: int) -> np.ndarray:
-    """Filled up with the first."""
+def pad_to(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Return an array that is filled up to a size with its first entry."""
     return np.concatenate([numbers, np.repeat(numbers[:1], size - len(numbers), axis=0)])

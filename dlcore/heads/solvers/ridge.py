@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.inputs import Inputs
-from dlcore.heads.logits import logits_of_block
+from dlcore.heads.data.column_scales import CONSTANT, deviation
+from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses.squared import r2
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.heads.row_products import Products, Streamed, gram_of
-from dlcore.heads.scales import CONSTANT, deviation
+from dlcore.heads.scoring.logits import logits_of_block
+from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of
 from dlcore.linalg import matmul, outer, vecdot, vector_norm
 
 HEADS = 1024
@@ -74,8 +74,8 @@ class Fitted(NamedTuple):
 
 
 def fit_ridge(
-    inputs: Inputs,
-    streamed: Streamed,
+    inputs: TrainingData,
+    accumulator: GramAccumulator,
     fit: int,
     score: Callable[[Spectrum, np.ndarray, Parts], np.ndarray] | None,
 ) -> Fitted:
@@ -83,20 +83,20 @@ def fit_ridge(
 
     Args:
       inputs: the checked arguments.
-      streamed: rows on the device.
+      accumulator: rows on the device.
       fit: the number of the fit, 0 for that on all rows.
       score: from a spectrum, strengths (L,) and their heads to scores (L, targets); None for heads without scores.
     """
     l2 = inputs.l2[fit]
-    shape = len(l2), streamed.y.shape[1]
+    shape = len(l2), accumulator.y.shape[1]
     coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
     scores, scale = np.empty(shape) if score else None, None
     free = (l2 == 0) & (not inputs.standardize)
     for chosen, equilibrate in ((~free, False), (free, True)):
         if not chosen.any():
             continue
-        spectrum = spectrum_of(inputs, streamed, fit, equilibrate=equilibrate)
-        parts = [heads_of(spectrum, part) for part in strengths(l2[chosen], streamed)]
+        spectrum = spectrum_of(inputs, accumulator, fit, equilibrate=equilibrate)
+        parts = [heads_of(spectrum, part) for part in strengths(l2[chosen], accumulator)]
         if equilibrate and spectrum.rows is None:
             weights = [shortest_of(spectrum, weight) for weight, _ in parts]
             parts = [(weight, intercept_of(spectrum, weight)) for weight in weights]
@@ -110,29 +110,29 @@ def fit_ridge(
     return Fitted(coef, intercept, scores, scale)
 
 
-def strengths(l2: np.ndarray, streamed: Streamed, most: int = HEADS) -> list[Array]:
+def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = HEADS) -> list[Array]:
     """λ in pieces of one length, which the shape of y says; the last is filled up."""
-    size = max(STRENGTHS, min(HEADS, HEADS // streamed.y.shape[1]) // STRENGTHS)
+    size = max(STRENGTHS, min(HEADS, HEADS // accumulator.y.shape[1]) // STRENGTHS)
     size = min(size, most)
     pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
-    return [streamed.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
+    return [accumulator.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
-def spectrum_of(inputs: Inputs, streamed: Streamed, fit: int, *, equilibrate: bool) -> Spectrum:
+def spectrum_of(inputs: TrainingData, accumulator: GramAccumulator, fit: int, *, equilibrate: bool) -> Spectrum:
     """Return the spectrum of H, or of the kernel where that is smaller.
 
     Args:
       inputs: the checked arguments.
-      streamed: rows on the device.
+      accumulator: rows on the device.
       fit: the number of the fit.
       equilibrate: whether columns are divided by powers of two near their lengths. No penalty may depend on them.
     """
     if len(inputs.x) >= inputs.x.shape[1]:
-        standard = streamed.put(np.float64(EQUILIBRATED)) if equilibrate else streamed.standard
-        return _of_products(streamed.trained(fit), streamed.centred, standard)
-    weight = streamed.put(np.where(inputs.train[fit], inputs.weight, 0))
-    x, y = streamed.whole()
-    return spectrum_of_kernel(x, y, weight, streamed.centred, streamed.standard)
+        standard = accumulator.put(np.float64(EQUILIBRATED)) if equilibrate else accumulator.standard
+        return _of_products(accumulator.train_gram(fit), accumulator.centred, standard)
+    weight = accumulator.put(np.where(inputs.train[fit], inputs.weight, 0))
+    x, y = accumulator.whole()
+    return spectrum_of_kernel(x, y, weight, accumulator.centred, accumulator.standard)
 
 
 @quick_jit()
@@ -231,14 +231,16 @@ def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
     return (flat - jnp.where(harmless[:, None], taken, 0.0)).reshape(weight.shape)
 
 
-def r2_scores(inputs: Inputs, streamed: Streamed, fit: int, l2: np.ndarray, parts: Parts) -> np.ndarray:
+def r2_scores(
+    inputs: TrainingData, accumulator: GramAccumulator, fit: int, l2: np.ndarray, parts: Parts
+) -> np.ndarray:
     """Return 1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
-    sums = streamed.tested(fit)
+    sums = accumulator.test_gram(fit)
     scores = []
     for coef, intercept in parts:
         error, height, digits = (np.asarray(a) for a in _errors(sums, coef, intercept))
         if not (digits <= DIGITS).all():
-            error = _errors_of_rows(inputs, streamed, fit, coef, intercept)
+            error = _errors_of_rows(inputs, accumulator, fit, coef, intercept)
         scores.append(r2(error, height))
     return np.concatenate(scores)[: len(l2)]
 
@@ -261,10 +263,12 @@ def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array
     return error, height, tiny * largest / height[None]
 
 
-def _errors_of_rows(inputs: Inputs, streamed: Streamed, fit: int, coef: Array, intercept: Array) -> np.ndarray:
+def _errors_of_rows(
+    inputs: TrainingData, accumulator: GramAccumulator, fit: int, coef: Array, intercept: Array
+) -> np.ndarray:
     """Σ s(ŷ − y)² from the predictions of every row."""
-    error = streamed.put(np.zeros(intercept.shape))
-    for x, y, weight, _ in streamed.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
+    error = accumulator.put(np.zeros(intercept.shape))
+    for x, y, weight, _ in accumulator.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
         error = _add_errors(jax.block_until_ready(error), x, y, weight, coef, intercept)
     return np.asarray(error)
 
@@ -275,9 +279,9 @@ def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, in
     return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)
 
 
-def predictions(streamed: Streamed, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+def predictions(accumulator: GramAccumulator, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Shape (K, len(index)): what `theta`, (K, m + 1), says of the rows of these numbers, ascending."""
-    found, there = np.empty((len(theta), len(index))), streamed.put(theta)
-    for x, _, _, rows in streamed.blocks(index):
+    found, there = np.empty((len(theta), len(index))), accumulator.put(theta)
+    for x, _, _, rows in accumulator.blocks(index):
         found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, there))
     return found

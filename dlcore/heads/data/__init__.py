@@ -1,0 +1,1 @@
+"""Arguments of `fit_heads`, checked on the host and placed on the device once."""
