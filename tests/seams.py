@@ -13,9 +13,9 @@ from dlcore._core import jit_cache
 from dlcore._core.jit_cache import ALL_CACHES as CACHES
 from dlcore._core.jit_cache import clear_jit_cache
 from dlcore.benchmark import tune_solver
-from dlcore.certificate.rounding import logistic_intercept_bound as largest_intercept
-from dlcore.certificate.rounding import logistic_intercept_distance as distance_of_intercept
-from dlcore.certificate.rounding import softmax_intercept_distance as spread_of_distance
+from dlcore.certificate.rounding.logistic import logistic_intercept_bound as largest_intercept
+from dlcore.certificate.rounding.logistic import logistic_intercept_distance as distance_of_intercept
+from dlcore.certificate.rounding.softmax import softmax_intercept_distance as spread_of_distance
 from dlcore.heads.solvers import lbfgs_sweep
 from dlcore.objective import passes
 

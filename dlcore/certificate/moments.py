@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.rounding import SumRounding, err_moments, sum_rounding
+from dlcore.certificate.rounding.base import SumRounding, sum_rounding
+from dlcore.certificate.rounding.squared import err_moments
 from dlcore.certificate.rows import HostTable, RowWeights, index_slices, scaled_weights, take_rows
 
 KEPT_BYTES = 2**30

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dlcore.certificate.bounds.curvature import HeadParams, newton_step
-from dlcore.certificate.rounding import err_logit, err_value
+from dlcore.certificate.rounding.base import err_logit, err_value
 from dlcore.certificate.rows import TrainingData, index_slices, row_norms
 
 STEPS = 40

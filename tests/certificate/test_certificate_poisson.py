@@ -15,7 +15,7 @@ from oracles.poisson_oracle import (
 from dlcore import Certificate, LinearHeads, certify
 from dlcore.certificate import data_report
 from dlcore.certificate.losses import CERTIFIED_LOSSES
-from dlcore.certificate.rounding import poisson_intercept_distance
+from dlcore.certificate.rounding.poisson import poisson_intercept_distance
 
 pytestmark = pytest.mark.any_mode
 SHIFTS = (0.0, 1e-8, 1e-5, 1e-2, 1.0)

@@ -8,7 +8,7 @@ import pytest
 
 from dlcore.certificate.bounds import softmax
 from dlcore.certificate.head_arrays import HeadArrays
-from dlcore.certificate.rounding import PAIRWISE, UNIT
+from dlcore.certificate.rounding.base import PAIRWISE, UNIT
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode

@@ -35,7 +35,7 @@ $\hat f$, nor its minimum, nor third derivatives.
 $\xi = W(x\otimes e_k)$, the Hessian $A = W\nabla^2fW^\top$. W is taken as it is stored, so its own errors do not
 matter. If the smallest eigenvalue of A is at least μ > 0, then W is invertible and $M = \mu I$ is valid. W starts
 as a scaling of the columns. Each pass over the rows makes A, and from its eigenvectors a W for which A is nearer
-to I. `dlcore.certificate.rounding` bounds the errors of A, g and r in these coordinates.
+to I. `dlcore.certificate.rounding.curvature` bounds the errors of A, g and r in these coordinates.
 
 The bound uses no other property of the loss. `RowLoss` holds what a pass over the rows computes of it.
 
@@ -48,10 +48,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.bounds.row_losses import CLASS_LOSS, RowLoss
-from dlcore.certificate.rounding import (
+from dlcore.certificate.rounding.base import err_eigenvalue
+from dlcore.certificate.rounding.curvature import (
     CurvatureErrors,
     abs_class_sum,
-    err_eigenvalue,
     err_row_logits,
     err_transformed,
     largest_distance,

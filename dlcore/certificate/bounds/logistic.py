@@ -20,7 +20,8 @@ from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
 from dlcore.certificate.bounds.row_losses import CLASS_LOSS
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
-from dlcore.certificate.rounding import err_logit, improvement_bound, logistic_rounding, logistic_sums
+from dlcore.certificate.rounding.base import err_logit, improvement_bound
+from dlcore.certificate.rounding.logistic import logistic_rounding, logistic_sums
 from dlcore.certificate.rows import RowWeights, TrainingData, cached_row_slices, head_slices, row_norms
 
 FEW_HEADS = 4

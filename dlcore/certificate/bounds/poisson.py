@@ -29,7 +29,7 @@ from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss, RowTerms
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
-from dlcore.certificate.rounding import (
+from dlcore.certificate.rounding.poisson import (
     err_deviance,
     err_deviance_of_mean,
     err_deviance_of_row,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.certificate.rounding import UNIT
+from dlcore.certificate.rounding.base import UNIT
 
 
 class RowTerms(NamedTuple):

@@ -31,13 +31,8 @@ from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
 from dlcore.certificate.bounds.row_losses import CLASS_LOSS
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
-from dlcore.certificate.rounding import (
-    improvement_bound,
-    softmax_logit,
-    softmax_rounding,
-    softmax_sums,
-    sum_rounding,
-)
+from dlcore.certificate.rounding.base import improvement_bound, sum_rounding
+from dlcore.certificate.rounding.softmax import softmax_logit, softmax_rounding, softmax_sums
 from dlcore.certificate.rows import TrainingData, head_slices, row_norms, row_slices
 
 SERIES_LIMIT = 1e-3

@@ -17,12 +17,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from dlcore.certificate import rounding
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.moments import Moments, RowSums
 from dlcore.certificate.result import Bounds
-from dlcore.certificate.rounding import SquaredErrors, err_logit, sum_rounding
+from dlcore.certificate.rounding import squared as rounding
+from dlcore.certificate.rounding.base import err_logit, sum_rounding
+from dlcore.certificate.rounding.squared import SquaredErrors
 from dlcore.certificate.rows import (
     BLOCK_BYTES,
     HostTable,
@@ -352,7 +353,7 @@ def _quadratic_form(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Return ½hᵀ(A + λI)⁺h, a bound on how far its root is below the true root, and the name of the bound.
 
-    `dlcore.certificate.rounding` splits the eigenvectors into C, whose eigenvalues are certain, and U. At λ = 0, U
+    `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At λ = 0, U
     is taken as the null space of A, and the name of the bound states the rank |C|.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.certificate.bounds.curvature import HeadParams, newton_step, row_blocks
 from dlcore.certificate.bounds.row_losses import margins
-from dlcore.certificate.rounding import err_margin
+from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import TrainingData
 
 STEPS = 12

@@ -28,7 +28,7 @@ from dlcore.certificate.centering import CenteredRows, centered_intercept, find_
 from dlcore.certificate.data_report.quasi_separation import is_quasi_separating, quasi_separating_direction
 from dlcore.certificate.data_report.touching_columns import touching_column
 from dlcore.certificate.newton import newton_path
-from dlcore.certificate.rounding import err_margin
+from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import ColumnSubset, RowTable, RowWeights, TrainingData, index_slices
 
 SEPARABLE, QUASI_SEPARABLE = "separable", "quasi-separable"

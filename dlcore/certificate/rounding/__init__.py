@@ -1,0 +1,1 @@
+"""Bounds on the rounding errors of a certificate, a file for each kind of bound."""

@@ -1,0 +1,119 @@
+r"""Rounding of the duality bound of logistic heads.
+
+The bound holds for every q whose residuals sum to zero. So q may be the repaired sigmoid of the
+computed logits, and their errors count in KL(q‖p) alone. The few u by which the computed residuals differ from it
+are counted with the sums over rows. Errors come from these sums, from the logits, and from residuals whose sum is
+not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on b*.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dlcore.certificate.rounding.base import INTERCEPT_REFINEMENTS, UNIT, err_duality, err_logit, sum_rounding
+
+if TYPE_CHECKING:
+    from dlcore.certificate.bounds import logistic
+    from dlcore.certificate.head_arrays import HeadArrays
+
+
+def logistic_sums(slices: list[slice]) -> float:
+    """Return the relative error of sums over rows of logistic heads.
+
+    A block holds rows of both classes, and each class is summed by itself. There is room for a division by σ.
+    """
+    return 2 * max(sum_rounding(slices)) + UNIT
+
+
+def logistic_rounding(
+    heads: "HeadArrays",
+    sides: "tuple[logistic.ClassSums, logistic.ClassSums]",
+    *,
+    shrink: list[np.ndarray],
+    gap: np.ndarray,
+    grad_norm: np.ndarray,
+    coef_norm: np.ndarray,
+    err_sums: float,
+    is_exact: np.ndarray,
+) -> np.ndarray:
+    """Bound the rounding of the duality gap of logistic heads, shape (H,).
+
+    Args:
+      heads: H heads.
+      sides: sums over the rows of class 0 and of class 1.
+      shrink: factors of the residuals of class 0 and of class 1, shape (H,) each.
+      gap: the computed gap.
+      grad_norm: the norm of the repaired gradient.
+      coef_norm: ‖σw‖.
+      err_sums: the relative error of sums over rows.
+      is_exact: whether the divergence is a second sum over the rows, not a bound.
+    """
+    negative, positive = sides
+    l2, features = heads.l2, heads.coef.shape[1]
+    total = negative.weight + positive.weight
+    mass, magnitude = (negative.mass + positive.mass) / total, (negative.magnitude + positive.magnitude) / total
+    longest = np.maximum(negative.longest, positive.longest)
+    intercept = np.zeros(len(heads.coef)) if heads.intercept is None else abs(heads.intercept)
+    err_z = err_logit(features, longest * coef_norm + intercept, extra=4)
+    err_grad = 2 * err_sums * magnitude + err_sums * l2 * coef_norm
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
+        rounding += err_z**2 / 8
+        if heads.intercept is None:
+            return rounding
+        # Errors of the logits move the divergence by their size times the probability mass d·Σs·r that the repair
+        # took. A second pass has logits of its own: q belongs to those of the first, and both may be off, three
+        # errors in all. In the bound from sums the factor 1.001 leaves 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
+        fraction_taken = 1 - np.minimum(*shrink)  # |p − q| / r
+        err_pass = err_sums * mass + 3 * err_logit(features, magnitude * coef_norm + mass * intercept, extra=4)
+        rounding += np.where(is_exact, fraction_taken * err_pass, 500 * mass * err_z**2)
+        # Residuals that sum to some δ instead of 0 add δ·(b − b*).
+        residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mass
+        distance = intercept + logistic_intercept_bound(longest, negative.weight, positive.weight, l2)
+        mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mass
+        slope = np.exp(-intercept - longest * coef_norm) / 4
+        for _ in range(INTERCEPT_REFINEMENTS):
+            total_gap = gap + rounding + residual_sum * distance
+            distance = np.fmin(distance, logistic_intercept_distance(total_gap, l2, longest, mean_residual, slope))
+        rounding += residual_sum * distance
+    return rounding
+
+
+def logistic_intercept_distance(
+    gap: np.ndarray, l2: np.ndarray, longest: np.ndarray, mean_residual: np.ndarray, slope: np.ndarray
+) -> np.ndarray:
+    r"""Bound |b* − b| where J − J* ≤ gap; infinite or nan where there is no bound.
+
+    $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$ moves no logit by more than $D = \max_i\|x_i\|$ times that.
+    So at $w^*$ the intercept with mean residual 0 is no further from b than D plus the same distance at w. The
+    mean residual at (w, b) is ρ, with the slope κ in b. As $\ln p(1-p)$ has a slope of at most 1, the mean
+    residual has lost |ρ| after a distance of $-\ln(1 - |\rho|/\kappa)$.
+
+    Args:
+      gap: a bound on J − J*, shape (H,).
+      l2: shape (H,).
+      longest: max ‖x‖, shape (H,).
+      mean_residual: no less than |ρ|, shape (H,).
+      slope: no more than κ, the mean of p(1 − p), shape (H,).
+    """
+    return longest * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(mean_residual / slope, 1))
+
+
+def logistic_intercept_bound(
+    longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
+) -> np.ndarray:
+    r"""Bound |b*|.
+
+    At the optimum the mean of p is the fraction π of class 1. So some logit is at least, and some at most, that of
+    π: $|b^*| \le |\mathrm{logit}\,\pi| + \max_i\|x_i\|\,\|w^*\|$. Here $\frac\lambda2\|w^*\|^2 \le J_0$, the
+    objective of the best intercept alone, which is the entropy of π.
+
+    Args:
+      longest: max ‖x‖, shape (H,).
+      zeros: total weight of class 0, shape (H,).
+      ones: total weight of class 1, shape (H,).
+      l2: shape (H,).
+    """
+    fractions = np.stack([ones, zeros]) / (ones + zeros)
+    entropy = -(fractions * np.log(fractions)).sum(0)
+    return abs(np.log(ones) - np.log(zeros)) + longest * np.sqrt(2 * entropy / l2)

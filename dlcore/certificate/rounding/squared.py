@@ -1,0 +1,192 @@
+r"""Rounding of the exact gap of heads with the squared loss.
+
+The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between
+predictions and the part of the penalty. An error δ of the residuals ρ moves √gap by at most √(Σsδ²/S). An error ε
+of h moves it by at most ε/√(2μ), where μ is the smallest eigenvalue.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.certificate.rounding.base import UNIT, SumRounding, err_eigenvalue
+
+SCALED_GRAM = 4 * UNIT
+"""Relative error of a Gram matrix divided by scales: two divisions, and 2u more for the squares."""
+
+
+class SquaredErrors(NamedTuple):
+    """Errors of heads with squared loss, divided by Σ s.
+
+    Attributes:
+      err_grad: no component of 2Σ s·ρ·x is off by more than this times √(2·`squares`) of `Moments`, shape (H,).
+      err_residual: no less than what errors of ρ and of its mean move √gap by, shape (H,).
+      err_value: the error of Σ s·ρ², shape (H,).
+    """
+
+    err_grad: np.ndarray
+    err_residual: np.ndarray
+    err_value: np.ndarray
+
+
+def err_moments(rounding: SumRounding) -> float:
+    """Return the relative error of sums of squares and products.
+
+    The first half is the error of the sums and of the factors of their terms. The second half is more than what
+    merging and centering round.
+    """
+    return 2 * (rounding.products + 3 * rounding.sums)
+
+
+def errors_from_moments(
+    features: int, relative: float, magnitude: np.ndarray, reach: np.ndarray, mean_residual: np.ndarray
+) -> SquaredErrors:
+    """Bound the errors of heads that are evaluated from sums of products.
+
+    Numbers of G and c are off by `relative` of √squares √squares. Products with them round as sums of m terms.
+
+    Args:
+      features: m.
+      relative: the relative error of the moments.
+      magnitude: |w|·|mean of x| + |mean of y| + |b|, shape (H,).
+      reach: |w|·√squares of x + √squares of y, shape (H,).
+      mean_residual: shape (H,).
+    """
+    relative_product = relative + (features + 6) * UNIT
+    err_mean = (features + 6) * UNIT * magnitude + relative * reach
+    err_squares = relative_product * reach**2 + err_mean * (2 * np.abs(mean_residual) + err_mean)
+    return SquaredErrors(np.sqrt(2) * relative_product * reach, err_mean, err_squares)
+
+
+def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative: float) -> SquaredErrors:
+    """Return the errors without centering: the gradient has the mean residual times the mean of x as well.
+
+    Args:
+      errors: the errors with centering.
+      mean_residual: ρ̄, shape (H,).
+      relative: the relative error of the moments, which the mean of x has too.
+    """
+    err_grad = errors.err_grad + np.sqrt(2) * (errors.err_residual + (relative + UNIT) * np.abs(mean_residual))
+    return SquaredErrors(err_grad, np.zeros(len(mean_residual)), errors.err_value)
+
+
+def errors_from_rows(
+    mean_square: np.ndarray, abs_residual: np.ndarray | None, value: np.ndarray, rounding: SumRounding
+) -> SquaredErrors:
+    """Bound the errors of heads that are evaluated from the residuals of every row.
+
+    Σ s|ρ||x| ≤ √Σsρ² √Σsx². It counts twice because h = 2Σsρx, and twice more for ρ̄ times the mean of x.
+
+    Args:
+      mean_square: Σ s·`err_logit`² of the residuals, shape (H,).
+      abs_residual: Σ s·|ρ| where the mean of ρ is taken out, shape (H,), else None.
+      value: Σ s·ρ², shape (H,).
+      rounding: the errors of sums over the rows.
+    """
+    err_residual = np.sqrt(mean_square)
+    if abs_residual is not None:
+        err_residual += rounding.sums * abs_residual
+    err_grad = 4 * (rounding.products + 3 * rounding.sums) * np.sqrt(value)
+    err_squares = rounding.products * value + err_residual * (2 * np.sqrt(value) + err_residual)
+    return SquaredErrors(err_grad, err_residual, err_squares)
+
+
+def err_gram(relative: float, trace: float, values: np.ndarray) -> float:
+    """Bound the error of a Gram matrix and of its eigendecomposition, as a norm.
+
+    Sums of magnitudes |x_j||x_k| make a matrix of norm at most their trace. `eigh` is off by a few u‖A‖, its
+    eigenvectors by a few u from orthogonal (LAPACK).
+    """
+    return relative * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
+
+
+def err_penalised_grad(
+    err_grad: np.ndarray, trace_root: float, l2: np.ndarray, coef_norm: np.ndarray, grad_norm: np.ndarray
+) -> np.ndarray:
+    """Bound the error of h = 2Σ s·ρ·x + λw: the errors of its terms, the additions and the scaling."""
+    return err_grad * trace_root + 6 * UNIT * (l2 * coef_norm + grad_norm)
+
+
+def err_rotated(err_h: np.ndarray, features: int, h_norm: np.ndarray) -> np.ndarray:
+    """Bound the error of h in the basis of the eigenvectors: the product rounds too."""
+    return err_h + 10 * features * UNIT * h_norm
+
+
+def certain_eigenvalues(values: np.ndarray, penalty: float, err: float) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return which eigenvalues are certain, and lower bounds on the eigenvalues of A + λI, infinite elsewhere.
+
+    Let η be the error of A. Where λ > 4η, every eigenvalue of A + λI is at least Λ + λ − η. Otherwise the
+    eigenvectors are split into C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ. In C it is at
+    least Λ + λ − η − η²/λ, whatever U does (the Schur complement of U).
+
+    Args:
+      values: computed eigenvalues Λ of A.
+      penalty: λ.
+      err: η.
+    """
+    schur = err * (err / penalty) if 0 < penalty <= 4 * err else 0.0
+    certain = values > 4 * (err + schur) if penalty <= 4 * err else np.full(len(values), True)
+    return certain, np.where(certain, values + penalty - err - schur, np.inf)
+
+
+def err_root_gap(
+    err_values: np.ndarray,
+    norms: tuple[np.ndarray, np.ndarray],
+    err_h: np.ndarray,
+    penalty: float,
+    smallest: float,
+    *,
+    full_rank: bool,
+) -> np.ndarray:
+    r"""Bound what errors of A and h move √gap by, shape (H,).
+
+    $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$. At λ = 0, U is taken as the null space of A.
+
+    Args:
+      err_values: what errors of the eigenvalues in C move √gap by, shape (H,).
+      norms: the norms of h in U and in C, shape (H,) each.
+      err_h: the error of h, shape (H,).
+      penalty: λ.
+      smallest: the lower bound on the eigenvalues in C, infinite where C is empty.
+      full_rank: whether U is empty.
+    """
+    if penalty == 0:
+        return err_values + (err_h / np.sqrt(2 * smallest) if np.isfinite(smallest) else 0)
+    in_u, _ = norms
+    smallest = max(penalty, smallest) if full_rank else penalty
+    return err_values + err_h / np.sqrt(2 * smallest) + in_u / np.sqrt(2 * penalty)
+
+
+def is_rank_refuted(
+    norms: tuple[np.ndarray, np.ndarray], err_h: np.ndarray, err: float, smallest: float
+) -> np.ndarray:
+    r"""Return whether h refutes at λ = 0 that U is the null space, shape (H,).
+
+    If A has the rank |C|, then its range is a graph over C, and $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the
+    true h, which is in that range. Float64 cannot see that A has no higher rank. But in U the true h must vanish
+    except for rounding.
+
+    Args:
+      norms: the norms of h in U and in C, shape (H,) each.
+      err_h: the error of h, shape (H,).
+      err: η, the error of A.
+      smallest: the lower bound on the eigenvalues in C, infinite where C is empty.
+    """
+    in_u, in_c = norms
+    return in_u > 2 * err_h + err / smallest * in_c
+
+
+def squared_rounding(
+    errors: SquaredErrors, err_root: np.ndarray, gap_root: np.ndarray, rounding: SumRounding
+) -> np.ndarray:
+    """Bound the rounding of the gap: (√gap + ε)² − gap, where ε adds up what moves the root.
+
+    Args:
+      errors: the errors of the heads.
+      err_root: what errors of h and A move the root by, shape (H,).
+      gap_root: √gap, shape (H,).
+      rounding: the errors of sums over the rows.
+    """
+    error = errors.err_residual + err_root + rounding.sums * gap_root
+    with np.errstate(over="ignore", invalid="ignore"):
+        return error * (2 * gap_root + error)
