@@ -34,6 +34,7 @@ def fit_heads(
     loss: str = "logistic",
     l2: Any = None,
     folds: Any = None,
+    groups: Any = None,
     scoring: Scoring | None = None,
     sample_weight: Any = None,
     class_weight: Any = None,
@@ -72,6 +73,8 @@ def fit_heads(
         row by the others, from the one factorisation of all rows, at the alpha of all rows as RidgeCV has it: the
         others' λ is λ·S/(S − sᵢ). One row of scores is of all rows together. At λ = 0 the shortest solution of the
         others predicts a row. There are no fits of folds to certify. A standardised σ is that of all rows.
+      groups: shape (n,), numbers or strings, for an integer or a splitter as `folds`: no group both trains and
+        scores a fold. An integer is then scikit-learn's GroupKFold; a splitter gets the groups as numbers from 0.
       scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. "log_loss"
         (the default, negative), "accuracy"; "roc_auc" of the logistic loss, "roc_auc_ovr" of the softmax, the mean
         over the classes of each against the others; "r2", the default of the squared loss; "d2", the default of
@@ -155,6 +158,7 @@ def fit_heads(
         loss=loss,
         l2=l2,
         folds=of_fits,
+        groups=groups,
         sample_weight=sample_weight,
         class_weight=class_weight,
         validation=validation,

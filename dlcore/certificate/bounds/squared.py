@@ -353,8 +353,8 @@ def _quadratic_form(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Return ½hᵀ(A + λI)⁺h, a bound on how far its root is below the true root, and the name of the bound.
 
-    `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At λ = 0, U
-    is taken as the null space of A, and the name of the bound states the rank |C|.
+    `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At
+    λ = 0, U is taken as the null space of A, and the name of the bound states the rank |C|.
 
     Args:
       spectrum: the eigendecomposition of A.

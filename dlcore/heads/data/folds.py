@@ -10,20 +10,28 @@ from dlcore._core import host_checks
 from dlcore.heads.losses import HeadLoss
 
 
-def read_folds(folds: Any, rows: int, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def read_folds(
+    folds: Any, rows: int, labels: np.ndarray | None, groups: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows train and which score each fit, (folds + 1, rows) each; the first fit is on all rows.
 
     Args:
       folds: as `fit_heads` takes it, without "leave-one-out".
       rows: their number.
       labels: the classes of the rows, shape (rows,), by which an integer stratifies; None for numbers.
+      groups: the group of each row, shape (rows,); None without groups.
     """
+    codes = None if groups is None else _read_groups(groups, rows)
+    is_count = isinstance(folds, int | np.integer) and not isinstance(folds, bool)
+    if codes is not None and not (is_count or hasattr(folds, "split")):
+        raise ValueError("groups: expected None, unless folds is an integer or a splitter")
     if folds is None:
         pairs = []
-    elif isinstance(folds, int | np.integer) and not isinstance(folds, bool):
-        pairs = _consecutive(host_checks.check_count("folds", folds, minimum=2), rows, labels)
+    elif is_count:
+        count = host_checks.check_count("folds", folds, minimum=2)
+        pairs = _consecutive(count, rows, labels) if codes is None else _by_groups(count, codes)
     else:
-        pairs = _given(folds, rows, labels)
+        pairs = _given(folds, rows, labels, codes)
     train, test = np.ones((len(pairs) + 1, rows), bool), np.zeros((len(pairs) + 1, rows), bool)
     for index, (chosen, scored) in enumerate(pairs):
         train[index + 1], test[index + 1] = chosen, scored
@@ -57,14 +65,42 @@ def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple
     return [(owner != fold, owner == fold) for fold in range(folds)]
 
 
-def _given(folds: Any, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _read_groups(groups: Any, rows: int) -> np.ndarray:
+    """Return the number of the group of each row; groups are numbers or strings."""
+    names = np.asarray(groups)
+    if names.shape != (rows,):
+        raise ValueError(f"groups: expected shape ({rows},), got shape {names.shape}")
+    if names.dtype.kind not in "biufUSO":
+        raise TypeError(f"groups: expected numbers or strings, got dtype {names.dtype}")
+    try:
+        return np.unique(names, return_inverse=True)[1]
+    except TypeError:
+        raise TypeError("groups: expected numbers or strings, got a mixture of types") from None
+
+
+def _by_groups(folds: int, codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return scikit-learn's GroupKFold: the largest groups first, each to the fold with the fewest rows."""
+    sizes = np.bincount(codes)
+    if len(sizes) < folds:
+        raise ValueError(f"folds: expected at most as many as groups ({len(sizes)}), got {folds}")
+    fold_sizes, fold_of = np.zeros(folds), np.zeros(len(sizes), np.int64)
+    for group in np.argsort(sizes, kind="stable")[::-1]:
+        fold_of[group] = fold_sizes.argmin()
+        fold_sizes[fold_of[group]] += sizes[group]
+    owner = fold_of[codes]
+    return [(owner != fold, owner == fold) for fold in range(folds)]
+
+
+def _given(
+    folds: Any, rows: int, labels: np.ndarray | None, codes: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the pairs of 0/1 weights [folds, n], of a splitter, or of (train, test) row numbers."""
     splits = getattr(folds, "split", None)
     if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
         expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
         raise TypeError(f"folds: expected {expected}, got {folds!r}")
     if splits is not None:
-        folds = list(splits(np.zeros((rows, 1)), labels))
+        folds = list(splits(np.zeros((rows, 1)), labels, *(() if codes is None else (codes,))))
     if not hasattr(folds, "ndim"):
         folds = list(folds)
         if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):

@@ -81,6 +81,7 @@ def read_training_data(
     loss: str,
     l2: Any,
     folds: Any,
+    groups: Any,
     sample_weight: Any,
     class_weight: Any,
     validation: Any,
@@ -107,7 +108,7 @@ def read_training_data(
     if record.row_loss is not None:
         target = target.astype(np.float64)
     labels = target if record.is_classifier and target.ndim == 1 else None
-    train, test = read_folds(folds, len(rows), labels)
+    train, test = read_folds(folds, len(rows), labels, groups)
     check_folds(train[1:], test[1:], weight, target, record, fit_intercept=bool(fit_intercept))
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
