@@ -85,8 +85,8 @@ def half_poisson_deviance(log_rate: Numeric, target: Numeric) -> Array:
 @jax.custom_jvp
 def _half_poisson_deviance(z: Array, y: Array) -> Array:
     rate = jnp.exp(z)
-    d = z - jnp.log(y)  # infinite for a target of 0, nan below 0
-    is_near = (d >= NEAR[0]) & (d <= NEAR[1])
+    d = z - jnp.log(jnp.where(y == 0, 1, y))  # nan below 0
+    is_near = (y != 0) & (d >= NEAR[0]) & (d <= NEAR[1])
     # Only the rate is large where d is: it may be infinite, and so may y(1 + d).
     far = jnp.where((d > NEAR[1]) & jnp.isinf(rate), rate, rate - jnp.where(y == 0, 0, y * (1 + d)))
     d = jnp.where(is_near, d, 0)

@@ -171,6 +171,24 @@ def test_a_constant_target_is_scored_0():
     np.testing.assert_array_equal(heads.scores, np.zeros((1, 2)))
 
 
+def test_a_constant_validation_set_is_scored_0():
+    x, weights = np.random.default_rng(1).normal(size=(60, 3)), np.random.default_rng(2).random(7)
+    for number in (7.7, 1 / 3):
+        validation = x[:7], np.full(7, number), weights
+        heads = fit_heads(x, x[:, 0], loss="squared", l2=[0.1], validation=validation)
+        np.testing.assert_array_equal(heads.scores, [[0.0]])
+
+
+@pytest.mark.parametrize("small", [1e-15, 1e-20])
+def test_a_class_of_small_weights_is_as_good_as_the_other(small):
+    x = np.random.default_rng(1).normal(size=(120, 4))
+    y = (x[:, 0] > 0).astype(int)
+    heads = fit_heads(x, y, l2=[0.1], sample_weight=np.where(y == 1, 1.0, small))
+    mirrored = fit_heads(x, 1 - y, l2=[0.1], sample_weight=np.where(y == 1, 1.0, small))
+    np.testing.assert_allclose(heads.coef, -mirrored.coef, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(heads.intercept, -mirrored.intercept, rtol=1e-6)
+
+
 def test_without_a_penalty():
     x, y, _ = regular()
     free = fit_heads(x, y, l2=[0.0, 1e-3], tol=1e-11)

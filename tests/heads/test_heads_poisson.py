@@ -90,10 +90,37 @@ def test_a_file_keeps_them(tmp_path):
     np.testing.assert_array_equal(again.predict(X), heads.predict(X))
 
 
+def test_counts_that_are_all_the_same_are_scored_0():
+    """Rows that are held out with one count, in a fold and in a validation set: their spread is rounding."""
+    y = np.array([3, 3, 3, 1, 2, 4, 0, 5, 2.0])
+    heads = fit_heads(X[:9], y, loss="poisson", l2=[0.1, 1.0], folds=3)
+    np.testing.assert_array_equal(scores_of(heads)[0], np.zeros(2))
+    validation = X[:7], np.full(7, 7.7), np.random.default_rng(2).random(7)
+    validated = fit_heads(X, Y, loss="poisson", l2=[0.1], validation=validation)
+    np.testing.assert_array_equal(scores_of(validated), [[0.0]])
+
+
+def test_a_step_whose_decrease_is_rounding_is_taken():
+    """A column is positive only where the count is 0, with almost no penalty: J rounds by more than it falls."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(90, 4))
+    y = rng.poisson(np.exp(x @ (rng.normal(size=4) * 0.4))).astype(float)
+    x[:, 0] = np.where(y == 0, abs(x[:, 0]), 0)
+    heads = fit_heads(x, y, loss="poisson", l2=[1e-12, 1e-8, 1e-4])
+    assert set(heads.status) == {"converged"}
+
+
+def test_one_count_for_all_rows_ends_soon():
+    heads = fit_heads(X, np.full(300, 7.7), loss="poisson", l2=[0.1])
+    assert heads.steps[0] < 500
+    np.testing.assert_allclose(heads.predict(X), 7.7, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"y": -Y}, "y: expected counts or rates of at least 0"),
+        ({"y": 1e21 * Y}, "y: expected counts or rates of at most 1e\\+20, got .*; divide y and l2"),
         ({"y": 0 * Y}, "y: expected a positive number in rows of positive weight, got only zeros"),
         ({"class_weight": "balanced"}, "class_weight: expected None for loss 'poisson'"),
         (

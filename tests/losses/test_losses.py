@@ -461,3 +461,12 @@ def test_new_names_and_unknown_names_give_no_warning():
         assert losses.LossInfo is LossInfo
         with pytest.raises(AttributeError, match="has no attribute 'hinge'"):
             losses.hinge  # pyright: ignore[reportAttributeAccessIssue] # noqa: B018
+
+
+def test_a_count_of_0_is_no_error_of_the_debugging_modes():
+    """Eagerly every operation is checked for itself."""
+    z, y = jax.device_put((DTYPE.type(0.5), DTYPE.type(0.0)))
+    with jax.debug_nans(True), jax.debug_infs(True):
+        value, slope = half_poisson_deviance(z, y), jax.grad(half_poisson_deviance)(z, y)
+    assert_close(value, np.exp(0.5), units=4)
+    assert_close(slope, np.exp(0.5), units=4)

@@ -35,8 +35,7 @@ def logistic_constant(
     y: np.ndarray, weights: np.ndarray, balance: np.ndarray | None, *, fit_intercept: bool
 ) -> Constant:
     """Return the best constant prediction of each fit and target."""
-    ones = weights @ y
-    mass = np.stack([weights.sum(1)[:, None] - ones, ones], axis=-1)
+    mass = np.stack([weights @ (1 - y), weights @ y], axis=-1)  # a difference would lose a class of small weights
     mass = (mass if balance is None else mass * balance).reshape(-1, 2)
     total = mass.sum(1)
     fractions = mass / total[:, None]

@@ -12,6 +12,9 @@ from dlcore.losses import half_poisson_deviance
 LARGEST_LOG_RATE = 60.0
 """A trial step may have any logit. Above this one the rate stays, so that no sum is infinite."""
 
+LARGEST_RATE = 1e20
+"""Rates are far below the exponential of `LARGEST_LOG_RATE`."""
+
 
 def poisson_terms(logits: Array, targets: Array) -> RowTerms:
     """Return the terms of half the deviance.
@@ -45,13 +48,18 @@ def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
 def half_deviance(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     r"""Return $e^z - yz - y + y\ln y$, of any shape, at least 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        logarithms = np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - z - 1), 0)
-        return np.maximum(np.exp(z) + logarithms, 0)
+        d = z - np.log(np.where(y > 0, y, 1))
+        # Near d = 0 the difference of e^z and y(1 + d) would be rounding of y alone.
+        excess = np.where(abs(d) < 1, y * (np.expm1(d) - d), np.exp(z) - y * (1 + d))
+        return np.maximum(np.where(y > 0, excess, np.exp(z)), 0)
 
 
 def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise ValueError(f"y: expected [n] or [n, targets], got shape {y.shape}")
+    if (y > LARGEST_RATE).any():
+        got = f"{float(y.max()):g}; divide y and l2 by the same number"
+        raise ValueError(f"y: expected counts or rates of at most {LARGEST_RATE:g}, got {got}")
     if (y < 0).any():
         raise ValueError(f"y: expected counts or rates of at least 0, got {float(y.min()):g}")
     if not (y.reshape(len(y), -1)[weight > 0] > 0).any(0).all():
@@ -65,7 +73,7 @@ def _deviance(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarr
 def _d2(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         null = half_deviance(np.log(y @ weight)[:, None], y) @ weight
-    return r2(half_deviance(logits, y) @ weight, np.where((y > 0).any(1), null, 0))
+    return r2(half_deviance(logits, y) @ weight, np.where(y.max(1) > y.min(1), null, 0))
 
 
 def _predict(logits: np.ndarray) -> np.ndarray:

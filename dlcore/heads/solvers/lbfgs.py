@@ -251,7 +251,7 @@ def minimize(
     while active.sum() > stop_at:
         sums = pass_over_rows([(point.trial, batch, shard, centering) for shard in shards])
         place = history.count % pairs
-        line = np.zeros((heads, 3)) if first else np.stack([step_size, active, np.full(heads, place)], axis=1)
+        line = np.stack([step_size, active & (not first), np.full(heads, place)], axis=1)
         given = history.rings, point, sums, constants, to_device(line)
         look = look or observe.prepare([given])
         history.rings, trial_gradient, numbers = look([given])[0]

@@ -102,6 +102,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
     value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
     penalty, stalled, steps = np.zeros(heads), np.zeros(heads, int), np.zeros(heads, int)
     converged, active = np.zeros(heads, bool), max_steps > 0
+    least = EPS * batch.spread.sum(1)  # a smaller J is rounding of the losses
     program = None
     while active.any():
         trial = theta + _per_head(step_size, step) * step
@@ -114,7 +115,10 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         promised = -step_size * slope
         noise = 4 * EPS * (1 + abs(value))
         accepted = active & np.isfinite(seen.value)
-        accepted &= (steps == 1) | (seen.value <= value - ARMIJO * promised + noise)
+        # J is convex: it rises by no more than `after`, which rounding of J may hide.
+        after = step_size * np.where(accepted, (seen.gradient * step).sum((1, 2)), 0)
+        is_hidden = (promised <= 1e-9 * value) & (after <= 0.8 * promised)
+        accepted &= (steps == 1) | is_hidden | (seen.value <= value - ARMIJO * promised + noise)
         for head in np.flatnonzero(accepted).tolist():
             theta[head] = trial[head]
             step[head] = newton_step(seen.gradient[head], hessian[head], batch, centering, head)
@@ -128,7 +132,8 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         is_small |= (batch.l2 == 0) & (seen.misclassified == 0)
         # L-BFGS or a certificate has found the start too far from the optimum.
         converged |= accepted & is_small & (steps > 1)
-        progress = accepted & ((gap < 0.9 * best_gap) | (steps == 1) | (promised > 1e-9 * value))
+        progress = (gap < 0.9 * best_gap) | (steps == 1) | (promised > 1e-9 * np.maximum(value, least))
+        progress &= accepted
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
         stalled = np.where(progress, 0, stalled + 1)
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
