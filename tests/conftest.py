@@ -43,7 +43,8 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that `slow.txt` names, unless single tests were asked for by name."""
     if not any("::" in argument for argument in config.args):
-        slow_tests.mark(items, Path(__file__).parent)
+        x64 = jax.config.read("jax_enable_x64")
+        slow_tests.mark(items, Path(__file__).parent, check_variants=not x64)
 
 
 @pytest.fixture

@@ -31,11 +31,16 @@ def read_entries(text: str) -> dict[str, Entry]:
     return {name: Entry(rest[0] if rest else "", rest[1:]) for name, *rest in lines}
 
 
-def mark(items: Sequence[pytest.Item], root: Path) -> None:
+def mark(items: Sequence[pytest.Item], root: Path, *, check_variants: bool) -> None:
     """Mark the slow ones of the collected tests.
 
+    Args:
+      items: the collected tests.
+      root: the folder of the tests.
+      check_variants: whether variants must exist. Some have other names in float64.
+
     Raises:
-      UsageError: if a file that was collected has no such test or variant.
+      UsageError: if a file that was collected has no such test, or no such variant.
     """
     entries = read_entries(FILE.read_text())
     variants: dict[str, set[str]] = {}
@@ -47,7 +52,8 @@ def mark(items: Sequence[pytest.Item], root: Path) -> None:
         variants.setdefault(name, set()).add(variant.removesuffix("]"))
         if name in entries and entries[name].is_slow(variant.removesuffix("]")):
             item.add_marker("slow")
-    if missing := sorted(unknown(entries, variants)):
+    missing = sorted(name for name in unknown(entries, variants) if check_variants or "[" not in name)
+    if missing:
         raise pytest.UsageError(f"{FILE.name} names what is not there: {', '.join(missing)}")
 
 
