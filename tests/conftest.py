@@ -75,10 +75,10 @@ def check_any_mode(request):
     """Check that a file marked any_mode runs no program in the dtype of the run.
 
     The file computes with NumPy, or sets a mode itself. In a float32 run no program may be compiled outside x64
-    mode. A run of all tests clears the caches first, because a cached program is not compiled again.
+    mode. The caches are cleared first, because a cached program is not compiled again.
     """
     marked = request.node.get_closest_marker("any_mode") and not jax.config.read("jax_enable_x64")
-    if marked and os.environ.get("DLCORE_TEST_OPTIMIZE"):
+    if marked:
         clear_compiled_programs()
     start = len(compilations)
     yield

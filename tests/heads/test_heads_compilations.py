@@ -6,7 +6,7 @@ what looks at the rows held out where sums of products round too much.
 
 import numpy as np
 import pytest
-from seams import use_threads
+from seams import clear_compiled_programs, use_threads
 from sklearn.model_selection import KFold, ShuffleSplit
 
 from dlcore import fit_heads
@@ -15,6 +15,13 @@ pytestmark = [
     pytest.mark.any_mode,
     pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_programs():
+    """Clear the programs of other tests, which may have the same shapes."""
+    clear_compiled_programs()
+
 
 USUAL = {"logistic": 4, "softmax": 4, "squared": 5}
 """Logistic and softmax: a pass, its products, the next step, scores. Squared: products, their merging, the
