@@ -1,4 +1,4 @@
-"""How the tests and every process that they start compile programs: from a persistent cache, and quickly."""
+"""Settings by which the tests and their processes compile programs: from a persistent cache, and quickly."""
 
 import os
 from collections.abc import MutableMapping

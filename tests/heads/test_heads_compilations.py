@@ -1,4 +1,4 @@
-"""How many programs XLA compiles for heads: few, as many for 5 strengths as for 500, none for the next sweep.
+"""The number of programs of heads: few, as many for 5 strengths as for 500, none for the next sweep.
 
 One more is compiled when it is needed for the first time: what goes on in float64 where float32 is not enough, and
 what looks at the rows held out where sums of products round too much.

@@ -1,4 +1,4 @@
-"""How a head is said to have ended, which strength is best."""
+"""The status of a head from its certificate, and the best strength."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How strengths are chosen: scores against scikit-learn's, a caller's own, ties, and the edge of the grid."""
+"""The choice of strengths: scores against scikit-learn's, a caller's own, ties, and the edge of the grid."""
 
 import functools
 import warnings
@@ -114,7 +114,7 @@ def test_a_function_gets_what_the_folds_hold_out():
 @BEST_AT_THE_EDGE
 @pytest.mark.parametrize("shape", [(300, 4), (30, 40)])
 def test_a_function_of_numbers(shape):
-    """Of ridge heads with several targets."""
+    """Ridge heads of several targets have a score for each."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=shape), rng.normal(size=(shape[0], 3)) + 2
     y[:, 1] += x[:, 0]
@@ -256,7 +256,7 @@ def test_ties_of_known_scores():
 
 
 def test_a_best_strength_at_the_edge_of_the_grid_is_a_warning():
-    """Where the call stands; which strength, and which way to go."""
+    """The warning names the line of the call, the strength and the way to go."""
     x, y, _ = table()
     fit_heads = functools.partial(dlcore.fit_heads, loss="squared", folds=3)
     inside = fit_heads(x, y, l2=np.geomspace(1e-4, 1, 9))

@@ -99,7 +99,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_dependent_columns_have_a_minimum_that_is_proven_by_the_others(name):
-    """Where columns depend on one another the minimum is not unique; the value is that of fewer columns."""
+    """Dependent columns have no unique minimum. The value is that of fewer columns."""
     x, y, rank, options = DEPENDENT[name]
     heads = fit_heads(x, y, l2=0.0, **options)
     assert heads.status[0] == "converged"

@@ -15,11 +15,11 @@ Head = tuple[int, int]
 
 
 def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: int) -> int:
-    """Rows per block, from shapes alone: at least enough for a product, on an accelerator many whole tiles."""
-    there = platform_of(x) != "cpu"
-    most = max(1, min(rows, max(256, (ACCELERATOR_BYTES if there else size) // bytes_of_row)))
+    """Return the rows of a block, from shapes alone: enough for a product, on an accelerator many whole tiles."""
+    is_accelerator = platform_of(x) != "cpu"
+    most = max(1, min(rows, max(256, (ACCELERATOR_BYTES if is_accelerator else size) // bytes_of_row)))
     evenly = -(-rows // -(-rows // most))
-    return min(rows, -(-evenly // TILE) * TILE) if there else evenly
+    return min(rows, -(-evenly // TILE) * TILE) if is_accelerator else evenly
 
 
 def expand_to(choice: Array, leaf: Array) -> Array:

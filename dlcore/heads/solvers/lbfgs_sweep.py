@@ -106,6 +106,10 @@ class LBFGSSweep:
         products = len(self.inputs.x) * self.size**2
         return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
 
+    def _is_for_newton(self, head: tuple[int, int]) -> bool:
+        """Return whether Newton's method takes a head. Without a penalty the Hessian of a softmax is singular."""
+        return self.polish_steps > 0 and (self.l2[head] > 0 or self.outputs == 1)
+
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
         self.theta[heads] = 0
@@ -138,9 +142,9 @@ class LBFGSSweep:
         for head in left:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
-        if not self.polish_steps or self.size > QUICK_HESSIAN:
-            for batch in chunked(left, self.slots):
-                self._descend(batch, "float64")
+        descends = [head for head in left if self.size > QUICK_HESSIAN or not self._is_for_newton(head)]
+        for batch in chunked(descends, self.slots):
+            self._descend(batch, "float64")
         self._newton(left)
         return bool(left)
 
@@ -212,14 +216,9 @@ class LBFGSSweep:
         )
 
     def _newton(self, heads: list[tuple[int, int]]) -> None:
-        """Use Newton's method for what is still short of its tolerance.
-
-        Without a penalty the Hessian of a softmax is singular.
-        """
+        """Use Newton's method for what is still short of its tolerance."""
         left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
-        left = [head for head in left if self.l2[head] > 0 or self.outputs == 1]
-        if not self.polish_steps:
-            return
+        left = [head for head in left if self._is_for_newton(head)]
         size = min(self.together, NEWTON_HEADS, max(1, NEWTON_BYTES // (8 * self.size**2)))
         for batch in chunked(left, size):
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*batch, strict=True))
