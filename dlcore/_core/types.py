@@ -19,6 +19,9 @@ Array = jax.Array
 ArrayLike = jax.typing.ArrayLike
 """An argument that JAX takes as one array: an array of JAX or NumPy, or a number."""
 
+AnyArray = jax.Array | np.ndarray
+"""An array of JAX or of NumPy."""
+
 Numeric = jax.Array | np.ndarray | np.generic | bool | int | float
 """A hyper-parameter or an eager argument: anything that JAX takes as one array."""
 

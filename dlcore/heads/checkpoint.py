@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._core import archive
+from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.training_data import TrainingData
 
 KIND, FORMAT = "checkpoint of dlcore heads", 3
@@ -69,9 +70,9 @@ class StageCache:
     def on(
         self,
         name: str,
-        holder: Any,
+        holder: object,
         arrays: Sequence[str],
-        where: Any,
+        where: np.ndarray | slice | tuple[np.ndarray, ...],
         make: Callable[[], Any],
         answer: tuple[str, Sequence[int]] | None = None,
     ) -> Any:
@@ -138,7 +139,7 @@ def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
         archive.check_array(f"{stage}: {name}", array, *form[name], may_be_nan=True)
 
 
-def problem_of(inputs: TrainingData, **settings: Any) -> dict[str, str]:
+def problem_of(inputs: TrainingData, **settings: object) -> dict[str, str]:
     """Return the texts that all stages depend on."""
     digest = archive.digest
     balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"
@@ -159,6 +160,6 @@ def problem_of(inputs: TrainingData, **settings: Any) -> dict[str, str]:
     return found | {name: repr(value) for name, value in settings.items()}
 
 
-def _sample(x: Any) -> np.ndarray:
+def _sample(x: HostTable) -> np.ndarray:
     """Rows that tell one table from another; those of a sparse one are dense."""
     return x[np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))]

@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
+from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
@@ -23,7 +23,7 @@ from dlcore.heads.timing import Stopwatch
 
 
 def ridge_heads(
-    inputs: TrainingData, x: Any, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
+    inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> Heads:
     """Fit heads of the squared loss, in JAX's x64 mode."""
     accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)

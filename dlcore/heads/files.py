@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from dlcore._core.archive import check_array
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate
 from dlcore.certificate.losses import CERTIFIED_LOSSES
+
+if TYPE_CHECKING:
+    from dlcore.heads.result import Heads
 
 KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
@@ -27,7 +30,7 @@ NEWER = ("null_value", "improvement")
 """Arrays that older files of heads lack."""
 
 
-def save(heads: Any, path: Path) -> None:
+def save(heads: "Heads", path: Path) -> None:
     """Write `Heads`, unless `load` would refuse them.
 
     Raises:
@@ -120,7 +123,7 @@ def check(fields: dict[str, Any], where: str = "") -> None:
         raise ValueError(f"{where}{NAMES}: expected the names of {features} columns, got {columns!r:.200}")
 
 
-def _names(found: Any) -> tuple[str, ...] | None:
+def _names(found: object) -> tuple[str, ...] | None:
     """Return the names of columns, or None of heads that know none."""
     if found is not None and not isinstance(found, list):
         raise ValueError(f"{NAMES}: expected a list of names, got {found!r:.200}")

@@ -2,16 +2,20 @@
 
 import dataclasses
 import os
-from typing import Any, Never
+from collections.abc import Sequence
+from typing import Never
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import columns, host_checks
 from dlcore._core.files import check_path
+from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache, problem_of
+from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.heads.data.device_rows import shared
-from dlcore.heads.data.folds import absent_classes, warn_of_absent_classes, warn_of_rare_classes
+from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
@@ -28,17 +32,17 @@ MAX_STEPS = 1000
 
 
 def fit_heads(
-    x: Any,
-    y: Any,
+    x: DataLike,
+    y: npt.ArrayLike,
     *,
     loss: str = "logistic",
-    l2: Any = None,
-    folds: Any = None,
-    groups: Any = None,
+    l2: npt.ArrayLike | None = None,
+    folds: FoldsLike | None = None,
+    groups: npt.ArrayLike | None = None,
     scoring: Scoring | None = None,
-    sample_weight: Any = None,
-    class_weight: Any = None,
-    validation: Any = None,
+    sample_weight: npt.ArrayLike | None = None,
+    class_weight: ClassWeightLike | None = None,
+    validation: Sequence[DataLike] | None = None,
     fit_intercept: bool = True,
     standardize: bool = False,
     tol: float = 1e-6,
@@ -184,7 +188,7 @@ def fit_heads(
     solve = ridge_heads if record.row_loss is None else iterative_heads
     with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem) as stages:
         heads = solve(inputs, x, fit_options, stages, clock)
-    if heads.scores is not None and np.isfinite(heads.scores).any():
+    if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]
     return dataclasses.replace(heads, feature_names=names if known else None, timing=clock.timing())

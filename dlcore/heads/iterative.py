@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
-from dlcore.certificate.rows import scaled_weights
+from dlcore.certificate.rows import DataLike, scaled_weights
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
@@ -29,7 +28,7 @@ ROUNDS = 3
 
 
 def iterative_heads(
-    inputs: TrainingData, x: Any, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
+    inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> Heads:
     """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)

@@ -1,6 +1,7 @@
 """The choices of a call of `fit_heads`, checked."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from dlcore.heads.losses import read_loss
 from dlcore.heads.scoring.held_out import Scoring, name_of
@@ -16,7 +17,7 @@ class FitOptions(NamedTuple):
     tol: float
     max_steps: int
 
-    def problem(self) -> dict[str, Any]:
+    def problem(self) -> Mapping[str, object]:
         """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
         choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
         return choices | ({"scoring": name_of(self.scoring)} if read_loss(self.loss).row_loss is None else {})

@@ -1,6 +1,7 @@
 """Result of `fit_heads`: heads in float64, each with its certificate."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.losses import CERTIFIED_LOSSES
+from dlcore.certificate.rows import DataLike
 from dlcore.heads import display
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.files import load, save
@@ -119,7 +121,7 @@ class Heads:
 
     __iter__ = None  # l2 is no position
 
-    def _head(self, index: Any) -> LinearHeads:
+    def _head(self, index: int | np.ndarray) -> LinearHeads:
         """Return the head at an index among the strengths, or at one index for each target."""
         if self.status.ndim == 2:
             where = np.arange(len(self.status)), np.broadcast_to(index, len(self.status))
@@ -138,9 +140,9 @@ class Heads:
 
         Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10.1.
         """
-        return None if self.scores is None else within_one_error(self.scores, self.best)
+        return None if self.scores is None or self.best is None else within_one_error(self.scores, self.best)
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: DataLike) -> np.ndarray:
         """Return the labels, numbers or rates of every head: shape (l2, n), NumPy.
 
         A compiled program reads x in its own dtype, some rows at a time, in float64.
@@ -160,7 +162,7 @@ class Heads:
         """
         return self._of_rows(x, CERTIFIED_LOSSES[self.loss].predict)
 
-    def predict_proba(self, x: Any) -> np.ndarray:
+    def predict_proba(self, x: DataLike) -> np.ndarray:
         """Return the probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
 
         Args:
@@ -175,7 +177,7 @@ class Heads:
             raise ValueError(f"predict_proba: expected heads with loss 'logistic' or 'softmax', got {self.loss!r}")
         return self._of_rows(x, predict_proba)
 
-    def _of_rows(self, x: Any, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def _of_rows(self, x: DataLike, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return what `read` makes of logits, (l2, rows) or (l2, classes, rows), l2 first."""
         columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names)
         x = shared(x)
@@ -196,7 +198,7 @@ class Heads:
         assert found is not None
         return found
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything into one file, a NumPy archive without pickles, from which `load` makes the same again.
 
         Args:
@@ -220,7 +222,7 @@ class Heads:
         save(self, check_path("path", path))
 
     @classmethod
-    def load(cls, path: Any) -> "Heads":
+    def load(cls, path: str | os.PathLike[str]) -> "Heads":
         """Return the heads that `save` has written, to the last bit.
 
         Checksums of all arrays are compared; files of the first format have none, and load without.

@@ -19,8 +19,14 @@ pytestmark = pytest.mark.any_mode
 STATUS = Path("/proc/self/status")
 needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="/proc shows the signals that a process catches")
 
-SET_SIGINT = "import os, signal, sys; signal.signal(signal.SIGINT, signal.{}); os.execv(sys.argv[1], sys.argv[1:])"
-"""Program that sets the handler of SIGINT: a background job ignores SIGINT, and its children inherit that."""
+SET_HANDLERS = """
+import os, signal, sys
+for signum in signal.SIGHUP, signal.SIGTERM:
+    signal.signal(signum, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.{})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Program that sets handlers: background jobs ignore SIGINT, those of nohup SIGHUP, and children inherit that."""
 
 LONG = {
     "verify": ("verify", "--dtype", "float32", "float64"),
@@ -57,7 +63,7 @@ def folder(tmp_path):
 
 def start(*arguments, cwd):
     """Start a command as a process, and wait until its signal handlers are set."""
-    command = [sys.executable, "-c", SET_SIGINT.format("SIG_DFL"), *COMMAND, *arguments]
+    command = [sys.executable, "-c", SET_HANDLERS.format("SIG_DFL"), *COMMAND, *arguments]
     environment = user_environment(PYTHONPATH=str(ROOT))
     process = subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -124,7 +130,7 @@ def test_an_interrupt_ends_compiled_code_that_never_returns(folder):
 @needs_proc
 def test_an_ignored_signal_stays_ignored(folder):
     """Ignore SIGINT, as a shell does for a background job."""
-    command = [sys.executable, "-c", SET_SIGINT.format("SIG_IGN"), *COMMAND, "run", "--list"]
+    command = [sys.executable, "-c", SET_HANDLERS.format("SIG_IGN"), *COMMAND, "run", "--list"]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as process:
         wait_for(lambda: catches(process, signal.SIGTERM) or process.poll() is not None, process)
         status, out, _ = send_signal(process, signal.SIGINT)

@@ -48,7 +48,7 @@ class Recorder:
         self.s, self.y = np.zeros((2, heads, places, size))
         self.pairs = [[] for _ in range(heads)]
         products = np.zeros((heads, places, places))
-        self.history = History(Rings(None, None), products, products.copy(), products.copy(), 0)
+        self.history = History(Rings(np.zeros(0), np.zeros(0)), products, products.copy(), products.copy(), 0)
 
     def step(self, usable):
         """Record a pair of the heads that have one."""
@@ -65,7 +65,7 @@ class Recorder:
             "y_hy": np.einsum("bhp,bp->bh", self.y, y @ self.inverse),
             "usable": usable,
         }
-        self.history.record(place, Observation(**(dict.fromkeys(Observation._fields) | numbers)))
+        self.history.record(place, Observation(**(dict.fromkeys(Observation._fields, np.zeros(0)) | numbers)))
         for b in range(heads):
             self.pairs[b].append((s[b], y[b]) if usable[b] else None)
             self.pairs[b] = self.pairs[b][-places:]
@@ -164,7 +164,7 @@ class Table:
 
     def problem(self, slots):
         """Return the problem of the heads of these numbers; under x64."""
-        batch = HeadBatch(*(None if leaf is None else leaf[slots] for leaf in self.batch))
+        batch = jax.tree.map(lambda leaf: leaf[slots], self.batch)
         x, y, weight = jax.device_put(self.arrays)
         data = BlockedData(x, y, weight, 64)
         return Problem(batch, self.centering, self.preconditioner, [data])

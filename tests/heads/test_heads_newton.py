@@ -64,7 +64,7 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
         first, second = accumulate_with_hessian.map_threads(sets, loss=loss)
         found = np.asarray(first[1]) + np.asarray(second[1])
 
-    rows = np.column_stack([(x - centering.centre) * centering.unit, np.full(ROWS, intercept)])
+    rows = np.column_stack([(x - centering.centre) * np.asarray(centering.unit), np.full(ROWS, intercept)])
     for b in range(3):
         p = probabilities(rows @ theta[b].T, loss, present[b])
         positive, negative = np.einsum("nk,kl->nkl", p, np.eye(outputs)), np.einsum("nk,nl->nkl", p, p)
@@ -105,7 +105,7 @@ def test_the_step_of_a_singular_hessian_is_finite(columns):
     lift = EPS64 * (columns**-0.5 + columns + 1)
     centering = Centering(np.zeros(columns - 1), None, np.float64(1), np.float64(1))
     one = np.ones((1, columns - 1))
-    batch = HeadBatch(np.zeros(1), one, np.zeros(1, int), one, np.full((1, 1), 0.25), None, None)
+    batch = HeadBatch(np.zeros(1), one, np.zeros(1, int), one, np.full((1, 1), 0.25), one, one)
     for size in np.geomspace(1e-6, 1e6, 30):
         rows = size * rng.normal(size=(3, columns))
         hessian, inside = rows.T @ rows, rows.T @ np.ones(3)

@@ -127,7 +127,7 @@ def test_the_covariance_is_that_of_rows_with_a_weight(monkeypatch, sampled, inte
         rows = rows[::3]
     centering = fit_centering(x, intercept, rng.uniform(0.5, 2, 5))
     found = precondition(x, weight, centering, 8)
-    about = (x - centering.centre) * centering.unit
+    about = (x - centering.centre) * np.asarray(centering.unit)
     mean = intercept * moments(about, weight)[0]
     expected = (about[rows] - mean).T * weight[rows] @ (about[rows] - mean) / weight[rows].sum()
     size = abs(about).max() ** 2
@@ -190,6 +190,7 @@ def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
         + rng.normal(size=(rows, columns)) / 4
     )
     found = precondition(x, np.ones(rows), fit_centering(x, True), 100)
+    assert found.basis is not None
     assert found.basis.shape == (columns, RANK)
     product = np.asarray(found.basis, np.float64)
     np.testing.assert_allclose(product.T @ product, np.eye(RANK), atol=columns * EPS32)

@@ -224,6 +224,7 @@ def test_wrong_paths_are_named(tmp_path):
     for path in (tmp_path / "no folder" / "heads.npz", tmp_path):
         with pytest.raises(ValueError, match="path: expected the path of a file in a folder that exists"):
             heads.save(path)
-    for use in (heads.save, Heads.load):
+    uses: list[Any] = [heads.save, Heads.load]
+    for use in uses:
         with pytest.raises(TypeError, match="path: expected a path, got 3"):
             use(3)

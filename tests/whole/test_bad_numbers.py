@@ -133,7 +133,7 @@ def test_arrays_of_objects_equal_lists():
     rows = [(np.flatnonzero(mask), np.flatnonzero(~mask)) for mask in masks]
     pairs = [tuple(part.astype(object) for part in pair) for pair in rows]
     np.testing.assert_array_equal(fit_heads(X, Y, l2=0.1, folds=pairs).scores, folds[0])
-    strengths = [Fraction(1, 8)], np.array([Fraction(1, 8)], object), [0.125]
+    strengths: Any = [Fraction(1, 8)], np.array([Fraction(1, 8)], object), [0.125]
     coef = [fit_heads(X, Y, l2=l2).coef for l2 in strengths]
     assert coef[0].tobytes() == coef[1].tobytes() == coef[2].tobytes()
     gaps = [

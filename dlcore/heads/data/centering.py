@@ -1,11 +1,13 @@
 """Centering of the rows: sums then lose no digits to an offset of the features."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
+from dlcore.certificate.rows import HostTable
 
 ROWS, NUMBERS = 4096, 2**20
 """Rows that the point is the mean of, evenly spaced, at most twice as many, and at most so many numbers."""
@@ -21,23 +23,23 @@ class Centering(NamedTuple):
       radius: the usual length of a centered row.
     """
 
-    centre: Any
-    unit: Any
-    has_intercept: Any
-    radius: Any
+    centre: AnyArray
+    unit: AnyArray | None
+    has_intercept: AnyArray | np.float64
+    radius: AnyArray | np.float64
 
 
-def fit_centering(x: np.ndarray, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
+def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
     """Return the centering at the mean, at 0 without an intercept, in units of `scale`, shape (m,)."""
     few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale
     radius = np.sqrt((((few - centre) * (1 if unit is None else unit)) ** 2).sum(1).mean())
-    return Centering(centre, unit, np.float64(fit_intercept), radius)
+    return Centering(centre, unit, np.asarray(fit_intercept, np.float64), np.asarray(radius))
 
 
-def center_rows(x: Array, centering: Centering, dtype: Any) -> Array:
+def center_rows(x: Array, centering: Centering, dtype: DTypeLike) -> Array:
     """Return centered rows in `dtype`, subtracted in the wider of it and their own."""
     wide = _wider(x.dtype, dtype)
     rows = x.astype(wide) - jnp.asarray(centering.centre).astype(wide)[None]
@@ -54,7 +56,7 @@ def inverse_transform_coef(theta: np.ndarray, centering: Centering) -> np.ndarra
     return theta
 
 
-def _wider(own: Any, dtype: Any) -> Any:
+def _wider(own: DTypeLike, dtype: DTypeLike) -> np.dtype:
     """Return the dtype of rows if they are of floating point and have more digits than `dtype`, else that."""
     own, dtype = jnp.dtype(own), jnp.dtype(dtype)
     return own if jnp.issubdtype(own, jnp.floating) and own.itemsize > dtype.itemsize else dtype

@@ -1,14 +1,17 @@
 """Class weights: a factor of the weights of the rows of each class."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from dlcore.heads.losses import HeadLoss
 
+ClassWeightLike: TypeAlias = str | Mapping[int, float]
+"""What `fit_heads` takes as class weights: "balanced", or the weight of every class."""
 
-def class_weights(given: Any, y: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> np.ndarray:
+
+def class_weights(given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> np.ndarray:
     r"""Return the factor of each class of each target, at most 1: shape (targets, classes).
 
     "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
@@ -50,7 +53,7 @@ def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     return of_classes[y.astype(np.intp)]
 
 
-def _in_order(given: Mapping[Any, Any], classes: int) -> np.ndarray:
+def _in_order(given: Mapping[int, float], classes: int) -> np.ndarray:
     unknown = [label for label in given if label not in range(classes)]
     if unknown:
         raise ValueError(f"class_weight: expected the classes 0 to {classes - 1}, got {unknown[0]!r}")

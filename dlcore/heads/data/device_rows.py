@@ -1,13 +1,12 @@
 """The rows on the device, once and in their own dtype, whoever made them."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.sparse import SparseRows
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Device
+from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.objective.borrowed import BorrowedRows, borrow
@@ -22,20 +21,19 @@ alike.
 """
 
 
-def shared(x: Any) -> Any:
+def shared(x: DataLike) -> DataLike:
     """Return an array of another library, such as torch, as a JAX array over the same memory; else what came."""
     if isinstance(x, jax.Array | np.ndarray) or not hasattr(x, "__dlpack__"):
         return x
     try:
         with jax.enable_x64(True):
-            if hasattr(x, "detach"):  # torch's: a strided one is copied
-                x = x.detach().contiguous()
-            return jax.dlpack.from_dlpack(x)
+            detach = getattr(x, "detach", None)  # of torch: a strided one is copied
+            return jax.dlpack.from_dlpack(detach().contiguous() if detach else x)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
         return x  # NumPy may be able to read it, and says why where it is not
 
 
-def rows_to_device(x: Any) -> Array | BorrowedRows:
+def rows_to_device(x: jax.Array | HostTable) -> Array | BorrowedRows:
     """Return rows for programs that read them in blocks. Many rows of a NumPy array are read where they lie."""
     if isinstance(x, np.ndarray) and x.nbytes >= BORROWED_BYTES and not _in_place(x) and platform_of() == "cpu":
         lent = borrow(x)
@@ -44,7 +42,7 @@ def rows_to_device(x: Any) -> Array | BorrowedRows:
     return on_device(x)
 
 
-def on_device(x: Any, device: Any = None) -> Array:
+def on_device(x: jax.Array | HostTable, device: Device = None) -> Array:
     """Return an array on the device.
 
     A JAX array is not copied. A NumPy array is copied only where the device cannot read it in place. A sparse

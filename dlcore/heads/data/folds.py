@@ -2,16 +2,29 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore.heads.losses import HeadLoss
 
 
+class Splitter(Protocol):
+    """A splitter of scikit-learn."""
+
+    def split(self, X: Any, y: Any, groups: Any) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """Yield the numbers of the rows that train and of those that are scored."""
+        ...
+
+
+FoldsLike: TypeAlias = int | str | npt.ArrayLike | Splitter | Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]
+"""What `fit_heads` takes as folds."""
+
+
 def read_folds(
-    folds: Any, rows: int, labels: np.ndarray | None, groups: Any = None
+    folds: FoldsLike | None, rows: int, labels: np.ndarray | None, groups: npt.ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows train and which score each fit, (folds + 1, rows) each; the first fit is on all rows.
 
@@ -65,7 +78,7 @@ def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple
     return [(owner != fold, owner == fold) for fold in range(folds)]
 
 
-def _read_groups(groups: Any, rows: int) -> np.ndarray:
+def _read_groups(groups: npt.ArrayLike, rows: int) -> np.ndarray:
     """Return the number of the group of each row; groups are numbers or strings."""
     names = np.asarray(groups)
     if names.shape != (rows,):
@@ -92,20 +105,21 @@ def _by_groups(folds: int, codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
 
 
 def _given(
-    folds: Any, rows: int, labels: np.ndarray | None, codes: np.ndarray | None
+    folds: FoldsLike, rows: int, labels: np.ndarray | None, codes: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the pairs of 0/1 weights [folds, n], of a splitter, or of (train, test) row numbers."""
     splits = getattr(folds, "split", None)
     if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
         expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
         raise TypeError(f"folds: expected {expected}, got {folds!r}")
+    pairs = folds
     if splits is not None:
-        folds = list(splits(np.zeros((rows, 1)), labels, *(() if codes is None else (codes,))))
-    if not hasattr(folds, "ndim"):
-        folds = list(folds)
-        if folds and all(isinstance(pair, tuple) and len(pair) == 2 for pair in folds):
-            return [(_mask(train, rows), _mask(test, rows)) for train, test in folds]
-    table = host_checks.as_numpy("folds", folds)
+        pairs = list(splits(np.zeros((rows, 1)), labels, *(() if codes is None else (codes,))))
+    if not hasattr(pairs, "ndim"):
+        pairs = list(cast("Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]", pairs))
+        if pairs and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+            return [(_mask(train, rows), _mask(test, rows)) for train, test in pairs]
+    table = host_checks.as_numpy("folds", cast("npt.ArrayLike", pairs))
     if table.ndim != 2 or table.shape[1] != rows:
         raise ValueError(f"folds: expected 0/1 weights of shape (folds, {rows}), got shape {table.shape}")
     other = table[~np.isin(table, (0, 1))]
@@ -114,7 +128,7 @@ def _given(
     return [(chosen, ~chosen) for chosen in table.astype(bool)]
 
 
-def _mask(part: Any, rows: int) -> np.ndarray:
+def _mask(part: npt.ArrayLike, rows: int) -> np.ndarray:
     """Return row numbers, or booleans, as booleans."""
     numbers = host_checks.as_numpy("folds", part)
     if numbers.dtype == bool and numbers.shape == (rows,):
@@ -178,7 +192,7 @@ def _check_classes(
         )
 
 
-def warn_of_rare_classes(folds: Any, labels: np.ndarray, stacklevel: int) -> None:
+def warn_of_rare_classes(folds: FoldsLike | None, labels: np.ndarray, stacklevel: int) -> None:
     """Warn that a class has fewer rows than an integer number of stratified folds, as StratifiedKFold does.
 
     Args:
@@ -218,7 +232,7 @@ def absent_classes(
     return {fold: classes for fold, classes in absent.items() if classes}
 
 
-def warn_of_absent_classes(absent: dict[int, list[int]], folds: int, scoring: Any, stacklevel: int) -> None:
+def warn_of_absent_classes(absent: dict[int, list[int]], folds: int, scoring: object, stacklevel: int) -> None:
     """Warn of folds that are scored on a class without training on it.
 
     Args:

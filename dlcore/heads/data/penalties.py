@@ -1,13 +1,12 @@
 """The strengths of the penalty: one list for all fits, or one for each fold."""
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
 
 
-def read_strengths(l2: Any, mass: np.ndarray, *, alike: bool) -> np.ndarray:
+def read_strengths(l2: npt.ArrayLike | None, mass: np.ndarray, *, alike: bool) -> np.ndarray:
     r"""Return the strengths of every fit, shape (folds + 1, L), those of the fits on all rows first.
 
     A table (folds, L) gives each fold its own. The fits on all rows then keep scikit-learn's C, which is

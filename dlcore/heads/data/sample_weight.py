@@ -1,14 +1,13 @@
 """Weights of the rows, at a scale at which no sum of them overflows."""
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore.devices import aligned_empty
 
 
-def read_weights(name: str, given: Any, rows: int) -> tuple[np.ndarray, float]:
+def read_weights(name: str, given: npt.ArrayLike | None, rows: int) -> tuple[np.ndarray, float]:
     """(weights, unit): in float64, the largest in [½, 1), of a power of two, so that each comes back in every bit.
 
     None weighs every row 1. A CPU device can share their memory.

@@ -1,16 +1,19 @@
 """Arguments of `fit_heads`, checked once on the host and placed once on the device."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore._core.types import Array
-from dlcore.heads.data.class_weights import class_weights, factors
+from dlcore.certificate.rows import DataLike, HostTable
+from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
-from dlcore.heads.data.folds import check_folds, read_folds
+from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
 from dlcore.heads.data.penalties import read_strengths
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.data.validation import Validation, read_validation
@@ -56,7 +59,7 @@ class TrainingData(NamedTuple):
       standardize: whether the weights of standardised columns are penalised.
     """
 
-    x: Any
+    x: HostTable
     y: np.ndarray
     weight: np.ndarray
     l2: np.ndarray
@@ -75,18 +78,18 @@ class TrainingData(NamedTuple):
 
 
 def read_training_data(
-    x: Any,
-    y: Any,
+    x: DataLike,
+    y: npt.ArrayLike,
     *,
     loss: str,
-    l2: Any,
-    folds: Any,
-    groups: Any,
-    sample_weight: Any,
-    class_weight: Any,
-    validation: Any,
-    standardize: Any,
-    fit_intercept: Any,
+    l2: npt.ArrayLike | None,
+    folds: FoldsLike | None,
+    groups: npt.ArrayLike | None,
+    sample_weight: npt.ArrayLike | None,
+    class_weight: ClassWeightLike | None,
+    validation: Sequence[DataLike] | None,
+    standardize: bool,
+    fit_intercept: bool,
 ) -> TrainingData:
     """Check all values and return them; nothing is compiled here."""
     record = read_loss(loss)
@@ -125,7 +128,7 @@ def read_training_data(
     )
 
 
-def place(inputs: TrainingData, x: Any) -> DeviceRows:
+def place(inputs: TrainingData, x: DataLike) -> DeviceRows:
     """Return the rows on the device, in JAX's x64 mode. An array that is there already is not copied."""
     rows = rows_to_device(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None

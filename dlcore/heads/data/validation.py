@@ -1,10 +1,13 @@
 """A fixed set of rows that scores heads which all other rows have trained."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.losses import HeadLoss
@@ -13,13 +16,13 @@ from dlcore.heads.losses import HeadLoss
 class Validation(NamedTuple):
     """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64, in `unit`."""
 
-    x: Any
+    x: HostTable
     y: np.ndarray
     weight: np.ndarray
     unit: float
 
 
-def read_validation(given: Any, x: Any, y: np.ndarray, loss: HeadLoss) -> Validation:
+def read_validation(given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss: HeadLoss) -> Validation:
     """(x, y) or (x, y, weights) that fit the training rows x and y.
 
     Raises:
@@ -30,7 +33,7 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: HeadLoss) -> Valida
         got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
     rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
-    target = host_checks.as_numpy("validation y", given[1])
+    target = host_checks.as_numpy("validation y", cast("npt.ArrayLike", given[1]))
     host_checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
@@ -48,5 +51,5 @@ def read_validation(given: Any, x: Any, y: np.ndarray, loss: HeadLoss) -> Valida
             raise ValueError(f"validation y: expected classes that y has, got {unknown[0]:g}")
     if loss.row_loss is not None:
         target = target.astype(np.float64)
-    weights = given[2] if len(given) == 3 else np.ones(len(rows))
+    weights = cast("npt.ArrayLike", given[2]) if len(given) == 3 else np.ones(len(rows))
     return Validation(rows, target, *read_weights("validation weights", weights, len(rows)))

@@ -1,7 +1,5 @@
 """Losses of linear heads by name: a new one is a file here and a line below."""
 
-from typing import Any
-
 from dlcore.heads.losses.base import HeadLoss, RowLoss
 from dlcore.heads.losses.logistic import LOGISTIC
 from dlcore.heads.losses.poisson import POISSON
@@ -19,7 +17,7 @@ def row_loss(name: str) -> RowLoss:
     return record
 
 
-def read_loss(name: Any) -> HeadLoss:
+def read_loss(name: str) -> HeadLoss:
     """Return the record of a loss.
 
     Raises:

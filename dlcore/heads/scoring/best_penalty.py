@@ -1,7 +1,6 @@
 """Which strength the folds choose, which do as well within their noise, and whether the grid was wide enough."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ class GridEdgeWarning(UserWarning):
     """
 
 
-def best_of(scores: np.ndarray, l2: np.ndarray) -> Any:
+def best_of(scores: np.ndarray, l2: np.ndarray) -> int | np.ndarray:
     """Return the index of the best mean score, of the strongest penalty where several are equal.
 
     Args:
@@ -29,7 +28,7 @@ def best_of(scores: np.ndarray, l2: np.ndarray) -> Any:
     return int(best) if np.ndim(best) == 0 else best
 
 
-def within_one_error(scores: np.ndarray, best: Any) -> np.ndarray | None:
+def within_one_error(scores: np.ndarray, best: int | np.ndarray) -> np.ndarray | None:
     """Return where a mean score is at least that of `best` less its standard error, shape (…, L).
 
     Folds without a finite score do not count. The answer is None for a single fold, and `best` alone where fewer
@@ -58,7 +57,7 @@ def _mean(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.where(counted[..., None], scores, 0.0).sum(-2) / counted.sum(-1)[..., None]
 
 
-def warn_at_the_edge(best: Any, l2: np.ndarray, stacklevel: int) -> None:
+def warn_at_the_edge(best: int | np.ndarray, l2: np.ndarray, stacklevel: int) -> None:
     """Warn with a `GridEdgeWarning` if the best strength of a target is the first or last of at least three.
 
     No strength is weaker than λ = 0.

@@ -5,7 +5,7 @@ caller's own, is of all rows together: their logits come from a compiled program
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dlcore.heads.losses import HeadLoss
 from dlcore.heads.losses.probabilities import probabilities
 from dlcore.heads.solvers.batching import pad_to
 
-Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of heads (K, m + 1) and row numbers: logits or predicted numbers, (K, rows)."""
 
@@ -22,7 +22,7 @@ LOGIT_BYTES = 2**28
 """Size of the logits of held-out rows that are on the host at a time, unless one head's take more."""
 
 
-def read_scoring(scoring: Any, loss: HeadLoss) -> Scoring:
+def read_scoring(scoring: object, loss: HeadLoss) -> Scoring:
     """Return a name that goes with the loss, or a function."""
     if scoring is None:
         return loss.scorings[0]
@@ -133,8 +133,9 @@ def scores_of(
     return found.reshape(theta.shape[:2])
 
 
-def answer_of(scoring: Any, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:
+def answer_of(scoring: Scoring, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:
     """Return the score of a function, a finite number."""
+    assert callable(scoring)
     answer, name = scoring(y, prediction, weight), name_of(scoring)
     found = np.asarray(answer)
     if found.ndim or found.dtype.kind not in "iuf":

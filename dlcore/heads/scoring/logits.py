@@ -1,13 +1,13 @@
 """Logits of heads on some rows: a compiled program reads the rows as they are, in float64, some at a time."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
+from dlcore.certificate.rows import HostTable
 from dlcore.devices import to_device
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul
@@ -41,7 +41,7 @@ def _logits(x: Array | BorrowedRows, theta: Array, index: Array) -> Array:
     return matmul(theta[:, :-1], x[index].astype(jnp.float64).T) + theta[:, -1:]
 
 
-def logits_by_block(x: Any, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def logits_by_block(x: jax.Array | HostTable, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows of all of x and what `theta`, (K, m + 1), says of them, (K, rows); the last begin early. Wants x64.
 
     An array of JAX's is read where it lies, other rows are sent block by block, dense.

@@ -1,11 +1,10 @@
 """Scores of heads on a fixed validation set."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Device
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
@@ -18,7 +17,7 @@ LOGIT_BYTES = 2**28
 
 
 def validation_scores(
-    heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Any
+    heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Device
 ) -> np.ndarray:
     """Return the scores of the fits on all rows, (targets, L). The pass over the rows is compiled.
 

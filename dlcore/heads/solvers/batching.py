@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
 from dlcore.devices import platform_of
 from dlcore.objective.borrowed import BorrowedRows
 
@@ -22,7 +22,7 @@ def rows_at_once(x: Array | BorrowedRows, rows: int, size: int, bytes_of_row: in
     return min(rows, -(-evenly // TILE) * TILE) if is_accelerator else evenly
 
 
-def expand_to(choice: Array, leaf: Array) -> Array:
+def expand_to(choice: AnyArray, leaf: AnyArray) -> AnyArray:
     """Return a choice for each slot, shape (K,), in as many dimensions as what is chosen, shape (K, …)."""
     return choice.reshape(choice.shape + (1,) * (leaf.ndim - 1))
 

@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.quick_jit import QUICK
@@ -35,15 +35,15 @@ class HeadBatch(NamedTuple):
       balance: factor of the weights of the rows of class 0 and 1, shape (B, 2); None for 1.
     """
 
-    l2: Any
-    ratio: Any
-    fit: Any
-    total: Any
-    spread: Any
-    gap_tol: Any
-    null_value: Any
-    target: Any = None
-    balance: Any = None
+    l2: AnyArray
+    ratio: AnyArray
+    fit: AnyArray
+    total: AnyArray
+    spread: AnyArray
+    gap_tol: AnyArray
+    null_value: AnyArray
+    target: AnyArray | None = None
+    balance: AnyArray | None = None
 
 
 class Sums(NamedTuple):
@@ -72,10 +72,10 @@ class Evaluation(NamedTuple):
       misclassified: number of rows, shape (B,), int32.
     """
 
-    value: Any
-    penalty: Any
-    gradient: Any
-    misclassified: Any
+    value: AnyArray
+    penalty: AnyArray
+    gradient: AnyArray
+    misclassified: AnyArray
 
 
 @threaded_program("loss", "dtype", cpu_options=QUICK)
@@ -135,7 +135,7 @@ def row_scale(y: tuple[Array, Array], weights: Array, batch: HeadBatch) -> tuple
 
 
 def finalize(
-    theta: Any, batch: HeadBatch, shards: Sequence[Sums], centering: Centering, xp: ModuleType = jnp
+    theta: AnyArray, batch: HeadBatch, shards: Sequence[Sums], centering: Centering, xp: ModuleType = jnp
 ) -> Evaluation:
     """Return the objectives at `theta` from the sums of all shards of the rows, added in their order.
 

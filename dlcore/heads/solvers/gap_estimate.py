@@ -2,14 +2,16 @@
 
 import numpy as np
 
+from dlcore._core.types import AnyArray
+
 
 def estimate_gap(
-    l2: np.ndarray,
-    grad_norm: np.ndarray,
-    grad_intercept: np.ndarray,
-    slope: np.ndarray,
-    spread: np.ndarray,
-    radius: float,
+    l2: AnyArray,
+    grad_norm: AnyArray,
+    grad_intercept: AnyArray,
+    slope: AnyArray,
+    spread: AnyArray,
+    radius: AnyArray | float,
 ) -> np.ndarray:
     r"""Return an estimate of the duality bound, shape (B,).
 
@@ -31,7 +33,7 @@ def estimate_gap(
     return np.where(l2 > 0, duality, -slope / 2)
 
 
-def intercept_gap(gradient: np.ndarray, spread: np.ndarray, l2: np.ndarray, radius: float) -> np.ndarray:
+def intercept_gap(gradient: AnyArray, spread: AnyArray, l2: AnyArray, radius: AnyArray | float) -> AnyArray:
     r"""Return $g^2/v$, more where the penalty is strong; arrays of one shape.
 
     A strong penalty makes $x\cdot w$ so small that an intercept which is good enough for J would decide every

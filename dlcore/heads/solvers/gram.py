@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
+from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
@@ -149,7 +150,7 @@ def gram_of(sums: Products) -> Array:
     return jnp.concatenate([sums.upper, lower])
 
 
-def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _rows_of(array: HostTable, rows: np.ndarray) -> np.ndarray:
     """Return rows of an array, a view where they follow one another."""
     consecutive = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
     return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.solvers.evaluate import HeadBatch, accumulate
@@ -98,7 +99,7 @@ class History:
         self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
         self.count += bool(seen.usable.any())
 
-    def first_guess(self, mixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def first_guess(self, mixes: AnyArray) -> tuple[np.ndarray, np.ndarray]:
         r"""Return κ and μ of the first guess of the inverse Hessian, κH + μI, shape (B,) each.
 
         H and I are scaled to the last pair of a head: $y^\top \gamma Hy = s^\top y$. The guess is their weighted

@@ -5,13 +5,13 @@ two programs, and nothing else is compiled.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.quick_jit import QUICK, quick_jit
 from dlcore.heads.solvers.batching import expand_to
@@ -29,8 +29,8 @@ class Rings(NamedTuple):
       y: changes of the gradient, the same shape.
     """
 
-    s: Any
-    y: Any
+    s: AnyArray
+    y: AnyArray
 
 
 class Constants(NamedTuple):
@@ -57,10 +57,10 @@ class Point(NamedTuple):
       trial: the next point to evaluate, the same shape.
     """
 
-    theta: Any
-    gradient: Any
-    direction: Any
-    trial: Any
+    theta: AnyArray
+    gradient: AnyArray
+    direction: AnyArray
+    trial: AnyArray
 
 
 class Observation(NamedTuple):
@@ -85,22 +85,22 @@ class Observation(NamedTuple):
       new: products of the new s, the new y and H times it with the gradient at the current point, shape (B, 3).
     """
 
-    value: Any
-    penalty: Any
-    misclassified: Any
-    slope: Any
-    grad_norm: Any
-    grad_intercept: Any
-    usable: Any
-    g_g: Any
-    g_hg: Any
-    s_g: Any
-    s_y: Any
-    y_y: Any
-    y_hy: Any
-    y_g: Any
-    y_hg: Any
-    new: Any
+    value: AnyArray
+    penalty: AnyArray
+    misclassified: AnyArray
+    slope: AnyArray
+    grad_norm: AnyArray
+    grad_intercept: AnyArray
+    usable: AnyArray
+    g_g: AnyArray
+    g_hg: AnyArray
+    s_g: AnyArray
+    s_y: AnyArray
+    y_y: AnyArray
+    y_hy: AnyArray
+    y_g: AnyArray
+    y_hg: AnyArray
+    new: AnyArray
 
     def packed(self) -> Array:
         """Return all numbers side by side, shape (B, …), for one transfer."""
@@ -129,7 +129,7 @@ def observe(
     shards: Sequence[Sums],
     constants: Constants,
     line: Array,
-) -> tuple[Rings, Array, Array]:
+) -> tuple[Rings, AnyArray, AnyArray]:
     """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
 
     Args:
@@ -144,10 +144,10 @@ def observe(
     heads = len(batch.l2)
     seen = finalize(point.trial, batch, shards, centering)
 
-    def flat(array: Array) -> Array:
+    def flat(array: AnyArray) -> AnyArray:
         return array.reshape(heads, -1)
 
-    def inverse(array: Array) -> Array:
+    def inverse(array: AnyArray) -> AnyArray:
         shaped = array.reshape(seen.gradient.shape)
         return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, centering.has_intercept))
 
@@ -162,12 +162,12 @@ def observe(
         jax.lax.dynamic_update_index_in_dim(rings.y, y, place, 1),
     )
 
-    def wide(array: Array) -> Array:
+    def wide(array: AnyArray) -> AnyArray:
         return array.astype(jnp.float64)
 
     h_y, h_g = inverse(wide(y)), inverse(g)
 
-    def products(ring: Array, *vectors: Array) -> Array:
+    def products(ring: AnyArray, *vectors: AnyArray) -> Array:
         narrow = jnp.stack([vector.astype(jnp.float32) for vector in vectors], axis=-1)
         return matmul(ring, narrow).astype(jnp.float64)
 
@@ -210,13 +210,13 @@ class Combination(NamedTuple):
       step_size: of the next step, shape (B,).
     """
 
-    s: Any
-    y: Any
-    inverse: Any
-    identity: Any
-    renewed: Any
-    accepted: Any
-    step_size: Any
+    s: AnyArray
+    y: AnyArray
+    inverse: AnyArray
+    identity: AnyArray
+    renewed: AnyArray
+    accepted: AnyArray
+    step_size: AnyArray
 
     def packed(self) -> np.ndarray:
         """Return all numbers side by side, shape (B, 2·h + 5), for one transfer."""
@@ -246,7 +246,7 @@ def advance(
     theta = jnp.where(accepted, point.trial, point.theta)
     gradient = jnp.where(accepted, trial_gradient, point.gradient)
 
-    def combined(coefficients: Array, vectors: Array) -> Array:
+    def combined(coefficients: AnyArray, vectors: AnyArray) -> Array:
         total = matmul(coefficients[:, None].astype(jnp.float32), vectors)
         return total.astype(jnp.float64).reshape(theta.shape)
 

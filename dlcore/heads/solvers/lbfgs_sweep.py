@@ -5,11 +5,11 @@ What float32 cannot bring to its tolerance goes on in float64. What has no end t
 """
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 
+from dlcore._core.types import Array
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
@@ -20,6 +20,7 @@ from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.preconditioner import precondition
 from dlcore.objective import BlockedData
+from dlcore.objective.borrowed import BorrowedRows
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
 
@@ -55,12 +56,12 @@ STATE = ("theta", "gap_tol", "steps", "flat")
 """What a stage changes, of some penalties."""
 
 
-def descent_block(x: Any, logits: int) -> int:
+def descent_block(x: Array | BorrowedRows, logits: int) -> int:
     """Return the rows of a block for so many logits of each row."""
     return rows_at_once(x, x.shape[0], BLOCK_BYTES, 4 * max(logits, x.shape[1]))
 
 
-def hessian_block(x: Any, classes: int) -> int:
+def hessian_block(x: Array | BorrowedRows, classes: int) -> int:
     """Return the rows of a block where each head has its whole Hessian."""
     return rows_at_once(x, x.shape[0], HESSIAN_BYTES, 8 * classes**2 * (x.shape[1] + 1))
 

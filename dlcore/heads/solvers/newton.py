@@ -4,13 +4,13 @@ The device makes one pass for each step: J, its gradient and the data's Hessian 
 steps and decides.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
@@ -142,7 +142,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
 
 
 def newton_step(
-    gradient: np.ndarray, hessian: np.ndarray, batch: HeadBatch, centering: Centering, head: int
+    gradient: AnyArray, hessian: AnyArray, batch: HeadBatch, centering: Centering, head: int
 ) -> np.ndarray:
     """Return Newton's step of one head, shape (K, m + 1); nan where the Hessian is singular.
 
@@ -176,5 +176,5 @@ def _gap(problem: Problem, seen: Evaluation, slope: np.ndarray) -> np.ndarray:
     return estimate_gap(batch.l2, squares, seen.gradient[..., -1], slope, spread, radius)
 
 
-def _per_head(numbers: np.ndarray, theta: np.ndarray) -> Any:
+def _per_head(numbers: np.ndarray, theta: np.ndarray) -> np.ndarray:
     return numbers.reshape(-1, *[1] * (theta.ndim - 1))

@@ -5,12 +5,13 @@ $(\mathrm{diag}(\pi) - \pi\pi^\top) \otimes C + \lambda I$. C is the covariance 
 of each class. Where C is diagonal, or diagonal in a basis that all heads share, both are inverted by divisions.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
+from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering
 from dlcore.linalg import matmul
 
@@ -50,13 +51,13 @@ class Preconditioner(NamedTuple):
       mean: mean of the features about the centre, shape (m,); 0 without an intercept.
     """
 
-    basis: Any
-    variances: Any
-    tail: Any
-    mean: Any
+    basis: AnyArray | None
+    variances: AnyArray
+    tail: AnyArray
+    mean: AnyArray
 
 
-def precondition(x: Any, sample_weight: np.ndarray, centering: Centering, heads: int) -> Preconditioner:
+def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, heads: int) -> Preconditioner:
     """Return the preconditioner from a sample of the rows, computed on the host.
 
     A wide table has eigenvectors where its columns are correlated and the heads are many.
@@ -101,12 +102,12 @@ def precondition(x: Any, sample_weight: np.ndarray, centering: Centering, heads:
     half = rows @ basis
     values, turned = np.linalg.eigh((half.T @ half).astype(np.float64))
     values = np.maximum(values, 0) / exact**2
-    tail = np.maximum(variances.sum() - values.sum(), 0) / (columns - RANK)
+    tail = np.maximum(np.asarray(variances.sum() - values.sum()), 0) / (columns - RANK)
     return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
 
 
 def _moments(
-    x: Any, sample_weight: np.ndarray, chosen: np.ndarray, centering: Centering
+    x: HostTable, sample_weight: np.ndarray, chosen: np.ndarray, centering: Centering
 ) -> tuple[np.ndarray, ...]:
     """Return mean and variance of each column about the centre, over the chosen rows, and whether it is constant.
 
@@ -119,14 +120,14 @@ def _moments(
         rows, s = _centred_rows(x, chosen[start : start + step], centering), weight[start : start + step]
         mean += s @ rows
         square += np.einsum("i,ij,ij->j", s, rows, rows, optimize=True)
-    mean = centering.has_intercept * mean
+    mean *= np.asarray(centering.has_intercept)
     variance = np.maximum(square - mean**2, 0)
-    offset = centering.centre if centering.unit is None else centering.centre * centering.unit
+    offset = np.asarray(centering.centre * (1 if centering.unit is None else centering.unit))
     is_constant = variance <= (CONSTANT * offset) ** 2
     return mean, np.where(is_constant, offset**2, variance), is_constant
 
 
-def _centred_rows(x: Any, chosen: np.ndarray, centering: Centering) -> np.ndarray:
+def _centred_rows(x: HostTable, chosen: np.ndarray, centering: Centering) -> np.ndarray:
     """Return rows of these numbers about the centre, in float64."""
     consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
     rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
@@ -160,7 +161,11 @@ def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
 
 
 def apply_inverse(
-    preconditioner: Preconditioner, vector: Array, spread: Array, l2: Array, has_intercept: Array
+    preconditioner: Preconditioner,
+    vector: AnyArray,
+    spread: AnyArray,
+    l2: AnyArray,
+    has_intercept: AnyArray | np.float64,
 ) -> Array:
     r"""Return the inverse Hessian at the constant prediction times a vector for each head.
 
@@ -185,7 +190,7 @@ def apply_inverse(
     least = l2[:, None, None] + spread * float(jnp.finfo(jnp.float32).eps) * values.max()
     least = jnp.maximum(least, float(jnp.finfo(jnp.float32).tiny))
 
-    def inverted(slope: Array, variances: Array) -> Array:
+    def inverted(slope: AnyArray, variances: AnyArray | np.float64) -> AnyArray:
         curvature = spread * variances + least
         step = slope / curvature
         if outputs == 1:
@@ -214,7 +219,7 @@ def apply_inverse(
     return _project(step, there) if outputs > 1 else jnp.where(there, step, 0)
 
 
-def _project(vector: Array, there: Array) -> Array:
+def _project(vector: AnyArray, there: AnyArray) -> Array:
     """Return the vectors with a mean of 0 over the classes that are there, and 0 for the others."""
     known = jnp.where(there, vector, 0)
     count = there.sum(1, keepdims=True, dtype=vector.dtype)
