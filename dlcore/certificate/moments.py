@@ -10,10 +10,12 @@ $\sum_p Q_p + r_pd_p^\top + d_pr_p^\top + S_pd_pd_p^\top$
 Nothing large cancels where $a_p$ is the mean of the part and b the mean of the set, however far parts are apart.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
+from dlcore._core.parts import parts_of
 from dlcore.certificate.rounding.base import SumRounding, sum_rounding
 from dlcore.certificate.rounding.squared import err_moments
 from dlcore.certificate.rows import HostTable, RowWeights, index_slices, scaled_weights, take_rows
@@ -21,23 +23,23 @@ from dlcore.certificate.rows import HostTable, RowWeights, index_slices, scaled_
 KEPT_BYTES = 2**30
 """The sums of all parts may take this much, or a quarter of the data. Otherwise each set is summed by itself."""
 
+POINT_ROWS = 4096
+"""Rows, at most twice as many, whose mean sums of columns are about."""
 
-class Moments(NamedTuple):
-    """Moments of the rows under a set of weights, divided by Σ s; x and y stand for the columns about their means.
+
+@dataclasses.dataclass(frozen=True)
+class ColumnMoments:
+    """Moments of the columns under a set of weights, divided by Σ s; x and y stand for columns about their means.
 
     Attributes:
-      gram: Σ s·x·xᵀ, shape (m, m).
-      cross: Σ s·y·xᵀ, shape (targets, m).
       variance: Σ s·y², shape (targets,).
       mean: the means of x and y, shape (m + targets,).
-      squares: scales of the errors, shape (m + targets,). No number of `gram` or `cross` is off by more than
-        `relative` times the root of the product of the scales of its row and its column.
+      squares: scales of the errors, shape (m + targets,). The mean square of a column is off by no more than
+        `relative` times its scale.
       relative: the relative error, see `squares`.
       rounding: the errors of sums over the rows.
     """
 
-    gram: np.ndarray
-    cross: np.ndarray
     variance: np.ndarray
     mean: np.ndarray
     squares: np.ndarray
@@ -45,14 +47,33 @@ class Moments(NamedTuple):
     rounding: SumRounding
 
     @property
+    def features(self) -> int:
+        """Return the number of the columns of x, m."""
+        return len(self.mean) - len(self.variance)
+
+    @property
     def x_mean(self) -> np.ndarray:
         """Return the means of the columns of x, shape (m,)."""
-        return self.mean[: len(self.gram)]
+        return self.mean[: self.features]
 
     @property
     def y_mean(self) -> np.ndarray:
         """Return the means of the targets, shape (targets,)."""
-        return self.mean[len(self.gram) :]
+        return self.mean[self.features :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments(ColumnMoments):
+    """Moments of the columns and of their products.
+
+    Attributes:
+      gram: Σ s·x·xᵀ, shape (m, m). No number of it, or of `cross`, is off by more than `relative` times the root
+        of the product of the scales of its row and its column.
+      cross: Σ s·y·xᵀ, shape (targets, m).
+    """
+
+    gram: np.ndarray
+    cross: np.ndarray
 
 
 class _Part(NamedTuple):
@@ -81,9 +102,41 @@ class RowSums:
         part_bytes = x.shape[1] * (x.shape[1] + y.shape[1]) * 8
         self._shared = _shared_parts(weights.values, part_bytes, max(KEPT_BYTES, x.nbytes // 4))
         self._sums: list[_Part] | None = None
+        self._last: tuple[int, Moments] | None = None
+
+    def column_moments(self, k: int) -> ColumnMoments:
+        """Return the moments of the columns in set k, from one pass over the rows.
+
+        They are summed about the mean of a few rows, which keeps the digits as the mean of all rows does.
+        """
+        weights = self.weights.subset(k)
+        index = np.flatnonzero(weights.values[0])
+        features, tables = self.x.shape[1], (self.x, self.y)
+        columns = features + self.y.shape[1]
+        few = index[:: max(1, len(index) // POINT_ROWS)]
+        point = np.concatenate([take_rows(table, few).astype(np.float64).mean(0) for table in tables])
+        total, first, squares = 0.0, np.zeros(columns), np.zeros(columns)
+        blocks = index_slices(len(index), columns)
+        for block in blocks:
+            weight = weights.block(index[block])[0]
+            total += weight.sum()
+            for table, part in zip(tables, (slice(features), slice(features, columns)), strict=True):
+                rows = take_rows(table, index[block]).astype(np.float64)
+                rows -= point[part]
+                first[part] += weight @ rows
+                np.square(rows, out=rows)
+                squares[part] += weight @ rows
+        rest, squares, rounding = first / total, squares / total, sum_rounding(blocks)
+        variance = np.maximum(squares - rest**2, 0)[features:]
+        return ColumnMoments(variance, point + rest, squares, err_moments(rounding), rounding)
 
     def moments(self, k: int) -> Moments:
-        """Return the moments of set k."""
+        """Return the moments of set k; those of the last set are kept."""
+        if self._last is None or self._last[0] != k:
+            self._last = k, self._moments(k)
+        return self._last[1]
+
+    def _moments(self, k: int) -> Moments:
         if self._shared is None:
             alone = self.weights.subset(k)
             return _merge([self._sum(alone, np.flatnonzero(alone.values[0]))])
@@ -152,15 +205,11 @@ def _shared_parts(
     # Weights of a set that are all tiny beside those of another set would lose digits on the scale of all.
     if not agree or np.ldexp(float(largest.max()), -500) > largest.min():
         return None
-    codes, part = np.unique(np.packbits(is_used, axis=0), axis=1, return_inverse=True)
-    members = np.array(np.unpackbits(codes, axis=0, count=len(values)), bool)
-    nonempty = np.logical_or.reduce(members)
+    parts, members = parts_of(is_used)
+    nonempty = members.any(0)
     if nonempty.sum() > 2 * len(values) or nonempty.sum() * part_bytes > max_bytes:
         return None
-    order = np.argsort(part.reshape(-1), kind="stable")
-    ends = np.cumsum(np.bincount(part.reshape(-1), minlength=len(nonempty)))
-    rows = np.split(order, ends[:-1])
-    return [group for group, used in zip(rows, nonempty, strict=True) if used], members[:, nonempty]
+    return [rows for rows, used in zip(parts, nonempty, strict=True) if used], members[:, nonempty]
 
 
 def _merge(parts: list[_Part]) -> Moments:
@@ -189,11 +238,11 @@ def _merge(parts: list[_Part]) -> Moments:
     blocks = sorted((block for part in parts for block in part.blocks), key=lambda block: block.start - block.stop)
     rounding = sum_rounding(blocks)
     return Moments(
-        products[:, :features],
-        products[:, features:].T.copy(),
-        np.maximum(variance, 0),
-        mean + rest,
-        squares,
-        err_moments(rounding),
-        rounding,
+        variance=np.maximum(variance, 0),
+        mean=mean + rest,
+        squares=squares,
+        relative=err_moments(rounding),
+        rounding=rounding,
+        gram=products[:, :features],
+        cross=products[:, features:].T.copy(),
     )

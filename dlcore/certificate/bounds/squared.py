@@ -11,6 +11,9 @@ With a scale σ the penalty is that of σw: h and A are then divided by σ, and 
 One eigendecomposition of A serves every head with these weights, whatever its l2 and target. For many heads h and
 J come from A too, $h = Aw - c + \lambda w$, without a pass over the rows. For few heads, and where that rounds too
 much, they come from the residuals.
+
+Duality needs no A: $h^\top(A + \lambda I)^{-1}h \le \|h\|^2/\lambda$. Few heads may take this bound where it is
+small enough.
 """
 
 from typing import NamedTuple, cast
@@ -19,7 +22,7 @@ import numpy as np
 
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.head_arrays import HeadArrays
-from dlcore.certificate.moments import Moments, RowSums
+from dlcore.certificate.moments import ColumnMoments, Moments, RowSums
 from dlcore.certificate.result import Bounds
 from dlcore.certificate.rounding import squared as rounding
 from dlcore.certificate.rounding.base import err_logit, sum_rounding
@@ -87,14 +90,14 @@ class _Spectrum(NamedTuple):
 
     Attributes:
       values: Λ, ascending, shape (m,).
-      vectors: V, shape (m, m).
+      vectors: V, shape (m, m); None for the identity.
       scale: the diagonal of D: powers of two, or 0, shape (m,).
       err: a bound on the error of DAD, as a norm.
       trace_root: the root of the sum of the squares of all numbers that DAD is made of.
     """
 
     values: np.ndarray
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     scale: np.ndarray
     err: float
     trace_root: float
@@ -104,14 +107,12 @@ class _Curvature:
     """A of x/σ, centered where there is an intercept, and its eigendecompositions, computed on demand."""
 
     def __init__(self, moments: Moments, scale: np.ndarray | None, *, centered: bool) -> None:
-        self.scale = scale
-        mean = moments.x_mean
-        self.gram, self.squares, self.relative = moments.gram, moments.squares[: len(mean)], moments.relative
+        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
+        self.gram, self.relative = moments.gram, moments.relative
         if not centered:
-            self.gram = self.gram + np.outer(mean, mean)
-            self.squares = (np.sqrt(self.squares) + np.abs(mean)) ** 2
+            self.gram = self.gram + np.outer(moments.x_mean, moments.x_mean)
         if scale is not None:
-            self.gram, self.squares = self.gram / scale[:, None] / scale, self.squares / scale / scale
+            self.gram = self.gram / scale[:, None] / scale
             self.relative += rounding.SCALED_GRAM
         self._spectra: dict[bool, _Spectrum] = {}
 
@@ -138,6 +139,26 @@ class _Curvature:
         return _Spectrum(values, vectors, scale, err, float(np.sqrt(trace)))
 
 
+class _NoCurvature:
+    """The lower bound λI of A + λI, in place of A; λ > 0."""
+
+    def __init__(self, moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> None:
+        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
+
+    def spectrum(self, *, penalised: bool) -> _Spectrum:
+        """Return eigenvalues 0 and the identity."""
+        assert penalised
+        zeros = np.zeros(len(self.squares))
+        return _Spectrum(zeros, None, zeros + 1, 0.0, float(np.sqrt(2 * self.squares.sum())))
+
+
+def _squares_of(moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> np.ndarray:
+    """Return the scales of the errors of x/σ, centered or about 0, shape (m,)."""
+    squares = moments.squares[: moments.features]
+    squares = squares if centered else (np.sqrt(squares) + np.abs(moments.x_mean)) ** 2
+    return squares if scale is None else squares / scale / scale
+
+
 def squared_bounds(heads: HeadArrays, x: HostTable, y: np.ndarray, weights: RowWeights) -> Bounds:
     """Return J, ‖∇J‖, the gap and its rounding for H heads.
 
@@ -156,23 +177,33 @@ def squared_bounds(heads: HeadArrays, x: HostTable, y: np.ndarray, weights: RowW
         in_set = set_of_model[model] == k
         bias = None if intercept is None else intercept[in_set]
         batch = heads._replace(coef=heads.coef[in_set], intercept=bias, l2=heads.l2[in_set])
-        bounds = bounds_of_set(sums, k, sums.moments(k), batch)
+        bounds = bounds_of_set(sums, k, batch)
         numbers[:, in_set], names[in_set] = [getattr(bounds, name) for name in NUMBERS], bounds.bound
     return Bounds(**dict(zip(NUMBERS, numbers, strict=True)), bound=list(names))
 
 
-def bounds_of_set(sums: RowSums, k: int, moments: Moments, heads: HeadArrays) -> Bounds:
+def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float = 0.0) -> Bounds:
     """Return the bounds of heads that all have the weights of set k.
 
     Args:
       sums: sums over the rows.
       k: the index of the set.
-      moments: the moments of the set, `sums.moments(k)`.
       heads: H heads; head h has the target h mod targets.
+      duality_tol: few heads take the bound of duality if, with its rounding, none is above this times the smaller
+        of J and E.
     """
     count, features = heads.coef.shape
     scale = heads.scale
-    batch = _HeadBatch(heads.coef, heads.intercept, heads.l2, np.arange(count) % len(moments.cross))
+    batch = _HeadBatch(heads.coef, heads.intercept, heads.l2, np.arange(count) % sums.y.shape[1])
+    is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // FEW_HEADS)
+    if duality_tol and is_few and (heads.l2 > 0).all():
+        columns = sums.column_moments(k)
+        if np.isfinite(columns.squares).all():
+            no_curvature = _NoCurvature(columns, scale, centered=heads.intercept is not None)
+            bounds = _bounds_at(columns, no_curvature, batch, _evaluate_rows(sums, k, columns, batch))
+            if (bounds.gap + bounds.rounding <= duality_tol * np.minimum(bounds.value, bounds.improvement)).all():
+                return bounds
+    moments = sums.moments(k)
     if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
         return _bounds_of_overflow(moments, batch, scale, _evaluate_rows(sums, k, moments, batch))
     curvature = _Curvature(moments, scale, centered=heads.intercept is not None)
@@ -244,7 +275,7 @@ def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
     return _Evaluation(value, mean, grad_coef, errors)
 
 
-def _evaluate_rows(sums: RowSums, k: int, moments: Moments, heads: _HeadBatch) -> _Evaluation:
+def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBatch) -> _Evaluation:
     """Evaluate heads from the residuals of every row."""
     x, y, weights = sums.x, sums.y, sums.weights.subset(k)
     coef, intercept, _, target = heads
@@ -254,8 +285,7 @@ def _evaluate_rows(sums: RowSums, k: int, moments: Moments, heads: _HeadBatch) -
     shift = np.zeros(features) if intercept is None else moments.x_mean
     # About the size of each column less the shift, to bound Σ|w||x| by the norms of w and x in such units. Any
     # positive units are valid.
-    spread = np.maximum(np.diag(moments.gram), 1e-20 * moments.squares[:features])
-    units = np.sqrt(spread + (moments.x_mean - shift) ** 2)
+    units = np.sqrt(moments.squares[:features] + (moments.x_mean - shift) ** 2)
     units = np.where((units > 0) & np.isfinite(units), units, 1)
     level = coef @ shift + (0 if intercept is None else intercept)
     level_reach = np.abs(coef) @ np.abs(shift) + np.abs(level)
@@ -264,7 +294,8 @@ def _evaluate_rows(sums: RowSums, k: int, moments: Moments, heads: _HeadBatch) -
     grad_coef, center = np.zeros((count, features)), np.zeros(features)
     for block in blocks:
         weight = weights.block(block)[0] / total
-        rows = x[block].astype(np.float64) - shift
+        rows = x[block].astype(np.float64)
+        rows -= shift
         norms = row_norms(rows / units)
         center += weight @ rows
         for h in head_slices(count, len(rows)):
@@ -293,7 +324,7 @@ def _evaluate_rows(sums: RowSums, k: int, moments: Moments, heads: _HeadBatch) -
 
 
 def _value_and_gradient_norm(
-    moments: Moments, l2: np.ndarray, scaled_coef: np.ndarray, evaluation: _Evaluation, h: np.ndarray
+    moments: ColumnMoments, l2: np.ndarray, scaled_coef: np.ndarray, evaluation: _Evaluation, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return J and ‖∇J‖ of the data as given; the mean residual is 0 without an intercept."""
     mean = evaluation.mean_residual
@@ -301,7 +332,9 @@ def _value_and_gradient_norm(
     return evaluation.value + l2 / 2 * np.einsum("ij,ij->i", scaled_coef, scaled_coef), norm
 
 
-def _bounds_at(moments: Moments, curvature: _Curvature, heads: _HeadBatch, evaluation: _Evaluation) -> Bounds:
+def _bounds_at(
+    moments: ColumnMoments, curvature: _Curvature | _NoCurvature, heads: _HeadBatch, evaluation: _Evaluation
+) -> Bounds:
     """Return the bounds of heads that are evaluated."""
     l2, scale, errors = heads.l2, curvature.scale, evaluation.errors
     coef, grad_coef = heads.coef, evaluation.grad_coef
@@ -339,10 +372,10 @@ def _bounds_at(moments: Moments, curvature: _Curvature, heads: _HeadBatch, evalu
     )
 
 
-def _null_value(moments: Moments, heads: _HeadBatch) -> tuple[np.ndarray, np.ndarray]:
+def _null_value(moments: ColumnMoments, heads: _HeadBatch) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ s·y², centered or without an intercept about 0, and a bound on its error: two arrays (H,)."""
     mean, variance = moments.y_mean, moments.variance
-    largest = moments.squares[len(moments.gram) :]
+    largest = moments.squares[moments.features :]
     if heads.intercept is None:
         variance, largest = variance + mean**2, (np.sqrt(largest) + np.abs(mean)) ** 2
     return variance[heads.target], (moments.relative * largest)[heads.target]
@@ -364,9 +397,9 @@ def _quadratic_form(
     """
     count = h.shape[1]
     err_h = rounding.err_rotated(err_h, count, row_norms(h))
-    squares = h @ spectrum.vectors
-    np.square(squares, out=squares)
-    gap, err_root, names = np.zeros(len(h)), np.zeros(len(h)), np.full(len(h), "exact", dtype=object)
+    squares = np.square(h if spectrum.vectors is None else h @ spectrum.vectors)
+    name = "duality" if spectrum.vectors is None else "exact"
+    gap, err_root, names = np.zeros(len(h)), np.zeros(len(h)), np.full(len(h), name, dtype=object)
     for penalty in np.unique(l2):
         same = np.flatnonzero(l2 == penalty)
         same = slice(same[0], same[-1] + 1) if same[-1] - same[0] + 1 == len(same) else same

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._core.parts import parts_of
 from dlcore._core.types import Array
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.device_rows import on_device
@@ -133,14 +134,13 @@ class GramAccumulator:
     def _find_parts(self) -> list[np.ndarray] | None:
         """Row numbers of each part, ascending; None where there are more parts than fits' own sets of rows."""
         inputs, columns = self.inputs, self.inputs.x.shape[1]
-        folds = np.packbits(np.concatenate([inputs.train[1:], inputs.test[1:]]), axis=0)
+        folds = np.concatenate([inputs.train[1:], inputs.test[1:]])
         index = np.flatnonzero(inputs.weight > 0)
-        codes, part = np.unique(folds[:, index], axis=1, return_inverse=True)
-        count, room = codes.shape[1], max(KEPT_BYTES, inputs.x.nbytes // 4)
+        parts, _ = parts_of(folds[:, index])
+        count, room = len(parts), max(KEPT_BYTES, inputs.x.nbytes // 4)
         if count > 2 * len(inputs.train) or 8 * count * columns * (columns + self.y.shape[1]) > room:
             return None
-        order = index[np.argsort(part.reshape(-1), kind="stable")]
-        return np.split(order, np.cumsum(np.bincount(part.reshape(-1), minlength=count))[:-1])
+        return [index[rows] for rows in parts]
 
 
 def gram_of(sums: Products) -> Array:

@@ -11,6 +11,9 @@ from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.files import chosen
 from dlcore.heads.result import is_idle, statuses
 
+DUALITY_TOL = 1e-12
+"""A bound of duality is enough up to this times the smaller of J and E. It needs no Gram matrix."""
+
 
 class RidgeCertifier:
     """Certifier of the heads of any fit; it takes numbers alone."""
@@ -31,20 +34,19 @@ class RidgeCertifier:
         """
         shape = intercept.shape
         l2 = np.repeat(self._l2[fit], shape[1])
-        moments = self._sums.moments(fit)
 
         def proof_of_heads() -> Certificate:
             bias = intercept.reshape(-1) if self._centred else None
             with np.errstate(over="ignore", invalid="ignore"):
                 heads = HeadArrays(coef.reshape(len(l2), -1), bias, l2, scale)
-                bounds = bounds_of_set(self._sums, fit, moments, heads)
+                bounds = bounds_of_set(self._sums, fit, heads, min(DUALITY_TOL, self._tol))
             return certificate_from_bounds(bounds, shape)
 
         proof = proof_of_heads()
         idle = is_idle(proof, self._tol)
         if idle.any():
             before, known = (coef.copy(), intercept.copy()), proof
-            level = moments.y_mean if self._centred else 0.0
+            level = self._sums.moments(fit).y_mean if self._centred else 0.0
             coef[idle] = 0
             intercept[...] = np.where(idle, level, intercept)
             proof = proof_of_heads()
