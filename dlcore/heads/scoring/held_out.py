@@ -1,7 +1,8 @@
 """Scores of rows that are held out, larger is better: by name, or by a function of the caller's.
 
-Log loss, accuracy and r2 are sums over rows, which the solvers make on the device. What ranks rows, or is the
-caller's own, is of all rows together: their logits come from a compiled program, once for all that is asked.
+Log loss, accuracy and r2 are sums over rows, and stand in the record of their loss, in `heads/losses`. What ranks
+rows, or is the caller's own, is of all rows together. Their logits come from a compiled program, once for all that
+is asked.
 """
 
 from collections.abc import Callable, Iterator
