@@ -83,12 +83,10 @@ def fit_heads(
       scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. "log_loss"
         (the default, negative), "accuracy"; "roc_auc" of the logistic loss, "roc_auc_ovr" of the softmax, the mean
         over the classes of each against the others; "r2", the default of the squared loss; "d2", the default of
-        "poisson", and "poisson_deviance" (negative). Or a function of
-        (y, prediction, weights) of the rows of positive weight that are held out, for every fold, strength and
-        target: float64 NumPy, (n,) each, labels as their index in `classes_`; the prediction is the probability of
-        class 1, of all classes
-        (n, classes), the number or the rate; the weights are as given, without those of classes, or 1. It answers
-        a finite number.
+        "poisson", and "poisson_deviance" (negative). Or a function of (y, prediction, weights) of the rows of
+        positive weight that are held out, for every fold, strength and target: float64 NumPy, (n,) each, labels as
+        their index in `classes_`. The prediction is the probability of class 1, of all classes (n, classes), the
+        number or the rate; the weights are as given, without those of classes, or 1. It answers a finite number.
       sample_weight: shape (n,), s; None weighs every row 1.
       class_weight: what the rows of a class weigh besides, in every J but in no score: a dictionary with a
         positive number for every label; or "balanced", S/(K·S_k) for class k of K, over all rows and for each
