@@ -206,7 +206,7 @@ def _shared_parts(
     if not agree or np.ldexp(float(largest.max()), -500) > largest.min():
         return None
     parts, members = parts_of(is_used)
-    nonempty = members.any(0)
+    nonempty = np.any(members, axis=0)
     if nonempty.sum() > 2 * len(values) or nonempty.sum() * part_bytes > max_bytes:
         return None
     return [rows for rows, used in zip(parts, nonempty, strict=True) if used], members[:, nonempty]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.probabilities import probabilities
 
 
@@ -70,6 +70,7 @@ SOFTMAX = HeadLoss(
     _predict,
     rankings=("roc_auc_ovr",),
     is_classifier=True,
+    penalties={"C": l2_of_c},
     has_classes=True,
     row_loss=RowLoss(softmax_terms, softmax_curvature, softmax_constant),
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dlcore._core import host_checks
-from dlcore.heads.losses.base import HeadLoss
+from dlcore.heads.losses.base import HeadLoss, l2_of_ridge_alpha
 
 
 def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
@@ -29,5 +29,7 @@ def _predict(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-SQUARED = HeadLoss("squared", {"r2": _r2}, _predict, check_targets=_check_targets)
+SQUARED = HeadLoss(
+    "squared", {"r2": _r2}, _predict, penalties={"alpha": l2_of_ridge_alpha}, check_targets=_check_targets
+)
 """The mean of squared errors."""
