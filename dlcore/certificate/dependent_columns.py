@@ -108,7 +108,9 @@ def dependent_bound(params: HeadParams, combination: Combination, data: Training
     if params.has_intercept:
         coef = np.column_stack([coef, params.coef[:, -1] + moved[:, -1]])
     columns = np.append(independent, data.x.shape[1]) if params.has_intercept else independent
-    reduced = params._replace(coef=coef, penalty=params.penalty[columns], is_gauge=params.is_gauge[columns])
+    reduced = params._replace(
+        coef=coef, penalty=params.penalty[columns], is_shift_invariant=params.is_shift_invariant[columns]
+    )
     reduced_data = data._replace(x=ColumnSubset(data.x, independent))
     bound = curvature_bound(reduced, reduced_data)
     value, err = value_and_error(params, data)

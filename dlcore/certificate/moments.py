@@ -42,8 +42,8 @@ class ColumnMoments:
 
     variance: np.ndarray
     mean: np.ndarray
-    squares: np.ndarray
-    relative: float
+    error_scale: np.ndarray
+    relative_error: float
     rounding: SumRounding
 
     @property
@@ -240,8 +240,8 @@ def _merge(parts: list[_Part]) -> Moments:
     return Moments(
         variance=np.maximum(variance, 0),
         mean=mean + rest,
-        squares=squares,
-        relative=err_moments(rounding),
+        error_scale=squares,
+        relative_error=err_moments(rounding),
         rounding=rounding,
         gram=products[:, :features],
         cross=products[:, features:].T.copy(),

@@ -23,7 +23,7 @@ from dlcore.fitting import stopping
 from dlcore.fitting.initial import check_arguments, initial_params, initial_state
 from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
 from dlcore.fitting.minibatches import Batches, check_batches
-from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
+from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.scalars import as_scalar
 from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
@@ -149,7 +149,7 @@ def fit(
     batches = check_batches(batch_size, key, blocked)
     params = initial_params(objective, blocked, params, key)
     certifier = stopping.make_certifier(objective, data, blocked, params) if stop == "certificate" else None
-    rule, hyperparams = split_optimizer(transformation)
+    static_optimizer, hyperparams = split_optimizer(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=as_scalar("l2", objective.l2, dtype))
     hyperparams = jax.tree.map(lambda number: as_scalar("optimizer", number, dtype), hyperparams)
@@ -160,7 +160,7 @@ def fit(
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
     loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
-    state = initial_state(rule.combine(hyperparams), params)
+    state = initial_state(static_optimizer.combine(hyperparams), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
     is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
@@ -168,7 +168,7 @@ def fit(
         raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
     progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
-    loop = _Loop(objective, blocked, loop_params, rule, record_fn, batches, progress)
+    loop = _Loop(objective, blocked, loop_params, static_optimizer, record_fn, batches, progress)
     file = None
     if path is not None:
         problem = checkpoints.fingerprint(
@@ -222,7 +222,7 @@ class _Loop:
     objective: Objective
     data: BlockedData
     params: LoopParams
-    rule: StaticOptimizer
+    static_optimizer: StaticOptimizer
     record: Record
     batches: Batches | None
     progress: LoopProgress
@@ -237,7 +237,9 @@ class _Loop:
     def start(self) -> None:
         """Prepare for the first call: choose the number of threads and the capacity of the history."""
         state = self.progress.state
-        self.shards = choose_shards(self.objective, self.data, self.params, state, self.rule, self.batches)
+        self.shards = choose_shards(
+            self.objective, self.data, self.params, state, self.static_optimizer, self.batches
+        )
         record_shapes = jax.tree.leaves(jax.eval_shape(self.record, state.params))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in record_shapes)
         self.capacity = max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
@@ -257,14 +259,16 @@ class _Loop:
             count += self.code != stopping.RUNNING
             self.progress = LoopProgress(state, [*self.progress.traces, first_entries(trace, count)])
 
-    def _call(self, end: int) -> tuple[LoopState, Trace]:
-        state, static = self.progress.state, {"rule": self.rule, "record": self.record, "capacity": self.capacity}
+    def _call(self, end_step: int) -> tuple[LoopState, Trace]:
+        """Run the compiled loop until step `end_step` or the end."""
+        state = self.progress.state
+        static = {"static_optimizer": self.static_optimizer, "record": self.record, "capacity": self.capacity}
         if len(self.shards) > 1:
-            return advance_on_threads(self.objective, self.shards, self.params, state, end, **static)
-        stop = to_device(end)
+            return advance_on_threads(self.objective, self.shards, self.params, state, end_step, **static)
+        end = to_device(end_step)
 
         def program(data: BlockedData) -> tuple[LoopState, Trace]:
-            return advance(self.objective, data, self.params, state, stop, **static, batches=self.batches)
+            return advance(self.objective, data, self.params, state, end, **static, batches=self.batches)
 
         return run_program(program, self.data)
 
@@ -284,7 +288,7 @@ class _Loop:
             self.code = stopping.PRECISION_FLOOR
             return certificate
         # Without this the rounding floor of the rule would call the same parameters flat again.
-        null = self.params.limits.null._replace(unit_value=jax.device_put(np.zeros((), dtype)))
+        null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
         self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
         return None

@@ -18,7 +18,7 @@ from dlcore._core.status import Status
 from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.certificate.bounds.curvature import MAX_COEFS, MAX_PRODUCTS
-from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.null_model import NullModel
 from dlcore.fitting.state import LoopState
 from dlcore.losses import half_poisson_deviance, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.objective import BlockedData, Objective
@@ -71,16 +71,16 @@ def is_flat(state: LoopState, penalty: Array, l2: Array, limits: StopLimits) -> 
     With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is
     $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$, see `value_scale`. J is measured from `saturated_value`, and P
     is the penalty. For a convex loss with the bias at its optimum, J is then within that tolerance of its minimum.
-    If no feature helps, s goes to 0 with w. So tol·s is taken as at least $(4\epsilon)^2$ times `unit_value`.
+    If no feature helps, s goes to 0 with w. So tol·s is taken as at least $(4\epsilon)^2$ times `rounding_scale`.
 
     Without a penalty this bound does not exist. The rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
     start.
     """
-    null_value, saturated_value, unit_value = limits.null
+    null_value, saturated_value, rounding_scale = limits.null
     eps = float(jnp.finfo(state.value.dtype).eps)
     scale = value_scale(state.value - saturated_value, penalty, jnp.subtract(null_value, saturated_value), eps)
     # Norms instead of squares: the square of 1e-20 is 0 in float32.
-    root_gap = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(unit_value))
+    root_gap = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(rounding_scale))
     penalized = state.gradient_norm <= jnp.sqrt(2 * l2) * jnp.where(limits.tol > 0, root_gap, 0)
     return jnp.where(l2 > 0, penalized, state.gradient_norm <= limits.tol * state.first_gradient_norm)
 

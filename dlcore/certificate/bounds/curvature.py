@@ -63,7 +63,7 @@ MAX_COEFS = 2000
 MAX_PRODUCTS = 5 * 10**10
 """The limit on the multiplications of a pass for all heads that need it, without `tight`."""
 PASSES = 5
-LAST_HOPE = 2
+GIVE_UP_PASS = 2
 """The index of the third pass: a matrix that is not positive definite after two transformations is given up."""
 EIGENVALUE_TOL = 0.05
 """W is good enough where the eigenvalues of A differ from 1 by at most this much."""
@@ -75,14 +75,14 @@ class HeadParams(NamedTuple):
     Attributes:
       coef: shape (K, D), with the intercepts as the last column if there are any; K is 1 for one logit.
       penalty: λσ² of each column, 0 for an intercept, shape (D,).
-      is_gauge: whether one number added to this column in all classes leaves all probabilities, shape (D,).
+      is_shift_invariant: whether one number added to this column in all classes leaves all probabilities, shape (D,).
       has_intercept: whether the last column is an intercept.
       row_loss: the loss of a row.
     """
 
     coef: np.ndarray
     penalty: np.ndarray
-    is_gauge: np.ndarray
+    is_shift_invariant: np.ndarray
     has_intercept: bool
     row_loss: RowLoss = CLASS_LOSS
 
@@ -131,8 +131,8 @@ def head_params(
     if intercept is not None:
         weight = np.column_stack([weight, np.atleast_1d(intercept)])
         penalty = np.append(penalty, 0)
-    is_gauge = np.full(weight.shape[1], coef.ndim == 2)
-    return HeadParams(weight, penalty, is_gauge, intercept is not None, row_loss)
+    is_shift_invariant = np.full(weight.shape[1], coef.ndim == 2)
+    return HeadParams(weight, penalty, is_shift_invariant, intercept is not None, row_loss)
 
 
 def curvature_bound(params: HeadParams, data: TrainingData) -> GapBound:
@@ -175,7 +175,7 @@ def _best_spectrum(params: HeadParams, data: TrainingData) -> _Spectrum | None:
     best = None
     for index in range(PASSES):
         spectrum = _pass(params, data, transform, scale)
-        if spectrum is None or (index == LAST_HOPE and best is None and not spectrum.smallest > 0):
+        if spectrum is None or (index == GIVE_UP_PASS and best is None and not spectrum.smallest > 0):
             break
         if spectrum.smallest > 0 and (best is None or spectrum.smallest > best.smallest):
             best = spectrum
@@ -268,15 +268,15 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
     penalty = np.tile(params.penalty, classes)
     scaled = flat * np.sqrt(penalty)
     a += scaled @ scaled.T
-    gauge = (w.sum(1) * scale)[:, params.is_gauge]
-    a += gauge @ gauge.T
+    class_sums = (w.sum(1) * scale)[:, params.is_shift_invariant]
+    a += class_sums @ class_sums.T
     centered = coef - coef.mean(0) if classes > 1 else coef
     grad += flat @ (penalty * centered.ravel())
     magnitude = np.abs(coef) + np.abs(coef.mean(0)) if classes > 1 else np.abs(coef)
     reach = float(column_norms.ravel() @ (penalty * magnitude.ravel()))
     trace = np.trace(scaled @ scaled.T)
-    gauge_terms = float(np.sum((scale * column_norms.sum(0))[params.is_gauge] ** 2))
-    errors.add_penalty(gauge_terms, trace, reach, float(np.linalg.norm(grad)))
+    class_sum_terms = float(np.sum((scale * column_norms.sum(0))[params.is_shift_invariant] ** 2))
+    errors.add_penalty(class_sum_terms, trace, reach, float(np.linalg.norm(grad)))
     finite = np.isfinite(errors.err_grad + errors.err_factor + radius)
     if not (np.isfinite(a).all() and np.isfinite(grad).all() and finite):
         return None

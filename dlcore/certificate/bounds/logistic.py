@@ -43,8 +43,8 @@ class ClassSums(NamedTuple):
       loss: Σ s·ℓ, shape (H,).
       mass: Σ s·r, shape (H,).
       grad_coef: Σ s·r·x, shape (H, m).
-      magnitude: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
+      weighted_norm_sum: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
       odds: Σ s·r/(1 − r), shape (H,).
     """
 
@@ -52,8 +52,8 @@ class ClassSums(NamedTuple):
     loss: np.ndarray
     mass: np.ndarray
     grad_coef: np.ndarray
-    magnitude: np.ndarray
-    longest: np.ndarray
+    weighted_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
     odds: np.ndarray
 
 
@@ -85,9 +85,9 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     null_value = _null_value(negative.weight, positive.weight, has_intercept=has_intercept)
 
     mass = (negative.mass + positive.mass) / total
-    longest = np.maximum(negative.longest, positive.longest)
+    max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     err_sums = logistic_sums(cached_row_slices(data.x, len(coef)))
-    err_loss = 2 * mass * err_logit(coef.shape[1], longest * coef_norm + abs(intercept), extra=4)
+    err_loss = 2 * mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _divergence_bound(negative, shrink[0]) + _divergence_bound(positive, shrink[1])
@@ -125,7 +125,7 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
     """Return the sums over the rows of class 0, and of class 1."""
     coef = heads.coef
     count, features = coef.shape
-    weight, loss, mass, magnitude, longest, odds = np.zeros((6, 2, count))
+    weight, loss, mass, weighted_norm_sum, max_row_norm, odds = np.zeros((6, 2, count))
     grad_coef = np.zeros((2, count, features))
     for h, rows, sign, sides in _blocks(count, data):
         margin = _margin(coef[h], intercept[h], rows, sign)
@@ -145,12 +145,14 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
             weight[label, h] += weights.sum(-1)
             loss[label, h] += _weighted_sum(losses[:, part], weights)
             mass[label, h] += _weighted_sum(r, weights)
-            magnitude[label, h] += _weighted_sum(r, weights * norms[part])
+            weighted_norm_sum[label, h] += _weighted_sum(r, weights * norms[part])
             odds[label, h] += _weighted_sum(odd[:, part], weights)
             scale_residuals = len(r) < features or len(weights) > 1
             grad_coef[label, h] += (r * weights) @ rows[part] if scale_residuals else r @ (rows[part] * weights.T)
-            longest[label, h] = np.maximum(longest[label, h], np.where(weights > 0, norms[part], 0).max(-1))
-    sums = (weight, loss, mass, grad_coef, magnitude, longest, odds)
+            max_row_norm[label, h] = np.maximum(
+                max_row_norm[label, h], np.where(weights > 0, norms[part], 0).max(-1)
+            )
+    sums = (weight, loss, mass, grad_coef, weighted_norm_sum, max_row_norm, odds)
     return ClassSums(*(both[0] for both in sums)), ClassSums(*(both[1] for both in sums))
 
 

@@ -53,35 +53,35 @@ class PoissonSums(NamedTuple):
       weight: Σ s, shape (H or 1,).
       target: Σ s·y, shape (H or 1,).
       target_coef: Σ s·y·x, shape (H or 1, m).
-      target_magnitude: Σ s·y·‖x/σ‖, shape (H or 1,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H or 1,).
+      target_norm_sum: Σ s·y·‖x/σ‖, shape (H or 1,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H or 1,).
       loss: Σ s·ℓ, shape (H,).
       rate: Σ s·μ, shape (H,).
-      rate_magnitude: Σ s·μ·‖x/σ‖, shape (H,).
+      rate_norm_sum: Σ s·μ·‖x/σ‖, shape (H,).
       residual: Σ s(μ − y), shape (H,).
       abs_residual: Σ s|μ − y|, shape (H,).
       grad_coef: Σ s(μ − y)x, shape (H, m).
-      magnitude: Σ s|μ − y|‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      weighted_norm_sum: Σ s|μ − y|‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
       log_target: the largest |ln y| among positive targets.
     """
 
     weight: np.ndarray
     target: np.ndarray
     target_coef: np.ndarray
-    target_magnitude: np.ndarray
-    longest: np.ndarray
+    target_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
     loss: np.ndarray
     rate: np.ndarray
-    rate_magnitude: np.ndarray
+    rate_norm_sum: np.ndarray
     residual: np.ndarray
     abs_residual: np.ndarray
     grad_coef: np.ndarray
-    magnitude: np.ndarray
+    weighted_norm_sum: np.ndarray
     log_target: float
 
     def means(self) -> "PoissonSums":
         """Return the means over the rows: sums divided by Σ s. Σ s itself and the maxima stay."""
-        kept = ("weight", "longest", "log_target")
+        kept = ("weight", "max_row_norm", "log_target")
         sums = {name: part for name, part in self._asdict().items() if name not in kept}
         return self._replace(**{name: (part.T / self.weight).T for name, part in sums.items()})
 
@@ -110,7 +110,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
         value = sums.loss + penalty
         err_sums = poisson_sums(cached_row_slices(data.x, len(coef)), coef.shape[1])
         null_value, err_null = _null_value(sums, data, err_sums, has_intercept=has_intercept)
-        err_z = poisson_logit(coef.shape[1], sums.longest * coef_norm + abs(intercept))
+        err_z = poisson_logit(coef.shape[1], sums.max_row_norm * coef_norm + abs(intercept))
         rounding = poisson_rounding(
             heads,
             sums,
@@ -138,8 +138,8 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     """Return the sums over all rows."""
     coef, (x, y, weights) = heads.coef, data
     count, features = coef.shape
-    loss, rate, rate_magnitude, residual, abs_residual, magnitude = np.zeros((6, count))
-    weight, target, target_magnitude, longest = np.zeros((4, len(weights.values)))
+    loss, rate, rate_norm_sum, residual, abs_residual, weighted_norm_sum = np.zeros((6, count))
+    weight, target, target_norm_sum, max_row_norm = np.zeros((4, len(weights.values)))
     grad_coef, target_coef = np.zeros((count, features)), np.zeros((len(weights.values), features))
     log_target = 0.0
     for block in cached_row_slices(x, count):
@@ -152,8 +152,8 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
         weight += block_weights.sum(-1)
         target += weighted.sum(-1)
         target_coef += weighted @ rows
-        target_magnitude += weighted @ norms
-        longest = np.maximum(longest, np.where(block_weights > 0, norms, 0).max(-1))
+        target_norm_sum += weighted @ norms
+        max_row_norm = np.maximum(max_row_norm, np.where(block_weights > 0, norms, 0).max(-1))
         for h in head_slices(count, len(rows)):
             s = weights.block(block, h)
             z = coef[h] @ rows.T
@@ -165,16 +165,16 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             loss[h] += (s * losses).sum(-1)
             rates_weighted = s * rates
             rate[h] += rates_weighted.sum(-1)
-            rate_magnitude[h] += rates_weighted @ norms
+            rate_norm_sum[h] += rates_weighted @ norms
             differences = s * np.subtract(rates, counts, out=rates)
             residual[h] += differences.sum(-1)
             grad_coef[h] += differences @ rows
             np.abs(differences, out=differences)
             abs_residual[h] += differences.sum(-1)
-            magnitude[h] += differences @ norms
+            weighted_norm_sum[h] += differences @ norms
     return PoissonSums(
-        weight, target, target_coef, target_magnitude, longest, loss, rate, rate_magnitude, residual, abs_residual,
-        grad_coef, magnitude, log_target,
+        weight, target, target_coef, target_norm_sum, max_row_norm, loss, rate, rate_norm_sum, residual,
+        abs_residual, grad_coef, weighted_norm_sum, log_target,
     )  # fmt: skip
 
 

@@ -50,9 +50,9 @@ class SoftmaxSums(NamedTuple):
       mass: Σ s·r, shape (H,).
       excess: Σ s·(p − y), shape (H, K).
       grad_coef: Σ s·(p − y)·x, shape (H, K, m).
-      members: Σ s·x over the rows of each class, shape (H or 1, K, m).
-      magnitude: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
+      class_feature_sums: Σ s·x over the rows of each class, shape (H or 1, K, m).
+      weighted_norm_sum: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
     """
 
     weight: np.ndarray
@@ -60,9 +60,9 @@ class SoftmaxSums(NamedTuple):
     mass: np.ndarray
     excess: np.ndarray
     grad_coef: np.ndarray
-    members: np.ndarray
-    magnitude: np.ndarray
-    longest: np.ndarray
+    class_feature_sums: np.ndarray
+    weighted_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
 
 
 class _Repair(NamedTuple):
@@ -103,7 +103,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
         taken, added = repair
         divergence = _divergence(heads.coef, intercept, data, repair, sums) / total
         moved = np.maximum(sums.excess, 0).sum(-1) / total  # the mass that the repair moves
-        whole = sums.grad_coef + sums.members  # Σ s·p·x
+        whole = sums.grad_coef + sums.class_feature_sums  # Σ s·p·x
         lost = np.einsum("hk,hkm->hm", taken, whole)
         repaired = sums.grad_coef - taken[:, :, None] * whole + added[:, :, None] * lost[:, None, :]
     residue = repaired / total[:, None, None] / scale + l2[:, None, None] * scaled_coef
@@ -111,7 +111,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
 
     rounding_of_sums = sum_rounding(row_slices(data.x, count, classes))
     err_sums = softmax_sums(rounding_of_sums.sums, classes)
-    err_z = softmax_logit(heads, scaled_coef, sums.longest)
+    err_z = softmax_logit(heads, scaled_coef, sums.max_row_norm)
     value = sums.loss / total + l2 / 2 * coef_norm**2
     null_value = _null_value(sums, has_intercept=has_intercept)
     err_loss = 4 * err_z * (sums.mass / total)
@@ -137,9 +137,9 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     """Return the sums over all rows."""
     coef, (x, y, weights) = heads.coef, data
     count, classes, features = coef.shape
-    loss, mass, magnitude, longest = np.zeros((4, count))
+    loss, mass, weighted_norm_sum, max_row_norm = np.zeros((4, count))
     weight, excess = np.zeros((2, count, classes))
-    grad_coef, members = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
+    grad_coef, class_feature_sums = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
     for block in row_slices(x, count, classes):
         rows, label = x[block].astype(np.float64), y[block].astype(np.intp)
         norms, index = row_norms(rows, heads.scale), np.arange(len(label))
@@ -147,7 +147,7 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             in_class = label == k
             class_weight = np.ascontiguousarray(weights.block(block)[:, in_class])  # so that its sum is pairwise
             weight[:, k] += class_weight.sum(-1)
-            members[:, k] += class_weight @ rows[in_class]
+            class_feature_sums[:, k] += class_weight @ rows[in_class]
         for h in head_slices(count, len(rows), classes):
             row_weight = weights.block(block, h)
             powers, shifted = _exponentials(coef[h], intercept[h], rows)
@@ -164,9 +164,9 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             mass[h] += p_wrong.sum(-1)
             excess[h] += powers.sum(-1)
             grad_coef[h] += (powers.reshape(-1, len(rows)) @ rows).reshape(-1, classes, features)
-            magnitude[h] += p_wrong @ norms
-            longest[h] = np.maximum(longest[h], np.where(row_weight > 0, norms, 0).max(-1))
-    return SoftmaxSums(weight, loss, mass, excess, grad_coef, members, magnitude, longest)
+            weighted_norm_sum[h] += p_wrong @ norms
+            max_row_norm[h] = np.maximum(max_row_norm[h], np.where(row_weight > 0, norms, 0).max(-1))
+    return SoftmaxSums(weight, loss, mass, excess, grad_coef, class_feature_sums, weighted_norm_sum, max_row_norm)
 
 
 def _repair(sums: SoftmaxSums) -> _Repair:

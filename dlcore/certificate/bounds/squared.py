@@ -107,13 +107,13 @@ class _Curvature:
     """A of x/σ, centered where there is an intercept, and its eigendecompositions, computed on demand."""
 
     def __init__(self, moments: Moments, scale: np.ndarray | None, *, centered: bool) -> None:
-        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
-        self.gram, self.relative = moments.gram, moments.relative
+        self.scale, self.error_scale = scale, _error_scale_of(moments, scale, centered=centered)
+        self.gram, self.relative_error = moments.gram, moments.relative_error
         if not centered:
             self.gram = self.gram + np.outer(moments.x_mean, moments.x_mean)
         if scale is not None:
             self.gram = self.gram / scale[:, None] / scale
-            self.relative += rounding.SCALED_GRAM
+            self.relative_error += rounding.SCALED_GRAM
         self._spectra: dict[bool, _Spectrum] = {}
 
     def spectrum(self, *, penalised: bool) -> _Spectrum:
@@ -127,15 +127,15 @@ class _Curvature:
 
         A centered column that is constant is nothing but rounding. It is left out.
         """
-        a, squares, scale = 2 * self.gram, 2 * self.squares, np.ones(len(self.gram))
+        a, error_scale, scale = 2 * self.gram, 2 * self.error_scale, np.ones(len(self.gram))
         if not penalised:
-            varies = np.diag(a) > 4 * self.relative * squares
+            varies = np.diag(a) > 4 * self.relative_error * error_scale
             exponent = np.frexp(np.sqrt(np.where(varies, np.diag(a), 1)))[1]
             scale = np.where(varies, np.ldexp(1.0, 1 - exponent), 0)
             a = scale[:, None] * a * scale
         values, vectors = np.linalg.eigh(a)
-        trace = float((scale**2 * squares).sum())
-        err = rounding.err_gram(self.relative, trace, values)
+        trace = float((scale**2 * error_scale).sum())
+        err = rounding.err_gram(self.relative_error, trace, values)
         return _Spectrum(values, vectors, scale, err, float(np.sqrt(trace)))
 
 
@@ -143,20 +143,20 @@ class _NoCurvature:
     """The lower bound λI of A + λI, in place of A; λ > 0."""
 
     def __init__(self, moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> None:
-        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
+        self.scale, self.error_scale = scale, _error_scale_of(moments, scale, centered=centered)
 
     def spectrum(self, *, penalised: bool) -> _Spectrum:
         """Return eigenvalues 0 and the identity."""
         assert penalised
-        zeros = np.zeros(len(self.squares))
-        return _Spectrum(zeros, None, zeros + 1, 0.0, float(np.sqrt(2 * self.squares.sum())))
+        zeros = np.zeros(len(self.error_scale))
+        return _Spectrum(zeros, None, zeros + 1, 0.0, float(np.sqrt(2 * self.error_scale.sum())))
 
 
-def _squares_of(moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> np.ndarray:
+def _error_scale_of(moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> np.ndarray:
     """Return the scales of the errors of x/σ, centered or about 0, shape (m,)."""
-    squares = moments.squares[: moments.features]
-    squares = squares if centered else (np.sqrt(squares) + np.abs(moments.x_mean)) ** 2
-    return squares if scale is None else squares / scale / scale
+    error_scale = moments.error_scale[: moments.features]
+    error_scale = error_scale if centered else (np.sqrt(error_scale) + np.abs(moments.x_mean)) ** 2
+    return error_scale if scale is None else error_scale / scale / scale
 
 
 def squared_bounds(heads: HeadArrays, x: HostTable, y: np.ndarray, weights: RowWeights) -> Bounds:
@@ -198,7 +198,7 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // FEW_HEADS)
     if duality_tol and is_few and (heads.l2 > 0).all():
         columns = sums.column_moments(k)
-        if np.isfinite(columns.squares).all():
+        if np.isfinite(columns.error_scale).all():
             no_curvature = _NoCurvature(columns, scale, centered=heads.intercept is not None)
             bounds = _bounds_at(columns, no_curvature, batch, _evaluate_rows(sums, k, columns, batch))
             if (bounds.gap + bounds.rounding <= duality_tol * np.minimum(bounds.value, bounds.improvement)).all():
@@ -258,7 +258,7 @@ def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
     $\frac1S\sum s\rho^2 = w^\top(Gw - c) - w^\top c + \frac1S\sum sy^2 + \bar\rho^2$.
     """
     coef, intercept, _, target = heads
-    features, roots = coef.shape[1], np.sqrt(moments.squares)
+    features, roots = coef.shape[1], np.sqrt(moments.error_scale)
     grad_coef, cross = coef @ moments.gram, moments.cross[target]
     grad_coef -= cross
     square = np.einsum("ij,ij->i", coef, grad_coef) - np.einsum("ij,ij->i", coef, cross) + moments.variance[target]
@@ -266,11 +266,11 @@ def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
     mean = coef @ x_mean - y_mean + (0 if intercept is None else intercept)
     magnitude = np.abs(coef) @ np.abs(x_mean) + np.abs(y_mean) + (0 if intercept is None else np.abs(intercept))
     reach = np.abs(coef) @ roots[:features] + roots[features:][target]
-    errors = rounding.errors_from_moments(features, moments.relative, magnitude, reach, mean)
+    errors = rounding.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
     value = np.maximum(square, 0) + mean**2
     if intercept is None:  # about 0 in place of the mean
         grad_coef += mean[:, None] * x_mean
-        errors = rounding.without_centering(errors, mean, moments.relative)
+        errors = rounding.without_centering(errors, mean, moments.relative_error)
         mean = np.zeros(len(coef))
     return _Evaluation(value, mean, grad_coef, errors)
 
@@ -285,7 +285,7 @@ def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBa
     shift = np.zeros(features) if intercept is None else moments.x_mean
     # About the size of each column less the shift, to bound Σ|w||x| by the norms of w and x in such units. Any
     # positive units are valid.
-    units = np.sqrt(moments.squares[:features] + (moments.x_mean - shift) ** 2)
+    units = np.sqrt(moments.error_scale[:features] + (moments.x_mean - shift) ** 2)
     units = np.where((units > 0) & np.isfinite(units), units, 1)
     level = coef @ shift + (0 if intercept is None else intercept)
     level_reach = np.abs(coef) @ np.abs(shift) + np.abs(level)
@@ -375,10 +375,10 @@ def _bounds_at(
 def _null_value(moments: ColumnMoments, heads: _HeadBatch) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ s·y², centered or without an intercept about 0, and a bound on its error: two arrays (H,)."""
     mean, variance = moments.y_mean, moments.variance
-    largest = moments.squares[moments.features :]
+    error_scale = moments.error_scale[moments.features :]
     if heads.intercept is None:
-        variance, largest = variance + mean**2, (np.sqrt(largest) + np.abs(mean)) ** 2
-    return variance[heads.target], (moments.relative * largest)[heads.target]
+        variance, error_scale = variance + mean**2, (np.sqrt(error_scale) + np.abs(mean)) ** 2
+    return variance[heads.target], (moments.relative_error * error_scale)[heads.target]
 
 
 def _quadratic_form(

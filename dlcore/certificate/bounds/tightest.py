@@ -65,7 +65,7 @@ def best_bound(
         by_duality = np.inf if np.isnan(by_duality) else by_duality
         bound, name = curvature_bound(params, head_data), "curvature"
         if selected is None and not bound.gap < np.inf:
-            bound, name = _bound_from_below(params, head_data), "curvature further down"
+            bound, name = _bound_via_lower_point(params, head_data), "curvature further down"
         if not bound.gap < np.inf and heads.l2[h] == 0:
             weight_set = 0 if data.weights.is_shared else h
             if weight_set not in combinations:
@@ -78,7 +78,7 @@ def best_bound(
     return bounds._replace(gap=gap, rounding=rounding, bound=names)
 
 
-def _bound_from_below(params: HeadParams, data: TrainingData) -> GapBound:
+def _bound_via_lower_point(params: HeadParams, data: TrainingData) -> GapBound:
     """Return the best bound by way of points of lower J; infinite where no point gives a bound."""
     value, err = value_and_error(params, data)
     best = GapBound(np.inf, np.inf)

@@ -25,8 +25,8 @@ from dlcore.certificate.bounds.curvature import (
 )
 from dlcore.certificate.bounds.row_losses import margins
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
+from dlcore.certificate.data_report.column_separation import quasi_separating_column
 from dlcore.certificate.data_report.quasi_separation import is_quasi_separating, quasi_separating_direction
-from dlcore.certificate.data_report.touching_columns import touching_column
 from dlcore.certificate.newton import newton_path
 from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import ColumnSubset, RowTable, RowWeights, TrainingData, index_slices
@@ -167,7 +167,7 @@ def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> 
 
 def _separation_by_column(data: TrainingData, classes: int, *, fit_intercept: bool) -> Separation:
     """Return the verdict that one column shows: quasi-separable or not known."""
-    direction = touching_column(data, classes, fit_intercept=fit_intercept)
+    direction = quasi_separating_column(data, classes, fit_intercept=fit_intercept)
     return Separation(UNKNOWN) if direction is None else _separation(QUASI_SEPARABLE, *direction)
 
 

@@ -111,17 +111,17 @@ class CurvatureErrors:
             self.err_grad += float(residual @ (self.err_sums * largest + err_xi))
         self.err_logit = max(self.err_logit, float(err_logits.max()))
 
-    def add_penalty(self, gauge: float, trace: float, reach: float, grad_norm: float) -> None:
+    def add_penalty(self, class_sums: float, trace: float, reach: float, grad_norm: float) -> None:
         """Add the errors of the penalty.
 
         Args:
-          gauge: Σ_a (scale_a Σ_k‖W_{·ka}‖)² of the columns a whose sums over classes are held. The terms of a
+          class_sums: Σ_a (scale_a Σ_k‖W_{·ka}‖)² of the columns a whose sums over classes are held. The terms of a
             sum may be far larger than the sum.
           trace: the trace of the penalty in the coordinates of W.
           reach: the sum of ‖W_{·a}‖·λσ²(|w| + |mean of w over the classes|).
           grad_norm: ‖g‖.
         """
-        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * gauge + (4 * UNIT) ** 2 * trace)
+        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * class_sums + (4 * UNIT) ** 2 * trace)
         self.err_grad += (self.size + 4) * UNIT * reach + self.err_sums * grad_norm
 
     def smallest_eigenvalue(self, a: np.ndarray, values: np.ndarray) -> float:

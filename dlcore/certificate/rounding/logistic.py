@@ -51,11 +51,12 @@ def logistic_rounding(
     negative, positive = sides
     l2, features = heads.l2, heads.coef.shape[1]
     total = negative.weight + positive.weight
-    mass, magnitude = (negative.mass + positive.mass) / total, (negative.magnitude + positive.magnitude) / total
-    longest = np.maximum(negative.longest, positive.longest)
+    mass = (negative.mass + positive.mass) / total
+    mean_norm = (negative.weighted_norm_sum + positive.weighted_norm_sum) / total
+    max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     intercept = np.zeros(len(heads.coef)) if heads.intercept is None else abs(heads.intercept)
-    err_z = err_logit(features, longest * coef_norm + intercept, extra=4)
-    err_grad = 2 * err_sums * magnitude + err_sums * l2 * coef_norm
+    err_z = err_logit(features, max_row_norm * coef_norm + intercept, extra=4)
+    err_grad = 2 * err_sums * mean_norm + err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
         rounding += err_z**2 / 8
@@ -65,22 +66,24 @@ def logistic_rounding(
         # took. A second pass has logits of its own: q belongs to those of the first, and both may be off, three
         # errors in all. In the bound from sums the factor 1.001 leaves 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
         fraction_taken = 1 - np.minimum(*shrink)  # |p − q| / r
-        err_pass = err_sums * mass + 3 * err_logit(features, magnitude * coef_norm + mass * intercept, extra=4)
+        err_pass = err_sums * mass + 3 * err_logit(features, mean_norm * coef_norm + mass * intercept, extra=4)
         rounding += np.where(is_exact, fraction_taken * err_pass, 500 * mass * err_z**2)
         # Residuals that sum to some δ instead of 0 add δ·(b − b*).
         residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mass
-        distance = intercept + logistic_intercept_bound(longest, negative.weight, positive.weight, l2)
+        distance = intercept + logistic_intercept_bound(max_row_norm, negative.weight, positive.weight, l2)
         mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mass
-        slope = np.exp(-intercept - longest * coef_norm) / 4
+        slope = np.exp(-intercept - max_row_norm * coef_norm) / 4
         for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + residual_sum * distance
-            distance = np.fmin(distance, logistic_intercept_distance(total_gap, l2, longest, mean_residual, slope))
+            distance = np.fmin(
+                distance, logistic_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope)
+            )
         rounding += residual_sum * distance
     return rounding
 
 
 def logistic_intercept_distance(
-    gap: np.ndarray, l2: np.ndarray, longest: np.ndarray, mean_residual: np.ndarray, slope: np.ndarray
+    gap: np.ndarray, l2: np.ndarray, max_row_norm: np.ndarray, mean_residual: np.ndarray, slope: np.ndarray
 ) -> np.ndarray:
     r"""Bound |b* − b| where J − J* ≤ gap; infinite or nan where there is no bound.
 
@@ -92,15 +95,15 @@ def logistic_intercept_distance(
     Args:
       gap: a bound on J − J*, shape (H,).
       l2: shape (H,).
-      longest: max ‖x‖, shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
       mean_residual: no less than |ρ|, shape (H,).
       slope: no more than κ, the mean of p(1 − p), shape (H,).
     """
-    return longest * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(mean_residual / slope, 1))
+    return max_row_norm * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(mean_residual / slope, 1))
 
 
 def logistic_intercept_bound(
-    longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
+    max_row_norm: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
 ) -> np.ndarray:
     r"""Bound |b*|.
 
@@ -109,11 +112,11 @@ def logistic_intercept_bound(
     objective of the best intercept alone, which is the entropy of π.
 
     Args:
-      longest: max ‖x‖, shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
       zeros: total weight of class 0, shape (H,).
       ones: total weight of class 1, shape (H,).
       l2: shape (H,).
     """
     fractions = np.stack([ones, zeros]) / (ones + zeros)
     entropy = -(fractions * np.log(fractions)).sum(0)
-    return abs(np.log(ones) - np.log(zeros)) + longest * np.sqrt(2 * entropy / l2)
+    return abs(np.log(ones) - np.log(zeros)) + max_row_norm * np.sqrt(2 * entropy / l2)

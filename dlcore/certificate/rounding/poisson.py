@@ -56,14 +56,14 @@ def poisson_rounding(
       err_z: the error of the logits, see `poisson_logit`.
       err_sums: 1. the relative error of means over the rows, see `poisson_sums`.
     """
-    l2, features, longest = heads.l2, heads.coef.shape[1], means.longest
+    l2, features, max_row_norm = heads.l2, heads.coef.shape[1], means.max_row_norm
     # 2. The gradient is made of two sums over the rows.
-    err_grad = 2 * err_sums * ((1 + t) * means.magnitude + np.abs(t) * means.target_magnitude)
+    err_grad = 2 * err_sums * ((1 + t) * means.weighted_norm_sum + np.abs(t) * means.target_norm_sum)
     err_grad += err_sums * l2 * coef_norm
     rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
     intercept = np.zeros(len(l2)) if heads.intercept is None else np.abs(heads.intercept)
     # 3. Errors of the logits move the divergence.
-    reach = means.rate_magnitude * coef_norm + means.rate * intercept
+    reach = means.rate_norm_sum * coef_norm + means.rate * intercept
     err_rate = err_logit(features, reach) + 4 * UNIT * means.rate
     rounding += (np.abs(t) + np.exp(err_z) * err_z / 2) * err_rate
     if heads.intercept is None:
@@ -84,12 +84,12 @@ def poisson_rounding(
     )
     for _ in range(INTERCEPT_REFINEMENTS):
         total_gap = gap + rounding + residual_sum * distance
-        distance = np.fmin(distance, poisson_intercept_distance(total_gap, l2, longest, shift))
+        distance = np.fmin(distance, poisson_intercept_distance(total_gap, l2, max_row_norm, shift))
     return rounding + residual_sum * distance
 
 
 def poisson_intercept_distance(
-    gap: np.ndarray, l2: np.ndarray, longest: np.ndarray, shift: np.ndarray
+    gap: np.ndarray, l2: np.ndarray, max_row_norm: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
     r"""Bound |b* − b| where J − J* ≤ gap.
 
@@ -101,15 +101,15 @@ def poisson_intercept_distance(
     Args:
       gap: a bound on J − J*, shape (H,).
       l2: shape (H,).
-      longest: max ‖x‖, shape (H or 1,).
+      max_row_norm: max ‖x‖, shape (H or 1,).
       shift: no less than $|\ln\bar y - \ln\bar\mu|$, shape (H,).
     """
-    return shift + longest * np.sqrt(2 * gap / l2)
+    return shift + max_row_norm * np.sqrt(2 * gap / l2)
 
 
 def poisson_intercept_bound(means: "poisson.PoissonSums", null_value: np.ndarray, l2: np.ndarray) -> np.ndarray:
     r"""Bound |b*|, see `poisson_intercept_distance`: w* is at most √(2J₀/λ) from w = 0, as J ≥ 0."""
-    return np.abs(np.log(means.target)) + 1e-9 + means.longest * np.sqrt(2 * null_value / l2)
+    return np.abs(np.log(means.target)) + 1e-9 + means.max_row_norm * np.sqrt(2 * null_value / l2)
 
 
 def err_deviance(
@@ -133,8 +133,8 @@ def err_deviance(
       err_sums: the relative error of means over the rows.
     """
     size = np.abs(intercept)
-    first = err_logit(features, means.magnitude * coef_norm + means.abs_residual * size)
-    second = err_logit(features, means.rate_magnitude * coef_norm + means.rate * size) + 4 * UNIT * means.rate
+    first = err_logit(features, means.weighted_norm_sum * coef_norm + means.abs_residual * size)
+    second = err_logit(features, means.rate_norm_sum * coef_norm + means.rate * size) + 4 * UNIT * means.rate
     logarithm = UNIT * (2 * means.log_target + 8)
     relative = err_sums + 3 * logarithm + 300 * UNIT
     return first + means.abs_residual * logarithm + np.exp(err_z) * err_z * second + relative * value

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from dlcore.certificate.head_arrays import HeadArrays
 
 
-def softmax_logit(heads: "HeadArrays", scaled_coef: np.ndarray, longest: np.ndarray) -> np.ndarray:
+def softmax_logit(heads: "HeadArrays", scaled_coef: np.ndarray, max_row_norm: np.ndarray) -> np.ndarray:
     """Bound the error of the logits of softmax heads, that of the exponential included, shape (H,)."""
     intercept = 0.0 if heads.intercept is None else np.abs(heads.intercept).max(-1)
-    magnitude = longest * np.linalg.norm(scaled_coef, axis=2).max(-1) + intercept
+    magnitude = max_row_norm * np.linalg.norm(scaled_coef, axis=2).max(-1) + intercept
     return err_logit(heads.coef.shape[2], magnitude) + 4 * UNIT
 
 
@@ -56,11 +56,11 @@ def softmax_rounding(
       err_products: the relative error of matrix products over rows.
     """
     l2, classes, total = heads.l2, heads.coef.shape[1], sums.weight.sum(-1)
-    mass, longest = sums.mass / total, sums.longest
+    mass, max_row_norm = sums.mass / total, sums.max_row_norm
     # 2. The gradient is off by `err_products` of Σ s‖q − y‖‖x‖, where ‖p − y‖ ≤ √2 r, and of what the repair adds.
     #    The repair takes a_k of Σ s·p_k·x, which is made of two sums of at most (M_k + 2 N_k)·max‖x‖ ≤ 3
     #    M_k·max‖x‖, and gives as much.
-    err_grad = (err_products + err_sums) * (np.sqrt(2) * sums.magnitude / total + 6 * moved * longest)
+    err_grad = (err_products + err_sums) * (np.sqrt(2) * sums.weighted_norm_sum / total + 6 * moved * max_row_norm)
     err_grad += err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap + 4 * moved, grad_norm, err_grad, l2, err_sums)
@@ -73,11 +73,11 @@ def softmax_rounding(
         #    times the spread of b − b*. Σ|ε| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mass.
         spread = np.ptp(heads.intercept, axis=-1) + softmax_intercept_bound(sums, l2)
         mean_residual = moved + (3 * err_sums + 2 * err_z) * mass
-        reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * longest * coef_norm
+        reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * max_row_norm * coef_norm
         slope = (np.exp(-reach) / classes) ** 2
         for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + 3 * err_sums * mass * spread
-            shrunk = softmax_intercept_distance(total_gap, l2, longest, mean_residual, slope, classes)
+            shrunk = softmax_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope, classes)
             spread = np.fmin(spread, shrunk)
         rounding += 3 * err_sums * mass * spread
     return rounding
@@ -86,7 +86,7 @@ def softmax_rounding(
 def softmax_intercept_distance(
     gap: np.ndarray,
     l2: np.ndarray,
-    longest: np.ndarray,
+    max_row_norm: np.ndarray,
     mean_residual: np.ndarray,
     slope: np.ndarray,
     classes: int,
@@ -103,12 +103,12 @@ def softmax_intercept_distance(
     Args:
       gap: a bound on J − J*, shape (H,).
       l2: shape (H,).
-      longest: max ‖x‖, shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
       mean_residual: no less than any |ρ|, shape (H,).
       slope: no more than any κ, shape (H,).
       classes: K.
     """
-    moved = np.sqrt(2) * longest * np.sqrt(2 * gap / l2)
+    moved = np.sqrt(2) * max_row_norm * np.sqrt(2 * gap / l2)
     return (classes - 1) * (moved - np.log1p(-np.minimum(mean_residual / slope, 1)))
 
 
@@ -122,4 +122,4 @@ def softmax_intercept_bound(sums: "softmax.SoftmaxSums", l2: np.ndarray) -> np.n
     """
     fraction = sums.weight / sums.weight.sum(-1, keepdims=True)
     entropy = -(fraction * np.log(fraction)).sum(-1)
-    return sums.longest * np.sqrt(2) * np.sqrt(2 * entropy / l2) - np.log(fraction).min(-1)
+    return sums.max_row_norm * np.sqrt(2) * np.sqrt(2 * entropy / l2) - np.log(fraction).min(-1)

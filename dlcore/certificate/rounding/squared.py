@@ -39,7 +39,7 @@ def err_moments(rounding: SumRounding) -> float:
 
 
 def errors_from_moments(
-    features: int, relative: float, magnitude: np.ndarray, reach: np.ndarray, mean_residual: np.ndarray
+    features: int, relative_error: float, magnitude: np.ndarray, reach: np.ndarray, mean_residual: np.ndarray
 ) -> SquaredErrors:
     """Bound the errors of heads that are evaluated from sums of products.
 
@@ -47,26 +47,28 @@ def errors_from_moments(
 
     Args:
       features: m.
-      relative: the relative error of the moments.
+      relative_error: the relative error of the moments.
       magnitude: |w|·|mean of x| + |mean of y| + |b|, shape (H,).
       reach: |w|·√squares of x + √squares of y, shape (H,).
       mean_residual: shape (H,).
     """
-    relative_product = relative + (features + 6) * UNIT
-    err_mean = (features + 6) * UNIT * magnitude + relative * reach
+    relative_product = relative_error + (features + 6) * UNIT
+    err_mean = (features + 6) * UNIT * magnitude + relative_error * reach
     err_squares = relative_product * reach**2 + err_mean * (2 * np.abs(mean_residual) + err_mean)
     return SquaredErrors(np.sqrt(2) * relative_product * reach, err_mean, err_squares)
 
 
-def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative: float) -> SquaredErrors:
+def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative_error: float) -> SquaredErrors:
     """Return the errors without centering: the gradient has the mean residual times the mean of x as well.
 
     Args:
       errors: the errors with centering.
       mean_residual: ρ̄, shape (H,).
-      relative: the relative error of the moments, which the mean of x has too.
+      relative_error: the relative error of the moments, which the mean of x has too.
     """
-    err_grad = errors.err_grad + np.sqrt(2) * (errors.err_residual + (relative + UNIT) * np.abs(mean_residual))
+    err_grad = errors.err_grad + np.sqrt(2) * (
+        errors.err_residual + (relative_error + UNIT) * np.abs(mean_residual)
+    )
     return SquaredErrors(err_grad, np.zeros(len(mean_residual)), errors.err_value)
 
 
@@ -91,13 +93,13 @@ def errors_from_rows(
     return SquaredErrors(err_grad, err_residual, err_squares)
 
 
-def err_gram(relative: float, trace: float, values: np.ndarray) -> float:
+def err_gram(relative_error: float, trace: float, values: np.ndarray) -> float:
     """Bound the error of a Gram matrix and of its eigendecomposition, as a norm.
 
     Sums of magnitudes |x_j||x_k| make a matrix of norm at most their trace. `eigh` is off by a few u‖A‖, its
     eigenvectors by a few u from orthogonal (LAPACK).
     """
-    return relative * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
+    return relative_error * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
 
 
 def err_penalised_grad(

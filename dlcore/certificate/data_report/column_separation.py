@@ -19,7 +19,7 @@ MAX_THRESHOLDS = 64
 """The most thresholds that are tried in each column; of more, the smallest and the largest number alone."""
 
 
-def touching_column(
+def quasi_separating_column(
     data: TrainingData, classes: int, *, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a direction of one column that quasi-separates the classes, or None where no column does.

@@ -34,12 +34,12 @@ class NullModel(NamedTuple):
     Attributes:
       null_value: J₀, the objective of the best constant prediction.
       saturated_value: lower bound on J, the mean of the least loss of each row.
-      unit_value: the size of J at the prediction 0: 1 for labels, the mean of y² for squared errors.
+      rounding_scale: the size of J at the prediction 0: 1 for labels, the mean of y² for squared errors.
     """
 
     null_value: ArrayLike
     saturated_value: ArrayLike
-    unit_value: ArrayLike
+    rounding_scale: ArrayLike
 
 
 def prediction_struct(objective: Objective, data: BlockedData, params: Params) -> jax.ShapeDtypeStruct:
