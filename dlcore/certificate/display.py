@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dlcore.certificate.result import Certificate
 
 SHOWN = 20
-"""The number of heads that a card or a table lists."""
+"""Maximum number of heads that a card or a table lists."""
 NUMBERS = ("value", "gradient_norm", "gap", "rounding")
 HEADERS = ("head", "J", "‖∇J‖", "J − J* ≤", "rounding", "bound")
 DEFAULT_TOL = 1e-6

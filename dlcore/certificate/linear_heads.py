@@ -17,7 +17,7 @@ class LinearHeads(NamedTuple):
       coef: coefficients, shape (m,) for one head, (models, m) for several. With the loss "softmax" the shape is
         (classes, m) or (models, classes, m). With the loss "squared" and y of shape (n, targets) it is (targets,
         m) or (models, targets, m), and each target is a problem by itself.
-      intercept: the shape of `coef` without its last axis, or a number; None for heads without an intercept.
+      intercept: the shape of `coef` without its last axis, or a number, or None for heads without an intercept.
       l2: the penalty λ of each fit: a number, shape (models,), or a number for each problem. It is 1/(C·S) for
         scikit-learn's C, 2·alpha/S for its Ridge and alpha for its PoissonRegressor. S is the sum of the weights.
       loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
@@ -33,16 +33,18 @@ class LinearHeads(NamedTuple):
     scale: npt.ArrayLike | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
-        """Return what each head predicts: labels, numbers with the squared loss, rates of counts with "poisson".
+        """Return the predictions of each head.
+
+        They are class indices, real numbers with the loss "squared", and rates of counts with the loss "poisson".
 
         Args:
           x: shape (n, m), real numbers.
 
         Returns:
-          Shape (n,) for one head, (models, n) for several: class indices, of logistic heads 0 and 1.
+          Shape (n,) for one head, (models, n) for several.
 
         Raises:
-          ValueError: if x has other columns than the heads, or the loss is unknown.
+          ValueError: if x and the heads differ in the number of columns, or the loss is unknown.
 
         >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
         [1 0]
@@ -56,7 +58,7 @@ class LinearHeads(NamedTuple):
           x: shape (n, m), real numbers.
 
         Raises:
-          ValueError: if x has other columns than the heads, or the loss is not that of classes.
+          ValueError: if x and the heads differ in the number of columns, or the loss is not one of classes.
         """
         predict_proba = certified_loss("loss", self.loss).predict_proba
         if predict_proba is None:

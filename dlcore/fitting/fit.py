@@ -77,8 +77,8 @@ def fit(
     its own rows, and the second program is the rest of a step. The number of threads then changes results by
     rounding. A fit stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
 
-    A fit has diverged where J or ‖∇J‖ is not finite, or J is above its start by more than rounding. The second is
-    tested every 1,000 steps and at max_steps.
+    A fit has diverged if J or ‖∇J‖ is not finite. It has also diverged if J exceeds its initial value by more than
+    rounding. The latter is tested every 1,000 steps and at max_steps.
 
     With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. Here $s_i$ are the weights of the rows,
@@ -91,8 +91,8 @@ def fit(
       objective: the objective to minimize.
       data: (x, y), (x, y, weights), or the result of `objective.prepare`.
       optimizer: a rule of `dlcore.descent` or any Optax optimizer. Objects with `init` and `update` such as
-        `optax.MultiSteps` work too, and changes to them after their first fit have no effect. `update` gets the
-        extra arguments value, grad and value_fn, and no other ones.
+        `optax.MultiSteps` work too, and changes to them after their first fit have no effect. The extra arguments
+        of `update` are value, grad and value_fn.
       params: initial parameters. None calls `objective.model.init(key, ...)` in the dtype of x. The dtype of the
         parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
         to the highest label.
@@ -111,10 +111,12 @@ def fit(
         NumPy computes the certificate whenever the loop ends other than by divergence.
       checkpoint: the path of a file for the state of the fit. It is written after a chunk if half a minute has
         passed, at the end, and when an exception such as KeyboardInterrupt passes. If the file exists, the fit
-        resumes from it with the current tol and max_steps, and ends with the bits of an uninterrupted fit. With
-        another number of threads it agrees to rounding. With `stop="certificate"` it may end at an earlier step.
-        A file of another problem, data, optimizer or start is refused. At most 1,024 rows of x are compared.
-      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
+        resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an uninterrupted
+        fit. If the number of threads differs, the results agree to rounding. With `stop="certificate"` the resumed
+        fit may end earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of
+        x are compared.
+      **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
+        it.
 
     Returns:
       A `Fit`, whose `status` says how the fit ended and whose `message` says what to do. The function `fit` is
@@ -165,7 +167,9 @@ def fit(
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
     is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
     if is_traced and (path or certifier):
-        raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
+        raise TypeError(
+            "fit: checkpoint= and stop='certificate' do not work under jax.jvp, because they need concrete values"
+        )
     progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
     loop = _Loop(objective, blocked, loop_params, static_optimizer, record_fn, batches, progress)
@@ -210,7 +214,7 @@ class ChunkLength:
     def adapt(self, seconds: float, steps: int) -> None:
         """Set the length of the next chunk from the time and the number of steps of the last one."""
         if self.is_adaptive:
-            # One time is unreliable, that of the first call above all, which compiles: the length at most doubles.
+            # A single time is unreliable, and the first call compiles. So the length at most doubles.
             seconds_per_step = seconds / max(steps, 1)
             self.steps = max(1, min(2 * self.steps, int(CHUNK_SECONDS / seconds_per_step), 2**30))
 
@@ -287,7 +291,7 @@ class _Loop:
         if not new_tol >= np.finfo(dtype).tiny:
             self.code = stopping.PRECISION_FLOOR
             return certificate
-        # Without this the rounding floor of the rule would call the same parameters flat again.
+        # With the rounding scale, the stopping rule would call the same parameters flat again.
         null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
         self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
@@ -319,7 +323,7 @@ class _Loop:
         safe = float(jax.lax.stop_gradient(lipschitz_step(self.objective, self.data)))
         if not 0 < safe < np.inf:
             return f"1/L itself is beyond the range of {self.progress.state.value.dtype}; scale the columns of x"
-        return f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"
+        return f"gradient descent with rate {safe:.6g} (1/L, see dlcore.descent.lipschitz_step) does not diverge"
 
 
 def _no_record(params: Params) -> None:

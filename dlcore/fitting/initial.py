@@ -76,7 +76,10 @@ def check_initial_params(objective: Objective, data: BlockedData, params: Params
 
 
 def init_sizes(objective: Objective, data: BlockedData, key: PRNGKey | None) -> tuple[int, ...]:
-    """Return the arguments of the model's `init` after the key: the numbers of features and classes, if affine."""
+    """Return the arguments of the model's `init` after the key.
+
+    For an affine model, these are the number of features and, for class losses, the number of classes.
+    """
     sizes = data.x.shape[1:] if objective.model.affine else ()
     if objective.model.affine and get_loss_info(objective.loss).classes:
         sizes = (*sizes, class_count(data.y))

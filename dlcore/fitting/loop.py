@@ -21,7 +21,7 @@ from dlcore.objective.sharding import constrain_replicated, replicate
 from dlcore.objective.terms import penalty
 
 Record = Callable[[Params], object]
-"""A pure function of the parameters whose result is kept at every evaluation of J."""
+"""A pure function of the parameters. Its result is stored at every evaluation of J."""
 
 Count = TypeVar("Count", int, Array)
 
@@ -79,14 +79,16 @@ def advance(
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Run the loop until step `stop` or the end: the one program of a fit on one thread, beside its null model.
+    """Run the loop until step `end_step` or the end.
+
+    On one thread, a fit compiles only this program and, if its null model needs a search, the search.
 
     Args:
       objective: the objective. Its l2 is data.
       data: placed and blocked data.
       loop_params: hyper-parameters, limits and key.
       state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
-      stop: the step before whose evaluation this piece pauses.
+      end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters, called at every evaluation of the whole objective.
       capacity: length of the history's buffers, at least the number of evaluations.
@@ -122,7 +124,7 @@ def advance(
 
 
 def initialized(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
-    """Return the state, at step 0 with the optimizer's initial state, which then needs no separate program."""
+    """Return the state. At step 0, initialize the optimizer's state, so that `init` needs no separate program."""
     optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
     return state._replace(optimizer=optimizer_state)
 
@@ -155,7 +157,7 @@ def update(
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    # If no bit changed of what the next step depends on, no later step can change one.
+    # The next step depends only on these arrays. If none of them changed, no later step can change one.
     is_stuck = all_equal((params, optimizer_state), (state.params, state.optimizer))
     code = jnp.where((evaluated.code == RUNNING) & is_stuck, PRECISION_FLOOR, evaluated.code)
     return _with_update(evaluated._replace(code=code), params, optimizer_state)
@@ -171,7 +173,7 @@ def batch_step(
 ) -> LoopState:
     """Make an update on one batch. At the start of an epoch, evaluate J and shuffle the batches first.
 
-    The precision floor is not tested: an update that changes no bit proves nothing about the next batch.
+    The precision floor is not tested, because an update that changes nothing proves nothing about the next batch.
     """
     assert key is not None
 

@@ -26,9 +26,13 @@ def choose_shards(
 ) -> list[BlockedData]:
     """Return the rows of each thread, or a single shard if the loop is to be one program.
 
-    The loop is one program if a pass is short, on an accelerator, over several devices, with minibatches and if an
-    argument is traced. An optimizer that evaluates J inside its update, as a line search does, needs one program
-    too.
+    The loop is one program in these cases:
+
+    - The pass over the rows is short.
+    - The data is on an accelerator or on several devices.
+    - There are minibatches.
+    - An argument is traced.
+    - The optimizer evaluates J inside its update, as a line search does.
     """
     traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_params, state))))
     if traced or batches is not None or data.mesh is not None:
@@ -57,7 +61,7 @@ def advance_on_threads(
       shards: the rows of each thread.
       loop_params: hyper-parameters and limits.
       state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
-      stop: the first step that is not evaluated.
+      end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters.
       capacity: maximum number of evaluations.
@@ -97,7 +101,7 @@ def _update(
 
 def _no_value_fn(_: Params) -> Array:
     """Raise an error: an optimizer that evaluates J runs in one program."""
-    raise AssertionError("a rule that evaluates J runs in one program: see `choose_shards`")
+    raise AssertionError("an optimizer that evaluates J runs in one program: see `choose_shards`")
 
 
 def _evaluates_objective(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> bool:
