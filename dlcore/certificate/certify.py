@@ -62,9 +62,9 @@ def certify(
     Without an intercept q = p and the first term is 0.
 
     With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian. For
-    counts the duality bound holds with rates μ in place of p and the divergence $q\ln(q/\mu) - q + \mu$ in place of
-    KL. Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are made
-    with x and w. Gradients and norms are divided by σ.
+    counts the duality bound holds with rates μ in place of p, and the divergence $q\ln(q/\mu) - q + \mu$ in place
+    of KL. Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are
+    made with x and w. Gradients and norms are divided by σ.
 
     The float64 gap is an upper bound too, because it includes a bound on its rounding errors. See
     `dlcore.certificate.rounding`.

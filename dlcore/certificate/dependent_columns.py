@@ -1,7 +1,7 @@
 r"""The bound by curvature without a penalty for linearly dependent columns, whose minimum is not unique.
 
-A set C of independent columns is chosen. If the other columns are combinations of C up to rounding, the logits of a
-head θ are those of a head $\theta_C$ of the columns C alone. Both problems have the same minimum:
+A set C of independent columns is chosen. If the other columns are combinations of C up to rounding, the logits of
+a head θ are those of a head $\theta_C$ of the columns C alone. Both problems have the same minimum:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta_C)) + (J(\theta_C) - J_C^*)$
 

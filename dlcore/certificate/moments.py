@@ -74,8 +74,8 @@ class Moments(ColumnMoments):
       gram: G = Σ s·x·xᵀ, shape (m, m).
       cross: c = Σ s·y·xᵀ, shape (targets, m).
 
-    The error of a number of G or c is at most `relative_error` times the root of the product of the `error_scale` of
-    its row and of its column.
+    The error of a number of G or c is at most `relative_error` times the root of the product of the `error_scale`
+    of its row and of its column.
     """
 
     gram: np.ndarray

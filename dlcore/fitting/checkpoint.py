@@ -160,8 +160,8 @@ def fingerprint(
     compared by its name and by the values that it holds. If these rows and this code agree too, equal fingerprints
     give equal bits on one machine.
 
-    The fingerprint omits the number of threads, which is a property of the machine. A container with fewer cores may
-    resume the fit, and its path then differs by rounding.
+    The fingerprint omits the number of threads, which is a property of the machine. A container with fewer cores
+    may resume the fit, and its path then differs by rounding.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     start = [(_name(path), *_kind(leaf), digest(np.asarray(leaf))) for path, leaf in leaves]
