@@ -9,7 +9,7 @@ from dlcore._core import host_checks
 
 
 class HeadsLike(Protocol):
-    """Anything with the attributes of `LinearHeads`; `scale` and `feature_names` are optional."""
+    """Anything with the attributes of `LinearHeads`. `scale` and `feature_names` are optional."""
 
     @property
     def coef(self) -> npt.ArrayLike:

@@ -11,7 +11,7 @@ from dlcore.certificate.losses import certified_loss
 
 
 class LinearHeads(NamedTuple):
-    r"""One linear head, or several on the same data, as plain numbers; `certify` checks them.
+    r"""One linear head, or several on the same data, as plain numbers. `certify` checks them.
 
     Attributes:
       coef: coefficients, shape (m,) for one head, (models, m) for several. With the loss "softmax" the shape is
@@ -20,8 +20,8 @@ class LinearHeads(NamedTuple):
       intercept: the shape of `coef` without its last axis, or a number, or None for heads without an intercept.
       l2: the penalty λ of each fit: a number, shape (models,), or a number for each problem. It is 1/(C·S) for
         scikit-learn's C, 2·alpha/S for its Ridge and alpha for its PoissonRegressor. S is the sum of the weights.
-      loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
-        (ŷ − y)²; "poisson", the mean half deviance of counts with the rates exp(x·w + b).
+      loss: "logistic" is the mean cross-entropy of a sigmoid, and "softmax" that of a softmax. "squared" is the
+        mean of (ŷ − y)². "poisson" is the mean half deviance of counts with the rates exp(x·w + b).
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
     """

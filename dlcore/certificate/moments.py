@@ -94,7 +94,7 @@ class _Part(NamedTuple):
 
 
 class RowSums:
-    """Moments of several sets of weights, summed on demand; parts that sets share are summed once."""
+    """Moments of several sets of weights, summed on demand. Parts that sets share are summed once."""
 
     def __init__(self, x: HostTable, y: np.ndarray, weights: RowWeights) -> None:
         """Split the rows into parts.

@@ -111,7 +111,7 @@ def stop_code(
 
 
 class Certifier(NamedTuple):
-    """A problem on the host, with the data as the caller passed it; its certificate is computed in float64."""
+    """A problem on the host, with the data as the caller passed it. Its certificate is computed in float64."""
 
     loss: LossName
     l2: float

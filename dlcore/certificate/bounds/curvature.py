@@ -41,7 +41,7 @@ The bound uses no other property of the loss. `RowLoss` has the functions of the
 needs.
 
 Source: Bach (2010), Self-concordant analysis for logistic regression, Proposition 1; Sun and Tran-Dinh (2019),
-Generalized self-concordant functions; the constant of the softmax is that of the third moment above.
+Generalized self-concordant functions. The constant of the softmax is that of the third moment above.
 """
 
 from typing import NamedTuple

@@ -44,7 +44,7 @@ A second pass would then lower the bound by about 1 % only.
 
 
 class ClassSums(NamedTuple):
-    """Sums over the rows of one class for H heads; r is the probability of the wrong class.
+    """Sums over the rows of one class for H heads. r is the probability of the wrong class.
 
     Attributes:
       weight: Σ s, shape (H,).
@@ -69,7 +69,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of classes 0 and 1, centered if there is a center.
       center: shape (m,), or None.
     """
@@ -143,9 +143,7 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
         losses = np.log1p(tail)
         losses -= np.minimum(margin, 0)
         np.divide(tail, tail + 1, out=tail)
-        p_wrong = np.abs(
-            np.subtract(margin < 0, tail, out=tail), out=tail
-        )  # 1 − tail where the margin is negative
+        p_wrong = np.abs(np.subtract(margin < 0, tail, out=tail), out=tail)  # 1 − tail if the margin is negative
         odd = np.exp(np.negative(margin, out=margin), out=margin)
         np.minimum(odd, LARGEST, out=odd)  # finite, so that its product with a weight of 0 is 0
         for label, part, weights in sides:

@@ -81,8 +81,8 @@ class PoissonSums(NamedTuple):
 
     def means(self) -> "PoissonSums":
         """Return the means over the rows: sums divided by Σ s. Σ s itself and the maxima are unchanged."""
-        kept = ("weight", "max_row_norm", "log_target")
-        sums = {name: part for name, part in self._asdict().items() if name not in kept}
+        unchanged = ("weight", "max_row_norm", "log_target")
+        sums = {name: part for name, part in self._asdict().items() if name not in unchanged}
         return self._replace(**{name: (part.T / self.weight).T for name, part in sums.items()})
 
 
@@ -90,7 +90,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of counts, centered if there is a center.
       center: shape (m,), or None.
     """

@@ -14,7 +14,7 @@ from dlcore.certificate.rounding.base import UNIT
 
 
 class RowTerms(NamedTuple):
-    """Derivatives of the loss at the rows of a block, in the coordinates of W; D is the number of columns.
+    """Derivatives of the loss at the rows of a block, in the coordinates of W. D is the number of columns.
 
     Attributes:
       factors: the Hessian of a row is the sum of the squares of its factors, shape (n, factors, KD).

@@ -82,7 +82,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of classes 0, 1, …, centered if there is a center.
       center: shape (m,), or None.
     """

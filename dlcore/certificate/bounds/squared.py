@@ -388,7 +388,7 @@ def _quadratic_form(
     r"""Return ½hᵀ(A + λI)⁺h, a bound on how far its root is below the true root, and the name of the bound.
 
     `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At
-    λ = 0, U is taken as the null space of A, and the name of the bound states the rank |C|.
+    λ = 0, U is treated as the null space of A, and the name of the bound states the rank |C|.
 
     Args:
       spectrum: the eigendecomposition of A.

@@ -6,8 +6,8 @@ row minus that of the true class, and μ the smallest eigenvalue of A.
 
 1. The error of the product ξ is at most $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. The error of a difference
    of two products is at most $2e_i$ plus a relative error u.
-2. Probabilities have errors by factors of at most $e^{\pm2\varepsilon}$. Here ε is the error of a difference of
-   two logits and of its exponential. As
+2. Computed probabilities differ from the exact ones by factors between $e^{-2\varepsilon}$ and $e^{2\varepsilon}$.
+   Here ε is the error of a difference of two logits and of its exponential. As
    $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the true Hessian is at least
    $e^{-4\varepsilon}$ times the Hessian of the computed p.
 3. A is $B^\top B$, where B stacks the factors of all rows. Errors E of B change $\sqrt\mu$ by at most $\|E\|_F$.

@@ -1,4 +1,4 @@
-r"""Rounding of the duality bound of softmax heads; `logistic` says how errors enter the bound."""
+r"""Rounding of the duality bound of softmax heads. `logistic` says how errors enter the bound."""
 
 from typing import TYPE_CHECKING
 

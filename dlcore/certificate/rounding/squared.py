@@ -144,7 +144,7 @@ def err_root_gap(
 ) -> np.ndarray:
     r"""Bound the change of √gap by errors of A and h, shape (H,).
 
-    $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$. At λ = 0, U is taken as the null space of A.
+    $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$. At λ = 0, U is treated as the null space of A.
 
     Args:
       err_values: the change of √gap by errors of the eigenvalues in C, shape (H,).
