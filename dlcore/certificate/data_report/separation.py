@@ -1,4 +1,4 @@
-"""Separation of the classes by a hyperplane, with coefficients that prove the verdict.
+"""Separation of the classes by a hyperplane, with coefficients that show the verdict.
 
 The classes are separable if coefficients are found for which the true class has the only largest logit in every
 row, by more than rounding.

@@ -104,7 +104,7 @@ def err_duality(
     """Bound the error of KL + ‖g‖²/2λ. An error ε of g adds ε(2‖g‖ + ε)/2λ.
 
     Args:
-      terms: KL + ‖g‖²/2λ.
+      terms: an upper bound on the sum of the magnitudes of the terms of KL + ‖g‖²/2λ.
       grad_norm: ‖g‖.
       err_grad: ε.
       l2: λ.
