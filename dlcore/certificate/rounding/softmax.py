@@ -58,8 +58,8 @@ def softmax_rounding(
     l2, classes, total = heads.l2, heads.coef.shape[1], sums.weight.sum(-1)
     mass, max_row_norm = sums.mass / total, sums.max_row_norm
     # 2. The error of the gradient is `err_products` of Σ s‖q − y‖‖x‖, with ‖p − y‖ ≤ √2 r, and of the repair. The
-    #    repair removes the fraction a_k of Σ s·p_k·x and adds as much to other classes. Σ s·p_k·x is the sum of two
-    #    terms. Together these are at most (M_k + 2N_k)·max‖x‖. If a_k > 0 then M_k > N_k, so that is at most
+    #    repair removes the fraction a_k of Σ s·p_k·x and adds as much to other classes. Σ s·p_k·x is the sum of
+    #    two terms. Together these are at most (M_k + 2N_k)·max‖x‖. If a_k > 0 then M_k > N_k, so that is at most
     #    3M_k·max‖x‖.
     err_grad = (err_products + err_sums) * (np.sqrt(2) * sums.weighted_norm_sum / total + 6 * moved * max_row_norm)
     err_grad += err_sums * l2 * coef_norm
