@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import columns, host_checks
+from dlcore._core.labels import codes_of
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
@@ -74,8 +75,9 @@ def certify(
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
         of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
         `feature_names` and x has column names, the names and their order must agree.
-      y: shape (n,): labels 0 and 1, or class indices 0, 1, …. With the loss "squared" any real numbers, also of
-        shape (n, targets). With the loss "poisson" counts, or any numbers of at least 0.
+      y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
+        `classes_`. With the loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
+        counts, or any numbers of at least 0.
       weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
         every row the weight 1.
       *positional: `tight` and `report` by position, which is deprecated.
@@ -165,6 +167,9 @@ def compute_certificate(
         )
     loss = certified_loss("heads.loss", heads.loss)
     columns.check_feature_names("x", columns.feature_names("x", x), getattr(heads, "feature_names", None))
+    classes = getattr(heads, "classes_", None)
+    if classes is not None:
+        y = codes_of("y", y, np.asarray(classes))
     table, labels, values = _checked_data(x, y, weights, np.ndim(heads.coef))
     loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
     targets = labels.shape[1] if labels.ndim == 2 else None

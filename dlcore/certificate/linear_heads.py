@@ -10,6 +10,11 @@ from dlcore.certificate.head_arrays import HeadArrays as HeadArrays
 from dlcore.certificate.losses import certified_loss
 
 
+def as_labels(predicted: np.ndarray, classes: npt.ArrayLike | None) -> np.ndarray:
+    """Return the labels of predicted class indices, or the predictions themselves if `classes` is None."""
+    return predicted if classes is None else np.asarray(classes)[predicted]
+
+
 class LinearHeads(NamedTuple):
     r"""One linear head, or several on the same data, as plain numbers. `certify` checks them.
 
@@ -24,6 +29,7 @@ class LinearHeads(NamedTuple):
         mean of (ŷ − y)². "poisson" is the mean half deviance of counts with the rates exp(x·w + b).
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
+      classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
     """
 
     coef: npt.ArrayLike
@@ -31,11 +37,13 @@ class LinearHeads(NamedTuple):
     l2: npt.ArrayLike
     loss: str = "logistic"
     scale: npt.ArrayLike | None = None
+    classes_: npt.ArrayLike | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the predictions of each head.
 
-        They are class indices, real numbers with the loss "squared", and rates of counts with the loss "poisson".
+        They are labels of `classes_`, or class indices without `classes_`. With the loss "squared" they are real
+        numbers, and with the loss "poisson" rates of counts.
 
         Args:
           x: shape (n, m), real numbers.
@@ -49,7 +57,7 @@ class LinearHeads(NamedTuple):
         >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
         [1 0]
         """
-        return certified_loss("loss", self.loss).predict(self._logits(x))
+        return as_labels(certified_loss("loss", self.loss).predict(self._logits(x)), self.classes_)
 
     def predict_proba(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the probabilities of all classes, shape (n, classes) or (models, n, classes).

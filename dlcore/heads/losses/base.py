@@ -67,7 +67,6 @@ class HeadLoss(NamedTuple):
 
     Attributes:
       name: the name that `fit_heads` takes.
-      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets.
       metrics: scores that are sums over the rows, larger is better. The first is the default of `scoring`.
       rankings: scores of all rows together, by name.
       predict: what a scoring function is given, from the logits of one head.
@@ -75,10 +74,11 @@ class HeadLoss(NamedTuple):
       has_classes: whether a head has a logit for each class.
       needs_positive: whether an intercept needs a positive target.
       row_loss: for the iterative solvers; None if heads are solved exactly.
+      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
+        where they are labels of classes.
     """
 
     name: str
-    check_targets: Callable[[np.ndarray, np.ndarray], None]
     metrics: Mapping[str, Metric]
     predict: Callable[[np.ndarray], np.ndarray]
     rankings: tuple[str, ...] = ()
@@ -86,6 +86,7 @@ class HeadLoss(NamedTuple):
     has_classes: bool = False
     needs_positive: bool = False
     row_loss: RowLoss | None = None
+    check_targets: Callable[[np.ndarray, np.ndarray], None] | None = None
 
     @property
     def scorings(self) -> tuple[str, ...]:

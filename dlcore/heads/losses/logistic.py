@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core import host_checks
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
 from dlcore.heads.losses.probabilities import probability
@@ -47,12 +46,6 @@ def logistic_constant(
     return Constant(total, intercept[:, None], fractions.prod(1)[:, None], value)
 
 
-def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
-    columns = y.T if y.ndim == 2 and y.size else [y]
-    for column in columns:
-        host_checks.check_binary_labels(column, weight, "loss='softmax'")
-
-
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     losses = np.log1p(np.exp(-abs(logits))) + np.maximum(logits, 0) - np.where(y == 1, logits, 0)
     return -losses @ weight
@@ -64,7 +57,6 @@ def _accuracy(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 LOGISTIC = HeadLoss(
     "logistic",
-    _check_targets,
     {"log_loss": _log_loss, "accuracy": _accuracy},
     probability,
     rankings=("roc_auc",),

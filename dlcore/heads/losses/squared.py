@@ -29,5 +29,5 @@ def _predict(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-SQUARED = HeadLoss("squared", _check_targets, {"r2": _r2}, _predict)
+SQUARED = HeadLoss("squared", {"r2": _r2}, _predict, check_targets=_check_targets)
 """The mean of squared errors."""
