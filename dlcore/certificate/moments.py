@@ -217,7 +217,7 @@ def _shared_parts(
     nonempty = np.any(members, axis=0)
     if nonempty.sum() > 2 * len(values) or nonempty.sum() * part_bytes > max_bytes:
         return None
-    return [rows for rows, used in zip(parts, nonempty, strict=True) if used], members[:, nonempty]
+    return [parts[k] for k in np.flatnonzero(nonempty)], members[:, nonempty]
 
 
 def _merge(parts: list[_Part]) -> Moments:
