@@ -89,7 +89,7 @@ def as_numpy(name: str, data: object) -> np.ndarray:
     if data is None:
         raise ValueError(f"{name}: expected an array, got None")
     check_array_type(name, data)
-    _check_dense(name, data)
+    check_dense(name, data)
     if hasattr(data, "detach"):
         data = _detach(name, data)
     try:
@@ -116,7 +116,7 @@ def as_numpy_or_sparse(name: str, data: object) -> np.ndarray | SparseRows:
         return data
     if is_sparse(data) and hasattr(data, "tocsr"):  # SciPy's of any format
         return SparseRows(name, data)
-    _check_dense(name, data, " or a sparse table of SciPy's")
+    check_dense(name, data, " or a sparse table of SciPy's")
     return as_numpy(name, data)
 
 
@@ -180,7 +180,7 @@ def check_array_type(name: str, data: object) -> None:
         raise TypeError(f"{name}: masked arrays are not supported, fill or drop the masked entries first")
 
 
-def _check_dense(name: str, data: object, alternative: str = "") -> None:
+def check_dense(name: str, data: object, alternative: str = "") -> None:
     """Refuse sparse data. The error says how to make it dense, and which alternative form is accepted."""
     call = to_dense_call(data)
     if call is not None:

@@ -77,6 +77,8 @@ def labels_as_numpy(name: str, y: npt.ArrayLike) -> np.ndarray:
     """
     if hasattr(y, "dtype") and hasattr(y, "__dlpack__") and not isinstance(y, np.ndarray):
         return _numbers(name, y)
+    host_checks.check_array_type(name, y)
+    host_checks.check_dense(name, y)
     if y is None:
         return _numbers(name, y)
     given = np.asarray(y)

@@ -23,7 +23,7 @@ def no_programs():
     clear_compiled_programs()
 
 
-USUAL = {"logistic": 4, "softmax": 4, "squared": 5}
+USUAL = {"logistic": 4, "softmax": 4, "squared": 4}
 """Logistic and softmax: a pass, its products, the next step, scores. Squared: products, their merging, the
 spectrum, heads, scores."""
 

@@ -279,8 +279,8 @@ Y = np.arange(12) % 2
             ValueError,
             "class_weight: expected the weight of every class, got none of 1",
         ),
-        ({"class_weight": {0: 1, 1: 1, 2: 1}}, ValueError, "class_weight: expected the classes 0 to 1, got 2"),
-        ({"class_weight": {"a": 1, 1: 1}}, ValueError, "class_weight: expected the classes 0 to 1, got 'a'"),
+        ({"class_weight": {0: 1, 1: 1, 2: 1}}, ValueError, "class_weight: expected the classes 0, 1, got 2"),
+        ({"class_weight": {"a": 1, 1: 1}}, ValueError, "class_weight: expected the classes 0, 1, got 'a'"),
         ({"class_weight": {0: -1.0, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
         ({"class_weight": {0: 0.0, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
         ({"class_weight": {0: np.nan, 1: 1}}, ValueError, "class_weight: expected finite numbers above 0"),
@@ -317,11 +317,19 @@ Y = np.arange(12) % 2
         ({"validation": (X, Y[1:])}, ValueError, "validation x has 12, validation y has 11"),
         ({"validation": (X, X)}, ValueError, r"validation y: expected shape \(v\), as y has, got \(12, 3\)"),
         ({"validation": (X * np.inf, Y)}, ValueError, "validation x: expected finite numbers"),
-        ({"validation": (X, Y + 1)}, ValueError, "validation y: expected classes that y has, got 2"),
-        ({"validation": (X, Y / 2)}, ValueError, "validation y: expected classes that y has, got 0.5"),
+        ({"validation": (X, Y + 1)}, ValueError, "validation y: expected labels among 0, 1, got 2"),
+        (
+            {"validation": (X, Y / 2)},
+            ValueError,
+            "validation y: expected labels, whole numbers or strings, got 0.5",
+        ),
         ({"validation": (X, Y, -Y)}, ValueError, "validation weights: expected numbers of at least 0"),
         ({"validation": (X, Y, Y[1:])}, ValueError, "validation weights: expected shape"),
-        ({"validation": (X, np.array(["a"] * 12))}, TypeError, "validation y: expected numbers"),
+        (
+            {"validation": (X, np.array(["a"] * 12))},
+            ValueError,
+            "validation y: expected labels among 0, 1, got 'a'",
+        ),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_compiled(changed, error, message, compiles):

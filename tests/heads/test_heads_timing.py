@@ -19,7 +19,7 @@ HARD = X * np.array([1, 1e-3, 1e3], np.float32)
     ("loss", "programs"),
     [
         ("logistic", ("accumulate", "observe", "advance")),
-        ("squared", ("_add_rows", "_of_products", "heads_of")),
+        ("squared", ("_of_products", "heads_of")),
     ],
 )
 def test_the_first_call_names_its_programs_and_the_second_has_none(loss, programs):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.labels import codes_of
+from dlcore._core.labels import codes_of, labels_as_numpy
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.sample_weight import read_weights
@@ -38,7 +38,7 @@ def read_validation(
     rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
     labels = cast("npt.ArrayLike", given[1])
     name = "validation y"
-    target = host_checks.as_numpy(name, labels) if classes is None else codes_of(name, labels, classes)
+    target = host_checks.as_numpy(name, labels) if classes is None else labels_as_numpy(name, labels)
     host_checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
@@ -46,6 +46,7 @@ def read_validation(
     if target.shape[1:] != y.shape[1:]:
         expected = ("v", *map(str, y.shape[1:]))
         raise ValueError(f"validation y: expected shape ({', '.join(expected)}), as y has, got {target.shape}")
+    target = target if classes is None else codes_of(name, target, classes)
     host_checks.check_finite("validation x", rows)
     host_checks.check_finite("validation y", target)
     if loss.needs_positive and (target < 0).any():
