@@ -315,7 +315,11 @@ Y = np.arange(12) % 2
         ({"validation": (X[:, 0], Y)}, ValueError, r"validation x: expected 2-D \[n, features\]"),
         ({"validation": (X[:0], Y[:0])}, ValueError, "validation x: expected at least one row"),
         ({"validation": (X, Y[1:])}, ValueError, "validation x has 12, validation y has 11"),
-        ({"validation": (X, X)}, ValueError, r"validation y: expected shape \(v\), as y has, got \(12, 3\)"),
+        (
+            {"validation": (X, np.stack([Y] * 3, axis=1))},
+            ValueError,
+            r"validation y: expected shape \(v\), as y has, got \(12, 3\)",
+        ),
         ({"validation": (X * np.inf, Y)}, ValueError, "validation x: expected finite numbers"),
         ({"validation": (X, Y + 1)}, ValueError, "validation y: expected labels among 0, 1, got 2"),
         (
