@@ -90,9 +90,12 @@ def batched_softmax_log_loss(labels: np.ndarray, logits: np.ndarray, weight: np.
 
     A logit of −inf is that of a class of probability 0, whose rows have an infinite loss.
     """
-    own = np.take_along_axis(logits, labels[..., None, :], axis=-2)[..., 0, :]
-    top = logits.max(-2)
-    losses = np.log(np.exp(logits - top[..., None, :]).sum(-2)) + (top - own)
+    own = np.take_along_axis(logits, labels[..., None, :], axis=-2)
+    top = logits.max(-2, keepdims=True)
+    powers = np.exp(logits - top)
+    np.put_along_axis(powers, labels[..., None, :], 0.0, axis=-2)
+    others, excess = powers.sum(-2), (top - own)[..., 0, :]
+    losses = np.where(excess == 0, np.log1p(others), np.log(others + np.exp(-excess)) + excess)
     return weighted_mean(losses, weight)
 
 

@@ -176,7 +176,7 @@ def d2_poisson(
     Source: Cameron and Windmeijer (1996), R-squared measures for count data regression models.
 
     >>> round(d2_poisson([0, 2], [0.5, 1.5]), 6)
-    0.584962
+    0.584963
     """
     y, rate, weight = _read_rates(y_true, y_pred, sample_weight)
     if not y.any():

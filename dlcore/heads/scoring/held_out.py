@@ -42,7 +42,7 @@ def name_of(scoring: Scoring) -> str:
 
 
 def check_held_out(scoring: Scoring, loss: HeadLoss, inputs: TrainingData) -> None:
-    """Raise unless rankings have every class in the rows that heads are scored on, and top-k scores k + 1 classes."""
+    """Raise unless rankings have every class in the rows that are scored, and top-k scores more than k classes."""
     if not isinstance(scoring, str):
         return
     k = loss.top_k.get(scoring, 0)
