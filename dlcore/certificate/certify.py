@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import columns, host_checks
+from dlcore._core.labels import codes_of
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
@@ -156,6 +157,9 @@ def compute_certificate(
         )
     loss = certified_loss("heads.loss", heads.loss)
     columns.check_feature_names("x", columns.feature_names("x", x), getattr(heads, "feature_names", None))
+    classes = getattr(heads, "classes_", None)
+    if classes is not None:
+        y = codes_of("y", y, np.asarray(classes))
     table, labels, values = _checked_data(x, y, weights, np.ndim(heads.coef))
     loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
     targets = labels.shape[1] if labels.ndim == 2 else None

@@ -10,6 +10,11 @@ from dlcore.certificate.head_arrays import HeadArrays as HeadArrays
 from dlcore.certificate.losses import certified_loss
 
 
+def as_labels(predicted: np.ndarray, classes: npt.ArrayLike | None) -> np.ndarray:
+    """Return the labels of predicted classes, or what is predicted where no labels are known."""
+    return predicted if classes is None else np.asarray(classes)[predicted]
+
+
 class LinearHeads(NamedTuple):
     r"""One linear head, or several on the same data, as plain numbers; `certify` checks them.
 
@@ -24,6 +29,7 @@ class LinearHeads(NamedTuple):
         (ŷ − y)²; "poisson", the mean half deviance of counts with the rates exp(x·w + b).
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
+      classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns; None for 0, 1, ….
     """
 
     coef: npt.ArrayLike
@@ -31,6 +37,7 @@ class LinearHeads(NamedTuple):
     l2: npt.ArrayLike
     loss: str = "logistic"
     scale: npt.ArrayLike | None = None
+    classes_: npt.ArrayLike | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
         """Return what each head predicts: labels, numbers with the squared loss, rates of counts with "poisson".
@@ -39,7 +46,7 @@ class LinearHeads(NamedTuple):
           x: shape (n, m), real numbers.
 
         Returns:
-          Shape (n,) for one head, (models, n) for several: class indices, of logistic heads 0 and 1.
+          Shape (n,) for one head, (models, n) for several: labels of `classes_`, or the indices of the classes.
 
         Raises:
           ValueError: if x has other columns than the heads, or the loss is unknown.
@@ -47,7 +54,7 @@ class LinearHeads(NamedTuple):
         >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
         [1 0]
         """
-        return certified_loss("loss", self.loss).predict(self._logits(x))
+        return as_labels(certified_loss("loss", self.loss).predict(self._logits(x)), self.classes_)
 
     def predict_proba(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the probabilities of all classes, shape (n, classes) or (models, n, classes).

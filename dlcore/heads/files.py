@@ -19,8 +19,8 @@ KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
 """The format of files that list no checksums, which are read too."""
 ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
-OPTIONAL = ("scores", "best", "scale")
-"""None where nothing is scored or standardised."""
+OPTIONAL = ("scores", "best", "scale", "classes_")
+"""None where nothing is scored or standardised, or there are no classes. Files may lack them."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
 NAMES = "feature_names"
 """Names of the columns, or None; older files lack them."""
@@ -105,6 +105,9 @@ def check(fields: dict[str, Any], where: str = "") -> None:
             raise ValueError(f"{where}{name}: expected a Status each")
     if fields["scale"] is not None:
         checked("scale", "float64", (features,), np.finfo(float).smallest_subnormal)
+    if (labels := fields["classes_"]) is not None:
+        kind = labels.dtype.kind if isinstance(labels, np.ndarray) and labels.dtype.kind in "biu" else "U"
+        check_array(f"{where}classes_", labels, kind, (coef.shape[-2] if has_classes else 2,))
     if fields["scores"] is not None:
         checked("scores", "float64", (*targets, max(1, folds[-2]), strengths))
         best = np.asarray(fields["best"])

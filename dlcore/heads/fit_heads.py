@@ -66,8 +66,9 @@ def fit_heads(
       x: shape (n, m), any real dtype, kept as it is and read block by block in float64: NumPy, also on disk, JAX,
         torch or whatever lends its memory; or a sparse table of SciPy's, which is dense on the device alone. The
         names of the columns of a data frame, if they are strings, are kept.
-      y: shape (n,) or (n, targets): labels 0 and 1 for "logistic", any numbers for "squared", counts or rates of
-        at least 0 for "poisson"; for "softmax" shape (n,), the numbers of classes 0, 1, ….
+      y: shape (n,) or (n, targets): labels of two classes for "logistic", any numbers for "squared", counts or
+        rates of at least 0 for "poisson"; for "softmax" shape (n,), labels of two or more classes. Labels are
+        strings, booleans or whole numbers; the larger of two is the positive one. `Heads.classes_` keeps them.
       loss: "logistic", "softmax", "squared" or "poisson", half the deviance of counts with the rates e^z.
       l2: λ, a number or several, at least 0, always needed. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a
         table (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
@@ -86,11 +87,10 @@ def fit_heads(
         has "roc_auc_ovr", the mean over the classes of each against the others, "roc_auc_micro",
         "average_precision_micro", and "top_2_accuracy", also for 3, 5 and 10. The squared loss has "r2" (the
         default) and "pearson_r", 0 for a constant; "poisson" has "d2" (the default) and "poisson_deviance",
-        negative. Or a function of
-        (y, prediction, weights) of the rows of positive weight that are held out, for every fold, strength and
-        target: float64 NumPy, (n,) each; the prediction is the probability of class 1, of all classes
-        (n, classes), the number or the rate; the weights are as given, without those of classes, or 1. It answers
-        a finite number.
+        negative. Or a function of (y, prediction, weights) of the rows of
+        positive weight that are held out, for every fold, strength and target: float64 NumPy, (n,) each, labels as
+        their index in `classes_`. The prediction is the probability of class 1, of all classes (n, classes), the
+        number or the rate; the weights are as given, without those of classes, or 1. It answers a finite number.
       sample_weight: shape (n,), s; None weighs every row 1.
       class_weight: what the rows of a class weigh besides, in every J but in no score: a dictionary with a
         positive number for every label; or "balanced", S/(K·S_k) for class k of K, over all rows and for each
@@ -184,10 +184,10 @@ def fit_heads(
     fit_options = FitOptions(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
-        warn_of_rare_classes(of_fits, inputs.y, stacklevel=2)
+        warn_of_rare_classes(of_fits, inputs.y, inputs.classes, stacklevel=2)
     if record.has_classes:
         train, test = inputs.train[1:], inputs.test[1:]
-        absent = absent_classes(train, test, inputs.weight, inputs.y)
+        absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     solve = ridge_heads if record.row_loss is None else iterative_heads
     with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem) as stages:
@@ -195,4 +195,6 @@ def fit_heads(
     if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]
-    return dataclasses.replace(heads, feature_names=names if known else None, timing=clock.timing())
+    return dataclasses.replace(
+        heads, feature_names=names if known else None, timing=clock.timing(), classes_=inputs.classes
+    )

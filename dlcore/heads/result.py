@@ -13,6 +13,7 @@ from dlcore._core.files import check_path
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.linear_heads import as_labels
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.certificate.rows import DataLike
 from dlcore.heads import display
@@ -52,6 +53,7 @@ class Heads:
       fit_intercept: whether the intercept was fitted.
       feature_names: the m names of the columns of a data frame, else None.
       timing: seconds of the call, and the programs that it compiled. A file does not keep it.
+      classes_: the labels of the classes, sorted, which `predict` returns: shape (classes,); None for numbers.
     """
 
     coef: np.ndarray
@@ -72,6 +74,7 @@ class Heads:
     fit_intercept: bool = True
     feature_names: tuple[str, ...] | None = None
     timing: HeadsTiming | None = None
+    classes_: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return display.summary(self)
@@ -129,7 +132,7 @@ class Heads:
             where = (index,)
         intercept = self.intercept[where] if self.fit_intercept else None
         l2 = np.broadcast_to(self.l2, self.status.shape)[where]
-        return LinearHeads(self.coef[where], intercept, l2, self.loss, self.scale)
+        return LinearHeads(self.coef[where], intercept, l2, self.loss, self.scale, self.classes_)
 
     @property
     def ties(self) -> np.ndarray | None:
@@ -160,7 +163,7 @@ class Heads:
         >>> print(heads.predict([[-1.0], [4.0]]).tolist(), heads.predict_proba([[1.5]]).round(3)[0])
         [[0, 1], [0, 1]] [[0.5 0.5]]
         """
-        return self._of_rows(x, CERTIFIED_LOSSES[self.loss].predict)
+        return as_labels(self._of_rows(x, CERTIFIED_LOSSES[self.loss].predict), self.classes_)
 
     def predict_proba(self, x: DataLike) -> np.ndarray:
         """Return the probabilities of all classes by every logistic or softmax head: shape (l2, n, classes).
@@ -217,7 +220,7 @@ class Heads:
         ...     heads.save(f"{folder}/heads.npz")
         ...     again = Heads.load(f"{folder}/heads.npz")
         >>> print(np.array_equal(again.coef, heads.coef), *again.status, *again.certificate.bound)
-        True converged converged exact exact
+        True converged converged duality duality
         """
         save(self, check_path("path", path))
 

@@ -16,7 +16,7 @@ def accuracy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, sample_weight: npt
     r"""Return the weighted fraction of rows whose label is predicted, $\sum_i s_i[\hat y_i = y_i]/\sum_i s_i$.
 
     Args:
-      y_true: labels, whole numbers, shape (n,).
+      y_true: labels, strings or whole numbers, shape (n,).
       y_pred: predicted labels, shape (n,).
       sample_weight: weights of the rows, shape (n,). None weighs every row 1. A row of weight 0 is left out.
 
@@ -24,9 +24,9 @@ def accuracy(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, sample_weight: npt
       A number from 0 to 1. It equals scikit-learn's `accuracy_score`.
 
     Raises:
-      ValueError: if shapes differ, there are no rows, a number is not finite or a label not whole, or a weight is
-        negative or all are 0.
-      TypeError: if an argument is not an array of real numbers.
+      ValueError: if shapes differ, there are no rows, a number is not finite or a label not whole, a label is
+        missing, only one of the two has strings, or a weight is negative or all are 0.
+      TypeError: if labels are neither numbers nor strings, or weights no real numbers.
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.2.
 
@@ -47,7 +47,7 @@ def per_class_accuracy(
     """Return the accuracy on the rows of each class, which is the recall of the class.
 
     Args:
-      y_true: labels, whole numbers, shape (n,).
+      y_true: labels, strings or whole numbers, shape (n,).
       y_pred: predicted labels, shape (n,).
       labels: the classes, shape (classes,), in the order of the result. None for those of `y_true` and `y_pred`,
         ascending.
@@ -59,7 +59,7 @@ def per_class_accuracy(
 
     Raises:
       ValueError: as `accuracy`, or if a label is not among `labels`, or `labels` has one twice.
-      TypeError: if an argument is not an array of real numbers.
+      TypeError: if labels are neither numbers nor strings, or weights no real numbers.
 
     Warns:
       UndefinedMetricWarning: if a class has no rows in `y_true`.
@@ -83,7 +83,7 @@ def balanced_accuracy(
     """Return the mean over the classes of the accuracy on the rows of each class.
 
     Args:
-      y_true: labels, whole numbers, shape (n,).
+      y_true: labels, strings or whole numbers, shape (n,).
       y_pred: predicted labels, shape (n,).
       sample_weight: weights of the rows, shape (n,). None weighs every row 1. A row of weight 0 is left out.
 
@@ -93,7 +93,7 @@ def balanced_accuracy(
 
     Raises:
       ValueError: as `accuracy`.
-      TypeError: if an argument is not an array of real numbers.
+      TypeError: if labels are neither numbers nor strings, or weights no real numbers.
 
     Source: Brodersen, Ong, Stephan and Buhmann (2010), The balanced accuracy and its posterior distribution.
 
@@ -134,7 +134,8 @@ def f1(
     r"""Return F1, the harmonic mean of precision and recall, $2\,TP/(2\,TP + FP + FN)$.
 
     Args:
-      y_true: labels, whole numbers, shape (n,); or which labels each row has, 0 and 1, shape (n, labels).
+      y_true: labels, strings or whole numbers, shape (n,); or which labels each row has, 0 and 1, shape
+        (n, labels).
       y_pred: predicted labels, of the same shape.
       average: "macro" for the mean over the classes, "micro" for F1 of the sums over the classes, which is the
         accuracy where a row has one label. None for each class.
@@ -149,7 +150,7 @@ def f1(
     Raises:
       ValueError: as `accuracy`, or if a label is not among `labels`, `labels` has one twice or is not None for
         indicators, an indicator is not 0 or 1, or `average` is unknown.
-      TypeError: if an argument is not an array of real numbers.
+      TypeError: if labels are neither numbers nor strings, or weights no real numbers.
 
     Warns:
       UndefinedMetricWarning: if a class is neither in `y_true` nor in `y_pred`.

@@ -7,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore._core.labels import labels_as_numpy, shown
 from dlcore.metrics.weighted_sums import scale_weights
-
-LARGEST_LABEL = 2**53
-"""Whole numbers below it are float64 numbers."""
 
 
 class UndefinedMetricWarning(UserWarning):
@@ -33,8 +31,8 @@ class Labelled(NamedTuple):
     """Labels of rows beside what a classifier says of them.
 
     Attributes:
-      true: labels, shape (n,), or indicators of labels, shape (labels, n); int64.
-      predicted: labels of the same shape in int64, or scores of shape (n,) or (classes, n) in float64.
+      true: labels, shape (n,), or indicators of labels in int64, shape (labels, n).
+      predicted: labels of the same shape, or scores of shape (n,) or (classes, n) in float64.
       weight: positive weights of the rows, shape (n,), the largest in [½, 1).
     """
 
@@ -47,14 +45,16 @@ def read_labels(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None, *, multilabel: bool = False
 ) -> Labelled:
     """Return labels beside predicted labels, or with `multilabel` also indicators beside indicators."""
-    true, predicted, weight = _read_rows(y_true, "y_pred", y_pred, sample_weight)
+    true, predicted = labels_as_numpy("y_true", y_true), labels_as_numpy("y_pred", y_pred)
+    true, predicted, weight = _counted_rows(true, "y_pred", predicted, sample_weight)
     if true.ndim != 1 and not (multilabel and true.ndim == 2 and true.shape[1]):
         expected = "1-D [n] or 2-D [n, labels]" if multilabel else "1-D [n]"
         raise ValueError(f"y_true: expected {expected}, got shape {true.shape}")
     _check_same_shape(true, "y_pred", predicted)
     if true.ndim == 2:
         return Labelled(_indicators("y_true", true).T, _indicators("y_pred", predicted).T, weight)
-    return Labelled(_whole_numbers("y_true", true), _whole_numbers("y_pred", predicted), weight)
+    _check_one_kind(true, "y_pred", predicted)
+    return Labelled(true, predicted, weight)
 
 
 def read_scores(
@@ -146,22 +146,20 @@ def encode_labels(
     if labels is None:
         classes = np.union1d(true, predicted)
         return np.searchsorted(classes, true), np.searchsorted(classes, predicted), len(classes)
-    classes = host_checks.as_numpy("labels", labels)
+    classes = labels_as_numpy("labels", labels)
     if classes.ndim != 1 or not len(classes):
         raise ValueError(f"labels: expected 1-D [classes], not empty, got shape {classes.shape}")
-    host_checks.check_finite("labels", classes)
-    classes = _whole_numbers("labels", classes)
+    _check_one_kind(true, "labels", classes)
     order = np.argsort(classes, kind="stable")
     ascending = classes[order]
-    if (np.diff(ascending) == 0).any():
-        raise ValueError(
-            f"labels: expected each class once, got {ascending[:-1][np.diff(ascending) == 0][0]} twice"
-        )
+    repeated = ascending[1:][ascending[1:] == ascending[:-1]]
+    if len(repeated):
+        raise ValueError(f"labels: expected each class once, got {shown(repeated[:1])} twice")
     codes = []
     for name, values in (("y_true", true), ("y_pred", predicted)):
         unknown = np.setdiff1d(values, classes)
         if len(unknown):
-            raise ValueError(f"{name}: expected the classes of labels, got {unknown[0]}")
+            raise ValueError(f"{name}: expected labels among {shown(classes)}, got {shown(unknown)}")
         codes.append(order[np.searchsorted(ascending, values)])
     return codes[0], codes[1], len(classes)
 
@@ -174,9 +172,16 @@ def _read_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the finite numbers of two arguments and the weights, of the rows of positive weight."""
     true, values = host_checks.as_numpy("y_true", y_true), host_checks.as_numpy(name, other)
-    host_checks.check_same_length(y_true=true, **{name: values})
     host_checks.check_finite("y_true", true)
     host_checks.check_finite(name, values)
+    return _counted_rows(true, name, values, sample_weight)
+
+
+def _counted_rows(
+    true: np.ndarray, name: str, values: np.ndarray, sample_weight: npt.ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of positive weight of two arrays, and their weights."""
+    host_checks.check_same_length(y_true=true, **{name: values})
     if sample_weight is None:
         return true, values, np.full(len(true), 0.5)
     weight = host_checks.as_numpy("sample_weight", sample_weight).astype(np.float64)
@@ -210,13 +215,17 @@ def _check_same_shape(true: np.ndarray, name: str, values: np.ndarray) -> None:
         raise ValueError(f"{name}: expected the shape of y_true, {true.shape}, got {values.shape}")
 
 
+def _check_one_kind(true: np.ndarray, name: str, values: np.ndarray) -> None:
+    """Raise unless both arrays hold strings, or neither."""
+    if (true.dtype.kind == "U") != (values.dtype.kind == "U"):
+        raise ValueError(
+            f"{name}: expected labels as y_true has, such as {shown(true[:1])}, got {shown(values[:1])}"
+        )
+
+
 def _whole_numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """Return labels in int64."""
-    numbers = values.astype(np.float64)
-    valid = (numbers == np.floor(numbers)) & (np.abs(numbers) < LARGEST_LABEL)
-    if not valid.all():
-        raise ValueError(f"{name}: expected whole numbers, the labels of classes, got {values[~valid][0]}")
-    return values.astype(np.int64)
+    """Return class numbers in int64."""
+    return labels_as_numpy(name, values).astype(np.int64)
 
 
 def _indicators(name: str, values: np.ndarray) -> np.ndarray:

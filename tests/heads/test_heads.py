@@ -260,9 +260,13 @@ Y = np.arange(12) % 2
         ({"x": X[:, 0]}, ValueError, r"x: expected 2-D \[n, features\]"),
         ({"x": np.where(X > 1, np.nan, X)}, ValueError, "x: expected finite numbers, got nan"),
         ({"y": Y[:-1]}, ValueError, "x has 12, y has 11"),
-        ({"y": 2 * Y - 1}, ValueError, "y: expected labels 0 and 1, got the values -1, 1"),
-        ({"y": np.ones(12)}, ValueError, "y: expected both classes"),
-        ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels 0 and 1"),
+        (
+            {"y": np.arange(12) % 3},
+            ValueError,
+            "y: expected two classes for loss='logistic', got 3: 0, 1, 2",
+        ),
+        ({"y": np.ones(12)}, ValueError, "y: expected two classes in rows of positive weight, got only 1"),
+        ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels, whole numbers or strings, got"),
         (
             {"loss": "hinge"},
             ValueError,

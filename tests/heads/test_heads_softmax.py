@@ -295,19 +295,17 @@ Y = np.arange(12) % 3
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
+        ({"y": Y + 0.5}, ValueError, "y: expected labels, whole numbers or strings, got 0.5"),
         (
-            {"y": Y - 1},
+            {"y": np.zeros(12)},
             ValueError,
-            "y: expected labels 0, 1, 2, …, the numbers of the classes, got the values -1, 0",
+            "y: expected at least two classes .* got only 0",
         ),
-        ({"y": Y + 0.5}, ValueError, "y: expected labels 0, 1, 2, …"),
-        ({"y": 2 * Y}, ValueError, "y: expected every class 0 to 4 in rows of positive weight, got none of 1"),
-        ({"y": np.zeros(12)}, ValueError, "y: expected at least two classes"),
         ({"y": np.eye(3)[Y]}, ValueError, r"y: expected 1-D \[n\]"),
         (
             {"sample_weight": Y < 2},
             ValueError,
-            "y: expected every class 0 to 2 in rows of positive weight, got none",
+            "y: expected every class in rows of positive weight, got none of 2",
         ),
         ({"folds": 5}, ValueError, "folds: expected at most as many as rows of the largest class, got 5"),
         (

@@ -119,11 +119,14 @@ def test_right_predictions_have_exactly_1():
         assert metrics.f1(y, y, average="micro", sample_weight=s) == 1.0
 
 
-def test_labels_are_any_whole_numbers_in_any_order():
+def test_labels_are_strings_or_whole_numbers_in_any_order():
     y, predicted = np.array([-1, 7, 7, -1]), [-1.0, -1.0, 7.0, -1.0]
     assert metrics.accuracy(y, predicted) == 0.75
     np.testing.assert_array_equal(metrics.per_class_accuracy(y, predicted, labels=[7, -1]), [0.5, 1.0])
     np.testing.assert_array_equal(metrics.per_class_accuracy([True, False], [True, True]), [0.0, 1.0])
+    names = np.array(["dog", "cat"])
+    np.testing.assert_array_equal(metrics.per_class_accuracy(names, ["dog", "dog"], labels=names), [1.0, 0.0])
+    assert metrics.f1(names, names[::-1]) == 0.0
 
 
 def test_undefined_values_are_said():
@@ -150,8 +153,11 @@ def test_a_row_of_weight_0_may_have_any_label():
         (lambda: metrics.accuracy([], []), "y_true: expected at least one row, got none"),
         (lambda: metrics.accuracy([0, np.nan], [0, 1]), "y_true: expected finite numbers, got nan"),
         (lambda: metrics.accuracy([0, 1], [0, np.inf]), "y_pred: expected finite numbers, got infinity"),
-        (lambda: metrics.accuracy([0, 0.5], [0, 1]), "y_true: expected whole numbers, .*, got 0.5"),
-        (lambda: metrics.accuracy([0, 1e300], [0, 1]), r"y_true: expected whole numbers, .*, got 1e\+300"),
+        (lambda: metrics.accuracy([0, 0.5], [0, 1]), "y_true: expected labels, whole numbers or strings, got 0.5"),
+        (
+            lambda: metrics.accuracy([0, 1e300], [0, 1]),
+            r"y_true: expected labels, whole numbers or strings, got 1e\+300",
+        ),
         (lambda: metrics.accuracy([[0, 1]], [[0, 1]]), r"y_true: expected 1-D \[n\], got shape \(1, 2\)"),
         (
             lambda: metrics.accuracy([0, 1], [[0], [1]]),
@@ -175,9 +181,21 @@ def test_a_row_of_weight_0_may_have_any_label():
         ),
         (
             lambda: metrics.per_class_accuracy([0, 3], [0, 1], labels=[0, 1]),
-            "y_true: expected the classes of labels, got 3",
+            "y_true: expected labels among 0, 1, got 3",
         ),
-        (lambda: metrics.f1([0, 1], [0, 3], labels=[0, 1]), "y_pred: expected the classes of labels, got 3"),
+        (lambda: metrics.f1([0, 1], [0, 3], labels=[0, 1]), "y_pred: expected labels among 0, 1, got 3"),
+        (
+            lambda: metrics.accuracy(["a", "b"], [0, 1]),
+            "y_pred: expected labels as y_true has, such as 'a', got 0",
+        ),
+        (
+            lambda: metrics.accuracy(["a", None], ["a", "a"]),
+            "y_true: expected a label in every row, got none",
+        ),
+        (
+            lambda: metrics.per_class_accuracy(["a"], ["a"], labels=[0]),
+            "labels: expected labels as y_true has, such as 'a', got 0",
+        ),
         (lambda: metrics.f1([0, 1], [0, 1], labels=[1, 0, 1]), "labels: expected each class once, got 1 twice"),
         (lambda: metrics.f1([0, 1], [0, 1], labels=[]), r"labels: expected 1-D \[classes\], not empty"),
         (lambda: metrics.f1([0, 1], [0, 1], labels=[0, np.inf]), "labels: expected finite numbers"),
@@ -208,7 +226,7 @@ def test_wrong_input_is_named(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.accuracy(["a", "b"], [0, 1]), "y_true: expected numbers, got dtype <U1"),
+        (lambda: metrics.accuracy([0, "a"], [0, 1]), "y_true: expected labels of one type, got strings and int"),
         (lambda: metrics.accuracy([0, 1], [0, 1j]), "y_pred: complex numbers are not supported"),
         (lambda: metrics.top_k_accuracy([0, 1], np.eye(3)[:2], k=1.0), "k: expected an integer, got 1.0"),
     ],

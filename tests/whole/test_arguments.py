@@ -90,8 +90,6 @@ def test_the_penalty_relations_of_the_message_hold_in_scikit_learn():
 # -- labels --------------------------------------------------------------------------------------------------
 
 LABELS: dict[str, tuple[Any, str]] = {
-    "fit_heads": (lambda y: fit_heads(X, y, l2=0.1), "loss='softmax'"),
-    "fit_heads, targets": (lambda y: fit_heads(X, np.stack([Y, y], 1), l2=0.1), "loss='softmax'"),
     "certify": (lambda y: certify(HEADS, X, y), "heads with loss='softmax'"),
     "data_report": (lambda y: data_report(X, y), "loss='softmax'"),
     "fit": (lambda y: CALLS["fit"](y), "the loss softmax_cross_entropy and the model softmax"),
@@ -112,14 +110,6 @@ def test_errors_for_many_classes_name_a_multiclass_loss(call, compiles):
     with pytest.raises(ValueError, match=r"y: expected labels 0 and 1, got the values .*…$"):
         function(X[:, 0])
     assert compiles() == 0
-
-
-def test_classes_that_are_not_numbered_from_0(compiles):
-    with pytest.raises(ValueError, match=r"got none of 0; np.unique\(y, return_inverse=True\)\[1\] numbers those"):
-        fit_heads(X, 1 + TEN, l2=0.1, loss="softmax")
-    assert compiles() == 0
-    numbered = np.unique(1 + TEN, return_inverse=True)[1]
-    np.testing.assert_array_equal(numbered, TEN)
 
 
 # -- rules of descent ----------------------------------------------------------------------------------------

@@ -12,7 +12,16 @@ PACKAGE = Path(__file__).parent.parent.parent / "dlcore"
 FLOORS = {
     0: (
         *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
-        *("_core/archive", "_core/html", "_core/array_checks", "_core/jit_cache", "devices", "_core/timing"),
+        *(
+            "_core/labels",
+            "_core/parts",
+            "_core/archive",
+            "_core/html",
+            "_core/array_checks",
+            "_core/jit_cache",
+            "devices",
+            "_core/timing",
+        ),
         *("_core/compilation_cache", "_core/compilations"),
         *("reference", "certificate", "metrics"),
     ),
@@ -29,6 +38,7 @@ FLOORS = {
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
     *("_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files", "_core/archive"),
+    *("_core/labels", "_core/parts"),
     *("reference", "certificate", "metrics"),
 )
 BY_FILE = ("_core", "cli")

@@ -1,17 +1,20 @@
 """Class weights: a factor of the weights of the rows of each class."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from dlcore._core.labels import shown
 from dlcore.heads.losses import HeadLoss
 
-ClassWeightLike: TypeAlias = str | Mapping[int, float]
+ClassWeightLike: TypeAlias = str | Mapping[Any, float]
 """What `fit_heads` takes as class weights: "balanced", or the weight of every class."""
 
 
-def class_weights(given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> np.ndarray:
+def class_weights(
+    given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, loss: HeadLoss, labels: np.ndarray | None = None
+) -> np.ndarray:
     r"""Return the factor of each class of each target, at most 1: shape (targets, classes).
 
     "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
@@ -23,6 +26,7 @@ def class_weights(given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, los
       y: shape (n,) or (n, targets), labels of which every class stands in rows of positive weight.
       weight: shape (n,).
       loss: of the heads.
+      labels: what the numbers of `y` stand for, shape (classes,); None for themselves.
 
     Raises:
       ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
@@ -32,13 +36,14 @@ def class_weights(given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, los
         raise ValueError(f"class_weight: expected None for loss {loss.name!r}, which has no classes")
     columns = y.reshape(len(y), -1).T.astype(np.intp)
     classes = int(y.max()) + 1
+    names = list(range(classes)) if labels is None else labels.tolist()
     if isinstance(given, str):
         if given != "balanced":
             raise ValueError(f"class_weight: expected None, 'balanced' or a dictionary, got {given!r}")
         mass = np.stack([np.bincount(column, weight, classes) for column in columns])
         table = weight.sum() / classes / mass
     elif isinstance(given, Mapping):
-        table = np.repeat(_in_order(given, classes)[None], len(columns), axis=0)
+        table = np.repeat(_in_order(given, names)[None], len(columns), axis=0)
     else:
         raise TypeError(f"class_weight: expected None, 'balanced' or a dictionary, got {given!r}")
     table = np.ldexp(table, -np.frexp(table.max(1, keepdims=True))[1])
@@ -53,14 +58,15 @@ def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     return of_classes[y.astype(np.intp)]
 
 
-def _in_order(given: Mapping[int, float], classes: int) -> np.ndarray:
-    unknown = [label for label in given if label not in range(classes)]
+def _in_order(given: Mapping[Any, float], labels: list[Any]) -> np.ndarray:
+    """Return the weights of the classes in the order of their labels."""
+    unknown = [label for label in given if label not in labels]
     if unknown:
-        raise ValueError(f"class_weight: expected the classes 0 to {classes - 1}, got {unknown[0]!r}")
-    missing = [label for label in range(classes) if label not in given]
+        raise ValueError(f"class_weight: expected the classes {shown(np.array(labels))}, got {unknown[0]!r}")
+    missing = [label for label in labels if label not in given]
     if missing:
-        raise ValueError(f"class_weight: expected the weight of every class, got none of {missing[0]}")
-    numbers = [given[label] for label in range(classes)]
+        raise ValueError(f"class_weight: expected the weight of every class, got none of {missing[0]!r}")
+    numbers = [given[label] for label in labels]
     for number in numbers:
         if not isinstance(number, int | float | np.integer | np.floating):
             raise TypeError(f"class_weight: expected numbers, got {number!r}")

@@ -1,13 +1,14 @@
 """Cross-validation folds: which rows train and which score each fit."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore.heads.data.labels import label_of
 from dlcore.heads.losses import HeadLoss
 
 
@@ -24,7 +25,12 @@ FoldsLike: TypeAlias = int | str | npt.ArrayLike | Splitter | Iterable[tuple[npt
 
 
 def read_folds(
-    folds: FoldsLike | None, rows: int, labels: np.ndarray | None, groups: npt.ArrayLike | None = None
+    folds: FoldsLike | None,
+    rows: int,
+    labels: np.ndarray | None,
+    groups: npt.ArrayLike | None = None,
+    *,
+    classes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows train and which score each fit, (folds + 1, rows) each; the first fit is on all rows.
 
@@ -33,6 +39,7 @@ def read_folds(
       rows: their number.
       labels: the classes of the rows, shape (rows,), by which an integer stratifies; None for numbers.
       groups: the group of each row, shape (rows,); None without groups.
+      classes: the labels that numbers of classes stand for, shape (classes,), for messages.
     """
     codes = None if groups is None else _read_groups(groups, rows)
     is_count = isinstance(folds, int | np.integer) and not isinstance(folds, bool)
@@ -42,7 +49,7 @@ def read_folds(
         pairs = []
     elif is_count:
         count = host_checks.check_count("folds", folds, minimum=2)
-        pairs = _consecutive(count, rows, labels) if codes is None else _by_groups(count, codes)
+        pairs = _consecutive(count, rows, labels, classes) if codes is None else _by_groups(count, codes)
     else:
         pairs = _given(folds, rows, labels, codes)
     train, test = np.ones((len(pairs) + 1, rows), bool), np.zeros((len(pairs) + 1, rows), bool)
@@ -51,7 +58,9 @@ def read_folds(
     return train, test
 
 
-def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _consecutive(
+    folds: int, rows: int, labels: np.ndarray | None, names: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return scikit-learn's KFold, or for labels its StratifiedKFold, both without shuffling.
 
     The labels, sorted by the order in which the classes first appear, are dealt one by one to the folds. That says
@@ -66,7 +75,7 @@ def _consecutive(folds: int, rows: int, labels: np.ndarray | None) -> list[tuple
         if counts.max() < folds:
             raise ValueError(
                 f"folds: expected at most as many as rows of the largest class, got {folds}; class "
-                f"{classes[counts.argmax()]:g} has {counts.max()}"
+                f"{label_of(counts.argmax(), names)} has {counts.max()}"
             )
         order = first.argsort()
         codes = order.argsort()[np.searchsorted(classes, labels)]
@@ -148,6 +157,7 @@ def check_folds(
     loss: HeadLoss,
     *,
     fit_intercept: bool,
+    classes: np.ndarray | None = None,
 ) -> None:
     """Check that every fold trains and is scored on rows of positive weight, and trains on targets enough.
 
@@ -158,6 +168,7 @@ def check_folds(
       y: targets, shape (n,) or (n, targets).
       loss: of the heads.
       fit_intercept: whether heads have an intercept.
+      classes: the labels that numbers of classes stand for, shape (classes,).
 
     Raises:
       ValueError: that names the fold.
@@ -169,35 +180,41 @@ def check_folds(
             raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
         for column in y.reshape(len(y), -1).T:
             if loss.is_classifier:
-                _check_classes(loss, column, chosen & (weight > 0), fold, fit_intercept=fit_intercept)
+                missing = _missing_class(loss, column, chosen & (weight > 0), fold)
+                if missing is not None and not fit_intercept:
+                    raise ValueError(
+                        "folds: expected every class in the training rows of every fold where there is no "
+                        f"intercept, got none of {label_of(missing, classes)} in {fold}"
+                    )
             elif loss.needs_positive and fit_intercept and not (column[chosen & (weight > 0)] > 0).any():
                 raise ValueError(
                     f"folds: expected a positive y in the training rows of every fold, got only zeros in {fold}"
                 )
 
 
-def _check_classes(
-    loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold: int, *, fit_intercept: bool
-) -> None:
-    """Check that a fold trains on two classes, and on every class where heads cannot do without one."""
+def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold: int) -> int | None:
+    """Return the first class that a fold does not train on, or None.
+
+    Raises:
+      ValueError: if it trains on one class alone.
+    """
     present = np.unique(labels[chosen])
     if len(present) < 2:
         needed = "two" if loss.has_classes else "both"
         raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
     missing = np.setdiff1d(labels, present)
-    if len(missing) and not fit_intercept:
-        raise ValueError(
-            "folds: expected every class in the training rows of every fold where there is no intercept, got none "
-            f"of {missing[0]:g} in {fold}"
-        )
+    return int(missing[0]) if len(missing) else None
 
 
-def warn_of_rare_classes(folds: FoldsLike | None, labels: np.ndarray, stacklevel: int) -> None:
+def warn_of_rare_classes(
+    folds: FoldsLike | None, labels: np.ndarray, names: np.ndarray | None, stacklevel: int
+) -> None:
     """Warn that a class has fewer rows than an integer number of stratified folds, as StratifiedKFold does.
 
     Args:
       folds: as `fit_heads` takes it.
-      labels: classes, shape (n,).
+      labels: the numbers of the classes, shape (n,).
+      names: the labels that they stand for, shape (classes,).
       stacklevel: of `warnings.warn`, seen from the caller.
     """
     if not isinstance(folds, int | np.integer):
@@ -206,33 +223,38 @@ def warn_of_rare_classes(folds: FoldsLike | None, labels: np.ndarray, stacklevel
     if (rarest := counts.min()) < folds:
         rows = f"{rarest} {'row' if rarest == 1 else 'rows'}"
         warnings.warn(
-            f"folds: class {classes[counts.argmin()]:g} has {rows}, fewer than the {folds} folds; some folds are "
-            "scored on none of them",
+            f"folds: class {label_of(classes[counts.argmin()], names)} has {rows}, fewer than the {folds} folds; "
+            "some folds are scored on none of them",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
 
 
 def absent_classes(
-    train: np.ndarray, test: np.ndarray, weight: np.ndarray, labels: np.ndarray
-) -> dict[int, list[int]]:
+    train: np.ndarray, test: np.ndarray, weight: np.ndarray, labels: np.ndarray, names: np.ndarray | None = None
+) -> dict[int, list[str]]:
     """Return the classes that a fold is scored on without training on them, by the number of the fold.
 
     Args:
       train: the rows that train each fold, booleans, shape (folds, n).
       test: the rows that score it, shape (folds, n).
       weight: weights of the rows, shape (n,).
-      labels: classes, shape (n,).
+      labels: the numbers of the classes, shape (n,).
+      names: the labels that they stand for, shape (classes,).
     """
     known = weight > 0
     absent = {
-        fold: np.setdiff1d(labels[scored & known], labels[chosen & known]).astype(int).tolist()
+        fold: [
+            label_of(k, names) for k in np.setdiff1d(labels[scored & known], labels[chosen & known]).astype(int)
+        ]
         for fold, (chosen, scored) in enumerate(zip(train, test, strict=True))
     }
     return {fold: classes for fold, classes in absent.items() if classes}
 
 
-def warn_of_absent_classes(absent: dict[int, list[int]], folds: int, scoring: object, stacklevel: int) -> None:
+def warn_of_absent_classes(
+    absent: Mapping[int, Sequence[str]], folds: int, scoring: object, stacklevel: int
+) -> None:
     """Warn of folds that are scored on a class without training on it.
 
     Args:
@@ -243,7 +265,7 @@ def warn_of_absent_classes(absent: dict[int, list[int]], folds: int, scoring: ob
     """
     if not absent:
         return
-    missing = {fold: _listed([str(label) for label in classes]) for fold, classes in absent.items()}
+    missing = {fold: _listed(classes) for fold, classes in absent.items()}
     shown = _listed([f"fold {fold} on no row of class {classes}" for fold, classes in missing.items()])
     told = "they never predict it"
     if scoring == "log_loss":

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore._core.labels import read_labels
 from dlcore._core.types import Array
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
 from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
+from dlcore.heads.data.labels import check_classes
 from dlcore.heads.data.penalties import read_strengths
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.data.validation import Validation, read_validation
@@ -47,7 +49,7 @@ class TrainingData(NamedTuple):
 
     Attributes:
       x: shape (n, m), NumPy or `SparseRows`.
-      y: shape (n,) or (n, targets); labels in float64, numbers in the dtype they came in.
+      y: shape (n,) or (n, targets); numbers of classes in float64, targets in the dtype they came in.
       weight: shape (n,), float64, at most 1; of one target with its class weights.
       l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
       train: shape (folds + 1, n), booleans; the first row is all True.
@@ -57,6 +59,7 @@ class TrainingData(NamedTuple):
       balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
       validation: the rows that score the fits on all rows; None without.
       standardize: whether the weights of standardised columns are penalised.
+      classes: the labels that the numbers 0, 1, … of `y` stand for, shape (classes,); None for numbers.
     """
 
     x: HostTable
@@ -70,6 +73,7 @@ class TrainingData(NamedTuple):
     balance: np.ndarray | None
     validation: Validation | None
     standardize: bool
+    classes: np.ndarray | None = None
 
     def weights(self, fit: int, target: int) -> np.ndarray:
         """Return the weight of every row in one fit of one target, shape (n,)."""
@@ -98,7 +102,7 @@ def read_training_data(
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
     rows = host_checks.as_numpy_or_sparse("x", x)
     host_checks.check_matrix("x", rows)
-    target = host_checks.as_numpy("y", y)
+    target, classes = read_labels("y", y) if record.is_classifier else (host_checks.as_numpy("y", y), None)
     host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
@@ -107,24 +111,27 @@ def read_training_data(
     elif not standardize:
         host_checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
-    record.check_targets(target, weight)
+    if classes is not None:
+        check_classes(target, classes, weight, record)
+    if record.check_targets is not None:
+        record.check_targets(target, weight)
     if record.row_loss is not None:
         target = target.astype(np.float64)
     labels = target if record.is_classifier and target.ndim == 1 else None
-    train, test = read_folds(folds, len(rows), labels, groups)
-    check_folds(train[1:], test[1:], weight, target, record, fit_intercept=bool(fit_intercept))
+    train, test = read_folds(folds, len(rows), labels, groups, classes=classes)
+    check_folds(train[1:], test[1:], weight, target, record, fit_intercept=bool(fit_intercept), classes=classes)
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
-    held = None if validation is None else read_validation(validation, rows, target, record)
+    held = None if validation is None else read_validation(validation, rows, target, record, classes)
     scored, balance = weight, None
     if class_weight is not None:
-        balance = class_weights(class_weight, target, weight, record)
+        balance = class_weights(class_weight, target, weight, record, classes)
         if target.ndim == 1:
             weight, balance = weight * factors(balance[0], target), None
     mass = np.where(train, weight, 0).sum(1)
     strengths = read_strengths(l2, mass, alike=balance is None)
     return TrainingData(
-        rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize)
+        rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize), classes
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore._core.labels import codes_of
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.sample_weight import read_weights
@@ -22,7 +23,9 @@ class Validation(NamedTuple):
     unit: float
 
 
-def read_validation(given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss: HeadLoss) -> Validation:
+def read_validation(
+    given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss: HeadLoss, classes: np.ndarray | None = None
+) -> Validation:
     """(x, y) or (x, y, weights) that fit the training rows x and y.
 
     Raises:
@@ -33,7 +36,9 @@ def read_validation(given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss
         got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
     rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
-    target = host_checks.as_numpy("validation y", cast("npt.ArrayLike", given[1]))
+    labels = cast("npt.ArrayLike", given[1])
+    name = "validation y"
+    target = host_checks.as_numpy(name, labels) if classes is None else codes_of(name, labels, classes)
     host_checks.check_matrix("validation x", rows)
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"validation x: expected {x.shape[1]} columns, as x has, got {rows.shape[1]}")
@@ -45,10 +50,6 @@ def read_validation(given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss
     host_checks.check_finite("validation y", target)
     if loss.needs_positive and (target < 0).any():
         raise ValueError(f"validation y: expected counts or rates of at least 0, got {float(target.min()):g}")
-    if loss.is_classifier:
-        unknown = np.setdiff1d(target, y)
-        if len(unknown):
-            raise ValueError(f"validation y: expected classes that y has, got {unknown[0]:g}")
     if loss.row_loss is not None:
         target = target.astype(np.float64)
     weights = cast("npt.ArrayLike", given[2]) if len(given) == 3 else np.ones(len(rows))

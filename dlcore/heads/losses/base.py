@@ -68,7 +68,6 @@ class HeadLoss(NamedTuple):
 
     Attributes:
       name: the name that `fit_heads` takes.
-      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets.
       metrics: scores by name. The first is the default of `scoring`.
       rankings: names of the scores that rank rows, for which every class must have rows.
       top_k: names of the scores of the k classes of the highest logits, with k.
@@ -77,10 +76,11 @@ class HeadLoss(NamedTuple):
       has_classes: whether a head has a logit for each class.
       needs_positive: whether an intercept needs a positive target.
       row_loss: for the iterative solvers; None if heads are solved exactly.
+      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
+        where they are labels of classes.
     """
 
     name: str
-    check_targets: Callable[[np.ndarray, np.ndarray], None]
     metrics: Mapping[str, Metric]
     predict: Callable[[np.ndarray], np.ndarray]
     rankings: tuple[str, ...] = ()
@@ -89,3 +89,4 @@ class HeadLoss(NamedTuple):
     has_classes: bool = False
     needs_positive: bool = False
     row_loss: RowLoss | None = None
+    check_targets: Callable[[np.ndarray, np.ndarray], None] | None = None

@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core import host_checks
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
@@ -51,12 +50,6 @@ def logistic_constant(
     return Constant(total, intercept[:, None], fractions.prod(1)[:, None], value)
 
 
-def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
-    columns = y.T if y.ndim == 2 and y.size else [y]
-    for column in columns:
-        host_checks.check_binary_labels(column, weight, "loss='softmax'")
-
-
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return -batched_sigmoid_log_loss(y, logits, weight)
 
@@ -86,7 +79,6 @@ RANKINGS = {
 
 LOGISTIC = HeadLoss(
     "logistic",
-    _check_targets,
     {
         "log_loss": _log_loss,
         **label_metrics(_predict, lambda logits: 2),

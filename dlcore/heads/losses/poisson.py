@@ -72,10 +72,10 @@ def _predict(logits: np.ndarray) -> np.ndarray:
 
 POISSON = HeadLoss(
     "poisson",
-    _check_targets,
     {"d2": _d2, "poisson_deviance": _deviance},
     _predict,
     needs_positive=True,
     row_loss=RowLoss(poisson_terms, poisson_curvature, poisson_constant),
+    check_targets=_check_targets,
 )
 """Half the mean deviance of counts."""

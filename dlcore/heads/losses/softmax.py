@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core import host_checks
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
@@ -58,20 +57,6 @@ def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
     return Constant(total, fit_intercept * logarithms, fractions, value)
 
 
-def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
-    """Check that `y` holds the numbers of classes, 0 to K − 1, each of them in rows of positive weight."""
-    host_checks.check_rank("y", y, 1, "[n]")
-    host_checks.check_class_labels(y, weight)
-    present = np.unique(y[weight > 0]).astype(np.int64)
-    classes = int(y.max()) + 1
-    if len(present) < classes:
-        first = int(np.argmax(np.append(present, classes) != np.arange(len(present) + 1)))
-        raise ValueError(
-            f"y: expected every class 0 to {classes - 1} in rows of positive weight, got none of {first}; "
-            "np.unique(y, return_inverse=True)[1] numbers those that y has"
-        )
-
-
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return -batched_softmax_log_loss(y, logits, weight)
 
@@ -108,7 +93,6 @@ def _predict(logits: np.ndarray) -> np.ndarray:
 
 SOFTMAX = HeadLoss(
     "softmax",
-    _check_targets,
     {
         "log_loss": _log_loss,
         **label_metrics(lambda logits: logits.argmax(1), lambda logits: logits.shape[1]),

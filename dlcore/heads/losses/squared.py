@@ -28,5 +28,5 @@ def _predict(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-SQUARED = HeadLoss("squared", _check_targets, {"r2": _r2, "pearson_r": _pearson_r}, _predict)
+SQUARED = HeadLoss("squared", {"r2": _r2, "pearson_r": _pearson_r}, _predict, check_targets=_check_targets)
 """The mean of squared errors."""

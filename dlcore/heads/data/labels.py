@@ -1,0 +1,42 @@
+"""Classes of labels: which a loss takes, and their names in messages."""
+
+import numpy as np
+
+from dlcore._core import host_checks
+from dlcore._core.labels import shown
+from dlcore.heads.losses import HeadLoss
+
+
+def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, loss: HeadLoss) -> None:
+    """Raise unless labels have as many classes as a loss takes, each in rows of positive weight.
+
+    Args:
+      codes: shape (n,), or (n, targets) for a loss without an axis of classes.
+      classes: shape (classes,).
+      weight: weights of the rows, shape (n,).
+      loss: of the heads.
+    """
+    if loss.has_classes or codes.ndim != 2:
+        host_checks.check_rank("y", codes, 1, "[n]")
+    expected = "at least two classes" if loss.has_classes else "two classes"
+    if len(classes) > 2 and not loss.has_classes:
+        raise ValueError(
+            f"y: expected two classes for loss={loss.name!r}, got {len(classes)}: {shown(classes)}; "
+            "loss='softmax' takes several"
+        )
+    for column in codes.T if codes.ndim == 2 else [codes]:
+        present = np.unique(column[weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                f"y: expected {expected} in rows of positive weight, got only {shown(classes[present])}"
+            )
+        if len(present) < len(classes):
+            missing = np.setdiff1d(np.arange(len(classes)), present)
+            raise ValueError(
+                f"y: expected every class in rows of positive weight, got none of {shown(classes[missing])}"
+            )
+
+
+def label_of(code: int, classes: np.ndarray | None) -> str:
+    """Return the text of the label that the number of a class stands for."""
+    return f"{int(code)}" if classes is None else shown(classes[[int(code)]])
