@@ -1,6 +1,7 @@
 """Metrics of labels against scikit-learn, and their edges."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning"),
 ]
 SEEDS = range(PROBLEMS)
-AGREES = {"rtol": 1e-12, "atol": 1e-12}
+AGREES: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def test_accuracies_are_scikit_learns():

@@ -1,5 +1,7 @@
 """Log loss, Brier score and calibration: against scikit-learn or loops over rows, and their edges."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from metric_problems import PROBLEMS, problem
@@ -10,7 +12,7 @@ from dlcore.metrics import calibration, probabilities
 
 pytestmark = pytest.mark.any_mode
 SEEDS = range(PROBLEMS)
-AGREES = {"rtol": 1e-12, "atol": 1e-12}
+AGREES: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def test_log_loss_is_scikit_learns():

@@ -1,5 +1,7 @@
 """Metrics of rankings: against scikit-learn or loops over thresholds, and their edges."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from metric_problems import PROBLEMS, problem
@@ -15,7 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:No positive class found in y_true"),
 ]
 SEEDS = range(PROBLEMS)
-AGREES = {"rtol": 1e-12, "atol": 1e-12}
+AGREES: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 AVERAGES = ("macro", "micro", None)
 
 
