@@ -1,6 +1,6 @@
 """Certificates of linear heads: an upper bound on J − J*, computed by NumPy in float64.
 
-No solver is imported, and `dlcore/_core` alone is shared. The heads may come from this library or from any other.
+The package imports no solver, and nothing of dlcore except `dlcore/_core`. The heads may come from any library.
 """
 
 from dlcore.certificate.certify import certify

@@ -1,10 +1,10 @@
-r"""Centering of rows for heads with an intercept: the same function, with far smaller numbers.
+r"""Centering of rows for heads with an intercept. It keeps the function and makes the numbers far smaller.
 
 For any c, $x\cdot w + b = (x - c)\cdot w + b'$ with $b' = b + c\cdot w$. A minimum over (w, b) is a minimum over
 (w, b'). The bounds on J − J* hold for either table. Rounding is measured by the norms of the rows. Rows with
 columns near 10⁶ and a spread of 1 are a million times as long before centering as after it.
 
-`dlcore.certificate.rounding` counts what centering adds to the rounding.
+`dlcore.certificate.rounding` includes the rounding of centering.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ import numpy as np
 from dlcore.certificate.rows import BLOCK_BYTES, RowTable, index_slices
 
 SAMPLE = 4096
-"""The center is a mean of at most this many rows. Any point is valid."""
+"""The center is the mean of at most this many rows. Any point is valid."""
 FAR = 4.0
-"""A column is centered where its mean exceeds its standard deviation by this factor."""
+"""A column is centered if its mean exceeds its standard deviation by this factor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,10 @@ class CenteredRows:
 
 
 def find_center(x: RowTable) -> np.ndarray | None:
-    """Return the center of a table, shape (m,), or None where no column needs one.
+    """Return the center of a table, shape (m,), or None if no column needs centering.
 
-    The center has the mean, to 26 bits, of each column whose mean is large for its spread. It is 0 elsewhere.
+    The center of a column is its mean, rounded to 26 bits, if the mean is large compared with the spread. It is 0
+    otherwise.
     """
     sample_size = max(1, min(SAMPLE, BLOCK_BYTES // (8 * x.shape[1])))
     blocks = index_slices(len(x), x.shape[1])
@@ -82,7 +83,7 @@ def centered_intercept(coef: np.ndarray, intercept: np.ndarray, center: np.ndarr
 
 
 def upper_half(numbers: np.ndarray) -> np.ndarray:
-    """Round each number to 26 bits; the remainder has 26 bits too, so that halves multiply exactly.
+    """Round each number to 26 bits. The remainder has 26 bits too, so that halves multiply exactly.
 
     Source: Veltkamp (1968).
     """

@@ -27,12 +27,15 @@ from dlcore.certificate.result import NO_DUALITY, Bounds, Certificate, certifica
 from dlcore.certificate.rows import DataLike, HostTable, TrainingData, scaled_weights
 
 ROUNDING_FACTOR = 4
-"""A gap of up to this many times its own rounding calls for another bound, not for more steps of the solver."""
+"""If a gap is at most this many times its rounding, more solver steps do not help.
+
+The curvature bound is tried instead.
+"""
 UNATTAINED = "none: separable, the infimum 0 is not attained"
 QUASI_UNATTAINED = "none: quasi-separable, the infimum is not attained along"
 """Names of bounds of heads without a penalty."""
 SHOWN = 5
-"""The number of columns of a direction that a name lists."""
+"""Maximum number of columns of a direction that a name lists."""
 
 
 def certify(
@@ -54,48 +57,54 @@ def certify(
     $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
     + \frac{1}{2\lambda}\left\|\frac1S X^\top(s\circ(q - y)) + \lambda w\right\|^2$
 
-    Here q is p repaired. For two classes the residuals of one class are multiplied by a factor, so that both
-    classes have the same sum. For more classes the excess of over-full classes is given to the others. This takes
-    no solve for the intercept and no difference of large numbers. Without an intercept q = p and the first term is
-    0. With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian.
-    For counts the same holds with rates μ in place of p and the divergence $q\ln(q/\mu) - q + \mu$ in place of KL.
-    Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are made
-    with x and w; gradients and norms are divided by σ.
+    Here q is the repaired p. With a sigmoid, the residuals of the class with the larger sum are scaled down until
+    both sums are equal. With a softmax, some classes receive more probability than their weight. This excess is
+    moved to the other classes. The repair needs no solve for the intercept and no difference of large numbers.
+    Without an intercept q = p and the first term is 0.
 
-    The float64 gap is an upper bound too: `dlcore.certificate.rounding` bounds what rounds, and it is added.
+    With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian. For
+    counts the duality bound holds with rates μ in place of p, and the divergence $q\ln(q/\mu) - q + \mu$ in place
+    of KL. Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are
+    made with x and w. Gradients and norms are divided by σ.
+
+    The float64 gap is an upper bound too, because it includes a bound on its rounding errors. See
+    `dlcore.certificate.rounding`.
 
     Args:
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
-        of SciPy's. It is read block by block in float64 and never copied whole. Where the heads have
-        `feature_names` and x has names of columns, they must be the same in the same order.
-      y: shape (n,): labels 0 and 1, or the numbers 0, 1, … of classes. With the loss "squared" any real numbers,
-        also of shape (n, targets). With the loss "poisson" counts, or any numbers of at least 0.
-      weights: s, shape (n,); or a set for each model, shape (models, n), such as 0 and 1 for its fold. None weighs
-        every row 1.
+        of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
+        `feature_names` and x has column names, the names and their order must agree.
+      y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
+        `classes_`. With the loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
+        counts, or any numbers of at least 0.
+      weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
+        every row the weight 1.
       *positional: `tight` and `report` by position, which is deprecated.
       tight: whether to compute the curvature too, at the heads or at a point of lower J, and to return the smaller
-        of the two bounds. `dlcore.certificate.bounds.curvature` derives it. It takes a few passes over the rows
-        for each head, more for a head far from its optimum. A pass costs n·coefficients² products. Heads of more
-        than 2,000 coefficients keep the bound by duality, and `bound` says so. The squared loss does not need it.
+        of the two bounds. `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few
+        passes over the rows for each head, more for a head far from its optimum. A pass costs n·coefficients²
+        products. Heads of more than 2,000 coefficients keep the bound by duality, and `bound` says so. The squared
+        loss does not need the curvature.
       report: whether to add a report on the data, see `dlcore.certificate.data_report`.
-      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
+      **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
+        it.
 
     Returns:
       A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy or of counts is that of the
-        curvature, computed without `tight` where a pass for all heads takes at most 5·10¹⁰ multiplications. Its
-        gap is infinity where the curvature is not positive definite. It is also infinity where an intercept has
-        no optimum, because a class has no weight or all counts of a set of weights are 0, and where a rate
-        overflows. The squared loss at λ = 0 has a bound. For collinear columns it assumes the rank that `bound`
+        curvature. Without `tight` it is computed if a pass for all heads takes at most 5·10¹⁰ multiplications.
+        The gap is infinity if the curvature is not positive definite. It is also infinity if an intercept has no
+        optimum, because a class has no weight or all counts of a set of weights are 0, and if a rate overflows.
+        The squared loss at λ = 0 has a bound. For collinear columns this bound assumes the rank that `bound`
         states, because float64 cannot rule out a higher rank.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, or labels are not those of classes or all of one
-        class. Also if a count is negative, or all are 0 and the heads have an intercept. Also if a penalty or a
-        weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or x has other columns
-        than the heads.
-      TypeError: if `heads` lacks an attribute, something is not an array of real numbers (Python's own, as
-        objects, are converted), or `tight` or `report` is not True or False.
+      ValueError: if shapes do not fit, a value is not finite, labels are not class indices, or binary labels are
+        all of one class. Also if a count is negative, or all counts are 0 and the heads have an intercept. Also if
+        a penalty or a weight is negative, all weights are 0, a scale is not above 0, the loss is unknown, or the
+        columns of x are not those of the heads.
+      TypeError: if `heads` lacks an attribute, an input is not an array of real numbers, or `tight` or `report` is
+        not True or False. Object arrays of Python numbers are converted.
 
     Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); Yu, Huang and Lin (2011), Dual
     coordinate descent methods for logistic regression (the dual).
@@ -136,7 +145,7 @@ def compute_certificate(
     tol: float | None = None,
     witness: Separation | None = None,
 ) -> Certificate:
-    """Return what `certify` returns, with more for a solver that has a tolerance.
+    """Return what `certify` returns, with more bounds for a solver that has a tolerance.
 
     Args:
       heads: as in `certify`.
@@ -145,9 +154,10 @@ def compute_certificate(
       weights: as in `certify`.
       tight: as in `certify`.
       report: as in `certify`.
-      tol: if given, the curvature is also computed where the gap of duality exceeds `gap_tol(tol)` and is at most
-        4 times its rounding, and the separation of the classes where there is no bound.
-      witness: a separation of more rows, which is tried where the head itself does not separate.
+      tol: tolerance of the solver, or None. If given, the curvature is also computed for heads whose duality gap
+        exceeds `gap_tol(tol)` and is at most 4 times its rounding. The separation of the classes is searched for
+        heads without a bound.
+      witness: a separation of a larger set of rows. It is tried if the head itself does not separate the classes.
     """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
     if missing:
@@ -192,7 +202,7 @@ def compute_certificate(
 def _checked_data(
     x: DataLike, y: npt.ArrayLike, weights: npt.ArrayLike | None, coef_axes: int
 ) -> tuple[HostTable, np.ndarray, np.ndarray | None]:
-    """Return rows, labels and weights as arrays of the host, checked without regard to the loss."""
+    """Return rows, labels and weights as arrays on the host, after the checks that all losses share."""
     table: HostTable = host_checks.as_numpy_or_sparse("x", x)
     labels = host_checks.as_numpy("y", y)
     host_checks.check_matrix("x", table)
@@ -216,7 +226,7 @@ def _best_bounds(
     tol: float | None,
     separable: list[int],
 ) -> Bounds:
-    """Return the bounds of heads by duality, or by curvature where that is asked for or needed.
+    """Return the bounds of heads by duality, or by curvature if that is requested or needed.
 
     Args:
       loss: the loss.
@@ -264,7 +274,7 @@ def _names_with_separation(
     report: DataReport | None,
     separations: dict[int, Separation],
 ) -> list[str]:
-    """Return the names of the bounds, with the separation of the classes where it is why there is no bound."""
+    """Return the names of the bounds, with the separation of the classes if it is why there is no bound."""
     names = list(bounds.bound)
     for h, name in enumerate(names):
         if heads.l2[h] > 0 or not name.startswith(NO_DUALITY):
@@ -283,14 +293,14 @@ def _names_with_separation(
 
 
 def _describe_direction(coef: np.ndarray, intercept: np.ndarray | None) -> str:
-    """Return the columns that a direction is made of, in words."""
+    """Return the columns with a nonzero coefficient in a direction, in words."""
     parts = [f"column {j}" for j in np.flatnonzero(np.atleast_2d(coef).any(0))]
     parts += ["the intercept"] if np.any(intercept) else []
     return ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
 
 
 def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
-    """Return the report on rows that have a weight in any model; the heads themselves may separate the classes."""
+    """Return the report on rows that have a weight in any model. The heads themselves may separate the classes."""
     has_intercept = heads.intercept is not None
     if loss.count_classes is None:
         return report_on(x, None, data.weights, fit_intercept=has_intercept)

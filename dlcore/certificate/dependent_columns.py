@@ -1,13 +1,13 @@
-r"""The bound by curvature without a penalty where columns depend on one another, and a minimum is not unique.
+r"""The bound by curvature without a penalty for linearly dependent columns, whose minimum is not unique.
 
-Independent columns C are chosen. If float64 sees the other columns as combinations of C, then the logits of a head
-are those of a head of C alone, and both problems have the same minimum:
+A set C of independent columns is chosen. If the other columns are combinations of C up to rounding, the logits of
+a head θ are those of a head $\theta_C$ of the columns C alone. Both problems have the same minimum:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta_C)) + (J(\theta_C) - J_C^*)$
 
-The first difference comes from two sums over the rows and their errors, the second from the curvature of C. A
-difference below rounding between a column and its combination cannot be seen. So the name of the bound states the
-rank that it assumes.
+The first difference comes from two sums over the rows and their errors, the second from the curvature of C.
+Float64 cannot show a difference below rounding between a column and its combination. So the name of the bound
+states the rank that it assumes.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from dlcore.certificate.newton import value_and_error
 from dlcore.certificate.rows import ColumnSubset, TrainingData, index_slices, weighted_rows
 
 DEPENDENT_TOL = 1e-10
-"""A column whose unexplained square is below this fraction is tried as a combination of other columns."""
+"""A column is tried as a combination of other columns if its unexplained square is below this fraction."""
 EXPLAINED_TOL = 1e-14
-"""A column is a combination where no row differs by more than this fraction of the numbers that are added."""
+"""A column is a combination if no row differs by more than this fraction of the magnitudes that are added."""
 
 
 class Combination(NamedTuple):
@@ -31,7 +31,7 @@ class Combination(NamedTuple):
     Attributes:
       independent: indices of columns of x, ascending, shape (r,).
       dependent: the other indices, shape (d,).
-      factors: shape (r + 1, d); the last row belongs to the intercept, 0 without an intercept.
+      factors: shape (r + 1, d). The last row belongs to the intercept and is 0 without one.
     """
 
     independent: np.ndarray
@@ -40,10 +40,10 @@ class Combination(NamedTuple):
 
 
 def find_combination(data: TrainingData, *, has_intercept: bool) -> Combination | None:
-    """Return the dependent columns of the rows of positive weight, or None where no dependence is verified.
+    """Return the dependent columns of the rows of positive weight, or None if no dependence is verified.
 
     Args:
-      data: rows; a row of weight 0 in all sets does not count.
+      data: rows. A row of weight 0 in all sets is ignored.
       has_intercept: whether a constant is among the independent columns.
     """
     features = data.x.shape[1]
@@ -70,7 +70,7 @@ def find_combination(data: TrainingData, *, has_intercept: bool) -> Combination 
             basis = rows[:, independent] / unit[independent]
             residual += basis.T @ (rows[:, dependent] / unit[dependent] - basis @ factors)
         factors += inverse @ residual
-        # A factor that should be 0 and is rounding would dominate a row whose own numbers are tiny.
+        # A factor that is only rounding would dominate a row of tiny numbers.
         factors[np.abs(factors) <= EXPLAINED_TOL * np.abs(factors).max(0)] = 0
         for rows in tables():
             basis, targets = rows[:, independent] / unit[independent], rows[:, dependent] / unit[dependent]
@@ -101,14 +101,16 @@ def _pivots(gram: np.ndarray, first: int | None) -> np.ndarray:
 
 
 def dependent_bound(params: HeadParams, combination: Combination, data: TrainingData) -> GapBound:
-    """Return the bound on J − J* of a head without a penalty; infinite where it does not hold."""
+    """Return the bound on J − J* of a head without a penalty, or infinity if it does not hold."""
     independent, dependent, factors = combination
     moved = params.coef[:, dependent] @ factors.T
     coef = params.coef[:, independent] + moved[:, :-1]
     if params.has_intercept:
         coef = np.column_stack([coef, params.coef[:, -1] + moved[:, -1]])
     columns = np.append(independent, data.x.shape[1]) if params.has_intercept else independent
-    reduced = params._replace(coef=coef, penalty=params.penalty[columns], is_gauge=params.is_gauge[columns])
+    reduced = params._replace(
+        coef=coef, penalty=params.penalty[columns], is_shift_invariant=params.is_shift_invariant[columns]
+    )
     reduced_data = data._replace(x=ColumnSubset(data.x, independent))
     bound = curvature_bound(reduced, reduced_data)
     value, err = value_and_error(params, data)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dlcore.certificate.result import Certificate
 
 SHOWN = 20
-"""The number of heads that a card or a table lists."""
+"""Maximum number of heads that a card or a table lists."""
 NUMBERS = ("value", "gradient_norm", "gap", "rounding")
 HEADERS = ("head", "J", "‖∇J‖", "J − J* ≤", "rounding", "bound")
 DEFAULT_TOL = 1e-6
@@ -24,7 +24,7 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 
 
 class HeadRow(TypedDict):
-    """The certificate of a head as plain numbers; `head` is its index, () for a single head."""
+    """The certificate of a head as plain numbers. `head` is its index, () for a single head."""
 
     head: tuple[int, ...]
     value: float
@@ -47,7 +47,7 @@ def certificate_rows(certificate: "Certificate") -> list[HeadRow]:
 
 
 def certificate_json(certificate: "Certificate") -> str:
-    """Return strict JSON; numbers that are not finite are null, and `bound` says why."""
+    """Return strict JSON. Numbers that are not finite are null, and `bound` says why."""
     context = {name: getattr(certificate, name) for name in ("dtype", "precision", "device", "heads_device")}
     report = None if certificate.report is None else certificate.report.to_dict()
     content = {**context, "heads": [dict(row) for row in certificate_rows(certificate)], "report": report}
@@ -97,7 +97,7 @@ def certificate_repr(certificate: "Certificate") -> str:
 
 
 def certificate_html(certificate: "Certificate") -> str:
-    """Return a table with a row for each head; it names its columns for screen readers."""
+    """Return a table with a row for each head. It names its columns for screen readers."""
     rows = certificate_rows(certificate)
     header, *body = _cells(rows)
     notes = [_remaining(rows)] if len(rows) > SHOWN else []
@@ -132,7 +132,7 @@ def html_table(
 
 
 def equal_fields(first: object, second: object) -> bool:
-    """Return whether two dataclass instances have equal fields, array by array; nan equals nan."""
+    """Return whether two dataclass instances have equal fields, array by array. nan equals nan."""
     if type(first) is not type(second) or not dataclasses.is_dataclass(first):
         return False
     names = (field.name for field in dataclasses.fields(first))
@@ -140,7 +140,7 @@ def equal_fields(first: object, second: object) -> bool:
 
 
 def _equal(first: object, second: object) -> bool:
-    """Return whether two values are equal; arrays and numbers entry by entry."""
+    """Return whether two values are equal. Arrays and numbers are compared entry by entry."""
     numeric = (int, float, np.ndarray, np.generic)
     if isinstance(first, numeric) != isinstance(second, numeric):
         return False

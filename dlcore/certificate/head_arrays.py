@@ -1,4 +1,4 @@
-"""Linear heads as the bounds take them: checked arrays in float64, and the weights of the rows."""
+"""Input of the bounds: linear heads as checked arrays in float64, and the weights of the rows."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ from dlcore._core import host_checks
 
 
 class HeadsLike(Protocol):
-    """Anything with the attributes of `LinearHeads`; `scale` and `feature_names` are optional."""
+    """Anything with the attributes of `LinearHeads`. `scale` and `feature_names` are optional."""
 
     @property
     def coef(self) -> npt.ArrayLike:
@@ -40,7 +40,7 @@ class HeadArrays(NamedTuple):
       intercept: shape (H,), for the softmax (H, classes), or None.
       l2: shape (H,).
       scale: σ, shape (m,), or None.
-      models: the number of models, 0 where `coef` came without that axis.
+      models: the number of models, 0 if the given `coef` has no such axis.
       shape: the shape of results: (), (models,), (targets,) or (models, targets).
     """
 
@@ -62,12 +62,13 @@ def read_heads(heads: HeadsLike, features: int, targets: int | None, *, has_clas
     Args:
       heads: the heads as given.
       features: the number of columns of x.
-      targets: the number of targets, where y has that axis.
+      targets: the number of targets, or None if y has no such axis.
       has_classes: whether the coefficients of a head have an axis of classes.
 
     Raises:
-      ValueError: if a shape does not fit, or a number is not finite or negative where it must not be.
-      TypeError: if something is not an array of real numbers.
+      ValueError: if a shape does not fit, a number is not finite, a penalty is negative, or a scale is not
+        positive.
+      TypeError: if an attribute is not an array of real numbers.
     """
     coef = host_checks.as_numpy("heads.coef", heads.coef).astype(np.float64)
     inner = "classes" if has_classes else str(targets) if targets else None
@@ -102,7 +103,7 @@ def read_heads(heads: HeadsLike, features: int, targets: int | None, *, has_clas
 
 
 def _read_intercept(heads: HeadsLike, shape: tuple[int, ...], flat_shape: tuple[int, ...]) -> np.ndarray | None:
-    """Check the intercepts of heads, shape `shape`, and flatten them; None where heads have none."""
+    """Check the intercepts of heads, shape `shape`, and flatten them. Return None if the heads have none."""
     if heads.intercept is None or not getattr(heads, "fit_intercept", True):
         return None
     intercept = host_checks.as_numpy("heads.intercept", heads.intercept).astype(np.float64)
@@ -113,7 +114,7 @@ def _read_intercept(heads: HeadsLike, shape: tuple[int, ...], flat_shape: tuple[
 
 
 def _read_scale(heads: HeadsLike, features: int) -> np.ndarray | None:
-    """Check the scale of heads, shape (m,); None where heads have none."""
+    """Check the scale of heads, shape (m,). Return None if the heads have none."""
     scale = getattr(heads, "scale", None)
     if scale is None:
         return None
@@ -129,12 +130,12 @@ def read_weights(weights: npt.ArrayLike | None, rows: int, models: int) -> np.nd
     """Check the weights of the rows.
 
     Args:
-      weights: shape (n,) or (models, n); None weighs every row 1.
+      weights: shape (n,) or (models, n). None gives every row the weight 1.
       rows: n.
-      models: the number of models, 0 where heads have no such axis.
+      models: the number of models, 0 if the heads have no such axis.
 
     Returns:
-      Shape (1, n), or (models, n) where each model has its own set.
+      The weights, shape (1, n), or (models, n) if each model has a set of weights.
     """
     if weights is None:
         return np.broadcast_to(np.float64(1), (1, rows))

@@ -11,25 +11,25 @@ from dlcore.certificate.losses import certified_loss
 
 
 def as_labels(predicted: np.ndarray, classes: npt.ArrayLike | None) -> np.ndarray:
-    """Return the labels of predicted classes, or what is predicted where no labels are known."""
+    """Return the labels of predicted class indices, or the predictions themselves if `classes` is None."""
     return predicted if classes is None else np.asarray(classes)[predicted]
 
 
 class LinearHeads(NamedTuple):
-    r"""One linear head, or several on the same data, as plain numbers; `certify` checks them.
+    r"""One linear head, or several on the same data, as plain numbers. `certify` checks them.
 
     Attributes:
       coef: coefficients, shape (m,) for one head, (models, m) for several. With the loss "softmax" the shape is
         (classes, m) or (models, classes, m). With the loss "squared" and y of shape (n, targets) it is (targets,
         m) or (models, targets, m), and each target is a problem by itself.
-      intercept: the shape of `coef` without its last axis, or a number; None for heads without an intercept.
+      intercept: the shape of `coef` without its last axis, or a number, or None for heads without an intercept.
       l2: the penalty λ of each fit: a number, shape (models,), or a number for each problem. It is 1/(C·S) for
         scikit-learn's C, 2·alpha/S for its Ridge and alpha for its PoissonRegressor. S is the sum of the weights.
-      loss: "logistic", the mean cross-entropy of a sigmoid; "softmax", that of a softmax; "squared", the mean of
-        (ŷ − y)²; "poisson", the mean half deviance of counts with the rates exp(x·w + b).
+      loss: "logistic" is the mean cross-entropy of a sigmoid, and "softmax" that of a softmax. "squared" is the
+        mean of (ŷ − y)². "poisson" is the mean half deviance of counts with the rates exp(x·w + b).
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
-      classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns; None for 0, 1, ….
+      classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
     """
 
     coef: npt.ArrayLike
@@ -40,16 +40,19 @@ class LinearHeads(NamedTuple):
     classes_: npt.ArrayLike | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
-        """Return what each head predicts: labels, numbers with the squared loss, rates of counts with "poisson".
+        """Return the predictions of each head.
+
+        They are labels of `classes_`, or class indices without `classes_`. With the loss "squared" they are real
+        numbers, and with the loss "poisson" rates of counts.
 
         Args:
           x: shape (n, m), real numbers.
 
         Returns:
-          Shape (n,) for one head, (models, n) for several: labels of `classes_`, or the indices of the classes.
+          Shape (n,) for one head, (models, n) for several.
 
         Raises:
-          ValueError: if x has other columns than the heads, or the loss is unknown.
+          ValueError: if x and the heads differ in the number of columns, or the loss is unknown.
 
         >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
         [1 0]
@@ -63,7 +66,7 @@ class LinearHeads(NamedTuple):
           x: shape (n, m), real numbers.
 
         Raises:
-          ValueError: if x has other columns than the heads, or the loss is not that of classes.
+          ValueError: if x and the heads differ in the number of columns, or the loss is not one of classes.
         """
         predict_proba = certified_loss("loss", self.loss).predict_proba
         if predict_proba is None:

@@ -1,4 +1,4 @@
-"""The losses that have a certificate, by name: a new one is a file in `bounds/` and a line here."""
+"""The losses that have a certificate, by name. `README.md` says what a new loss needs."""
 
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.logistic import LOGISTIC

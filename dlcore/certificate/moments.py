@@ -1,13 +1,13 @@
 r"""Sums of products over rows, computed once for all sets of weights that are made of the same parts.
 
 Folds are sets of weights that agree where they are not 0. Rows that are in the same folds form a part. Each part
-is multiplied once, about its own mean, and the sums of a set are those of its parts. Let the part p have the total
-weight $S_p$ and, about a point $a_p$, $r_p = \sum s(v - a_p)$ and $Q_p = \sum s(v - a_p)(v - a_p)^\top$. The sums
-about any point b are, with $d_p = a_p - b$,
+is multiplied once, about its own mean, and the sums of a set are those of its parts. Let v be a row of x and y, s
+its weight, and $S_p$ the total weight of the part p. About a point $a_p$, let $r_p = \sum s(v - a_p)$ and
+$Q_p = \sum s(v - a_p)(v - a_p)^\top$. With $d_p = a_p - b$, the sums about any point b are
 
 $\sum_p Q_p + r_pd_p^\top + d_pr_p^\top + S_pd_pd_p^\top$
 
-Nothing large cancels where $a_p$ is the mean of the part and b the mean of the set, however far parts are apart.
+If $a_p$ is the mean of the part and b the mean of the set, nothing large cancels, however far parts are apart.
 """
 
 import dataclasses
@@ -21,29 +21,33 @@ from dlcore.certificate.rounding.squared import err_moments
 from dlcore.certificate.rows import HostTable, RowWeights, index_slices, scaled_weights, take_rows
 
 KEPT_BYTES = 2**30
-"""The sums of all parts may take this much, or a quarter of the data. Otherwise each set is summed by itself."""
+"""Limit on the memory of the sums of all parts.
+
+If a quarter of the data is larger, that quarter is the limit. Above the limit, each set is summed separately.
+"""
 
 POINT_ROWS = 4096
-"""Rows, at most twice as many, whose mean sums of columns are about."""
+"""Column sums are taken about the mean of a sample of this many rows, or up to twice as many."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ColumnMoments:
-    """Moments of the columns under a set of weights, divided by Σ s; x and y stand for columns about their means.
+    """Moments of the columns under a set of weights, divided by Σ s.
+
+    Below, x and y are the columns about their means.
 
     Attributes:
       variance: Σ s·y², shape (targets,).
-      mean: the means of x and y, shape (m + targets,).
-      squares: scales of the errors, shape (m + targets,). The mean square of a column is off by no more than
-        `relative` times its scale.
-      relative: the relative error, see `squares`.
+      mean: the means of x and y as given, shape (m + targets,).
+      error_scale: an upper bound on the mean square of each column, shape (m + targets,).
+      relative_error: the error of a column's mean square is at most `relative_error`·`error_scale`.
       rounding: the errors of sums over the rows.
     """
 
     variance: np.ndarray
     mean: np.ndarray
-    squares: np.ndarray
-    relative: float
+    error_scale: np.ndarray
+    relative_error: float
     rounding: SumRounding
 
     @property
@@ -67,9 +71,11 @@ class Moments(ColumnMoments):
     """Moments of the columns and of their products.
 
     Attributes:
-      gram: Σ s·x·xᵀ, shape (m, m). No number of it, or of `cross`, is off by more than `relative` times the root
-        of the product of the scales of its row and its column.
-      cross: Σ s·y·xᵀ, shape (targets, m).
+      gram: G = Σ s·x·xᵀ, shape (m, m).
+      cross: c = Σ s·y·xᵀ, shape (targets, m).
+
+    The error of a number of G or c is at most `relative_error` times the root of the product of the `error_scale`
+    of its row and of its column.
     """
 
     gram: np.ndarray
@@ -88,7 +94,7 @@ class _Part(NamedTuple):
 
 
 class RowSums:
-    """Moments of several sets of weights, summed on demand; parts that sets share are summed once."""
+    """Moments of several sets of weights, summed on demand. Parts that sets share are summed once."""
 
     def __init__(self, x: HostTable, y: np.ndarray, weights: RowWeights) -> None:
         """Split the rows into parts.
@@ -107,7 +113,7 @@ class RowSums:
     def column_moments(self, k: int) -> ColumnMoments:
         """Return the moments of the columns in set k, from one pass over the rows.
 
-        They are summed about the mean of a few rows, which keeps the digits as the mean of all rows does.
+        The sums are taken about the mean of a few rows. It keeps the digits as well as the mean of all rows.
         """
         weights = self.weights.subset(k)
         index = np.flatnonzero(weights.values[0])
@@ -131,7 +137,7 @@ class RowSums:
         return ColumnMoments(variance, point + rest, squares, err_moments(rounding), rounding)
 
     def moments(self, k: int) -> Moments:
-        """Return the moments of set k; those of the last set are kept."""
+        """Return the moments of set k. The moments of the last set are cached."""
         if self._last is None or self._last[0] != k:
             self._last = k, self._moments(k)
         return self._last[1]
@@ -188,28 +194,30 @@ class RowSums:
 def _shared_parts(
     values: np.ndarray, part_bytes: int, max_bytes: int
 ) -> tuple[list[np.ndarray], np.ndarray] | None:
-    """Return the rows of each part and its members, or None where sets share nothing or parts take too much.
+    """Return the rows of each part and the parts of each set, or None if separate sums are better.
+
+    Separate sums are better if positive weights differ between sets, or if the parts are too many or too large.
 
     Args:
       values: weights, shape (sets, n).
       part_bytes: the size of the sums of a part.
-      max_bytes: the size that the sums of all parts may take.
+      max_bytes: the limit on the size of the sums of all parts.
 
     Returns:
-      The indices of the rows of each part, and which parts a set is made of, shape (sets, parts).
+      The indices of the rows of each part, and whether a set contains a part, shape (sets, parts).
     """
     is_used = values > 0
     base = values.max(0)
     largest = values.max(1).astype(np.float64)
     agree = all(((row == base) | ~used).all() for row, used in zip(values, is_used, strict=True))
-    # Weights of a set that are all tiny beside those of another set would lose digits on the scale of all.
+    # If all weights of a set are tiny beside those of another set, they lose digits on the common scale.
     if not agree or np.ldexp(float(largest.max()), -500) > largest.min():
         return None
     parts, members = parts_of(is_used)
-    nonempty = members.any(0)
+    nonempty = np.any(members, axis=0)
     if nonempty.sum() > 2 * len(values) or nonempty.sum() * part_bytes > max_bytes:
         return None
-    return [rows for rows, used in zip(parts, nonempty, strict=True) if used], members[:, nonempty]
+    return [parts[k] for k in np.flatnonzero(nonempty)], members[:, nonempty]
 
 
 def _merge(parts: list[_Part]) -> Moments:
@@ -231,7 +239,7 @@ def _merge(parts: list[_Part]) -> Moments:
     weight = np.array([[part.total] for part in parts])
     squares = ((np.sqrt(part_squares) + np.sqrt(weight) * abs(right)) ** 2).sum(0) / total
     variance = (part_squares + left * right + right * first).sum(0)[features:] / total
-    # The points are means up to rounding. The rest of the mean is taken out too.
+    # The points are means up to rounding. The rest of the mean is subtracted too.
     rest = left.sum(0) / total
     products -= np.outer(rest[:features], rest)
     variance -= rest[features:] ** 2
@@ -240,8 +248,8 @@ def _merge(parts: list[_Part]) -> Moments:
     return Moments(
         variance=np.maximum(variance, 0),
         mean=mean + rest,
-        squares=squares,
-        relative=err_moments(rounding),
+        error_scale=squares,
+        relative_error=err_moments(rounding),
         rounding=rounding,
         gram=products[:, :features],
         cross=products[:, features:].T.copy(),

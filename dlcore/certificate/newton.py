@@ -1,6 +1,6 @@
 """Newton's method for proofs: a path to points of lower J.
 
-Each point is checked by itself, so that any path is valid.
+Each point is checked separately, so that any path is valid.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MIN_STEP_SIZE = 1e-6
 
 
 def newton_path(params: HeadParams, data: TrainingData) -> Iterator[tuple[HeadParams, bool]]:
-    """Yield points of ever lower J, the start first, and whether the bound by curvature seems to hold at each."""
+    """Yield points of decreasing J, the start first, and whether the bound by curvature seems to hold at each."""
     transform = None
     value = value_and_error(params, data)[0]
     for _ in range(STEPS):

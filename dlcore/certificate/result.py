@@ -19,31 +19,32 @@ if TYPE_CHECKING:
     from dlcore.certificate.data_report.report import DataReport
 
 NO_DUALITY = "none: the duality bound needs"
-"""The start of the name of the bound of heads without a penalty."""
+"""Beginning of the name of the bound of heads without a penalty."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Certificate:
-    """Certificate of heads, in float64; numbers for one problem, arrays for several.
+    """Certificate of heads, in float64, with numbers for one problem and arrays for several.
 
     The arrays have the shape (models,), (targets,) or (models, targets). `str` returns a short card. Certificates
-    are equal if all their fields are, array by array; nan equals nan. The hash is that of `bound`.
+    are equal if all their fields are, array by array. nan equals nan. The hash is that of `bound`.
 
     Attributes:
       value: J at the coefficients as given.
       gradient_norm: ‖∇J‖ at the coefficients, the intercept's component included.
-      gap: an upper bound on J − J*, rounding included; infinity where no bound is known.
-      rounding: the part of `gap` that accounts for the rounding of this computation itself.
-      bound: the name of the bound; a tuple of names for several problems, flat in the order of `gap`. Names are
+      gap: an upper bound on J − J*, rounding included, or infinity if no bound is known.
+      rounding: the part of `gap` that bounds the rounding errors of this computation.
+      bound: the name of the bound, or a tuple of names for several problems, flat in the order of `gap`. Names are
         "duality", "curvature", "curvature further down", "curvature if the rank is …", "exact",
         "exact if the rank is …", and "none" with the reason.
       dtype: the dtype of this computation.
       precision: the precision of its products.
       device: the device of this computation.
-      heads_device: the device that the heads were fitted on, if they know it.
-      report: the report on the data, if it was asked for.
-      null_value: J₀, the objective of the best constant prediction; without an intercept that of coefficients 0.
-      improvement: E = max(J₀ − J, (λ/2)‖σw‖²), the difference less its rounding and at least 0.
+      heads_device: the device that the heads were fitted on, or None if it is not known.
+      report: the report on the data, if it was requested.
+      null_value: J₀, the objective of the best constant prediction. Without an intercept, it is the
+        objective of coefficients 0.
+      improvement: E = max(J₀ − J, (λ/2)‖σw‖²), with the rounding of J₀ − J subtracted from the difference.
     """
 
     value: Any
@@ -84,9 +85,11 @@ class Certificate:
 
         It is $\mathrm{tol}\cdot\min(\max(J, 10^{-3}J_0), E)$ with E the `improvement`. A gap within it proves
         $J - J^* \le \mathrm{tol}\,(J_0 - J^*)$ or $\|\sigma(w - w^*)\| \le \sqrt{\mathrm{tol}}\,\|\sigma w\|$,
-        however strong the penalty is. E = 0 means that no improvement beyond rounding is proven. Such a head is
-        converged where its gap is at most twice the `rounding`, so that the computed gap is no more than its own
-        error, and at most tol·max(J, 10⁻³J₀).
+        however strong the penalty is.
+
+        E = 0 means that no improvement beyond rounding is proven. Such a head counts as converged under two
+        conditions: gap ≤ 2·`rounding`, and gap ≤ tol·max(J, 10⁻³J₀). The first means that the computed gap does
+        not exceed its own error.
 
         Args:
           tol: relative tolerance, ≥ 0.
@@ -105,9 +108,9 @@ class Certificate:
         return limit if np.shape(self.gap) else float(limit)
 
     def to_json(self) -> str:
-        """Return the certificate as JSON; numbers that are not finite are null, and `bound` says why.
+        """Return the certificate as JSON. Numbers that are not finite are null, and `bound` says why.
 
-        `null_value` and `improvement` are not in it.
+        The JSON omits `null_value` and `improvement`.
         """
         return certificate_json(self)
 
@@ -132,11 +135,11 @@ NO_INTERCEPT = "a class without weight has no finite intercept"
 
 
 def duality_names(l2: np.ndarray, is_absent: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
-    """Return the name of the bound of each head, or why there is none.
+    """Return the name of the bound of each head, or the reason why there is none.
 
     Args:
       l2: shape (H,).
-      is_absent: whether no intercept is optimal, as where a class has no weight, shape (H,).
+      is_absent: whether no intercept is optimal, for instance because a class has no weight, shape (H,).
       reason: why such a head has no optimum.
     """
     return [
@@ -148,7 +151,7 @@ def duality_names(l2: np.ndarray, is_absent: np.ndarray, reason: str = NO_INTERC
 def certificate_from_bounds(bounds: Bounds, shape: tuple[int, ...]) -> Certificate:
     """Return the certificate in the shape of the heads.
 
-    Where no bound is known the gap is infinite, and the name of the bound gives the reason.
+    If no bound is known, the gap is infinite, and the name of the bound gives the reason.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         gap = bounds.gap + bounds.rounding

@@ -12,13 +12,13 @@ from dlcore._core.sparse import SparseRows
 BLOCK_BYTES = 2**23
 """Size of a block of rows in float64.
 
-The data is read in place. At most one block, and a few times as much of intermediate results, is held at once.
+The data is read in place. Memory has at most one block, and intermediate results of a few times its size.
 """
 
 CACHE_BYTES = 2**20
-"""Half of this is the size of the logits in float64 of a block that stays in the cache; its rows take twice this.
+"""A block stays in the cache if its float64 logits take at most half of this, and its rows at most twice this.
 
-Found by measurement, between the overhead of small blocks and the capacity of the caches.
+The number was measured, between the overhead of small blocks and the capacity of the caches.
 """
 
 HostTable: TypeAlias = np.ndarray | SparseRows
@@ -77,8 +77,8 @@ class ColumnSubset:
 class RowWeights(NamedTuple):
     """Weights of the rows: a set that all heads share, or a set for each head.
 
-    J does not change with the scale of the weights. Times 2^exponent they stay exact and far from overflow and
-    underflow.
+    J does not change with the scale of the weights. Multiplied by 2^exponent, the weights stay exact, and far from
+    overflow and underflow.
 
     Attributes:
       values: shape (1, n) or (heads, n), in the dtype of the input.
@@ -108,7 +108,7 @@ class RowWeights(NamedTuple):
 
 
 def scaled_weights(values: np.ndarray) -> RowWeights:
-    """Scale each set of weights, shape (1, n) or (heads, n), so that its largest lies in [½, 1)."""
+    """Scale each set of weights, shape (1, n) or (heads, n), so that its largest weight lies in [½, 1)."""
     largest = values.max(axis=1, keepdims=True).astype(np.float64)
     return RowWeights(values, -np.frexp(largest)[1])
 
@@ -139,7 +139,7 @@ class TrainingData(NamedTuple):
 def weighted_rows(x: RowTable, weights: RowWeights, block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of positive weight in a block, in float64, their weights, and the mask that selects them.
 
-    A row counts if its weight is positive in any set.
+    A row is returned if its weight is positive in any set.
     """
     weight = weights.block(block).max(0)
     positive = weight > 0
@@ -149,8 +149,8 @@ def weighted_rows(x: RowTable, weights: RowWeights, block: slice) -> tuple[np.nd
 def row_slices(x: RowTable, heads: int, columns: int = 1) -> list[slice]:
     """Return blocks of rows for products with `heads` heads of `columns` columns.
 
-    Neither a block nor the logits of a head for it exceed `BLOCK_BYTES`. Where there are many heads, a block has
-    so few rows that hundreds of columns are multiplied by it at once.
+    Neither a block nor its logits of one head exceed `BLOCK_BYTES`. With many heads, a block has few rows, so that
+    it is multiplied by hundreds of columns at once.
     """
     return index_slices(len(x), max(x.shape[1], columns, min(heads * columns, 512)))
 
@@ -168,18 +168,18 @@ def index_slices(rows: int, columns: int) -> list[slice]:
 
 
 def slices_of(length: int, step: int) -> list[slice]:
-    """Return slices of `step` entries that cover a length; the last may be shorter."""
+    """Return slices of `step` entries that cover a length. The last slice may be shorter."""
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
-    """Return rows by ascending indices, as a view where the indices are consecutive."""
+    """Return rows by ascending indices, as a view if the indices are consecutive."""
     first, last = int(index[0]), int(index[-1])
     return x[first : last + 1] if last - first + 1 == len(index) else x[index]
 
 
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:
-    """Yield groups of heads for which `columns` numbers a row and head take at most half a block."""
+    """Yield groups of heads. Their `columns` numbers for each row and head take at most half a block."""
     step = max(1, BLOCK_BYTES // (16 * rows * columns))
     yield from slices_of(heads, step)
 

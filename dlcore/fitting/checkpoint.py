@@ -31,7 +31,7 @@ UNCHECKED = 2
 """The format of older files without checksums, which `load` reads too."""
 
 SAMPLE_ROWS = 1_024
-"""Number of evenly spaced rows of x in the fingerprint. All of y and of the weights are in it."""
+"""Number of evenly spaced rows of x in the fingerprint, which has all of y and all weights."""
 
 CHECKPOINT_SECONDS = 30.0
 """Minimum time between two checkpoints. The last one is always written."""
@@ -115,7 +115,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
       like: a tree of the same structure. A first axis of length 0 stands for any length.
 
     Raises:
-      ValueError: if the file is damaged, belongs to another problem, or holds another tree.
+      ValueError: if the file is damaged, belongs to another problem, or has a tree of another structure.
     """
     header, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
     archive.check_same_problem("checkpoint", path, _present_names(header.get("problem")), problem)
@@ -125,7 +125,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
         kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in header["leaves"]]
     difference = ""
     if [kind[:2] for kind in kinds] != [kind[:2] for kind in expected]:
-        difference = "the state of the optimizer was another"
+        difference = "the state of the optimizer differs"
     for (name, _, old), (_, _, new) in zip(kinds, expected, strict=False):
         any_length = new[:1] == [0]
         if not difference and (old[1:] if any_length else old) != (new[1:] if any_length else new):
@@ -156,10 +156,12 @@ def fingerprint(
 ) -> Fingerprint:
     """Return texts that differ if the problem, the data, the optimizer or the start differ.
 
-    Two things are not compared: rows of x beyond a sample of 1,024, and the code of functions, which are known by
-    name and by what they hold. With those equal, equal fingerprints mean equal bits on one machine.
-    The number of threads is not in it, because it belongs to the machine. A container with fewer cores may resume
-    the fit, and its path then differs by rounding.
+    Two things are not compared: the rows of x outside a sample of 1,024, and the code of functions. A function is
+    compared by its name and by the values that it holds. If these rows and this code agree too, equal fingerprints
+    give equal bits on one machine.
+
+    The fingerprint omits the number of threads, which is a property of the machine. A container with fewer cores
+    may resume the fit, and its path then differs by rounding.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     start = [(_name(path), *_kind(leaf), digest(np.asarray(leaf))) for path, leaf in leaves]
@@ -209,7 +211,7 @@ def _bits(leaf: Leaf | np.generic) -> np.ndarray:
 
 
 def _form(leaf: Leaf, shape: list[int]) -> tuple[str, list[int]]:
-    """Return the dtype and the shape that `_bits` gives a leaf of that shape."""
+    """Return the dtype and the shape that `_bits` gives to a leaf of shape `shape`."""
     if _is_key(leaf):
         data = jax.eval_shape(jax.random.key_data, leaf)
         return data.dtype.name, [*shape, *data.shape[leaf.ndim :]]

@@ -23,7 +23,7 @@ from dlcore.fitting import stopping
 from dlcore.fitting.initial import check_arguments, initial_params, initial_state
 from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
 from dlcore.fitting.minibatches import Batches, check_batches
-from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
+from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.scalars import as_scalar
 from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
@@ -77,8 +77,8 @@ def fit(
     its own rows, and the second program is the rest of a step. The number of threads then changes results by
     rounding. A fit stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
 
-    A fit has diverged where J or ‖∇J‖ is not finite, or J is above its start by more than rounding. The second is
-    tested every 1,000 steps and at max_steps.
+    A fit has diverged if J or ‖∇J‖ is not finite. It has also diverged if J exceeds its initial value by more than
+    rounding. The latter is tested every 1,000 steps and at max_steps.
 
     With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. Here $s_i$ are the weights of the rows,
@@ -91,8 +91,8 @@ def fit(
       objective: the objective to minimize.
       data: (x, y), (x, y, weights), or the result of `objective.prepare`.
       optimizer: a rule of `dlcore.descent` or any Optax optimizer. Objects with `init` and `update` such as
-        `optax.MultiSteps` work too, and changes to them after their first fit have no effect. `update` gets the
-        extra arguments value, grad and value_fn, and no other ones.
+        `optax.MultiSteps` work too, and changes to them after their first fit have no effect. The extra arguments
+        of `update` are value, grad and value_fn.
       params: initial parameters. None calls `objective.model.init(key, ...)` in the dtype of x. The dtype of the
         parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
         to the highest label.
@@ -111,10 +111,12 @@ def fit(
         NumPy computes the certificate whenever the loop ends other than by divergence.
       checkpoint: the path of a file for the state of the fit. It is written after a chunk if half a minute has
         passed, at the end, and when an exception such as KeyboardInterrupt passes. If the file exists, the fit
-        resumes from it with the current tol and max_steps, and ends with the bits of an uninterrupted fit. With
-        another number of threads it agrees to rounding. With `stop="certificate"` it may end at an earlier step.
-        A file of another problem, data, optimizer or start is refused. At most 1,024 rows of x are compared.
-      **unknown: not accepted. For an argument of another library, such as C, the error names the one of dlcore.
+        resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an uninterrupted
+        fit. If the number of threads differs, the results agree to rounding. With `stop="certificate"` the resumed
+        fit may end earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of
+        x are compared.
+      **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
+        it.
 
     Returns:
       A `Fit`, whose `status` says how the fit ended and whose `message` says what to do. The function `fit` is
@@ -149,7 +151,7 @@ def fit(
     batches = check_batches(batch_size, key, blocked)
     params = initial_params(objective, blocked, params, key)
     certifier = stopping.make_certifier(objective, data, blocked, params) if stop == "certificate" else None
-    rule, hyperparams = split_optimizer(transformation)
+    static_optimizer, hyperparams = split_optimizer(transformation)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     objective = dataclasses.replace(objective, l2=as_scalar("l2", objective.l2, dtype))
     hyperparams = jax.tree.map(lambda number: as_scalar("optimizer", number, dtype), hyperparams)
@@ -160,15 +162,17 @@ def fit(
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
     loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
-    state = initial_state(rule.combine(hyperparams), params)
+    state = initial_state(static_optimizer.combine(hyperparams), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
     is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
     if is_traced and (path or certifier):
-        raise TypeError("fit: a checkpoint and a certificate are of numbers that are known, not under jax.jvp")
+        raise TypeError(
+            "fit: checkpoint= and stop='certificate' do not work under jax.jvp, because they need concrete values"
+        )
     progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
-    loop = _Loop(objective, blocked, loop_params, rule, record_fn, batches, progress)
+    loop = _Loop(objective, blocked, loop_params, static_optimizer, record_fn, batches, progress)
     file = None
     if path is not None:
         problem = checkpoints.fingerprint(
@@ -210,7 +214,7 @@ class ChunkLength:
     def adapt(self, seconds: float, steps: int) -> None:
         """Set the length of the next chunk from the time and the number of steps of the last one."""
         if self.is_adaptive:
-            # One time is unreliable, that of the first call above all, which compiles: the length at most doubles.
+            # A single time is unreliable, and the first call compiles. So the length at most doubles.
             seconds_per_step = seconds / max(steps, 1)
             self.steps = max(1, min(2 * self.steps, int(CHUNK_SECONDS / seconds_per_step), 2**30))
 
@@ -222,7 +226,7 @@ class _Loop:
     objective: Objective
     data: BlockedData
     params: LoopParams
-    rule: StaticOptimizer
+    static_optimizer: StaticOptimizer
     record: Record
     batches: Batches | None
     progress: LoopProgress
@@ -237,7 +241,9 @@ class _Loop:
     def start(self) -> None:
         """Prepare for the first call: choose the number of threads and the capacity of the history."""
         state = self.progress.state
-        self.shards = choose_shards(self.objective, self.data, self.params, state, self.rule, self.batches)
+        self.shards = choose_shards(
+            self.objective, self.data, self.params, state, self.static_optimizer, self.batches
+        )
         record_shapes = jax.tree.leaves(jax.eval_shape(self.record, state.params))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in record_shapes)
         self.capacity = max(1, min(CAPACITY, RECORD_BYTES // max(size, 1)))
@@ -257,14 +263,16 @@ class _Loop:
             count += self.code != stopping.RUNNING
             self.progress = LoopProgress(state, [*self.progress.traces, first_entries(trace, count)])
 
-    def _call(self, end: int) -> tuple[LoopState, Trace]:
-        state, static = self.progress.state, {"rule": self.rule, "record": self.record, "capacity": self.capacity}
+    def _call(self, end_step: int) -> tuple[LoopState, Trace]:
+        """Run the compiled loop until step `end_step` or the end."""
+        state = self.progress.state
+        static = {"static_optimizer": self.static_optimizer, "record": self.record, "capacity": self.capacity}
         if len(self.shards) > 1:
-            return advance_on_threads(self.objective, self.shards, self.params, state, end, **static)
-        stop = to_device(end)
+            return advance_on_threads(self.objective, self.shards, self.params, state, end_step, **static)
+        end = to_device(end_step)
 
         def program(data: BlockedData) -> tuple[LoopState, Trace]:
-            return advance(self.objective, data, self.params, state, stop, **static, batches=self.batches)
+            return advance(self.objective, data, self.params, state, end, **static, batches=self.batches)
 
         return run_program(program, self.data)
 
@@ -283,8 +291,8 @@ class _Loop:
         if not new_tol >= np.finfo(dtype).tiny:
             self.code = stopping.PRECISION_FLOOR
             return certificate
-        # Without this the rounding floor of the rule would call the same parameters flat again.
-        null = self.params.limits.null._replace(unit_value=jax.device_put(np.zeros((), dtype)))
+        # With the rounding scale, the stopping rule would call the same parameters flat again.
+        null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
         self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
         return None
@@ -315,7 +323,7 @@ class _Loop:
         safe = float(jax.lax.stop_gradient(lipschitz_step(self.objective, self.data)))
         if not 0 < safe < np.inf:
             return f"1/L itself is beyond the range of {self.progress.state.value.dtype}; scale the columns of x"
-        return f"gradient descent at a rate of {safe:.6g} (1/L, dlcore.descent.lipschitz_step) would not"
+        return f"gradient descent with rate {safe:.6g} (1/L, see dlcore.descent.lipschitz_step) does not diverge"
 
 
 def _no_record(params: Params) -> None:

@@ -17,21 +17,25 @@ from dlcore.objective.labels import class_count
 
 
 def check_arguments(
-    objective: Objective, callback: Callable[..., object] | None, seen: str, max_steps: int, chunk: int | None
+    objective: Objective,
+    callback: Callable[..., object] | None,
+    callback_argument: str,
+    max_steps: int,
+    chunk: int | None,
 ) -> tuple[int, int | None]:
     """Check the arguments that `fit` and `sweep` share, and return `max_steps` and `chunk` as integers.
 
     Args:
       objective: the objective.
       callback: the callback, or None.
-      seen: the name of the class that the callback takes.
+      callback_argument: the name of the class of the callback's argument.
       max_steps: maximum number of updates.
       chunk: number of steps between two callbacks, or None.
     """
     if not isinstance(objective, Objective):
         raise TypeError(f"objective: expected a dlcore.Objective, got {type(objective).__name__}")
     if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a function of a {seen}, got {callback!r}")
+        raise TypeError(f"callback: expected a function of a {callback_argument}, got {callback!r}")
     max_steps = host_checks.check_count("max_steps", max_steps)
     return max_steps, None if chunk is None else host_checks.check_count("chunk", chunk)
 
@@ -72,7 +76,10 @@ def check_initial_params(objective: Objective, data: BlockedData, params: Params
 
 
 def init_sizes(objective: Objective, data: BlockedData, key: PRNGKey | None) -> tuple[int, ...]:
-    """Return the arguments of the model's `init` after the key: the numbers of features and classes, if affine."""
+    """Return the arguments of the model's `init` after the key.
+
+    For an affine model, these are the number of features and, for class losses, the number of classes.
+    """
     sizes = data.x.shape[1:] if objective.model.affine else ()
     if objective.model.affine and get_loss_info(objective.loss).classes:
         sizes = (*sizes, class_count(data.y))

@@ -21,7 +21,7 @@ from dlcore.objective.sharding import constrain_replicated, replicate
 from dlcore.objective.terms import penalty
 
 Record = Callable[[Params], object]
-"""A pure function of the parameters whose result is kept at every evaluation of J."""
+"""A pure function of the parameters. Its result is stored at every evaluation of J."""
 
 Count = TypeVar("Count", int, Array)
 
@@ -66,28 +66,30 @@ def split_optimizer(
     return StaticOptimizer(functions, structure), tuple(None if callable(leaf) else leaf for leaf in leaves)
 
 
-@cached_jit("rule", "record", "capacity", "batches")
+@cached_jit("static_optimizer", "record", "capacity", "batches")
 def advance(
     objective: Objective,
     data: BlockedData,
     loop_params: LoopParams,
     state: LoopState,
-    stop: Array | int,
+    end_step: Array | int,
     *,
-    rule: StaticOptimizer,
+    static_optimizer: StaticOptimizer,
     record: Record,
     capacity: int,
     batches: Batches | None = None,
 ) -> tuple[LoopState, Trace]:
-    """Run the loop until step `stop` or the end: the one program of a fit on one thread, beside its null model.
+    """Run the loop until step `end_step` or the end.
+
+    On one thread, a fit compiles only this program and, if its null model needs a search, the search.
 
     Args:
       objective: the objective. Its l2 is data.
       data: placed and blocked data.
       loop_params: hyper-parameters, limits and key.
       state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
-      stop: the step before whose evaluation this piece pauses.
-      rule: the static part of the optimizer.
+      end_step: the first step that this call does not evaluate.
+      static_optimizer: the static part of the optimizer.
       record: a function of the parameters, called at every evaluation of the whole objective.
       capacity: length of the history's buffers, at least the number of evaluations.
       batches: the minibatches, or None if every step takes all rows.
@@ -96,7 +98,7 @@ def advance(
       The state, and the history of this piece. Entry i belongs to the i-th evaluation of the whole objective since
       `state.step`. Without minibatches every step is an evaluation.
     """
-    descent = Descent(objective, rule.combine(loop_params.hyperparams), loop_params.limits)
+    descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
     weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
     def body(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
@@ -113,7 +115,7 @@ def advance(
         return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
 
     def is_unfinished(carry: tuple[LoopState, Trace]) -> Array:
-        return (carry[0].code == RUNNING) & (carry[0].step < stop)
+        return (carry[0].code == RUNNING) & (carry[0].step < end_step)
 
     entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
@@ -122,7 +124,7 @@ def advance(
 
 
 def initialized(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> LoopState:
-    """Return the state, at step 0 with the optimizer's initial state, which then needs no separate program."""
+    """Return the state. At step 0, initialize the optimizer's state, so that `init` needs no separate program."""
     optimizer_state = jax.lax.cond(state.step == 0, lambda: optimizer.init(state.params), lambda: state.optimizer)
     return state._replace(optimizer=optimizer_state)
 
@@ -155,8 +157,8 @@ def update(
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    # If no bit changed of what the next step depends on, no later step can change one.
-    is_stuck = same_bits((params, optimizer_state), (state.params, state.optimizer))
+    # The next step depends only on these arrays. If none of them changed, no later step can change one.
+    is_stuck = all_equal((params, optimizer_state), (state.params, state.optimizer))
     code = jnp.where((evaluated.code == RUNNING) & is_stuck, PRECISION_FLOOR, evaluated.code)
     return _with_update(evaluated._replace(code=code), params, optimizer_state)
 
@@ -171,7 +173,7 @@ def batch_step(
 ) -> LoopState:
     """Make an update on one batch. At the start of an epoch, evaluate J and shuffle the batches first.
 
-    The precision floor is not tested: an update that changes no bit proves nothing about the next batch.
+    The precision floor is not tested, because an update that changes nothing proves nothing about the next batch.
     """
     assert key is not None
 
@@ -231,7 +233,7 @@ def tree_norm(tree: Params) -> Array:
     return vector_norm(jnp.stack([vector_norm(leaf) for leaf in jax.tree.leaves(tree)]))
 
 
-def same_bits(left: PyTree, right: PyTree) -> Array:
+def all_equal(left: PyTree, right: PyTree) -> Array:
     """Return whether two trees are equal in every leaf. −0 equals 0, and nan does not equal nan."""
     equal = jax.tree.map(lambda a, b: jnp.all(a == b), left, right)
     return jnp.stack([*jax.tree.leaves(equal), jnp.asarray(True)]).all()

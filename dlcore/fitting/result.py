@@ -19,7 +19,7 @@ class History:
 
     Without minibatches every step is an evaluation, and entry k belongs to the parameters after k updates. With
     `batch_size` the evaluations are at the start of every epoch and at the end, and entry k belongs to the
-    parameters after k epochs; the last belongs to the end. Two histories are equal if they are the same object.
+    parameters after k epochs. The last belongs to the end. Two histories are equal if they are the same object.
 
     Attributes:
       value: J, shape (steps + 1,), or (epochs + 1,).

@@ -20,8 +20,8 @@ class LoopState(NamedTuple):
       code: `stopping.RUNNING`, or the reason why the loop ended.
       params: the parameters after `step` updates.
       optimizer: the state of the optimizer.
-      value: J at the last evaluation. This is at `params` once the loop has ended. While the loop runs, it is one
-        update before, or with minibatches at the start of the epoch.
+      value: J at the last evaluation. After the loop has ended, that is J at `params`. While the loop runs, it is
+        J before the last update. With minibatches, it is J at the start of the epoch.
       gradient_norm: ‖∇J‖ at the last evaluation.
       first_value: J at the start.
       first_gradient_norm: ‖∇J‖ at the start.

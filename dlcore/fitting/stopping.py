@@ -1,8 +1,10 @@
 """Stopping rules of a fit: flatness, divergence, the precision floor, and the float64 certificate.
 
-The compiled loop asks `stop_code` at every evaluation of J. The precision floor alone is found in `loop.py`, where
-an update changes nothing. With `stop="certificate"` a `Certifier` checks the parameters on the host when the loop
-has ended. If the loop was flat and the gap is too large, the loop continues with the tolerance of `tighter_tol`.
+The compiled loop calls `stop_code` at every evaluation of J. Only the precision floor is detected elsewhere: in
+`loop.py` if an update changes nothing, and in `fit.py` if the tolerance of `tighter_tol` underflows.
+
+With `stop="certificate"` a `Certifier` checks the parameters on the host when the loop has ended. If the loop was
+flat and the gap is too large, the loop continues with the tolerance of `tighter_tol`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from dlcore._core.status import Status
 from dlcore._core.types import Array, Params
 from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.certificate.bounds.curvature import MAX_COEFS, MAX_PRODUCTS
-from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.null_model import NullModel
 from dlcore.fitting.state import LoopState
 from dlcore.losses import half_poisson_deviance, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
 from dlcore.objective import BlockedData, Objective
@@ -71,16 +73,16 @@ def is_flat(state: LoopState, penalty: Array, l2: Array, limits: StopLimits) -> 
     With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is
     $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$, see `value_scale`. J is measured from `saturated_value`, and P
     is the penalty. For a convex loss with the bias at its optimum, J is then within that tolerance of its minimum.
-    If no feature helps, s goes to 0 with w. So tol·s is taken as at least $(4\epsilon)^2$ times `unit_value`.
+    If no feature helps, s goes to 0 with w. So tol·s is raised to at least $(4\epsilon)^2$ times `rounding_scale`.
 
-    Without a penalty this bound does not exist. The rule is $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J\|$ at the
-    start.
+    Without a penalty this bound does not exist. The rule is then
+    $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J(\theta_0)\|$, where $\theta_0$ are the initial parameters.
     """
-    null_value, saturated_value, unit_value = limits.null
+    null_value, saturated_value, rounding_scale = limits.null
     eps = float(jnp.finfo(state.value.dtype).eps)
     scale = value_scale(state.value - saturated_value, penalty, jnp.subtract(null_value, saturated_value), eps)
     # Norms instead of squares: the square of 1e-20 is 0 in float32.
-    root_gap = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(unit_value))
+    root_gap = jnp.maximum(jnp.sqrt(limits.tol) * jnp.sqrt(scale), 4 * eps * jnp.sqrt(rounding_scale))
     penalized = state.gradient_norm <= jnp.sqrt(2 * l2) * jnp.where(limits.tol > 0, root_gap, 0)
     return jnp.where(l2 > 0, penalized, state.gradient_norm <= limits.tol * state.first_gradient_norm)
 
@@ -109,7 +111,7 @@ def stop_code(
 
 
 class Certifier(NamedTuple):
-    """A problem on the host, with the data as the caller passed it; its certificate is computed in float64."""
+    """A problem on the host, with the data as the caller passed it. Its certificate is computed in float64."""
 
     loss: LossName
     l2: float
@@ -145,12 +147,12 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
     arrays = (data.x, data.y, data.weights) if isinstance(raw_data, BlockedData) else (*raw_data, None)[:3]
     x, y = (host_checks.as_numpy(name, array) for name, array in zip("xy", arrays[:2], strict=True))
     if y.ndim != 1:
-        raise ValueError("stop: a certificate takes the numbers of classes, not their probabilities")
+        raise ValueError("stop: a certificate needs class indices 0, 1, … as y, not class probabilities")
     weights = None if arrays[2] is None else host_checks.as_numpy("weights", arrays[2])
     size = sum(int(np.size(leaf)) for leaf in (params.weight, params.bias))
     if l2 == 0 and name != "squared" and (size > MAX_COEFS or len(x) * size**2 > MAX_PRODUCTS):
         raise ValueError(
-            f"stop: without a penalty the certificate of a cross-entropy is by curvature, for at most {MAX_COEFS} "
+            f"stop: without a penalty the certificate of the {name} loss is by curvature, for at most {MAX_COEFS} "
             f"coefficients and {MAX_PRODUCTS:.0e} products, rows·coefficients²; got {len(x)} rows and {size} "
             "coefficients"
         )
@@ -158,7 +160,7 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
 
 
 def tighter_tol(state: LoopState, l2: float, limits: StopLimits, certificate: Certificate, tol: float) -> float:
-    """Return a tolerance 4 to 1,000 times below the one that the loop has met, to halve the allowed gap.
+    """Return a tolerance 4 to 1,000 times below the one that the loop has met. It aims at half of the allowed gap.
 
     Args:
       state: the state in which the loop was flat.
@@ -214,11 +216,11 @@ def stop_message(
             f"ran out of steps after {count}: J is {last:.6g} and ‖∇J‖ still {gradient_norm:.1e}; raise max_steps"
         )
     if status is Status.PRECISION_FLOOR:
-        remedy = "; float64 goes on" if last.dtype != np.float64 else ""
+        remedy = "; use float64 to continue" if last.dtype != np.float64 else ""
         cause = f"reached the floor of {last.dtype} after {count}"
         return f"{cause}: an update changed no bit, ‖∇J‖ is {gradient_norm:.1e}{remedy}"
     if status is Status.DIVERGED and steps == 0:
-        cause = f"J is {first:.6g} and ‖∇J‖ {gradient_norm:.6g} where it starts"
+        cause = f"J is {first:.6g} and ‖∇J‖ {gradient_norm:.6g} at the start"
         return f"{cause}, beyond the range of {last.dtype}: scale the columns of x, y or params"
     if status is Status.DIVERGED:
         return f"diverged at step {steps}: J went from {first:.6g} to {last:.6g}; {advice}"

@@ -21,20 +21,24 @@ def choose_shards(
     data: BlockedData,
     loop_params: LoopParams,
     state: LoopState,
-    rule: StaticOptimizer,
+    static_optimizer: StaticOptimizer,
     batches: Batches | None,
 ) -> list[BlockedData]:
     """Return the rows of each thread, or a single shard if the loop is to be one program.
 
-    The loop is one program if a pass is short, on an accelerator, over several devices, with minibatches and if an
-    argument is traced. An optimizer that evaluates J inside its update, as a line search does, needs one program
-    too.
+    The loop is one program in these cases:
+
+    - The pass over the rows is short.
+    - The data is on an accelerator or on several devices.
+    - There are minibatches.
+    - An argument is traced.
+    - The optimizer evaluates J inside its update, as a line search does.
     """
     traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_params, state))))
     if traced or batches is not None or data.mesh is not None:
         return [data]
     shards = shards_for_cores(data, state.params)
-    if len(shards) > 1 and _evaluates_objective(rule.combine(loop_params.hyperparams), state):
+    if len(shards) > 1 and _evaluates_objective(static_optimizer.combine(loop_params.hyperparams), state):
         return [data]
     return shards
 
@@ -44,9 +48,9 @@ def advance_on_threads(
     shards: list[BlockedData],
     loop_params: LoopParams,
     state: LoopState,
-    stop: int,
+    end_step: int,
     *,
-    rule: StaticOptimizer,
+    static_optimizer: StaticOptimizer,
     record: Record,
     capacity: int,
 ) -> tuple[LoopState, Trace]:
@@ -57,25 +61,27 @@ def advance_on_threads(
       shards: the rows of each thread.
       loop_params: hyper-parameters and limits.
       state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
-      stop: the first step that is not evaluated.
-      rule: the static part of the optimizer.
+      end_step: the first step that this call does not evaluate.
+      static_optimizer: the static part of the optimizer.
       record: a function of the parameters.
       capacity: maximum number of evaluations.
 
     Returns:
       The state, and the history of this piece on the host. Sums over the rows add the shards in their order. The
-      bits therefore depend on the number of shards, and they do not depend on `stop`.
+      bits therefore depend on the number of shards, and they do not depend on `end_step`.
     """
     rows, entries = shards[0].x.shape[0], []
     while True:
         sums = sum_shards(VALUE_AND_GRAD, objective, shards, state.params)
-        state, entry = _update(objective, sums, loop_params, state, rows=rows, rule=rule, record=record)
+        state, entry = _update(
+            objective, sums, loop_params, state, rows=rows, static_optimizer=static_optimizer, record=record
+        )
         entries.append(jax.tree.map(np.asarray, entry))
-        if int(state.code) != RUNNING or int(state.step) >= stop or len(entries) == capacity:
+        if int(state.code) != RUNNING or int(state.step) >= end_step or len(entries) == capacity:
             return state, jax.tree.map(lambda *leaves: np.stack(leaves), *entries)
 
 
-@cached_jit("rows", "rule", "record")
+@cached_jit("rows", "static_optimizer", "record")
 def _update(
     objective: Objective,
     sums: list[RowSum],
@@ -83,11 +89,11 @@ def _update(
     state: LoopState,
     *,
     rows: int,
-    rule: StaticOptimizer,
+    static_optimizer: StaticOptimizer,
     record: Record,
 ) -> tuple[LoopState, Trace]:
     """Add the sums of the shards, apply the stopping rules and make an update."""
-    descent = Descent(objective, rule.combine(loop_params.hyperparams), loop_params.limits)
+    descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
     value, gradient = combine_shards(VALUE_AND_GRAD, rows, objective, sums, state.params)
     following = update(descent, _no_value_fn, initialized(descent.optimizer, state), value, gradient)
     return following, Trace(following.value, following.gradient_norm, record(state.params))
@@ -95,7 +101,7 @@ def _update(
 
 def _no_value_fn(_: Params) -> Array:
     """Raise an error: an optimizer that evaluates J runs in one program."""
-    raise AssertionError("a rule that evaluates J runs in one program: see `choose_shards`")
+    raise AssertionError("an optimizer that evaluates J runs in one program: see `choose_shards`")
 
 
 def _evaluates_objective(optimizer: optax.GradientTransformationExtraArgs, state: LoopState) -> bool:

@@ -37,6 +37,8 @@ def fit_heads(
     *,
     loss: str = "logistic",
     l2: npt.ArrayLike | None = None,
+    C: npt.ArrayLike | None = None,
+    alpha: npt.ArrayLike | None = None,
     folds: FoldsLike | None = None,
     groups: npt.ArrayLike | None = None,
     scoring: Scoring | None = None,
@@ -70,8 +72,11 @@ def fit_heads(
         rates of at least 0 for "poisson"; for "softmax" shape (n,), labels of two or more classes. Labels are
         strings, booleans or whole numbers; the larger of two is the positive one. `Heads.classes_` keeps them.
       loss: "logistic", "softmax", "squared" or "poisson", half the deviance of counts with the rates e^z.
-      l2: λ, a number or several, at least 0, always needed. scikit-learn: C = 1/(λ·S), Ridge's alpha = λ·S/2. Or a
-        table (folds, l2) with strengths for each fold; those on all rows then keep C: λ·S is the mean of λ_f·S_f.
+      l2: λ, a number or several, at least 0. Or a table (folds, l2) with strengths for each fold; those on all
+        rows then keep C: λ·S is the mean of λ_f·S_f.
+      C: in place of `l2`, scikit-learn's of logistic regression: λ = 1/(C·S), in a fold with the S of its rows. It
+        is above 0; infinity is λ = 0.
+      alpha: in place of `l2`, that of scikit-learn's Ridge, λ = 2·alpha/S, or of its PoissonRegressor, λ = alpha.
       folds: None; an integer, scikit-learn's StratifiedKFold (KFold for numbers or many targets), not shuffled;
         0/1 weights of shape (folds, n), 1 where a row trains, scored on the others; a splitter of scikit-learn,
         or pairs (rows that train, rows that are scored). "leave-one-out" for the squared loss: every
@@ -108,7 +113,7 @@ def fit_heads(
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
         The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
-      **other: none; one by the name of another library, such as C, is refused with the name here.
+      **other: none; one by the name of another library, such as max_iter, is refused with the name here.
 
     Returns:
       `Heads`, float64 NumPy, in the order of `l2`, with an axis of targets in front where y has one. No head is
@@ -150,8 +155,6 @@ def fit_heads(
     host_checks.reject_unknown_arguments(
         "fit_heads", other, X="x", weights="sample_weight", cv="folds", max_iter="max_steps", metric="scoring"
     )
-    if l2 is None:
-        raise TypeError(f"fit_heads() needs {host_checks.PENALTY_HELP.format(where='')}")
     names = columns.feature_names("x", x)
     if isinstance(validation, tuple | list) and validation:
         columns.check_feature_names(
@@ -164,7 +167,7 @@ def fit_heads(
         x,
         y,
         loss=loss,
-        l2=l2,
+        penalties={"l2": l2, "C": C, "alpha": alpha},
         folds=of_fits,
         groups=groups,
         sample_weight=sample_weight,

@@ -74,7 +74,7 @@ class Heads:
     fit_intercept: bool = True
     feature_names: tuple[str, ...] | None = None
     timing: HeadsTiming | None = None
-    classes_: np.ndarray | None = None
+    classes_: Any = None
 
     def __repr__(self) -> str:
         return display.summary(self)

@@ -11,7 +11,7 @@ import optax
 
 from dlcore._core.types import Array, Params, PRNGKey, working_dtype
 from dlcore.fitting.loop import Descent, StaticOptimizer, update
-from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.null_model import NullModel
 from dlcore.fitting.state import LoopState, PyTree
 from dlcore.fitting.stopping import RUNNING, StopLimits
 from dlcore.objective import BlockedData, Objective

@@ -17,7 +17,7 @@ from dlcore.devices import platform_of, to_device
 from dlcore.fitting.fit import CAPACITY, ChunkLength
 from dlcore.fitting.initial import check_arguments, check_initial_params, init_sizes, initial_params
 from dlcore.fitting.loop import StaticOptimizer
-from dlcore.fitting.null_value import NullModel, null_model_of, prediction_struct
+from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import History
 from dlcore.fitting.scalars import as_scalar, as_scalars
 from dlcore.fitting.state import PyTree

@@ -265,7 +265,7 @@ def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "y", "message"),
     [
-        ({}, [0, 1, 3], "y: expected labels 0 to 2, numbers of the 3 classes of heads.coef, got 3"),
+        ({}, [0, 1, 3], "y: expected labels 0 to 2, indices of the 3 classes of heads.coef, got 3"),
         ({}, [0, 1, -1], "y: expected labels 0 to 2, .* got -1"),
         ({}, [0, 1, 0.5], "y: expected labels 0 to 2, .* got 0.5"),
         ({}, np.eye(3), r"y: expected 1-D \[n\], got 2-D"),

@@ -98,7 +98,7 @@ def test_divergence_ends_with_a_rate_that_converges(tmp_path):
     assert done.stdout == ""
     message = done.stderr.strip().splitlines()[-1]
     assert "diverged at step" in message
-    assert "gradient descent at a rate of 0.301" in message
+    assert "gradient descent with rate 0.301" in message
     assert list((tmp_path / "logistic_regression").iterdir()) == []
 
 

@@ -257,7 +257,7 @@ def test_the_safe_step_descends_and_ten_times_it_does_not():
     assert (np.diff(good.history.value) <= 4 * EPS * good.history.value[0]).all()
     bad = dlcore.fit(objective, (x, y), descent.gradient_descent(10 * safe), max_steps=200)
     assert bad.status == "diverged"
-    assert f"a rate of {safe:.6g}" in bad.message
+    assert f"with rate {safe:.6g}" in bad.message
 
 
 def test_no_safe_step_is_known_for_other_models_and_losses():

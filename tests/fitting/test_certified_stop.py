@@ -191,12 +191,12 @@ REFUSED = {
     "no penalty": (
         logistic_of(0),
         (np.ones((4, 2001), DTYPE), np.array([0, 1, 0, 1])),
-        "without a penalty the certificate of a cross-entropy is by curvature, for at most 2000 coefficients",
+        "without a penalty the certificate of the logistic loss is by curvature, for at most 2000 coefficients",
     ),
     "probabilities": (
         Objective(softmax, softmax_cross_entropy, 0.1),
         (np.ones((4, 2), DTYPE), np.full((4, 2), 0.5, DTYPE)),
-        "the numbers of classes, not their probabilities",
+        "needs class indices 0, 1, … as y, not class probabilities",
     ),
 }
 

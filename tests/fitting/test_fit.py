@@ -202,7 +202,7 @@ def test_divergence_stops_and_names_the_safe_rate():
     fitted = fit(objective(), data, descent.gradient_descent(1e5))
     assert fitted.status is Status.DIVERGED
     safe = float(descent.lipschitz_step(objective(), data))
-    assert f"at a rate of {safe:.6g} (1/L" in fitted.message
+    assert f"with rate {safe:.6g} (1/L" in fitted.message
     good = fit(objective(), data, descent.gradient_descent(safe), max_steps=50)
     assert good.value < good.history.value[0]
 

@@ -50,7 +50,7 @@ def preconditioner_of(kind, intercept):
         return Preconditioner(None, rng.uniform(0.2, 5, FEATURES), np.zeros(()), mean)
     rank = FEATURES if kind == "eigenbasis" else 3
     basis = np.linalg.qr(rng.normal(size=(FEATURES, rank)))[0].astype(np.float32)
-    return Preconditioner(basis, rng.uniform(1, 5, rank), np.float64(0.4), mean)
+    return Preconditioner(basis, rng.uniform(1, 5, rank), np.asarray(0.4), mean)
 
 
 def gradient_of(share, intercept, seed=1):

@@ -1,7 +1,7 @@
 """Metrics of labels against scikit-learn, and their edges."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,6 +26,8 @@ pytestmark = [
 ]
 SEEDS = range(PROBLEMS)
 AGREES: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
+EACH_CLASS: Any = {"average": None, "zero_division": np.nan}
+ABSENT_IS_0: Any = {"zero_division": 0.0}
 
 
 def test_accuracies_are_scikit_learns():
@@ -44,7 +46,7 @@ def test_accuracies_are_scikit_learns():
         )
         np.testing.assert_allclose(
             metrics.per_class_accuracy(y, predicted, labels=classes, sample_weight=s),
-            recall_score(y, predicted, labels=classes, average=None, sample_weight=s, zero_division=np.nan),
+            recall_score(y, predicted, labels=classes, sample_weight=s, **EACH_CLASS),
             **AGREES,
         )
 
@@ -55,7 +57,7 @@ def test_f1_is_scikit_learns(average):
         drawn = problem(seed)
         y, predicted, p, s = drawn
         classes = np.arange(p.shape[1])
-        expected = f1_score(y, predicted, labels=classes, average=average, sample_weight=s, zero_division=0.0)
+        expected = f1_score(y, predicted, labels=classes, average=average, sample_weight=s, **ABSENT_IS_0)
         found = metrics.f1(y, predicted, average=average, labels=classes, sample_weight=s)
         np.testing.assert_allclose(found, expected, **AGREES)
         # Classes are those of the rows of positive weight.
@@ -73,7 +75,7 @@ def test_f1_of_several_labels_per_row_is_scikit_learns(average):
         p, s = problem(seed)[2:]
         rng = np.random.default_rng(seed)
         y, predicted = (p > rng.random(p.shape)).astype(int), (p > rng.random(p.shape)).astype(int)
-        expected = f1_score(y, predicted, average=average, sample_weight=s, zero_division=0.0)
+        expected = f1_score(y, predicted, average=average, sample_weight=s, **ABSENT_IS_0)
         np.testing.assert_allclose(metrics.f1(y, predicted, average=average, sample_weight=s), expected, **AGREES)
 
 
@@ -190,7 +192,7 @@ def test_a_row_of_weight_0_may_have_any_label():
             "y_pred: expected labels as y_true has, such as 'a', got 0",
         ),
         (
-            lambda: metrics.accuracy(["a", None], ["a", "a"]),
+            lambda: metrics.accuracy(np.array(["a", None]), ["a", "a"]),
             "y_true: expected a label in every row, got none",
         ),
         (
@@ -229,7 +231,10 @@ def test_wrong_input_is_named(call, message):
     [
         (lambda: metrics.accuracy([0, "a"], [0, 1]), "y_true: expected labels of one type, got strings and int"),
         (lambda: metrics.accuracy([0, 1], [0, 1j]), "y_pred: complex numbers are not supported"),
-        (lambda: metrics.top_k_accuracy([0, 1], np.eye(3)[:2], k=1.0), "k: expected an integer, got 1.0"),
+        (
+            lambda: metrics.top_k_accuracy([0, 1], np.eye(3)[:2], k=cast("Any", 1.0)),
+            "k: expected an integer, got 1.0",
+        ),
     ],
 )
 def test_wrong_kinds_are_named(call, message):

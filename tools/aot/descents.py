@@ -18,7 +18,7 @@ from dlcore.fitting.fit import CAPACITY
 from dlcore.fitting.initial import initial_state
 from dlcore.fitting.loop import LoopParams, advance, split_optimizer
 from dlcore.fitting.minibatches import Batches
-from dlcore.fitting.null_value import NullModel
+from dlcore.fitting.null_model import NullModel
 from dlcore.fitting.stopping import StopLimits
 from dlcore.objective.blocks import BlockedData, rows_per_block
 from dlcore.sweeping import loop as sweep_loop
@@ -143,7 +143,7 @@ def fit_program(name: str, rule: Callable[[], optax.GradientTransformation], *, 
             placement.like(state),
             placement.like(np.int32(0)),
         )
-        static = {"rule": split, "record": _record_nothing, "capacity": CAPACITY, "batches": batches}
+        static = {"static_optimizer": split, "record": _record_nothing, "capacity": CAPACITY, "batches": batches}
         return lower(advance, data, placement, *arguments, **static)
 
     return lower_on

@@ -1,4 +1,4 @@
-"""The record of a loss that has a certificate: what differs from loss to loss."""
+"""The record of a loss that has a certificate: all that differs between losses."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,13 +25,14 @@ class CertifiedLoss(NamedTuple):
       check_targets: a function of y and the largest weight of each row, shape (n,) or None. It raises an error for
         invalid targets.
       predict: a function of the logits, the axis of rows last, to the predictions.
-      predict_proba: a function of the logits to the probabilities of all classes; None for numbers.
-      check_heads: a function of y, the weights (sets, n) and the heads. It raises an error where the heads do not
-        fit the targets.
+      predict_proba: a function of the logits to the probabilities of all classes. None for regression losses.
+      check_heads: a function of y, the weights (sets, n) and the heads. It raises an error if the heads do not fit
+        the targets.
       has_classes: whether the coefficients of a head have an axis of classes.
       count_classes: a function of labels and weights, shape (n,) each, that raises an error for invalid labels. It
-        returns the number of logits of a row, 1 for the sigmoid. None for numbers, which are never separable.
-      row_loss: the loss of a row for the bound by curvature. None where `bounds` is exact and centers the rows.
+        returns the number of logits of a row, 1 for the sigmoid. None for regression losses, whose targets are
+        never separable.
+      row_loss: the loss of a row for the bound by curvature. None if `bounds` is exact and centers the rows.
     """
 
     name: str

@@ -1,14 +1,13 @@
 r"""A bound on J − J* from the curvature at the coefficients: tight near the optimum, and valid at l2 = 0.
 
-**The bound.** Let $f$ be J, $\theta$ the coefficients, g the gradient at $\theta$, and $M \preceq \nabla^2
-f(\theta)$ positive definite. Let $\varphi(t) = f(\theta + td)$. A row whose logits move by $t\,u$ adds
-$s\,\varphi_i$. Here
-$\varphi_i''$ is the variance of u under the row's probabilities (at t), and $\varphi_i'''$ its third central
-moment:
-$|\mathrm E(u - \bar u)^3| \le (\max u - \min u)\,\mathrm E(u - \bar u)^2$. For the sigmoid the logits are 0
-and z. For counts $\varphi_i'' = u^2e^{z + tu}$ and $\varphi_i''' = u\,\varphi_i''$: the logits are 0 and z there
-too. The penalty has no third derivative. So with $\rho = \max_i(\max u_i - \min u_i)$:
-$|\varphi'''| \le \rho\varphi''$, hence $\varphi''(t) \ge \varphi''(0)e^{-\rho t}$, and integrated twice
+**The bound.** Let $f$ be J, $\theta$ the coefficients with the intercepts, g the gradient at $\theta$, and
+$M \preceq \nabla^2 f(\theta)$ positive definite. Let $\varphi(t) = f(\theta + td)$. A row of weight s, whose
+logits move by $t\,u$, adds $s\,\varphi_i$ to φ. Here $\varphi_i''$ is the variance of u under the row's
+probabilities at t, and $\varphi_i'''$ is the third central moment of u, with
+$|\mathrm E(u - \bar u)^3| \le (\max u - \min u)\,\mathrm E(u - \bar u)^2$. For the sigmoid the logits are 0 and z.
+For counts they are 0 and z too, with $\varphi_i'' = u^2e^{z + tu}$ and $\varphi_i''' = u\,\varphi_i''$. The
+penalty has no third derivative. Let $\rho = \max_i(\max u_i - \min u_i)$. Then $|\varphi'''| \le \rho\varphi''$,
+hence $\varphi''(t) \ge \varphi''(0)e^{-\rho t}$, and integrated twice
 
 $f(\theta + d) \ge f(\theta) + g\cdot d + \varphi''(0)\,\frac{e^{-\rho} + \rho - 1}{\rho^2}$
 
@@ -21,26 +20,28 @@ The largest value of the right side over h ≥ 0, where $a = r\nu < 1$, is at $r
 
 $J - J^* \le \frac{a + (1 - a)\ln(1 - a)}{r^2} = \nu^2\left(\frac12 + \frac a6 + \frac{a^2}{12} + \dots\right)$
 
-For a < 1 the right side above tends to minus infinity with h, so f grows without end. Then a minimum exists, and
-no direction separates the classes. The bound increases in ν and in r, so upper bounds on them are enough.
+For a < 1 the right side of the inequality for d tends to −∞ as h grows, so f grows without limit. Then a minimum
+exists, and no direction separates the classes. The bound increases in ν and in r, so upper bounds on ν and r are
+enough.
 
-A softmax does not change where the coefficients of all classes move by the same. With the mean $\bar\theta$ over
-the K classes, $f(\theta) = \hat f(\theta) + \frac{K\lambda}2\|\sigma\bar\theta\|^2$, where $\hat f$ has the
-penalty of $\theta - \bar\theta$ and the same minimum. The bound is that of $\hat f$ plus the second term, which is
-rounding for heads whose classes sum to 0. $\hat f$ is flat where the coefficients of all classes move alike. A
-quadratic penalty on the change of their sums, 0 at θ, makes A invertible. It changes neither the gradient of
-$\hat f$, nor its minimum, nor third derivatives.
+An equal shift of the coefficients of all classes does not change a softmax. With the mean $\bar\theta$ over the K
+classes, $f(\theta) = \hat f(\theta) + \frac{K\lambda}2\|\sigma\bar\theta\|^2$. Here $\hat f$ penalizes
+$\theta - \bar\theta$ in place of $\theta$. $\hat f$ and f have the same minimum value. So the bound is that of
+$\hat f$ plus the second term, which is rounding for heads whose classes sum to 0. $\hat f$ is flat along equal
+shifts of all classes. So a quadratic penalty on the change of the class sums is added. It is 0 at θ and makes A
+invertible. It changes neither the gradient of $\hat f$, nor its minimum, nor third derivatives.
 
-**The computation.** Any square matrix W gives other coordinates, $\theta = W^\top\eta$. Rows become
-$\xi = W(x\otimes e_k)$, the Hessian $A = W\nabla^2fW^\top$. W is taken as it is stored, so its own errors do not
-matter. If the smallest eigenvalue of A is at least μ > 0, then W is invertible and $M = \mu I$ is valid. W starts
-as a scaling of the columns. Each pass over the rows makes A, and from its eigenvectors a W for which A is nearer
-to I. `dlcore.certificate.rounding.curvature` bounds the errors of A, g and r in these coordinates.
+**The computation.** Any square matrix W gives other coordinates η, $\theta = W^\top\eta$. Rows become
+$\xi = W(x\otimes e_k)$, and the Hessian becomes $A = W\nabla^2fW^\top$. The stored W is exact by definition, so it
+has no errors. If the smallest eigenvalue of A is at least μ > 0, then W is invertible and $M = \mu I$ is valid.
+The first W scales the columns. Each pass over the rows computes A. The eigenvectors of A give a W for which A is
+nearer to I. `dlcore.certificate.rounding.curvature` bounds the errors of A, g and r in these coordinates.
 
-The bound uses no other property of the loss. `RowLoss` holds what a pass over the rows computes of it.
+The bound uses no other property of the loss. `RowLoss` has the functions of the loss that a pass over the rows
+needs.
 
 Source: Bach (2010), Self-concordant analysis for logistic regression, Proposition 1; Sun and Tran-Dinh (2019),
-Generalized self-concordant functions; the constant of the softmax is that of the third moment above.
+Generalized self-concordant functions. The constant of the softmax is that of the third moment above.
 """
 
 from typing import NamedTuple
@@ -59,36 +60,36 @@ from dlcore.certificate.rounding.curvature import (
 from dlcore.certificate.rows import BLOCK_BYTES, RowTable, TrainingData, row_norms, slices_of
 
 MAX_COEFS = 2000
-"""The limit on the coefficients of a head: matrices of their square are summed over all rows."""
+"""Maximum number of coefficients of a head. A matrix of size coefficients² is summed over all rows."""
 MAX_PRODUCTS = 5 * 10**10
-"""The limit on the multiplications of a pass for all heads that need it, without `tight`."""
+"""Maximum number of multiplications of a pass for all heads that need the curvature, without `tight`."""
 PASSES = 5
-LAST_HOPE = 2
-"""The index of the third pass: a matrix that is not positive definite after two transformations is given up."""
+GIVE_UP_PASS = 2
+"""Index of the third pass. It is the last if A is not positive definite after two transformations."""
 EIGENVALUE_TOL = 0.05
-"""W is good enough where the eigenvalues of A differ from 1 by at most this much."""
+"""W is good enough if the eigenvalues of A differ from 1 by at most this much."""
 
 
 class HeadParams(NamedTuple):
     """Coefficients of a head and its penalty.
 
     Attributes:
-      coef: shape (K, D), with the intercepts as the last column if there are any; K is 1 for one logit.
+      coef: shape (K, D), with the intercepts as the last column if there are any. K is 1 for one logit.
       penalty: λσ² of each column, 0 for an intercept, shape (D,).
-      is_gauge: whether one number added to this column in all classes leaves all probabilities, shape (D,).
+      is_shift_invariant: whether an equal shift of this column in all classes changes no probability, shape (D,).
       has_intercept: whether the last column is an intercept.
       row_loss: the loss of a row.
     """
 
     coef: np.ndarray
     penalty: np.ndarray
-    is_gauge: np.ndarray
+    is_shift_invariant: np.ndarray
     has_intercept: bool
     row_loss: RowLoss = CLASS_LOSS
 
 
 class GapBound(NamedTuple):
-    """A bound on J − J*, split into the computed number and its rounding; infinite where it does not hold."""
+    """A bound on J − J*, split into the computed number and its rounding. Both are infinite without a bound."""
 
     gap: float
     rounding: float
@@ -131,8 +132,8 @@ def head_params(
     if intercept is not None:
         weight = np.column_stack([weight, np.atleast_1d(intercept)])
         penalty = np.append(penalty, 0)
-    is_gauge = np.full(weight.shape[1], coef.ndim == 2)
-    return HeadParams(weight, penalty, is_gauge, intercept is not None, row_loss)
+    is_shift_invariant = np.full(weight.shape[1], coef.ndim == 2)
+    return HeadParams(weight, penalty, is_shift_invariant, intercept is not None, row_loss)
 
 
 def curvature_bound(params: HeadParams, data: TrainingData) -> GapBound:
@@ -157,7 +158,7 @@ def _penalty_of_mean(params: HeadParams) -> float:
 
 
 def _largest(nu: float, r: float) -> float:
-    """Return the bound, increased by more than the rounding of its formula; infinity where a ≥ 1."""
+    """Return the bound, increased by more than the rounding of its formula, or infinity if a ≥ 1."""
     a = r * nu * (1 + 1e-12)
     if not a < 1:
         return np.inf
@@ -169,13 +170,13 @@ def _largest(nu: float, r: float) -> float:
 
 
 def _best_spectrum(params: HeadParams, data: TrainingData) -> _Spectrum | None:
-    """Return the pass whose coordinates are best; None where A is not provably positive definite."""
+    """Return the pass with the best coordinates, or None if A is not provably positive definite."""
     scale = _column_scale(params, data)
     transform = _initial_transform(params, scale)
     best = None
     for index in range(PASSES):
         spectrum = _pass(params, data, transform, scale)
-        if spectrum is None or (index == LAST_HOPE and best is None and not spectrum.smallest > 0):
+        if spectrum is None or (index == GIVE_UP_PASS and best is None and not spectrum.smallest > 0):
             break
         if spectrum.smallest > 0 and (best is None or spectrum.smallest > best.smallest):
             best = spectrum
@@ -190,7 +191,7 @@ def newton_step(
 ) -> tuple[np.ndarray | None, np.ndarray, bool]:
     """Return Newton's step, the W for the next step, and whether a < 1 apart from rounding.
 
-    The step is None where something overflows.
+    The step is None if a number overflows.
 
     Args:
       params: the coefficients.
@@ -213,7 +214,7 @@ def newton_step(
 
 
 def _inverse_root(spectrum: _Spectrum) -> np.ndarray:
-    """Return VΛ^(−½), where eigenvalues below their error are replaced by it."""
+    """Return VΛ^(−½). Eigenvalues below their error are replaced by the error."""
     floor = err_eigenvalue(len(spectrum.values), spectrum.values[-1])
     return spectrum.vectors / np.sqrt(np.maximum(spectrum.values, floor))
 
@@ -224,7 +225,7 @@ def _initial_transform(params: HeadParams, scale: np.ndarray) -> np.ndarray:
 
 
 def _column_scale(params: HeadParams, data: TrainingData) -> np.ndarray:
-    """Return about the root mean square of each column, its penalty included. Any positive numbers are valid."""
+    """Return about the root mean square of each column, with its penalty. Any positive numbers are valid."""
     squares, total = np.zeros(data.x.shape[1]), 0.0
     for block in row_blocks(data.x, params):
         weight = data.weights.block(block)[0]
@@ -235,7 +236,7 @@ def _column_scale(params: HeadParams, data: TrainingData) -> np.ndarray:
 
 
 def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: np.ndarray) -> _Spectrum | None:
-    """Return A, g, r and their errors in the coordinates of W; None where something overflows."""
+    """Return A, g, r and their errors in the coordinates of W, or None if a number overflows."""
     coef, size = params.coef, params.coef.size
     classes, width = coef.shape
     w = transform.reshape(size, classes, width)
@@ -262,21 +263,21 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
         grad += weight @ terms.slope
         radius = max(radius, float((_row_radius(terms.xi, terms.largest) + 2 * err_xi).max()))
         residual = None if terms.residual is None else weight * terms.residual
-        errors.add_rows(weight * terms.mass, terms.largest, err_xi, err_logits, residual)
-    # The penalty, and the penalty that holds the sums over classes.
+        errors.add_rows(weight * terms.error_weight, terms.largest, err_xi, err_logits, residual)
+    # The penalty, and the penalty on the change of the class sums.
     flat = w.reshape(size, -1)
     penalty = np.tile(params.penalty, classes)
     scaled = flat * np.sqrt(penalty)
     a += scaled @ scaled.T
-    gauge = (w.sum(1) * scale)[:, params.is_gauge]
-    a += gauge @ gauge.T
+    class_sums = (w.sum(1) * scale)[:, params.is_shift_invariant]
+    a += class_sums @ class_sums.T
     centered = coef - coef.mean(0) if classes > 1 else coef
     grad += flat @ (penalty * centered.ravel())
     magnitude = np.abs(coef) + np.abs(coef.mean(0)) if classes > 1 else np.abs(coef)
     reach = float(column_norms.ravel() @ (penalty * magnitude.ravel()))
     trace = np.trace(scaled @ scaled.T)
-    gauge_terms = float(np.sum((scale * column_norms.sum(0))[params.is_gauge] ** 2))
-    errors.add_penalty(gauge_terms, trace, reach, float(np.linalg.norm(grad)))
+    class_sum_terms = float(np.sum((scale * column_norms.sum(0))[params.is_shift_invariant] ** 2))
+    errors.add_penalty(class_sum_terms, trace, reach, float(np.linalg.norm(grad)))
     finite = np.isfinite(errors.err_grad + errors.err_factor + radius)
     if not (np.isfinite(a).all() and np.isfinite(grad).all() and finite):
         return None
@@ -285,7 +286,7 @@ def _pass(params: HeadParams, data: TrainingData, transform: np.ndarray, scale: 
 
 
 def _row_radius(xi: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Bound the largest distance between two ξ of a row, that of the right class being 0, shape (n,)."""
+    """Bound the largest distance between two ξ of a row, shape (n,). The ξ of the true class is 0."""
     squares = np.einsum("nkd,nkd->nk", xi, xi)
     if xi.shape[1] == 1:
         return largest_distance(squares.max(1), xi.shape[2], None)

@@ -5,9 +5,11 @@ With the probability p of class 1 and any $q \in [0, 1]^n$ whose residuals $s_i(
 $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
-Here q is p with the residuals of one class, that with the larger Σ s·r, multiplied by a factor so that both sums
-are equal. With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit
-is computed anew. The gradient for x/σ is that for x, divided by σ.
+Let r be the probability of the wrong class. The repair of p multiplies r in the class with the larger Σ s·r by a
+factor c ≤ 1, so that both sums are equal. The result is q.
+
+With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
+recomputed. The gradient for x/σ is that for x, divided by σ.
 """
 
 from collections.abc import Iterator
@@ -25,26 +27,32 @@ from dlcore.certificate.rounding.logistic import logistic_rounding, logistic_sum
 from dlcore.certificate.rows import RowWeights, TrainingData, cached_row_slices, head_slices, row_norms
 
 FEW_HEADS = 4
-"""For up to this many heads, products with the rows of both classes cost less than sorting the rows by class."""
+"""For at most this many heads, products with the rows of both classes cost less than sorting the rows by class."""
 NEGLIGIBLE = 2.0**-10
-"""A bound on the divergence takes its place below this fraction of the rest of the gap, plus the next number."""
+"""The divergence is replaced by its bound if the bound is negligible.
+
+Negligible means at most `NEGLIGIBLE`·‖g‖²/2λ + `NEGLIGIBLE_VALUE`·min(J, E), with g the vector in the norm above.
+"""
 NEGLIGIBLE_VALUE = 1e-10
-"""The fraction of min(J, E) that is added to this limit: the gap may be looser by that much."""
+"""See `NEGLIGIBLE`. The gap may be looser by this fraction of min(J, E)."""
 LARGEST = float(np.finfo(np.float64).max)
 SMALL_ODDS = 1e-2
-"""Where (1 − c)·Σ s·odds is at most this fraction of Σ s·r, a second pass would lower the bound by about 1 %."""
+"""The divergence is also replaced by its bound if (1 − c)·Σ s·odds is at most this fraction of Σ s·r.
+
+A second pass would then lower the bound by about 1 % only.
+"""
 
 
 class ClassSums(NamedTuple):
-    """Sums over the rows of one class for H heads; r is the probability of the wrong class.
+    """Sums over the rows of one class for H heads. r is the probability of the wrong class.
 
     Attributes:
       weight: Σ s, shape (H,).
       loss: Σ s·ℓ, shape (H,).
-      mass: Σ s·r, shape (H,).
+      mass: Σ s·r, the probability mass in the wrong class, shape (H,).
       grad_coef: Σ s·r·x, shape (H, m).
-      magnitude: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
+      weighted_norm_sum: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
       odds: Σ s·r/(1 − r), shape (H,).
     """
 
@@ -52,8 +60,8 @@ class ClassSums(NamedTuple):
     loss: np.ndarray
     mass: np.ndarray
     grad_coef: np.ndarray
-    magnitude: np.ndarray
-    longest: np.ndarray
+    weighted_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
     odds: np.ndarray
 
 
@@ -61,7 +69,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of classes 0 and 1, centered if there is a center.
       center: shape (m,), or None.
     """
@@ -72,7 +80,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     scaled_coef = coef * scale
     total = negative.weight + positive.weight
 
-    # Σ s(p − y) is the mass of class 0 minus that of class 1. The heavier one is shrunk by a factor.
+    # Σ s(p − y) is the mass of class 0 minus that of class 1. The larger mass is multiplied by a factor c.
     lighter = np.minimum(negative.mass, positive.mass)
     if has_intercept:
         shrink = [np.divide(lighter, side.mass, out=np.ones(len(coef)), where=side.mass > 0) for side in sides]
@@ -85,16 +93,16 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     null_value = _null_value(negative.weight, positive.weight, has_intercept=has_intercept)
 
     mass = (negative.mass + positive.mass) / total
-    longest = np.maximum(negative.longest, positive.longest)
+    max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     err_sums = logistic_sums(cached_row_slices(data.x, len(coef)))
-    err_loss = 2 * mass * err_logit(coef.shape[1], longest * coef_norm + abs(intercept), extra=4)
+    err_loss = 2 * mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _divergence_bound(negative, shrink[0]) + _divergence_bound(positive, shrink[1])
         negligible = NEGLIGIBLE * grad_norm**2 / (2 * l2) + NEGLIGIBLE_VALUE * np.minimum(value, improvement)
         odds = sum(np.where(c < 1, (1 - c) * side.odds, 0) for c, side in zip(shrink, sides, strict=True))
         is_exact = (divergence / total > negligible) & (odds > SMALL_ODDS * mass * total)
-    if is_exact.any():  # then the divergence itself, by a second pass over the rows
+    if is_exact.any():  # a second pass over the rows computes the divergence itself
         weights = RowWeights(*(part if len(part) == 1 else part[is_exact] for part in data.weights))
         params = coef[is_exact], intercept[is_exact]
         shrunk = np.stack(shrink)[:, is_exact]
@@ -114,7 +122,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
 
     gradient = (negative.grad_coef - positive.grad_coef) / total[:, None] + l2[:, None] * scaled_coef * scale
     grad_intercept = (negative.mass - positive.mass) / total if has_intercept else np.zeros(len(coef))
-    gradient += 0 if center is None else grad_intercept[:, None] * center  # that of the rows as given
+    gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given
     is_absent = np.minimum(negative.weight, positive.weight) == 0
     names = duality_names(l2, is_absent & has_intercept)
     norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
@@ -125,7 +133,7 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
     """Return the sums over the rows of class 0, and of class 1."""
     coef = heads.coef
     count, features = coef.shape
-    weight, loss, mass, magnitude, longest, odds = np.zeros((6, 2, count))
+    weight, loss, mass, weighted_norm_sum, max_row_norm, odds = np.zeros((6, 2, count))
     grad_coef = np.zeros((2, count, features))
     for h, rows, sign, sides in _blocks(count, data):
         margin = _margin(coef[h], intercept[h], rows, sign)
@@ -135,22 +143,22 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
         losses = np.log1p(tail)
         losses -= np.minimum(margin, 0)
         np.divide(tail, tail + 1, out=tail)
-        p_wrong = np.abs(
-            np.subtract(margin < 0, tail, out=tail), out=tail
-        )  # 1 − tail where the margin is negative
+        p_wrong = np.abs(np.subtract(margin < 0, tail, out=tail), out=tail)  # 1 − tail if the margin is negative
         odd = np.exp(np.negative(margin, out=margin), out=margin)
-        np.minimum(odd, LARGEST, out=odd)  # so that a weight of 0 times it is 0
+        np.minimum(odd, LARGEST, out=odd)  # finite, so that its product with a weight of 0 is 0
         for label, part, weights in sides:
             r = p_wrong[:, part]
             weight[label, h] += weights.sum(-1)
             loss[label, h] += _weighted_sum(losses[:, part], weights)
             mass[label, h] += _weighted_sum(r, weights)
-            magnitude[label, h] += _weighted_sum(r, weights * norms[part])
+            weighted_norm_sum[label, h] += _weighted_sum(r, weights * norms[part])
             odds[label, h] += _weighted_sum(odd[:, part], weights)
             scale_residuals = len(r) < features or len(weights) > 1
             grad_coef[label, h] += (r * weights) @ rows[part] if scale_residuals else r @ (rows[part] * weights.T)
-            longest[label, h] = np.maximum(longest[label, h], np.where(weights > 0, norms[part], 0).max(-1))
-    sums = (weight, loss, mass, grad_coef, magnitude, longest, odds)
+            max_row_norm[label, h] = np.maximum(
+                max_row_norm[label, h], np.where(weights > 0, norms[part], 0).max(-1)
+            )
+    sums = (weight, loss, mass, grad_coef, weighted_norm_sum, max_row_norm, odds)
     return ClassSums(*(both[0] for both in sums)), ClassSums(*(both[1] for both in sums))
 
 
@@ -163,8 +171,8 @@ def _divergence_bound(side: ClassSums, c: np.ndarray) -> np.ndarray:
     r"""Bound Σ s·KL(q‖p) over the rows of one class from its sums alone.
 
     The divergence is at most that of χ², $(p - q)^2 / (p(1 - p)) = (1-c)^2\,r / (1 - r)$. With d = 1 − c, the odds
-    o = r/(1 − r) and $\varphi(u) = (1+u)\ln(1+u) - u$ it is $r\varphi(-d) + (1-r)\varphi(do)$. Here
-    $\varphi(u) \le u^2/2$ above 0, and $\varphi(-d) \le d^2/(2(1-d))$. So it is at most
+    o = r/(1 − r) and $\varphi(u) = (1+u)\ln(1+u) - u$ the divergence is $r\varphi(-d) + (1-r)\varphi(do)$. Here
+    $\varphi(u) \le u^2/2$ for u ≥ 0, and $\varphi(-d) \le d^2/(2(1-d))$. So the divergence is at most
     $\frac{d^2}2(r/(1-d) + ro)$, and $r + ro = o$. For small d that is half of χ², up to a fraction d.
     The factor 1.001 covers the rounding of the logits.
     """
@@ -201,7 +209,7 @@ def _divergence(coef: np.ndarray, intercept: np.ndarray, data: TrainingData, shr
             log_ratio = log_rest[label, h] - margin
             log_term = np.maximum(log_ratio, 0) + np.log1p(np.exp(-np.abs(log_ratio)))
             terms = shrunk * log_c[label, h] + (1 - shrunk) * log_term
-            total[h] += (weights * np.maximum(terms, 0)).sum(-1)  # by rounding alone below 0
+            total[h] += (weights * np.maximum(terms, 0)).sum(-1)  # only rounding makes a term negative
     return total
 
 
@@ -216,8 +224,8 @@ class _Side(NamedTuple):
 def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
     """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and the two classes.
 
-    A few heads are multiplied by all rows, with weights of 0 in the other class. Many heads are multiplied by the
-    rows of one class, then by those of the other.
+    A few heads are multiplied by all rows, with weights of 0 in the wrong class. Many heads are multiplied by the
+    rows of class 0, then by those of class 1.
     """
     x, y, weights = data
     slices = cached_row_slices(x, heads)
@@ -247,7 +255,7 @@ def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray,
 
 
 def _margin(coef: np.ndarray, intercept: np.ndarray, rows: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """Return the logit, with its sign changed for class 0, shape (H, n): positive where right."""
+    """Return the margin, shape (H, n): the logit, with its sign changed for class 0."""
     margin = coef @ rows.T
     margin += intercept[:, None]
     margin *= sign

@@ -9,12 +9,12 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{D}(q_i, \mu_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
 Here $q = c\mu$ with $c = \sum sy / \sum s\mu$, and $q = \mu$ without an intercept. With $t = c - 1$ and
-$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. That is what a better
-intercept alone would gain. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass over the
-rows suffices.
+$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. A better intercept alone
+would lower J by as much. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass over the rows
+suffices.
 
 With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-computed anew. The gradient for x/σ is that for x, divided by σ.
+recomputed. The gradient for x/σ is that for x, divided by σ.
 
 Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); McCullagh and Nelder, Generalized
 Linear Models, section 2.3 (the deviance).
@@ -42,47 +42,47 @@ from dlcore.certificate.rows import TrainingData, cached_row_slices, head_slices
 NEAR = 2.0**-5
 """Up to this |d|, $e^d - 1 - d$ and φ are computed from their series, whose terms do not cancel."""
 MIDDLE = (-1.0, 2.0)
-"""The range of d in which the deviance is a multiple of $e^d - 1 - d$. Outside of it $e^z$ is used."""
+"""The range of d in which the deviance is computed from $e^d - 1 - d$. Outside of it $e^z$ is used."""
 NO_COUNTS = "targets of 0 alone have no finite intercept"
 
 
 class PoissonSums(NamedTuple):
-    """Sums over the rows for H heads, or for one set of weights that all heads share; μ are the rates.
+    """Sums over the rows for H heads, or for one set of weights that all heads share. μ are the rates.
 
     Attributes:
       weight: Σ s, shape (H or 1,).
       target: Σ s·y, shape (H or 1,).
       target_coef: Σ s·y·x, shape (H or 1, m).
-      target_magnitude: Σ s·y·‖x/σ‖, shape (H or 1,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H or 1,).
+      target_norm_sum: Σ s·y·‖x/σ‖, shape (H or 1,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H or 1,).
       loss: Σ s·ℓ, shape (H,).
       rate: Σ s·μ, shape (H,).
-      rate_magnitude: Σ s·μ·‖x/σ‖, shape (H,).
+      rate_norm_sum: Σ s·μ·‖x/σ‖, shape (H,).
       residual: Σ s(μ − y), shape (H,).
       abs_residual: Σ s|μ − y|, shape (H,).
       grad_coef: Σ s(μ − y)x, shape (H, m).
-      magnitude: Σ s|μ − y|‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      weighted_norm_sum: Σ s|μ − y|‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
       log_target: the largest |ln y| among positive targets.
     """
 
     weight: np.ndarray
     target: np.ndarray
     target_coef: np.ndarray
-    target_magnitude: np.ndarray
-    longest: np.ndarray
+    target_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
     loss: np.ndarray
     rate: np.ndarray
-    rate_magnitude: np.ndarray
+    rate_norm_sum: np.ndarray
     residual: np.ndarray
     abs_residual: np.ndarray
     grad_coef: np.ndarray
-    magnitude: np.ndarray
+    weighted_norm_sum: np.ndarray
     log_target: float
 
     def means(self) -> "PoissonSums":
-        """Return the means over the rows: sums divided by Σ s. Σ s itself and the maxima stay."""
-        kept = ("weight", "longest", "log_target")
-        sums = {name: part for name, part in self._asdict().items() if name not in kept}
+        """Return the means over the rows: sums divided by Σ s. Σ s itself and the maxima are unchanged."""
+        unchanged = ("weight", "max_row_norm", "log_target")
+        sums = {name: part for name, part in self._asdict().items() if name not in unchanged}
         return self._replace(**{name: (part.T / self.weight).T for name, part in sums.items()})
 
 
@@ -90,7 +90,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of counts, centered if there is a center.
       center: shape (m,), or None.
     """
@@ -110,7 +110,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
         value = sums.loss + penalty
         err_sums = poisson_sums(cached_row_slices(data.x, len(coef)), coef.shape[1])
         null_value, err_null = _null_value(sums, data, err_sums, has_intercept=has_intercept)
-        err_z = poisson_logit(coef.shape[1], sums.longest * coef_norm + abs(intercept))
+        err_z = poisson_logit(coef.shape[1], sums.max_row_norm * coef_norm + abs(intercept))
         rounding = poisson_rounding(
             heads,
             sums,
@@ -125,7 +125,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
         err_value = err_deviance(sums, value, coef_norm, intercept, coef.shape[1], err_z, err_sums)
         gradient = sums.grad_coef + l2[:, None] * scaled_coef * scale
         grad_intercept = sums.residual if has_intercept else np.zeros(len(coef))
-        gradient += 0 if center is None else grad_intercept[:, None] * center  # that of the rows as given
+        gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given
         norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
         improvement = np.maximum(null_value - value - err_null - err_value, penalty)
     is_absent = np.broadcast_to((sums.target == 0) & has_intercept, len(coef))
@@ -138,8 +138,8 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     """Return the sums over all rows."""
     coef, (x, y, weights) = heads.coef, data
     count, features = coef.shape
-    loss, rate, rate_magnitude, residual, abs_residual, magnitude = np.zeros((6, count))
-    weight, target, target_magnitude, longest = np.zeros((4, len(weights.values)))
+    loss, rate, rate_norm_sum, residual, abs_residual, weighted_norm_sum = np.zeros((6, count))
+    weight, target, target_norm_sum, max_row_norm = np.zeros((4, len(weights.values)))
     grad_coef, target_coef = np.zeros((count, features)), np.zeros((len(weights.values), features))
     log_target = 0.0
     for block in cached_row_slices(x, count):
@@ -152,42 +152,42 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
         weight += block_weights.sum(-1)
         target += weighted.sum(-1)
         target_coef += weighted @ rows
-        target_magnitude += weighted @ norms
-        longest = np.maximum(longest, np.where(block_weights > 0, norms, 0).max(-1))
+        target_norm_sum += weighted @ norms
+        max_row_norm = np.maximum(max_row_norm, np.where(block_weights > 0, norms, 0).max(-1))
         for h in head_slices(count, len(rows)):
             s = weights.block(block, h)
             z = coef[h] @ rows.T
             z += intercept[h, None]
             if not (s > 0).all():
-                z = np.where(s > 0, z, 0)  # so that a rate of weight 0 is finite
+                z = np.where(s > 0, z, 0)  # so that the rate of a row of weight 0 is finite
             rates = np.exp(z)
             losses = half_deviance(z, rates, counts, log_counts)
             loss[h] += (s * losses).sum(-1)
             rates_weighted = s * rates
             rate[h] += rates_weighted.sum(-1)
-            rate_magnitude[h] += rates_weighted @ norms
+            rate_norm_sum[h] += rates_weighted @ norms
             differences = s * np.subtract(rates, counts, out=rates)
             residual[h] += differences.sum(-1)
             grad_coef[h] += differences @ rows
             np.abs(differences, out=differences)
             abs_residual[h] += differences.sum(-1)
-            magnitude[h] += differences @ norms
+            weighted_norm_sum[h] += differences @ norms
     return PoissonSums(
-        weight, target, target_coef, target_magnitude, longest, loss, rate, rate_magnitude, residual, abs_residual,
-        grad_coef, magnitude, log_target,
+        weight, target, target_coef, target_norm_sum, max_row_norm, loss, rate, rate_norm_sum, residual,
+        abs_residual, grad_coef, weighted_norm_sum, log_target,
     )  # fmt: skip
 
 
 def half_deviance(z: np.ndarray, rates: np.ndarray, y: np.ndarray, log_y: np.ndarray) -> np.ndarray:
-    r"""Return $\mu - yz - y + y\ln y$ in the shape of z, accurate also where it is far smaller than its terms.
+    r"""Return $\mu - yz - y + y\ln y$ in the shape of z, accurate even if it is far smaller than its terms.
 
-    With $d = z - \ln y$ it is $y(e^d - 1 - d)$.
+    With $d = z - \ln y$ the half deviance is $y(e^d - 1 - d)$.
 
     Args:
       z: shape (..., n).
       rates: the exponential of z.
       y: counts, shape (n,).
-      log_y: ln y, 0 where y is 0, shape (n,).
+      log_y: ln y, or 0 if y = 0, shape (n,).
     """
     d = z - log_y
     result = rates - y * (1 + d)
@@ -202,7 +202,7 @@ def half_deviance(z: np.ndarray, rates: np.ndarray, y: np.ndarray, log_y: np.nda
 
 
 def _exp_series(d: np.ndarray) -> np.ndarray:
-    """Return (e^d − 1 − d)/d² for |d| ≤ `NEAR`, truncated below 1e-18 of it."""
+    """Return (e^d − 1 − d)/d² for |d| ≤ `NEAR`. The series is truncated with a relative error below 1e-18."""
     series = np.full_like(d, 1 / 3628800)
     for factorial in (362880, 40320, 5040, 720, 120, 24, 6, 2):
         series = series * d + 1 / factorial
@@ -220,7 +220,7 @@ def _phi(t: np.ndarray) -> np.ndarray:
 
 
 def _log(numbers: np.ndarray) -> np.ndarray:
-    """Return the logarithm, 0 where the number is 0."""
+    """Return the logarithm of each number, or 0 if the number is 0."""
     return np.log(np.where(numbers > 0, numbers, 1))
 
 
@@ -229,7 +229,7 @@ def _null_value(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return J₀ and a bound on its error, shape (H or 1,) each.
 
-    J₀ is the objective of the mean of y as the rate of all rows, without an intercept that of a rate of 1.
+    J₀ is the objective of one rate for all rows: the mean of y, or 1 without an intercept.
 
     Args:
       sums: means over the rows.
@@ -253,7 +253,7 @@ def _null_value(
 
 
 def _row_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the losses of rows, and half of what they may be off by."""
+    """Return the losses of rows, and half of a bound on their errors."""
     z, counts = logits[:, 0], y.astype(np.float64)
     rates, log_counts = np.exp(z), _log(counts)
     losses = half_deviance(z, rates, counts, log_counts)
@@ -277,7 +277,7 @@ def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
 
 
 def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
-    """Check that some row of positive weight has a positive target, where there is an intercept."""
+    """Check that some row of positive weight has a positive target, if the heads have an intercept."""
     if heads.intercept is not None and not (y[weights.max(0) > 0] > 0).any():
         raise ValueError(
             "y: expected at least one positive target in rows of positive weight, got only zeros: no intercept is "

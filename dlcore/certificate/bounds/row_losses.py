@@ -1,8 +1,8 @@
 r"""The loss of one row for the bound by curvature: its value and its derivatives.
 
-A loss has a bound by curvature where $|\varphi'''| \le \rho\,\varphi''$ along every line. There a row's logits
-move by at most ρ: by ρ against each other, or against 0 where there is one. `dlcore.certificate.bounds.curvature`
-derives it.
+A loss has a bound by curvature if $|\varphi'''| \le \rho\,\varphi''$ along every line. Here φ is the loss of a row
+on the line, and ρ bounds how far the logits of the row move against each other. A single logit moves against 0.
+`dlcore.certificate.bounds.curvature` derives the bound and defines ξ and W.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from dlcore.certificate.rounding.base import UNIT
 
 
 class RowTerms(NamedTuple):
-    """Derivatives of the loss at the rows of a block, in the coordinates of W; D is the number of columns.
+    """Derivatives of the loss at the rows of a block, in the coordinates of W. D is the number of columns.
 
     Attributes:
       factors: the Hessian of a row is the sum of the squares of its factors, shape (n, factors, KD).
       slope: the gradient of a row, shape (n, KD).
-      xi: ξ, for classes less that of the right class, shape (n, K, KD).
+      xi: ξ, shape (n, K, KD). For classes, the ξ of the true class is subtracted.
       largest: max ‖ξ‖, shape (n,).
-      mass: no less than what an error of ξ is multiplied by, in the square of a factor, shape (n,). For classes
-        that is the probability of the wrong classes, for counts the rate.
-      residual: what ξ is multiplied by in the gradient, shape (n,); None where it is `mass`.
+      error_weight: an upper bound on the weight of a squared error of ξ in that of the factors, shape (n,). For
+        classes it is the probability of the wrong classes, for counts the rate.
+      residual: the magnitude of the coefficient of ξ in the gradient, shape (n,). None if it is `error_weight`.
     """
 
     factors: np.ndarray
     slope: np.ndarray
     xi: np.ndarray
     largest: np.ndarray
-    mass: np.ndarray
+    error_weight: np.ndarray
     residual: np.ndarray | None = None
 
 
@@ -41,7 +41,7 @@ class RowLoss(NamedTuple):
       terms: a function of the coefficients (K, D), rows (n, D), targets (n,) and W, shape (KD, K, D), to
         `RowTerms`.
       losses: a function of the logits (n, K), targets (n,) and the error of a logit (n,). It returns the losses
-        and half of what they may be off by, shape (n,) each.
+        and half of a bound on their errors, shape (n,) each.
     """
 
     terms: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RowTerms]
@@ -49,10 +49,10 @@ class RowLoss(NamedTuple):
 
 
 def margins(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the logit of the right class less that of each other class, infinite for the right class itself.
+    """Return the logit of the true class minus that of each class. The true class itself has infinity.
 
     Args:
-      logits: shape (n, K); K is 1 for the sigmoid.
+      logits: shape (n, K). K is 1 for the sigmoid.
       label: classes, shape (n,).
     """
     if logits.shape[1] == 1:
@@ -64,7 +64,7 @@ def margins(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def _class_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cross-entropies of classes, and their errors."""
+    """Return the cross-entropies of classes, and half of a bound on their errors."""
     excess = -margins(logits, y.astype(np.intp))
     top = np.maximum(excess.max(1), 0)
     return top + np.log(np.exp(excess - top[:, None]).sum(1) + np.exp(-top)), 2 * err + 8 * UNIT
@@ -72,9 +72,9 @@ def _class_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[n
 
 def _class_terms(coef: np.ndarray, rows: np.ndarray, y: np.ndarray, w: np.ndarray) -> RowTerms:
     """Return the derivatives of the cross-entropies of classes."""
-    p, right, xi, largest = _transformed_rows(coef, rows, y.astype(np.intp), w)
-    mean = np.matmul(p[:, None, :], xi)  # less that of the right class, whose ξ is 0 here
-    factors = np.concatenate([np.sqrt(p)[:, :, None] * (xi - mean), np.sqrt(right)[:, None, None] * mean], axis=1)
+    p, p_true, xi, largest = _transformed_rows(coef, rows, y.astype(np.intp), w)
+    mean = np.matmul(p[:, None, :], xi)  # the mean of ξ, which is 0 for the true class
+    factors = np.concatenate([np.sqrt(p)[:, :, None] * (xi - mean), np.sqrt(p_true)[:, None, None] * mean], axis=1)
     return RowTerms(factors, mean[:, 0], xi, largest, p.sum(1))
 
 
@@ -84,8 +84,8 @@ def _transformed_rows(
     """Return the probabilities and the transformed rows of a block.
 
     Returns:
-      Four arrays. The first is p of the classes, 0 for the right class, shape (n, K). The second is p of the right
-        class, shape (n,). The third is ξ less that of the right class, shape (n, K, KD). The last is max‖ξ‖, (n,).
+      Four arrays. The first is p of the classes, 0 for the true class, shape (n, K). The second is p of the true
+        class, shape (n,). The third is ξ minus that of the true class, shape (n, K, KD). The last is max‖ξ‖, (n,).
     """
     logits = rows @ coef.T
     xi = np.stack([rows @ w[:, k].T for k in range(w.shape[1])], axis=1)
@@ -94,15 +94,15 @@ def _transformed_rows(
         sign = 1.0 - 2 * label[:, None]
         tail = np.exp(-np.abs(logits))
         p_wrong = np.where(sign * logits < 0, tail, 1) / (1 + tail)
-        p_right = np.where(sign * logits < 0, 1, tail) / (1 + tail)
-        return p_wrong, p_right[:, 0], sign[:, :, None] * xi, largest
+        p_true = np.where(sign * logits < 0, 1, tail) / (1 + tail)
+        return p_wrong, p_true[:, 0], sign[:, :, None] * xi, largest
     index = np.arange(len(rows))
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    p_right = p[index, label].copy()
+    p_true = p[index, label].copy()
     p[index, label] = 0
     xi -= xi[index, label][:, None, :]
-    return p, p_right, xi, 2 * largest
+    return p, p_true, xi, 2 * largest
 
 
 CLASS_LOSS = RowLoss(_class_terms, _class_losses)

@@ -6,20 +6,21 @@ each class, $\sum_i s_i(q_i - y_i) = 0$,
 $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 + \frac{1}{2\lambda}\|\frac1S (s\circ(q - y))^\top X + \lambda W\|_F^2$
 
-The loss of a row of logits z is
+Here W are the coefficients, shape (K, m). The loss of a row of logits z is
 $\ell_i(z) = (q_i - y_i)\cdot z + H(q_i) + \mathrm{KL}(q_i\|\mathrm{softmax}\,z)$
 with the entropy H. Let G be the first term inside the norm. Summed over the rows,
-$J(W, b) = \langle G, W\rangle + \bar H(q) + \overline{\mathrm{KL}} + \frac\lambda2\|W\|^2$: the intercepts are
-multiplied by the residuals' sums, 0. At the optimum KL is at least 0 and
+$J(W, b) = \langle G, W\rangle + \bar H(q) + \overline{\mathrm{KL}} + \frac\lambda2\|W\|^2$. The intercepts drop
+out, because they are multiplied by the sums of the residuals. At the optimum KL is at least 0 and
 $\langle G, W^*\rangle + \frac\lambda2\|W^*\|^2 \ge -\|G\|^2/2\lambda$. The difference is the bound.
 
-The repair of p. Let $M_k = \sum_i s_i p_{ik}$ be the column sums and $N_k$ the weights of the classes. A fraction
-$a_k = (M_k - N_k)/M_k$ of each column with $M_k > N_k$ is taken away. What a row loses, $d_i = \sum_k a_k p_{ik}$,
-is added to the other columns in the proportion π of what they lack. So $q_i = p_i - a\circ p_i + d_i\pi$ is linear
-in p. Rows stay probabilities, columns sum to N, and the gradient for q comes from that for p without another pass.
+The repair of p. Let $M_k = \sum_i s_i p_{ik}$ be the column sums and $N_k$ the weights of the classes. From each
+column with $M_k > N_k$ the fraction $a_k = (M_k - N_k)/M_k$ is subtracted. A row loses
+$d_i = \sum_k a_k p_{ik}$. This mass is added to the columns with $M_k < N_k$ in the proportions π of $N_k - M_k$.
+So $q_i = p_i - a\circ p_i + d_i\pi$ is linear in p. Rows stay probabilities, columns sum to N, and the gradient
+for q comes from that for p without another pass.
 
 With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-computed anew. The gradient for x/σ is that for x, divided by σ.
+recomputed. The gradient for x/σ is that for x, divided by σ.
 """
 
 from typing import NamedTuple
@@ -38,11 +39,11 @@ from dlcore.certificate.rows import TrainingData, head_slices, row_norms, row_sl
 SERIES_LIMIT = 1e-3
 """Up to this t, φ(t) is computed from its series, whose terms do not cancel."""
 TINY = 1e-290
-"""Below it a probability has too few digits, and its logarithm is computed from the logit."""
+"""A probability below this has too few digits, and its logarithm is computed from the logit."""
 
 
 class SoftmaxSums(NamedTuple):
-    """Sums over rows for H heads of K classes; r is the probability of all classes but the right one.
+    """Sums over rows for H heads of K classes. r is the probability of the wrong classes.
 
     Attributes:
       weight: Σ s of the rows of each class, shape (H, K).
@@ -50,9 +51,9 @@ class SoftmaxSums(NamedTuple):
       mass: Σ s·r, shape (H,).
       excess: Σ s·(p − y), shape (H, K).
       grad_coef: Σ s·(p − y)·x, shape (H, K, m).
-      members: Σ s·x over the rows of each class, shape (H or 1, K, m).
-      magnitude: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
-      longest: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
+      class_feature_sums: Σ s·x over the rows of each class, shape (H or 1, K, m).
+      weighted_norm_sum: Σ s·r·‖x/σ‖, the measure of the rounding of the gradient, shape (H,).
+      max_row_norm: the largest ‖x/σ‖ among the rows of positive weight, shape (H,).
     """
 
     weight: np.ndarray
@@ -60,20 +61,20 @@ class SoftmaxSums(NamedTuple):
     mass: np.ndarray
     excess: np.ndarray
     grad_coef: np.ndarray
-    members: np.ndarray
-    magnitude: np.ndarray
-    longest: np.ndarray
+    class_feature_sums: np.ndarray
+    weighted_norm_sum: np.ndarray
+    max_row_norm: np.ndarray
 
 
 class _Repair(NamedTuple):
     """The repair of p, shape (H, K) each.
 
     Attributes:
-      fraction_taken: the fraction a that is taken of each column.
-      proportion_added: the proportion π in which it is added to each column.
+      fraction_removed: the fraction a of each column that is subtracted.
+      proportion_added: the proportion π in which the removed mass is added to each column.
     """
 
-    fraction_taken: np.ndarray
+    fraction_removed: np.ndarray
     proportion_added: np.ndarray
 
 
@@ -81,7 +82,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     """Return J, ‖∇J‖, the bound and its rounding for H heads.
 
     Args:
-      heads: H heads; with a center their intercepts are those for centered rows.
+      heads: H heads. With a center, the intercepts are those for centered rows.
       data: rows of classes 0, 1, …, centered if there is a center.
       center: shape (m,), or None.
     """
@@ -100,18 +101,18 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     if has_intercept:
         gradient_norm = np.hypot(gradient_norm, np.linalg.norm(sums.excess, axis=1) / total)
         repair = _repair(sums)
-        taken, added = repair
+        removed, added = repair
         divergence = _divergence(heads.coef, intercept, data, repair, sums) / total
         moved = np.maximum(sums.excess, 0).sum(-1) / total  # the mass that the repair moves
-        whole = sums.grad_coef + sums.members  # Σ s·p·x
-        lost = np.einsum("hk,hkm->hm", taken, whole)
-        repaired = sums.grad_coef - taken[:, :, None] * whole + added[:, :, None] * lost[:, None, :]
+        whole = sums.grad_coef + sums.class_feature_sums  # Σ s·p·x
+        lost = np.einsum("hk,hkm->hm", removed, whole)
+        repaired = sums.grad_coef - removed[:, :, None] * whole + added[:, :, None] * lost[:, None, :]
     residue = repaired / total[:, None, None] / scale + l2[:, None, None] * scaled_coef
     grad_norm = np.linalg.norm(residue.reshape(count, -1), axis=1)
 
     rounding_of_sums = sum_rounding(row_slices(data.x, count, classes))
     err_sums = softmax_sums(rounding_of_sums.sums, classes)
-    err_z = softmax_logit(heads, scaled_coef, sums.longest)
+    err_z = softmax_logit(heads, scaled_coef, sums.max_row_norm)
     value = sums.loss / total + l2 / 2 * coef_norm**2
     null_value = _null_value(sums, has_intercept=has_intercept)
     err_loss = 4 * err_z * (sums.mass / total)
@@ -137,9 +138,9 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     """Return the sums over all rows."""
     coef, (x, y, weights) = heads.coef, data
     count, classes, features = coef.shape
-    loss, mass, magnitude, longest = np.zeros((4, count))
+    loss, mass, weighted_norm_sum, max_row_norm = np.zeros((4, count))
     weight, excess = np.zeros((2, count, classes))
-    grad_coef, members = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
+    grad_coef, class_feature_sums = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
     for block in row_slices(x, count, classes):
         rows, label = x[block].astype(np.float64), y[block].astype(np.intp)
         norms, index = row_norms(rows, heads.scale), np.arange(len(label))
@@ -147,16 +148,17 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             in_class = label == k
             class_weight = np.ascontiguousarray(weights.block(block)[:, in_class])  # so that its sum is pairwise
             weight[:, k] += class_weight.sum(-1)
-            members[:, k] += class_weight @ rows[in_class]
+            class_feature_sums[:, k] += class_weight @ rows[in_class]
         for h in head_slices(count, len(rows), classes):
             row_weight = weights.block(block, h)
             powers, shifted = _exponentials(coef[h], intercept[h], rows)
-            right, right_logit = powers[:, label, index].copy(), shifted[:, label, index]
+            true_power, true_logit = powers[:, label, index].copy(), shifted[:, label, index]
             powers[:, label, index] = 0
             rest = powers.sum(1)
-            whole = rest + right
-            # −ln p of the right class, exact for small values where that class leads: its power is then 1
-            losses = np.where(right_logit == 0, np.log1p(rest), np.log(whole) - right_logit)
+            whole = rest + true_power
+            # −ln p of the true class. If its logit is the largest, its power is 1, and log1p is exact for small
+            # rest.
+            losses = np.where(true_logit == 0, np.log1p(rest), np.log(whole) - true_logit)
             p_wrong = row_weight * (rest / whole)
             powers *= (row_weight / whole)[:, None, :]
             powers[:, label, index] = -p_wrong
@@ -164,21 +166,21 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             mass[h] += p_wrong.sum(-1)
             excess[h] += powers.sum(-1)
             grad_coef[h] += (powers.reshape(-1, len(rows)) @ rows).reshape(-1, classes, features)
-            magnitude[h] += p_wrong @ norms
-            longest[h] = np.maximum(longest[h], np.where(row_weight > 0, norms, 0).max(-1))
-    return SoftmaxSums(weight, loss, mass, excess, grad_coef, members, magnitude, longest)
+            weighted_norm_sum[h] += p_wrong @ norms
+            max_row_norm[h] = np.maximum(max_row_norm[h], np.where(row_weight > 0, norms, 0).max(-1))
+    return SoftmaxSums(weight, loss, mass, excess, grad_coef, class_feature_sums, weighted_norm_sum, max_row_norm)
 
 
 def _repair(sums: SoftmaxSums) -> _Repair:
-    """Return the repair of p; it changes nothing where no column is over-full or none lacks anything."""
+    """Return the repair of p. It changes nothing if no column sum is above, or none is below, its class weight."""
     is_over = sums.excess > 0
     full = sums.weight + sums.excess
-    taken = np.divide(sums.excess, full, out=np.zeros_like(full), where=is_over)
+    removed = np.divide(sums.excess, full, out=np.zeros_like(full), where=is_over)
     lack = np.maximum(-sums.excess, 0)
     total_lack = lack.sum(-1, keepdims=True)
     possible = (total_lack > 0) & is_over.any(-1, keepdims=True)
     added = np.divide(lack, total_lack, out=np.zeros_like(lack), where=possible)
-    return _Repair(np.where(possible, np.minimum(taken, 1), 0), added)
+    return _Repair(np.where(possible, np.minimum(removed, 1), 0), added)
 
 
 def _divergence(
@@ -186,8 +188,8 @@ def _divergence(
 ) -> np.ndarray:
     r"""Return Σ s·KL(q‖p), shape (H,).
 
-    With $\varphi(t) = (1 + t)\ln(1 + t) - t$ and $q = (1 + t)p$ it is Σ s·p·φ(t), all ≥ 0. In the columns that
-    lose, t = −a, the same in all rows. In those that gain, t = dπ/p.
+    With $\varphi(t) = (1 + t)\ln(1 + t) - t$ and $q = (1 + t)p$ it is Σ s·p·φ(t), a sum of terms ≥ 0. In the
+    columns that lose mass, t = −a, the same in all rows. In the columns that gain mass, t = dπ/p.
     """
     count, classes, _ = coef.shape
     a, added = repair
@@ -212,7 +214,7 @@ def _divergence(
 
 
 def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return p·φ(gain/p), or a little more, shape (H, K, n); p is the exponential of `shifted` over `whole`."""
+    """Return p·φ(gain/p), or a little more, shape (H, K, n). p is the exponential of `shifted` over `whole`."""
     is_large = gain > SERIES_LIMIT * p
     ratio = np.divide(gain, p, out=np.zeros_like(p), where=(gain > 0) & ~is_large)
     small = gain * ratio * _phi_series(ratio)
@@ -256,7 +258,7 @@ def _accept_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
 
 
 def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
-    """Check that `y` holds the numbers of classes of the heads."""
+    """Check that `y` has class indices of the heads."""
     del weights
     classes = heads.coef.shape[1]
     host_checks.check_rank("y", y, 1, "[n]")
@@ -265,14 +267,14 @@ def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
     if len(invalid):
         shown = ", ".join(f"{value:g}" for value in invalid[:5]) + (", …" if len(invalid) > 5 else "")
         raise ValueError(
-            f"y: expected labels 0 to {classes - 1}, numbers of the {classes} classes of heads.coef, got {shown}"
+            f"y: expected labels 0 to {classes - 1}, indices of the {classes} classes of heads.coef, got {shown}"
         )
 
 
 def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
     del weights
     if (y != np.floor(y)).any() or (y < 0).any():
-        raise ValueError(f"y: expected labels 0, 1, …, the numbers of classes, got {np.unique(y)[:5]}")
+        raise ValueError(f"y: expected labels 0, 1, …, the class indices, got {np.unique(y)[:5]}")
     return int(y.max()) + 1
 
 

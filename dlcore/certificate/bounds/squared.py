@@ -1,19 +1,19 @@
 r"""The exact gap of heads with squared loss.
 
-J is a parabola: with its gradient g and Hessian H at any point, $J - J^* = \frac12 g^\top H^+ g$. Columns are
-centered first, which takes the intercept out. With the residuals ρ = ŷ − y,
-$A = \frac2S X_c^\top\mathrm{diag}(s)X_c$ and
-$h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
+J is quadratic. With its gradient g and Hessian H at any point, $J - J^* = \frac12 g^\top H^+ g$. The columns are
+centered first, which eliminates the intercept. Let $X_c$ and $y_c$ be centered, ρ = ŷ − y the residuals and
+$\bar\rho$ their mean. Let $G = \frac1S X_c^\top\mathrm{diag}(s)X_c$ and $c = \frac1S X_c^\top(s\circ y_c)$. With
+$A = 2G$ and the gradient $h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
 
 $J - J^* = \bar\rho^2 + \frac12 h^\top(A + \lambda I)^+ h$
 
-With a scale σ the penalty is that of σw: h and A are then divided by σ, and σw takes the place of w.
-One eigendecomposition of A serves every head with these weights, whatever its l2 and target. For many heads h and
-J come from A too, $h = Aw - c + \lambda w$, without a pass over the rows. For few heads, and where that rounds too
+With a scale σ the penalty is that of σw. Then h and A are divided by σ, and σw takes the place of w. One
+eigendecomposition of A serves every head with these weights, whatever its l2 and target. For many heads h and J
+come from G and c, without a pass over the rows: $h = 2(Gw - c) + \lambda w$. For few heads, and if that rounds too
 much, they come from the residuals.
 
-Duality needs no A: $h^\top(A + \lambda I)^{-1}h \le \|h\|^2/\lambda$. Few heads may take this bound where it is
-small enough.
+Duality needs no A, because $h^\top(A + \lambda I)^{-1}h \le \|h\|^2/\lambda$. Few heads may take this bound if it
+is small enough.
 """
 
 from typing import NamedTuple, cast
@@ -39,7 +39,10 @@ from dlcore.certificate.rows import (
 )
 
 FEW_HEADS = 8
-"""Up to this many heads, or a head for this many columns, are evaluated from residuals: no dearer than A."""
+"""Heads are evaluated from residuals if there are at most this many, or at most one per this many columns.
+
+That costs no more than computing A.
+"""
 ROUNDING_TOL = 1e-7
 """Relative rounding above which a head is evaluated from its residuals.
 
@@ -70,13 +73,13 @@ class _HeadBatch(NamedTuple):
 
 
 class _Evaluation(NamedTuple):
-    """Sums over the rows for H heads, divided by Σ s; ρ are the residuals, and x is centered.
+    """Sums over the rows for H heads, divided by Σ s. ρ are the residuals, and x is centered.
 
     Attributes:
       value: Σ s·ρ², shape (H,).
       mean_residual: Σ s·ρ, 0 without an intercept, shape (H,).
       grad_coef: Σ s·ρ·x, shape (H, m).
-      errors: bounds on the errors of these.
+      errors: bounds on the errors of these sums.
     """
 
     value: np.ndarray
@@ -90,10 +93,10 @@ class _Spectrum(NamedTuple):
 
     Attributes:
       values: Λ, ascending, shape (m,).
-      vectors: V, shape (m, m); None for the identity.
-      scale: the diagonal of D: powers of two, or 0, shape (m,).
-      err: a bound on the error of DAD, as a norm.
-      trace_root: the root of the sum of the squares of all numbers that DAD is made of.
+      vectors: V, shape (m, m), or None for the identity.
+      scale: d, the diagonal of D, powers of two or 0, shape (m,).
+      err: a bound on the norm of the error of DAD.
+      trace_root: the root of Σ 2d²·`error_scale`, an upper bound on the trace of DAD.
     """
 
     values: np.ndarray
@@ -104,16 +107,16 @@ class _Spectrum(NamedTuple):
 
 
 class _Curvature:
-    """A of x/σ, centered where there is an intercept, and its eigendecompositions, computed on demand."""
+    """A of x/σ, centered if the heads have an intercept, and its eigendecompositions, computed on demand."""
 
     def __init__(self, moments: Moments, scale: np.ndarray | None, *, centered: bool) -> None:
-        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
-        self.gram, self.relative = moments.gram, moments.relative
+        self.scale, self.error_scale = scale, _error_scale_of(moments, scale, centered=centered)
+        self.gram, self.relative_error = moments.gram, moments.relative_error
         if not centered:
             self.gram = self.gram + np.outer(moments.x_mean, moments.x_mean)
         if scale is not None:
             self.gram = self.gram / scale[:, None] / scale
-            self.relative += rounding.SCALED_GRAM
+            self.relative_error += rounding.SCALED_GRAM
         self._spectra: dict[bool, _Spectrum] = {}
 
     def spectrum(self, *, penalised: bool) -> _Spectrum:
@@ -123,47 +126,47 @@ class _Curvature:
         return self._spectra[penalised]
 
     def _decompose(self, *, penalised: bool) -> _Spectrum:
-        """Decompose A, its columns scaled to norms in [1, 2) where there is no penalty that depends on the scale.
+        """Decompose A. Without a penalty, its columns are first scaled to norms in [1, 2).
 
-        A centered column that is constant is nothing but rounding. It is left out.
+        A constant column is only rounding after centering. It is omitted.
         """
-        a, squares, scale = 2 * self.gram, 2 * self.squares, np.ones(len(self.gram))
+        a, error_scale, scale = 2 * self.gram, 2 * self.error_scale, np.ones(len(self.gram))
         if not penalised:
-            varies = np.diag(a) > 4 * self.relative * squares
+            varies = np.diag(a) > 4 * self.relative_error * error_scale
             exponent = np.frexp(np.sqrt(np.where(varies, np.diag(a), 1)))[1]
             scale = np.where(varies, np.ldexp(1.0, 1 - exponent), 0)
             a = scale[:, None] * a * scale
         values, vectors = np.linalg.eigh(a)
-        trace = float((scale**2 * squares).sum())
-        err = rounding.err_gram(self.relative, trace, values)
+        trace = float((scale**2 * error_scale).sum())
+        err = rounding.err_gram(self.relative_error, trace, values)
         return _Spectrum(values, vectors, scale, err, float(np.sqrt(trace)))
 
 
 class _NoCurvature:
-    """The lower bound λI of A + λI, in place of A; λ > 0."""
+    """The lower bound λI of A + λI, in place of A. It needs λ > 0."""
 
     def __init__(self, moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> None:
-        self.scale, self.squares = scale, _squares_of(moments, scale, centered=centered)
+        self.scale, self.error_scale = scale, _error_scale_of(moments, scale, centered=centered)
 
     def spectrum(self, *, penalised: bool) -> _Spectrum:
         """Return eigenvalues 0 and the identity."""
         assert penalised
-        zeros = np.zeros(len(self.squares))
-        return _Spectrum(zeros, None, zeros + 1, 0.0, float(np.sqrt(2 * self.squares.sum())))
+        zeros = np.zeros(len(self.error_scale))
+        return _Spectrum(zeros, None, zeros + 1, 0.0, float(np.sqrt(2 * self.error_scale.sum())))
 
 
-def _squares_of(moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> np.ndarray:
-    """Return the scales of the errors of x/σ, centered or about 0, shape (m,)."""
-    squares = moments.squares[: moments.features]
-    squares = squares if centered else (np.sqrt(squares) + np.abs(moments.x_mean)) ** 2
-    return squares if scale is None else squares / scale / scale
+def _error_scale_of(moments: ColumnMoments, scale: np.ndarray | None, *, centered: bool) -> np.ndarray:
+    """Return the `error_scale` of x/σ, centered or about 0, shape (m,)."""
+    error_scale = moments.error_scale[: moments.features]
+    error_scale = error_scale if centered else (np.sqrt(error_scale) + np.abs(moments.x_mean)) ** 2
+    return error_scale if scale is None else error_scale / scale / scale
 
 
 def squared_bounds(heads: HeadArrays, x: HostTable, y: np.ndarray, weights: RowWeights) -> Bounds:
     """Return J, ‖∇J‖, the gap and its rounding for H heads.
 
     Args:
-      heads: H heads; head h has the target h mod targets.
+      heads: H heads. Head h has the target h mod targets.
       x: rows, shape (n, m).
       y: targets, shape (n, targets).
       weights: a set for all models, or a set for each.
@@ -188,9 +191,9 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     Args:
       sums: sums over the rows.
       k: the index of the set.
-      heads: H heads; head h has the target h mod targets.
-      duality_tol: few heads take the bound of duality if, with its rounding, none is above this times the smaller
-        of J and E.
+      heads: H heads. Head h has the target h mod targets.
+      duality_tol: if there are few heads, all with l2 > 0, the duality bound is tried first. It is used if
+        gap + rounding ≤ `duality_tol`·min(J, E) for every head. 0 omits the duality bound.
     """
     count, features = heads.coef.shape
     scale = heads.scale
@@ -198,7 +201,7 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // FEW_HEADS)
     if duality_tol and is_few and (heads.l2 > 0).all():
         columns = sums.column_moments(k)
-        if np.isfinite(columns.squares).all():
+        if np.isfinite(columns.error_scale).all():
             no_curvature = _NoCurvature(columns, scale, centered=heads.intercept is not None)
             bounds = _bounds_at(columns, no_curvature, batch, _evaluate_rows(sums, k, columns, batch))
             if (bounds.gap + bounds.rounding <= duality_tol * np.minimum(bounds.value, bounds.improvement)).all():
@@ -210,9 +213,8 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     if count <= max(FEW_HEADS, features // FEW_HEADS):
         return _bounds_at(moments, curvature, batch, _evaluate_rows(sums, k, moments, batch))
     parts, is_inexact = [], []
-    for block in slices_of(
-        count, max(1, BLOCK_BYTES // (32 * features))
-    ):  # intermediate results stay in the cache
+    # Intermediate results of a block stay in the cache.
+    for block in slices_of(count, max(1, BLOCK_BYTES // (32 * features))):
         part = batch.select(block)
         evaluation = _evaluate_moments(moments, part)
         parts.append(bounds := _bounds_at(moments, curvature, part, evaluation))
@@ -244,7 +246,7 @@ def _bounds_of_overflow(
 
 
 def _first_equal(sets: np.ndarray) -> np.ndarray:
-    """Return, for each set of weights, the index of the first set that is equal to it."""
+    """Return the index of the first equal set for each set of weights."""
     first: list[int] = []
     for k, row in enumerate(sets):
         equal = (j for j in dict.fromkeys(first) if np.array_equal(sets[j], row))
@@ -253,12 +255,12 @@ def _first_equal(sets: np.ndarray) -> np.ndarray:
 
 
 def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
-    r"""Evaluate heads from G and c.
+    r"""Evaluate heads from the moments G and c.
 
     $\frac1S\sum s\rho^2 = w^\top(Gw - c) - w^\top c + \frac1S\sum sy^2 + \bar\rho^2$.
     """
     coef, intercept, _, target = heads
-    features, roots = coef.shape[1], np.sqrt(moments.squares)
+    features, roots = coef.shape[1], np.sqrt(moments.error_scale)
     grad_coef, cross = coef @ moments.gram, moments.cross[target]
     grad_coef -= cross
     square = np.einsum("ij,ij->i", coef, grad_coef) - np.einsum("ij,ij->i", coef, cross) + moments.variance[target]
@@ -266,11 +268,11 @@ def _evaluate_moments(moments: Moments, heads: _HeadBatch) -> _Evaluation:
     mean = coef @ x_mean - y_mean + (0 if intercept is None else intercept)
     magnitude = np.abs(coef) @ np.abs(x_mean) + np.abs(y_mean) + (0 if intercept is None else np.abs(intercept))
     reach = np.abs(coef) @ roots[:features] + roots[features:][target]
-    errors = rounding.errors_from_moments(features, moments.relative, magnitude, reach, mean)
+    errors = rounding.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
     value = np.maximum(square, 0) + mean**2
-    if intercept is None:  # about 0 in place of the mean
+    if intercept is None:  # moments about 0 in place of the mean
         grad_coef += mean[:, None] * x_mean
-        errors = rounding.without_centering(errors, mean, moments.relative)
+        errors = rounding.without_centering(errors, mean, moments.relative_error)
         mean = np.zeros(len(coef))
     return _Evaluation(value, mean, grad_coef, errors)
 
@@ -283,9 +285,9 @@ def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBa
     blocks = row_slices(x, count)
     total = sum(weights.block(block).sum() for block in blocks)
     shift = np.zeros(features) if intercept is None else moments.x_mean
-    # About the size of each column less the shift, to bound Σ|w||x| by the norms of w and x in such units. Any
+    # About the size of each column minus the shift. In these units the norms of w and x bound Σ|w||x|. Any
     # positive units are valid.
-    units = np.sqrt(moments.squares[:features] + (moments.x_mean - shift) ** 2)
+    units = np.sqrt(moments.error_scale[:features] + (moments.x_mean - shift) ** 2)
     units = np.where((units > 0) & np.isfinite(units), units, 1)
     level = coef @ shift + (0 if intercept is None else intercept)
     level_reach = np.abs(coef) @ np.abs(shift) + np.abs(level)
@@ -301,9 +303,8 @@ def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBa
         for h in head_slices(count, len(rows)):
             y_rows = y[block].astype(np.float64)[:, target[h]].T
             residual = coef[h] @ rows.T
-            residual -= (
-                y_rows - level[h, None]
-            )  # the two large ones first: nearly equal, they leave next to no error
+            # The two large numbers first: they are nearly equal, so their difference has almost no error.
+            residual -= y_rows - level[h, None]
             # a product of m terms, a level of m + 1 terms, two sums, and the rounding of the centered row
             reach = coef_reach[h, None] * norms + level_reach[h, None] + np.abs(y_rows)
             square_error[h] += (weight * err_logit(features, reach, extra=6) ** 2).sum(-1)
@@ -315,7 +316,7 @@ def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBa
             abs_residual[h] += weighted.sum(-1)
     if intercept is None:
         mean[:] = 0
-    else:  # the shift is the mean up to rounding; the rest of the mean is taken out too
+    else:  # the shift is the mean up to rounding, and the rest of the mean is subtracted here
         grad_coef -= mean[:, None] * center
     errors = rounding.errors_from_rows(
         square_error, None if intercept is None else abs_residual, value, sum_rounding(blocks)
@@ -326,7 +327,7 @@ def _evaluate_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: _HeadBa
 def _value_and_gradient_norm(
     moments: ColumnMoments, l2: np.ndarray, scaled_coef: np.ndarray, evaluation: _Evaluation, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return J and ‖∇J‖ of the data as given; the mean residual is 0 without an intercept."""
+    """Return J and ‖∇J‖ of the data as given. The mean residual is 0 without an intercept."""
     mean = evaluation.mean_residual
     norm = np.hypot(row_norms(h + 2 * mean[:, None] * moments.x_mean), 2 * mean)
     return evaluation.value + l2 / 2 * np.einsum("ij,ij->i", scaled_coef, scaled_coef), norm
@@ -335,7 +336,7 @@ def _value_and_gradient_norm(
 def _bounds_at(
     moments: ColumnMoments, curvature: _Curvature | _NoCurvature, heads: _HeadBatch, evaluation: _Evaluation
 ) -> Bounds:
-    """Return the bounds of heads that are evaluated."""
+    """Return the bounds of heads from their evaluation."""
     l2, scale, errors = heads.l2, curvature.scale, evaluation.errors
     coef, grad_coef = heads.coef, evaluation.grad_coef
     if scale is not None:
@@ -373,12 +374,12 @@ def _bounds_at(
 
 
 def _null_value(moments: ColumnMoments, heads: _HeadBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Return Σ s·y², centered or without an intercept about 0, and a bound on its error: two arrays (H,)."""
+    """Return J₀ = Σ s·y² and a bound on its error, shape (H,) each. Without an intercept y is not centered."""
     mean, variance = moments.y_mean, moments.variance
-    largest = moments.squares[moments.features :]
+    error_scale = moments.error_scale[moments.features :]
     if heads.intercept is None:
-        variance, largest = variance + mean**2, (np.sqrt(largest) + np.abs(mean)) ** 2
-    return variance[heads.target], (moments.relative * largest)[heads.target]
+        variance, error_scale = variance + mean**2, (np.sqrt(error_scale) + np.abs(mean)) ** 2
+    return variance[heads.target], (moments.relative_error * error_scale)[heads.target]
 
 
 def _quadratic_form(
@@ -387,7 +388,7 @@ def _quadratic_form(
     r"""Return ½hᵀ(A + λI)⁺h, a bound on how far its root is below the true root, and the name of the bound.
 
     `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At
-    λ = 0, U is taken as the null space of A, and the name of the bound states the rank |C|.
+    λ = 0, U is treated as the null space of A, and the name of the bound states the rank |C|.
 
     Args:
       spectrum: the eigendecomposition of A.

@@ -1,12 +1,12 @@
 r"""The smaller of two bounds for each head: by duality, and by curvature at the head or at a point of lower J.
 
-Far from the optimum the curvature at a head gives no bound. But any θ⁺ of lower J is valid in its place:
+Far from the optimum the curvature at a head θ gives no bound. But a point θ⁺ of lower J gives one:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta^+)) + (J(\theta^+) - J^*)$
 
-The first difference comes from two sums over the rows and their errors, the second from the curvature at θ⁺. Such
-a point is looked for on the path of Newton's method. Where it is found, the bound is tight however far the head is
-from the optimum.
+The first difference comes from two sums over the rows and their errors, the second from the curvature at θ⁺. The
+path of Newton's method is searched for θ⁺. If θ⁺ is found, the bound is tight however far the head is from the
+optimum.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ from dlcore.certificate.result import Bounds
 from dlcore.certificate.rows import TrainingData
 
 UNKNOWN_FRACTION = 0.1
-"""A point of lower J is good enough where its own bound is at most this fraction of the difference."""
+"""A point of lower J is good enough if its bound is at most this fraction of the difference."""
 
 
 def best_bound(
@@ -37,15 +37,15 @@ def best_bound(
     row_loss: RowLoss,
     selected: np.ndarray | None = None,
 ) -> Bounds:
-    """Return the bounds of H heads, or those by curvature where they are smaller.
+    """Return the smaller bound of each of H heads: the given one, or that by curvature.
 
     Args:
       bounds: bounds by duality.
       heads: H heads.
       data: rows with their classes or counts.
       row_loss: the loss of a row.
-      selected: indices of heads whose curvature is computed at the head alone, at moderate cost. If omitted, the
-        curvature is computed for all heads, at points of lower J too.
+      selected: indices of heads whose curvature is computed at the head only, at moderate cost. If omitted, the
+        curvature is computed for all heads, and at points of lower J too.
     """
     coef, intercept = heads.coef, heads.intercept
     size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
@@ -65,7 +65,7 @@ def best_bound(
         by_duality = np.inf if np.isnan(by_duality) else by_duality
         bound, name = curvature_bound(params, head_data), "curvature"
         if selected is None and not bound.gap < np.inf:
-            bound, name = _bound_from_below(params, head_data), "curvature further down"
+            bound, name = _bound_via_lower_point(params, head_data), "curvature further down"
         if not bound.gap < np.inf and heads.l2[h] == 0:
             weight_set = 0 if data.weights.is_shared else h
             if weight_set not in combinations:
@@ -78,8 +78,8 @@ def best_bound(
     return bounds._replace(gap=gap, rounding=rounding, bound=names)
 
 
-def _bound_from_below(params: HeadParams, data: TrainingData) -> GapBound:
-    """Return the best bound by way of points of lower J; infinite where no point gives a bound."""
+def _bound_via_lower_point(params: HeadParams, data: TrainingData) -> GapBound:
+    """Return the best bound by way of points of lower J, or infinity if no point gives a bound."""
     value, err = value_and_error(params, data)
     best = GapBound(np.inf, np.inf)
     for lower, is_near in newton_path(params, data):

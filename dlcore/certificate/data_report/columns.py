@@ -1,9 +1,10 @@
 """Properties of the columns of a table: constant and equal columns, rank and condition.
 
-Rows are read a block at a time. The factor R of the rows is updated block by block: the next rows are stacked
-below the last R, and Householder's QR is taken. The singular values of R are those of the table, each off by a few
-u of the largest, where a matrix of products would lose what is below √u of it. Each column is read in units of a
-power of two in which its largest number is about 1, so that no square overflows or underflows.
+Rows are read a block at a time. The factor R of the rows is updated block by block. The next rows are stacked
+below the last R, and Householder's QR of the stack is the next R. The singular values of R are those of the table,
+and each has an error of a few u of the largest. A Gram matrix would lose the singular values below √u of the
+largest. Each column is read in units of a power of two in which its largest number is about 1, so that no square
+overflows or underflows.
 """
 
 from typing import NamedTuple
@@ -18,12 +19,13 @@ class Columns(NamedTuple):
     """Properties of the columns in the rows of positive weight.
 
     Attributes:
-      constant: indices of columns that hold the same number in every row.
+      constant: indices of columns that are the same number in every row.
       groups: columns that are equal in every row, in groups of at least two.
-      spread: the root mean square of each column, centered where there is an intercept, shape (m,).
-      rank: the rank in float64 of the columns, centered where there is an intercept.
-      condition: the ratio of singular values of all columns that are not 0; infinity below full rank.
-      condition_scaled: the same of columns divided by their spread.
+      spread: the root mean square of each column, centered if heads have an intercept, shape (m,).
+      rank: the rank in float64 of the columns, centered if heads have an intercept.
+      condition: the ratio of the largest and the smallest singular value of the columns that are not 0, or
+        infinity below full rank.
+      condition_scaled: the condition after each column is divided by its spread.
     """
 
     constant: tuple[int, ...]
@@ -99,7 +101,7 @@ def _factor(
 ) -> np.ndarray:
     """Return R of the rows times √(s/S), column j in units of 2 to the power `exponent[j]`.
 
-    Rows are centered at `mean`. A first column of ones takes out the rest of the mean.
+    Rows are centered at `mean`. A first column of ones removes the rest of the mean.
     """
     features = x.shape[1]
     factor, total = np.zeros((0, features + (mean is not None))), 0.0
@@ -117,7 +119,7 @@ def _factor(
 def _equal_columns(
     x: RowTable, weights: RowWeights, blocks: list[slice], hashes: np.ndarray
 ) -> tuple[tuple[int, ...], ...]:
-    """Return groups of equal columns: where hashes are equal, every number is compared."""
+    """Return groups of equal columns. If two hashes are equal, every number is compared."""
     _, kind = np.unique(hashes, axis=1, return_inverse=True)
     kind = kind.reshape(-1)
     first = np.full(kind.max() + 1, -1)

@@ -1,13 +1,14 @@
 r"""Quasi-separation: a hyperplane touches the classes and crosses none.
 
-Classes are quasi-separable where a direction d has no negative margin and some positive margin. J falls along d to
-a limit that it does not attain, so there is no minimum without a penalty. The margin of a row is $(d_{y} -
-d_k)\cdot x$ for each other class k, for the sigmoid $\pm d\cdot x$.
+Classes are quasi-separable if a direction d has no negative margin and some positive margin. J falls along d to a
+limit that it does not attain, so there is no minimum without a penalty. A row of class y has the margin
+$(d_{y} - d_k)\cdot x$ for each class k ≠ y. For the sigmoid its margin is $\pm d\cdot x$.
 
-Near the infimum a loss is about $e^{-t}$ of its margin t. So a step of Newton's raises the margins that still grow
-by about 1, and leaves the others. The step is projected onto the directions that leave the margins of the touching
-rows unchanged. The verdict is then read from the margins of all rows: none below its own rounding, some far above.
-A margin of rounding counts as 0.
+Near the infimum a loss is about $e^{-t}$ of its margin t. So a step of Newton's method raises the margins that
+still grow by about 1, and does not change the rest. The step is projected onto the directions that leave the
+margins of the touching rows unchanged. The verdict then follows from the margins of all rows. No margin may be
+negative beyond its rounding, and some margin must be far above its rounding. A margin within its rounding is
+treated as 0.
 
 Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
 """
@@ -24,9 +25,9 @@ from dlcore.certificate.rows import TrainingData
 
 STEPS = 12
 MAX_PRODUCTS = 2 * 10**10
-"""The limit on the multiplications of all steps together; two steps are made in any case."""
+"""Maximum number of multiplications of all steps together. At least two steps are made."""
 TOUCHING_TOL = 1e-3
-"""Rows whose margin is below this fraction of the largest are taken to touch."""
+"""Rows whose margin is below this fraction of the largest are treated as touching."""
 NULL_TOL = 1e-10
 """Eigenvalues below this fraction of the largest belong to the null space."""
 POSITIVE_FACTOR = 1e3
@@ -47,13 +48,16 @@ class _RowSpace(NamedTuple):
     basis: np.ndarray
 
     def project(self, direction: np.ndarray) -> np.ndarray:
-        """Take out of a direction (K, D) what changes no margin: dependent columns, and a shift of all classes."""
+        """Remove from a direction (K, D) the parts that change no margin.
+
+        They are the part outside of the row space, and an equal shift of all classes.
+        """
         direction = direction @ self.basis @ self.basis.T
         return direction - direction.mean(0) if len(direction) > 1 else direction
 
 
 def quasi_separating_direction(params: HeadParams, data: TrainingData) -> np.ndarray | None:
-    """Return a direction that quasi-separates the classes, shape (K, D), or None where none is found.
+    """Return a direction that quasi-separates the classes, shape (K, D), or None if none is found.
 
     Args:
       params: a head without a penalty, near the infimum of J.
@@ -101,7 +105,7 @@ def _direction_near(
         touching += pairs.T @ pairs
     null, _ = _null_and_range(touching)
     step_size = np.abs(step).max()
-    for _ in range(2):  # the second time takes out the rounding of the first
+    for _ in range(2):  # the second projection removes the rounding of the first
         step = space.project((null @ (null.T @ step.ravel())).reshape(step.shape))
     projected_size = np.abs(step).max()
     if not projected_size > SPARSITY_TOL * step_size:
@@ -122,7 +126,7 @@ def _null_and_range(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_quasi_separating(params: HeadParams, direction: np.ndarray, data: TrainingData) -> bool:
-    """Return whether no margin is below its rounding, and some margin is far above it."""
+    """Return whether no margin is negative beyond its rounding, and some margin is far above its rounding."""
     largest, has_positive = np.abs(direction).max(0), False
     for rows, label in _blocks(params, data):
         margin = margins(rows @ direction.T, label)
@@ -135,7 +139,7 @@ def is_quasi_separating(params: HeadParams, direction: np.ndarray, data: Trainin
 
 
 def _touching_pairs(rows: np.ndarray, label: np.ndarray, touching: np.ndarray) -> np.ndarray:
-    """Return the rows (e_y − e_k) ⊗ x of every touching margin, shape (pairs, K·D); K is 1 for the sigmoid."""
+    """Return the rows (e_y − e_k) ⊗ x of every touching margin, shape (pairs, K·D). K is 1 for the sigmoid."""
     if touching.shape[1] == 1:
         return rows[touching[:, 0]]
     row, wrong_class = np.nonzero(touching)

@@ -15,7 +15,7 @@ from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.rows import DataLike, HostTable, RowWeights, TrainingData, scaled_weights
 
 SHOWN = 10
-"""The number of columns that a report lists."""
+"""Maximum number of columns that a report lists."""
 _SEPARABILITY = {
     "separable": "separable; without a penalty J has the infimum 0 and no minimum",
     "quasi-separable": "quasi-separable; without a penalty J has no minimum",
@@ -26,28 +26,30 @@ _SEPARABILITY = {
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class DataReport:
-    """A report on the rows of positive weight; columns are centered where there is an intercept.
+    """A report on the rows of positive weight. The columns are centered if heads have an intercept.
 
-    `str` returns a short card. Reports are equal if all their fields are, array by array; nan equals nan.
+    `str` returns a short card. Reports are equal if all their fields are, array by array. nan equals nan.
 
     Attributes:
       rows: the number of rows of positive weight.
       columns: m.
       dtype: the dtype of x as given.
       rank: the rank of the columns in float64.
-      condition: the ratio of the largest and the smallest singular value of the columns that vary; infinity below
-        full rank, nan where no column varies.
-      condition_scaled: the same after each column is divided by its spread. Where it is far smaller than
+      condition: the ratio of the largest and the smallest singular value of the columns that vary. It is infinity
+        below full rank, and nan if no column varies.
+      condition_scaled: the condition after each column is divided by its spread. If it is far smaller than
         `condition`, the scale of the columns makes the data ill-conditioned.
       scale_ratio: the largest spread of a column over the smallest that is not 0.
-      widest: the column with the largest spread; None where no column varies.
+      widest: the column with the largest spread, or None if no column varies.
       narrowest: the column with the smallest spread that is not 0.
-      constant: columns that hold a single number.
+      constant: columns that are a single number.
       duplicates: groups of columns that are equal in every row.
-      separability: "separable" and "not separable" are proven. "quasi-separable" is what float64 sees: a
-        hyperplane touches the classes and crosses none. Otherwise "not known"; None for losses of numbers.
-      direction: coefficients that show it. For separable classes the right class has the largest logit in every
-        row. For quasi-separable classes it has one of the largest in every row, and the only largest in some row.
+      separability: "separable", "not separable", "quasi-separable" or "not known", or None for regression losses.
+        The first two are proven. Quasi-separable means that a hyperplane touches the classes and crosses none, up
+        to rounding in float64.
+      direction: coefficients that show the separation. For separable classes the true class has the largest logit
+        in every row. For quasi-separable classes the true class has one of the largest logits in every row, and
+        the only largest in some row.
       direction_intercept: the intercepts that belong to `direction`.
     """
 
@@ -67,7 +69,7 @@ class DataReport:
     direction_intercept: np.ndarray | None
 
     def to_dict(self) -> dict[str, Plain]:
-        """Return the fields as lists and plain numbers; numbers that are not finite are None."""
+        """Return the fields as lists and plain numbers. Numbers that are not finite are None."""
         return {field.name: to_plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def __str__(self) -> str:
@@ -117,7 +119,7 @@ class DataReport:
 
 
 def _listed(items: tuple[object, ...]) -> str:
-    """Return the first items, and how many more there are."""
+    """Return the first items and the number of the rest."""
     return ", ".join(map(str, items[:SHOWN])) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
 
 
@@ -129,26 +131,26 @@ def data_report(
     loss: Literal["logistic", "softmax", "squared", "poisson"] = "logistic",
     fit_intercept: bool = True,
 ) -> DataReport:
-    """Return what is known of data before any head is fitted.
+    """Return a report on data, before any head is fitted.
 
-    Rows are read a block at a time, on disk too, and never copied whole. Blocks and a matrix of m × m are held.
-    The proof that classes are not separable holds a few matrices of all coefficients squared. It is looked for
-    where there are at most 2,000 coefficients.
+    Rows are read a block at a time, from disk too, and never copied whole. Memory has a few blocks and a matrix of
+    shape (m, m). The proof that classes are not separable needs a few matrices of size coefficients². It is
+    searched if there are at most 2,000 coefficients.
 
     Args:
       x: shape (n, m), as `certify` takes it.
-      y: shape (n,): labels 0 and 1, or with the loss "softmax" 0, 1, …; unused with "squared" and "poisson".
-      weights: shape (n,); rows of weight 0 are left out.
+      y: shape (n,): labels 0 and 1, or with the loss "softmax" 0, 1, …. Unused with "squared" and "poisson".
+      weights: shape (n,). Rows of weight 0 are omitted.
       loss: "logistic", "softmax", "squared" or "poisson".
-      fit_intercept: whether heads have an intercept: columns are then centered.
+      fit_intercept: whether heads have an intercept. If they have, the columns are centered.
 
     Returns:
-      A `DataReport`; `str` of it is a short card.
+      A `DataReport`. Its `str` is a short card.
 
     Raises:
-      ValueError: if shapes do not fit, a value is not finite, labels are not those of classes, a weight is
-        negative or all are 0, or the loss is unknown.
-      TypeError: if something is not an array of real numbers, or `fit_intercept` is not True or False.
+      ValueError: if shapes do not fit, a value is not finite, labels are not class indices, a weight is negative
+        or all weights are 0, or the loss is unknown.
+      TypeError: if an input is not an array of real numbers, or `fit_intercept` is not True or False.
 
     >>> x = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 3.0]])
     >>> print(data_report(x, [0, 0, 1, 1]))
@@ -194,8 +196,8 @@ def report_on(
 
     Args:
       x: rows, shape (n, m).
-      y: classes, shape (n,), or None for losses of numbers.
-      weights: rows of positive weight in any set count.
+      y: classes, shape (n,), or None for regression losses.
+      weights: sets of weights. A row is used if its weight is positive in any set.
       classes: the number of classes, 1 for the sigmoid.
       heads: coefficients and intercepts that may separate the classes.
       fit_intercept: whether heads have an intercept.
@@ -209,7 +211,7 @@ def report_on(
         for group in columns.groups:
             distinct[list(group[1:])] = False
         distinct[[j for j in columns.constant if columns.spread[j] == 0]] = False
-        with np.errstate(over="ignore", invalid="ignore"):  # where something overflows nothing is proven
+        with np.errstate(over="ignore", invalid="ignore"):  # if a number overflows, nothing is proven
             witnesses = (
                 Separation(SEPARABLE, coef, intercept)
                 for coef, intercept in heads

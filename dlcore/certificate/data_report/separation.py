@@ -1,15 +1,16 @@
-"""Separation of the classes by a hyperplane, with a proof where a verdict is found.
+"""Separation of the classes by a hyperplane, with coefficients that show the verdict.
 
-Separable: coefficients for which the right class has the only largest logit in every row, by more than rounding.
+The classes are separable if coefficients are found for which the true class has the only largest logit in every
+row, by more than rounding.
 
-Not separable: coefficients at which the bound by curvature is finite without a penalty. Then a minimum exists, and
-separable classes have none.
+The classes are not separable if coefficients are found at which the bound by curvature is finite without a
+penalty. Then a minimum exists, and separable classes have none.
 
-Quasi-separable: coefficients for which the right class has one of the largest logits in every row, and the only
-largest in some row, as float64 sees it.
+The classes are quasi-separable if coefficients are found for which the true class has one of the largest logits in
+every row, and the only largest logit in some row, up to rounding in float64.
 
-Otherwise no verdict is given, for instance where columns depend on one another. All are looked for on the path of
-Newton's method to the minimum without a penalty.
+Otherwise the verdict is not known, for instance if columns are linearly dependent. The search for coefficients
+follows the path of Newton's method to the minimum without a penalty.
 """
 
 from typing import NamedTuple
@@ -25,8 +26,8 @@ from dlcore.certificate.bounds.curvature import (
 )
 from dlcore.certificate.bounds.row_losses import margins
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
+from dlcore.certificate.data_report.column_separation import quasi_separating_column
 from dlcore.certificate.data_report.quasi_separation import is_quasi_separating, quasi_separating_direction
-from dlcore.certificate.data_report.touching_columns import touching_column
 from dlcore.certificate.newton import newton_path
 from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import ColumnSubset, RowTable, RowWeights, TrainingData, index_slices
@@ -65,7 +66,7 @@ class _Columns(NamedTuple):
     center: np.ndarray | None
 
     def coefficients(self, theta: np.ndarray, *, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (K, m) and intercepts (K,) for x as given, scaled to a largest of about 1.
+        """Return coefficients (K, m) and intercepts (K,) for x as given, scaled to a maximum of about 1.
 
         Args:
           theta: coefficients of the view, shape (K, c), or (K, c + 1) with the intercepts last.
@@ -86,7 +87,7 @@ def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fi
     Args:
       data: rows of classes 0, 1, …, with one set of weights.
       classes: the number of classes, 1 for the sigmoid.
-      columns: indices of columns of which no two are equal.
+      columns: indices of columns, no two of which are equal.
       fit_intercept: whether heads have an intercept.
     """
     features = len(columns)
@@ -115,9 +116,9 @@ def separation_at_low_cost(
 
     Args:
       coef: shape (m,) or (classes, m).
-      intercept: a number or shape (classes,); None for a head without an intercept.
+      intercept: a number or shape (classes,), or None for a head without an intercept.
       data: rows of classes with one set of weights.
-      witness: a separation of more rows, or None.
+      witness: a separation of a larger set of rows, or None.
     """
     intercept = np.zeros(coef.shape[:-1]) if intercept is None else np.asarray(intercept)
     if is_separable_by(np.atleast_2d(coef), np.atleast_1d(intercept), data):
@@ -136,7 +137,7 @@ def separation_of_head(
 
     Args:
       coef: shape (m,) or (classes, m).
-      intercept: a number or shape (classes,); None for a head without an intercept.
+      intercept: a number or shape (classes,), or None for a head without an intercept.
       x: rows, shape (n, m).
       y: classes, shape (n,).
       weights: one set of weights.
@@ -167,20 +168,20 @@ def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> 
 
 def _separation_by_column(data: TrainingData, classes: int, *, fit_intercept: bool) -> Separation:
     """Return the verdict that one column shows: quasi-separable or not known."""
-    direction = touching_column(data, classes, fit_intercept=fit_intercept)
+    direction = quasi_separating_column(data, classes, fit_intercept=fit_intercept)
     return Separation(UNKNOWN) if direction is None else _separation(QUASI_SEPARABLE, *direction)
 
 
 def _separation(verdict: str, coef: np.ndarray, intercept: np.ndarray) -> Separation:
-    """Return a verdict with coefficients (K, m) and intercepts (K,), without the first axis where K is 1."""
+    """Return a verdict with coefficients (K, m) and intercepts (K,), without the first axis if K is 1."""
     return Separation(verdict, *((coef[0], intercept[0]) if len(coef) == 1 else (coef, intercept)))
 
 
 def is_separable_by(coef: np.ndarray, intercept: np.ndarray, data: TrainingData) -> bool:
-    """Return whether the right class has the only largest logit in each row of positive weight, beyond rounding.
+    """Return whether the true class has the only largest logit in each row of positive weight, beyond rounding.
 
     Args:
-      coef: shape (K, m); K is 1 for the sigmoid.
+      coef: shape (K, m). K is 1 for the sigmoid.
       intercept: shape (K,).
       data: rows of classes.
     """

@@ -1,19 +1,20 @@
 r"""Rounding of the bound by curvature.
 
-In the coordinates of W (`dlcore.certificate.bounds.curvature`) A is about I, and errors are
-measured there. Let p be the probabilities of a row, r that of all classes but the right one, and ξ the transformed
-row less that of the right class.
+In the coordinates of W (`dlcore.certificate.bounds.curvature`) A is about I, and errors are measured there. Let p
+be the probabilities of a row, r the probability of its wrong classes, and s its weight. Let ξ be the transformed
+row minus that of the true class, and μ the smallest eigenvalue of A.
 
-1. ξ as a product is off by $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. A difference of two is off by twice
-   that and u of itself.
-2. Probabilities are off by factors $e^{\pm2\varepsilon}$. Here ε is the error of a difference of two logits
-   and of its exponential. As $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the
-   true Hessian is at least $e^{-4\varepsilon}$ times the Hessian of the computed p.
-3. A is $B^\top B$ of the stacked terms. Errors E of B move $\sqrt\mu$ by at most $\|E\|_F$. The part of a row is
-   at most $\sqrt{s\,r}$ times the error of its ξ and the rounding of its few operations, because a variance is no
-   more than the mean square from the right class. The product is off by `err_sums` times the trace of A, its
-   eigenvalues by 10·K·D·u of the largest (LAPACK).
-4. g is off by at most $\sum s\,r\,$(2ε + `err_sums`)$\max\|\xi\|$, the errors of ξ, and those of λw.
+1. The error of the product ξ is at most $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. The error of a difference
+   of two products is at most $2e_i$ plus a relative error u.
+2. Computed probabilities differ from the exact ones by factors between $e^{-2\varepsilon}$ and $e^{2\varepsilon}$.
+   Here ε is the error of a difference of two logits and of its exponential. As
+   $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the true Hessian is at least
+   $e^{-4\varepsilon}$ times the Hessian of the computed p.
+3. A is $B^\top B$, where B stacks the factors of all rows. Errors E of B change $\sqrt\mu$ by at most $\|E\|_F$.
+   The part of a row is at most $\sqrt{s\,r}$ times the error of its ξ and the rounding of its few operations. The
+   reason is that a variance is at most the mean square of the distances from the true class. The product has an
+   error of `err_sums` times the trace of A, and its eigenvalues one of 10·K·D·u of the largest (LAPACK).
+4. The error of g is at most $\sum s\,r\,$(2ε + `err_sums`)$\max\|\xi\|$ plus the errors of ξ and those of λw.
 
 Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, chapters 2 to 4; LAPACK Users' Guide,
 section 4.7.1 (eigenvalues).
@@ -27,7 +28,7 @@ from dlcore.certificate.rounding.base import UNIT, err_eigenvalue, err_logit
 
 
 def err_transformed(size: int, reach: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    r"""Bound the error of ξ less that of the right class, step 1 above, shape (n,).
+    r"""Bound the error of ξ minus that of the true class, step 1 above, shape (n,).
 
     Args:
       size: the number of coefficients, KD.
@@ -43,7 +44,7 @@ def err_row_logits(terms: int, magnitude: np.ndarray) -> np.ndarray:
 
 
 def abs_class_sum(coef: np.ndarray) -> np.ndarray:
-    """Bound |Σ_k θ_k| from above, the error of the sum over the K classes included, shape (D,)."""
+    """Return an upper bound on |Σ_k θ_k|, the error of the sum over the K classes included, shape (D,)."""
     return np.abs(coef.sum(0)) + len(coef) * UNIT * np.abs(coef).sum(0)
 
 
@@ -53,7 +54,7 @@ def largest_distance(squares: np.ndarray, terms: int, largest: np.ndarray | None
     Args:
       squares: computed squares of distances, shape (n,).
       terms: the number of terms of each square.
-      largest: the largest norm, shape (n,), where squares are ‖a‖² + ‖b‖² − 2a·b, else None.
+      largest: the largest norm, shape (n,), if squares are ‖a‖² + ‖b‖² − 2a·b, else None.
     """
     if largest is not None:
         squares = squares + 8 * (terms + 4) * UNIT * largest**2
@@ -68,7 +69,7 @@ class CurvatureErrors:
       classes: K, 1 for the sigmoid.
       size: the number of coefficients, KD.
       err_sums: the relative error of sums over rows.
-      err_factor: no less than ‖E‖² of the errors E of B.
+      err_factor: an upper bound on ‖E‖² of the errors E of B.
       err_grad: the error of ‖g‖.
       err_logit: ε, the largest error of a logit.
     """
@@ -88,7 +89,7 @@ class CurvatureErrors:
 
     def add_rows(
         self,
-        mass: np.ndarray,
+        error_weight: np.ndarray,
         largest: np.ndarray,
         err_xi: np.ndarray,
         err_logits: np.ndarray,
@@ -97,31 +98,31 @@ class CurvatureErrors:
         """Add the errors of a block.
 
         Args:
-          mass: s·r of each row, for counts s·μ, shape (n,).
+          error_weight: s·r of each row, for counts s times the rate, shape (n,).
           largest: max ‖ξ‖, shape (n,).
           err_xi: the error of ξ, shape (n,).
           err_logits: ε, shape (n,).
-          residual: s·|μ − y| of counts, shape (n,); None where it is `mass`.
+          residual: s·|rate − y| of counts, shape (n,). None if it is `error_weight`.
         """
-        self.err_factor += float(mass @ (2 * err_xi + (2 * self.classes + 20) * UNIT * largest) ** 2)
+        self.err_factor += float(error_weight @ (2 * err_xi + (2 * self.classes + 20) * UNIT * largest) ** 2)
         if residual is None:
-            self.err_grad += float(mass @ ((2 * err_logits + self.err_sums) * largest + err_xi))
+            self.err_grad += float(error_weight @ ((2 * err_logits + self.err_sums) * largest + err_xi))
         else:
-            self.err_grad += float(mass @ (2 * err_logits * largest))
+            self.err_grad += float(error_weight @ (2 * err_logits * largest))
             self.err_grad += float(residual @ (self.err_sums * largest + err_xi))
         self.err_logit = max(self.err_logit, float(err_logits.max()))
 
-    def add_penalty(self, gauge: float, trace: float, reach: float, grad_norm: float) -> None:
+    def add_penalty(self, class_sums: float, trace: float, reach: float, grad_norm: float) -> None:
         """Add the errors of the penalty.
 
         Args:
-          gauge: Σ_a (scale_a Σ_k‖W_{·ka}‖)² of the columns a whose sums over classes are held. The terms of a
+          class_sums: Σ_a (scale_a Σ_k‖W_{·ka}‖)² over the columns a whose class sums are penalized. The terms of a
             sum may be far larger than the sum.
           trace: the trace of the penalty in the coordinates of W.
           reach: the sum of ‖W_{·a}‖·λσ²(|w| + |mean of w over the classes|).
           grad_norm: ‖g‖.
         """
-        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * gauge + (4 * UNIT) ** 2 * trace)
+        self.err_factor += float((2 * (self.classes + 4) * UNIT) ** 2 * class_sums + (4 * UNIT) ** 2 * trace)
         self.err_grad += (self.size + 4) * UNIT * reach + self.err_sums * grad_norm
 
     def smallest_eigenvalue(self, a: np.ndarray, values: np.ndarray) -> float:

@@ -1,9 +1,10 @@
 r"""Rounding of the duality bound of logistic heads.
 
-The bound holds for every q whose residuals sum to zero. So q may be the repaired sigmoid of the
-computed logits, and their errors count in KL(q‖p) alone. The few u by which the computed residuals differ from it
-are counted with the sums over rows. Errors come from these sums, from the logits, and from residuals whose sum is
-not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on b*.
+The bound holds for every q whose residuals sum to zero. So q may be the repaired sigmoid of the computed logits.
+Errors of the logits then enter only KL(q‖p). The computed residuals differ from those of q by a few u. The error
+of the sums over rows includes this difference. Errors come from these sums, from the logits, and from residuals
+whose sum is not exactly zero. A sum δ in place of zero adds δ·(b − b*), which needs a bound on the optimal
+intercept b*.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def logistic_sums(slices: list[slice]) -> float:
     """Return the relative error of sums over rows of logistic heads.
 
-    A block holds rows of both classes, and each class is summed by itself. There is room for a division by σ.
+    A block has rows of both classes, and each class is summed separately. The error includes a division by σ.
     """
     return 2 * max(sum_rounding(slices)) + UNIT
 
@@ -46,74 +47,80 @@ def logistic_rounding(
       grad_norm: the norm of the repaired gradient.
       coef_norm: ‖σw‖.
       err_sums: the relative error of sums over rows.
-      is_exact: whether the divergence is a second sum over the rows, not a bound.
+      is_exact: whether the divergence is summed by a second pass over the rows, shape (H,). Otherwise it is
+        bounded.
     """
     negative, positive = sides
     l2, features = heads.l2, heads.coef.shape[1]
     total = negative.weight + positive.weight
-    mass, magnitude = (negative.mass + positive.mass) / total, (negative.magnitude + positive.magnitude) / total
-    longest = np.maximum(negative.longest, positive.longest)
+    mass = (negative.mass + positive.mass) / total
+    mean_norm = (negative.weighted_norm_sum + positive.weighted_norm_sum) / total
+    max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     intercept = np.zeros(len(heads.coef)) if heads.intercept is None else abs(heads.intercept)
-    err_z = err_logit(features, longest * coef_norm + intercept, extra=4)
-    err_grad = 2 * err_sums * magnitude + err_sums * l2 * coef_norm
+    err_z = err_logit(features, max_row_norm * coef_norm + intercept, extra=4)
+    err_grad = 2 * err_sums * mean_norm + err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
         rounding += err_z**2 / 8
         if heads.intercept is None:
             return rounding
-        # Errors of the logits move the divergence by their size times the probability mass d·Σs·r that the repair
-        # took. A second pass has logits of its own: q belongs to those of the first, and both may be off, three
-        # errors in all. In the bound from sums the factor 1.001 leaves 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
-        fraction_taken = 1 - np.minimum(*shrink)  # |p − q| / r
-        err_pass = err_sums * mass + 3 * err_logit(features, magnitude * coef_norm + mass * intercept, extra=4)
-        rounding += np.where(is_exact, fraction_taken * err_pass, 500 * mass * err_z**2)
+        # Errors ε of the logits change the divergence by their size times the probability mass d·Σs·r that the
+        # repair removes. A second pass recomputes the logits, while q belongs to the logits of the first pass.
+        # Together that is at most three logit errors. Without a second pass, the factor 1.001 leaves a margin of
+        # 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
+        fraction_removed = 1 - np.minimum(*shrink)  # d = |p − q| / r
+        err_pass = err_sums * mass + 3 * err_logit(features, mean_norm * coef_norm + mass * intercept, extra=4)
+        rounding += np.where(is_exact, fraction_removed * err_pass, 500 * mass * err_z**2)
         # Residuals that sum to some δ instead of 0 add δ·(b − b*).
         residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mass
-        distance = intercept + logistic_intercept_bound(longest, negative.weight, positive.weight, l2)
+        distance = intercept + logistic_intercept_bound(max_row_norm, negative.weight, positive.weight, l2)
         mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mass
-        slope = np.exp(-intercept - longest * coef_norm) / 4
+        slope = np.exp(-intercept - max_row_norm * coef_norm) / 4
         for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + residual_sum * distance
-            distance = np.fmin(distance, logistic_intercept_distance(total_gap, l2, longest, mean_residual, slope))
+            distance = np.fmin(
+                distance, logistic_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope)
+            )
         rounding += residual_sum * distance
     return rounding
 
 
 def logistic_intercept_distance(
-    gap: np.ndarray, l2: np.ndarray, longest: np.ndarray, mean_residual: np.ndarray, slope: np.ndarray
+    gap: np.ndarray, l2: np.ndarray, max_row_norm: np.ndarray, mean_residual: np.ndarray, slope: np.ndarray
 ) -> np.ndarray:
-    r"""Bound |b* − b| where J − J* ≤ gap; infinite or nan where there is no bound.
+    r"""Bound |b* − b| if J − J* ≤ gap. The bound is infinity or nan if there is none.
 
-    $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$ moves no logit by more than $D = \max_i\|x_i\|$ times that.
-    So at $w^*$ the intercept with mean residual 0 is no further from b than D plus the same distance at w. The
-    mean residual at (w, b) is ρ, with the slope κ in b. As $\ln p(1-p)$ has a slope of at most 1, the mean
-    residual has lost |ρ| after a distance of $-\ln(1 - |\rho|/\kappa)$.
+    As $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$, no logit differs by more than
+    $D = \max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ between w and $w^*$. So the distance from b to the intercept
+    with mean residual 0 is at $w^*$ at most D larger than at w. The mean residual at (w, b) is ρ, with the slope κ
+    in b. As $\ln p(1-p)$ has a slope of at most 1, the mean residual reaches 0 within a distance of
+    $-\ln(1 - |\rho|/\kappa)$.
 
     Args:
       gap: a bound on J − J*, shape (H,).
       l2: shape (H,).
-      longest: max ‖x‖, shape (H,).
-      mean_residual: no less than |ρ|, shape (H,).
-      slope: no more than κ, the mean of p(1 − p), shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
+      mean_residual: an upper bound on |ρ|, shape (H,).
+      slope: a lower bound on κ, the mean of p(1 − p), shape (H,).
     """
-    return longest * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(mean_residual / slope, 1))
+    return max_row_norm * np.sqrt(2 * gap / l2) - np.log1p(-np.minimum(mean_residual / slope, 1))
 
 
 def logistic_intercept_bound(
-    longest: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
+    max_row_norm: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
 ) -> np.ndarray:
     r"""Bound |b*|.
 
-    At the optimum the mean of p is the fraction π of class 1. So some logit is at least, and some at most, that of
-    π: $|b^*| \le |\mathrm{logit}\,\pi| + \max_i\|x_i\|\,\|w^*\|$. Here $\frac\lambda2\|w^*\|^2 \le J_0$, the
-    objective of the best intercept alone, which is the entropy of π.
+    At the optimum the mean of p is the fraction π of class 1. So some logit is at least, and some logit at most,
+    that of π. Hence $|b^*| \le |\mathrm{logit}\,\pi| + \max_i\|x_i\|\,\|w^*\|$. Here
+    $\frac\lambda2\|w^*\|^2 \le J_0$, the objective of the best intercept alone, which is the entropy of π.
 
     Args:
-      longest: max ‖x‖, shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
       zeros: total weight of class 0, shape (H,).
       ones: total weight of class 1, shape (H,).
       l2: shape (H,).
     """
     fractions = np.stack([ones, zeros]) / (ones + zeros)
     entropy = -(fractions * np.log(fractions)).sum(0)
-    return abs(np.log(ones) - np.log(zeros)) + longest * np.sqrt(2 * entropy / l2)
+    return abs(np.log(ones) - np.log(zeros)) + max_row_norm * np.sqrt(2 * entropy / l2)

@@ -1,4 +1,4 @@
-r"""Rounding of the duality bound of softmax heads; `logistic` says how errors enter the bound."""
+r"""Rounding of the duality bound of softmax heads. `logistic` says how errors enter the bound."""
 
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from dlcore.certificate.head_arrays import HeadArrays
 
 
-def softmax_logit(heads: "HeadArrays", scaled_coef: np.ndarray, longest: np.ndarray) -> np.ndarray:
+def softmax_logit(heads: "HeadArrays", scaled_coef: np.ndarray, max_row_norm: np.ndarray) -> np.ndarray:
     """Bound the error of the logits of softmax heads, that of the exponential included, shape (H,)."""
     intercept = 0.0 if heads.intercept is None else np.abs(heads.intercept).max(-1)
-    magnitude = longest * np.linalg.norm(scaled_coef, axis=2).max(-1) + intercept
+    magnitude = max_row_norm * np.linalg.norm(scaled_coef, axis=2).max(-1) + intercept
     return err_logit(heads.coef.shape[2], magnitude) + 4 * UNIT
 
 
 def softmax_sums(sums: float, classes: int) -> float:
     """Return the relative error of sums over rows of residuals of softmax heads.
 
-    Each residual is off by (2K + 10)u of itself, sums of K terms included. Their sums over rows add `sums`, the
-    scale twice 2u, and centering u.
+    Each residual has a relative error of (2K + 10)u, sums of K terms included. The sums over rows add `sums`, the
+    scale adds 2u twice, and centering adds u.
     """
     return sums + (2 * classes + 15) * UNIT
 
@@ -41,8 +41,8 @@ def softmax_rounding(
 ) -> np.ndarray:
     """Bound the rounding of the duality gap of softmax heads, shape (H,).
 
-    p stands for the exactly normalised exponentials that the computer made. q stands for what the stored a and π
-    make of p: any such q is valid. What rounds is numbered below.
+    Here p are the computed exponentials after exact normalization. q is p after the repair by the stored a and π,
+    and any such q is valid. The errors are numbered below.
 
     Args:
       heads: H heads.
@@ -52,15 +52,16 @@ def softmax_rounding(
       grad_norm: the norm of the repaired gradient.
       coef_norm: ‖σW‖.
       err_z: the error of the logits.
-      err_sums: 1. the relative error of sums of residuals, see `softmax_sums`.
+      err_sums: error 1, the relative error of sums of residuals, see `softmax_sums`.
       err_products: the relative error of matrix products over rows.
     """
     l2, classes, total = heads.l2, heads.coef.shape[1], sums.weight.sum(-1)
-    mass, longest = sums.mass / total, sums.longest
-    # 2. The gradient is off by `err_products` of Σ s‖q − y‖‖x‖, where ‖p − y‖ ≤ √2 r, and of what the repair adds.
-    #    The repair takes a_k of Σ s·p_k·x, which is made of two sums of at most (M_k + 2 N_k)·max‖x‖ ≤ 3
-    #    M_k·max‖x‖, and gives as much.
-    err_grad = (err_products + err_sums) * (np.sqrt(2) * sums.magnitude / total + 6 * moved * longest)
+    mass, max_row_norm = sums.mass / total, sums.max_row_norm
+    # 2. The error of the gradient is `err_products` of Σ s‖q − y‖‖x‖, with ‖p − y‖ ≤ √2 r, and of the repair. The
+    #    repair removes the fraction a_k of Σ s·p_k·x and adds as much to other classes. Σ s·p_k·x is the sum of
+    #    two terms. Together these are at most (M_k + 2N_k)·max‖x‖. If a_k > 0 then M_k > N_k, so that is at most
+    #    3M_k·max‖x‖.
+    err_grad = (err_products + err_sums) * (np.sqrt(2) * sums.weighted_norm_sum / total + 6 * moved * max_row_norm)
     err_grad += err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap + 4 * moved, grad_norm, err_grad, l2, err_sums)
@@ -69,15 +70,15 @@ def softmax_rounding(
         rounding += 2 * moved * err_z + err_z**2 / 2
         if heads.intercept is None:
             return rounding
-        # 4. The sums of the residuals are some ε with Σε = 0 instead of 0. This adds ε·(b − b*), at most ½ Σ|ε|
-        #    times the spread of b − b*. Σ|ε| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mass.
+        # 4. The sums of the residuals are not 0 but some ε with Σε = 0. This adds ε·(b − b*), at most ½ Σ|ε| times
+        #    the spread of b − b*. Σ|ε| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mass.
         spread = np.ptp(heads.intercept, axis=-1) + softmax_intercept_bound(sums, l2)
         mean_residual = moved + (3 * err_sums + 2 * err_z) * mass
-        reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * longest * coef_norm
+        reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * max_row_norm * coef_norm
         slope = (np.exp(-reach) / classes) ** 2
         for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + 3 * err_sums * mass * spread
-            shrunk = softmax_intercept_distance(total_gap, l2, longest, mean_residual, slope, classes)
+            shrunk = softmax_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope, classes)
             spread = np.fmin(spread, shrunk)
         rounding += 3 * err_sums * mass * spread
     return rounding
@@ -86,29 +87,30 @@ def softmax_rounding(
 def softmax_intercept_distance(
     gap: np.ndarray,
     l2: np.ndarray,
-    longest: np.ndarray,
+    max_row_norm: np.ndarray,
     mean_residual: np.ndarray,
     slope: np.ndarray,
     classes: int,
 ) -> np.ndarray:
-    r"""Bound max u − min u for u = b* − b where J − J* ≤ gap; infinite or nan where there is no bound.
+    r"""Bound max u − min u for u = b* − b if J − J* ≤ gap. The bound is infinity or nan if there is none.
 
-    $\|W - W^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$ moves no difference of two logits by more than
-    $D = \sqrt2\max_i\|x_i\|$ times that. Take the classes A of the largest u. Let g be the excess of the smallest
-    u of A over the largest u of the other classes. From (W, b) to (W*, b*) the logit of A against the other
-    classes grows by at least g − D in every row. The mean probability of A grows by ρ, what the head gives A too
-    little. It grows by at least $\kappa(1 - e^{-(g-D)})$ with κ the mean of p(1 − p) at the head, as $\ln p(1-p)$
-    has a slope of at most 1. So $g \le D - \ln(1 - |\rho|/\kappa)$, and u has K − 1 such steps.
+    As $\|W - W^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$, no difference of two logits changes by more than
+    $D = \sqrt2\max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ from W to W*. Let A be the classes of the largest u.
+    Let g be the excess of the smallest u of A over the largest u of the other classes. From (W, b) to (W*, b*) the
+    logit of A against the other classes grows by at least g − D in every row. The mean probability of A grows by
+    ρ, its deficit at the head. It grows by at least $\kappa(1 - e^{-(g-D)})$ with κ the mean of p(1 − p) at the
+    head, because $\ln p(1-p)$ has a slope of at most 1. So $g \le D - \ln(1 - |\rho|/\kappa)$, and u has K − 1
+    such steps.
 
     Args:
       gap: a bound on J − J*, shape (H,).
       l2: shape (H,).
-      longest: max ‖x‖, shape (H,).
-      mean_residual: no less than any |ρ|, shape (H,).
-      slope: no more than any κ, shape (H,).
+      max_row_norm: max ‖x‖, shape (H,).
+      mean_residual: an upper bound on every |ρ|, shape (H,).
+      slope: a lower bound on every κ, shape (H,).
       classes: K.
     """
-    moved = np.sqrt(2) * longest * np.sqrt(2 * gap / l2)
+    moved = np.sqrt(2) * max_row_norm * np.sqrt(2 * gap / l2)
     return (classes - 1) * (moved - np.log1p(-np.minimum(mean_residual / slope, 1)))
 
 
@@ -122,4 +124,4 @@ def softmax_intercept_bound(sums: "softmax.SoftmaxSums", l2: np.ndarray) -> np.n
     """
     fraction = sums.weight / sums.weight.sum(-1, keepdims=True)
     entropy = -(fraction * np.log(fraction)).sum(-1)
-    return sums.longest * np.sqrt(2) * np.sqrt(2 * entropy / l2) - np.log(fraction).min(-1)
+    return sums.max_row_norm * np.sqrt(2) * np.sqrt(2 * entropy / l2) - np.log(fraction).min(-1)

@@ -1,8 +1,9 @@
 r"""Rounding of the exact gap of heads with the squared loss.
 
-The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between
-predictions and the part of the penalty. An error δ of the residuals ρ moves √gap by at most √(Σsδ²/S). An error ε
-of h moves it by at most ε/√(2μ), where μ is the smallest eigenvalue.
+The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between predictions and the part
+of the penalty. `dlcore.certificate.bounds.squared` defines ρ, h, A, G and c. An error δ of the residuals ρ changes
+√gap by at most √(Σsδ²/S). An error ε of h changes √gap by at most ε/√(2μ), where μ is the smallest eigenvalue of A
++ λI.
 """
 
 from typing import NamedTuple
@@ -12,15 +13,15 @@ import numpy as np
 from dlcore.certificate.rounding.base import UNIT, SumRounding, err_eigenvalue
 
 SCALED_GRAM = 4 * UNIT
-"""Relative error of a Gram matrix divided by scales: two divisions, and 2u more for the squares."""
+"""Relative error of a Gram matrix divided by scales: two divisions, and 2u more for the `error_scale`."""
 
 
 class SquaredErrors(NamedTuple):
     """Errors of heads with squared loss, divided by Σ s.
 
     Attributes:
-      err_grad: no component of 2Σ s·ρ·x is off by more than this times √(2·`squares`) of `Moments`, shape (H,).
-      err_residual: no less than what errors of ρ and of its mean move √gap by, shape (H,).
+      err_grad: the error of a component of 2Σ s·ρ·x is at most this times √(2·`error_scale`), shape (H,).
+      err_residual: an upper bound on the change of √gap by errors of ρ and of its mean, shape (H,).
       err_value: the error of Σ s·ρ², shape (H,).
     """
 
@@ -32,41 +33,44 @@ class SquaredErrors(NamedTuple):
 def err_moments(rounding: SumRounding) -> float:
     """Return the relative error of sums of squares and products.
 
-    The first half is the error of the sums and of the factors of their terms. The second half is more than what
-    merging and centering round.
+    Half of it is the error of the sums and of the factors of their terms. The other half exceeds the rounding of
+    merging and centering.
     """
     return 2 * (rounding.products + 3 * rounding.sums)
 
 
 def errors_from_moments(
-    features: int, relative: float, magnitude: np.ndarray, reach: np.ndarray, mean_residual: np.ndarray
+    features: int, relative_error: float, magnitude: np.ndarray, reach: np.ndarray, mean_residual: np.ndarray
 ) -> SquaredErrors:
     """Bound the errors of heads that are evaluated from sums of products.
 
-    Numbers of G and c are off by `relative` of √squares √squares. Products with them round as sums of m terms.
+    An entry of the Gram matrix G and of the cross moments c has an error of at most
+    `relative_error`·√(`error_scale`ⱼ·`error_scale`ₖ). Their products with w round as sums of m terms.
 
     Args:
       features: m.
-      relative: the relative error of the moments.
+      relative_error: the relative error of the moments.
       magnitude: |w|·|mean of x| + |mean of y| + |b|, shape (H,).
-      reach: |w|·√squares of x + √squares of y, shape (H,).
+      reach: |w|·√`error_scale` of x + √`error_scale` of y, shape (H,).
       mean_residual: shape (H,).
     """
-    relative_product = relative + (features + 6) * UNIT
-    err_mean = (features + 6) * UNIT * magnitude + relative * reach
+    relative_product = relative_error + (features + 6) * UNIT
+    err_mean = (features + 6) * UNIT * magnitude + relative_error * reach
     err_squares = relative_product * reach**2 + err_mean * (2 * np.abs(mean_residual) + err_mean)
     return SquaredErrors(np.sqrt(2) * relative_product * reach, err_mean, err_squares)
 
 
-def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative: float) -> SquaredErrors:
-    """Return the errors without centering: the gradient has the mean residual times the mean of x as well.
+def without_centering(errors: SquaredErrors, mean_residual: np.ndarray, relative_error: float) -> SquaredErrors:
+    """Return the errors without centering. The gradient then includes the mean residual times the mean of x.
 
     Args:
       errors: the errors with centering.
       mean_residual: ρ̄, shape (H,).
-      relative: the relative error of the moments, which the mean of x has too.
+      relative_error: the relative error of the moments, which the mean of x has too.
     """
-    err_grad = errors.err_grad + np.sqrt(2) * (errors.err_residual + (relative + UNIT) * np.abs(mean_residual))
+    err_grad = errors.err_grad + np.sqrt(2) * (
+        errors.err_residual + (relative_error + UNIT) * np.abs(mean_residual)
+    )
     return SquaredErrors(err_grad, np.zeros(len(mean_residual)), errors.err_value)
 
 
@@ -75,11 +79,11 @@ def errors_from_rows(
 ) -> SquaredErrors:
     """Bound the errors of heads that are evaluated from the residuals of every row.
 
-    Σ s|ρ||x| ≤ √Σsρ² √Σsx². It counts twice because h = 2Σsρx, and twice more for ρ̄ times the mean of x.
+    Σ s|ρ||x| ≤ √Σsρ² √Σsx². A factor 2 comes from h = 2Σsρx, and another from ρ̄ times the mean of x.
 
     Args:
       mean_square: Σ s·`err_logit`² of the residuals, shape (H,).
-      abs_residual: Σ s·|ρ| where the mean of ρ is taken out, shape (H,), else None.
+      abs_residual: Σ s·|ρ| if the mean of ρ is subtracted, shape (H,), else None.
       value: Σ s·ρ², shape (H,).
       rounding: the errors of sums over the rows.
     """
@@ -91,13 +95,13 @@ def errors_from_rows(
     return SquaredErrors(err_grad, err_residual, err_squares)
 
 
-def err_gram(relative: float, trace: float, values: np.ndarray) -> float:
-    """Bound the error of a Gram matrix and of its eigendecomposition, as a norm.
+def err_gram(relative_error: float, trace: float, values: np.ndarray) -> float:
+    """Bound the norm of the error of a Gram matrix and of its eigendecomposition.
 
-    Sums of magnitudes |x_j||x_k| make a matrix of norm at most their trace. `eigh` is off by a few u‖A‖, its
-    eigenvectors by a few u from orthogonal (LAPACK).
+    The matrix of the sums of magnitudes |x_j||x_k| has a norm of at most its trace. `eigh` has an error of a few
+    u‖A‖, and its eigenvectors are orthogonal to a few u (LAPACK).
     """
-    return relative * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
+    return relative_error * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
 
 
 def err_penalised_grad(
@@ -108,16 +112,16 @@ def err_penalised_grad(
 
 
 def err_rotated(err_h: np.ndarray, features: int, h_norm: np.ndarray) -> np.ndarray:
-    """Bound the error of h in the basis of the eigenvectors: the product rounds too."""
+    """Bound the error of h in the basis of the eigenvectors, with the rounding of the product."""
     return err_h + 10 * features * UNIT * h_norm
 
 
 def certain_eigenvalues(values: np.ndarray, penalty: float, err: float) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return which eigenvalues are certain, and lower bounds on the eigenvalues of A + λI, infinite elsewhere.
+    r"""Return which eigenvalues are certain, and their lower bounds for A + λI, infinite for the uncertain ones.
 
-    Let η be the error of A. Where λ > 4η, every eigenvalue of A + λI is at least Λ + λ − η. Otherwise the
-    eigenvectors are split into C, with Λ above 4(η + η²/λ), and U. In U the curvature is at least λ. In C it is at
-    least Λ + λ − η − η²/λ, whatever U does (the Schur complement of U).
+    Let η be the error of A. If λ > 4η, every eigenvalue of A + λI is at least Λ + λ − η. Otherwise the
+    eigenvectors are split into C, with Λ > 4(η + η²/λ), and U. In U the curvature is at least λ. In C it is at
+    least Λ + λ − η − η²/λ, by the Schur complement of U.
 
     Args:
       values: computed eigenvalues Λ of A.
@@ -138,16 +142,16 @@ def err_root_gap(
     *,
     full_rank: bool,
 ) -> np.ndarray:
-    r"""Bound what errors of A and h move √gap by, shape (H,).
+    r"""Bound the change of √gap by errors of A and h, shape (H,).
 
-    $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$. At λ = 0, U is taken as the null space of A.
+    $\|u + v\| \le \|u\| + \|v\|$ in the norm of $(A + λI)^{-1}$. At λ = 0, U is treated as the null space of A.
 
     Args:
-      err_values: what errors of the eigenvalues in C move √gap by, shape (H,).
+      err_values: the change of √gap by errors of the eigenvalues in C, shape (H,).
       norms: the norms of h in U and in C, shape (H,) each.
       err_h: the error of h, shape (H,).
       penalty: λ.
-      smallest: the lower bound on the eigenvalues in C, infinite where C is empty.
+      smallest: the lower bound on the eigenvalues in C, infinite if C is empty.
       full_rank: whether U is empty.
     """
     if penalty == 0:
@@ -170,7 +174,7 @@ def is_rank_refuted(
       norms: the norms of h in U and in C, shape (H,) each.
       err_h: the error of h, shape (H,).
       err: η, the error of A.
-      smallest: the lower bound on the eigenvalues in C, infinite where C is empty.
+      smallest: the lower bound on the eigenvalues in C, infinite if C is empty.
     """
     in_u, in_c = norms
     return in_u > 2 * err_h + err / smallest * in_c
@@ -179,11 +183,11 @@ def is_rank_refuted(
 def squared_rounding(
     errors: SquaredErrors, err_root: np.ndarray, gap_root: np.ndarray, rounding: SumRounding
 ) -> np.ndarray:
-    """Bound the rounding of the gap: (√gap + ε)² − gap, where ε adds up what moves the root.
+    """Bound the rounding of the gap: (√gap + ε)² − gap, where ε is the sum of the errors of √gap.
 
     Args:
       errors: the errors of the heads.
-      err_root: what errors of h and A move the root by, shape (H,).
+      err_root: the change of √gap by errors of h and A, shape (H,).
       gap_root: √gap, shape (H,).
       rounding: the errors of sums over the rows.
     """

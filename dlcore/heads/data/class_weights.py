@@ -14,8 +14,8 @@ ClassWeightLike: TypeAlias = str | Mapping[Any, float]
 
 def class_weights(
     given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, loss: HeadLoss, labels: np.ndarray | None = None
-) -> np.ndarray:
-    r"""Return the factor of each class of each target, at most 1: shape (targets, classes).
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the factor of each class of each target, at most 1, and what each target's were divided by.
 
     "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
     own: every class weighs the same in the end, over all rows and not in each fold, as scikit-learn has it. The
@@ -27,6 +27,9 @@ def class_weights(
       weight: shape (n,).
       loss: of the heads.
       labels: what the numbers of `y` stand for, shape (classes,); None for themselves.
+
+    Returns:
+      Factors, shape (targets, classes), and powers of two, shape (targets,).
 
     Raises:
       ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
@@ -46,11 +49,12 @@ def class_weights(
         table = np.repeat(_in_order(given, names)[None], len(columns), axis=0)
     else:
         raise TypeError(f"class_weight: expected None, 'balanced' or a dictionary, got {given!r}")
-    table = np.ldexp(table, -np.frexp(table.max(1, keepdims=True))[1])
+    power = np.frexp(table.max(1))[1]
+    table = np.ldexp(table, -power[:, None])
     least = weight[weight > 0].min()
     if not least * table.min() > 0:
         raise ValueError("class_weight: expected numbers in the range of float64 also times sample_weight")
-    return table
+    return table, np.ldexp(1.0, power)
 
 
 def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:

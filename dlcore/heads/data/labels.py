@@ -37,6 +37,6 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
             )
 
 
-def label_of(code: int, classes: np.ndarray | None) -> str:
+def label_of(code: int | np.integer, classes: np.ndarray | None) -> str:
     """Return the text of the label that the number of a class stands for."""
     return f"{int(code)}" if classes is None else shown(classes[[int(code)]])

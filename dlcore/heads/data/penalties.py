@@ -1,9 +1,55 @@
 """The strengths of the penalty: one list for all fits, or one for each fold."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore.heads.losses import HeadLoss
+
+
+def read_penalties(
+    given: Mapping[str, npt.ArrayLike | None], loss: HeadLoss, mass: np.ndarray, unit: float, *, alike: bool
+) -> np.ndarray:
+    """Return the strengths of every fit, shape (folds + 1, L), from the one argument that is given.
+
+    scikit-learn's C and alpha stay the same in every fold, so λ·S does.
+
+    Args:
+      given: l2, C and alpha, of which one is not None.
+      loss: of the heads.
+      mass: the sums of the weights of every fit, shape (folds + 1,), divided by `unit`.
+      unit: a power of two.
+      alike: whether these are the same for all targets.
+
+    Raises:
+      TypeError: if none is given, or several, or one that the loss does not take.
+      ValueError: if a number is out of range, or a shape does not fit.
+    """
+    names = [name for name, value in given.items() if value is not None]
+    if not names:
+        raise TypeError(f"fit_heads() needs {host_checks.PENALTY_HELP.format(where='')}")
+    if len(names) > 1:
+        raise TypeError(f"fit_heads() takes one of l2, C and alpha, got {' and '.join(names)}")
+    (name,) = names
+    if name == "l2":
+        return read_strengths(given[name], mass, alike=alike)
+    if name not in loss.penalties:
+        other = " or ".join(("l2", *loss.penalties))
+        raise TypeError(f"{name}: expected None for loss {loss.name!r}, which takes {other}")
+    values = np.atleast_1d(host_checks.as_numpy(name, given[name])).astype(np.float64)
+    if values.ndim > 1 or values.size == 0:
+        raise ValueError(f"{name}: expected a number or a list of at least one, got shape {values.shape}")
+    if not alike:
+        raise ValueError(f"{name}: expected l2 in its place where class weights differ by target")
+    with np.errstate(divide="ignore", over="ignore"):
+        strengths = np.stack([loss.penalties[name](values, total * unit) for total in mass])
+    if np.isnan(values).any() or not (np.isfinite(strengths) & (strengths >= 0)).all():
+        wrong = values[~(np.isfinite(strengths) & (strengths >= 0)).all(0)]
+        least = "above 0" if name == "C" else "of at least 0"
+        raise ValueError(f"{name}: expected numbers {least}, got {wrong[0]:g}")
+    return strengths
 
 
 def read_strengths(l2: npt.ArrayLike | None, mass: np.ndarray, *, alike: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Arguments of `fit_heads`, checked once on the host and placed once on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
 from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
 from dlcore.heads.data.labels import check_classes
-from dlcore.heads.data.penalties import read_strengths
+from dlcore.heads.data.penalties import read_penalties
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.data.validation import Validation, read_validation
 from dlcore.heads.losses import read_loss
@@ -86,7 +86,7 @@ def read_training_data(
     y: npt.ArrayLike,
     *,
     loss: str,
-    l2: npt.ArrayLike | None,
+    penalties: Mapping[str, npt.ArrayLike | None],
     folds: FoldsLike | None,
     groups: npt.ArrayLike | None,
     sample_weight: npt.ArrayLike | None,
@@ -123,13 +123,13 @@ def read_training_data(
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
     held = None if validation is None else read_validation(validation, rows, target, record, classes)
-    scored, balance = weight, None
+    scored, balance, whole_unit = weight, None, unit
     if class_weight is not None:
-        balance = class_weights(class_weight, target, weight, record, classes)
+        balance, units = class_weights(class_weight, target, weight, record, classes)
         if target.ndim == 1:
-            weight, balance = weight * factors(balance[0], target), None
+            weight, balance, whole_unit = weight * factors(balance[0], target), None, unit * units[0]
     mass = np.where(train, weight, 0).sum(1)
-    strengths = read_strengths(l2, mass, alike=balance is None)
+    strengths = read_penalties(penalties, record, mass, whole_unit, alike=balance is None)
     return TrainingData(
         rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize), classes
     )

@@ -1,6 +1,7 @@
 """The record of a loss: all that `fit_heads` knows of it."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,9 @@ class Constant(NamedTuple):
     value: np.ndarray
 
 
+Conversion = Callable[[np.ndarray, float], np.ndarray]
+"""A function of penalties in another meaning, and of the sum of the weights, to λ."""
+
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A function of logits, targets and weights to H scores, larger is better.
 
@@ -75,6 +79,7 @@ class HeadLoss(NamedTuple):
       is_classifier: whether the targets are classes.
       has_classes: whether a head has a logit for each class.
       needs_positive: whether an intercept needs a positive target.
+      penalties: what λ is of the penalties of scikit-learn's estimator, by the name of its argument.
       row_loss: for the iterative solvers; None if heads are solved exactly.
       check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
         where they are labels of classes.
@@ -84,9 +89,26 @@ class HeadLoss(NamedTuple):
     metrics: Mapping[str, Metric]
     predict: Callable[[np.ndarray], np.ndarray]
     rankings: tuple[str, ...] = ()
-    top_k: Mapping[str, int] = {}
+    top_k: Mapping[str, int] = MappingProxyType({})
     is_classifier: bool = False
     has_classes: bool = False
     needs_positive: bool = False
+    penalties: Mapping[str, Conversion] = MappingProxyType({})
     row_loss: RowLoss | None = None
     check_targets: Callable[[np.ndarray, np.ndarray], None] | None = None
+
+
+def l2_of_c(c: np.ndarray, total: float) -> np.ndarray:
+    """Return λ = 1/(C·S), for scikit-learn's logistic regression."""
+    return 1 / (c * total)
+
+
+def l2_of_ridge_alpha(alpha: np.ndarray, total: float) -> np.ndarray:
+    """Return λ = 2·alpha/S, for scikit-learn's Ridge."""
+    return 2 * alpha / total
+
+
+def l2_of_mean_alpha(alpha: np.ndarray, total: float) -> np.ndarray:
+    """Return λ = alpha, for scikit-learn's PoissonRegressor, whose loss is a mean."""
+    del total
+    return alpha

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probability
 from dlcore.metrics.calibration import batched_calibration_error
@@ -89,6 +89,7 @@ LOGISTIC = HeadLoss(
     probability,
     rankings=tuple(RANKINGS),
     is_classifier=True,
+    penalties={"C": l2_of_c},
     row_loss=RowLoss(logistic_terms, logistic_curvature, logistic_constant),
 )
 """The cross-entropy of a sigmoid."""

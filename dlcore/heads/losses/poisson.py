@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_mean_alpha
 from dlcore.losses import half_poisson_deviance
 from dlcore.metrics.regression import batched_d2_poisson, batched_poisson_deviance, half_poisson_deviances
 
@@ -75,6 +75,7 @@ POISSON = HeadLoss(
     {"d2": _d2, "poisson_deviance": _deviance},
     _predict,
     needs_positive=True,
+    penalties={"alpha": l2_of_mean_alpha},
     row_loss=RowLoss(poisson_terms, poisson_curvature, poisson_constant),
     check_targets=_check_targets,
 )

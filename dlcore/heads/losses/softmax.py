@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms
+from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probabilities
 from dlcore.metrics.calibration import batched_calibration_error
@@ -105,6 +105,7 @@ SOFTMAX = HeadLoss(
     rankings=tuple(RANKINGS),
     top_k=TOP_K,
     is_classifier=True,
+    penalties={"C": l2_of_c},
     has_classes=True,
     row_loss=RowLoss(softmax_terms, softmax_curvature, softmax_constant),
 )

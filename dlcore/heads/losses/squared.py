@@ -3,7 +3,7 @@
 import numpy as np
 
 from dlcore._core import host_checks
-from dlcore.heads.losses.base import HeadLoss
+from dlcore.heads.losses.base import HeadLoss, l2_of_ridge_alpha
 from dlcore.metrics.regression import batched_pearson_r, batched_r2
 
 
@@ -28,5 +28,11 @@ def _predict(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-SQUARED = HeadLoss("squared", {"r2": _r2, "pearson_r": _pearson_r}, _predict, check_targets=_check_targets)
+SQUARED = HeadLoss(
+    "squared",
+    {"r2": _r2, "pearson_r": _pearson_r},
+    _predict,
+    penalties={"alpha": l2_of_ridge_alpha},
+    check_targets=_check_targets,
+)
 """The mean of squared errors."""

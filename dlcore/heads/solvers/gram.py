@@ -8,7 +8,8 @@ digits are lost, however far from 0 the columns are and the parts from one anoth
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.linalg import matmul, outer
+from dlcore.linalg import matmul
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
 """Rows per block: enough for products at full speed, few beside the rows of a part."""
@@ -125,10 +126,33 @@ class GramAccumulator:
             (features, targets),
             (targets,),
         )
+        if self.device.platform == "cpu":
+            return jax.device_put(self._summed_on_host(index), self.device)
         sums = Products(*(self.put(np.zeros(shape)) for shape in shapes))
         for x, y, weight, _ in self.blocks(index):
             # Blocks would queue up, all in memory, if the host ran ahead by more than one.
             sums = _add_rows(jax.block_until_ready(sums), x, y, weight)
+        return sums
+
+    def _summed_on_host(self, index: np.ndarray) -> Products:
+        """Return the sums over these rows from NumPy. Its products of float64 are faster than XLA's on a CPU."""
+        x = np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x
+        half, sums = x.shape[1] // 2, None
+        for start in range(0, len(index), self.block):
+            rows = index[start : start + self.block]
+            weight = self.inputs.weight[rows]
+            z, t = (_rows_of(table, rows).astype(np.float64) for table in (x, self.y))
+            total = weight.sum()
+            middle, level = weight @ z / total, weight @ t / total
+            root = np.sqrt(weight)[:, None]
+            for array, mean in ((z, middle), (t, level)):
+                array -= mean
+                array *= root
+            gram = z.T @ z
+            parts: Any = total, middle, level, gram[:half], gram[half:, half:], z.T @ t, (t * t).sum(0)
+            block = Products(*parts)
+            sums = block if sums is None else _merged(sums, block, np)
+        assert sums is not None
         return sums
 
     def _find_parts(self) -> list[np.ndarray] | None:
@@ -180,7 +204,7 @@ def _merge(a: Products, b: Products) -> Products:
     return _merged(a, b)
 
 
-def _merged(a: Products, b: Products) -> Products:
+def _merged(a: Products, b: Products, xp: ModuleType = jnp) -> Products:
     total = a.total + b.total
     x, y, share = b.middle - a.middle, b.level - a.level, a.total * b.total / total
     half = len(a.upper)
@@ -188,8 +212,8 @@ def _merged(a: Products, b: Products) -> Products:
         total,
         a.middle + x * (b.total / total),
         a.level + y * (b.total / total),
-        a.upper + b.upper + share * outer(x[:half], x),
-        a.corner + b.corner + share * outer(x[half:], x[half:]),
-        a.cross + b.cross + share * outer(x, y),
+        a.upper + b.upper + share * xp.outer(x[:half], x),
+        a.corner + b.corner + share * xp.outer(x[half:], x[half:]),
+        a.cross + b.cross + share * xp.outer(x, y),
         a.height + b.height + share * y**2,
     )

@@ -1,4 +1,4 @@
-"""Null model of an objective: the best constant prediction, whose J the stopping rule is relative to."""
+"""Null model of an objective: the best constant prediction. Its J is the scale of the stopping rule."""
 
 import dataclasses
 import functools
@@ -19,27 +19,33 @@ from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
 MAX_STEPS = 50
-"""Maximum number of updates of the search. It runs for a loss that states no null value, or a saturated one."""
+"""Maximum number of updates of the search for the null model.
+
+The search runs for a loss that states no null value. It also runs for a loss that states a saturated value, and
+for traced arguments.
+"""
 RELATIVE_TOL = 1e-4
-"""Relative tolerance of the search. The value is only a scale."""
+"""Relative tolerance of the search. It may be loose, because J₀ is only a scale."""
 STEP_SIZES = 12
 """Number of step sizes that the line search compares: 1, ½, ¼, …"""
 NEWTON_OUTPUTS = 8
-"""Maximum number of outputs for Newton's method, whose Hessian sums over every row."""
+"""Maximum number of outputs for Newton's method, whose Hessian is a sum over all rows."""
 
 
 class NullModel(NamedTuple):
-    """Scale of J: the value of the best constant prediction, and two bounds.
+    """Scales of J for the stopping rule.
 
     Attributes:
       null_value: J₀, the objective of the best constant prediction.
       saturated_value: lower bound on J, the mean of the least loss of each row.
-      unit_value: the size of J at the prediction 0: 1 for labels, the mean of y² for squared errors.
+      rounding_scale: the size of J to which its rounding is relative. A search for J₀ takes |mean loss| at the
+        prediction 0. Without a search it is max(J₀, 1) for class indices and for losses without a curvature. For
+        other losses it is max(J₀, mean of y²).
     """
 
     null_value: ArrayLike
     saturated_value: ArrayLike
-    unit_value: ArrayLike
+    rounding_scale: ArrayLike
 
 
 def prediction_struct(objective: Objective, data: BlockedData, params: Params) -> jax.ShapeDtypeStruct:
@@ -56,7 +62,7 @@ def null_model_of(
     outputs: jax.ShapeDtypeStruct,
     dtype: np.dtype,
 ) -> NullModel:
-    """Compute J₀, the saturated value and the unit value, as arrays of shape ().
+    """Compute J₀, the saturated value and the rounding scale, as arrays of shape ().
 
     J₀ is −∞ if no constant has a finite loss. The penalty alone is then the scale.
 
@@ -86,7 +92,7 @@ def null_model_of(
         with np.errstate(over="ignore", invalid="ignore"):
             targets, share = targets[share > 0], share[share > 0]
             value = float(info.null_value(targets, share, **loss_arguments))
-            # Labels have size 1. A loss grows linearly in its target without curvature, and else quadratically.
+            # Class indices have size 1. A loss grows linearly in y without a curvature, quadratically with one.
             size = 1.0 if info.curvature is None or info.classes else float(share @ targets**2)
         model = NullModel(value, 0.0, max(value, size))
     if not np.isfinite(np.array(model, np.float64)).all():
@@ -101,7 +107,7 @@ def _search_null_model(
 ) -> tuple[Array, Array, Array]:
     """Minimize the mean loss over constant predictions by Newton or gradient steps.
 
-    Each step tries all step sizes in both directions, and takes the least value.
+    Each step tries all step sizes in both directions, and takes the smallest value.
 
     Returns:
       The minimum (−∞ if none is finite), the mean of the least loss of each row, and the absolute mean loss at the

@@ -1,10 +1,10 @@
 r"""Quasi-separation by one column: a threshold that touches the classes and crosses none.
 
 For a threshold c let P be the classes with rows above c and N those with rows below. A direction that is 1 for the
-classes of P, −1 for those of N and 0 for the others has no negative margin if no class is in both. It has a
-positive margin if P or N is neither empty nor all classes. The search needs no head, whereas Newton's method next
-to a head may miss the direction. It finds every such column of up to 32 classes; of more, two thresholds are
-tried.
+classes of P, −1 for those of N and 0 for the rest has no negative margin if no class is in both. It has a positive
+margin if P or N is neither empty nor all classes. The search needs no head. Newton's method started at a head may
+miss such a direction. With at most 32 classes, the search finds every such column. With more classes, it tries
+only the smallest and the largest number of each column.
 
 One-hot columns and pixels that are 0 in all rows but a few are the usual case.
 
@@ -16,18 +16,21 @@ import numpy as np
 from dlcore.certificate.rows import TrainingData, index_slices
 
 MAX_THRESHOLDS = 64
-"""The most thresholds that are tried in each column; of more, the smallest and the largest number alone."""
+"""Maximum number of thresholds of a column.
+
+If there are more, only the smallest and the largest number of the column are tried.
+"""
 
 
-def touching_column(
+def quasi_separating_column(
     data: TrainingData, classes: int, *, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return a direction of one column that quasi-separates the classes, or None where no column does.
+    """Return a direction of one column that quasi-separates the classes, or None if no column does.
 
     Args:
-      data: rows of classes 0, 1, … with one set of weights; rows of weight 0 do not count.
+      data: rows of classes 0, 1, … with one set of weights. Rows of weight 0 are ignored.
       classes: the number of logits, 1 for the sigmoid.
-      fit_intercept: whether the threshold is free; without an intercept it is 0.
+      fit_intercept: whether the threshold is free. Without an intercept it is 0.
 
     Returns:
       Coefficients (classes, m) and intercepts (classes,).
@@ -38,9 +41,9 @@ def touching_column(
     for block in index_slices(len(data.x), features):
         rows, labels = data.weighted_block(block)
         for label in np.unique(labels):
-            members = rows[labels == label]
-            lowest[label] = np.minimum(lowest[label], members.min(0))
-            highest[label] = np.maximum(highest[label], members.max(0))
+            class_rows = rows[labels == label]
+            lowest[label] = np.minimum(lowest[label], class_rows.min(0))
+            highest[label] = np.maximum(highest[label], class_rows.max(0))
     present = np.isfinite(lowest).any(1)
     thresholds = np.vstack([lowest[present], highest[present]]) if fit_intercept else np.zeros((1, features))
     if len(thresholds) > MAX_THRESHOLDS:
@@ -60,7 +63,10 @@ def touching_column(
 def _direction(
     sign: np.ndarray, threshold: float, column: int, features: int, classes: int, *, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coefficients and intercepts of sign·(x − threshold) in one column, for the sigmoid of class 1."""
+    """Return the coefficients and intercepts of sign·(x − threshold) in one column.
+
+    For the sigmoid they are those of class 1.
+    """
     if classes == 1:
         sign = np.array([sign[1] if sign[1] else -sign[0]])
     coef = np.zeros((len(sign), features))

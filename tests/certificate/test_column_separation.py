@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import linprog
 
 from dlcore.certificate import data_report
-from dlcore.certificate.data_report import touching_columns
-from dlcore.certificate.data_report.touching_columns import touching_column
+from dlcore.certificate.data_report import column_separation
+from dlcore.certificate.data_report.column_separation import quasi_separating_column
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
@@ -53,7 +53,7 @@ def test_the_search_finds_what_a_linear_programme_finds(seed, classes, fit_inter
     y = np.append(np.arange(classes), rng.integers(0, classes, 12 - classes))
     x = x.astype(float)
     logits = 1 if classes == 2 else classes
-    direction = touching_column(weighted(x, y), logits, fit_intercept=fit_intercept)
+    direction = quasi_separating_column(weighted(x, y), logits, fit_intercept=fit_intercept)
     assert (direction is not None) == touches(x, y, classes, fit_intercept=fit_intercept)
     if direction is not None:
         margin = margins(x, y, direction)
@@ -66,23 +66,23 @@ def test_rows_of_weight_0_do_not_count():
     x, y = np.array([[0.0], [0], [1], [-1]]), np.array([0, 1, 1, 1])
     for last, found in ((1.0, False), (0.0, True)):
         weights = scaled_weights(np.array([[1.0, 1, 1, last]]))
-        assert (touching_column(TrainingData(x, y, weights), 1, fit_intercept=True) is not None) == found
+        assert (quasi_separating_column(TrainingData(x, y, weights), 1, fit_intercept=True) is not None) == found
 
 
 def test_a_threshold_between_the_classes_of_a_shifted_column():
     x = np.array([[100.0], [101], [101], [103]])
     y = np.array([0, 0, 1, 1])
-    direction = touching_column(weighted(x, y), 1, fit_intercept=True)
+    direction = quasi_separating_column(weighted(x, y), 1, fit_intercept=True)
     assert direction is not None
     coef, intercept = direction
     np.testing.assert_array_equal(coef * 101 + intercept, [[0]])
-    assert touching_column(weighted(x, y), 1, fit_intercept=False) is None
+    assert quasi_separating_column(weighted(x, y), 1, fit_intercept=False) is None
 
 
 def test_of_many_classes_the_ends_are_tried(monkeypatch):
-    monkeypatch.setattr(touching_columns, "MAX_THRESHOLDS", 3)
+    monkeypatch.setattr(column_separation, "MAX_THRESHOLDS", 3)
     x, y = np.array([[0.0], [0], [0], [2], [0]]), np.array([0, 1, 2, 2, 0])
-    direction = touching_column(weighted(x, y), 3, fit_intercept=True)
+    direction = quasi_separating_column(weighted(x, y), 3, fit_intercept=True)
     assert direction is not None
     assert direction[0].ravel().tolist() == [0, 0, 1]
 
