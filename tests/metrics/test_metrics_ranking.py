@@ -186,6 +186,12 @@ def test_levels_that_are_met_but_for_rounding_count():
     np.testing.assert_allclose(
         metrics.average_precision(y, score, interpolation="voc2007", sample_weight=thirds), np.mean(first + rest)
     )
+    y, score = np.array([1] * 16 + [0] * 5 + [1] * 4), np.arange(25)[::-1]
+    expected = metrics.average_precision(y, score, interpolation="voc2007")
+    tenths = np.full(25, 0.1)  # sixteen of them are less than 0.8 of the sum of twenty
+    np.testing.assert_allclose(
+        metrics.average_precision(y, score, interpolation="voc2007", sample_weight=tenths), expected
+    )
     score = np.r_[np.full(1, 2.0), np.full(29, 3.0), np.zeros(71)]  # 0.29·100 is below 29 in float64
     assert metrics.recall_at_fpr([1] + [0] * 100, score, max_fpr=0.29) == 1.0
     assert metrics.recall_at_fpr([1] + [0] * 100, score, max_fpr=0.28) == 0.0
