@@ -244,10 +244,13 @@ def check_same_length(**arrays: np.ndarray | SparseRows) -> None:
         raise ValueError(f"{next(iter(rows))}: expected at least one row, got none")
 
 
-def check_weights(weights: np.ndarray, rows: int, name: str = "weights") -> None:
-    """Raise unless weights have shape (rows,), are finite, nowhere negative and not all zero."""
+def check_weights(weights: np.ndarray, rows: int, name: str = "weights", table: str = "x") -> None:
+    """Raise unless weights have shape (rows,), are finite, nowhere negative and not all zero.
+
+    `table` is the name of the argument whose rows are weighted.
+    """
     if weights.shape != (rows,):
-        raise ValueError(f"{name}: expected shape ({rows},), one per row of x, got {weights.shape}")
+        raise ValueError(f"{name}: expected shape ({rows},), one per row of {table}, got {weights.shape}")
     check_finite(name, weights)
     if (weights < 0).any():
         raise ValueError(f"{name}: expected numbers of at least 0, got {weights.min()}")
@@ -319,20 +322,21 @@ def check_class_labels(y: np.ndarray, weights: np.ndarray | None = None) -> None
     _check_two_classes(y, values, weights, "at least two classes")
 
 
-def check_probabilities(y: np.ndarray) -> None:
+def check_probabilities(y: np.ndarray, name: str = "y") -> None:
     """Raise unless every row of `y` is a probability distribution over at least two classes."""
     if y.shape[1] < 2:
         raise ValueError(
-            f"y: expected 2-D [n, classes] with at least two classes, got shape {y.shape}; labels are 1-D, y[:, 0]"
+            f"{name}: expected 2-D [n, classes] with at least two classes, got shape {y.shape}; "
+            f"labels are 1-D, {name}[:, 0]"
         )
     if not (y >= 0).all():
-        raise ValueError(f"y: expected probabilities of at least 0, got {y.min()}")
+        raise ValueError(f"{name}: expected probabilities of at least 0, got {y.min()}")
     eps = 2.0**-8 if y.dtype.name == "bfloat16" else np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0
     invalid = np.abs(y.sum(1, dtype=np.float64) - 1) > max(1e-6, y.shape[1] * eps)
     if invalid.any():
         row = int(np.argmax(invalid))
         total = y[row].sum(dtype=np.float64)
-        raise ValueError(f"y: expected the probabilities of each row to sum to 1, got {total:g} in row {row}")
+        raise ValueError(f"{name}: expected the probabilities of each row to sum to 1, got {total:g} in row {row}")
 
 
 def check_real_targets(y: np.ndarray, weights: np.ndarray | None = None) -> None:

@@ -13,9 +13,8 @@ from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import best_of
-from dlcore.heads.scoring.held_out import held_out, name_of, scores_of
+from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
 from dlcore.heads.scoring.leave_one_out import left_out_scores
-from dlcore.heads.scoring.summed import validation_scores
 from dlcore.heads.solvers.gram import GramAccumulator
 from dlcore.heads.solvers.ridge import Parts, Spectrum, fit_ridge, predictions, r2_scores
 from dlcore.heads.solvers.ridge_certifier import RidgeCertifier

@@ -85,10 +85,14 @@ def fit_heads(
         others predicts a row. There are no fits of folds to certify. A standardised σ is that of all rows.
       groups: shape (n,), numbers or strings, for an integer or a splitter as `folds`: no group both trains and
         scores a fold. An integer is then scikit-learn's GroupKFold; a splitter gets the groups as numbers from 0.
-      scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. "log_loss"
-        (the default, negative), "accuracy"; "roc_auc" of the logistic loss, "roc_auc_ovr" of the softmax, the mean
-        over the classes of each against the others; "r2", the default of the squared loss; "d2", the default of
-        "poisson", and "poisson_deviance" (negative). Or a function of (y, prediction, weights) of the rows of
+      scoring: of the folds or the validation set, larger is better; rows count with `sample_weight`. The names are
+        metrics of `dlcore.metrics`. Classifiers have "log_loss" (the default), "brier" and
+        "expected_calibration_error", all three negative, "accuracy", "balanced_accuracy", "f1_macro", "f1_micro",
+        "average_precision" and "average_precision_voc2007". The logistic loss also has "roc_auc". The softmax also
+        has "roc_auc_ovr", the mean over the classes of each against the others, "roc_auc_micro",
+        "average_precision_micro", and "top_2_accuracy", also for 3, 5 and 10. The squared loss has "r2" (the
+        default) and "pearson_r", 0 for a constant; "poisson" has "d2" (the default) and "poisson_deviance",
+        negative. Or a function of (y, prediction, weights) of the rows of
         positive weight that are held out, for every fold, strength and target: float64 NumPy, (n,) each, labels as
         their index in `classes_`. The prediction is the probability of class 1, of all classes (n, classes), the
         number or the rate; the weights are as given, without those of classes, or 1. It answers a finite number.
@@ -176,7 +180,7 @@ def fit_heads(
     if left_out:
         check_leave_one_out(inputs, record)
     scoring = read_scoring(scoring, record)
-    check_held_out(scoring, inputs)
+    check_held_out(scoring, record, inputs)
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)

@@ -17,9 +17,8 @@ from dlcore.heads.losses import read_loss
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
-from dlcore.heads.scoring.held_out import held_out, name_of, scores_of
+from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
 from dlcore.heads.scoring.logits import logits_of
-from dlcore.heads.scoring.summed import summed_scores, validation_scores
 from dlcore.heads.solvers.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.timing import Stopwatch
 
@@ -150,16 +149,6 @@ def _scores(
     if fits == 1:
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])
-    if isinstance(scoring, str) and scoring in loss.metrics:
-        found = []
-        for fit in range(1, fits):
-            held = held_out(inputs, fit)
-            found.append(
-                summed_scores(
-                    loss, scoring, of_fits[fit], rows.x, index=held.rows, labels=held.y.T, weight=held.weight
-                )
-            )
-        return np.concatenate(found)
     linear = functools.partial(logits_of, rows.x)
     return np.concatenate(
         [

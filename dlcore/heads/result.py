@@ -45,7 +45,7 @@ class Heads:
       fold_gap: shape (folds, l2), the certified gap of each fold's fit.
       scores: shape (folds, l2), larger is better; of a validation set, or of rows left out one by one, (1, l2);
         else None.
-      scoring: what the scores are: "log_loss" (negative), "accuracy", "roc_auc", "roc_auc_ovr", "r2", or the name
+      scoring: what the scores are: a name that `fit_heads` takes, such as "log_loss" (negative), or the name
         of a function.
       best: the index of the strength with the best mean score, the strongest of equals; None without scores.
       device: where the passes over the rows ran.

@@ -300,7 +300,7 @@ Y = np.arange(12) % 2
         (
             {"scoring": "r2"},
             ValueError,
-            "scoring: expected 'log_loss', 'accuracy', 'roc_auc' or a function for loss 'logistic', got 'r2'",
+            "scoring: expected 'log_loss', 'accuracy', .*'roc_auc', .* for loss 'logistic', got 'r2'",
         ),
         ({"tol": 0}, ValueError, "tol: expected a finite number above 0"),
         ({"max_steps": 1.5}, TypeError, "max_steps: expected an integer"),

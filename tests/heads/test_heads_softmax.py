@@ -321,7 +321,7 @@ Y = np.arange(12) % 3
         (
             {"scoring": "r2"},
             ValueError,
-            "scoring: expected 'log_loss', 'accuracy', 'roc_auc_ovr' or a function for loss 'softmax', got 'r2'",
+            "scoring: expected 'log_loss', 'accuracy', .*'roc_auc_ovr', .* for loss 'softmax', got 'r2'",
         ),
         ({"max_steps": 1.5}, TypeError, "max_steps: expected an integer"),
         ({"x": X[:, 0]}, ValueError, r"x: expected 2-D \[n, features\]"),

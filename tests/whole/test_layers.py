@@ -23,7 +23,7 @@ FLOORS = {
             "_core/timing",
         ),
         *("_core/compilation_cache", "_core/compilations"),
-        *("reference", "certificate"),
+        *("reference", "certificate", "metrics"),
     ),
     1: ("tensors", "linalg", "calculus", "graph"),
     2: ("losses", "models"),
@@ -39,7 +39,7 @@ ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
     *("_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files", "_core/archive"),
     *("_core/labels", "_core/parts"),
-    *("reference", "certificate"),
+    *("reference", "certificate", "metrics"),
 )
 BY_FILE = ("_core", "cli")
 """Packages in which each file is a unit. Any other package is one unit."""

@@ -67,6 +67,7 @@ MACHINERY = ("rule", "with_loss_info", "get_loss_info", "sum_over_blocks", "run_
         dlcore.calculus,
         dlcore.graph,
         dlcore.losses,
+        dlcore.metrics,
         dlcore.descent,
         dlcore.objective,
     ],

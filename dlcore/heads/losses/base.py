@@ -45,9 +45,10 @@ Conversion = Callable[[np.ndarray, float], np.ndarray]
 """A function of penalties in another meaning, and of the sum of the weights, to λ."""
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""A function of logits, targets and weights to H scores.
+"""A function of logits, targets and weights to H scores, larger is better.
 
-Logits have shape (H, rows) or (H, K, rows), targets (H, rows). The weights, shape (rows,), sum to 1.
+Logits have shape (H, rows) or (H, K, rows), targets (H, rows). Targets of a classifier are class numbers in an
+integer dtype. The weights, shape (rows,), are positive, the largest in [½, 1).
 """
 
 
@@ -71,8 +72,9 @@ class HeadLoss(NamedTuple):
 
     Attributes:
       name: the name that `fit_heads` takes.
-      metrics: scores that are sums over the rows, larger is better. The first is the default of `scoring`.
-      rankings: scores of all rows together, by name.
+      metrics: scores by name. The first is the default of `scoring`.
+      rankings: names of the scores that rank rows, for which every class must have rows.
+      top_k: names of the scores of the k classes of the highest logits, with k.
       predict: what a scoring function is given, from the logits of one head.
       is_classifier: whether the targets are classes.
       has_classes: whether a head has a logit for each class.
@@ -87,17 +89,13 @@ class HeadLoss(NamedTuple):
     metrics: Mapping[str, Metric]
     predict: Callable[[np.ndarray], np.ndarray]
     rankings: tuple[str, ...] = ()
+    top_k: Mapping[str, int] = MappingProxyType({})
     is_classifier: bool = False
     has_classes: bool = False
     needs_positive: bool = False
     penalties: Mapping[str, Conversion] = MappingProxyType({})
     row_loss: RowLoss | None = None
     check_targets: Callable[[np.ndarray, np.ndarray], None] | None = None
-
-    @property
-    def scorings(self) -> tuple[str, ...]:
-        """The names of all scores."""
-        return (*self.metrics, *self.rankings)
 
 
 def l2_of_c(c: np.ndarray, total: float) -> np.ndarray:

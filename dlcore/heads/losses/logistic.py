@@ -5,7 +5,11 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probability
+from dlcore.metrics.calibration import batched_calibration_error
+from dlcore.metrics.probabilities import batched_brier, batched_sigmoid_log_loss
+from dlcore.metrics.ranking import binary_average_precision, binary_roc_auc, binary_voc2007_precision
 
 
 def logistic_terms(logits: Array, labels: Array) -> RowTerms:
@@ -47,19 +51,43 @@ def logistic_constant(
 
 
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    losses = np.log1p(np.exp(-abs(logits))) + np.maximum(logits, 0) - np.where(y == 1, logits, 0)
-    return -losses @ weight
+    return -batched_sigmoid_log_loss(y, logits, weight)
 
 
-def _accuracy(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return ((logits > 0) == (y == 1)) @ weight
+def _brier(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return -batched_brier(y, np.stack([probability(-logits), probability(logits)], axis=1), weight)
 
+
+def _calibration(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return -batched_calibration_error(y == 1, probability(logits), weight)
+
+
+def _predict(logits: np.ndarray) -> np.ndarray:
+    return (logits > 0).astype(np.intp)
+
+
+def _score(logits: np.ndarray) -> np.ndarray:
+    return logits
+
+
+RANKINGS = {
+    "roc_auc": ranking_metric(binary_roc_auc, _score),
+    "average_precision": ranking_metric(binary_average_precision, _score),
+    "average_precision_voc2007": ranking_metric(binary_voc2007_precision, _score),
+}
+"""Scores of the ranking of the rows by their logits."""
 
 LOGISTIC = HeadLoss(
     "logistic",
-    {"log_loss": _log_loss, "accuracy": _accuracy},
+    {
+        "log_loss": _log_loss,
+        **label_metrics(_predict, lambda logits: 2),
+        "brier": _brier,
+        "expected_calibration_error": _calibration,
+        **RANKINGS,
+    },
     probability,
-    rankings=("roc_auc",),
+    rankings=tuple(RANKINGS),
     is_classifier=True,
     penalties={"C": l2_of_c},
     row_loss=RowLoss(logistic_terms, logistic_curvature, logistic_constant),

@@ -6,8 +6,8 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_mean_alpha
-from dlcore.heads.losses.squared import r2
 from dlcore.losses import half_poisson_deviance
+from dlcore.metrics.regression import batched_d2_poisson, batched_poisson_deviance, half_poisson_deviances
 
 LARGEST_LOG_RATE = 60.0
 """A trial step may have any logit. Above this one the rate stays, so that no sum is infinite."""
@@ -41,17 +41,8 @@ def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
     mean = (weights @ y).reshape(-1) / total if fit_intercept else np.ones(len(total))
     means = mean.reshape(len(weights), -1)
     fits = zip(weights, np.log(means), strict=True)
-    value = [weight @ half_deviance(z[None], y) / weight.sum() for weight, z in fits]
+    value = [weight @ half_poisson_deviances(z[None], y) / weight.sum() for weight, z in fits]
     return Constant(total, np.log(mean)[:, None], mean[:, None], np.concatenate(value))
-
-
-def half_deviance(z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    r"""Return $e^z - yz - y + y\ln y$, of any shape, at least 0."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        d = z - np.log(np.where(y > 0, y, 1))
-        # Near d = 0 the difference of e^z and y(1 + d) would be rounding of y alone.
-        excess = np.where(abs(d) < 1, y * (np.expm1(d) - d), np.exp(z) - y * (1 + d))
-        return np.maximum(np.where(y > 0, excess, np.exp(z)), 0)
 
 
 def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
@@ -67,13 +58,11 @@ def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
 
 
 def _deviance(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return -2 * half_deviance(logits, y) @ weight
+    return -batched_poisson_deviance(y, logits, weight)
 
 
 def _d2(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        null = half_deviance(np.log(y @ weight)[:, None], y) @ weight
-    return r2(half_deviance(logits, y) @ weight, np.where(y.max(1) > y.min(1), null, 0))
+    return batched_d2_poisson(y, logits, weight)
 
 
 def _predict(logits: np.ndarray) -> np.ndarray:

@@ -1,12 +1,19 @@
 """The softmax cross-entropy of several classes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probabilities
+from dlcore.metrics.calibration import batched_calibration_error
+from dlcore.metrics.classification import batched_top_k_accuracy
+from dlcore.metrics.probabilities import batched_brier, batched_softmax_log_loss
+from dlcore.metrics.ranking import binary_average_precision, binary_roc_auc, binary_voc2007_precision
 
 
 def softmax_terms(logits: Array, labels: Array) -> RowTerms:
@@ -51,13 +58,33 @@ def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
 
 
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    own = np.take_along_axis(logits, y.astype(np.intp)[:, None], axis=1)[:, 0]
-    top = logits.max(1)
-    return -(np.log(np.exp(logits - top[:, None]).sum(1)) + top - own) @ weight
+    return -batched_softmax_log_loss(y, logits, weight)
 
 
-def _accuracy(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return (logits.argmax(1) == y) @ weight
+def _brier(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return -batched_brier(y, probabilities(logits, 1), weight)
+
+
+def _calibration(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    p = probabilities(logits, 1)
+    return -batched_calibration_error(p.argmax(1) == y, p.max(1), weight)
+
+
+def _top_k(k: int, logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return batched_top_k_accuracy(y, logits, weight, k)
+
+
+_by_class = functools.partial(probabilities, axis=1)
+RANKINGS = {
+    "roc_auc_ovr": ranking_metric(binary_roc_auc, _by_class),
+    "roc_auc_micro": ranking_metric(binary_roc_auc, _by_class, "micro"),
+    "average_precision": ranking_metric(binary_average_precision, _by_class),
+    "average_precision_micro": ranking_metric(binary_average_precision, _by_class, "micro"),
+    "average_precision_voc2007": ranking_metric(binary_voc2007_precision, _by_class),
+}
+"""Scores of the rankings of the rows by the probability of each class."""
+
+TOP_K = {f"top_{k}_accuracy": k for k in (2, 3, 5, 10)}
 
 
 def _predict(logits: np.ndarray) -> np.ndarray:
@@ -66,9 +93,17 @@ def _predict(logits: np.ndarray) -> np.ndarray:
 
 SOFTMAX = HeadLoss(
     "softmax",
-    {"log_loss": _log_loss, "accuracy": _accuracy},
+    {
+        "log_loss": _log_loss,
+        **label_metrics(lambda logits: logits.argmax(1), lambda logits: logits.shape[1]),
+        "brier": _brier,
+        "expected_calibration_error": _calibration,
+        **RANKINGS,
+        **{name: functools.partial(_top_k, k) for name, k in TOP_K.items()},
+    },
     _predict,
-    rankings=("roc_auc_ovr",),
+    rankings=tuple(RANKINGS),
+    top_k=TOP_K,
     is_classifier=True,
     penalties={"C": l2_of_c},
     has_classes=True,

@@ -4,18 +4,17 @@ import numpy as np
 
 from dlcore._core import host_checks
 from dlcore.heads.losses.base import HeadLoss, l2_of_ridge_alpha
-
-
-def r2(error: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Return 1 − error/height; a constant target has 1 for no error and else 0, as in scikit-learn."""
-    constant = np.where(error == 0, 1.0, 0.0)
-    return np.where(height > 0, 1 - error / np.where(height > 0, height, 1), constant)
+from dlcore.metrics.regression import batched_pearson_r, batched_r2
 
 
 def _r2(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    height = ((y - (y @ weight)[:, None]) ** 2) @ weight
-    height = np.where(y.max(1) > y.min(1), height, 0)  # a mean rounds
-    return r2(((logits - y) ** 2) @ weight, height)
+    return batched_r2(y, logits, weight)
+
+
+def _pearson_r(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return Pearson's r, and 0 for a constant, which has an r2 of 0 too unless it is right."""
+    r = batched_pearson_r(y, logits, weight)
+    return np.where(np.isnan(r), 0.0, r)
 
 
 def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:
@@ -30,6 +29,10 @@ def _predict(logits: np.ndarray) -> np.ndarray:
 
 
 SQUARED = HeadLoss(
-    "squared", {"r2": _r2}, _predict, penalties={"alpha": l2_of_ridge_alpha}, check_targets=_check_targets
+    "squared",
+    {"r2": _r2, "pearson_r": _pearson_r},
+    _predict,
+    penalties={"alpha": l2_of_ridge_alpha},
+    check_targets=_check_targets,
 )
 """The mean of squared errors."""

@@ -1,19 +1,22 @@
 """Scores of rows that are held out, larger is better: by name, or by a function of the caller's.
 
-Log loss, accuracy and r2 are sums over rows, and stand in the record of their loss, in `heads/losses`. What ranks
-rows, or is the caller's own, is of all rows together. Their logits come from a compiled program, once for all that
-is asked.
+A name stands in the record of a loss, in `heads/losses`, with its metric of `dlcore.metrics`. The logits come from
+a compiled program, for many heads at once.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from dlcore._core.types import Device
+from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
-from dlcore.heads.losses.probabilities import probabilities
+from dlcore.heads.scoring.logits import logits_of
 from dlcore.heads.solvers.batching import pad_to
+from dlcore.metrics.weighted_sums import scale_weights
 
 Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -26,9 +29,9 @@ LOGIT_BYTES = 2**28
 def read_scoring(scoring: object, loss: HeadLoss) -> Scoring:
     """Return a name that goes with the loss, or a function."""
     if scoring is None:
-        return loss.scorings[0]
-    if not callable(scoring) and not (isinstance(scoring, str) and scoring in loss.scorings):
-        expected = ", ".join(map(repr, loss.scorings))
+        return next(iter(loss.metrics))
+    if not callable(scoring) and not (isinstance(scoring, str) and scoring in loss.metrics):
+        expected = ", ".join(map(repr, loss.metrics))
         raise ValueError(f"scoring: expected {expected} or a function for loss {loss.name!r}, got {scoring!r}")
     return scoring
 
@@ -38,9 +41,14 @@ def name_of(scoring: Scoring) -> str:
     return scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
 
 
-def check_held_out(scoring: Scoring, inputs: TrainingData) -> None:
-    """Every class is in the rows that heads are scored on, where the score ranks one class above the others."""
-    if scoring not in ("roc_auc", "roc_auc_ovr"):
+def check_held_out(scoring: Scoring, loss: HeadLoss, inputs: TrainingData) -> None:
+    """Raise unless rankings have every class in the rows that are scored, and top-k scores more than k classes."""
+    if not isinstance(scoring, str):
+        return
+    k = loss.top_k.get(scoring, 0)
+    if k and inputs.y.max() < k:
+        raise ValueError(f"scoring: expected more than {k} classes for {scoring!r}, got {inputs.y.max() + 1:g}")
+    if scoring not in loss.rankings:
         return
     name, each = ("folds", "each fold is") if inputs.validation is None else ("validation", "heads are")
     for held in all_held_out(inputs):
@@ -90,13 +98,30 @@ def held_out(inputs: TrainingData, fit: int) -> HeldOut:
     return HeldOut(index, y, scored[index] * rows.unit, name)
 
 
+def validation_scores(
+    heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Device
+) -> np.ndarray:
+    """Return the scores of the fits on all rows on the validation set, shape (targets, L).
+
+    Args:
+      heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); weights and, last, intercepts.
+      inputs: with the validation set.
+      loss: of the heads.
+      scoring: a name or a function.
+      device: where the pass runs.
+    """
+    assert inputs.validation is not None
+    linear = functools.partial(logits_of, on_device(inputs.validation.x, device))
+    return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
+
+
 def scores_of(
     scoring: Scoring, loss: HeadLoss, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
 ) -> np.ndarray:
     """Return the scores of all heads of a fit, each by the rows that are held out for it.
 
     Args:
-      scoring: "roc_auc", "roc_auc_ovr" or a function.
+      scoring: a name or a function.
       loss: of the heads.
       held: the rows.
       l2: shape (L,), the strengths of the heads.
@@ -118,20 +143,26 @@ def scores_of(
     found = np.empty(len(heads))
     for start in range(0, len(heads), size):
         some = pad_to(heads[start : start + size], size).reshape(-1, theta.shape[-1])
-        if scoring == "roc_auc":  # the same added to all scores changes no rank, but takes digits from them
+        if scoring in loss.rankings and not inner:
+            # The same added to all scores changes no rank, but takes digits from them.
             some = np.concatenate([some[:, :-1], np.zeros((len(some), 1))], axis=1)
-        logits = linear(some, index).reshape(size, *inner, -1)
-        for head, logit in zip(range(start, min(start + size, len(heads))), logits, strict=False):
-            y = aims[:, head // strengths]
-            if scoring == "roc_auc":
-                found[head] = roc_auc(y == 1, logit, weight)
-            elif scoring == "roc_auc_ovr":
-                p = probabilities(logit, 0)
-                found[head] = np.mean([roc_auc(y == k, p[k], weight) for k in range(len(p))])
-            else:
-                where = f"{name}, l2 = {l2[head % strengths]:g}"
-                found[head] = answer_of(scoring, y, loss.predict(logit), weight, where)
+        numbers = np.arange(start, min(start + size, len(heads)))
+        logits = linear(some, index).reshape(size, *inner, -1)[: len(numbers)]
+        if isinstance(scoring, str):
+            found[numbers] = scores_by_name(scoring, loss, logits, aims.T[numbers // strengths], weight)
+            continue
+        for head, logit in zip(numbers, logits, strict=True):
+            where = f"{name}, l2 = {l2[head % strengths]:g}"
+            found[head] = answer_of(scoring, aims[:, head // strengths], loss.predict(logit), weight, where)
     return found.reshape(theta.shape[:2])
+
+
+def scores_by_name(
+    scoring: str, loss: HeadLoss, logits: np.ndarray, y: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return H scores from logits (H, rows) or (H, K, rows), targets (H, rows) and weights (rows,)."""
+    targets = y.astype(np.intp) if loss.is_classifier else y
+    return loss.metrics[scoring](logits, targets, scale_weights(weight))
 
 
 def answer_of(scoring: Scoring, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray, where: str) -> float:
@@ -144,23 +175,3 @@ def answer_of(scoring: Scoring, y: np.ndarray, prediction: np.ndarray, weight: n
     if not np.isfinite(found):
         raise ValueError(f"scoring: expected a finite number from {name}, got {answer!r} ({where})")
     return float(found)
-
-
-def roc_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    r"""Return the weighted share of pairs of a positive and a negative row that the score ranks right.
-
-    Pairs of equal scores count half.
-
-    $\sum_{i+,j-} s_is_j([z_i > z_j] + \frac12[z_i = z_j]) / \sum_{i+}s_i\sum_{j-}s_j$, by one sort. Shapes (n,).
-
-    Source: Hanley and McNeil (1982), The meaning and use of the area under a ROC curve.
-    """
-    weight = np.ldexp(weight, -np.frexp(weight.max())[1])  # no product of two leaves the range
-    order = np.argsort(score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of rows of the same score
-    ones, zeros = (
-        np.diff(np.cumsum(np.where(chosen, weight, 0)[order])[last], prepend=0.0)
-        for chosen in (positive, ~positive)
-    )
-    below = np.cumsum(zeros) - zeros
-    return float(ones @ (below + zeros / 2) / (ones.sum() * zeros.sum()))

@@ -36,11 +36,13 @@ import numpy as np
 from dlcore._core.types import Array
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
+from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.heads.scoring.held_out import LOGIT_BYTES, Scoring, answer_of
+from dlcore.heads.scoring.held_out import LOGIT_BYTES, Scoring, answer_of, scores_by_name
 from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of, rows_at
-from dlcore.heads.solvers.ridge import Parts, Spectrum, heads_of, inverse_of, r2, spectrum_of_kernel, strengths
+from dlcore.heads.solvers.ridge import Parts, Spectrum, heads_of, inverse_of, spectrum_of_kernel, strengths
 from dlcore.linalg import matmul, outer
+from dlcore.metrics.regression import fraction_explained
 
 NAME = "leave-one-out"
 NEAR_1 = 1e-3
@@ -96,6 +98,9 @@ def left_out_scores(
         for rows, _, (found,) in _errors(fitted, [(part, *heads_of(spectrum, part))]):
             errors[:, :, np.searchsorted(index, rows)] = np.asarray(found)
         for strength, of_targets in zip(np.asarray(part)[: len(l2) - len(scores)], errors, strict=False):
+            if isinstance(scoring, str):
+                scores.append(scores_by_name(scoring, SQUARED, aims.T - of_targets, aims.T, weight))
+                continue
             where = f"{NAME}, l2 = {strength:g}"
             pairs = zip(aims.T, of_targets, strict=True)
             scores.append([answer_of(scoring, y, y - error, weight, where) for y, error in pairs])
@@ -113,7 +118,7 @@ def _r2(fitted: Fitted, l2: np.ndarray, parts: Parts) -> np.ndarray:
     error = np.concatenate([np.asarray(part) for part in sums])[: len(l2)]
     y, weight = accumulator.y[index].astype(np.float64), inputs.weight[index]
     off = y - weight @ y / weight.sum()
-    return r2(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
+    return fraction_explained(error, np.where((y == y[0]).all(0), 0, weight @ off**2)[None])
 
 
 @quick_jit(donate_argnums=0)

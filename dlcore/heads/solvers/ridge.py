@@ -18,11 +18,11 @@ import numpy as np
 from dlcore._core.types import Array
 from dlcore.heads.data.column_scales import CONSTANT, deviation
 from dlcore.heads.data.training_data import TrainingData
-from dlcore.heads.losses.squared import r2
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.scoring.logits import logits_of_block
 from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of
 from dlcore.linalg import matmul, outer, vecdot, vector_norm
+from dlcore.metrics.regression import fraction_explained
 
 HEADS = 1024
 """So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
@@ -241,7 +241,7 @@ def r2_scores(
         error, height, digits = (np.asarray(a) for a in _errors(sums, coef, intercept))
         if not (digits <= DIGITS).all():
             error = _errors_of_rows(inputs, accumulator, fit, coef, intercept)
-        scores.append(r2(error, height))
+        scores.append(fraction_explained(error, height))
     return np.concatenate(scores)[: len(l2)]
 
 
