@@ -1,0 +1,154 @@
+"""Parts `bench-…`: the suites of `dlcore bench` at sizes where a GPU can win, with the CPU beside it."""
+
+from typing import NamedTuple
+
+import jax
+
+from dlcore._core import compilation_cache
+from dlcore._core.types import Device
+from dlcore.benchmark import hardware
+from dlcore.benchmark.bench import SUITES, Benchmark
+from dlcore.benchmark.case import CaseFamily
+from dlcore.benchmark.measurement import Measurement, measure_case
+from dlcore.benchmark.roofline_peaks import measure_peaks
+from dlcore.devices import find_device
+from on_device.child import Request, Save, describe_error
+from on_device.document import JsonObject
+from on_device.estimate import Work, total
+
+SECONDS, SMALL_SECONDS = 1.0, 0.05
+"""Approximate seconds of the warm calls of a case."""
+PEERS = {"math": ("torch", "jax"), "gradient": ("torch", "jax"), "fit": (), "sweep": ()}
+"""Libraries beside dlcore. Solvers of scikit-learn take longer than a visit at these sizes."""
+SCALE, SMALL_SCALE = 16.0, 1 / 64
+"""Factors of the sizes of `measure_peaks` on a device that is no CPU."""
+SMALL_CASES = 2
+FIELDS = ("machine", "ceilings", "cells", "quick", "errors")
+
+
+class PlannedCase(NamedTuple):
+    """A case of a suite and its work.
+
+    Attributes:
+      name: the name of the function.
+      size: its size.
+      numbers: numbers of the inputs.
+      operations: operations of a call.
+      programs: programs that a call compiles.
+    """
+
+    name: str
+    size: int
+    numbers: float
+    operations: float
+    programs: int = 2
+
+
+CASES = {
+    "gradient": (
+        PlannedCase("value_and_grad, logistic", 2**20, 2**27, 2**29),
+        PlannedCase("values_and_grads, logistic", 2**18, 2**25, 2**34),
+        PlannedCase("value_and_grad, softmax", 2**19, 2**26, 10 * 2**28),
+    ),
+    "sweep": (
+        PlannedCase("fit_heads, ridge grid", 50_000, 5e4 * 612, 2e11, 30),
+        PlannedCase("fit_heads, softmax l2", 60_000, 6e4 * 784, 1e12, 30),
+        PlannedCase("sweep, gradient_descent", 2_000, 569 * 30, 1.4e11, 6),
+    ),
+    "fit": (
+        PlannedCase("fit_heads, logistic", 1_000_000, 1.28e8, 2e10, 30),
+        PlannedCase("fit_heads, softmax of 1,024, 10 classes", 20_000, 2e7, 4e10, 30),
+        PlannedCase("fit, nesterov", 2**20, 2**26, 3e10, 10),
+    ),
+    "math": (
+        PlannedCase("linalg.matmul", 4096, 2**25, 2**37),
+        PlannedCase("linalg.matvec", 8192, 2**26, 2**27),
+        PlannedCase("losses.sigmoid_cross_entropy", 2**24, 2**25, 2**28),
+        PlannedCase("losses.softmax_cross_entropy", 2**20, 2**24, 2**27),
+        PlannedCase("losses.softmax", 2**20, 2**24, 2**27),
+        PlannedCase("linalg.vecdot", 2**24, 2**25, 2**25),
+        PlannedCase("linalg.vector_norm", 2**24, 2**24, 2**25),
+        PlannedCase("linalg.solve", 2048, 2**22, 6 * 2**33),
+    ),
+}
+"""Cases of each suite, most important first."""
+HOST_CALLS, CALLS = 8, 12
+"""Calls of a case on the host, by all implementations and with the check, and on the device."""
+
+
+def run(request: Request, save: Save) -> JsonObject:
+    """Measure the cases of the suite that the name of the part ends with."""
+    suite = request.name.rpartition("-")[2]
+    devices = devices_of(find_device(request.device))
+    scale = SMALL_SCALE if request.small else SCALE
+    peaks = {
+        name: measure_peaks(
+            device, 3 if request.small else 9, scale if device.platform != "cpu" else min(1.0, scale)
+        )
+        for name, device in devices.items()
+    }
+    machine = hardware.describe_machine(devices)
+    peers = [name for name in PEERS[suite] if name in machine["packages"]]
+    machine["left out"] = [f"{name}: {name} is not installed" for name in PEERS[suite] if name not in peers]
+    measurements: list[Measurement] = []
+    errors: list[JsonObject] = []
+
+    def result() -> JsonObject:
+        run = Benchmark(machine, peaks, measurements, request.small)
+        return {**run.to_json(), "errors": errors, "passed": not errors}
+
+    with compilation_cache.disabled():
+        for family, size in cases_of(suite, small=request.small):
+            seconds = SMALL_SECONDS if request.small else SECONDS
+            try:
+                measurements.append(measure_case(family, size, devices, peaks, peers, seconds=seconds))
+            except Exception as error:  # such as memory that is exhausted
+                errors.append({"name": family.name, "size": size, "error": describe_error(error)})
+            save(result())
+            jax.clear_caches()  # their programs hold memory of the device
+    machine["pace"].append(hardware.clock_probe())
+    machine["load after"] = hardware.load_average()
+    return result()
+
+
+def devices_of(device: Device) -> dict[str, Device]:
+    """Return the device and the CPU beside it, by name.
+
+    In a rehearsal the device is a CPU. The CPU beside it is then another simulated device, if there is one.
+    """
+    cpu = jax.devices("cpu")[-1]
+    return {device.platform if device.platform != "cpu" else "device": device, "cpu": cpu}
+
+
+def cases_of(suite: str, *, small: bool) -> list[tuple[CaseFamily, int]]:
+    """Return families with a size; the first ones at their smallest size if `small`.
+
+    Raises:
+      ValueError: if the suite has no function of a planned name.
+    """
+    families = {family.name: family for family in SUITES[suite]()}
+    if missing := [case.name for case in CASES[suite] if case.name not in families]:
+        raise ValueError(f"the suite {suite} has no {', '.join(missing)}")
+    planned = [(families[case.name], case.size) for case in CASES[suite]]
+    if not small:
+        return planned
+    return [(f._replace(make=f.make_quick or f.make), f.sizes[0]) for f, _ in planned[:SMALL_CASES]]
+
+
+def work(suite: str) -> Work:
+    """Return the work of a suite at full size."""
+    return total(
+        [
+            Work(
+                traffic=4.0 * case.numbers * CALLS,
+                float32=case.operations * CALLS,
+                programs=case.programs * 2,
+                tuned=1,
+                moved=4.0 * case.numbers,
+                host=case.operations * HOST_CALLS,
+                drawn=case.numbers,
+                seconds=SECONDS,
+            )
+            for case in CASES[suite]
+        ]
+    )
