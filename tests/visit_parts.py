@@ -1,7 +1,7 @@
 """Small parts of a visit to a device, without JAX, for tests of the runner in processes of their own.
 
-`VISIT_LOG` names a file with a line for each run of a part. `VISIT_KILL` names the part that kills the visit in its
-first run, after it has saved a result.
+`VISIT_LOG` names a file with a line for each run of a part.
+`VISIT_KILL` names the part that kills the visit in its first run, after it has saved a result.
 """
 
 import os

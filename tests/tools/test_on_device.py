@@ -55,17 +55,17 @@ def visit_in_process(folder: Path, **variables: str) -> int:
 @pytest.mark.parametrize("name", visit_parts.NAMES)
 def test_a_killed_visit_resumes_at_the_part_that_was_cut_off(tmp_path, name, number):
     status = visit_in_process(tmp_path, VISIT_KILL=name, VISIT_SIGNAL=str(int(number)))
-    before = visit_parts.NAMES[: visit_parts.NAMES.index(name)]
+    position = visit_parts.NAMES.index(name)
+    before, after = visit_parts.NAMES[:position], visit_parts.NAMES[position:]
     assert status != 0
     assert runs_of(tmp_path) == [*before, name]
     if number == signal.SIGTERM:
         assert document_of(tmp_path)["parts"][name]["status"] == "cut off"
     assert visit_in_process(tmp_path) == 0
-    assert runs_of(tmp_path) == [*before, *visit_parts.NAMES[len(before) :][:1], *visit_parts.NAMES[len(before) :]]
+    assert runs_of(tmp_path) == [*before, name, *after]
     records = document_of(tmp_path)["parts"]
-    assert {name: record["result"]["found"] for name, record in records.items()} == {
-        n: n for n in visit_parts.NAMES
-    }
+    assert set(records) == set(visit_parts.NAMES)
+    assert all(record["result"]["found"] == part for part, record in records.items())
     assert not (tmp_path / RUNNING).exists()
 
 

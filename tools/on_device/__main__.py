@@ -64,7 +64,8 @@ def list_parts() -> None:
 def describe_record(name: str, record: JsonObject) -> str:
     """Return one line about a part that has ended."""
     verdict = {False: ", NOT PASSED", True: ", passed"}.get(record["result"].get("passed"), "")
-    line = f"{name:16} {record['seconds']:6.1f} s (estimated {record['estimate_s']:.0f} s)  {record['status']}{verdict}"
+    estimate = f"(estimated {record['estimate_s']:.0f} s)"
+    line = f"{name:16} {record['seconds']:6.1f} s {estimate}  {record['status']}{verdict}"
     return f"{line}: {record['error']}" if record["error"] else line
 
 

@@ -1,5 +1,6 @@
 """Pages of a visit, from its JSON file alone: tables in Markdown, and the page of the benchmarks."""
 
+import collections
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from dlcore.benchmark.roofline_peaks import RooflinePeaks
 from on_device.document import NAME, JsonObject
 
 MARKDOWN, HTML = "device.md", "bench.html"
-MAX_FAILURES = 40
-"""Failures of a part on the page; the JSON file has all."""
+MAX_ROWS = 40
+"""Failures or worst results of a part on the page; the JSON file has all."""
 
 
 def write_markdown(document: JsonObject, folder: Path) -> None:
@@ -48,11 +49,11 @@ def to_markdown(document: JsonObject) -> str:
     """Return all tables, with the device, the driver, the versions and the date above them."""
     results = dict(_results(document))
     lines = [*_heading(document, results.get("facts", {}))]
-    lines += _section("Parts", ("part", "status", "s", "estimate, s", "error"), _parts(document))
+    lines += _table(("part", "status", "s", "estimate, s", "error"), _parts(document))
     for name, result in results.items():
-        kind = name.partition("-")[0]
-        if result and kind in SECTIONS:
-            lines += SECTIONS[kind](name, result)
+        to_lines = SECTIONS.get(name.partition("-")[0])
+        if result and to_lines:
+            lines += [f"## {name}\n", *to_lines(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -72,10 +73,8 @@ def _heading(document: JsonObject, facts: JsonObject) -> Iterator[str]:
     yield f"- date: {', '.join(dates) or 'unknown'}"
     yield from (f"- {name}: {value}" for name, value in machine.items())
     host = facts.get("host", {})
-    yield from (
-        f"- {name}: {host[name]}" for name in ("driver", "processor", "cores", "system", "python") if name in host
-    )
     if host:
+        yield from (f"- {name}: {host[name]}" for name in ("driver", "processor", "cores", "system", "python"))
         yield "- packages: " + ", ".join(f"{name} {version}" for name, version in host["packages"].items())
     yield ""
 
@@ -87,33 +86,31 @@ def _parts(document: JsonObject) -> Iterator[Sequence[str]]:
         yield name, record["status"] + passed, seconds, estimate, record["error"]
 
 
-def _facts(name: str, result: JsonObject) -> list[str]:
-    arithmetic = [(key, value) for key, value in result["arithmetic"].items()]
-    lines = _section("Arithmetic", ("property", "measured"), arithmetic)
-    peaks = [
+def _facts(result: JsonObject) -> list[str]:
+    lines = _table(("property", "measured"), result["arithmetic"].items())
+    rows = [
         (
             where,
-            f"{p['bandwidth'] / 1e9:.0f} GB/s",
-            f"{p['rate'] / 1e12:.2f} TFLOP/s",
-            f"{1e6 * p['latency']:.0f} µs",
+            f"{peaks['bandwidth'] / 1e9:.0f} GB/s",
+            f"{peaks['rate'] / 1e12:.2f} TFLOP/s",
+            f"{1e6 * peaks['latency']:.0f} µs",
         )
-        for where in ("peaks", "host_peaks")
-        if (p := result.get(where))
+        for where, key in (("device", "peaks"), ("host", "host_peaks"))
+        if (peaks := result.get(key))
     ]
-    return lines + _section("Roofline peaks", ("", "memory, read", "float32 product", "a call"), peaks)
+    return lines + _table(("roofline peaks", "memory, read", "float32 product", "a call"), rows)
 
 
-def _verify(name: str, result: JsonObject) -> list[str]:
+def _verify(result: JsonObject) -> list[str]:
     outcomes = result["outcomes"]
-    failures = [outcome for outcome in outcomes if not outcome["passed"]]
+    n_passed = sum(outcome["passed"] for outcome in outcomes)
     lines = [
-        f"## {name}\n",
-        f"{len(outcomes) - len(failures)} of {len(outcomes)} results are within their bounds.",
+        f"{n_passed} of {len(outcomes)} results are within their bounds.",
+        f"{result['programs']} programs were compiled in {result['compile_s']:.1f} s. The worst results:\n",
     ]
-    lines += [f"{result['programs']} programs were compiled in {result['compile_s']:.1f} s.\n"]
     rows = [
         (f"{o['function']} {o['result']}", _number(o["error"]), f"{o['bound']:g}", o["unit"], o["note"])
-        for o in sorted(outcomes, key=_excess)[:MAX_FAILURES]
+        for o in sorted(outcomes, key=_excess)[:MAX_ROWS]
     ]
     return lines + _table(("function", "error", "bound on a CPU", "unit", "note"), rows)
 
@@ -124,7 +121,7 @@ def _excess(outcome: JsonObject) -> float:
     return -error / outcome["bound"] if outcome["bound"] else -float(error > 0)
 
 
-def _passes(name: str, result: JsonObject) -> list[str]:
+def _passes(result: JsonObject) -> list[str]:
     rows = [
         (
             f"{m['rows']:,} × {m['features']}" if "rows" in m else f"{m['size']} bytes",
@@ -145,10 +142,10 @@ def _passes(name: str, result: JsonObject) -> list[str]:
         for m in result["matrices"]
     ]
     header = ("X", "dtype", "models", "ms", "GB/s of X", "GB/s of a sum of X", "passes", "TFLOP/s")
-    return _section("Value and gradient against the memory", header, rows)
+    return _table(header, rows)
 
 
-def _products(name: str, result: JsonObject) -> list[str]:
+def _products(result: JsonObject) -> list[str]:
     rows = [
         (
             p["operation"],
@@ -162,36 +159,27 @@ def _products(name: str, result: JsonObject) -> list[str]:
         )
         for p in result["products"]
     ]
-    return _section("Products", ("operation", "X", "algorithm", "ms", "TFLOP/s", "error"), rows)
+    return _table(("operation", "X", "algorithm", "ms", "TFLOP/s", "error"), rows)
 
 
-def _tests(name: str, result: JsonObject) -> list[str]:
+def _tests(result: JsonObject) -> list[str]:
     outcomes = result["outcomes"]
-    counts = {
-        kind: sum(o["outcome"] == kind for o in outcomes) for kind in ("passed", "failed", "error", "skipped")
-    }
+    counts = collections.Counter(outcome["outcome"] for outcome in outcomes)
     bad = [o for o in outcomes if o["outcome"] in ("failed", "error")]
-    rows = [(o["test"], o["outcome"], " ".join(o["message"].split())[-120:]) for o in bad[:MAX_FAILURES]]
-    lines = ["## Tests\n", ", ".join(f"{count} {kind}" for kind, count in counts.items()) + ".\n"]
+    rows = [(o["test"], o["outcome"], " ".join(o["message"].split())[-120:]) for o in bad[:MAX_ROWS]]
+    lines = [", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + ".\n"]
     return lines + (_table(("test", "outcome", "message"), rows) if rows else [])
 
 
-def _bench(name: str, result: JsonObject) -> list[str]:
+def _bench(result: JsonObject) -> list[str]:
     cells = [Measurement.from_json(cell) for cell in result["cells"]]
     device = next(iter(result["machine"]["devices"]))
     ours = f"dlcore {device}"
     libraries = ["dlcore cpu", *libraries_of(cells)]
     rows = [_bench_row(cell, ours, libraries) for cell in cells if ours in cell.results]
     rows += [(e["name"], str(e["size"]), e["error"][:80], *[""] * (2 + len(libraries))) for e in result["errors"]]
-    header = (
-        "function",
-        "size",
-        "ms",
-        "first call, s",
-        "share",
-        *(f"{library} ÷ dlcore" for library in libraries),
-    )
-    return _section(name, header, rows)
+    ratios = [f"{library} ÷ dlcore" for library in libraries]
+    return _table(("function", "size", "ms", "first call, s", "share", *ratios), rows)
 
 
 def _bench_row(cell: Measurement, ours: str, libraries: Sequence[str]) -> tuple[str, ...]:
@@ -221,10 +209,6 @@ SECTIONS = {
     "bench": _bench,
 }
 """Functions that return the lines of a part, by the first word of its name."""
-
-
-def _section(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    return [f"## {title}\n", *_table(header, rows)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

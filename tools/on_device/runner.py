@@ -1,5 +1,6 @@
 """Run of a visit: each part in a process of its own, with a limit; a later call resumes behind the last part."""
 
+import contextlib
 import datetime
 import os
 import signal
@@ -57,7 +58,7 @@ class Visit(NamedTuple):
 INTERRUPTED = "the visit was interrupted"
 
 
-class Interrupted(Exception):
+class VisitInterruptedError(Exception):
     """A signal that ends the visit."""
 
 
@@ -102,7 +103,8 @@ def run(parts: Sequence[Part], visit: Visit, callback: Callable[[JsonObject, str
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted
+    del number, frame
+    raise VisitInterruptedError
 
 
 def _is_due(document: JsonObject, part: Part, *, again: bool) -> bool:
@@ -151,7 +153,7 @@ def _run_part(part: Part, visit: Visit, end: float) -> JsonObject:
             is_slow = limit == own_limit
             status = TOO_SLOW if is_slow else CUT_OFF
             error = f"took longer than {limit:.0f} s" if is_slow else "the time of the visit was over"
-        except Interrupted:
+        except VisitInterruptedError:
             status, error = CUT_OFF, INTERRUPTED
         finally:
             _kill(process)
@@ -202,10 +204,8 @@ def _judge(record: JsonObject, part: Part, document: JsonObject) -> None:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a part's process and all that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     if process.stdin is not None:
         process.stdin.close()

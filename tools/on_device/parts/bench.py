@@ -10,7 +10,7 @@ from dlcore.benchmark import hardware
 from dlcore.benchmark.bench import SUITES, Benchmark
 from dlcore.benchmark.case import CaseFamily
 from dlcore.benchmark.measurement import Measurement, measure_case
-from dlcore.benchmark.roofline_peaks import measure_peaks
+from dlcore.benchmark.roofline_peaks import RooflinePeaks, measure_peaks
 from dlcore.devices import find_device
 from on_device.child import Request, Save, describe_error
 from on_device.document import JsonObject
@@ -80,13 +80,7 @@ def run(request: Request, save: Save) -> JsonObject:
     """Measure the cases of the suite that the name of the part ends with."""
     suite = request.name.rpartition("-")[2]
     devices = devices_of(find_device(request.device))
-    scale = SMALL_SCALE if request.small else SCALE
-    peaks = {
-        name: measure_peaks(
-            device, 3 if request.small else 9, scale if device.platform != "cpu" else min(1.0, scale)
-        )
-        for name, device in devices.items()
-    }
+    peaks = {name: _peaks(device, request) for name, device in devices.items()}
     machine = hardware.describe_machine(devices)
     peers = [name for name in PEERS[suite] if name in machine["packages"]]
     machine["left out"] = [f"{name}: {name} is not installed" for name in PEERS[suite] if name not in peers]
@@ -109,6 +103,12 @@ def run(request: Request, save: Save) -> JsonObject:
     machine["pace"].append(hardware.clock_probe())
     machine["load after"] = hardware.load_average()
     return result()
+
+
+def _peaks(device: Device, request: Request) -> RooflinePeaks:
+    """Return the peaks of a device; the default sizes are too small for a fast one."""
+    scale = SMALL_SCALE if request.small else SCALE if device.platform != "cpu" else 1.0
+    return measure_peaks(device, 3 if request.small else 9, scale)
 
 
 def devices_of(device: Device) -> dict[str, Device]:

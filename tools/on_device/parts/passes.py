@@ -51,7 +51,7 @@ MATRICES = (
     Matrix(2**26),
     Matrix(2**34),
 )
-"""Sizes in bytes, most important first. The smallest X may stay in a cache, and the largest has over 2³¹ entries."""
+"""Most important first. The smallest X may stay in a cache, and the largest has over 2³¹ entries."""
 
 
 def run(request: Request, save: Save) -> JsonObject:
