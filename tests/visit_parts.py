@@ -13,7 +13,7 @@ from pathlib import Path
 from on_device.child import Request, Save
 from on_device.document import JsonObject
 from on_device.estimate import Work
-from on_device.plan import Part
+from on_device.part import Part
 from on_device.runner import Visit, run
 
 NAMES = ("first", "second", "third")

@@ -1,38 +1,10 @@
 """Parts of a visit, most important first."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
-from on_device.estimate import Work, seconds_of
+from on_device.part import Part
 from on_device.parts import bench, facts, passes, products, tests, verify
 
 BUDGET_S = 480.0
 """Seconds of a visit."""
-
-
-class Part(NamedTuple):
-    """Part of a visit, which runs in a process of its own.
-
-    Attributes:
-      name: the name in the JSON file and on the command line.
-      question: what the project learns.
-      target: "module:function", called with a `Request` and a function that saves an incomplete result.
-      work: the work at full size.
-      fields: names that the result has.
-      environment: variables of its process.
-    """
-
-    name: str
-    question: str
-    target: str
-    work: Work
-    fields: tuple[str, ...]
-    environment: Mapping[str, str] = {}
-
-    @property
-    def estimate(self) -> float:
-        """The estimated seconds on an H200."""
-        return seconds_of(self.work)
 
 
 def _verify(dtype: str) -> Part:
@@ -41,10 +13,7 @@ def _verify(dtype: str) -> Part:
 
 
 def _bench(suite: str, question: str) -> Part:
-    # A rehearsal has a second simulated CPU, in the place of the CPU beside the device. GPUs ignore the variable.
-    environment = {"JAX_NUM_CPU_DEVICES": "2"}
-    work = bench.work(suite)
-    return Part(f"bench-{suite}", question, "on_device.parts.bench:run", work, bench.FIELDS, environment)
+    return Part(f"bench-{suite}", question, "on_device.parts.bench:run", bench.work(suite), bench.FIELDS)
 
 
 PARTS = (

@@ -25,7 +25,7 @@ from on_device.document import (
     succeeded,
     write_json,
 )
-from on_device.plan import Part
+from on_device.part import Part
 
 LOG = "log.txt"
 LIMIT_FACTOR, MIN_LIMIT_S, SMALL_LIMIT_S = 2.0, 30.0, 120.0
@@ -148,7 +148,7 @@ def _run_part(part: Part, visit: Visit, end: float) -> JsonObject:
             start_new_session=True,
         )
         try:
-            process.wait(limit)
+            wait(process, limit)
         except subprocess.TimeoutExpired:
             is_slow = limit == own_limit
             status = TOO_SLOW if is_slow else CUT_OFF
@@ -170,13 +170,18 @@ def _run_part(part: Part, visit: Visit, end: float) -> JsonObject:
     }
 
 
+def wait(process: subprocess.Popen[bytes], limit: float) -> None:
+    """Wait for the end of a process, at most for a number of seconds."""
+    process.wait(limit)
+
+
 def environment(part: Part, visit: Visit) -> dict[str, str]:
     """Return the variables of a part's process: float32 unless asked for, and JAX finds the device by itself."""
     variables = {
         name: value for name, value in os.environ.items() if name not in ("JAX_PLATFORMS", "JAX_ENABLE_X64")
     }
-    if visit.device == "cpu":
-        variables["JAX_PLATFORMS"] = "cpu"
+    if visit.device == "cpu":  # one simulated device stands for the accelerator, the other for the CPU beside it
+        variables |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
     return {**variables, **part.environment, "PYTHONUNBUFFERED": "1"}
 
 

@@ -22,7 +22,7 @@ PEERS = {"math": ("torch", "jax"), "gradient": ("torch", "jax"), "fit": (), "swe
 """Libraries beside dlcore. Solvers of scikit-learn take longer than a visit at these sizes."""
 SCALE, SMALL_SCALE = 16.0, 1 / 64
 """Factors of the sizes of `measure_peaks` on a device that is no CPU."""
-SMALL_CASES = 2
+SMALL_CASES = {"math": 2, "gradient": 2, "fit": 1, "sweep": 1}
 FIELDS = ("machine", "ceilings", "cells", "quick", "errors")
 
 
@@ -132,7 +132,7 @@ def cases_of(suite: str, *, small: bool) -> list[tuple[CaseFamily, int]]:
     planned = [(families[case.name], case.size) for case in CASES[suite]]
     if not small:
         return planned
-    return [(f._replace(make=f.make_quick or f.make), f.sizes[0]) for f, _ in planned[:SMALL_CASES]]
+    return [(f._replace(make=f.make_quick or f.make), f.sizes[0]) for f, _ in planned[: SMALL_CASES[suite]]]
 
 
 def work(suite: str) -> Work:

@@ -59,12 +59,14 @@ def run(request: Request, save: Save) -> JsonObject:
     device = find_device(request.device)
     limit = (device.memory_stats() or {}).get("bytes_limit")
     results: list[JsonObject] = []
-    for matrix in MATRICES:
-        size = SMALL_BYTES if request.small else matrix.size
-        if limit and size > MAX_FRACTION * limit:
+    matrices = MATRICES
+    if request.small:
+        matrices = tuple(dict.fromkeys(matrix._replace(size=SMALL_BYTES) for matrix in MATRICES))
+    for matrix in matrices:
+        if limit and matrix.size > MAX_FRACTION * limit:
             results.append({**matrix._asdict(), "error": f"is larger than {MAX_FRACTION:.0%} of {limit} bytes"})
             continue
-        results.append(_measure(matrix._replace(size=size), device))
+        results.append(_measure(matrix, device))
         save({"matrices": results})
     return {"matrices": results, "passed": not any(result["error"] for result in results)}
 

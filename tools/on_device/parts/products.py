@@ -5,7 +5,6 @@ The exact numbers are sums in NumPy's long double, for some of the columns.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -34,8 +33,10 @@ ALGORITHMS = {
 """Presets of `jax.lax.DotAlgorithmPreset`, by the names of the tables."""
 LIBRARY = "highest"
 """The precision that the library states."""
-REFERENCE_COLUMNS = 8, 32
-"""Columns of the left and the right factor whose products are computed exactly."""
+BLOCK = 8, 32
+"""Rows and columns of a product that are compared with exact sums."""
+LONG_DOUBLE = 200.0
+"""Operations of float32 on all cores in the time of one of long double, which has no vector instructions."""
 FIELDS = ("products",)
 
 
@@ -63,82 +64,92 @@ def run(request: Request, save: Save) -> JsonObject:
 
     with jax.default_device(find_device(request.device)):
         with jax.enable_x64(True):
-            add(_gradient(sizes, "float64"))
-            x, _ = _factors(sizes, "float64")
-            add(_product("gram", x, x, LIBRARY))
-            del x
-        add(_gradient(sizes, "float32"))
-        x, w = _factors(sizes, "float32")
-        for name, preset in {"float32, highest": LIBRARY, **ALGORITHMS}.items():
-            for operation, right in (("gram", x), ("logits", w)):
-                precision = preset if preset == LIBRARY else getattr(jax.lax.DotAlgorithmPreset, preset)
-                add(_product(operation, x, right, precision, name))
+            add(_measure_gradient(sizes, "float64"))
+            add(_measure(_gram(_normal(sizes.rows, sizes.features, "float64")), f"float64, {LIBRARY}", LIBRARY))
+        add(_measure_gradient(sizes, "float32"))
+        x, w = _normal(sizes.rows, sizes.features, "float32"), _normal(sizes.features, sizes.models, "float32")
+        products = _gram(x), _logits(x, w)
+        for name, preset in {f"float32, {LIBRARY}": LIBRARY, **ALGORITHMS}.items():
+            precision = preset if preset == LIBRARY else getattr(jax.lax.DotAlgorithmPreset, preset)
+            for product in products:
+                add(_measure(product, name, precision))
     required = [result for result in results if result["algorithm"].endswith(LIBRARY)]
     return {"products": results, "passed": not any(result["error_text"] for result in required)}
 
 
-def _factors(sizes: Sizes, dtype: str) -> tuple[jax.Array, jax.Array]:
-    """Return normal rows, made on the device, and normal weights."""
-    keys = jax.random.split(jax.random.key(0))
-    make = jax.jit(jax.random.normal, static_argnums=(1, 2))
-    return make(keys[0], (sizes.rows, sizes.features), dtype), make(keys[1], (sizes.features, sizes.models), dtype)
+class Product(NamedTuple):
+    """A product on the device, and a block of its entries with the sums of the magnitudes of their terms."""
+
+    operation: str
+    left: jax.Array
+    right: jax.Array
+    contracted: tuple[tuple[int], tuple[int]]
+    exact: np.ndarray
+    magnitude: np.ndarray
 
 
-def _product(
-    operation: str, x: jax.Array, right: jax.Array, precision: Any, algorithm: str = "float64, highest"
-) -> JsonObject:
-    """Measure XᵀX, or X times a matrix."""
-    is_gram = operation == "gram"
-    contracted = ((0,), (0,)) if is_gram else ((1,), (0,))
-    program = jax.jit(functools.partial(_dot, contracted=contracted, precision=precision))
-    shape = f"{x.shape[0]:,} × {x.shape[1]}" + ("" if is_gram else f", {right.shape[1]} models")
-    record = _record(operation, shape, x.dtype, algorithm)
+def _normal(rows: int, columns: int, dtype: str) -> jax.Array:
+    """Return normal numbers, made on the device."""
+    return jax.jit(jax.random.normal, static_argnums=(1, 2))(jax.random.key(columns), (rows, columns), dtype)
+
+
+def _gram(x: jax.Array) -> Product:
+    """Return the product XᵀX."""
+    left, right = (_exact(x[:, :count]) for count in BLOCK)
+    return Product("gram", x, x, ((0,), (0,)), left.T @ right, np.abs(left).T @ np.abs(right))
+
+
+def _logits(x: jax.Array, w: jax.Array) -> Product:
+    """Return the product of X with the weights of many models."""
+    left, right = _exact(x[: BLOCK[0]]), _exact(w[:, : BLOCK[1]])
+    return Product("logits", x, w, ((1,), (0,)), left @ right, np.abs(left) @ np.abs(right))
+
+
+def _exact(array: jax.Array) -> np.ndarray:
+    """Return an array in long double, whose products and sums round a thousand times less than float64."""
+    return np.asarray(array).astype(np.longdouble)
+
+
+def _measure(product: Product, algorithm: str, precision: Any) -> JsonObject:
+    """Return the time of a product and the error of its block."""
+    x, right = product.left, product.right
+    shape = f"{x.shape[0]:,} × {x.shape[1]}" + (
+        f", {right.shape[1]} models" if product.operation == "logits" else ""
+    )
+    record = _record(product.operation, shape, x.dtype, algorithm)
+    dimensions = product.contracted, ((), ())
+    program = jax.jit(
+        functools.partial(
+            jax.lax.dot_general,
+            dimension_numbers=dimensions,
+            precision=precision,
+            preferred_element_type=x.dtype,
+        )
+    )
     try:
         timing = measure({"": lambda: program(x, right)}, REPEATS)[""]
-        computed = np.asarray(program(x, right)[: _left_count(x, is_gram), : REFERENCE_COLUMNS[1]])
+        computed = np.asarray(program(x, right)[: BLOCK[0], : BLOCK[1]])
     except Exception as error:  # an algorithm that this device does not have
         return record | {"error_text": describe_error(error)}
-    left = np.asarray(x[:, : _left_count(x, is_gram)].T if is_gram else x[: _left_count(x, is_gram)])
-    columns = np.asarray(right[:, : REFERENCE_COLUMNS[1]])
-    operations = 2.0 * x.size * right.shape[1]
-    return record | _figures(timing, operations, _error(computed, left, columns))
+    error = float((np.abs(computed - product.exact) / product.magnitude).max())
+    return record | _figures(timing, 2.0 * x.size * right.shape[1], error)
 
 
-def _left_count(x: jax.Array, is_gram: bool) -> int:
-    """Return how many rows of the product are compared: features of a Gram matrix, else rows of X."""
-    return REFERENCE_COLUMNS[0] if is_gram else min(len(x), 1024)
-
-
-def _dot(x: jax.Array, right: jax.Array, *, contracted: Any, precision: Any) -> jax.Array:
-    return jax.lax.dot_general(
-        x, right, (contracted, ((), ())), precision=precision, preferred_element_type=x.dtype
-    )
-
-
-def _error(computed: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
-    """Return the largest error of a product relative to the sum of the magnitudes of its terms."""
-    left, right = left.astype(np.longdouble), right.astype(np.longdouble)
-    exact = left @ right
-    return float((np.abs(computed - exact) / (np.abs(left) @ np.abs(right))).max())
-
-
-def _gradient(sizes: Sizes, dtype: str) -> JsonObject:
+def _measure_gradient(sizes: Sizes, dtype: str) -> JsonObject:
     """Measure the value and gradient of a logistic regression, as the library computes them."""
     rows, features = sizes.gradient_rows, sizes.gradient_features
     record = _record("gradient", f"{rows:,} × {features}", dtype, f"{dtype}, {LIBRARY}")
-    small = sizes._replace(rows=rows, features=features, models=1)
     try:
-        x, w = _factors(small, dtype)
+        x, w = _normal(rows, features, dtype), _normal(features, 1, dtype)[:, 0]
         y = (jnp.arange(rows) % 2).astype(dtype)
-        params = LinearParams(w[:, 0], jnp.zeros((), dtype))
+        params = LinearParams(w, jnp.zeros((), dtype))
         objective = Objective(models.logistic, losses.sigmoid_cross_entropy)
-        call: Callable[[], Any] = lambda: objective.value_and_grad(params, (x, y))  # noqa: E731
-        timing = measure({"": call}, REPEATS)[""]
-        computed = np.asarray(call()[1].weight)
-    except Exception as error:
+        timing = measure({"": lambda: objective.value_and_grad(params, (x, y))}, REPEATS)[""]
+        computed = np.asarray(objective.value_and_grad(params, (x, y))[1].weight)
+    except Exception as error:  # memory that is exhausted, a program that does not compile
         return record | {"error_text": describe_error(error)}
-    exact_x, exact_w, exact_y = (np.asarray(array).astype(np.longdouble) for array in (x, w[:, 0], y))
-    residual = 1 / (1 + np.exp(-(exact_x @ exact_w))) - exact_y
+    exact_x = _exact(x)
+    residual = 1 / (1 + np.exp(-(exact_x @ _exact(w)))) - _exact(y)
     scale = np.abs(residual) @ np.abs(exact_x)
     error = float((np.abs(computed * rows - residual @ exact_x) / scale).max())
     return record | _figures(timing, 4.0 * rows * features, error)
@@ -165,13 +176,13 @@ def work() -> Work:
     gram = 2.0 * FULL.rows * FULL.features**2 * calls
     logits = 2.0 * FULL.rows * FULL.features * FULL.models * calls
     numbers = FULL.rows * FULL.features
-    exact = numbers + FULL.gradient_rows * FULL.gradient_features
+    exact = 2.0 * BLOCK[0] * BLOCK[1] * FULL.rows + 4.0 * FULL.gradient_rows * FULL.gradient_features
     return Work(
         traffic=20.0 * 4 * numbers * calls,
         float32=(gram + logits) * 3 * len(ALGORITHMS),
         float64=gram,
         programs=40,
         tuned=2 * len(ALGORITHMS) + 3,
-        moved=16 * 4.0 * numbers / 16,
-        host=200.0 * exact,
+        moved=8.0 * (sum(BLOCK) * FULL.rows + FULL.gradient_rows * FULL.gradient_features),
+        host=LONG_DOUBLE * exact * 3,
     )
