@@ -38,6 +38,11 @@ def fail(request: Request, save: Save) -> JsonObject:
     raise RuntimeError("no such unit")
 
 
+def not_pass(request: Request, save: Save) -> JsonObject:
+    """Return a result of checks that did not pass."""
+    return {"found": request.name, "passed": False}
+
+
 def crash(request: Request, save: Save) -> JsonObject:
     """End without any report, as a driver may."""
     sys.stderr.write("the driver is gone\n")

@@ -104,6 +104,13 @@ def test_failed_parts_run_again_only_if_asked(tmp_path):
     assert runs_of(tmp_path) == ["first"]
 
 
+def test_a_part_whose_checks_do_not_pass_is_done_and_not_a_success(tmp_path):
+    assert not visit(tmp_path, visit_parts.part("first", "not_pass"))
+    assert document_of(tmp_path)["parts"]["first"]["status"] == "done"
+    assert not visit(tmp_path, visit_parts.part("first"))
+    assert visit(tmp_path, visit_parts.part("first"), again=True)
+
+
 def stop_endless_part(process: subprocess.Popen[bytes], limit: float) -> None:
     """Let the limit of a part that never ends be over as soon as it has saved a result."""
     name, path = str(process.args[3]), Path(str(process.args[-1]))

@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true", help="rehearse at small sizes; the figures mean nothing")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", choices=names, help=", ".join(names))
-    parser.add_argument("--again", action="store_true", help="also run parts that failed or were too slow")
+    parser.add_argument("--again", action="store_true", help="also run parts that did not succeed")
     parser.add_argument("--list", action="store_true", help="print the parts and their estimates")
     parser.add_argument("--pages", action="store_true", help="only write the pages of the JSON file in the folder")
     options = parser.parse_args()

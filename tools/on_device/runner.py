@@ -44,7 +44,7 @@ class Visit(NamedTuple):
       small: whether it is a rehearsal at small sizes.
       budget: seconds of this call.
       only: names of parts to run; empty for all.
-      again: whether parts that failed or were too slow run again.
+      again: whether parts run again that failed, were too slow or did not pass.
     """
 
     folder: Path
@@ -108,9 +108,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_due(document: JsonObject, part: Part, *, again: bool) -> bool:
-    """Return whether a part is to run: it has no record, was cut off, or failed and is tried again."""
-    status = document["parts"].get(part.name, {"status": CUT_OFF})["status"]
-    return status == CUT_OFF or (again and status in (FAILED, TOO_SLOW))
+    """Return whether a part is to run: it has no record, was cut off, or did not succeed and is tried again."""
+    record = document["parts"].get(part.name)
+    return record is None or record["status"] == CUT_OFF or (again and not succeeded(record))
 
 
 def _recover(document: JsonObject, folder: Path) -> None:

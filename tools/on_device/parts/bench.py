@@ -10,7 +10,7 @@ from dlcore.benchmark import hardware
 from dlcore.benchmark.bench import SUITES, Benchmark
 from dlcore.benchmark.case import CaseFamily
 from dlcore.benchmark.measurement import Measurement, measure_case
-from dlcore.benchmark.roofline_peaks import RooflinePeaks, measure_peaks
+from dlcore.benchmark.roofline_peaks import PRODUCT_SIDE, RooflinePeaks, measure_peaks
 from dlcore.devices import find_device
 from on_device.child import Request, Save, describe_error
 from on_device.document import JsonObject
@@ -34,34 +34,36 @@ class PlannedCase(NamedTuple):
       size: its size.
       numbers: numbers of the inputs.
       operations: operations of a call.
-      programs: programs that a call compiles.
+      loops: programs of solvers and descents that the first call compiles, as counted on a CPU.
+      tuned: programs with products whose tiles are timed.
     """
 
     name: str
     size: int
     numbers: float
     operations: float
-    programs: int = 2
+    loops: int = 0
+    tuned: int = 0
 
 
 CASES = {
     "gradient": (
         PlannedCase("value_and_grad, logistic", 2**20, 2**27, 2**29),
-        PlannedCase("values_and_grads, logistic", 2**18, 2**25, 2**34),
-        PlannedCase("value_and_grad, softmax", 2**19, 2**26, 10 * 2**28),
+        PlannedCase("values_and_grads, logistic", 2**18, 2**25, 2**34, tuned=2),
+        PlannedCase("value_and_grad, softmax", 2**19, 2**26, 10 * 2**28, tuned=1),
     ),
     "sweep": (
-        PlannedCase("fit_heads, ridge grid", 50_000, 5e4 * 612, 2e11, 30),
-        PlannedCase("fit_heads, softmax l2", 60_000, 6e4 * 784, 1e12, 30),
-        PlannedCase("sweep, gradient_descent", 2_000, 569 * 30, 1.4e11, 6),
+        PlannedCase("fit_heads, ridge grid", 50_000, 5e4 * 612, 2e11, 5),
+        PlannedCase("fit_heads, softmax l2", 60_000, 6e4 * 784, 1e12, 3),
+        PlannedCase("sweep, gradient_descent", 2_000, 569 * 30, 1.4e11, 1),
     ),
     "fit": (
-        PlannedCase("fit_heads, logistic", 1_000_000, 1.28e8, 2e10, 30),
-        PlannedCase("fit_heads, softmax of 1,024, 10 classes", 20_000, 2e7, 4e10, 30),
-        PlannedCase("fit, nesterov", 2**20, 2**26, 3e10, 10),
+        PlannedCase("fit_heads, logistic", 1_000_000, 1.28e8, 2e10, 3),
+        PlannedCase("fit_heads, softmax of 1,024, 10 classes", 20_000, 2e7, 4e10, 3),
+        PlannedCase("fit, nesterov", 2**20, 2**26, 3e10, 2),
     ),
     "math": (
-        PlannedCase("linalg.matmul", 4096, 2**25, 2**37),
+        PlannedCase("linalg.matmul", 4096, 2**25, 2**37, tuned=2),
         PlannedCase("linalg.matvec", 8192, 2**26, 2**27),
         PlannedCase("losses.sigmoid_cross_entropy", 2**24, 2**25, 2**28),
         PlannedCase("losses.softmax_cross_entropy", 2**20, 2**24, 2**27),
@@ -72,8 +74,10 @@ CASES = {
     ),
 }
 """Cases of each suite, most important first."""
-HOST_CALLS, CALLS = 8, 12
-"""Calls of a case on the host, by all implementations and with the check, and on the device."""
+CALLS = 12
+"""Calls of a case on the device."""
+HOST_CALLS = {"math": 40, "gradient": 40, "fit": 6, "sweep": 6}
+"""Calls of a case on the host, with the check. A call of a peer on one core counts as eight."""
 
 
 def run(request: Request, save: Save) -> JsonObject:
@@ -136,19 +140,20 @@ def cases_of(suite: str, *, small: bool) -> list[tuple[CaseFamily, int]]:
 
 
 def work(suite: str) -> Work:
-    """Return the work of a suite at full size."""
-    return total(
-        [
-            Work(
-                traffic=4.0 * case.numbers * CALLS,
-                float32=case.operations * CALLS,
-                programs=case.programs * 2,
-                tuned=1,
-                moved=4.0 * case.numbers,
-                host=case.operations * HOST_CALLS,
-                drawn=case.numbers,
-                seconds=SECONDS,
-            )
-            for case in CASES[suite]
-        ]
+    """Return the work of a suite at full size. The host compiles as many programs as the device."""
+    peaks = Work(float32=2 * (PRODUCT_SIDE * SCALE**0.5) ** 3 * 10, programs=6, tuned=1)
+    return total([peaks, *(_case_work(case, HOST_CALLS[suite]) for case in CASES[suite])])
+
+
+def _case_work(case: PlannedCase, host_calls: int) -> Work:
+    return Work(
+        traffic=4.0 * case.numbers * CALLS,
+        float32=case.operations * CALLS,
+        programs=4,
+        tuned=case.tuned,
+        loops=2 * case.loops,
+        moved=4.0 * case.numbers,
+        host=case.operations * host_calls,
+        drawn=case.numbers,
+        seconds=SECONDS,
     )
