@@ -415,14 +415,16 @@ def assert_command_fails(capsys, arguments, statuses, message):
 
 
 @pytest.mark.devices
-def test_inputs_of_a_device_that_is_not_the_default_stay_there():
+def test_arrays_of_a_device_that_is_not_the_default_begin_on_it():
     """A call that copied X from the default device would be timed with the copy."""
     if jax.device_count() < 2:
         pytest.skip("needs two devices: JAX_NUM_CPU_DEVICES=2 or more")
     last = jax.devices()[-1]
-    family = next(family for family in SUITES["gradient"]() if family.name == "value_and_grad, logistic")
-    implementation = implementations.implementations_of(family.make(256), {"last": last}, ())["dlcore last"]
-    implementation.call()
-    with jax.transfer_guard_device_to_device("disallow"):
-        answer = implementation.call()
-    assert all(leaf.devices() == {last} for leaf in jax.tree.leaves(answer))
+
+    def bind(inputs, device):
+        x = jnp.asarray(inputs[0])  # as `Objective.prepare` does, which names no device
+        return lambda: (x, jnp.zeros(3))
+
+    case = product(function=None, bind=bind)
+    implementation = implementations.implementations_of(case, {"last": last}, ())["dlcore last"]
+    assert all(leaf.devices() == {last} for leaf in jax.tree.leaves(implementation.call()))

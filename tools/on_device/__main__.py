@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from on_device.document import NAME, JsonObject, read_json
@@ -36,10 +38,11 @@ def main() -> None:
         write_markdown(document, folder)
         write_html(document, folder)
         return
+    pages_written = []
 
     def finished(document: JsonObject, name: str) -> None:
         print(describe_record(name, document["parts"][name]), flush=True)
-        write_markdown(document, folder)
+        pages_written.append(_try_to_write(write_markdown, document, folder))
 
     visit = Visit(folder, options.device, options.small, options.budget, options.only, options.again)
     try:
@@ -47,9 +50,19 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     if (folder / NAME).exists():
-        write_html(read_json(folder / NAME), folder)
+        pages_written.append(_try_to_write(write_html, read_json(folder / NAME), folder))
     print(f"{'all parts passed' if is_complete else 'not all parts passed'}; results in {folder}")
-    sys.exit(not is_complete)
+    sys.exit(not (is_complete and all(pages_written)))
+
+
+def _try_to_write(write: Callable[[JsonObject, Path], None], document: JsonObject, folder: Path) -> bool:
+    """Write a page and return whether it worked; its failure must not end the visit."""
+    try:
+        write(document, folder)
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
 
 
 def list_parts() -> None:

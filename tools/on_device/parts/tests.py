@@ -95,6 +95,5 @@ def run(request: Request, save: Save) -> JsonObject:
 
 def work() -> Work:
     """Return the work of all files."""
-    return Work(
-        programs=PROGRAMS, loops=LOOPS, calls=5_000, seconds=12.0
-    )  # the seconds of the processes that tests start
+    processes_s = 12.0  # that tests start
+    return Work(programs=PROGRAMS, loops=LOOPS, calls=5_000, seconds=processes_s)
