@@ -67,7 +67,7 @@ def describe_machine(devices: dict[str, Device]) -> Machine:
             name: {
                 "kind": device.device_kind,
                 "platform": device.platform,
-                "version": str(device.client.platform_version).partition("\n")[0],
+                "version": " ".join(str(device.client.platform_version).split()),
             }
             for name, device in devices.items()
         },

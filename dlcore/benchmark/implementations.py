@@ -136,10 +136,22 @@ def _on_device(bind: Bind, copies: Copies, name: str, device: Device) -> Impleme
     calls, seconds = [], []
     for inputs in copies.inputs:
         start = time.perf_counter()
-        calls.append(bind(inputs, device))
+        with jax.default_device(device):
+            call = bind(inputs, device)
         seconds.append(time.perf_counter() - start)
+        calls.append(call if device == jax.devices()[0] else _as_default(device, call))
     transfer = float(np.median(seconds))
     return Implementation(_in_turn(calls), copies.from_memory, transfer=transfer, device=name, has_latency=True)
+
+
+def _as_default(device: Device, call: Callable[[], object]) -> Callable[[], object]:
+    """Return a call for which a device is JAX's default device, so that no argument begins on another."""
+
+    def call_there() -> object:
+        with jax.default_device(device):
+            return call()
+
+    return call_there
 
 
 def _on_threads(

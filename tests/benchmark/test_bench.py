@@ -412,3 +412,19 @@ def assert_command_fails(capsys, arguments, statuses, message):
         bench_command.run(arguments)
     assert ended.value.code in statuses
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.devices
+def test_arrays_of_a_device_that_is_not_the_default_begin_on_it():
+    """A call that copied X from the default device would be timed with the copy."""
+    if jax.device_count() < 2:
+        pytest.skip("needs two devices: JAX_NUM_CPU_DEVICES=2 or more")
+    last = jax.devices()[-1]
+
+    def bind(inputs, device):
+        x = jnp.asarray(inputs[0])  # as `Objective.prepare` does, which names no device
+        return lambda: (x, jnp.zeros(3))
+
+    case = product(function=None, bind=bind)
+    implementation = implementations.implementations_of(case, {"last": last}, ())["dlcore last"]
+    assert all(leaf.devices() == {last} for leaf in jax.tree.leaves(implementation.call()))
