@@ -15,6 +15,7 @@ from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.devices import find_device
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.heads.files import proof_arrays
+from dlcore.sklearn.polish import is_small, polish
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
@@ -42,7 +43,7 @@ class FitSettings(NamedTuple):
     device: str | None
     tol: float = 1e-4
     max_iter: int | None = None
-    solver: str = "lbfgs"
+    solver: str = "the ridge solver"
 
     @property
     def gap(self) -> float:
@@ -101,6 +102,8 @@ def fit_squared(
             fit_intercept=settings.fit_intercept,
             **more,
         )
+    rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
+    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, rounding[:, None])
     return heads
 
 
@@ -162,23 +165,64 @@ def _path(
         coef, intercept, steps, status = heads.coef, heads.intercept, heads.steps, heads.status
         certificate = heads.certificate
     warn_of_gaps(certificate, status, steps, settings)
+    done = np.array([ended == Status.CONVERGED for ended in status])
+    if done.any() and is_small(X.shape[0], (X.shape[1] + 1) * (2 if loss == "logistic" else coef.shape[1])):
+        coef, intercept = _polished((X, labels, weight), (coef, intercept), l2, done, settings)
+        heads = LinearHeads(coef, intercept if settings.fit_intercept else None, l2, loss)
+        certificate = dataclasses.replace(certify(heads, X, labels, weight), heads_device=certificate.heads_device)
     if loss == "softmax":  # the probabilities do not depend on a number that is added to all intercepts
         intercept = intercept - intercept.mean(-1, keepdims=True)
         return ClassHeads(coef, intercept, steps, certificate)
     return ClassHeads(coef[:, None], intercept[:, None], steps, certificate)
 
 
-def is_converged(certificate: Certificate, status: np.ndarray) -> np.ndarray:
-    """Return which heads have converged, or are at the floor of rounding with a gap of at most `MAX_GAP`."""
-    near = np.asarray(certificate.gap) <= np.asarray(certificate.gap_tol(MAX_GAP))
+def _polished(
+    data: tuple[Any, np.ndarray, np.ndarray],
+    heads: tuple[np.ndarray, np.ndarray],
+    l2: np.ndarray,
+    done: np.ndarray,
+    settings: FitSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients and intercepts of heads, those that are `done` with all their digits."""
+    (X, labels, weight), (coef, intercept) = data, (heads[0].copy(), heads[1].copy())
+    dense = (X.toarray() if hasattr(X, "toarray") else X).astype(np.float64)
+    rows = np.column_stack([dense, np.ones(len(labels))]) if settings.fit_intercept else dense
+    penalised = np.arange(rows.shape[1]) < dense.shape[1]
+    for head in np.flatnonzero(done):
+        theta = np.column_stack([np.atleast_2d(coef[head]), np.atleast_1d(intercept[head])])
+        is_binary = len(theta) == 1
+        # Two classes are a softmax of ∓z/2. Its penalty is twice that of z.
+        theta = np.concatenate([-theta, theta]) / 2 if is_binary else theta
+        penalty = l2[head] * penalised * (2 if is_binary else 1)
+        found = polish(rows, labels, weight / weight.sum(), penalty, theta[:, : rows.shape[1]])
+        found = found[1:] - found[:1] if is_binary else found
+        coef[head] = found[:, : dense.shape[1]]
+        if settings.fit_intercept:
+            intercept[head] = found[:, -1] if not is_binary else found[0, -1]
+    return coef, intercept
+
+
+def is_converged(certificate: Certificate, status: np.ndarray, floor: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return which heads have converged, or are at the floor of rounding with a gap of at most `MAX_GAP`.
+
+    Args:
+      certificate: of the heads.
+      status: of the heads, in the shape of the gap.
+      floor: a gap that is nothing but rounding.
+    """
+    near = np.asarray(certificate.gap) <= np.maximum(certificate.gap_tol(MAX_GAP), floor)
     return np.isin(status.astype(str), CONVERGED) | (near & (status != Status.OUT_OF_STEPS))
 
 
 def warn_of_gaps(
-    certificate: Certificate, status: np.ndarray, steps: np.ndarray, settings: FitSettings
+    certificate: Certificate,
+    status: np.ndarray,
+    steps: np.ndarray,
+    settings: FitSettings,
+    floor: np.ndarray | float = 0.0,
 ) -> None:
     """Warn with scikit-learn's `ConvergenceWarning` of the worst head that has not converged."""
-    short = np.flatnonzero(~is_converged(certificate, status))
+    short = np.flatnonzero(~is_converged(certificate, status, floor))
     if not len(short):
         return
     gaps = np.ravel(certificate.gap)

@@ -8,7 +8,7 @@ from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.utils.validation import validate_data
 
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared, warn_of_gaps
+from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
 from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
 
 
@@ -65,7 +65,6 @@ class LinearRegression(linear_model.LinearRegression):
         weight = read_weights(sample_weight, X)
         settings = FitSettings(self.fit_intercept, self.device)
         heads = fit_squared(X, y.reshape(len(y), -1), np.zeros(1), weight, settings)
-        warn_of_gaps(heads.certificate, heads.status, heads.steps, settings)
         one = y.ndim == 1
         self.coef_ = heads.coef[0, 0].astype(X.dtype) if one else heads.coef[:, 0].astype(X.dtype)
         intercept = heads.intercept[:, 0].astype(X.dtype)

@@ -10,11 +10,11 @@ from sklearn.base import _fit_context
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared, warn_of_gaps
+from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
 from dlcore.sklearn.inputs import CONSTRAINTS, as_floats, float_dtypes, on_host, read_weights
 
-WITH_STEPS = ("sag", "saga", "lsqr")
-"""Solvers for which scikit-learn gives `n_iter_`."""
+WITHOUT_STEPS = ("svd", "cholesky", "sparse_cg")
+"""Solvers for which scikit-learn gives no `n_iter_`."""
 DENSE_INTERCEPT = ("svd", "cholesky", "saga")
 """Solvers with which scikit-learn fits no intercept to sparse rows."""
 
@@ -191,12 +191,11 @@ def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None
     where = np.arange(Y.shape[1]), np.broadcast_to(chosen, Y.shape[1])
     settings = FitSettings(estimator.fit_intercept, estimator.device)
     heads = fit_squared(X, Y, alphas, weight, settings)
-    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings)
     set_coefficients(estimator, heads.coef[where], heads.intercept[where], X.dtype, one=y.ndim == 1)
     estimator.certificate_ = certificate_at(
         heads.certificate, (0, where[1][0]) if y.ndim == 1 or Y.shape[1] == 1 else where
     )
-    estimator.n_iter_ = heads.steps[where].astype(np.int32) if estimator.solver in WITH_STEPS else None
+    estimator.n_iter_ = None if estimator.solver in WITHOUT_STEPS else heads.steps[where].astype(np.int32)
     estimator.solver_ = "dlcore"
 
 

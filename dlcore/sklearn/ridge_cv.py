@@ -13,7 +13,7 @@ from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared, warn_of_gaps
+from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
 from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
 from dlcore.sklearn.ridge import Ridge, set_coefficients
 
@@ -133,7 +133,6 @@ class RidgeCV(linear_model.RidgeCV):
 
         settings = FitSettings(self.fit_intercept, self.device)
         heads = fit_squared(X, Y, alphas, weight, settings, keep)
-        warn_of_gaps(heads.certificate, heads.status, heads.steps, settings)
         predicted = np.empty((len(y), Y.shape[1], len(alphas)))
         predicted[weight > 0] = np.reshape(found, (len(alphas), Y.shape[1], -1)).transpose(2, 1, 0)
         if rows < len(y):  # a row without weight is predicted by the fit on all rows
@@ -201,7 +200,6 @@ class RidgeCV(linear_model.RidgeCV):
         mean = scores.mean(0)
         best = int(np.where(np.isnan(mean), -np.inf, mean).argmax())
         heads = fit_squared(X, Y, alphas[best : best + 1], weight, settings)
-        warn_of_gaps(heads.certificate, heads.status, heads.steps, settings)
         set_coefficients(self, heads.coef[:, 0], heads.intercept[:, 0], X.dtype, one=y.ndim == 1)
         self.alpha_, self.best_score_ = float(alphas[best]), float(mean[best])
         self.certificate_ = certificate_at(heads.certificate, (0 if Y.shape[1] == 1 else slice(None), 0))

@@ -21,7 +21,7 @@ OTHERS = [
     Ridge(),
     RidgeCV(),
     RidgeClassifier(),
-    LogisticRegressionCV(l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False),
+    LogisticRegressionCV(cv=3, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False),
 ]
 
 
