@@ -39,7 +39,7 @@ class Ridge(linear_model.Ridge):
 
     Attributes:
       certificate_: the `Certificate` of the head, or of one head for each target.
-      solver_: "dlcore".
+      solver_: the name that scikit-learn gives; the solution does not depend on it.
       coef_, intercept_, n_iter_, n_features_in_, feature_names_in_: as in scikit-learn.
 
     >>> import numpy as np
@@ -121,7 +121,7 @@ class RidgeClassifier(linear_model.RidgeClassifier):
 
     Attributes:
       certificate_: the `Certificate` of the head, or of one head for each class.
-      solver_: "dlcore".
+      solver_: the name that scikit-learn gives; the solution does not depend on it.
       coef_, intercept_, n_iter_, classes_, n_features_in_, feature_names_in_: as in scikit-learn.
 
     >>> model = RidgeClassifier().fit([[0.0], [1.0], [4.0], [5.0]], ["no", "no", "yes", "yes"])
@@ -196,7 +196,8 @@ def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None
         heads.certificate, (0, where[1][0]) if y.ndim == 1 or Y.shape[1] == 1 else where
     )
     estimator.n_iter_ = None if estimator.solver in WITHOUT_STEPS else heads.steps[where].astype(np.int32)
-    estimator.solver_ = "dlcore"
+    auto = "sparse_cg" if sparse.issparse(X) else "cholesky"
+    estimator.solver_ = auto if estimator.solver == "auto" else estimator.solver
 
 
 def set_coefficients(
