@@ -31,6 +31,7 @@ FLOORS = {
     4: ("fitting",),
     5: ("sweeping", "heads"),
     6: (
+        "sklearn",
         *("cli/interrupts", "cli/cache", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
         *("cli/expressions", "cli/graph", "cli/verify", "cli/bench", "cli/main", "cli/experiment", "__main__"),
     ),

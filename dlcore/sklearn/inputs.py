@@ -1,0 +1,48 @@
+"""Arguments of estimators: arrays of other libraries, the device and the dtype of the features."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import _check_sample_weight
+
+from dlcore.heads.data.device_rows import shared
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "device": [StrOptions({"auto", "cpu", "gpu", "tpu"}), None],
+    "dtype": [StrOptions({"float32", "float64"}), None],
+}
+"""Valid values of the parameters that scikit-learn's estimators lack."""
+
+
+def on_host(data: Any) -> Any:
+    """Return an array of JAX, torch or CuPy as a NumPy array, and any other data as it is.
+
+    Arrays of another device are read through DLPack. bfloat16 becomes float32.
+    """
+    rows = shared(data)
+    if not isinstance(rows, jax.Array):
+        return data
+    array = np.asarray(rows)
+    return array if array.dtype.kind in "biufc" else array.astype(np.float32)
+
+
+def float_dtypes(dtype: str | None) -> list[Any]:
+    """Return the dtypes in which features are kept; the first is that of any other numbers."""
+    return [np.float64, np.float32] if dtype is None else [np.dtype(dtype).type]
+
+
+def as_floats(X: Any, dtype: str | None) -> Any:
+    """Return validated features in one of their dtypes."""
+    allowed = float_dtypes(dtype)
+    return X if X.dtype.type in allowed else X.astype(allowed[0])
+
+
+def read_weights(sample_weight: Any, X: Any) -> np.ndarray:
+    """Return the weight of every row in float64, 1 by default.
+
+    Raises:
+      ValueError: if a weight is negative or not finite, all are 0, or their number is not that of the rows.
+    """
+    return _check_sample_weight(on_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True)

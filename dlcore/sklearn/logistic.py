@@ -1,0 +1,212 @@
+"""Logistic regression with an l2 penalty: the labels and weights of classes, and the fit."""
+
+import dataclasses
+import warnings
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn import linear_model
+from sklearn.base import _fit_context
+from sklearn.utils import Tags, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from dlcore.certificate import LinearHeads, certify
+from dlcore.sklearn.heads import ClassHeads, FitSettings, certificate_at, fit_classes
+from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
+from dlcore.sklearn.penalties import read_penalty, refuse_liblinear
+
+
+class ClassData(NamedTuple):
+    """Rows with labels.
+
+    Attributes:
+      X: shape (n, m), NumPy or a sparse table by rows.
+      y: labels as given, shape (n,).
+      classes: the labels, ascending.
+      labels: the number of the class of each row, shape (n,).
+      weight: the weight of each row times that of its class, float64, shape (n,).
+    """
+
+    X: Any
+    y: np.ndarray
+    classes: np.ndarray
+    labels: np.ndarray
+    weight: np.ndarray
+
+
+class LogisticRegression(linear_model.LogisticRegression):
+    r"""Logistic regression, scikit-learn's `LogisticRegression` with a certificate.
+
+    It minimises $C\sum_i s_i\ell_i + \frac12\|w\|^2$, with the cross-entropy of all classes for more than two.
+
+    Args:
+      penalty: deprecated by scikit-learn; "l2" or None.
+      C: the inverse of the penalty, above 0; infinity for none.
+      l1_ratio: must be 0.
+      dual: must be False.
+      tol: the gap that is certified is at most tol², and between 1e-12 and 1e-6, relative to the objective.
+      fit_intercept: whether the intercept is fitted. It is not penalised.
+      intercept_scaling: has no effect.
+      class_weight: None, "balanced" or the weight of each class.
+      random_state: has no effect.
+      solver: any of scikit-learn's names but "liblinear", which penalises the intercept.
+      max_iter: the most passes over the rows.
+      verbose: has no effect.
+      warm_start: whether the coefficients of the last fit are kept if they are proven to be within the tolerance.
+      n_jobs: deprecated by scikit-learn; has no effect.
+      device: "cpu", "gpu" or "tpu"; None for JAX's default device.
+      dtype: "float32" or "float64", the dtype in which X is kept; None keeps the dtype of X.
+
+    Attributes:
+      certificate_: the `Certificate` of the head.
+      classes_, coef_, intercept_, n_iter_, n_features_in_, feature_names_in_: as in scikit-learn.
+
+    >>> model = LogisticRegression().fit([[0.0], [1.0], [4.0], [5.0]], ["no", "no", "yes", "yes"])
+    >>> print(*model.predict([[0.5], [4.5]]), model.certificate_.gap < 1e-6)
+    no yes True
+    """
+
+    _parameter_constraints: dict = {**linear_model.LogisticRegression._parameter_constraints, **CONSTRAINTS}
+
+    def __init__(
+        self,
+        penalty="deprecated",
+        *,
+        C=1.0,
+        l1_ratio=0.0,
+        dual=False,
+        tol=1e-4,
+        fit_intercept=True,
+        intercept_scaling=1,
+        class_weight=None,
+        random_state=None,
+        solver="lbfgs",
+        max_iter=100,
+        verbose=0,
+        warm_start=False,
+        n_jobs=None,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__(
+            penalty=penalty,
+            C=C,
+            l1_ratio=l1_ratio,
+            dual=dual,
+            tol=tol,
+            fit_intercept=fit_intercept,
+            intercept_scaling=intercept_scaling,
+            class_weight=class_weight,
+            random_state=random_state,
+            solver=solver,
+            max_iter=max_iter,
+            verbose=verbose,
+            warm_start=warm_start,
+            n_jobs=n_jobs,
+        )
+        self.device = device
+        self.dtype = dtype
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the coefficients to X, (n, m), and labels y, (n,), with weights of the rows, (n,)."""
+        read_penalty(self, "l1_ratio")
+        C = self.C
+        if self.penalty is None:
+            if C != 1.0:
+                warnings.warn("Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=3)
+            C = np.inf
+        if self.n_jobs is not None:
+            warnings.warn(
+                "'n_jobs' has no effect since scikit-learn 1.8 and will be removed in 1.10.",
+                FutureWarning,
+                stacklevel=3,
+            )
+        if getattr(self, "_skl_callbacks", None):
+            raise ValueError("set_callbacks: callbacks are not supported by dlcore.sklearn, got some")
+        data = read_classes(self, X, y, sample_weight)
+        self.classes_ = data.classes
+        settings = settings_of(self)
+        found = self._kept(data, C, settings) if self.warm_start and hasattr(self, "coef_") else None
+        if found is None:
+            found = fit_classes(data.X, data.labels, len(data.classes), np.array([C]), data.weight, settings)
+        if found.certificate is None:
+            raise ValueError(only_one_class(data.classes[data.labels[data.weight > 0][0]]))
+        self.coef_ = found.coef[0].astype(data.X.dtype)
+        self.intercept_ = found.intercept[0].astype(data.X.dtype)
+        self.n_iter_ = found.steps.astype(np.int32)
+        self.certificate_ = certificate_at(found.certificate, 0)
+        return self
+
+    def _kept(self, data: ClassData, C: float, settings: FitSettings) -> ClassHeads | None:
+        """Return the heads of the last fit if they are within the tolerance of this one."""
+        loss = "logistic" if len(data.classes) == 2 else "softmax"
+        shape = (1, data.X.shape[1]) if loss == "logistic" else (len(data.classes), data.X.shape[1])
+        if sparse.issparse(self.coef_) or self.coef_.shape != shape or not np.isfinite(self.intercept_).all():
+            return None
+        coef, intercept = self.coef_[None].astype(np.float64), self.intercept_[None].astype(np.float64)
+        if loss == "logistic":
+            heads = LinearHeads(coef[:, 0], intercept[:, 0], 1 / (C * data.weight.sum()), loss)
+        else:
+            heads = LinearHeads(coef, intercept, 1 / (C * data.weight.sum()), loss)
+        if not self.fit_intercept:
+            heads = dataclasses.replace(heads, intercept=None)
+        certificate = certify(heads, data.X, data.labels, data.weight)
+        if not (certificate.gap <= certificate.gap_tol(settings.gap)).all():
+            return None
+        return ClassHeads(coef, intercept, np.zeros(1, np.int64), certificate)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits, shape (n,) or (n, classes)."""
+        return super().decision_function(on_host(X))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags
+
+
+def settings_of(estimator: Any) -> FitSettings:
+    """Return the settings of a logistic regression."""
+    return FitSettings(
+        estimator.fit_intercept, estimator.device, estimator.tol, int(estimator.max_iter), estimator.solver
+    )
+
+
+def read_classes(estimator: Any, X: Any, y: Any, sample_weight: Any) -> ClassData:
+    """Return the checked rows, their labels and weights.
+
+    Raises:
+      ValueError: if the rows or labels are invalid, all of one class, or the solver is "liblinear".
+    """
+    X, y = validate_data(
+        estimator,
+        on_host(X),
+        on_host(y),
+        accept_sparse="csr",
+        dtype=float_dtypes(estimator.dtype),
+        order="C",
+        accept_large_sparse=estimator.solver not in ("liblinear", "sag", "saga"),
+    )
+    check_classification_targets(y)
+    classes, labels = np.unique(y, return_inverse=True)
+    refuse_liblinear(estimator.solver, len(classes))
+    if len(classes) < 2:
+        raise ValueError(only_one_class(classes[0]))
+    weight = read_weights(sample_weight, X)
+    if estimator.class_weight is not None:
+        of_classes = compute_class_weight(estimator.class_weight, classes=classes, y=y, sample_weight=weight)
+        if not (np.isfinite(of_classes) & (of_classes >= 0)).all():
+            raise ValueError(f"class_weight: expected finite numbers of at least 0, got {of_classes}")
+        weight = weight * of_classes[labels]
+    return ClassData(X, y, classes, labels, weight)
+
+
+def only_one_class(label: Any) -> str:
+    """Return the message of the error that only one class is there."""
+    return (
+        "This solver needs samples of at least 2 classes in the data, "
+        f"but the data contains only one class: {label!r}"
+    )
