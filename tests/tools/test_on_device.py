@@ -113,7 +113,8 @@ def test_a_part_whose_checks_do_not_pass_is_done_and_not_a_success(tmp_path):
 
 def stop_endless_part(process: subprocess.Popen[bytes], limit: float) -> None:
     """Let the limit of a part that never ends be over as soon as it has saved a result."""
-    name, path = str(process.args[3]), Path(str(process.args[-1]))
+    command: Any = process.args
+    name, path = command[3], Path(command[-1])
     if not name.endswith(":wait"):
         process.wait(limit)
         return
