@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import make_scorer
+from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import _manual_routing, _routing_enabled, process_routing
 from sklearn.utils.validation import _check_method_params
 
@@ -22,10 +23,20 @@ class Fold(NamedTuple):
     test: np.ndarray
 
 
-def read_folds(splits: Any, n_samples: int) -> list[Fold]:
-    """Return the folds of pairs of rows that train and rows that are scored."""
-    rows = np.arange(n_samples)
-    return [Fold(np.bincount(rows[train], minlength=n_samples), rows[test]) for train, test in splits]
+def read_folds(cv: Any, X: Any, y: np.ndarray, params: Mapping[str, Any], *, classifier: bool) -> list[Fold]:
+    """Return the folds.
+
+    Args:
+      cv: folds in any form that scikit-learn takes.
+      X: shape (n, m).
+      y: shape (n,) or (n, targets).
+      params: parameters of the splitter.
+      classifier: whether an integer means stratified folds.
+    """
+    splitter: Any = check_cv(cv, y, classifier=classifier)
+    rows = np.arange(len(y))
+    splits = splitter.split(X, y, **params)
+    return [Fold(np.bincount(rows[train], minlength=len(y)), rows[test]) for train, test in splits]
 
 
 def route(estimator: Any, scored_with: Mapping[str, Any], routed: Mapping[str, Any]) -> Any:

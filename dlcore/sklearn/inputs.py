@@ -9,11 +9,14 @@ from sklearn.utils.validation import _check_sample_weight
 
 from dlcore.heads.data.device_rows import shared
 
-CONSTRAINTS: dict[str, list[Any]] = {
-    "device": [StrOptions({"auto", "cpu", "gpu", "tpu"}), None],
-    "dtype": [StrOptions({"float32", "float64"}), None],
-}
-"""Valid values of the parameters that scikit-learn's estimators lack."""
+
+def constraints_of(estimator: Any) -> dict[str, Any]:
+    """Return the valid values of the parameters of a class of scikit-learn, and of those that are added."""
+    added = {
+        "device": [StrOptions({"auto", "cpu", "gpu", "tpu"}), None],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+    }
+    return {**estimator._parameter_constraints, **added}
 
 
 def on_host(data: Any) -> Any:

@@ -9,7 +9,7 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
 
 
 class LinearRegression(linear_model.LinearRegression):
@@ -37,11 +37,19 @@ class LinearRegression(linear_model.LinearRegression):
     [2.] 1.0 True
     """
 
-    _parameter_constraints: dict = {**linear_model.LinearRegression._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.LinearRegression)
 
     def __init__(
-        self, *, fit_intercept=True, copy_X=True, tol=1e-6, n_jobs=None, positive=False, device=None, dtype=None
-    ):
+        self,
+        *,
+        fit_intercept: bool = True,
+        copy_X: bool = True,
+        tol: float = 1e-6,
+        n_jobs: int | None = None,
+        positive: bool = False,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(fit_intercept=fit_intercept, copy_X=copy_X, tol=tol, n_jobs=n_jobs, positive=positive)
         self.device = device
         self.dtype = dtype
@@ -80,7 +88,7 @@ class LinearRegression(linear_model.LinearRegression):
         if self.fit_intercept:
             rows -= np.average(rows, axis=0, weights=weight)
         rows *= np.sqrt(weight)[:, None]
-        self.singular_ = linalg.svdvals(rows)
+        self.singular_: Any = linalg.svdvals(rows)
         self.rank_ = int((self.singular_ > self.tol * self.singular_.max()).sum())
 
     def predict(self, X: Any) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Logistic regression with an l2 penalty: the labels and weights of classes, and the fit."""
 
-import dataclasses
 import warnings
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from dlcore.certificate import LinearHeads, certify
 from dlcore.sklearn.heads import ClassHeads, FitSettings, certificate_at, fit_classes
-from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
 from dlcore.sklearn.penalties import read_penalty, refuse_liblinear
 
 
@@ -68,28 +67,28 @@ class LogisticRegression(linear_model.LogisticRegression):
     no yes True
     """
 
-    _parameter_constraints: dict = {**linear_model.LogisticRegression._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.LogisticRegression)
 
     def __init__(
         self,
-        penalty="deprecated",
+        penalty: Any = "deprecated",
         *,
-        C=1.0,
-        l1_ratio=0.0,
-        dual=False,
-        tol=1e-4,
-        fit_intercept=True,
-        intercept_scaling=1,
-        class_weight=None,
-        random_state=None,
-        solver="lbfgs",
-        max_iter=100,
-        verbose=0,
-        warm_start=False,
-        n_jobs=None,
-        device=None,
-        dtype=None,
-    ):
+        C: float = 1.0,
+        l1_ratio: Any = 0.0,
+        dual: bool = False,
+        tol: float = 1e-4,
+        fit_intercept: bool = True,
+        intercept_scaling: Any = 1,
+        class_weight: Any = None,
+        random_state: Any = None,
+        solver: str = "lbfgs",
+        max_iter: int = 100,
+        verbose: int = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             penalty=penalty,
             C=C,
@@ -147,12 +146,12 @@ class LogisticRegression(linear_model.LogisticRegression):
         if sparse.issparse(self.coef_) or self.coef_.shape != shape or not np.isfinite(self.intercept_).all():
             return None
         coef, intercept = self.coef_[None].astype(np.float64), self.intercept_[None].astype(np.float64)
+        bias = intercept if self.fit_intercept else None
+        l2 = 1 / (C * data.weight.sum())
         if loss == "logistic":
-            heads = LinearHeads(coef[:, 0], intercept[:, 0], 1 / (C * data.weight.sum()), loss)
+            heads = LinearHeads(coef[:, 0], None if bias is None else bias[:, 0], l2, loss)
         else:
-            heads = LinearHeads(coef, intercept, 1 / (C * data.weight.sum()), loss)
-        if not self.fit_intercept:
-            heads = dataclasses.replace(heads, intercept=None)
+            heads = LinearHeads(coef, bias, l2, loss)
         certificate = certify(heads, data.X, data.labels, data.weight)
         if not (certificate.gap <= certificate.gap_tol(settings.gap)).all():
             return None

@@ -7,19 +7,18 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import check_cv
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import _raise_for_params
 
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
 from dlcore.sklearn.heads import certificate_at, fit_classes
-from dlcore.sklearn.inputs import CONSTRAINTS, on_host
+from dlcore.sklearn.inputs import constraints_of, on_host
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty
 
 
 class Paths(NamedTuple):
-    """What the folds found, for F folds, L strengths and K heads (1 for two classes).
+    """Heads and scores of the folds, for F folds, L strengths and K heads (1 for two classes).
 
     Attributes:
       coef: coefficients and, with an intercept, it last, shape (F, L, K, m + 1).
@@ -72,31 +71,31 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
     1.0 (3, 1, 2)
     """
 
-    _parameter_constraints: dict = {**linear_model.LogisticRegressionCV._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.LogisticRegressionCV)
 
     def __init__(
         self,
         *,
-        Cs=10,
-        l1_ratios="warn",
-        fit_intercept=True,
-        cv=None,
-        dual=False,
-        penalty="deprecated",
-        scoring="warn",
-        solver="lbfgs",
-        tol=1e-4,
-        max_iter=100,
-        class_weight=None,
-        n_jobs=None,
-        verbose=0,
-        refit=True,
-        intercept_scaling=1.0,
-        random_state=None,
-        use_legacy_attributes="warn",
-        device=None,
-        dtype=None,
-    ):
+        Cs: Any = 10,
+        l1_ratios: Any = "warn",
+        fit_intercept: bool = True,
+        cv: Any = None,
+        dual: bool = False,
+        penalty: Any = "deprecated",
+        scoring: Any = "warn",
+        solver: str = "lbfgs",
+        tol: float = 1e-4,
+        max_iter: int = 100,
+        class_weight: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        refit: bool = True,
+        intercept_scaling: float = 1.0,
+        random_state: Any = None,
+        use_legacy_attributes: Any = "warn",
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             Cs=Cs,
             l1_ratios=l1_ratios,
@@ -140,8 +139,7 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
             raise ValueError(f"Cs: expected numbers above 0, got {self.Cs!r}")
         weights = {} if sample_weight is None else {"sample_weight": on_host(sample_weight)}
         routed = route(self, {**params, **weights}, {**params, "sample_weight": weights.get("sample_weight")})
-        cv = check_cv(self.cv, data.y, classifier=True)
-        folds = read_folds(cv.split(data.X, data.y, **routed.splitter.split), len(data.y))
+        folds = read_folds(self.cv, data.X, data.y, routed.splitter.split, classifier=True)
         score_params = weights if scoring is None else routed.scorer.score
         paths = self._fit_folds(data, folds, get_scorer(scoring), score_params)
         coef, C = self._fit_best(data, paths)
@@ -175,7 +173,7 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
         """Return the heads of every fold and C, and their scores."""
         settings, n_classes = settings_of(self), len(data.classes)
         scorer = None if scorer is None else with_all_classes(scorer, data.classes)
-        model = LogisticRegression(fit_intercept=self.fit_intercept)
+        model: Any = LogisticRegression(fit_intercept=self.fit_intercept)
         model.classes_, model.n_features_in_ = data.classes, data.X.shape[1]
         coefs, scores, steps = [], [], []
         for train, test in folds:
@@ -197,9 +195,7 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
             self.certificate_ = None
             return paths.coef[np.arange(len(best)), best].mean(0), float(self.Cs_[best].mean())
         C = self.Cs_[paths.scores.sum(0).argmax()]
-        found = fit_classes(
-            data.X, data.labels, len(data.classes), np.array([C]), data.weight, settings_of(self)
-        )
+        found = fit_classes(data.X, data.labels, len(data.classes), np.array([C]), data.weight, settings_of(self))
         if found.certificate is None:
             raise ValueError(only_one_class(data.classes[data.labels[data.weight > 0][0]]))
         self.certificate_ = certificate_at(found.certificate, 0)

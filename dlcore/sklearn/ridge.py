@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import CONSTRAINTS, as_floats, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import as_floats, constraints_of, float_dtypes, on_host, read_weights
 
 WITHOUT_STEPS = ("svd", "cholesky", "sparse_cg")
 """Solvers for which scikit-learn gives no `n_iter_`."""
@@ -49,22 +49,22 @@ class Ridge(linear_model.Ridge):
     [1.] [3.]
     """
 
-    _parameter_constraints: dict = {**linear_model.Ridge._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.Ridge)
 
     def __init__(
         self,
-        alpha=1.0,
+        alpha: Any = 1.0,
         *,
-        fit_intercept=True,
-        copy_X=True,
-        max_iter=None,
-        tol=1e-4,
-        solver="auto",
-        positive=False,
-        random_state=None,
-        device=None,
-        dtype=None,
-    ):
+        fit_intercept: bool = True,
+        copy_X: bool = True,
+        max_iter: int | None = None,
+        tol: float = 1e-4,
+        solver: str = "auto",
+        positive: bool = False,
+        random_state: Any = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             alpha=alpha,
             fit_intercept=fit_intercept,
@@ -129,23 +129,23 @@ class RidgeClassifier(linear_model.RidgeClassifier):
     no yes
     """
 
-    _parameter_constraints: dict = {**linear_model.RidgeClassifier._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.RidgeClassifier)
 
     def __init__(
         self,
-        alpha=1.0,
+        alpha: Any = 1.0,
         *,
-        fit_intercept=True,
-        copy_X=True,
-        max_iter=None,
-        tol=1e-4,
-        class_weight=None,
-        solver="auto",
-        positive=False,
-        random_state=None,
-        device=None,
-        dtype=None,
-    ):
+        fit_intercept: bool = True,
+        copy_X: bool = True,
+        max_iter: int | None = None,
+        tol: float = 1e-4,
+        class_weight: Any = None,
+        solver: str = "auto",
+        positive: bool = False,
+        random_state: Any = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             alpha=alpha,
             fit_intercept=fit_intercept,
@@ -203,7 +203,7 @@ def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None
 def set_coefficients(
     estimator: Any, coef: np.ndarray, intercept: np.ndarray, dtype: np.dtype, *, one: bool
 ) -> None:
-    """Set `coef_` and `intercept_` from heads (targets, m) and (targets,), in the shapes of scikit-learn's Ridge."""
+    """Set `coef_` and `intercept_` from heads (targets, m) and (targets,), shaped as in scikit-learn."""
     coef, intercept = coef.astype(dtype), intercept.astype(dtype)
     estimator.coef_ = coef[0] if len(coef) == 1 else coef
     estimator.intercept_ = (intercept[0] if one else intercept) if estimator.fit_intercept else 0.0

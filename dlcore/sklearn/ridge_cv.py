@@ -7,14 +7,13 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.linear_model._ridge import _check_gcv_mode
-from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, check_scalar
 from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import CONSTRAINTS, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
 from dlcore.sklearn.ridge import Ridge, set_coefficients
 
 
@@ -52,21 +51,21 @@ class RidgeCV(linear_model.RidgeCV):
     0.1
     """
 
-    _parameter_constraints: dict = {**linear_model.RidgeCV._parameter_constraints, **CONSTRAINTS}
+    _parameter_constraints = constraints_of(linear_model.RidgeCV)
 
     def __init__(
         self,
-        alphas=(0.1, 1.0, 10.0),
+        alphas: Any = (0.1, 1.0, 10.0),
         *,
-        fit_intercept=True,
-        scoring=None,
-        cv=None,
-        gcv_mode=None,
-        store_cv_results=False,
-        alpha_per_target=False,
-        device=None,
-        dtype=None,
-    ):
+        fit_intercept: bool = True,
+        scoring: Any = None,
+        cv: Any = None,
+        gcv_mode: str | None = None,
+        store_cv_results: bool = False,
+        alpha_per_target: bool = False,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(
             alphas=alphas,
             fit_intercept=fit_intercept,
@@ -123,7 +122,7 @@ class RidgeCV(linear_model.RidgeCV):
         """Choose alpha by the prediction of each row by the others."""
         _check_gcv_mode(X, self.gcv_mode)  # it warns
         if (rows := int((weight > 0).sum())) < 2:
-            raise ValueError(f"RidgeCV leaves out each row: expected 2 samples of positive weight, got {rows} sample")
+            raise ValueError(f"RidgeCV leaves out each row: expected 2 rows of positive weight, got {rows} sample")
         Y = y.reshape(len(y), -1)
         found: list[np.ndarray] = []
 
@@ -181,9 +180,10 @@ class RidgeCV(linear_model.RidgeCV):
     ) -> None:
         """Choose alpha by the mean score of the folds, and fit all rows."""
         scorer: Any = self._get_scorer()
-        weighted = {name: part for name, part in params.items() if name == "sample_weight" and takes_weights(scorer)}
+        weighted = params if takes_weights(scorer) else {}
+        weighted = {name: part for name, part in weighted.items() if name == "sample_weight"}
         routed = route(self, weighted, params)
-        folds = read_folds(check_cv(self.cv, y).split(X, y, **routed.splitter.split), len(y))
+        folds = read_folds(self.cv, X, y, routed.splitter.split, classifier=False)
         settings = FitSettings(self.fit_intercept, self.device)
         Y, scores = y.reshape(len(y), -1), np.empty((len(folds), len(alphas)))
         rows = X.tocsr() if hasattr(X, "tocsr") else X
@@ -191,11 +191,9 @@ class RidgeCV(linear_model.RidgeCV):
             heads = fit_squared(rows, Y, alphas, weight * train, settings)
             score_params = params_of_rows(X, routed.scorer.score, test)
             for index, alpha in enumerate(alphas):
-                model = Ridge(alpha, fit_intercept=self.fit_intercept)
+                model: Any = Ridge(alpha, fit_intercept=self.fit_intercept)
                 model.n_features_in_ = X.shape[1]
-                set_coefficients(
-                    model, heads.coef[:, index], heads.intercept[:, index], X.dtype, one=y.ndim == 1
-                )
+                set_coefficients(model, heads.coef[:, index], heads.intercept[:, index], X.dtype, one=y.ndim == 1)
                 scores[fold, index] = scorer(model, rows[test], y[test], **score_params)
         mean = scores.mean(0)
         best = int(np.where(np.isnan(mean), -np.inf, mean).argmax())

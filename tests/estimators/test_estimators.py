@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,7 +40,9 @@ def problem(classes: int = 3, n: int = 90, m: int = 4):
 
 def fitted(name: str, *data, weight=None, **params):
     """Return dlcore's and scikit-learn's estimator of a name, fitted."""
-    return tuple(getattr(module, name)(**params).fit(*data, sample_weight=weight) for module in (ours, linear_model))
+    return tuple(
+        getattr(module, name)(**params).fit(*data, sample_weight=weight) for module in (ours, linear_model)
+    )
 
 
 def assert_same_heads(mine, peer, rtol=1e-5):
@@ -175,7 +178,7 @@ def test_tools_of_scikit_learn_take_them():
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.coef_, model.coef_)
     assert again.certificate_ == model.certificate_
-    copy = clone(ours.LogisticRegression(C=2.0, device="cpu", dtype="float32"))
+    copy: Any = clone(ours.LogisticRegression(C=2.0, device="cpu", dtype="float32"))
     assert (copy.C, copy.device, copy.dtype) == (2.0, "cpu", "float32")
     assert repr(copy) == "LogisticRegression(C=2.0, device='cpu', dtype='float32')"
     assert "LogisticRegression" in estimator_html_repr(copy)
@@ -245,7 +248,7 @@ def test_what_is_not_supported_is_refused_by_name(name, params, message):
 def test_negative_weights_are_refused(name):
     X, _, _, weight = problem()
     params = NEW | {"scoring": "accuracy"} if name == "LogisticRegressionCV" else {}
-    with pytest.raises(ValueError, match="[Nn]egative values in data passed to `sample_weight`"):
+    with pytest.raises(ValueError, match=r"[Nn]egative values in data passed to `sample_weight`"):
         getattr(ours, name)(**params).fit(X, np.arange(len(X)) % 2, sample_weight=weight - 1)
 
 
