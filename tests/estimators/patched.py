@@ -4,26 +4,25 @@
 """
 
 import fnmatch
+import importlib
 from pathlib import Path
 
 import compilation_cache
 import pytest
 
-compilation_cache.enable()
-compilation_cache.compile_quickly()
-
-import sklearn.linear_model  # noqa: E402
-from sklearn.linear_model import _base, _logistic, _ridge  # noqa: E402
-
-import dlcore.sklearn  # noqa: E402
-
 LIST = Path(__file__).with_name("not_applicable.txt")
-MODULES = (sklearn.linear_model, _base, _logistic, _ridge)
+MODULES = tuple(f"sklearn.linear_model{module}" for module in ("", "._base", "._logistic", "._ridge"))
 
-for _name in dlcore.sklearn.__all__:
-    for _module in MODULES:
-        if hasattr(_module, _name):
-            setattr(_module, _name, getattr(dlcore.sklearn, _name))
+
+def pytest_configure() -> None:
+    """Replace scikit-learn's estimators. Only a run with this plugin does, not one that imports the file."""
+    compilation_cache.enable()
+    compilation_cache.compile_quickly()
+    ours = importlib.import_module("dlcore.sklearn")
+    for module in map(importlib.import_module, MODULES):
+        for name in ours.__all__:
+            if hasattr(module, name):
+                setattr(module, name, getattr(ours, name))
 
 
 def read_list() -> list[tuple[str, str, str]]:
