@@ -115,6 +115,12 @@ class GramAccumulator:
 
     def summed(self, index: np.ndarray) -> Products:
         """Return the sums over the rows of these numbers."""
+        if self.device.platform == "cpu":
+            return jax.device_put(self.summed_on_host(index), self.device)
+        return self.summed_on_device(index)
+
+    def summed_on_device(self, index: np.ndarray) -> Products:
+        """Return the sums over the rows of these numbers from a compiled program."""
         features, targets = self.inputs.x.shape[1], self.y.shape[1]
         half = features // 2
         shapes = (
@@ -126,15 +132,13 @@ class GramAccumulator:
             (features, targets),
             (targets,),
         )
-        if self.device.platform == "cpu":
-            return jax.device_put(self._summed_on_host(index), self.device)
         sums = Products(*(self.put(np.zeros(shape)) for shape in shapes))
         for x, y, weight, _ in self.blocks(index):
             # Blocks would queue up, all in memory, if the host ran ahead by more than one.
             sums = _add_rows(jax.block_until_ready(sums), x, y, weight)
         return sums
 
-    def _summed_on_host(self, index: np.ndarray) -> Products:
+    def summed_on_host(self, index: np.ndarray) -> Products:
         """Return the sums over these rows from NumPy. Its products of float64 are faster than XLA's on a CPU."""
         x = np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x
         half, sums = x.shape[1] // 2, None

@@ -1,0 +1,51 @@
+"""Sums of products over rows: from NumPy on a CPU, from a compiled program on other devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.heads.data.training_data import read_training_data
+from dlcore.heads.solvers.gram import GramAccumulator
+
+pytestmark = pytest.mark.any_mode
+
+ROWS, COLUMNS, TARGETS = 700, 5, 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_both_sums_are_those_of_the_rows(offset):
+    """Some rows weigh 0, and there are several blocks."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(ROWS, COLUMNS)) + offset, rng.normal(size=(ROWS, TARGETS)) - offset
+    weight = rng.integers(0, 3, ROWS).astype(float)
+    inputs = read_training_data(
+        x,
+        y,
+        loss="squared",
+        penalties={"l2": 0.1},
+        folds=None,
+        groups=None,
+        sample_weight=weight,
+        class_weight=None,
+        validation=None,
+        standardize=False,
+        fit_intercept=True,
+    )
+    index = np.flatnonzero(weight)
+    scaled = weight / weight.max() / 2  # as the weights are kept
+    middle, level = np.average(x, axis=0, weights=weight), np.average(y, axis=0, weights=weight)
+    with jax.enable_x64(True):
+        accumulator = GramAccumulator(inputs, x, fit_intercept=True)
+        assert accumulator.block < len(index)
+        for sums in (accumulator.summed_on_host(index), accumulator.summed_on_device(index)):
+            gram = (x - middle).T @ ((x - middle) * scaled[:, None])
+            cross = (x - middle).T @ ((y - level) * scaled[:, None])
+            tol = ROWS * np.finfo(float).eps * (1 + offset)
+            scale = inputs.weight.sum() / scaled.sum()
+            np.testing.assert_allclose(np.asarray(sums.middle), middle, rtol=tol, atol=tol)
+            np.testing.assert_allclose(np.asarray(sums.level), level, rtol=tol, atol=tol)
+            half = COLUMNS // 2
+            np.testing.assert_allclose(sums.upper, scale * gram[:half], rtol=0, atol=tol * ROWS)
+            np.testing.assert_allclose(sums.corner, scale * gram[half:, half:], rtol=0, atol=tol * ROWS)
+            np.testing.assert_allclose(sums.cross, scale * cross, rtol=0, atol=tol * ROWS)
+            np.testing.assert_allclose(sums.total, inputs.weight.sum(), rtol=tol)
