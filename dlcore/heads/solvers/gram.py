@@ -8,7 +8,6 @@ digits are lost, however far from 0 the columns are and the parts from one anoth
 
 import functools
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +20,14 @@ from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.linalg import matmul
+from dlcore.linalg import matmul, outer
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
 """Rows per block: enough for products at full speed, few beside the rows of a part."""
 BLOCK_BYTES = 2**24
 """Size of a block of rows in float64, unless it would be shorter than `ROWS_AT_LEAST`."""
+HOST_BYTES = 2**22
+"""Size of a block of rows in float64 where NumPy multiplies them."""
 KEPT_BYTES = 2**30
 """So much may the sums of all parts take, or a quarter of X; else every fit sums its own rows."""
 
@@ -141,23 +142,27 @@ class GramAccumulator:
     def summed_on_host(self, index: np.ndarray) -> Products:
         """Return the sums over these rows from NumPy. Its products of float64 are faster than XLA's on a CPU."""
         x = np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x
-        half, sums = x.shape[1] // 2, None
-        for start in range(0, len(index), self.block):
-            rows = index[start : start + self.block]
-            weight = self.inputs.weight[rows]
+        columns, half = x.shape[1], x.shape[1] // 2
+        step = max(HOST_BYTES // (8 * columns), 2 * columns)  # else adding the Gram matrices takes as long
+        blocks = [index[start : start + step] for start in range(0, len(index), step)]
+        weight = self.inputs.weight
+        total = weight[index].sum()
+        middle, level = (
+            sum(weight[rows] @ _rows_of(table, rows).astype(np.float64) for rows in blocks) / total
+            for table in (x, self.y)
+        )
+        gram, cross = np.zeros((columns, columns)), np.zeros((columns, self.y.shape[1]))
+        height = np.zeros(self.y.shape[1])
+        for rows in blocks:
             z, t = (_rows_of(table, rows).astype(np.float64) for table in (x, self.y))
-            total = weight.sum()
-            middle, level = weight @ z / total, weight @ t / total
-            root = np.sqrt(weight)[:, None]
             for array, mean in ((z, middle), (t, level)):
                 array -= mean
-                array *= root
-            gram = z.T @ z
-            parts: Any = total, middle, level, gram[:half], gram[half:, half:], z.T @ t, (t * t).sum(0)
-            block = Products(*parts)
-            sums = block if sums is None else _merged(sums, block, np)
-        assert sums is not None
-        return sums
+                array *= np.sqrt(weight[rows])[:, None]
+            gram += z.T @ z
+            cross += z.T @ t
+            height += (t * t).sum(0)
+        parts: Any = total, middle, level, gram[:half], gram[half:, half:], cross, height
+        return Products(*parts)
 
     def _find_parts(self) -> list[np.ndarray] | None:
         """Row numbers of each part, ascending; None where there are more parts than fits' own sets of rows."""
@@ -208,7 +213,7 @@ def _merge(a: Products, b: Products) -> Products:
     return _merged(a, b)
 
 
-def _merged(a: Products, b: Products, xp: ModuleType = jnp) -> Products:
+def _merged(a: Products, b: Products) -> Products:
     total = a.total + b.total
     x, y, share = b.middle - a.middle, b.level - a.level, a.total * b.total / total
     half = len(a.upper)
@@ -216,8 +221,8 @@ def _merged(a: Products, b: Products, xp: ModuleType = jnp) -> Products:
         total,
         a.middle + x * (b.total / total),
         a.level + y * (b.total / total),
-        a.upper + b.upper + share * xp.outer(x[:half], x),
-        a.corner + b.corner + share * xp.outer(x[half:], x[half:]),
-        a.cross + b.cross + share * xp.outer(x, y),
+        a.upper + b.upper + share * outer(x[:half], x),
+        a.corner + b.corner + share * outer(x[half:], x[half:]),
+        a.cross + b.cross + share * outer(x, y),
         a.height + b.height + share * y**2,
     )
