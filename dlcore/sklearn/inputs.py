@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
@@ -49,3 +50,28 @@ def read_weights(sample_weight: Any, X: Any) -> np.ndarray:
       ValueError: if a weight is negative or not finite, all are 0, or their number is not that of the rows.
     """
     return _check_sample_weight(on_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+
+
+class HostInputs:
+    """Mixin of estimators that copy features to the host once, so that no array-API dispatch is needed."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
+        tags.array_api_support = False
+        return tags
+
+
+class RegressorInputs(HostInputs):
+    """Mixin of regressors that predict from features of any library."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted numbers, shape (n,) or (n, targets)."""
+        return super().predict(on_host(X))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class ClassifierInputs(HostInputs):
+    """Mixin of classifiers that decide from features of any library."""
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits or signed distances, shape (n,) or (n, classes)."""
+        return super().decision_function(on_host(X))  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,10 +9,10 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import RegressorInputs, constraints_of, float_dtypes, on_host, read_weights
 
 
-class LinearRegression(linear_model.LinearRegression):
+class LinearRegression(RegressorInputs, linear_model.LinearRegression):
     """Least squares, scikit-learn's `LinearRegression` with a certificate.
 
     The solution is exact and, where it is not unique, the shortest. `positive=True` is refused.
@@ -90,7 +90,3 @@ class LinearRegression(linear_model.LinearRegression):
         rows *= np.sqrt(weight)[:, None]
         self.singular_: Any = linalg.svdvals(rows)
         self.rank_ = int((self.singular_ > self.tol * self.singular_.max()).sum())
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the predicted numbers, shape (n,) or (n, targets)."""
-        return super().predict(on_host(X))

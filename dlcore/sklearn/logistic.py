@@ -7,13 +7,13 @@ import numpy as np
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils import Tags, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from dlcore.certificate import LinearHeads, certify
 from dlcore.sklearn.heads import ClassHeads, FitSettings, certificate_at, fit_classes
-from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import ClassifierInputs, constraints_of, float_dtypes, on_host, read_weights
 from dlcore.sklearn.penalties import read_penalty, refuse_liblinear
 
 
@@ -35,7 +35,7 @@ class ClassData(NamedTuple):
     weight: np.ndarray
 
 
-class LogisticRegression(linear_model.LogisticRegression):
+class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
     r"""Logistic regression, scikit-learn's `LogisticRegression` with a certificate.
 
     It minimises $C\sum_i s_i\ell_i + \frac12\|w\|^2$, with the cross-entropy of all classes for more than two.
@@ -156,15 +156,6 @@ class LogisticRegression(linear_model.LogisticRegression):
         if not (certificate.gap <= certificate.gap_tol(settings.gap)).all():
             return None
         return ClassHeads(coef, intercept, np.zeros(1, np.int64), certificate)
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the logits, shape (n,) or (n, classes)."""
-        return super().decision_function(on_host(X))
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
 
 
 def settings_of(estimator: Any) -> FitSettings:

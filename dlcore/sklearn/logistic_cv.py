@@ -7,12 +7,11 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer
-from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import _raise_for_params
 
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
 from dlcore.sklearn.heads import certificate_at, fit_classes
-from dlcore.sklearn.inputs import constraints_of, on_host
+from dlcore.sklearn.inputs import ClassifierInputs, constraints_of, on_host
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty
 
@@ -31,7 +30,7 @@ class Paths(NamedTuple):
     steps: np.ndarray
 
 
-class LogisticRegressionCV(linear_model.LogisticRegressionCV):
+class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
     """Logistic regression with a search for C, scikit-learn's `LogisticRegressionCV` with a certificate.
 
     A fold keeps C, so that its λ is 1/(C·S) with the sum S of its own weights.
@@ -223,12 +222,3 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
         self.coefs_paths_ = {label: coef[..., head, :] for head, label in enumerate(named)}
         self.scores_ = {label: scores.copy() for label in named}
         self.n_iter_ = steps[None]
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the logits, shape (n,) or (n, classes)."""
-        return super().decision_function(on_host(X))
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags

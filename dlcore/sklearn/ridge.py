@@ -7,11 +7,18 @@ import numpy as np
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import as_floats, constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import (
+    ClassifierInputs,
+    RegressorInputs,
+    as_floats,
+    constraints_of,
+    float_dtypes,
+    on_host,
+    read_weights,
+)
 
 WITHOUT_STEPS = ("svd", "cholesky", "sparse_cg")
 """Solvers for which scikit-learn gives no `n_iter_`."""
@@ -19,7 +26,7 @@ DENSE_INTERCEPT = ("svd", "cholesky", "saga")
 """Solvers with which scikit-learn fits no intercept to sparse rows."""
 
 
-class Ridge(linear_model.Ridge):
+class Ridge(RegressorInputs, linear_model.Ridge):
     r"""Ridge regression, scikit-learn's `Ridge` with a certificate.
 
     It minimises $\sum_i s_i(y_i - x_i^\top w - b)^2 + \alpha\|w\|^2$, exactly, whatever `solver` is named.
@@ -93,17 +100,8 @@ class Ridge(linear_model.Ridge):
         fit_ridge(self, X, y, read_weights(sample_weight, X))
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the predicted numbers, shape (n,) or (n, targets)."""
-        return super().predict(on_host(X))
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
-
-
-class RidgeClassifier(linear_model.RidgeClassifier):
+class RidgeClassifier(ClassifierInputs, linear_model.RidgeClassifier):
     """Ridge regression on −1 and 1, scikit-learn's `RidgeClassifier` with a certificate.
 
     Args:
@@ -167,15 +165,6 @@ class RidgeClassifier(linear_model.RidgeClassifier):
         X = as_floats(X, self.dtype)
         fit_ridge(self, X, np.asarray(Y, np.float64), read_weights(weight, X))
         return self
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the signed distances, shape (n,) or (n, classes)."""
-        return super().decision_function(on_host(X))
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
 
 
 def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None:

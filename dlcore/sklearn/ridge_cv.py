@@ -7,13 +7,13 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.linear_model._ridge import _check_gcv_mode
-from sklearn.utils import Tags, check_scalar
+from sklearn.utils import check_scalar
 from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import validate_data
 
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import RegressorInputs, constraints_of, float_dtypes, on_host, read_weights
 from dlcore.sklearn.ridge import Ridge, set_coefficients
 
 
@@ -25,7 +25,7 @@ class _Predicted(RegressorMixin, BaseEstimator):
         return X
 
 
-class RidgeCV(linear_model.RidgeCV):
+class RidgeCV(RegressorInputs, linear_model.RidgeCV):
     """Ridge regression with a search for alpha, scikit-learn's `RidgeCV` with a certificate.
 
     Without `cv` each row is predicted by the fit of the others, from the one factorisation of all rows.
@@ -201,12 +201,3 @@ class RidgeCV(linear_model.RidgeCV):
         set_coefficients(self, heads.coef[:, 0], heads.intercept[:, 0], X.dtype, one=y.ndim == 1)
         self.alpha_, self.best_score_ = float(alphas[best]), float(mean[best])
         self.certificate_ = certificate_at(heads.certificate, (0 if Y.shape[1] == 1 else slice(None), 0))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the predicted numbers, shape (n,) or (n, targets)."""
-        return super().predict(on_host(X))
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags

@@ -78,7 +78,7 @@ def test_class_weights_are_scikit_learns(loss, balance):
 
 @pytest.mark.parametrize("balance", ["balanced", {0: 1e-3, 1: 400.0}])
 def test_class_weights_of_each_target(balance):
-    """What is balanced differs from target to target: as separate fits, and as scikit-learn has each of them."""
+    """Compare targets of different balance with separate fits, and with scikit-learn's."""
     x, y, s = table()
     y = np.stack([y, x[:, 0] > 1.2, 1 - y], axis=1).astype(int)
     y[5, 1], y[7, 1] = 1, 0
@@ -151,7 +151,7 @@ def test_a_fixed_validation_set(loss, many):
 
 
 def deviations(x: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """As scikit-learn's StandardScaler has them, but for its nan at a constant column of 0.1."""
+    """Return the deviations of scikit-learn's StandardScaler, but for its nan at a constant column of 0.1."""
     return np.where(np.ptp(x, axis=0) == 0, 1, np.sqrt(np.average((x - np.average(x, 0, s)) ** 2, 0, s)))
 
 
@@ -206,7 +206,7 @@ def test_standardised_columns_are_scikit_learns_in_every_fold(loss, intercept):
 
 
 def test_standardised_columns_of_many_targets_any_dtype_and_strengths_of_a_fold(compiles):
-    """What was fitted in float16 is certified as such; other data and other folds compile nothing."""
+    """Certify a fit in float16 on rows in float16, and compile nothing for other data and other folds."""
     x, y, s = table()
     x = (x * [1.0, 3.0, 0.2, 1.0, 8.0]).astype(np.float16)
     y = np.stack([y, y * (np.arange(240) % 2)], axis=1)

@@ -38,7 +38,7 @@ def test_few_heads_are_proven_by_duality(intercept, standardize):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_bound_of_duality_is_no_smaller_than_the_gap(seed):
-    """At any point, about the mean or 0, with and without scales, and far from 0."""
+    """Compare the bounds at any point, about the mean or 0, with and without scales, and far from 0."""
     rng = np.random.default_rng(seed)
     x, y = problem()
     x += 10.0 ** rng.integers(-3, 4)

@@ -55,7 +55,7 @@ def made(name: str) -> Heads:
 )
 @pytest.mark.parametrize("rows", [1, 37, 101])
 def test_predictions_are_those_of_the_coefficients(name, rows):
-    """From NumPy, JAX and bfloat16, which float64 holds exactly."""
+    """Predict from NumPy, JAX and bfloat16, which float64 holds exactly."""
     heads = made(name)
     x = np.random.default_rng(1).normal(size=(rows, 4)).astype(np.float32)
     for given in (
@@ -83,7 +83,7 @@ def test_predictions_are_those_of_the_coefficients(name, rows):
 
 @pytest.mark.parametrize("kind", ["NumPy", "JAX", "sparse"])
 def test_many_rows_are_read_in_blocks_of_which_the_last_overlaps(kind):
-    """Of 4,000 columns, 5,001 of them are two blocks."""
+    """Read 5,001 rows of 4,000 columns, which are two blocks."""
     rng = np.random.default_rng(0)
     x = rng.integers(-3, 4, (5_001, 4_000)).astype(np.float32)
     coef = rng.normal(size=(1, 4_000))

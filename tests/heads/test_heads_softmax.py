@@ -63,7 +63,7 @@ def exact_value(problem: Table, theta: np.ndarray) -> np.longdouble:
 
 
 def least_value(problem: Table) -> np.longdouble:
-    """By Newton's method with the whole Hessian, over all classes at once."""
+    """Return the least J, by Newton's method with the whole Hessian over all classes at once."""
     x, y, s, l2 = problem
     rows = np.concatenate([x, np.ones((len(x), 1))], 1)
     shape = (y.max() + 1, rows.shape[1])

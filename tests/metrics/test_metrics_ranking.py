@@ -174,7 +174,7 @@ def test_right_rankings_have_exactly_1():
 
 
 def test_levels_that_are_met_but_for_rounding_count():
-    """Of ten positive rows three have a recall of 3/10; 0.1·3 is larger in float64."""
+    """Rank three of ten positive rows, a recall of 3/10, which 0.1·3 exceeds in float64."""
     y, score = np.array([1, 1, 1, 0] + [0] * 6 + [1] * 7), np.arange(17)[::-1]
     np.testing.assert_allclose(
         metrics.average_precision(y, score, interpolation="voc2007"), voc2007_by_loops(y, score, np.ones(17))

@@ -25,7 +25,7 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
             "loss='softmax' takes several"
         )
     for column in codes.T if codes.ndim == 2 else [codes]:
-        present = np.unique(column[weight > 0])
+        present = np.flatnonzero(np.bincount(column[weight > 0], minlength=len(classes)))
         if len(present) < 2:
             raise ValueError(
                 f"y: expected {expected} in rows of positive weight, got only {shown(classes[present])}"
