@@ -3,7 +3,7 @@
 TYPE_CHECKING = False  # type checkers take it as true; importing typing would cost more than this whole file
 if TYPE_CHECKING:
     from dlcore import calculus, descent, graph, linalg, losses, metrics, models, objective, reference, tensors
-    from dlcore._core.compilation_cache import compilation_cache
+    from dlcore._core.compilation.compilation_cache import compilation_cache
     from dlcore._core.status import Status
     from dlcore.certificate import Certificate, LinearHeads, certify
     from dlcore.fitting import Fit, fit
@@ -46,7 +46,7 @@ _MODULES = {
     "Certificate": "dlcore.certificate",
     "LinearHeads": "dlcore.certificate",
     "certify": "dlcore.certificate",
-    "compilation_cache": "dlcore._core.compilation_cache",
+    "compilation_cache": "dlcore._core.compilation.compilation_cache",
     "Fit": "dlcore.fitting",
     "fit": "dlcore.fitting",
     "GridEdgeWarning": "dlcore.heads",

@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from importlib import metadata
 from pathlib import Path
 
-from dlcore._core import compilation_cache as library  # imports no JAX
+from dlcore._core.compilation import compilation_cache as library  # imports no JAX
 
 QUICK = ["--xla_backend_optimization_level=0"]
 """XLA then compiles most programs of tests in less than half the time. They run slower, and are small."""

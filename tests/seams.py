@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from dlcore._core import jit_cache
-from dlcore._core.jit_cache import ALL_CACHES as CACHES
-from dlcore._core.jit_cache import clear_jit_cache
+from dlcore._core.compilation import jit_cache
+from dlcore._core.compilation.jit_cache import ALL_CACHES as CACHES
+from dlcore._core.compilation.jit_cache import clear_jit_cache
 from dlcore.benchmark import tune_solver
 from dlcore.certificate.rounding.logistic import logistic_intercept_bound as largest_intercept
 from dlcore.certificate.rounding.logistic import logistic_intercept_distance as distance_of_intercept

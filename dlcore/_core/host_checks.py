@@ -13,7 +13,7 @@ from typing import Any, Protocol, SupportsIndex, cast
 
 import numpy as np
 
-from dlcore._core.sparse import SparseRows, is_sparse, to_dense_call
+from dlcore._core.tables.sparse import SparseRows, is_sparse, to_dense_call
 
 
 class Shaped(Protocol):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from dlcore._core import compilation_cache
+from dlcore._core.compilation import compilation_cache
 from dlcore._core.types import Device
 from dlcore.benchmark import hardware, suites
 from dlcore.benchmark.case import CaseFamily

@@ -70,7 +70,7 @@ def time_heads(x: np.ndarray, y: np.ndarray, fit: dict[str, Any], warm_calls: in
       "first" and "warm", seconds; "programs" and "programs, other labels"; "gap", the largest certified gap,
       also of the folds, relative to `Certificate.gap_tol(1.0)`.
     """
-    from dlcore._core.compilations import Compilations
+    from dlcore._core.compilation.compilations import Compilations
     from dlcore.heads import fit_heads
 
     counts = []

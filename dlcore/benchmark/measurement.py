@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dlcore._core.compilations import Compilations
+from dlcore._core.compilation.compilations import Compilations
 from dlcore._core.timing import Timing, measure
 from dlcore._core.types import Device
 from dlcore.benchmark.accuracy import Checker

@@ -7,7 +7,8 @@ from typing import Never
 import numpy as np
 import numpy.typing as npt
 
-from dlcore._core import columns, host_checks
+from dlcore._core import host_checks
+from dlcore._core.tables import columns
 from dlcore._core.labels import codes_of
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore._core.parts import parts_of
+from dlcore._core.tables.parts import parts_of
 from dlcore.certificate.rounding.base import SumRounding, sum_rounding
 from dlcore.certificate.rounding.squared import err_moments
 from dlcore.certificate.rows import HostTable, RowWeights, index_slices, scaled_weights, take_rows

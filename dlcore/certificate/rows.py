@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dlcore._core.sparse import SparseRows
+from dlcore._core.tables.sparse import SparseRows
 
 BLOCK_BYTES = 2**23
 """Size of a block of rows in float64.

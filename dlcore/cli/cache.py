@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from dlcore._core import compilation_cache
+from dlcore._core.compilation import compilation_cache
 from dlcore.cli import interrupts
 
 VARIABLE = "DLCORE_CACHE"

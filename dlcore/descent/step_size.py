@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy.typing as npt
 
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, working_dtype
 from dlcore.devices import to_device
 from dlcore.linalg import matmul, matrix_transpose

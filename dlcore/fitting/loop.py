@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Numeric, Params, PRNGKey
 from dlcore.fitting.minibatches import Batches, batch_order, is_evaluated, take_batch
 from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Params
 from dlcore.fitting.loop import Descent, LoopParams, Record, StaticOptimizer, initialized, update
 from dlcore.fitting.minibatches import Batches

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from dlcore._core.jit_cache import CachedJit
+from dlcore._core.compilation.jit_cache import CachedJit
 from dlcore.devices import platform_of
 
 QUICK: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}

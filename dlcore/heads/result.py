@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore._core import columns, host_checks
+from dlcore._core import host_checks
+from dlcore._core.tables import columns
 from dlcore._core.files import check_path
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dlcore._core.compilations import Compilations
+from dlcore._core.compilation.compilations import Compilations
 
 
 class HeadsTiming(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core import array_checks
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Loss, Numeric, Params
 from dlcore.devices import to_device
 from dlcore.models import Model

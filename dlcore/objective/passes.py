@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.array_checks import is_traced
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, ArrayTree, Params
 from dlcore.devices import to_device
 from dlcore.linalg import matrix_transpose

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import jax
 
-from dlcore._core.jit_cache import CachedJit
+from dlcore._core.compilation.jit_cache import CachedJit
 from dlcore.devices import core_count, platform_of, to_device
 
 SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}

@@ -17,7 +17,7 @@ import pytest
 from helpers import ROOT
 
 import dlcore
-from dlcore._core import compilation_cache as library
+from dlcore._core.compilation import compilation_cache as library
 
 pytestmark = pytest.mark.any_mode
 
@@ -132,7 +132,7 @@ def test_a_later_folder_is_used_from_then_on(children):
 def test_the_module_imports_no_jax():
     """The tests set variables of JAX with it, before JAX is imported."""
     code = (
-        "import sys; from dlcore._core.compilation_cache import folder_name; folder_name(); "
+        "import sys; from dlcore._core.compilation.compilation_cache import folder_name; folder_name(); "
         "sys.exit('jax' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.compilations import Compilations
+from dlcore._core.compilation.compilations import Compilations
 
 
 def program(name):

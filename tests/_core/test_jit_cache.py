@@ -9,7 +9,7 @@ from helpers import DTYPE
 from seams import CACHES, clear_compiled_programs, limit_cached_programs, use_threads
 
 from dlcore import Objective, descent, fit, fit_heads, losses, models, sweep
-from dlcore._core.jit_cache import cached_jit
+from dlcore._core.compilation.jit_cache import cached_jit
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(DTYPE)
 Y = (X[:, 0] > 0).astype(np.int32)

@@ -12,7 +12,7 @@ import pytest
 from helpers import ROOT
 from processes import COMMAND, call
 
-from dlcore._core import compilation_cache as library
+from dlcore._core.compilation import compilation_cache as library
 from dlcore.cli import cache, interrupts
 
 

@@ -11,18 +11,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "dlcore"
 
 FLOORS = {
     0: (
-        *("_core/types", "_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files"),
-        *(
-            "_core/labels",
-            "_core/parts",
-            "_core/archive",
-            "_core/html",
-            "_core/array_checks",
-            "_core/jit_cache",
-            "devices",
-            "_core/timing",
-        ),
-        *("_core/compilation_cache", "_core/compilations"),
+        *("_core/types", "_core/status", "_core/tables", "_core/host_checks", "_core/labels", "_core/files"),
+        *("_core/archive", "_core/html", "_core/array_checks", "_core/compilation", "devices", "_core/timing"),
         *("reference", "certificate", "metrics"),
     ),
     1: ("tensors", "linalg", "calculus", "graph"),
@@ -38,12 +28,11 @@ FLOORS = {
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
-    *("_core/status", "_core/columns", "_core/sparse", "_core/host_checks", "_core/files", "_core/archive"),
-    *("_core/labels", "_core/parts"),
+    *("_core/status", "_core/tables", "_core/host_checks", "_core/labels", "_core/files", "_core/archive"),
     *("reference", "certificate", "metrics"),
 )
 BY_FILE = ("_core", "cli")
-"""Packages in which each file is a unit. Any other package is one unit."""
+"""Packages in which each file or folder is a unit. Any other package is one unit."""
 
 
 def unit_of(parts: tuple[str, ...]) -> str:

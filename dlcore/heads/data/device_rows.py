@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.sparse import SparseRows
+from dlcore._core.tables.sparse import SparseRows
 from dlcore._core.types import Array, Device
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.devices import ALIGNMENT, aligned_copy, platform_of

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.parts import parts_of
+from dlcore._core.tables.parts import parts_of
 from dlcore._core.types import Array
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.device_rows import on_device

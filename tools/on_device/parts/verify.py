@@ -2,7 +2,7 @@
 
 import contextlib
 
-from dlcore._core.compilations import Compilations
+from dlcore._core.compilation.compilations import Compilations
 from dlcore.devices import find_device
 from dlcore.verification import Outcome, Verification, VerificationError, verify
 from dlcore.verification.device_facts import measure

@@ -1,0 +1,1 @@
+"""Tables of users: names of columns, sparse rows, and rows that belong to the same sets. NumPy alone."""
