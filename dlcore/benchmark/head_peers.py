@@ -54,11 +54,18 @@ def start_library(title: str) -> None:
         importlib.import_module(module)
     if title in SOLVERS:
         x, y = np.array([[0.0], [1.0], [1.0], [2.0]], np.float32), np.array([0, 0, 1, 1])
-        fit_path(title, [1.0], "logistic", "float32", 1e-4, x, y)
+        fit_path(title, [1.0], "logistic", x, y, dtype="float32", tol=1e-4)
 
 
 def fit_path(
-    title: str, l2: Sequence[float] | np.ndarray, loss: str, dtype: str, tol: float, x: np.ndarray, y: np.ndarray
+    title: str,
+    l2: Sequence[float] | np.ndarray,
+    loss: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    dtype: str,
+    tol: float,
 ) -> Path:
     """Fit heads with one of `SOLVERS`, in the order of the l2.
 
@@ -66,20 +73,27 @@ def fit_path(
       title: the library and its solver.
       l2: the penalties, best in decreasing order, shape (l2,).
       loss: "logistic" or "softmax".
-      dtype: the dtype of the features.
-      tol: the solver's own tolerance on the largest entry of the gradient.
       x: features, shape (rows, features).
       y: labels from 0, shape (rows,).
+      dtype: the dtype of the features.
+      tol: the solver's own tolerance on the largest entry of the gradient.
     """
     library, _, solver = title.partition(", ")
     rows = x.astype(dtype, copy=False)
     if library == "torch":
         return _torch_path(int(solver.rpartition(" ")[2]), l2, loss, tol, rows, y)
-    return _sklearn_path(MODULES[library], solver, l2, loss, tol, rows, y)
+    return _sklearn_path(MODULES[library], solver, l2, loss, rows, y, tol=tol)
 
 
 def _sklearn_path(
-    module: str, solver: str, l2: Sequence[float] | np.ndarray, loss: str, tol: float, x: np.ndarray, y: np.ndarray
+    module: str,
+    solver: str,
+    l2: Sequence[float] | np.ndarray,
+    loss: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    tol: float,
 ) -> Path:
     """Fit a path with LogisticRegression of scikit-learn or of its extension."""
     model = importlib.import_module(module).LogisticRegression(

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore._core.labels import codes_of
+from dlcore._core.tables import columns
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
@@ -187,7 +187,9 @@ def compute_certificate(
         else:
             if tol is not None and loss.count_classes is not None:
                 separations = _separations_at_low_cost(arrays, data, witness)
-            bounds = _best_bounds(loss, loss.row_loss, arrays, data, tight, tol, list(separations))
+            bounds = _best_bounds(
+                loss, loss.row_loss, arrays, data, tight=tight, tol=tol, separable=list(separations)
+            )
     if report:
         found = _report(loss, arrays, table, data)
     if loss.count_classes is not None and (tol is not None or report):
@@ -223,6 +225,7 @@ def _best_bounds(
     row_loss: RowLoss,
     heads: HeadArrays,
     data: TrainingData,
+    *,
     tight: bool,
     tol: float | None,
     separable: list[int],

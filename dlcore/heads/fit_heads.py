@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore._core.files import check_path
+from dlcore._core.tables import columns
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache, problem_of
 from dlcore.heads.data.class_weights import ClassWeightLike

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore._core.files import check_path
 from dlcore._core.status import Status
+from dlcore._core.tables import columns
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.linear_heads import as_labels

@@ -42,7 +42,7 @@ def test_peer_minimises_the_objective(title, loss, classes):
     """
     needs(title)
     x, y = problems.embeddings(0, 300, 6, classes)
-    path = head_peers.fit_path(title, L2, loss, "float64", 1e-10, x, y)
+    path = head_peers.fit_path(title, L2, loss, x, y, dtype="float64", tol=1e-10)
     heads = LinearHeads(*path, L2, loss)
     assert np.shape(heads.coef) == ((2, 6) if loss == "logistic" else (2, 3, 6))
     assert worst_gap(heads, x, y) < np.sqrt(np.finfo(np.float64).eps)
@@ -134,7 +134,7 @@ def test_process_of_a_peer_saves_its_path(tmp_path):
     path = {"title": "sklearn, lbfgs", "l2": L2.tolist(), "loss": "softmax", "dtype": "float32", "tol": 1e-6}
     files = {"data": str(tmp_path / "data.npz"), "output": str(tmp_path / "answer.npz")}
     head_peers.main([json.dumps({**path, **files, "threads": 1})])
-    expected = head_peers.fit_path("sklearn, lbfgs", L2, "softmax", "float32", 1e-6, x, y)
+    expected = head_peers.fit_path("sklearn, lbfgs", L2, "softmax", x, y, dtype="float32", tol=1e-6)
     with np.load(files["output"]) as answer:
         # The number of threads changes the order of float32 sums.
         np.testing.assert_allclose(answer["coef"], expected.coef, atol=1e-3)

@@ -87,7 +87,7 @@ def peer_path(title: str, l2: np.ndarray, loss: str) -> Solver:
     """Return a peer's solver of all l2, from the first, each started at the solution before."""
 
     def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> LinearHeads:
-        return LinearHeads(*fit_path(title, l2, loss, dtype, tol, x, y), l2, loss)
+        return LinearHeads(*fit_path(title, l2, loss, x, y, dtype=dtype, tol=tol), l2, loss)
 
     return solve
 

@@ -86,7 +86,7 @@ def _folds(rows: int) -> Case:
         def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> object:
             splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
             paths = [
-                fit_path(title, l2 * len(x) / len(train), "logistic", dtype, tol, x[train], y[train])
+                fit_path(title, l2 * len(x) / len(train), "logistic", x[train], y[train], dtype=dtype, tol=tol)
                 for train, _ in splits
             ]
             return np.stack([np.column_stack(path) for path in paths])

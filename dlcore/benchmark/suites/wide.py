@@ -47,6 +47,7 @@ def _family(
     features: int,
     classes: int,
     l2: np.ndarray | None = None,
+    *,
     signal: float = 0.35,
 ) -> CaseFamily:
     """Return a family of two sizes, a quarter of the rows and all of them."""

@@ -122,7 +122,7 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
             err_z=err_z,
             err_sums=err_sums,
         )
-        err_value = err_deviance(sums, value, coef_norm, intercept, coef.shape[1], err_z, err_sums)
+        err_value = err_deviance(sums, value, coef_norm, intercept, coef.shape[1], err_z=err_z, err_sums=err_sums)
         gradient = sums.grad_coef + l2[:, None] * scaled_coef * scale
         grad_intercept = sums.residual if has_intercept else np.zeros(len(coef))
         gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given

@@ -118,6 +118,7 @@ def err_deviance(
     coef_norm: np.ndarray,
     intercept: np.ndarray,
     features: int,
+    *,
     err_z: np.ndarray,
     err_sums: float,
 ) -> np.ndarray:
