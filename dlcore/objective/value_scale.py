@@ -1,18 +1,18 @@
 """The scale of an objective, to which its tolerance is relative."""
 
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray, Array
 
 Number: TypeAlias = Array | np.ndarray | float
 """Numbers on the device or on the host."""
 
 
-def value_scale(value: Number, penalty: Number, null_value: Number, eps: float, xp: ModuleType = jnp) -> Any:
+def value_scale(value: Number, penalty: Number, null_value: Number, eps: float, xp: ModuleType = jnp) -> AnyArray:
     r"""Return $\min(\max(J, 10^{-3}J_0), E)$ with the improvement $E = \max(J_0 - J, P)$, of any shape.
 
     Near the optimum of a strong penalty $J_0 - J$ is far smaller than J, and a fraction of J would say nothing.
