@@ -15,6 +15,7 @@ from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses import read_loss
 from dlcore.heads.options import FitOptions
+from dlcore.heads.progress import CERTIFIED, Reporter
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
@@ -27,7 +28,12 @@ ROUNDS = 3
 
 
 def iterative_heads(
-    inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
+    inputs: TrainingData,
+    x: DataLike,
+    fit_options: FitOptions,
+    stages: StageCache,
+    clock: Stopwatch,
+    reporter: Reporter,
 ) -> Heads:
     """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)
@@ -38,7 +44,7 @@ def iterative_heads(
     }
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
     sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, **options)
-    sweep.run(stages)
+    sweep.run(stages, reporter)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
     l2 = inputs.l2.repeat(targets, axis=0)
@@ -73,7 +79,7 @@ def iterative_heads(
 
         proof = stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],)))
         if not times:
-            stages.progress("fits certified", p + 1, len(theta))
+            reporter.report(CERTIFIED, p + 1, len(theta), float(np.max(proof["gap"])))
         return proof_of(proof)
 
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
