@@ -38,7 +38,12 @@ from cosmic_ray.mutating import mutate_code
 ROOT = Path(__file__).parent.parent
 
 TESTS = {
-    "losses": ("dlcore/losses", "tests/losses", "tests/objective/test_classes.py"),
+    "losses": (
+        "dlcore/losses",
+        "tests/losses",
+        "tests/objective/test_classes.py",
+        "tests/fitting/test_null_model.py",
+    ),
     "objective": (
         "dlcore/objective",
         "tests/objective",
