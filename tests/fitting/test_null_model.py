@@ -72,6 +72,19 @@ def test_a_loss_states_the_mean_of_its_best_constant(name):
     )
 
 
+def test_targets_may_sum_to_any_number():
+    """The best constant logits of rows of targets are found by SciPy's search."""
+    y, share = np.array([[0.2, 1.0, 0.3], [0.9, 0.1, 1.5], [0.4, 0.4, 0.4]]), np.array([0.5, 0.2, 0.3])
+
+    def mean(logits):
+        return float(share @ (y.sum(1) * np.logaddexp.reduce(logits) - y @ logits))
+
+    stated = get_loss_info(softmax_cross_entropy).null_value
+    assert stated is not None
+    minimum: Any = scipy.optimize.minimize(mean, np.zeros(3), tol=1e-12)
+    assert stated(y, share) == pytest.approx(minimum.fun, rel=1e-10)
+
+
 def test_hubers_constant_depends_on_its_delta():
     stated = get_loss_info(huber).null_value
     assert stated is not None
