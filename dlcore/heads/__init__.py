@@ -1,8 +1,7 @@
 """Linear heads: every strength and fold over one copy of the features, each with its certificate."""
 
 from dlcore.heads.fit_heads import fit_heads
-from dlcore.heads.progress import Progress
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import GridEdgeWarning
 
-__all__ = ["GridEdgeWarning", "Heads", "Progress", "fit_heads"]
+__all__ = ["GridEdgeWarning", "Heads", "fit_heads"]

@@ -11,7 +11,6 @@ from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.options import FitOptions
-from dlcore.heads.progress import CERTIFIED, Reporter
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
@@ -23,12 +22,7 @@ from dlcore.heads.timing import Stopwatch
 
 
 def ridge_heads(
-    inputs: TrainingData,
-    x: DataLike,
-    fit_options: FitOptions,
-    stages: StageCache,
-    clock: Stopwatch,
-    reporter: Reporter,
+    inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> Heads:
     """Fit heads of the squared loss, in JAX's x64 mode."""
     accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)
@@ -45,7 +39,7 @@ def ridge_heads(
         found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
             proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
-        reporter.report(CERTIFIED, fit + 1, len(inputs.train), float(proof.gap.max()))
+        stages.progress("fits certified", fit + 1, len(inputs.train))
         kept = {"ended": ended.astype(str)} | proof_arrays(proof)
         kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}

@@ -15,7 +15,6 @@ from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses import read_loss
 from dlcore.heads.options import FitOptions
-from dlcore.heads.progress import CERTIFIED, Reporter
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
@@ -28,12 +27,7 @@ ROUNDS = 3
 
 
 def iterative_heads(
-    inputs: TrainingData,
-    x: DataLike,
-    fit_options: FitOptions,
-    stages: StageCache,
-    clock: Stopwatch,
-    reporter: Reporter,
+    inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> Heads:
     """Fit heads by L-BFGS, in JAX's x64 mode."""
     rows = place(inputs, x)
@@ -44,7 +38,7 @@ def iterative_heads(
     }
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
     sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, **options)
-    sweep.run(stages, reporter)
+    sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
     l2 = inputs.l2.repeat(targets, axis=0)
@@ -79,7 +73,7 @@ def iterative_heads(
 
         proof = stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],)))
         if not times:
-            reporter.report(CERTIFIED, p + 1, len(theta), float(np.max(proof["gap"])))
+            stages.progress("fits certified", p + 1, len(theta))
         return proof_of(proof)
 
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness

@@ -48,10 +48,6 @@ class Stopwatch:
         yield
         self._certify += time.perf_counter() - start
 
-    def compile_seconds(self) -> float:
-        """Return the seconds of compilation so far."""
-        return self._compilations.seconds
-
     def timing(self) -> HeadsTiming:
         """Return the seconds of the call."""
         compile_s = self._compilations.seconds

@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.checkpoint import StageCache, ignore_progress
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import read_loss, row_loss
-from dlcore.heads.progress import FITTED, Reporter
 from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
 from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
@@ -101,8 +100,8 @@ class LBFGSSweep:
         most = len(inputs.x) * self.size * self.together
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
-        self.reporter: Reporter | None = None
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
+        self.progress = ignore_progress
         self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, self.outputs * self.l2.size)
 
     def _has_newton(self) -> bool:
@@ -118,9 +117,9 @@ class LBFGSSweep:
         self.theta[heads] = 0
         self.theta[..., -1] = np.where(heads[..., None], self.constant.intercept[:, None], self.theta[..., -1])
 
-    def run(self, stages: StageCache, reporter: Reporter | None = None) -> None:
+    def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
-        self.reporter = reporter
+        self.progress = stages.progress
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
         for start, group in enumerate(chunked(order, self.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
@@ -237,8 +236,7 @@ class LBFGSSweep:
             self._report()
 
     def _report(self) -> None:
-        if self.reporter is not None:
-            self.reporter.report(FITTED, int(self.flat.sum()), self.flat.size)
+        self.progress("heads fitted", int(self.flat.sum()), self.flat.size)
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
