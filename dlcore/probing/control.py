@@ -118,13 +118,11 @@ def control_task(
     parts = {part.name: part for part in (problem.train, problem.validation, problem.test) if part is not None}
     names = None if types is None else _read_types(types, parts)
     cells = Cells(settings, problem.test, problem.classes, seed=numbers[0])
+    controls = {seed: _control_problem(problem, parts, names, seed) for seed in numbers}
     device = add_selection(cells, problem, settings, {"task": "labels", "seed": -1}, refit=refit, keep=False)
-    for seed in numbers:
-        control = _control_problem(problem, parts, names, seed)
+    for seed, control in controls.items():
         cells.test = control.test
-        device = add_selection(
-            cells, control, settings, {"task": "control", "seed": seed}, refit=refit, keep=False
-        )
+        add_selection(cells, control, settings, {"task": "control", "seed": seed}, refit=refit, keep=False)
     arguments = {"seeds": numbers, "types": types is not None, "refit": refit, "duplicates": duplicates}
     return _with_selectivity(
         cells.table(problem.record("control_task", settings, device=device, arguments=arguments))

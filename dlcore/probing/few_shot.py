@@ -189,7 +189,7 @@ def _fit_subsets(
         cells.add(heads, labels, chosen=chosen, is_final=not refit)
         if refit:
             rows = np.concatenate([first.rows, extra])
-            value = settings.penalty[1][[int(chosen.index)]]
+            value = settings.penalty[1][[int(chosen.best)]]
             again = fits.fit(rows, label=f"{name}, refit", values=value)
             labels |= {"stage": "refit", "rows": len(rows)}
             cells.add(again, labels, chosen=choose(again), values=value, is_final=True)

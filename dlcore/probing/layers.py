@@ -98,10 +98,13 @@ def probe_layers(
         }
         numbered = rows._replace(ids=np.arange(len(rows.x)))
         problem = problem_of_split(numbered, index, settings, duplicates)
+        is_first = cells is None
         if cells is None:
             cells = Cells(settings, problem.test, problem.classes, seed=seed)
         cells.test = problem.test
-        device = add_selection(cells, problem, settings, labels, refit=refit, one_penalty=one_penalty, keep=False)
+        device = add_selection(
+            cells, problem, settings, labels, refit=refit, one_penalty=one_penalty, keep=False, warm_up=is_first
+        )
         digests[where] = rows_digest(rows)
     if cells is None or problem is None:
         raise ValueError("layers: expected at least one pair of a name and features, got none")

@@ -22,11 +22,11 @@ class Neighbors(NamedTuple):
     """The nearest training rows of test rows, the nearest first; of equal distances the first row.
 
     Attributes:
-      index: row numbers, shape (rows, k).
-      distance: 1 − cosine, or the Euclidean distance, shape (rows, k), float64.
+      rows: row numbers, shape (r, k).
+      distance: 1 − cosine, or the Euclidean distance, shape (r, k), float64.
     """
 
-    index: np.ndarray
+    rows: np.ndarray
     distance: np.ndarray
 
 
@@ -52,7 +52,7 @@ def nearest_neighbors(train: np.ndarray, rows: np.ndarray, k: int, distance: Dis
 
     Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 13.3.
 
-    >>> nearest_neighbors(np.array([[0.0], [1.0], [1.0]]), np.array([[0.9]]), 2, "euclidean").index
+    >>> nearest_neighbors(np.array([[0.0], [1.0], [1.0]]), np.array([[0.9]]), 2, "euclidean").rows
     array([[1, 2]])
     """
     known, asked = host_checks.as_numpy("train", train), host_checks.as_numpy("rows", rows)
@@ -176,7 +176,7 @@ def knn(
     found = nearest_neighbors(parts[0].x, parts[1].x, max(counts), distance)
     columns: dict[str, list[float]] = {f"test_{name}": [] for name in metrics}
     for count in counts:
-        p = vote(labels[found.index[:, :count]], found.distance[:, :count], len(classes), temperature)
+        p = vote(labels[found.rows[:, :count]], found.distance[:, :count], len(classes), temperature)
         for name in metrics:
             columns[f"test_{name}"].append(measure(name, truth, p if len(classes) > 2 else _binary(name, p)))
     table = {

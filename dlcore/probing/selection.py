@@ -95,6 +95,7 @@ def add_selection(
     refit: bool = True,
     one_penalty: bool = False,
     keep: bool = True,
+    warm_up: bool = False,
 ) -> str:
     """Add the cells of a sweep, of its folds and of the final heads. Return the device.
 
@@ -107,6 +108,7 @@ def add_selection(
       refit: whether the final heads are fitted on training and validation rows.
       one_penalty: whether all targets have the same penalty.
       keep: whether the heads of all penalties are kept.
+      warm_up: whether the programs of hard heads are compiled too, for later calls with the same shapes.
     """
     train, validation = problem.train, problem.validation
     x, y, refit = train.x, train.y, refit and validation is not None
@@ -115,6 +117,10 @@ def add_selection(
     rows = np.arange(len(train.x))
     fits = SubsetFits(x, y, settings, classes=problem.classes, sizes=[len(rows), len(x)])
     name = ", ".join(f"{key} = {value}" for key, value in labels.items())
+    if warm_up:
+        fits.warm_up(rows, len(settings.penalty[1]), problem.scored)
+        if refit:
+            fits.warm_up(np.arange(len(x)), 1)
     heads = fits.fit(rows, label=name or "sweep", validation=problem.scored, folds=folds)
     chosen = choose(heads, one_penalty=one_penalty)
     stage = dict(labels) | {"stage": "sweep", "rows": len(rows)}
@@ -133,14 +139,14 @@ def _add_refit(
 ) -> None:
     """Add the heads of the chosen penalties, fitted on all rows."""
     rows, penalties = np.arange(size), settings.penalty[1]
-    index = np.unique(np.atleast_1d(chosen.index))
+    index = np.unique(np.atleast_1d(chosen.best))
     if len(index) == 1:
         value = penalties[index]
         heads = fits.fit(rows, label=name, values=value)
         cells.add(heads, stage, chosen=choose(heads), values=value, is_final=True)
         return
     together = {int(k): fits.fit(rows, label=name, values=penalties[[k]]) for k in index}
-    picked = np.asarray(chosen.index)
+    picked = np.asarray(chosen.best)
     cells.add_picked([together[int(k)] for k in picked], stage, penalties[picked])
 
 

@@ -174,7 +174,7 @@ def _minimize(
 def _close_bracket(
     d: np.ndarray, weight: np.ndarray, size: float, beta: float, bracket: tuple[float, float], steps: int
 ) -> tuple[float, float, float, int]:
-    """Return β, where the derivative is 0 within its error, and the narrowest bracket around it that is certain."""
+    """Return β, where the derivative is 0 within its error, and a narrow bracket around it that is certain."""
     lower, upper = bracket
     width = max(EPS * beta, 1e-300)
     while width < beta or upper == math.inf:

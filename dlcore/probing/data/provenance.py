@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
-import jaxlib
 import numpy as np
 
 import dlcore.devices as devices
@@ -21,7 +20,7 @@ def rows_digest(rows: CheckedRows) -> str:
     digest = hashlib.sha256()
     for array in (rows.x, rows.y):
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
@@ -48,7 +47,7 @@ def make_record(
         "versions": {
             "dlcore": _version("dlcore-jax"),
             "jax": jax.__version__,
-            "jaxlib": jaxlib.__version__,
+            "jaxlib": _version("jaxlib"),
             "numpy": np.__version__,
         },
         "device": device or str(devices.find_device()),

@@ -73,9 +73,9 @@ def read_rows(name: str, given: RowsLike) -> CheckedRows:
       TypeError: if `given` is neither, or x or y is no array of numbers or labels.
       ValueError: if shapes do not fit, a number is not finite, or an identifier occurs twice.
     """
-    if not isinstance(given, tuple) or len(given) not in (2, 4):
+    if not isinstance(given, tuple) or not (isinstance(given, Rows) or len(given) == 2):
         raise TypeError(f"{name}: expected Rows or a pair (x, y), got {type(given).__name__}")
-    rows = Rows(*given)
+    rows = given if isinstance(given, Rows) else Rows(given[0], given[1])
     x = host_checks.as_numpy(f"{name} x", rows.x)
     host_checks.check_matrix(f"{name} x", x)
     host_checks.check_finite(f"{name} x", x)

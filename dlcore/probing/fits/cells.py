@@ -24,11 +24,11 @@ class Choice(NamedTuple):
     """The penalties that validation rows or folds choose.
 
     Attributes:
-      index: the index among the penalties, of several targets one for each, shape (targets,).
+      best: the index among the penalties, of several targets one for each, shape (targets,).
       at_edge: whether one is the first or last of at least three.
     """
 
-    index: int | np.ndarray
+    best: int | np.ndarray
     at_edge: bool
 
 
@@ -116,7 +116,7 @@ class Cells:
         penalties = own if values is None else values
         status, gap, steps = (np.atleast_2d(part) for part in (heads.status, heads.certificate.gap, heads.steps))
         scores = None if heads.scores is None else heads.scores.mean(-2).reshape(status.shape)
-        best = None if chosen is None else np.broadcast_to(chosen.index, len(status))
+        best = None if chosen is None else np.broadcast_to(chosen.best, len(status))
         if chosen is not None and heads.scores is not None:
             self._choices += 1
             self._edges += chosen.at_edge

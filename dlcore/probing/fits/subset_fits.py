@@ -1,5 +1,6 @@
 """Heads of many subsets of one table of rows, with few shapes, so that few programs are compiled."""
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dlcore._core.labels import codes_of
 from dlcore._core.status import Status
 from dlcore.devices import aligned_empty
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
+from dlcore.heads.losses import read_loss
 from dlcore.probing.fits.settings import ProbeSettings
 
 MAX_SHAPES = 3
@@ -116,34 +118,65 @@ class SubsetFits:
           ValueError: if `fit_heads` refuses the subset; the message begins with `label`.
           UnconvergedError: if a head has not converged and the settings refuse that.
         """
-        settings = self.settings
-        name, own = settings.penalty
-        x, y, weight = self._gather(rows)
-        keywords = {name: own if values is None else values}
+        name, own = self.settings.penalty
+        penalties = own if values is None else values
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", GridEdgeWarning)
-                heads = fit_heads(
-                    x,
-                    y,
-                    loss=settings.loss,
-                    **keywords,
-                    folds=None if folds is None else list(folds),
-                    scoring=settings.scoring,
-                    sample_weight=weight,
-                    class_weight=self._class_weight,
-                    validation=validation,
-                    fit_intercept=settings.fit_intercept,
-                    standardize=settings.standardize,
-                    tol=settings.tol,
-                    max_steps=settings.max_steps,
-                )
+            heads = self._fit_heads(rows, {name: penalties}, self.settings, validation, folds)
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from error
         self.device = heads.device
-        if settings.unconverged == "refuse":
-            _check_converged(heads, name, keywords[name], label)
+        if self.settings.unconverged == "refuse":
+            _check_converged(heads, name, penalties, label)
         return heads
+
+    def warm_up(
+        self, rows: np.ndarray, count: int, validation: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
+        """Compile the programs that only hard heads need, for later fits of the same shapes.
+
+        Penalties far above the squared length of every row leave float32 no digits, so that float64 programs run.
+        Weak penalties and a tolerance out of reach in four steps run those of float32 and of Newton's method.
+
+        Args:
+          rows: row numbers of the fit.
+          count: the number of penalties.
+          validation: the rows that score the heads.
+        """
+        if read_loss(self.settings.loss).row_loss is None:  # solved exactly
+            return
+        largest = float(np.abs(self._x).max())
+        strong = 1e3 * self._x.shape[1] * (largest**2 + len(self._x)) * np.arange(1.0, 1.0 + count)
+        settings = dataclasses.replace(self.settings, tol=1e-15, max_steps=4)
+        for penalties in (strong, 1e-12 * strong):
+            self._fit_heads(rows, {"l2": penalties}, settings, validation, None)
+
+    def _fit_heads(
+        self,
+        rows: np.ndarray,
+        penalties: Mapping[str, np.ndarray],
+        settings: ProbeSettings,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        folds: Folds | None,
+    ) -> Heads:
+        x, y, weight = self._gather(rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GridEdgeWarning)
+            return fit_heads(
+                x,
+                y,
+                loss=settings.loss,
+                C=penalties.get("C"),
+                l2=penalties.get("l2"),
+                folds=None if folds is None else list(folds),
+                scoring=settings.scoring,
+                sample_weight=weight,
+                class_weight=self._class_weight,
+                validation=validation,
+                fit_intercept=settings.fit_intercept,
+                standardize=settings.standardize,
+                tol=settings.tol,
+                max_steps=settings.max_steps,
+            )
 
     def _gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return x, y and weights of a subset, padded with rows of weight 0."""
