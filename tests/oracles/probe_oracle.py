@@ -74,3 +74,53 @@ def logistic_newton(x: np.ndarray, y: np.ndarray, l2: float) -> Optimum:
     both = softmax_newton(x, y, 2 * l2, 2)
     coef, intercept = both.coef[1] - both.coef[0], both.intercept[1] - both.intercept[0]
     return Optimum(coef, intercept, logistic_value(x, y, l2, coef, float(intercept)), both.gap)
+
+
+def softmax_newton_cg(x: np.ndarray, y: np.ndarray, l2: float, classes: int) -> Optimum:
+    """Return the optimum of a softmax head with many columns, by Newton's method with conjugate gradients.
+
+    The gap is that of strong convexity in the coefficients, ‖g‖²/(2·l2). It leaves out the intercepts, whose
+    gradient is far below that of the coefficients.
+    """
+    rows = np.column_stack([x.astype(np.float64), np.ones(len(x))])
+    n, size = rows.shape
+    penalty = np.append(np.full(size - 1, l2), 0.0)
+    target = np.eye(classes)[y]
+    theta = np.zeros((classes, size))
+    gradient = theta
+
+    def value(theta: np.ndarray) -> float:
+        return softmax_value(x, y, l2, theta[:, :-1], theta[:, -1])
+
+    for _ in range(60):
+        z = rows @ theta.T
+        p = np.exp(z - z.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        gradient = (p - target).T @ rows / n + penalty * theta
+        diagonal = (p * (1 - p)).T @ rows**2 / n + penalty + 1e-12
+        norm = np.sqrt((gradient**2).sum())
+        if norm < 1e-13:
+            break
+        step, residual = np.zeros_like(theta), gradient.copy()
+        direction = residual / diagonal
+        product = (residual * direction).sum()
+        for _ in range(3000):
+            dz = rows @ direction.T
+            curved = (p * (dz - (p * dz).sum(1, keepdims=True))).T @ rows / n + penalty * direction
+            length = product / (direction * curved).sum()
+            step += length * direction
+            residual = residual - length * curved
+            if np.sqrt((residual**2).sum()) <= min(0.1, np.sqrt(norm)) * norm * 1e-2:
+                break
+            scaled = residual / diagonal
+            product, before = (residual * scaled).sum(), product
+            direction = scaled + product / before * direction
+        rate, least = 1.0, value(theta)
+        while value(theta - rate * step) > least and rate > 1e-6:
+            rate /= 2
+        if rate <= 1e-6:
+            break
+        theta = theta - rate * step
+    theta[:, -1] -= theta[:, -1].mean()
+    gap = float((gradient**2).sum() / (2 * l2))
+    return Optimum(theta[:, :-1], theta[:, -1], value(theta), gap)
