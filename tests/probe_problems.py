@@ -1,8 +1,10 @@
 """Small data sets of the tests of protocols, and runs of independent solvers on them."""
 
+from typing import Any, cast
+
 import numpy as np
 
-from dlcore.probing import Rows
+from dlcore.probing import ProbeTable, Rows
 
 CLASSES = 3
 
@@ -22,3 +24,13 @@ TRAIN, VALIDATION, TEST = (X[:90], Y[:90]), (X[90:120], Y[90:120]), (X[120:], Y[
 def numbered(part: slice, groups: np.ndarray | None = None) -> Rows:
     """Return some of the rows with their numbers as identifiers."""
     return Rows(X[part], Y[part], np.arange(len(X))[part], None if groups is None else groups[part])
+
+
+def coef_of(table: ProbeTable, row: int = 0) -> np.ndarray:
+    """Return the coefficients of the head of a row."""
+    return np.asarray(table.heads[row].coef)
+
+
+def record_of(table: ProbeTable) -> dict[str, Any]:
+    """Return the record of a table."""
+    return cast("dict[str, Any]", dict(table.record))

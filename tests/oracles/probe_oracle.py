@@ -38,6 +38,8 @@ def softmax_newton(x: np.ndarray, y: np.ndarray, l2: float, classes: int) -> Opt
     n, size = rows.shape
     penalty = np.append(np.full(size - 1, l2), 0.0)
     theta, target = np.zeros((classes, size)), np.eye(classes)[y]
+    shift = np.zeros(classes * size)
+    shift[size - 1 :: size] = 1  # all intercepts alike change nothing
 
     def value(theta: np.ndarray) -> float:
         return softmax_value(x, y, l2, theta[:, :-1], theta[:, -1])
@@ -54,8 +56,6 @@ def softmax_newton(x: np.ndarray, y: np.ndarray, l2: float, classes: int) -> Opt
                 block = (rows * weight[:, None]).T @ rows + (a == b) * np.diag(penalty)
                 hessian[a * size : (a + 1) * size, b * size : (b + 1) * size] = block
                 hessian[b * size : (b + 1) * size, a * size : (a + 1) * size] = block.T
-        shift = np.zeros(classes * size)
-        shift[size - 1 :: size] = 1  # all intercepts alike change nothing
         step = scipy.linalg.solve(hessian + np.outer(shift, shift), gradient.ravel(), assume_a="pos")
         step, before, rate = step.reshape(theta.shape), value(theta), 1.0
         while value(theta - rate * step) > before and rate > 1e-10:

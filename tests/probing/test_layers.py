@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from probe_problems import X, Y
+from probe_problems import X, Y, record_of
 
 from dlcore._core.compilation.compilations import Compilations
 from dlcore.probing import ProbeSettings, Split, probe_layers, select_penalty
@@ -32,8 +32,8 @@ def test_twelve_layers_compile_nothing_after_the_first():
     assert counts[0] == 0
     assert compiled.count == counts[1]
     assert len(table) == 12 * 4
-    assert len(table.record["sha256_of_layers"]) == 12
-    assert len(set(table.record["sha256_of_layers"].values())) == 12
+    digests = record_of(table)["sha256_of_layers"]
+    assert len(digests) == len(set(digests.values())) == 12
     for (layer, position), x in LAYERS.items():
         cells = table.select(layer=layer, position=position)
         alone = select_penalty(
@@ -66,7 +66,7 @@ def test_a_single_penalty_needs_no_validation_rows():
             "split.train: expected row numbers from 0 to 179, got 0 to 199",
         ),
         ([("a", X)], Split([0, 0, 1]), ValueError, "split.train: expected each row once, got row 0 2 times"),
-        ([("a", X)], Split([0.5]), ValueError, "split.train: expected row numbers"),
+        ([("a", X)], Split(np.array([0.5])), ValueError, "split.train: expected row numbers"),
         ([("a", X * np.nan)], SPLIT, ValueError, "layer = a: layer x: expected finite numbers, got nan"),
     ],
 )

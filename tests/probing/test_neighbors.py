@@ -1,8 +1,10 @@
 """The k-NN baseline against scikit-learn, and its ties."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from probe_problems import TEST, TRAIN, X, Y
+from probe_problems import TEST, TRAIN, X, Y, record_of
 from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
@@ -40,7 +42,7 @@ def test_votes_are_those_of_scikit_learn(temperature, distance):
     table = knn(
         TRAIN, TEST, k=[1, 5, 20], distance=distance, temperature=temperature, metrics=("accuracy", "log_loss")
     )
-    weights = "uniform" if temperature is None else lambda d: np.exp((1 - d) / temperature)
+    weights: Any = "uniform" if temperature is None else lambda d: np.exp((1 - d) / temperature)
     for row, k in enumerate((1, 5, 20)):
         model = KNeighborsClassifier(k, metric=distance, weights=weights, algorithm="brute").fit(*TRAIN)
         p = model.predict_proba(TEST[0])
@@ -64,7 +66,7 @@ def test_two_classes_with_a_ranking_metric():
     y = (Y == 0).astype(int)
     table = knn((X[:90], y[:90]), (X[120:], y[120:]), k=7, metrics=("roc_auc", "brier"))
     assert 0.5 < table["test_roc_auc"][0] <= 1
-    assert table.record["rows"].keys() == {"train", "test"}
+    assert record_of(table)["rows"].keys() == {"train", "test"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from oracles.probe_oracle import logistic_newton, softmax_newton
-from probe_problems import CLASSES, TEST, TRAIN, VALIDATION, X, Y, numbered
+from probe_problems import CLASSES, TEST, TRAIN, VALIDATION, X, Y, coef_of, numbered, record_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
 
@@ -42,7 +42,7 @@ def test_validation_rows_choose_and_the_refit_has_both(scoring):
     both = np.concatenate([x, VALIDATION[0]]), np.concatenate([y, VALIDATION[1]])
     final = softmax_newton(*both, 1 / (C[best] * 120), CLASSES)
     refit = table.select(stage="refit")
-    np.testing.assert_allclose(refit.heads[0].coef, final.coef, atol=1e-4)
+    np.testing.assert_allclose(coef_of(refit), final.coef, atol=1e-4)
     assert refit["test_accuracy"][0] == accuracy_score(TEST[1], softmax_p(final, TEST[0]).argmax(1))
     assert refit["test_accuracy_low"][0] <= refit["test_accuracy"][0] <= refit["test_accuracy_high"][0]
     assert refit["rows"].tolist() == [120]
@@ -107,7 +107,7 @@ def test_several_targets_have_a_penalty_each_or_one(one_penalty):
         p[:, target] = 1 / (1 + np.exp(-(parts[2][0].astype(np.float64) @ optimum.coef + optimum.intercept)))
     truth = parts[2][1]
     auc = [roc_auc_score(truth[:, k], p[:, k]) for k in range(3)]
-    np.testing.assert_allclose(refit["test_roc_auc"], [*auc, np.mean(auc)], rtol=1e-12)
+    np.testing.assert_allclose(refit["test_roc_auc"], np.array([*auc, np.mean(auc)]), rtol=1e-12)
     mean = average_precision_score(truth, p)
     np.testing.assert_allclose(refit["test_average_precision"][-1], mean, rtol=1e-12)
     assert refit["test_f1_macro"][-1] == pytest.approx(f1_score(truth, p > 0.5, average="macro"), rel=1e-12)
@@ -150,4 +150,4 @@ def test_nested_folds_are_those_of_a_loop(grouped):
 def test_identifiers_apart_are_accepted():
     parts = [numbered(part, np.arange(180) // 30) for part in (slice(0, 90), slice(90, 120), slice(120, 180))]
     table = select_penalty(parts[0], ProbeSettings(C=1.0), validation=parts[1], test=parts[2])
-    assert table.record["common_rows"].keys() == {"train, validation", "train, test", "validation, test"}
+    assert record_of(table)["common_rows"].keys() == {"train, validation", "train, test", "validation, test"}

@@ -99,7 +99,7 @@ def test_means_are_over_the_numbers_of_each_key():
     mean = table.mean("s", by="k")
     np.testing.assert_array_equal(mean["k"], [1, 2])
     np.testing.assert_array_equal(mean["s_mean"], [0.5, 1.5])
-    np.testing.assert_allclose(mean["s_sd"], [np.nan, np.std([1, 2], ddof=1)])
+    np.testing.assert_allclose(mean["s_sd"], np.array([np.nan, np.std([1, 2], ddof=1)]))
     np.testing.assert_array_equal(mean["count"], [1, 2])
 
 

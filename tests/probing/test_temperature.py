@@ -1,5 +1,7 @@
 """Temperature scaling against a minimiser in 40 digits; the gap is a bound."""
 
+from typing import Any, cast
+
 import mpmath
 import numpy as np
 import pytest
@@ -50,7 +52,7 @@ def test_the_gap_bounds_the_distance_from_the_minimum(seed):
         return
     assert status == "converged"
     scale = np.abs(z).max()
-    best = minimize_scalar(
+    best = cast(Any, minimize_scalar)(
         lambda b: float_loss(z, y, weight, b), bounds=(0, 1e4 / scale), method="bounded", options={"xatol": 1e-12}
     ).x
     with mpmath.workdps(40):

@@ -65,7 +65,7 @@ def load(name: str, rows: int = 0, *, pooled: bool = False) -> Sets:
     train = used * 9 // 10
     parts = [slice(0, train), slice(train, used), slice(first, None)]
     sets = [(x[part], y[part]) for part in parts]
-    return Sets(*sets, "softmax" if name == "mnist" else "logistic")
+    return Sets(sets[0], sets[1], sets[2], "softmax" if name == "mnist" else "logistic")
 
 
 def dinov3(sets: Sets, tol: float = 1e-6) -> ProbeTable:
