@@ -28,7 +28,7 @@ def probabilities(optimum, x):
 @pytest.fixture(scope="module")
 def efficiency():
     return label_efficiency(
-        TRAIN, SETTINGS, fractions=[0.2, 0.4, 1.0], seeds=[0, 1], validation=VALIDATION, test=TEST
+        TRAIN, SETTINGS, fractions=[0.2, 0.4, 0.7, 1.0], seeds=[0, 1], validation=VALIDATION, test=TEST
     )
 
 
@@ -59,7 +59,7 @@ def test_every_cell_is_the_optimum_of_its_subset(efficiency):
 def test_seeds_with_equal_subsets_are_one_row_that_names_them(efficiency):
     assert set(efficiency.select(fraction=1.0)["seeds"]) == {"0,1"}
     assert set(efficiency.select(fraction=0.2)["seeds"]) == {"0", "1"}
-    assert len(efficiency) == 3 * (2 + 2 + 1)
+    assert len(efficiency) == 3 * (2 + 2 + 2 + 1)
     assert [entry["fraction"] for entry in efficiency.record["equal_subsets"]] == [1.0]
     first, second = (efficiency.select(fraction=0.4, seed=seed) for seed in (0, 1))
     assert (first["score"] != second["score"]).all()
@@ -124,11 +124,14 @@ def test_a_refit_adds_the_validation_rows():
 
 
 def test_padded_rows_change_nothing():
-    """A subset that is padded to the size of a larger one has the head of the subset alone."""
-    padded = few_shot(TRAIN, ProbeSettings(C=1.0, tol=1e-10), shots=[2, 3, 5, 7, 8], seeds=[0])
-    alone = few_shot(TRAIN, ProbeSettings(C=1.0, tol=1e-10), shots=[3], seeds=[0])
-    np.testing.assert_allclose(coef_of(padded.select(shots=3)), coef_of(alone), atol=1e-4)
-    np.testing.assert_allclose(padded.select(shots=3)["l2"], 1 / 9, rtol=1e-15)
+    """Five sizes have three numbers of rows, so that two of them are padded."""
+    shots = [2, 3, 5, 7, 8]
+    table = few_shot(TRAIN, ProbeSettings(C=1.0, tol=1e-10), shots=shots, seeds=[0])
+    for row, k in enumerate(shots):
+        rows = few_shot_rows(TRAIN[1], k, 0)
+        optimum = softmax_newton(TRAIN[0][rows], TRAIN[1][rows], 1 / len(rows), CLASSES)
+        np.testing.assert_allclose(coef_of(table, row), optimum.coef, atol=1e-4)
+        np.testing.assert_allclose(table["l2"][row], 1 / len(rows), rtol=1e-15)
 
 
 def test_labels_may_be_strings_with_class_weights():

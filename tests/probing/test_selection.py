@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from oracles.probe_oracle import logistic_newton, softmax_newton
-from probe_problems import CLASSES, TEST, TRAIN, VALIDATION, X, Y, coef_of, numbered, record_of
+from probe_problems import CLASSES, TEST, TRAIN, VALIDATION, X, coef_of, numbered, record_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
 
@@ -79,7 +79,10 @@ def test_folds_choose(grouped):
     assert (other.select(stage="fold")["score"] != cells["score"]).any()
 
 
-LABELS = np.stack([Y == 0, X[:, 1] > 0, X[:, 2] - X[:, 0] > 0.5], axis=1).astype(int)
+# The first target is noise, for which a small C is best. The others are easy.
+LABELS = np.stack(
+    [np.random.default_rng(7).random(180) > 0.5, X[:, 1] > 0, X[:, 2] - X[:, 0] > 0.5], axis=1
+).astype(int)
 
 
 @pytest.mark.parametrize("one_penalty", [False, True])
@@ -96,6 +99,8 @@ def test_several_targets_have_a_penalty_each_or_one(one_penalty):
             optimum = logistic_newton(x, y[:, target], 1 / (c * 90))
             z = parts[1][0].astype(np.float64) @ optimum.coef + optimum.intercept
             scores[target, k] = -log_loss(parts[1][1][:, target], 1 / (1 + np.exp(-z)))
+    assert scores.mean(0).argmax() != scores[0].argmax()
+    assert len(set(scores.argmax(1))) > 1
     best = np.full(3, scores.mean(0).argmax()) if one_penalty else scores.argmax(1)
     refit = table.select(stage="refit")
     each = refit["target"] >= 0
