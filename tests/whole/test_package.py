@@ -70,6 +70,7 @@ MACHINERY = ("rule", "with_loss_info", "get_loss_info", "sum_over_blocks", "run_
         dlcore.metrics,
         dlcore.descent,
         dlcore.objective,
+        dlcore.probing,
     ],
 )
 def test_every_public_function_has_shapes_errors_source_and_an_example(module):

@@ -1,0 +1,1 @@
+"""Heads of protocols: their settings, fits on subsets, the cells of the result, and metrics of test rows."""

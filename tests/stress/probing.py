@@ -1,0 +1,242 @@
+"""Long trials of the protocols for probes, on MNIST and a9a of $DLCORE_DATA.
+
+The settings are those of two public protocols. `log_regression.py` of DINOv3 has 45 values of C, a sweep on
+validation rows, a refit with them, and few-shot tries that are averaged. torchgeo-bench has 40 values of C and 200
+bootstrap resamples.
+
+Command: scripts/bench probing --trial dinov3|torchgeo|efficiency|layers [--data mnist|a9a] [--rows 7200]
+Takes: from one minute (layers) to a quarter of an hour (dinov3 with all rows of MNIST).
+"""
+
+import dataclasses
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tyro
+from oracles.probe_oracle import logistic_newton, logistic_value, softmax_newton, softmax_newton_cg, softmax_value
+
+from dlcore import GridEdgeWarning, LinearHeads, certify, fit_heads
+from dlcore._core.compilation.compilations import Compilations
+from dlcore.probing import (
+    ProbeSettings,
+    ProbeTable,
+    Split,
+    few_shot,
+    label_efficiency,
+    probe_layers,
+    select_penalty,
+)
+
+DINOV3 = 10.0 ** np.linspace(-6, 5, 45)
+"""C of DINOv3's `log_regression.py`."""
+TORCHGEO = np.logspace(-6, 4, 40)
+"""C of torchgeo-bench."""
+
+
+class Sets(NamedTuple):
+    """Training, validation and test rows."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    loss: str
+
+
+def load(name: str, rows: int = 0, *, pooled: bool = False) -> Sets:
+    """Return a data set of $DLCORE_DATA: its last fifth tests, a tenth of the others validates.
+
+    Args:
+      name: "mnist" or "a9a".
+      rows: the number of training and validation rows. 0 is for all.
+      pooled: whether pixels are averaged over 4 × 4.
+    """
+    data = np.load(Path(os.environ["DLCORE_DATA"]) / {"mnist": "mnist_t10k.npz", "a9a": "a9a.npz"}[name])
+    x, y = data["X"].astype(np.float32), data["y"].astype(int)
+    if name == "mnist":
+        x = x / np.float32(255)
+        if pooled:
+            x = x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(len(x), 49)
+    first = len(x) * 4 // 5
+    used = min(rows or first, first)
+    train = used * 9 // 10
+    parts = [slice(0, train), slice(train, used), slice(first, None)]
+    sets = [(x[part], y[part]) for part in parts]
+    return Sets(sets[0], sets[1], sets[2], "softmax" if name == "mnist" else "logistic")
+
+
+def dinov3(sets: Sets, tol: float = 1e-6) -> ProbeTable:
+    """Return the probe of all rows of DINOv3's protocol, by one call."""
+    settings = ProbeSettings(loss=sets.loss, C=DINOV3, scoring="accuracy", tol=tol)
+    return select_penalty(sets.train, settings, validation=sets.validation, test=sets.test, duplicates="report")
+
+
+def dinov3_tries(sets: Sets, tol: float = 1e-6) -> ProbeTable:
+    """Return the few-shot tries of DINOv3's protocol, by one call. It fits no refit with the validation rows."""
+    return few_shot(
+        sets.train,
+        ProbeSettings(loss=sets.loss, C=DINOV3, scoring="accuracy", tol=tol),
+        shots=[1, 5],
+        seeds=range(3),
+        validation=sets.validation,
+        test=sets.test,
+        duplicates="report",
+    )
+
+
+def torchgeo(sets: Sets, tol: float = 1e-6) -> ProbeTable:
+    """Return the probe of torchgeo-bench's protocol, by one call."""
+    settings = ProbeSettings(loss=sets.loss, C=TORCHGEO, scoring="accuracy", bootstrap=200, tol=tol)
+    return select_penalty(sets.train, settings, validation=sets.validation, test=sets.test, duplicates="report")
+
+
+def excess(head: LinearHeads, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return (J − J')/J' of a head and of the oracle's J', and the certified gap of the oracle relative to J'."""
+    l2, coef, intercept = float(np.asarray(head.l2)), np.asarray(head.coef), np.asarray(head.intercept)
+    if head.loss == "logistic":
+        codes = (y == y.max()).astype(int)
+        best = logistic_newton(x, codes, l2)
+        value = logistic_value(x, codes, l2, coef, float(intercept))
+    else:
+        classes = len(coef)
+        solve = softmax_newton if classes * (x.shape[1] + 1) <= 1000 else softmax_newton_cg
+        best = solve(x, y, l2, classes)
+        value = softmax_value(x, y, l2, coef, intercept)
+    return (value - best.value) / best.value, best.gap / best.value
+
+
+def neighbours(table: ProbeTable) -> list[float]:
+    """Return the chosen C and its neighbours in the grid."""
+    sweep = table.select(stage="sweep")
+    best = int(np.flatnonzero(sweep["chosen"])[0])
+    return sweep["C"][max(0, best - 1) : best + 2].tolist()
+
+
+def check_against_oracle(table: ProbeTable, sets: Sets, tol: float = 1e-10) -> list[tuple[float, float, float]]:
+    """Return C, the excess and the oracle's gap of the chosen C, its neighbours and the refit.
+
+    The heads of the protocol are certified to its own tolerance. These ones are fitted again to `tol`.
+    """
+    settings = ProbeSettings(loss=sets.loss, C=neighbours(table), tol=tol, scoring="accuracy")
+    close = select_penalty(sets.train, settings, validation=sets.validation, duplicates="report")
+    refit = close.select(stage="refit")
+    found = [
+        (close["C"][row], *excess(close.heads[int(row)], *sets.train))
+        for row in np.flatnonzero(close["stage"] == "sweep")
+    ]
+    both = [np.concatenate(parts) for parts in zip(sets.train, sets.validation, strict=True)]
+    return [*found, (refit["C"][0], *excess(refit.heads[0], both[0], both[1]))]
+
+
+def show(name: str, table: ProbeTable, seconds: float) -> None:
+    """Print the statuses, the largest gap and the final scores of a protocol."""
+    statuses = dict(zip(*np.unique(table["status"], return_counts=True), strict=True))
+    print(f"{name}: {seconds:.1f} s, {len(table)} heads, {statuses}, largest gap {table['gap'].max():.1e}")
+    final = table.select(chosen=True)
+    keys = [key for key in ("shots", "seed", "stage", "C", "score", "test_accuracy") if key in final.columns]
+    for row in range(len(final)):
+        print("  ", {key: final[key][row].item() for key in keys})
+    print("  ", table.record["common_rows"])
+
+
+def efficiency() -> None:
+    """Time (5 sizes × 10 seeds) × 3 C of 10,000 × 784 and 10 classes, and scikit-learn at the same gap."""
+    from sklearn.linear_model import LogisticRegression
+
+    data = np.load(Path(os.environ["DLCORE_DATA"]) / "mnist_t10k.npz")
+    x, y = (data["X"] / 255).astype(np.float32), data["y"].astype(int)
+    sizes, seeds, strengths = [0.01, 0.05, 0.1, 0.5, 1.0], range(10), [0.01, 0.1, 1.0]
+    # The validation rows are reflected pixels: other rows, which only have to be scored.
+    held = (np.ascontiguousarray(x[:500, ::-1]), y[:500])
+    settings = ProbeSettings(C=strengths)
+    start = time.perf_counter()
+    with Compilations() as compiled:
+        table = label_efficiency((x, y), settings, fractions=sizes, seeds=seeds, validation=held)
+    print(f"label_efficiency: {time.perf_counter() - start:.1f} s, {len(table)} heads, {set(table['status'])}")
+    print("   programs:", compiled.names, f"{compiled.seconds:.1f} s")
+    from dlcore.probing import stratified_rows
+
+    total = 0.0
+    for size in sizes:
+        rows = stratified_rows(y, round(size * len(x)), 0)
+        cells = table.select(fraction=size, seed=0)
+        seconds, gaps = 0.0, []
+        part = x[rows].astype(np.float64)
+        for C, gap in zip(strengths, cells["gap"], strict=True):
+            # The largest tolerance of scikit-learn that reaches twice the gap of the cell, or the smallest tried.
+            for tol in (1e-4, 1e-5, 1e-6, 1e-7):
+                start = time.perf_counter()
+                model = LogisticRegression(C=C, tol=tol, max_iter=10_000).fit(part, y[rows])
+                spent = time.perf_counter() - start
+                heads = LinearHeads(model.coef_, model.intercept_, 1 / (C * len(rows)), "softmax")
+                reached = float(certify(heads, x[rows], y[rows]).gap)
+                if reached <= 2 * max(gap, 1e-7):
+                    break
+            seconds += spent
+            gaps.append(reached)
+        total += seconds * len(seeds)
+        print(f"scikit-learn, {size:.0%}: {seconds:.2f} s a seed at gaps {np.array(gaps)}, dlcore {cells['gap']}")
+    print(f"scikit-learn's loop over {len(seeds)} seeds: {total:.0f} s (one seed measured, times {len(seeds)})")
+
+
+def layers() -> None:
+    """Count the compilations of a probe of 12 layers after the first."""
+    sets = load("mnist", 3000)
+    x = np.concatenate([sets.train[0], sets.validation[0], sets.test[0]])
+    y = np.concatenate([sets.train[1], sets.validation[1], sets.test[1]])
+    ends = np.cumsum([len(part[0]) for part in sets[:3]])
+    split = Split(*np.split(np.arange(len(x)), ends[:2]))
+    rng, counts = np.random.default_rng(0), []
+
+    def features():
+        for layer in range(12):
+            counts.append(compiled.count)
+            mixed = x @ rng.normal(size=(784, 384)).astype(np.float32) / 28
+            yield layer, np.maximum(mixed, 0) if layer % 2 else mixed
+
+    start = time.perf_counter()
+    with Compilations() as compiled:
+        table = probe_layers(features(), y, ProbeSettings(C=[1e-3, 1e-2, 0.1, 1.0]), split=split)
+    show("probe_layers", table, time.perf_counter() - start)
+    print(f"   compilations: {counts[1]} by the first layer, {compiled.count - counts[1]} after it")
+
+
+@dataclasses.dataclass
+class Options:
+    """The trial."""
+
+    trial: Literal["dinov3", "torchgeo", "efficiency", "layers"] = "layers"
+    """The protocol, or what is counted."""
+    data: Literal["mnist", "a9a"] = "mnist"
+    """The data set of a protocol."""
+    rows: int = 0
+    """Training and validation rows. 0 is for all."""
+
+
+def main(options: Options) -> None:
+    """Run the trial and print its figures."""
+    warnings.simplefilter("ignore", GridEdgeWarning)
+    if options.trial in ("efficiency", "layers"):
+        {"efficiency": efficiency, "layers": layers}[options.trial]()
+        return
+    sets = load(options.data, options.rows)
+    fit_heads(np.eye(2), [0, 1], l2=1.0)  # JAX starts before the clock
+    protocol = dinov3 if options.trial == "dinov3" else torchgeo
+    start = time.perf_counter()
+    table = protocol(sets)
+    show(options.trial, table, time.perf_counter() - start)
+    for C, difference, gap in check_against_oracle(table, sets):
+        print(f"   C = {C:.4g}: (J − J')/J' = {difference:.1e}, the oracle's gap {gap:.1e}")
+    if options.trial == "dinov3":
+        start = time.perf_counter()
+        table = dinov3_tries(sets)
+        show("dinov3, few-shot tries", table, time.perf_counter() - start)
+        means = table.mean("test_accuracy", by="shots")
+        print("   mean over tries:", dict(zip(means["shots"], means["test_accuracy_mean"], strict=True)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
