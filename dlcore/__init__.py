@@ -2,7 +2,20 @@
 
 TYPE_CHECKING = False  # type checkers take it as true; importing typing would cost more than this whole file
 if TYPE_CHECKING:
-    from dlcore import calculus, descent, graph, linalg, losses, metrics, models, objective, reference, tensors
+    from dlcore import (
+        calculus,
+        data,
+        descent,
+        export,
+        graph,
+        linalg,
+        losses,
+        metrics,
+        models,
+        objective,
+        reference,
+        tensors,
+    )
     from dlcore._core.compilation.compilation_cache import compilation_cache
     from dlcore._core.status import Status
     from dlcore.certificate import Certificate, LinearHeads, certify
@@ -26,7 +39,9 @@ __all__ = [
     "calculus",
     "certify",
     "compilation_cache",
+    "data",
     "descent",
+    "export",
     "fit",
     "fit_heads",
     "graph",

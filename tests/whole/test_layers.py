@@ -21,7 +21,7 @@ FLOORS = {
     4: ("fitting",),
     5: ("sweeping", "heads"),
     6: (
-        "sklearn",
+        *("sklearn", "data", "export"),
         *("cli/interrupts", "cli/cache", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
         *("cli/expressions", "cli/graph", "cli/verify", "cli/bench", "cli/main", "cli/experiment", "__main__"),
     ),
