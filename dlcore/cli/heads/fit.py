@@ -28,6 +28,8 @@ DEFAULT_GRID = "1e-6:1e2:30"
 EXAMPLE = "Example: dlcore fit houses.parquet --target price --loss squared --test 0.2 --out houses"
 MAX_REPORT_NUMBERS = 2**27
 """The largest n·m of the training data whose report is made."""
+MAX_SEPARATION_NUMBERS = 2**24
+"""The largest n·m·outputs for which the report says whether the classes are separable."""
 
 
 @dataclasses.dataclass
@@ -81,14 +83,26 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def fit(options: Options) -> FitResult:
-    """Read, fit, score the rows held out and write the files."""
+    """Read, fit, score the rows held out and write the files.
+
+    A checkpoint beside the folder lasts until the folder is complete, so that an interrupted command can go on.
+    """
     folder = None if options.out is None else check_folder("--out", options.out)
     checkpoint = None if folder is None else checkpoint_of(folder)
+    with _resume_hint(checkpoint):
+        result = _fit(options, folder, checkpoint)
+        if folder is not None and checkpoint is not None:
+            write_outputs(folder, result)
+            checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _fit(options: Options, folder: Path | None, checkpoint: Path | None) -> FitResult:
     penalties = read_penalties(options)
     clock = Clock()
     train, held, loss = read_split(options, options.loss)
     clock.lap("read")
-    with _recorded_warnings() as messages, _resume_hint(checkpoint):
+    with _recorded_warnings() as messages:
         heads = _fit_heads(options, train, loss, penalties, checkpoint)
     clock.lap("fit")
     index = heads.best if heads.best is not None else 0
@@ -98,7 +112,7 @@ def fit(options: Options) -> FitResult:
     report = None if folder is None else _report(train, heads)
     if report is not None:
         clock.lap("report on the data")
-    result = FitResult(
+    return FitResult(
         train=train,
         held=held,
         heads=heads,
@@ -110,10 +124,6 @@ def fit(options: Options) -> FitResult:
         warnings=messages,
         device=describe_device(find_device(options.device)),
     )
-    if folder is not None and checkpoint is not None:
-        write_outputs(folder, result)
-        checkpoint.unlink(missing_ok=True)
-    return result
 
 
 def read_penalties(options: Options) -> dict[str, np.ndarray]:
@@ -159,9 +169,14 @@ def _report(train: Dataset, heads: Heads) -> DataReport | None:
     """Return the report on the training data, unless it is large."""
     if train.features.size > MAX_REPORT_NUMBERS:
         return None
-    codes = None if heads.classes_ is None else np.searchsorted(heads.classes_, np.asarray(train.target))
+    loss, codes = heads.loss, None
+    outputs = 1 if heads.coef.ndim == 2 else heads.coef.shape[1]
+    if heads.classes_ is None or train.features.size * outputs > MAX_SEPARATION_NUMBERS:
+        loss = "squared"  # whose report has no classes
+    else:
+        codes = np.searchsorted(heads.classes_, np.asarray(train.target))
     make = functools.partial(data_report, train.features, codes, train.weight, fit_intercept=heads.fit_intercept)
-    return make(loss=heads.loss)  # pyright: ignore[reportArgumentType]
+    return make(loss=loss)  # pyright: ignore[reportArgumentType]
 
 
 def _seconds(clock: Clock, heads: Heads) -> dict[str, float]:

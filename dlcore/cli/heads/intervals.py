@@ -26,7 +26,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+        return f"{self.value:.5g} ({self.low:.5g} to {self.high:.5g})"
 
 
 def held_out_metrics(model: Model, held: Dataset, seed: int) -> dict[str, Interval]:

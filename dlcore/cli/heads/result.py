@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._core.compilation.compilations import Compilations as Compilations
 from dlcore._core.status import Status
 from dlcore.certificate import DataReport
-from dlcore.certificate.display import to_plain
+from dlcore.certificate.display import Plain, to_plain
 from dlcore.cli.heads.intervals import Interval
 from dlcore.data import Dataset
 from dlcore.export import Model
@@ -146,8 +145,13 @@ class FitResult:
             "device": self.device,
             "warnings": self.warnings,
             "versions": model.versions,
-            "data_report": None if self.report is None else self.report.to_dict(),
+            "data_report": None if self.report is None else _without_direction(self.report.to_dict()),
         }
         plain = to_plain(content)
         assert isinstance(plain, dict)
         return plain
+
+
+def _without_direction(report: dict[str, Plain]) -> dict[str, Plain]:
+    """Return a report without the direction that separates the classes, which may be long."""
+    return {name: value for name, value in report.items() if not name.startswith("direction")}

@@ -95,6 +95,7 @@ def _held_out(result: FitResult) -> dict[str, Any] | None:
     ]
     return {
         "picture": draw_calibration(bins),
+        "quantiles": None,
         "bins": bins,
         "confidence": f"probability of {classes[1]}" if k == 2 else "probability of the predicted class",
         "classes": rows,

@@ -50,8 +50,12 @@ def draw_validation(result: FitResult) -> Html:
     axes.plot(place[best], scores.mean(0)[best], "*", color=COLORS[1], markersize=11, label="chosen")
     axes.set_ylabel(heads.scoring)
     axes.legend(fontsize=8)
-    return picture(figure, "score of each fold and their mean against the penalty", "Validation curve",
-                   f"{heads.scoring} of the rows that each fold holds out; larger is better")  # fmt: skip
+    return picture(
+        figure,
+        "score of each fold and their mean against the penalty",
+        "Validation curve",
+        f"{heads.scoring} of the rows that each fold holds out; larger is better",
+    )
 
 
 def draw_gaps(result: FitResult) -> Html:
@@ -70,8 +74,12 @@ def draw_gaps(result: FitResult) -> Html:
     axes.plot(place, np.maximum(limit, 1e-300), "--", color=COLORS[1], label="min(J, improvement)")
     axes.set(yscale="log", ylabel="J − J* ≤  (nats or squared units)")
     axes.legend(fontsize=8)
-    return picture(figure, "certified gap of each head against the penalty", "Certificates",
-                   "a head has converged if its bound is below the tolerance times the dashed line")  # fmt: skip
+    return picture(
+        figure,
+        "certified gap of each head against the penalty",
+        "Certificates",
+        "a head has converged if its bound is below the tolerance times the dashed line",
+    )
 
 
 def largest_coefficients(result: FitResult) -> np.ndarray:
@@ -92,26 +100,46 @@ def draw_paths(result: FitResult) -> Html:
         path = heads.coef[order][..., feature]
         if path.ndim == 2:  # of the class with the largest coefficient
             path = path[:, np.abs(result.model.coef[:, feature]).argmax()]
-        axes.plot(place, path, color=COLORS[line % len(COLORS)], linestyle=("-", "--")[line // len(COLORS)],
-                  linewidth=1.2, label=result.train.names[feature][:18])  # fmt: skip
+        axes.plot(
+            place,
+            path,
+            color=COLORS[line % len(COLORS)],
+            linestyle=("-", "--")[line // len(COLORS)],
+            linewidth=1.2,
+            label=result.train.names[feature][:18],
+        )
     axes.axvline(float(place[np.flatnonzero(order == result.index)[0]]), color="0.5", linewidth=1)
     axes.set_ylabel("coefficient")
     axes.legend(fontsize=6, ncols=2)
     of_class = "; of the class with the largest coefficient" if heads.coef.ndim == 3 else ""
-    return picture(figure, "path of the largest coefficients against the penalty", "Paths of coefficients",
-                   f"the {len(chosen)} largest in units of the spread of their column{of_class}")  # fmt: skip
+    return picture(
+        figure,
+        "path of the largest coefficients against the penalty",
+        "Paths of coefficients",
+        f"the {len(chosen)} largest in units of the spread of their column{of_class}",
+    )
 
 
 def draw_calibration(bins: list[dict[str, float]]) -> Html:
     """Draw the fraction of correct rows against the mean confidence of each bin."""
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="calibrated")
-    axes.plot([part["confidence"] for part in bins], [part["fraction"] for part in bins], "o-", color=COLORS[0],
-              markersize=4, label="held-out rows")  # fmt: skip
+    axes.plot(
+        [part["confidence"] for part in bins],
+        [part["fraction"] for part in bins],
+        "o-",
+        color=COLORS[0],
+        markersize=4,
+        label="held-out rows",
+    )
     axes.set(xlabel="mean probability of the bin", ylabel="fraction of the bin", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=8)
-    return picture(figure, "fraction of rows against the mean probability in bins of the held-out rows",
-                   "Calibration", "points on the dashed line are calibrated")  # fmt: skip
+    return picture(
+        figure,
+        "fraction of rows against the mean probability in bins of the held-out rows",
+        "Calibration",
+        "points on the dashed line are calibrated",
+    )
 
 
 def draw_residuals(y: np.ndarray, predicted: np.ndarray) -> Html:
@@ -122,5 +150,9 @@ def draw_residuals(y: np.ndarray, predicted: np.ndarray) -> Html:
     axes.axhline(0, color="0.5", linewidth=1)
     axes.set(xlabel="prediction", ylabel="residual, y − prediction")
     axes.ticklabel_format(scilimits=(-3, 4))
-    return picture(figure, "residual against prediction of held-out rows", "Residuals",
-                   f"{len(rows):,} of {len(y):,} held-out rows, chosen at random")  # fmt: skip
+    return picture(
+        figure,
+        "residual against prediction of held-out rows",
+        "Residuals",
+        f"{len(rows):,} of {len(y):,} held-out rows, chosen at random",
+    )
