@@ -23,12 +23,13 @@ from dlcore.data import Dataset
 from dlcore.devices import DeviceName, find_device
 from dlcore.export import model_of
 from dlcore.heads import Heads, fit_heads
+from dlcore.heads.checkpoint import Callback
 
 DEFAULT_GRID = "1e-6:1e2:30"
 EXAMPLE = "Example: dlcore fit houses.parquet --target price --loss squared --test 0.2 --out houses"
 MAX_REPORT_NUMBERS = 2**27
 """The largest n·m of the training data whose report is made."""
-MAX_SEPARATION_NUMBERS = 2**24
+MAX_SEPARATION_NUMBERS = 2**20
 """The largest n·m·outputs for which the report says whether the classes are separable."""
 
 
@@ -89,28 +90,33 @@ def fit(options: Options) -> FitResult:
     """
     folder = None if options.out is None else check_folder("--out", options.out)
     checkpoint = None if folder is None else checkpoint_of(folder)
-    with _resume_hint(checkpoint):
-        result = _fit(options, folder, checkpoint)
+    with _resume_hint(checkpoint), work_progress() as progress:
+        result = _fit(options, checkpoint, progress)
         if folder is not None and checkpoint is not None:
             write_outputs(folder, result)
             checkpoint.unlink(missing_ok=True)
     return result
 
 
-def _fit(options: Options, folder: Path | None, checkpoint: Path | None) -> FitResult:
+def _fit(options: Options, checkpoint: Path | None, progress: Callback) -> FitResult:
     penalties = read_penalties(options)
     clock = Clock()
+    progress("read", 0, 1)
     train, held, loss = read_split(options, options.loss)
+    progress("read", 1, 1)
     clock.lap("read")
     with _recorded_warnings() as messages:
-        heads = _fit_heads(options, train, loss, penalties, checkpoint)
+        heads = _fit_heads(options, train, loss, penalties, checkpoint, progress)
     clock.lap("fit")
     index = heads.best if heads.best is not None else 0
     model = model_of(heads, index, feature_names=train.names)
-    metrics = {} if held is None else held_out_metrics(model, held, options.seed)
+    metrics = {} if held is None else held_out_metrics(model, held, options.seed, progress)
     clock.lap("score")
-    report = None if folder is None else _report(train, heads)
-    if report is not None:
+    report = None
+    if options.out is not None:
+        progress("report on the data", 0, 1)
+        report = _report(train, heads)
+        progress("report on the data", 1, 1)
         clock.lap("report on the data")
     return FitResult(
         train=train,
@@ -143,26 +149,30 @@ def read_penalties(options: Options) -> dict[str, np.ndarray]:
 
 
 def _fit_heads(
-    options: Options, train: Dataset, loss: str, penalties: dict[str, np.ndarray], checkpoint: Path | None
+    options: Options,
+    train: Dataset,
+    loss: str,
+    penalties: dict[str, np.ndarray],
+    checkpoint: Path | None,
+    progress: Callback,
 ) -> Heads:
     assert train.target is not None
-    with work_progress() as callback:
-        return fit_heads(
-            train.features,
-            train.target,
-            loss=loss,
-            l2=penalties.get("l2"),
-            C=penalties.get("C"),
-            folds=options.folds or None,
-            groups=train.groups if options.folds else None,
-            scoring=options.scoring,
-            sample_weight=train.weight,
-            fit_intercept=options.fit_intercept,
-            standardize=options.standardize,
-            tol=options.tol,
-            checkpoint=checkpoint,
-            callback=callback,
-        )
+    return fit_heads(
+        train.features,
+        train.target,
+        loss=loss,
+        l2=penalties.get("l2"),
+        C=penalties.get("C"),
+        folds=options.folds or None,
+        groups=train.groups if options.folds else None,
+        scoring=options.scoring,
+        sample_weight=train.weight,
+        fit_intercept=options.fit_intercept,
+        standardize=options.standardize,
+        tol=options.tol,
+        checkpoint=checkpoint,
+        callback=progress,
+    )
 
 
 def _report(train: Dataset, heads: Heads) -> DataReport | None:

@@ -10,6 +10,7 @@ from dlcore import metrics
 from dlcore._core.labels import codes_of
 from dlcore.data import Dataset
 from dlcore.export import Model
+from dlcore.heads.checkpoint import Callback, ignore_progress
 
 RESAMPLES = 500
 """Number of resamples. Each draws as many rows, or groups, as there are."""
@@ -29,7 +30,9 @@ class Interval:
         return f"{self.value:.5g} ({self.low:.5g} to {self.high:.5g})"
 
 
-def held_out_metrics(model: Model, held: Dataset, seed: int) -> dict[str, Interval]:
+def held_out_metrics(
+    model: Model, held: Dataset, seed: int, progress: Callback = ignore_progress
+) -> dict[str, Interval]:
     """Return the metrics of a model on held-out rows, by name.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, section 13.3 (percentile intervals).
@@ -38,6 +41,7 @@ def held_out_metrics(model: Model, held: Dataset, seed: int) -> dict[str, Interv
       model: the model.
       held: rows with a target; groups are resampled as wholes.
       seed: the seed of the resamples.
+      progress: a function of (work, done, total).
     """
     functions = metrics_of(model, held)
     weight = np.ones(len(held)) if held.weight is None else held.weight.astype(np.float64)
@@ -47,7 +51,8 @@ def held_out_metrics(model: Model, held: Dataset, seed: int) -> dict[str, Interv
     samples: dict[str, list[float]] = {name: [] for name in functions}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a resample may lack a class, and its metric is nan
-        for _ in range(RESAMPLES):
+        for resample in range(RESAMPLES):
+            progress("resamples scored", resample + 1, RESAMPLES)
             counts = np.bincount(rng.integers(0, units, units), minlength=units)
             resampled = weight * counts[codes]
             if not resampled.any():

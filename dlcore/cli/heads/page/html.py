@@ -20,9 +20,14 @@ from dlcore.cli.heads.page.pictures import (
 from dlcore.cli.heads.result import FitResult
 from dlcore.cli.report import STYLE
 
-PHONE_STYLE = "svg { min-width: 0 } figure { margin: 1rem 0; max-width: 40rem } pre { white-space: pre-wrap; \
-overflow-wrap: anywhere; font-size: 0.85rem } td.mark { background: var(--shade); font-weight: 600 } \
-dl { grid-template-columns: minmax(6rem, max-content) 1fr }"
+PHONE_STYLE = """
+svg { min-width: 0 }
+figure { margin: 1rem 0; max-width: 40rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem }
+td.mark { background: var(--shade); font-weight: 600 }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin: 0 0 0.5rem } }
+"""
+"""Style beside that of other reports: pictures and lists shrink to the width of a phone."""
 MAX_CLASSES = 20
 """The largest number of classes whose confusion matrix is shown."""
 BINS = 10
@@ -49,7 +54,7 @@ def to_html(result: FitResult) -> str:
         held=_held_out(result),
         data=_data(result),
     )
-    return html_page(title, f"{STYLE}\n{PHONE_STYLE}", body)
+    return html_page(title, STYLE + PHONE_STYLE, body)
 
 
 def _coefficients(result: FitResult) -> list[tuple[str, list[float]]]:
@@ -141,7 +146,10 @@ def _data(result: FitResult) -> list[tuple[str, str]]:
         ("constant columns", f"{len(report.constant)}: {listed(report.constant)}"),
         ("groups of equal columns", f"{len(report.duplicates)}: {equal}"),
     ]
-    return pairs + ([] if report.separability is None else [("classes", report.separability)])
+    if result.model.classes_ is not None:
+        text = "not searched, because the table is large" if report.separability is None else report.separability
+        pairs.append(("separability of the classes", text))
+    return pairs
 
 
 def number(value: float | None, digits: int = 4) -> str:
