@@ -4,7 +4,9 @@ TYPE_CHECKING = False  # type checkers take it as true; importing typing would c
 if TYPE_CHECKING:
     from dlcore import (
         calculus,
+        data,
         descent,
+        export,
         graph,
         linalg,
         losses,
@@ -38,7 +40,9 @@ __all__ = [
     "calculus",
     "certify",
     "compilation_cache",
+    "data",
     "descent",
+    "export",
     "fit",
     "fit_heads",
     "graph",

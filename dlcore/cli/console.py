@@ -12,7 +12,15 @@ from pathlib import Path
 
 import rich.box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from dlcore._core import files
@@ -101,9 +109,10 @@ class _Console(Console):
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(*, shows_remaining: bool = False) -> Iterator[Progress]:
     """Show a progress bar on standard error if that is a terminal; standard output carries only results."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    columns += [TextColumn("left"), TimeRemainingColumn()] if shows_remaining else []
     console = _Console(stderr=True)
     show_cursor = CLEAR_LINE if console.is_terminal else b""
     with (
@@ -119,6 +128,20 @@ def progress_counter(name: str) -> Iterator[Callable[[str], None]]:
     with progress_bar() as progress:
         task = progress.add_task(name, total=None)
         yield lambda description: progress.update(task, advance=1, description=description)
+
+
+@contextlib.contextmanager
+def work_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar with the time left for each kind of work; the result is called with (work, done, total)."""
+    with progress_bar(shows_remaining=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(work: str, done: int, total: int) -> None:
+            if work not in tasks:
+                tasks[work] = progress.add_task(work, total=total)
+            progress.update(tasks[work], completed=done, total=total)
+
+        yield show
 
 
 def print_table(

@@ -21,6 +21,10 @@ commands:
   run --list                    list the experiments and their questions
   graph EXPRESSION [NAME=VALUE ...]
                                 show the value and derivative of every intermediate result
+  fit DATA --target NAME        fit certified linear heads to a table, with a report
+  predict MODEL DATA            predict the rows of a table
+  certify MODEL DATA            bound how far any linear model is from its optimum
+  export MODEL --to FORM        write a model for jax, torch, safetensors or sklearn
   bench [OPTIONS]               compare the speed of a device with that of other libraries
   bench compare FIRST SECOND    compare two saved runs
   verify [OPTIONS]              compare every function with its float64 reference on this device
@@ -42,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif command == "--version":
             print(importlib.metadata.version("dlcore-jax"))
         else:
-            names = "run, graph, bench and verify"
+            *others, last = COMMANDS
+            names = f"{', '.join(others)} and {last}"
             fail(f"dlcore: there is no command {command!r}; there are {names} (dlcore --help)", WRONG_USE)
 
 
@@ -69,12 +74,12 @@ def run(arguments: Sequence[str]) -> None:
         sys.argv = argv
 
 
-def _command(name: str) -> Callable[[Sequence[str]], None]:
-    """Return a command that imports its module `dlcore.cli.<name>` when it runs."""
+def _command(module_name: str) -> Callable[[Sequence[str]], None]:
+    """Return a command that imports its module when it runs."""
 
     def command(arguments: Sequence[str]) -> None:
         with interrupts.require_extra("cli"):
-            module = importlib.import_module(f"dlcore.cli.{name}")
+            module = importlib.import_module(f"dlcore.cli.{module_name}")
         module.run(arguments)
 
     return command
@@ -82,7 +87,10 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "run": run,
-    **{name: _command(name) for name in ("graph", "bench", "verify")},
+    "graph": _command("graph"),
+    **{name: _command(f"heads.{name}") for name in ("fit", "predict", "certify", "export")},
+    "bench": _command("bench"),
+    "verify": _command("verify"),
 }
 
 

@@ -30,11 +30,20 @@ Form = Mapping[str, tuple[str, Sequence[int | None]]]
 """The dtype and shape of each array that a stage finds, as `archive.check_array` takes them."""
 
 
+Callback = Callable[[str, int, int], object]
+"""A function that is told of progress: the name of a kind of work, how much is done, and how much there is."""
+
+
+def ignore_progress(work: str, done: int, total: int) -> None:
+    """Ignore progress: the callback where none is given."""
+
+
 class StageCache:
     """Stages that are done. As a context it writes what the file lacks when it is left, even by an error."""
 
-    def __init__(self, path: Path | None, problem: dict[str, str]) -> None:
+    def __init__(self, path: Path | None, problem: dict[str, str], callback: Callback | None = None) -> None:
         self.path, self.problem = path, problem
+        self.progress = ignore_progress if callback is None else callback
         self.done: dict[str, Found] = {}
         self._written, self._took, self._new = -np.inf, 0.0, False
         if path is not None and path.exists():

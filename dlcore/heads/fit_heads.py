@@ -13,7 +13,7 @@ from dlcore._core import host_checks
 from dlcore._core.files import check_path
 from dlcore._core.tables import columns
 from dlcore.certificate.rows import DataLike
-from dlcore.heads.checkpoint import StageCache, problem_of
+from dlcore.heads.checkpoint import Callback, StageCache, problem_of
 from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_classes, warn_of_rare_classes
@@ -51,6 +51,7 @@ def fit_heads(
     tol: float = 1e-6,
     max_steps: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    callback: Callback | None = None,
     **other: Never,
 ) -> Heads:
     r"""Fit linear heads of every strength and fold over one copy of the features, and certify each.
@@ -114,6 +115,8 @@ def fit_heads(
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
         The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
+      callback: a function of (work, done, total), called as parts of the work are done: "heads fitted" of all heads,
+        and "fits certified". It changes no result. An error that it raises ends the call.
       **other: none; one by the name of another library, such as max_iter, is refused with the name here.
 
     Returns:
@@ -185,6 +188,8 @@ def fit_heads(
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a function of (work, done, total), got {callback!r}")
     fit_options = FitOptions(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
@@ -194,7 +199,7 @@ def fit_heads(
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     solve = ridge_heads if record.row_loss is None else iterative_heads
-    with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem) as stages:
+    with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem, callback) as stages:
         heads = solve(inputs, x, fit_options, stages, clock)
     if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)

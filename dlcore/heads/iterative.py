@@ -71,7 +71,10 @@ def iterative_heads(
                 )
             return proof_arrays(proof)
 
-        return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
+        proof = stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],)))
+        if not times:
+            stages.progress("fits certified", p + 1, len(theta))
+        return proof_of(proof)
 
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
     proofs += [proven(p, 0) for p in range(targets, len(theta))]

@@ -241,7 +241,7 @@ def test_closed_standard_streams(closed, tmp_path):
     assert (tmp_path / "graph.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-EXTRAS = "rich tyro matplotlib safetensors pyarrow sklearn scipy"
+EXTRAS = "rich tyro matplotlib safetensors pyarrow flatbuffers sklearn scipy"
 
 
 def run_without(packages, *arguments):

@@ -187,7 +187,10 @@ def test_help_names_every_option():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fly",), "dlcore: there is no command 'fly'; there are run, graph, bench and verify"),
+        (
+            ("fly",),
+            "dlcore: there is no command 'fly'; there are run, graph, fit, predict, certify, export, bench and ",
+        ),
         (("run", "fly"), "dlcore run: there is no experiment 'fly'; there are "),
     ],
 )

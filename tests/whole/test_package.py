@@ -18,7 +18,7 @@ def test_importing_needs_no_extra_starts_no_backend_and_changes_no_setting():
     """The number of devices can only be set before the first backend starts."""
     python(
         "import sys\n"
-        "for name in 'rich tyro matplotlib safetensors pyarrow sklearn'.split(): sys.modules[name] = None\n"
+        "for name in 'rich tyro matplotlib safetensors pyarrow flatbuffers sklearn'.split(): sys.modules[name] = None\n"
         "import jax; before = dict(jax.config.values)\n"
         "import dlcore\n"
         "print(dlcore.fit)\n"
@@ -68,6 +68,8 @@ MACHINERY = ("rule", "with_loss_info", "get_loss_info", "sum_over_blocks", "run_
         dlcore.graph,
         dlcore.losses,
         dlcore.metrics,
+        dlcore.data,
+        dlcore.export,
         dlcore.descent,
         dlcore.objective,
         dlcore.probing,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.checkpoint import StageCache, ignore_progress
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import read_loss, row_loss
@@ -101,6 +101,7 @@ class LBFGSSweep:
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
+        self.progress = ignore_progress
         self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, self.outputs * self.l2.size)
 
     def _has_newton(self) -> bool:
@@ -118,6 +119,7 @@ class LBFGSSweep:
 
     def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
+        self.progress = stages.progress
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
         for start, group in enumerate(chunked(order, self.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
@@ -178,6 +180,7 @@ class LBFGSSweep:
                 self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] |= found.converged[slot]
                 self.steps[head] += found.steps[slot]
+            self._report()
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]
             if left:
@@ -230,6 +233,10 @@ class LBFGSSweep:
                 self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] = found.converged[slot]
                 self.steps[head] += found.steps[slot]
+            self._report()
+
+    def _report(self) -> None:
+        self.progress("heads fitted", int(self.flat.sum()), self.flat.size)
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""

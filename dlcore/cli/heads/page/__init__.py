@@ -1,0 +1,1 @@
+"""Report of a fit as one HTML page that loads nothing."""
