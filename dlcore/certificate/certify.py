@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore._core.labels import codes_of
+from dlcore._core.tables import columns
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
@@ -75,7 +75,7 @@ def certify(
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
         of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
-        `feature_names` and x has column names, the names and their order must agree.
+        `feature_names` and x has column names, the columns are taken by name, in any order.
       y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
         `classes_`. With the loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
         counts, or any numbers of at least 0.
@@ -167,11 +167,15 @@ def compute_certificate(
             f"{type(heads).__name__} without {', '.join(missing)}"
         )
     loss = certified_loss("heads.loss", heads.loss)
-    columns.check_feature_names("x", columns.feature_names("x", x), getattr(heads, "feature_names", None))
+    names = columns.feature_names("x", x)
+    order = columns.column_order("x", names, getattr(heads, "feature_names", None))
     classes = getattr(heads, "classes_", None)
     if classes is not None:
         y = codes_of("y", y, np.asarray(classes))
     table, labels, values = _checked_data(x, y, weights, np.ndim(heads.coef))
+    table = columns.take_columns(table, order)
+    if names is not None and isinstance(table, np.ndarray):  # the bits do not depend on how a frame is stored
+        table = np.ascontiguousarray(table)
     loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
     targets = labels.shape[1] if labels.ndim == 2 else None
     arrays = read_heads(heads, table.shape[1], targets, has_classes=loss.has_classes)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore._core.files import check_path
+from dlcore._core.tables import columns
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache, problem_of
 from dlcore.heads.data.class_weights import ClassWeightLike
@@ -130,7 +130,7 @@ def fit_heads(
         not 0 and 1 (0, 1, … of classes), or all of one class; a weight or strength is negative, or all weights are
         0; a fold trains or is scored on no row, trains on one class, or without an intercept not on all, or, to be
         ranked, is scored on fewer than all; a class has no weight or is unknown; columns of a validation set have
-        other names; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint
+        other names, in any order; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint
         is damaged or of other arguments.
       TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
         given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
@@ -158,9 +158,11 @@ def fit_heads(
     )
     names = columns.feature_names("x", x)
     if isinstance(validation, tuple | list) and validation:
-        columns.check_feature_names(
-            "validation x", columns.feature_names("validation x", validation[0]), names, "x.columns"
-        )
+        held_names = columns.feature_names("validation x", validation[0])
+        order = columns.column_order("validation x", held_names, names, "x.columns")
+        if order is not None:
+            held = host_checks.as_numpy_or_sparse("validation x", validation[0])
+            validation = (columns.take_columns(held, order), *validation[1:])
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
