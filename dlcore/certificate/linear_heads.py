@@ -32,8 +32,8 @@ class LinearHeads(NamedTuple):
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
       classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
-      feature_names: the names of the m columns. A data frame is then read by these names, in any order. None if any
-        names will do.
+      feature_names: the names of the m columns. A data frame is then read by these names, in any order. None if
+        any names will do.
     """
 
     coef: npt.ArrayLike

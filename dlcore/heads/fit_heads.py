@@ -130,7 +130,7 @@ def fit_heads(
         not 0 and 1 (0, 1, … of classes), or all of one class; a weight or strength is negative, or all weights are
         0; a fold trains or is scored on no row, trains on one class, or without an intercept not on all, or, to be
         ranked, is scored on fewer than all; a class has no weight or is unknown; columns of a validation set have
-        other names, in any order; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint
+        other names; `tol` is not above 0; a choice is unknown; a function's score is not finite; or a checkpoint
         is damaged or of other arguments.
       TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
         given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
