@@ -20,7 +20,6 @@ from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_cl
 from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
-from dlcore.heads.losses import read_loss
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import warn_at_the_edge
@@ -72,6 +71,10 @@ def fit_heads(
       y: shape (n,) or (n, targets): labels of two classes for "logistic", any numbers for "squared", counts or
         rates of at least 0 for "poisson"; for "softmax" shape (n,), labels of two or more classes. Labels are
         strings, booleans or whole numbers; the larger of two is the positive one. `Heads.classes_` keeps them.
+        Or soft labels: for "logistic" numbers in [0, 1], some of them between 0 and 1, the probabilities of class
+        1; for "softmax" floating-point numbers of shape (n, classes), whose rows sum to 1 and are divided by their
+        sums. Their scores are "log_loss", "brier" or a function. They have no class weights, and an integer of
+        folds does not stratify.
       loss: "logistic", "softmax", "squared" or "poisson", half the deviance of counts with the rates e^z.
       l2: λ, a number or several, at least 0. Or a table (folds, l2) with strengths for each fold; those on all
         rows then keep C: λ·S is the mean of λ_f·S_f.
@@ -179,7 +182,7 @@ def fit_heads(
         standardize=standardize,
         fit_intercept=fit_intercept,
     )
-    record = read_loss(loss)
+    record = inputs.loss
     if left_out:
         check_leave_one_out(inputs, record)
     scoring = read_scoring(scoring, record)
@@ -187,11 +190,11 @@ def fit_heads(
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
-    fit_options = FitOptions(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
+    fit_options = FitOptions(record.name, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, inputs.classes, stacklevel=2)
-    if record.has_classes:
+    if record.has_classes and record.is_classifier:
         train, test = inputs.train[1:], inputs.test[1:]
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)

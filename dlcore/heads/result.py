@@ -13,7 +13,7 @@ from dlcore._core.files import check_path
 from dlcore._core.status import Status
 from dlcore._core.tables import columns
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.linear_heads import as_labels
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.certificate.rows import DataLike

@@ -13,7 +13,7 @@ from dlcore._core.types import Array
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
-from dlcore.heads.losses import read_loss, row_loss
+from dlcore.heads.losses import loss_record, row_loss
 from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
 from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
@@ -77,7 +77,7 @@ class LBFGSSweep:
     ) -> None:
         targets = inputs.y.reshape(len(inputs.y), -1)
         self.inputs, self.rows, self.loss, self.max_steps = inputs, rows, loss, max_steps
-        self.fits, self.targets = len(inputs.train), targets.shape[1]
+        self.fits, self.targets = len(inputs.train), inputs.targets
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
         shape, columns = self.l2.shape, inputs.x.shape[1] + 1
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
@@ -91,7 +91,7 @@ class LBFGSSweep:
         self.reset(np.full(shape, True))
         self.steps, self.flat = np.zeros(shape, np.int64), np.zeros(shape, bool)
 
-        targets = targets.astype(np.uint32 if read_loss(loss).is_classifier else np.float64)
+        targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         self.y = rows.train, jax.device_put(targets)
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
@@ -234,7 +234,7 @@ class LBFGSSweep:
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
         theta = inverse_transform_coef(self.theta, self.centering)
-        if not read_loss(self.loss).has_classes:
+        if not loss_record(self.loss).has_classes:
             return theta[:, :, 0]
         is_present = self.constant.spread[:, None] > 0
         theta[..., -1][np.broadcast_to(~is_present, theta.shape[:-1])] = -np.inf
