@@ -1,5 +1,6 @@
 """`fit_heads`: many linear heads over one copy of the features, each with its proof."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
 from dlcore.heads.options import FitOptions
+from dlcore.heads.progress import ProgressLike, read_progress
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import warn_at_the_edge
 from dlcore.heads.scoring.held_out import Scoring, check_held_out, read_scoring
@@ -50,6 +52,7 @@ def fit_heads(
     tol: float = 1e-6,
     max_steps: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    progress: ProgressLike = None,
     **other: Never,
 ) -> Heads:
     r"""Fit linear heads of every strength and fold over one copy of the features, and certify each.
@@ -117,6 +120,10 @@ def fit_heads(
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
         The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
+      progress: True prints a line on standard error after two seconds, with the heads done, the worst certified
+        gap and the seconds left; False prints none. None, the default, prints it on a terminal alone. Or a
+        function, which is called with a `HeadsProgress`. An error that it raises ends the call, as Ctrl-C does:
+        what is in the checkpoint stays.
       **other: none; one by the name of another library, such as max_iter, is refused with the name here.
 
     Returns:
@@ -137,7 +144,7 @@ def fit_heads(
         is damaged or of other arguments.
       TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
         given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
-        False, a function's score no real number, or a path none.
+        False, `progress` neither these, None nor a function, a function's score no real number, or a path none.
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.
@@ -190,6 +197,7 @@ def fit_heads(
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
+    reporter = read_progress(progress)
     fit_options = FitOptions(record.name, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
@@ -199,7 +207,10 @@ def fit_heads(
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     solve = ridge_heads if record.row_loss is None else iterative_heads
-    with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem) as stages:
+    if reporter is not None:
+        reporter.total = inputs.l2.size * inputs.targets
+    line = contextlib.nullcontext() if reporter is None else reporter
+    with line, jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem, reporter) as stages:
         heads = solve(inputs, x, fit_options, stages, clock)
     if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)

@@ -38,7 +38,8 @@ def iterative_heads(
         "max_steps": fit_options.max_steps,
     }
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
-    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, **options)
+    reporter = stages.reporter
+    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, reporter=reporter, **options)
     sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
@@ -74,6 +75,8 @@ def iterative_heads(
 
         return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 
+    if reporter is not None:
+        reporter.begin("certify")
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
     proofs += [proven(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
@@ -82,6 +85,8 @@ def iterative_heads(
         closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
             break
+        if reporter is not None:
+            reporter.begin("refine", gap.size - len(short))
         heads = [(int(p), int(k)) for p, k in short]
         make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
         if not stages.on(f"{name}round {times}", sweep, STATE, tuple(short.T), make, ("bool", ())):

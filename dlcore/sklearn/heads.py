@@ -37,6 +37,7 @@ class FitSettings(NamedTuple):
       tol: tolerance as scikit-learn has it, that of a gradient.
       max_iter: the most passes over all rows; None for the default of `fit_heads`.
       solver: the name of scikit-learn's solver, for messages.
+      verbose: whether the progress is printed.
     """
 
     fit_intercept: bool
@@ -44,6 +45,7 @@ class FitSettings(NamedTuple):
     tol: float = 1e-4
     max_iter: int | None = None
     solver: str = "the ridge solver"
+    verbose: bool = False
 
     @property
     def gap(self) -> float:
@@ -100,6 +102,7 @@ def fit_squared(
             l2=2 * np.asarray(alphas, np.float64) / weight.sum(),
             sample_weight=weight,
             fit_intercept=settings.fit_intercept,
+            progress=settings.verbose,
             **more,
         )
     rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
@@ -161,6 +164,7 @@ def _path(
                 fit_intercept=settings.fit_intercept,
                 tol=settings.gap,
                 max_steps=settings.max_iter,
+                progress=settings.verbose,
             )
         coef, intercept, steps, status = heads.coef, heads.intercept, heads.steps, heads.status
         certificate = heads.certificate
