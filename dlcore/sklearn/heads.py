@@ -19,6 +19,8 @@ from dlcore.sklearn.polish import is_small, polish
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
+EXACT = "the ridge solver"
+"""The name of the solver of the squared loss, which takes one pass."""
 CONVERGED = (Status.CONVERGED, Status.CLASS_ABSENT)
 OUT_OF_STEPS = {
     "newton-cholesky": "Newton solver did not converge after {steps} iterations",
@@ -44,7 +46,7 @@ class FitSettings(NamedTuple):
     device: str | None
     tol: float = 1e-4
     max_iter: int | None = None
-    solver: str = "the ridge solver"
+    solver: str = EXACT
     verbose: bool = False
 
     @property
@@ -235,9 +237,14 @@ def warn_of_gaps(
     is_out = ended == Status.OUT_OF_STEPS
     begin = OUT_OF_STEPS.get(solver) if is_out else None
     begin = begin or f"{solver} failed to converge after {{steps}} iteration(s)"
+    if solver == EXACT:
+        begin = "The least-squares solution is not proven to be the best"
     cure = "Increase the number of iterations (max_iter) or scale the data." if is_out else ""
     if ended in (Status.SEPARABLE, Status.QUASI_SEPARABLE):
         cure = "Without a penalty the objective has no minimum; use a finite C."
+    elif not np.isfinite(gaps[worst]):
+        cause = str(np.ravel(np.asarray(certificate.bound))[worst]).removeprefix("none: ")
+        cure = f"No gap is certified: {cause}. " + ("Drop columns, or use a penalty." if solver == EXACT else cure)
     warnings.warn(
         f"{begin.format(steps=np.ravel(steps)[worst])}: {ended}, {len(short)} of {len(gaps)} heads are above "
         f"their tolerance, the largest certified gap is {gaps[worst]:.1e}. {cure}".rstrip(),
