@@ -81,12 +81,21 @@ def labels_as_numpy(name: str, y: npt.ArrayLike) -> np.ndarray:
     host_checks.check_dense(name, y)
     if y is None:
         return _numbers(name, y)
-    given = np.asarray(y)
+    try:
+        given = np.asarray(y)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name}: expected a rectangular array of labels, got {error}") from None
+    if given.dtype.kind == "T":
+        given = given.astype(object)
+    if given.dtype.kind in "mMV":
+        raise TypeError(
+            f"{name}: expected labels, whole numbers or strings, got dtype {given.dtype}; pass {name}.astype(str)"
+        )
     if given.dtype.kind == "U" and not isinstance(y, np.ndarray):
         given = np.asarray(y, object)  # NumPy makes strings of the numbers of a list that has both
     if given.dtype.kind == "S":
         given = np.char.decode(given, "utf-8")
-    if given.dtype.kind in "UT":
+    if given.dtype.kind == "U":
         return given.astype(np.str_)
     if given.dtype.kind != "O":
         return _numbers(name, given)

@@ -9,22 +9,19 @@ import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore._core.labels import codes_of
+from dlcore._core.soft_labels import read_soft_labels
 from dlcore._core.tables import columns
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
+from dlcore.certificate.bounds.soft_labels import check_heads, is_soft
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
 from dlcore.certificate.data_report.report import DataReport, report_on
-from dlcore.certificate.data_report.separation import (
-    QUASI_SEPARABLE,
-    SEPARABLE,
-    Separation,
-    separation_at_low_cost,
-    separation_of_head,
-)
+from dlcore.certificate.data_report.separation import Separation
+from dlcore.certificate.data_report.separation_names import names_with_separation, separations_at_low_cost
 from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, read_heads, read_weights
 from dlcore.certificate.losses import certified_loss
-from dlcore.certificate.result import NO_DUALITY, Bounds, Certificate, certificate_from_bounds
+from dlcore.certificate.result import Bounds, Certificate, certificate_from_bounds
 from dlcore.certificate.rows import DataLike, HostTable, TrainingData, scaled_weights
 
 ROUNDING_FACTOR = 4
@@ -32,11 +29,6 @@ ROUNDING_FACTOR = 4
 
 The curvature bound is tried instead.
 """
-UNATTAINED = "none: separable, the infimum 0 is not attained"
-QUASI_UNATTAINED = "none: quasi-separable, the infimum is not attained along"
-"""Names of bounds of heads without a penalty."""
-SHOWN = 5
-"""Maximum number of columns of a direction that a name lists."""
 
 
 def certify(
@@ -75,9 +67,11 @@ def certify(
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
         of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
-        `feature_names` and x has column names, the names and their order must agree.
+        `feature_names` and x has column names, the columns are taken by name, in any order.
       y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
-        `classes_`. With the loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
+        `classes_`. Or soft labels: numbers in [0, 1], some of them between 0 and 1, which are probabilities of
+        class 1. With the loss "softmax" soft labels have the shape (n, classes), and each row sums to 1. With the
+        loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
         counts, or any numbers of at least 0.
       weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
         every row the weight 1.
@@ -167,16 +161,27 @@ def compute_certificate(
             f"{type(heads).__name__} without {', '.join(missing)}"
         )
     loss = certified_loss("heads.loss", heads.loss)
-    columns.check_feature_names("x", columns.feature_names("x", x), getattr(heads, "feature_names", None))
-    classes = getattr(heads, "classes_", None)
-    if classes is not None:
+    names = columns.feature_names("x", x)
+    order = columns.column_order("x", names, getattr(heads, "feature_names", None))
+    knows_classes, classes = loss.count_classes is not None, getattr(heads, "classes_", None)
+    soft = read_soft_labels("y", y, has_classes=loss.has_classes) if knows_classes else None
+    if soft is not None:
+        y = soft
+    elif classes is not None:
         y = codes_of("y", y, np.asarray(classes))
     table, labels, values = _checked_data(x, y, weights, np.ndim(heads.coef))
-    loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
-    targets = labels.shape[1] if labels.ndim == 2 else None
+    table = columns.take_columns(table, order)
+    if names is not None and isinstance(table, np.ndarray):  # the bits do not depend on how a frame is stored
+        table = np.ascontiguousarray(table)
+    if soft is None:
+        loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
+    targets = labels.shape[1] if labels.ndim == 2 and soft is None else None
     arrays = read_heads(heads, table.shape[1], targets, has_classes=loss.has_classes)
     sets = read_weights(values, len(table), arrays.models)
-    loss.check_heads(labels, sets, arrays)
+    if soft is None:
+        loss.check_heads(labels, sets, arrays)
+    else:
+        labels, knows_classes = check_heads(labels, arrays, has_classes=loss.has_classes), False
     scaled = scaled_weights(sets)
     data = TrainingData(table, labels, scaled)
     found: DataReport | None = None
@@ -185,15 +190,15 @@ def compute_certificate(
         if loss.row_loss is None:
             bounds = loss.bounds(arrays, data, None)
         else:
-            if tol is not None and loss.count_classes is not None:
-                separations = _separations_at_low_cost(arrays, data, witness)
+            if tol is not None and knows_classes:
+                separations = separations_at_low_cost(arrays, data, witness)
             bounds = _best_bounds(
                 loss, loss.row_loss, arrays, data, tight=tight, tol=tol, separable=list(separations)
             )
     if report:
         found = _report(loss, arrays, table, data)
-    if loss.count_classes is not None and (tol is not None or report):
-        bounds = bounds._replace(bound=_names_with_separation(bounds, arrays, data, found, separations))
+    if knows_classes and (tol is not None or report):
+        bounds = bounds._replace(bound=names_with_separation(bounds, arrays, data, found, separations))
     device = getattr(heads, "device", None)
     return dataclasses.replace(
         certificate_from_bounds(bounds, arrays.shape),
@@ -259,54 +264,10 @@ def _best_bounds(
     return tightest.best_bound(bounds, heads, data, row_loss, np.flatnonzero(needs_curvature))
 
 
-def _separations_at_low_cost(
-    heads: HeadArrays, data: TrainingData, witness: Separation | None
-) -> dict[int, Separation]:
-    """Return the separations that one pass over the rows shows, by the index of the head without a penalty."""
-    separations = {}
-    for h in np.flatnonzero(heads.l2 == 0).tolist():
-        separation = separation_at_low_cost(*heads.head(h), data.of_head(h), witness)
-        if separation is not None:
-            separations[h] = separation
-    return separations
-
-
-def _names_with_separation(
-    bounds: Bounds,
-    heads: HeadArrays,
-    data: TrainingData,
-    report: DataReport | None,
-    separations: dict[int, Separation],
-) -> list[str]:
-    """Return the names of the bounds, with the separation of the classes if it is why there is no bound."""
-    names = list(bounds.bound)
-    for h, name in enumerate(names):
-        if heads.l2[h] > 0 or not name.startswith(NO_DUALITY):
-            continue
-        if h in separations:
-            separation = separations[h]
-        elif report is not None:
-            separation = Separation(str(report.separability), report.direction, report.direction_intercept)
-        else:
-            separation = separation_of_head(*heads.head(h), *data.of_head(h))
-        if separation.verdict == SEPARABLE:
-            names[h] = UNATTAINED
-        elif separation.verdict == QUASI_SEPARABLE and separation.coef is not None:
-            names[h] = f"{QUASI_UNATTAINED} {_describe_direction(separation.coef, separation.intercept)}"
-    return names
-
-
-def _describe_direction(coef: np.ndarray, intercept: np.ndarray | None) -> str:
-    """Return the columns with a nonzero coefficient in a direction, in words."""
-    parts = [f"column {j}" for j in np.flatnonzero(np.atleast_2d(coef).any(0))]
-    parts += ["the intercept"] if np.any(intercept) else []
-    return ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
-
-
 def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
     """Return the report on rows that have a weight in any model. The heads themselves may separate the classes."""
     has_intercept = heads.intercept is not None
-    if loss.count_classes is None:
+    if loss.count_classes is None or is_soft(data):
         return report_on(x, None, data.weights, fit_intercept=has_intercept)
     classes = heads.coef.shape[1] if loss.has_classes else 1
     intercept = np.zeros(heads.coef.shape[:-1]) if heads.intercept is None else heads.intercept

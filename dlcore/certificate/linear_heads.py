@@ -1,11 +1,13 @@
 """Linear heads as plain numbers: the public `LinearHeads`."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
+from dlcore._core.tables import columns
 from dlcore.certificate.head_arrays import HeadArrays as HeadArrays
 from dlcore.certificate.losses import certified_loss
 
@@ -30,6 +32,8 @@ class LinearHeads(NamedTuple):
       scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
         of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
       classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
+      feature_names: the names of the m columns. A data frame is then read by these names, in any order. None if
+        any names will do.
     """
 
     coef: npt.ArrayLike
@@ -38,6 +42,7 @@ class LinearHeads(NamedTuple):
     loss: str = "logistic"
     scale: npt.ArrayLike | None = None
     classes_: npt.ArrayLike | None = None
+    feature_names: Sequence[str] | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the predictions of each head.
@@ -46,13 +51,14 @@ class LinearHeads(NamedTuple):
         numbers, and with the loss "poisson" rates of counts.
 
         Args:
-          x: shape (n, m), real numbers.
+          x: shape (n, m), real numbers. The columns of a data frame are taken by name if the heads have
+            `feature_names`.
 
         Returns:
           Shape (n,) for one head, (models, n) for several.
 
         Raises:
-          ValueError: if x and the heads differ in the number of columns, or the loss is unknown.
+          ValueError: if x and the heads differ in the columns, or the loss is unknown.
 
         >>> print(LinearHeads([1.0, -1.0], 0.0, 0.1).predict([[2.0, 1.0], [1.0, 2.0]]))
         [1 0]
@@ -75,11 +81,16 @@ class LinearHeads(NamedTuple):
 
     def _logits(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the outputs of the heads, the axis of rows last."""
-        rows = host_checks.as_numpy_or_sparse("x", x)
+        names = None if self.feature_names is None else tuple(self.feature_names)
+        order = columns.column_order("x", columns.feature_names("x", x), names)
+        rows = columns.take_columns(host_checks.as_numpy_or_sparse("x", x), order)
         host_checks.check_matrix("x", rows)
         host_checks.check_finite("x", rows)
         coef = np.asarray(self.coef, np.float64)
         if rows.shape[1] != coef.shape[-1]:
             raise ValueError(f"x: expected {coef.shape[-1]} columns, got {rows.shape[1]}")
         intercept = np.zeros(coef.shape[:-1]) if self.intercept is None else np.asarray(self.intercept, np.float64)
-        return coef @ rows[:].astype(np.float64).T + np.broadcast_to(intercept, coef.shape[:-1])[..., None]
+        return (
+            coef @ np.ascontiguousarray(rows[:], np.float64).T
+            + np.broadcast_to(intercept, coef.shape[:-1])[..., None]
+        )

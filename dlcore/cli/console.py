@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import rich.box
 from rich.console import Console
@@ -32,6 +33,9 @@ CLEAR_LINE = b"\r\x1b[2K\x1b[?25h"
 
 TABLE_WIDTH = 100
 """Width of a table, in columns, when the output is not a terminal."""
+
+ShowWork: TypeAlias = Callable[[str, int, int], None]
+"""A function of (work, done, total) that shows progress."""
 
 
 @contextlib.contextmanager
@@ -130,8 +134,12 @@ def progress_counter(name: str) -> Iterator[Callable[[str], None]]:
         yield lambda description: progress.update(task, advance=1, description=description)
 
 
+def ignore_work(work: str, done: int, total: int) -> None:
+    """Show nothing: the `ShowWork` of a caller that has no terminal."""
+
+
 @contextlib.contextmanager
-def work_progress() -> Iterator[Callable[[str, int, int], None]]:
+def work_progress() -> Iterator[ShowWork]:
     """Show a bar with the time left for each kind of work; the result is called with (work, done, total)."""
     with progress_bar(shows_remaining=True) as progress:
         tasks: dict[str, TaskID] = {}

@@ -14,6 +14,7 @@ import numpy as np
 from dlcore._core import archive
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.training_data import TrainingData
+from dlcore.heads.progress import Reporter
 
 KIND, FORMAT = "checkpoint of dlcore heads", 3
 UNCHECKED = 2
@@ -30,20 +31,11 @@ Form = Mapping[str, tuple[str, Sequence[int | None]]]
 """The dtype and shape of each array that a stage finds, as `archive.check_array` takes them."""
 
 
-Callback = Callable[[str, int, int], object]
-"""A function that is told of progress: the name of a kind of work, how much is done, and how much there is."""
-
-
-def ignore_progress(work: str, done: int, total: int) -> None:
-    """Ignore progress: the callback where none is given."""
-
-
 class StageCache:
     """Stages that are done. As a context it writes what the file lacks when it is left, even by an error."""
 
-    def __init__(self, path: Path | None, problem: dict[str, str], callback: Callback | None = None) -> None:
-        self.path, self.problem = path, problem
-        self.progress = ignore_progress if callback is None else callback
+    def __init__(self, path: Path | None, problem: dict[str, str], reporter: Reporter | None = None) -> None:
+        self.path, self.problem, self.reporter = path, problem, reporter
         self.done: dict[str, Found] = {}
         self._written, self._took, self._new = -np.inf, 0.0, False
         if path is not None and path.exists():
@@ -65,7 +57,7 @@ class StageCache:
             assert self.path is not None
             with archive.damage_as_value_error("checkpoint", self.path, KIND):
                 _check(name, self.done[name], form, absent)
-            return self.done[name]
+            return self._reported(name, self.done[name])
         found = make()
         if self.path is not None:
             inside = [other for other in self.done if other.startswith(name + "/")]
@@ -74,6 +66,12 @@ class StageCache:
             self.done[name], self._new = found, True
             if time.monotonic() - self._written >= SHARE * self._took:
                 self._write()
+        return self._reported(name, found)
+
+    def _reported(self, name: str, found: Found) -> Found:
+        """Report the certificates that a stage has found, and return what it has found."""
+        if self.reporter is not None and "gap" in found:
+            self.reporter.certified(name.rpartition(" of ")[2], found["gap"])
         return found
 
     def on(

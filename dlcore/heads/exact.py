@@ -39,7 +39,6 @@ def ridge_heads(
         found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
             proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
-        stages.progress("fits certified", fit + 1, len(inputs.train))
         kept = {"ended": ended.astype(str)} | proof_arrays(proof)
         kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}

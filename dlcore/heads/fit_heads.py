@@ -1,5 +1,6 @@
 """`fit_heads`: many linear heads over one copy of the features, each with its proof."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -13,15 +14,15 @@ from dlcore._core import host_checks
 from dlcore._core.files import check_path
 from dlcore._core.tables import columns
 from dlcore.certificate.rows import DataLike
-from dlcore.heads.checkpoint import Callback, StageCache, problem_of
+from dlcore.heads.checkpoint import StageCache, problem_of
 from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
-from dlcore.heads.losses import read_loss
 from dlcore.heads.options import FitOptions
+from dlcore.heads.progress import ProgressLike, read_progress
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import warn_at_the_edge
 from dlcore.heads.scoring.held_out import Scoring, check_held_out, read_scoring
@@ -51,7 +52,7 @@ def fit_heads(
     tol: float = 1e-6,
     max_steps: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    callback: Callback | None = None,
+    progress: ProgressLike = None,
     **other: Never,
 ) -> Heads:
     r"""Fit linear heads of every strength and fold over one copy of the features, and certify each.
@@ -73,6 +74,10 @@ def fit_heads(
       y: shape (n,) or (n, targets): labels of two classes for "logistic", any numbers for "squared", counts or
         rates of at least 0 for "poisson"; for "softmax" shape (n,), labels of two or more classes. Labels are
         strings, booleans or whole numbers; the larger of two is the positive one. `Heads.classes_` keeps them.
+        Or soft labels: for "logistic" numbers in [0, 1], some of them between 0 and 1, the probabilities of class
+        1; for "softmax" floating-point numbers of shape (n, classes), whose rows sum to 1 and are divided by their
+        sums. Their scores are "log_loss", "brier" or a function. They have no class weights, and an integer of
+        folds does not stratify.
       loss: "logistic", "softmax", "squared" or "poisson", half the deviance of counts with the rates e^z.
       l2: λ, a number or several, at least 0. Or a table (folds, l2) with strengths for each fold; those on all
         rows then keep C: λ·S is the mean of λ_f·S_f.
@@ -115,8 +120,10 @@ def fit_heads(
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
         The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
-      callback: a function of (work, done, total), called as parts of the work are done: "heads fitted" of all heads,
-        and "fits certified". It changes no result. An error that it raises ends the call.
+      progress: True prints a line on standard error after two seconds, with the heads done, the worst certified
+        gap and the seconds left; False prints none. None, the default, prints it on a terminal alone. Or a
+        function, which is called with a `HeadsProgress`. An error that it raises ends the call, as Ctrl-C does:
+        what is in the checkpoint stays.
       **other: none; one by the name of another library, such as max_iter, is refused with the name here.
 
     Returns:
@@ -137,7 +144,7 @@ def fit_heads(
         is damaged or of other arguments.
       TypeError: if something is not an array of real numbers (Python's own, as objects, are converted), l2 is not
         given, some names of columns are strings and others not, or `max_steps` is no integer, a choice not True or
-        False, a function's score no real number, or a path none.
+        False, `progress` neither these, None nor a function, a function's score no real number, or a path none.
 
     Warns:
       GridEdgeWarning: if the best of three strengths or more is the weakest, and not 0, or the strongest.
@@ -161,9 +168,11 @@ def fit_heads(
     )
     names = columns.feature_names("x", x)
     if isinstance(validation, tuple | list) and validation:
-        columns.check_feature_names(
-            "validation x", columns.feature_names("validation x", validation[0]), names, "x.columns"
-        )
+        held_names = columns.feature_names("validation x", validation[0])
+        order = columns.column_order("validation x", held_names, names, "x.columns")
+        if order is not None:
+            held = host_checks.as_numpy_or_sparse("validation x", validation[0])
+            validation = (columns.take_columns(held, order), *validation[1:])
     x = shared(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
@@ -180,7 +189,7 @@ def fit_heads(
         standardize=standardize,
         fit_intercept=fit_intercept,
     )
-    record = read_loss(loss)
+    record = inputs.loss
     if left_out:
         check_leave_one_out(inputs, record)
     scoring = read_scoring(scoring, record)
@@ -188,18 +197,20 @@ def fit_heads(
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a function of (work, done, total), got {callback!r}")
-    fit_options = FitOptions(loss, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
+    reporter = read_progress(progress)
+    fit_options = FitOptions(record.name, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
     problem = {} if path is None else problem_of(inputs, **fit_options.problem())
     if record.is_classifier and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, inputs.classes, stacklevel=2)
-    if record.has_classes:
+    if record.has_classes and record.is_classifier:
         train, test = inputs.train[1:], inputs.test[1:]
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     solve = ridge_heads if record.row_loss is None else iterative_heads
-    with jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem, callback) as stages:
+    if reporter is not None:
+        reporter.total = inputs.l2.size * inputs.targets
+    line = contextlib.nullcontext() if reporter is None else reporter
+    with line, jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem, reporter) as stages:
         heads = solve(inputs, x, fit_options, stages, clock)
     if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)

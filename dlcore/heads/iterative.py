@@ -7,13 +7,14 @@ import numpy as np
 
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.certify import QUASI_UNATTAINED, compute_certificate
+from dlcore.certificate.certify import compute_certificate
 from dlcore.certificate.data_report.separation import Separation, separation_of_head
+from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED
 from dlcore.certificate.rows import DataLike, scaled_weights
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
-from dlcore.heads.losses import read_loss
+from dlcore.heads.losses import loss_record
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
@@ -37,7 +38,8 @@ def iterative_heads(
         "max_steps": fit_options.max_steps,
     }
     name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
-    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, **options)
+    reporter = stages.reporter
+    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, reporter=reporter, **options)
     sweep.run(stages)
     theta = sweep.heads()
     targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
@@ -49,7 +51,7 @@ def iterative_heads(
         quasi = np.char.startswith(np.array(proofs[target].bound), QUASI_UNATTAINED)
         if not quasi.any():
             return None
-        head, y = theta[target, quasi.argmax()], inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+        head, y = theta[target, quasi.argmax()], inputs.y[:, target] if inputs.has_targets else inputs.y
         bias = head[..., -1] if fit_options.fit_intercept else None
         weights = scaled_weights(inputs.weights(0, target)[None])
         with np.errstate(over="ignore", invalid="ignore"):
@@ -71,11 +73,10 @@ def iterative_heads(
                 )
             return proof_arrays(proof)
 
-        proof = stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],)))
-        if not times:
-            stages.progress("fits certified", p + 1, len(theta))
-        return proof_of(proof)
+        return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
 
+    if reporter is not None:
+        reporter.begin("certify")
     proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
     proofs += [proven(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
@@ -84,6 +85,8 @@ def iterative_heads(
         closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
             break
+        if reporter is not None:
+            reporter.begin("refine", gap.size - len(short))
         heads = [(int(p), int(k)) for p, k in short]
         make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
         if not stages.on(f"{name}round {times}", sweep, STATE, tuple(short.T), make, ("bool", ())):
@@ -111,22 +114,22 @@ def iterative_heads(
 
     def of_all_rows(array: np.ndarray) -> np.ndarray:
         """Return the part of the fits on all rows, with an axis of targets where y has one."""
-        return array[:targets] if inputs.y.ndim == 2 else array[0]
+        return array[:targets] if inputs.has_targets else array[0]
 
     def of_folds(array: np.ndarray) -> np.ndarray:
         """Return the part of the folds, shape (folds, L), with an axis of targets in front where y has one."""
         array = array.reshape(-1, targets, array.shape[-1])
-        return array.swapaxes(0, 1) if inputs.y.ndim == 2 else array[:, 0]
+        return array.swapaxes(0, 1) if inputs.has_targets else array[:, 0]
 
     found = _scores(inputs, rows, theta, fit_options)
     scores = None if found is None else of_folds(found)
-    certificate = _together(proofs[:targets]) if inputs.y.ndim == 2 else proofs[0]
+    certificate = _together(proofs[:targets]) if inputs.has_targets else proofs[0]
     device = str(next(iter(rows.x.devices())))
     return Heads(
         coef=of_all_rows(theta[..., :-1]),
         intercept=of_all_rows(theta[..., -1]),
         l2=inputs.l2[0],
-        loss=fit_options.loss,
+        loss=loss_record(fit_options.loss).certified_name,
         value=certificate.value,
         status=of_all_rows(ended),
         certificate=dataclasses.replace(certificate, heads_device=device),
@@ -146,7 +149,7 @@ def _scores(
     inputs: TrainingData, rows: DeviceRows, theta: np.ndarray, fit_options: FitOptions
 ) -> np.ndarray | None:
     """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
-    scoring, loss, fits = fit_options.scoring, read_loss(fit_options.loss), len(inputs.train)
+    scoring, loss, fits = fit_options.scoring, loss_record(fit_options.loss), len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
     if fits == 1:
@@ -183,12 +186,13 @@ def certificate_of(
       witness: a direction that quasi-separates all rows.
     """
     weights = inputs.weights(fit, target)
-    y = inputs.y if inputs.y.ndim == 1 else inputs.y[:, target]
+    y = inputs.y[:, target] if inputs.has_targets else inputs.y
     if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
         present = np.isfinite(theta[0, :, -1])
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
     bias = theta[..., -1] if fit_options.fit_intercept else None
-    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], fit_options.loss, scale)
+    loss = loss_record(fit_options.loss).certified_name
+    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], loss, scale)
     own = None if (weights == weights[0]).all() else weights
     return compute_certificate(heads, inputs.x, y, own, tol=fit_options.tol, witness=witness)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dlcore.heads.losses import read_loss
+from dlcore.heads.losses import loss_record
 from dlcore.heads.scoring.held_out import Scoring, name_of
 
 
@@ -20,4 +20,4 @@ class FitOptions(NamedTuple):
     def problem(self) -> Mapping[str, object]:
         """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
         choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
-        return choices | ({"scoring": name_of(self.scoring)} if read_loss(self.loss).row_loss is None else {})
+        return choices | ({"scoring": name_of(self.scoring)} if loss_record(self.loss).row_loss is None else {})

@@ -13,7 +13,7 @@ from dlcore._core.files import check_path
 from dlcore._core.status import Status
 from dlcore._core.tables import columns
 from dlcore.certificate import Certificate, LinearHeads
-from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.linear_heads import as_labels
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.certificate.rows import DataLike
@@ -133,7 +133,9 @@ class Heads:
             where = (index,)
         intercept = self.intercept[where] if self.fit_intercept else None
         l2 = np.broadcast_to(self.l2, self.status.shape)[where]
-        return LinearHeads(self.coef[where], intercept, l2, self.loss, self.scale, self.classes_)
+        return LinearHeads(
+            self.coef[where], intercept, l2, self.loss, self.scale, self.classes_, self.feature_names
+        )
 
     @property
     def ties(self) -> np.ndarray | None:
@@ -152,11 +154,11 @@ class Heads:
         A compiled program reads x in its own dtype, some rows at a time, in float64.
 
         Args:
-          x: shape (n, m), any real dtype, as `fit_heads` takes it. Columns with names have those of the fit, in
-            their order: as in scikit-learn they are not put in order, since another order may be a mistake.
+          x: shape (n, m), any real dtype, as `fit_heads` takes it. If the fit and x have column names, the columns
+            are taken by name, in any order.
 
         Raises:
-          ValueError: if x has other columns than the heads or another order of them, or a value is not finite.
+          ValueError: if x has other columns than the heads, or a value is not finite.
           TypeError: if x is not an array of real numbers.
 
         >>> from dlcore import fit_heads
@@ -183,17 +185,18 @@ class Heads:
 
     def _of_rows(self, x: DataLike, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return what `read` makes of logits, (l2, rows) or (l2, classes, rows), l2 first."""
-        columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names)
+        order = columns.column_order("x", columns.feature_names("x", x), self.feature_names)
         x = shared(x)
         rows = host_checks.as_numpy_or_sparse("x", x)
         host_checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
             raise ValueError(f"x: expected {self.coef.shape[-1]} columns, got {rows.shape[1]}")
         host_checks.check_finite("x", rows)
+        rows = columns.take_columns(rows, order)
         theta = np.concatenate([self.coef, self.intercept[..., None]], axis=-1)
         heads, found = self.status.shape, None
         with jax.enable_x64(True):
-            given = x if isinstance(x, jax.Array) else rows
+            given = x if isinstance(x, jax.Array) and order is None else rows
             for part, logits in logits_by_block(given, theta.reshape(-1, theta.shape[-1])):
                 block = read(logits.reshape(*theta.shape[:-1], -1))
                 if found is None:

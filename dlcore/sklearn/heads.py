@@ -19,6 +19,8 @@ from dlcore.sklearn.polish import is_small, polish
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
+EXACT = "the ridge solver"
+"""The name of the solver of the squared loss, which takes one pass."""
 CONVERGED = (Status.CONVERGED, Status.CLASS_ABSENT)
 OUT_OF_STEPS = {
     "newton-cholesky": "Newton solver did not converge after {steps} iterations",
@@ -37,13 +39,15 @@ class FitSettings(NamedTuple):
       tol: tolerance as scikit-learn has it, that of a gradient.
       max_iter: the most passes over all rows; None for the default of `fit_heads`.
       solver: the name of scikit-learn's solver, for messages.
+      verbose: whether the progress is printed.
     """
 
     fit_intercept: bool
     device: str | None
     tol: float = 1e-4
     max_iter: int | None = None
-    solver: str = "the ridge solver"
+    solver: str = EXACT
+    verbose: bool = False
 
     @property
     def gap(self) -> float:
@@ -100,6 +104,7 @@ def fit_squared(
             l2=2 * np.asarray(alphas, np.float64) / weight.sum(),
             sample_weight=weight,
             fit_intercept=settings.fit_intercept,
+            progress=settings.verbose,
             **more,
         )
     rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
@@ -161,6 +166,7 @@ def _path(
                 fit_intercept=settings.fit_intercept,
                 tol=settings.gap,
                 max_steps=settings.max_iter,
+                progress=settings.verbose,
             )
         coef, intercept, steps, status = heads.coef, heads.intercept, heads.steps, heads.status
         certificate = heads.certificate
@@ -231,9 +237,14 @@ def warn_of_gaps(
     is_out = ended == Status.OUT_OF_STEPS
     begin = OUT_OF_STEPS.get(solver) if is_out else None
     begin = begin or f"{solver} failed to converge after {{steps}} iteration(s)"
+    if solver == EXACT:
+        begin = "The least-squares solution is not proven to be the best"
     cure = "Increase the number of iterations (max_iter) or scale the data." if is_out else ""
     if ended in (Status.SEPARABLE, Status.QUASI_SEPARABLE):
         cure = "Without a penalty the objective has no minimum; use a finite C."
+    elif not np.isfinite(gaps[worst]):
+        cause = str(np.ravel(np.asarray(certificate.bound))[worst]).removeprefix("none: ")
+        cure = f"No gap is certified: {cause}. " + ("Drop columns, or use a penalty." if solver == EXACT else cure)
     warnings.warn(
         f"{begin.format(steps=np.ravel(steps)[worst])}: {ended}, {len(short)} of {len(gaps)} heads are above "
         f"their tolerance, the largest certified gap is {gaps[worst]:.1e}. {cure}".rstrip(),

@@ -52,7 +52,7 @@ class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
       random_state: has no effect.
       solver: any of scikit-learn's names but "liblinear", which penalises the intercept.
       max_iter: the most passes over the rows.
-      verbose: has no effect.
+      verbose: above 0 a fit of more than two seconds prints its progress on standard error.
       warm_start: whether the coefficients of the last fit are kept if they are proven to be within the tolerance.
       n_jobs: deprecated by scikit-learn; has no effect.
       device: "cpu", "gpu" or "tpu"; None for JAX's default device.
@@ -161,7 +161,12 @@ class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
 def settings_of(estimator: Any) -> FitSettings:
     """Return the settings of a logistic regression."""
     return FitSettings(
-        estimator.fit_intercept, estimator.device, estimator.tol, int(estimator.max_iter), estimator.solver
+        estimator.fit_intercept,
+        estimator.device,
+        estimator.tol,
+        int(estimator.max_iter),
+        estimator.solver,
+        verbose=bool(estimator.verbose),
     )
 
 

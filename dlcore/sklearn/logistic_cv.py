@@ -48,7 +48,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
       max_iter: the most passes over the rows for one head.
       class_weight: None, "balanced" over all rows, or the weight of each class.
       n_jobs: has no effect.
-      verbose: has no effect.
+      verbose: above 0 a fit of more than two seconds prints its progress on standard error.
       refit: whether the best C is fitted to all rows; else the heads of the folds are averaged.
       intercept_scaling: has no effect.
       random_state: has no effect.

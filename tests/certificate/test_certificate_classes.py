@@ -268,7 +268,7 @@ def test_data_of_any_dtype_on_disk_in_bounded_memory(dtype, tmp_path):
         ({}, [0, 1, 3], "y: expected labels 0 to 2, indices of the 3 classes of heads.coef, got 3"),
         ({}, [0, 1, -1], "y: expected labels 0 to 2, .* got -1"),
         ({}, [0, 1, 0.5], "y: expected labels 0 to 2, .* got 0.5"),
-        ({}, np.eye(3), r"y: expected 1-D \[n\], got 2-D"),
+        ({}, np.eye(3, dtype=int), r"y: expected 1-D \[n\], got 2-D"),
         (
             {"coef": np.zeros(1)},
             [0, 1, 2],

@@ -277,3 +277,15 @@ def test_without_scikit_learn_the_error_says_how_to_install_it():
     code = "import sys; sys.modules['sklearn'] = None\nimport dlcore\nimport dlcore.sklearn"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
     assert "pip install 'dlcore-jax[sklearn]'" in done.stderr.splitlines()[-1]
+
+
+def test_dependent_columns_are_named_where_least_squares_is_not_proven():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.random(50))[:, None]
+    powers = x ** np.arange(1, 16)
+    model = ours.LinearRegression()
+    with pytest.warns(
+        ConvergenceWarning, match=r"^The least-squares .*of 15 columns only \d+ are independent.*penalty"
+    ):
+        model.fit(powers, np.cos(5 * x[:, 0]) + rng.normal(0, 0.1, 50))
+    assert np.isinf(model.certificate_.gap)

@@ -266,7 +266,7 @@ Y = np.arange(12) % 2
             "y: expected two classes for loss='logistic', got 3: 0, 1, 2",
         ),
         ({"y": np.ones(12)}, ValueError, "y: expected two classes in rows of positive weight, got only 1"),
-        ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels, whole numbers or strings, got"),
+        ({"y": X, "loss": "logistic"}, ValueError, "y: expected labels, whole numbers or strings, or probab"),
         (
             {"loss": "hinge"},
             ValueError,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore import Status
-from dlcore.certificate.certify import QUASI_UNATTAINED, UNATTAINED
+from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED, UNATTAINED
 from dlcore.heads.result import statuses
 from dlcore.heads.scoring.best_penalty import best_of
 

@@ -301,7 +301,7 @@ Y = np.arange(12) % 3
             ValueError,
             "y: expected at least two classes .* got only 0",
         ),
-        ({"y": np.eye(3)[Y]}, ValueError, r"y: expected 1-D \[n\]"),
+        ({"y": np.eye(3, dtype=int)[Y]}, ValueError, r"y: expected 1-D \[n\]"),
         (
             {"sample_weight": Y < 2},
             ValueError,

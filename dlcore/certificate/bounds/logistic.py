@@ -10,6 +10,8 @@ factor c ≤ 1, so that both sums are equal. The result is q.
 
 With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
 recomputed. The gradient for x/σ is that for x, divided by σ.
+
+A row with a probability y of class 1 is a row of class 0 of weight s(1 − y) and a row of class 1 of weight s·y.
 """
 
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import numpy as np
 from dlcore._core import host_checks
 from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
 from dlcore.certificate.bounds.row_losses import CLASS_LOSS
+from dlcore.certificate.bounds.soft_labels import is_soft
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding.base import err_logit, improvement_bound
@@ -70,7 +73,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
 
     Args:
       heads: H heads. With a center, the intercepts are those for centered rows.
-      data: rows of classes 0 and 1, centered if there is a center.
+      data: rows of classes 0 and 1, or of their probabilities, shape (n, 2), centered if there is a center.
       center: shape (m,), or None.
     """
     coef, l2, has_intercept = heads.coef, heads.l2, heads.intercept is not None
@@ -94,7 +97,7 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
 
     mass = (negative.mass + positive.mass) / total
     max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
-    err_sums = logistic_sums(cached_row_slices(data.x, len(coef)))
+    err_sums = logistic_sums(cached_row_slices(data.x, len(coef)), soft=is_soft(data))
     err_loss = 2 * mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -225,21 +228,22 @@ def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray,
     """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and the two classes.
 
     A few heads are multiplied by all rows, with weights of 0 in the wrong class. Many heads are multiplied by the
-    rows of class 0, then by those of class 1.
+    rows of class 0, then by those of class 1. Rows of probabilities belong to both classes, one after the other.
     """
     x, y, weights = data
     slices = cached_row_slices(x, heads)
-    buffer = np.empty((slices[0].stop, x.shape[1]))
+    soft = is_soft(data)
+    buffer = np.empty((slices[0].stop * (1 + soft), x.shape[1]))
     for block in slices:
-        in_class = [y[block] == label for label in (0, 1)]
-        if heads <= FEW_HEADS:
+        in_class = list(y[block].T) if soft else [y[block] == label for label in (0, 1)]
+        if heads <= FEW_HEADS and not soft:
             rows = buffer[: len(in_class[0])]
             rows[...] = x[block]
             sign = np.where(in_class[1], 1.0, -1.0)
             parts = [(slice(None), slice(None))] * 2
         else:
             if weights.is_shared:
-                in_class = [mask & (weights.values[0, block] > 0) for mask in in_class]
+                in_class = [mask * (weights.values[0, block] > 0) for mask in in_class]
             zeros, ones = (np.flatnonzero(mask) for mask in in_class)
             rows = buffer[: len(zeros) + len(ones)]
             rows[...] = x[block][np.concatenate([zeros, ones])]

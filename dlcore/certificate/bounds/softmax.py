@@ -21,6 +21,9 @@ for q comes from that for p without another pass.
 
 With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
 recomputed. The gradient for x/σ is that for x, divided by σ.
+
+A row with probabilities y of the classes is a row of each class k of weight s·y_k. All of these have the same p
+and the same q. Their residuals sum to $(1 - y_k)p_k - y_k(1 - p_k)$, and r is $\sum_k y_k(1 - p_k)$.
 """
 
 from typing import NamedTuple
@@ -30,6 +33,7 @@ import numpy as np
 from dlcore._core import host_checks
 from dlcore.certificate.bounds.base import CertifiedLoss, probabilities
 from dlcore.certificate.bounds.row_losses import CLASS_LOSS
+from dlcore.certificate.bounds.soft_labels import is_soft, soft_terms
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding.base import improvement_bound, sum_rounding
@@ -83,7 +87,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
 
     Args:
       heads: H heads. With a center, the intercepts are those for centered rows.
-      data: rows of classes 0, 1, …, centered if there is a center.
+      data: rows of classes 0, 1, …, or of their probabilities, shape (n, K), centered if there is a center.
       center: shape (m,), or None.
     """
     count, classes, features = heads.coef.shape
@@ -111,7 +115,7 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     grad_norm = np.linalg.norm(residue.reshape(count, -1), axis=1)
 
     rounding_of_sums = sum_rounding(row_slices(data.x, count, classes))
-    err_sums = softmax_sums(rounding_of_sums.sums, classes)
+    err_sums = softmax_sums(rounding_of_sums.sums, classes, soft=is_soft(data))
     err_z = softmax_logit(heads, scaled_coef, sums.max_row_norm)
     value = sums.loss / total + l2 / 2 * coef_norm**2
     null_value = _null_value(sums, has_intercept=has_intercept)
@@ -142,33 +146,51 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     weight, excess = np.zeros((2, count, classes))
     grad_coef, class_feature_sums = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
     for block in row_slices(x, count, classes):
-        rows, label = x[block].astype(np.float64), y[block].astype(np.intp)
-        norms, index = row_norms(rows, heads.scale), np.arange(len(label))
-        for k in np.unique(label):
-            in_class = label == k
-            class_weight = np.ascontiguousarray(weights.block(block)[:, in_class])  # so that its sum is pairwise
+        rows = x[block].astype(np.float64)
+        norms = row_norms(rows, heads.scale)
+        soft = y[block] if is_soft(data) else None
+        label = y[block].astype(np.intp) if soft is None else np.zeros(0, np.intp)
+        for k in np.unique(label) if soft is None else range(classes):
+            if soft is None:
+                in_class = label == k
+                class_weight = np.ascontiguousarray(
+                    weights.block(block)[:, in_class]
+                )  # so that its sum is pairwise
+            else:
+                in_class, class_weight = slice(None), weights.block(block) * soft[:, k]
             weight[:, k] += class_weight.sum(-1)
             class_feature_sums[:, k] += class_weight @ rows[in_class]
         for h in head_slices(count, len(rows), classes):
             row_weight = weights.block(block, h)
             powers, shifted = _exponentials(coef[h], intercept[h], rows)
-            true_power, true_logit = powers[:, label, index].copy(), shifted[:, label, index]
-            powers[:, label, index] = 0
-            rest = powers.sum(1)
-            whole = rest + true_power
-            # −ln p of the true class. If its logit is the largest, its power is 1, and log1p is exact for small
-            # rest.
-            losses = np.where(true_logit == 0, np.log1p(rest), np.log(whole) - true_logit)
-            p_wrong = row_weight * (rest / whole)
-            powers *= (row_weight / whole)[:, None, :]
-            powers[:, label, index] = -p_wrong
+            if soft is None:
+                residual, losses, p_wrong = _label_terms(powers, shifted, label, row_weight)
+            else:
+                residual, losses, p_wrong = soft_terms(powers, shifted, soft, row_weight)
             loss[h] += (row_weight * losses).sum(-1)
             mass[h] += p_wrong.sum(-1)
-            excess[h] += powers.sum(-1)
-            grad_coef[h] += (powers.reshape(-1, len(rows)) @ rows).reshape(-1, classes, features)
+            excess[h] += residual.sum(-1)
+            grad_coef[h] += (residual.reshape(-1, len(rows)) @ rows).reshape(-1, classes, features)
             weighted_norm_sum[h] += p_wrong @ norms
             max_row_norm[h] = np.maximum(max_row_norm[h], np.where(row_weight > 0, norms, 0).max(-1))
     return SoftmaxSums(weight, loss, mass, excess, grad_coef, class_feature_sums, weighted_norm_sum, max_row_norm)
+
+
+def _label_terms(
+    powers: np.ndarray, shifted: np.ndarray, label: np.ndarray, row_weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return s(p − y), shape (H, K, n), the losses and s·r, shape (H, n) each. `powers` is overwritten."""
+    index = np.arange(len(label))
+    true_power, true_logit = powers[:, label, index].copy(), shifted[:, label, index]
+    powers[:, label, index] = 0
+    rest = powers.sum(1)
+    whole = rest + true_power
+    # −ln p of the true class. If its logit is the largest, its power is 1, and log1p is exact for small rest.
+    losses = np.where(true_logit == 0, np.log1p(rest), np.log(whole) - true_logit)
+    p_wrong = row_weight * (rest / whole)
+    powers *= (row_weight / whole)[:, None, :]
+    powers[:, label, index] = -p_wrong
+    return powers, losses, p_wrong
 
 
 def _repair(sums: SoftmaxSums) -> _Repair:

@@ -20,6 +20,7 @@ from dlcore.certificate.bounds.curvature import (
     head_params,
 )
 from dlcore.certificate.bounds.row_losses import RowLoss
+from dlcore.certificate.bounds.soft_labels import err_copies, with_labels
 from dlcore.certificate.dependent_columns import Combination, dependent_bound, find_combination
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.newton import newton_path, value_and_error
@@ -52,14 +53,15 @@ def best_bound(
     names = list(bounds.bound)
     indices = range(len(names)) if selected is None else selected.tolist()
     note = f" (no curvature: {size} coefficients are more than {MAX_COEFS})" if size > MAX_COEFS else ""
-    if selected is not None and len(indices) * len(data.x) * size**2 > MAX_PRODUCTS:
+    copies = data.y.shape[1] if data.y.ndim == 2 else 0  # of each row, with soft labels
+    if selected is not None and len(indices) * len(data.x) * max(1, copies) * size**2 > MAX_PRODUCTS:
         note = note or " (no curvature: many products, ask with tight=True)"
     if note:
         return bounds._replace(bound=[name + note if h in indices else name for h, name in enumerate(names)])
     gap, rounding = bounds.gap.copy(), bounds.rounding.copy()
     combinations: dict[int, Combination | None] = {}
     for h in indices:
-        head_data = data.of_head(h)
+        head_data = with_labels(data.of_head(h))
         params = head_params(*heads.head(h), float(heads.l2[h]), heads.scale, row_loss)
         by_duality = np.inf if names[h].startswith("none") else gap[h] + rounding[h]
         by_duality = np.inf if np.isnan(by_duality) else by_duality
@@ -73,6 +75,8 @@ def best_bound(
             if (combination := combinations[weight_set]) is not None:
                 bound = dependent_bound(params, combination, head_data)
                 name = f"curvature if the rank is {len(combination.independent)}"
+        if copies:
+            bound = bound._replace(rounding=bound.rounding + err_copies(float(bounds.value[h]), copies))
         if bound.total < by_duality:
             gap[h], rounding[h], names[h] = bound.gap, bound.rounding, name
     return bounds._replace(gap=gap, rounding=rounding, bound=names)

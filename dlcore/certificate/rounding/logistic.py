@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from dlcore.certificate.head_arrays import HeadArrays
 
 
-def logistic_sums(slices: list[slice]) -> float:
+def logistic_sums(slices: list[slice], *, soft: bool = False) -> float:
     """Return the relative error of sums over rows of logistic heads.
 
-    A block has rows of both classes, and each class is summed separately. The error includes a division by σ.
+    A block has rows of both classes, and each class is summed separately. The error includes a division by σ. With
+    soft labels the weights s(1 − y) and s·y add 2u to a sum, and to the sum of the weights.
     """
-    return 2 * max(sum_rounding(slices)) + UNIT
+    return 2 * max(sum_rounding(slices)) + UNIT + 4 * UNIT * soft
 
 
 def logistic_rounding(

@@ -18,13 +18,14 @@ def softmax_logit(heads: "HeadArrays", scaled_coef: np.ndarray, max_row_norm: np
     return err_logit(heads.coef.shape[2], magnitude) + 4 * UNIT
 
 
-def softmax_sums(sums: float, classes: int) -> float:
+def softmax_sums(sums: float, classes: int, *, soft: bool = False) -> float:
     """Return the relative error of sums over rows of residuals of softmax heads.
 
     Each residual has a relative error of (2K + 10)u, sums of K terms included. The sums over rows add `sums`, the
-    scale adds 2u twice, and centering adds u.
+    scale adds 2u twice, and centering adds u. With soft labels a residual is relative to the sum of the magnitudes
+    of those of the K labels. The sums of probabilities of labels and of K residuals then add (4K + 12)u.
     """
-    return sums + (2 * classes + 15) * UNIT
+    return sums + (2 * classes + 15) * UNIT + soft * (4 * classes + 12) * UNIT
 
 
 def softmax_rounding(

@@ -13,7 +13,7 @@ import tyro
 
 from dlcore.certificate import DataReport, data_report
 from dlcore.cli import interrupts
-from dlcore.cli.console import describe_device, print_result, work_progress
+from dlcore.cli.console import ShowWork, describe_device, print_result, work_progress
 from dlcore.cli.heads.card import card
 from dlcore.cli.heads.intervals import held_out_metrics
 from dlcore.cli.heads.options import CONFIG, DataOptions, LossName, command, parse_grid, read_split
@@ -23,10 +23,11 @@ from dlcore.data import Dataset
 from dlcore.devices import DeviceName, find_device
 from dlcore.export import model_of
 from dlcore.heads import Heads, fit_heads
-from dlcore.heads.checkpoint import Callback
 
 DEFAULT_GRID = "1e-6:1e2:30"
 EXAMPLE = "Example: dlcore fit houses.parquet --target price --loss squared --test 0.2 --out houses"
+STAGES = {"fit": "heads fitted", "certify": "heads certified", "refine": "heads refined"}
+"""Descriptions of the stages of `fit_heads`."""
 MAX_REPORT_NUMBERS = 2**27
 """The largest n·m of the training data whose report is made."""
 MAX_SEPARATION_NUMBERS = 2**20
@@ -98,7 +99,7 @@ def fit(options: Options) -> FitResult:
     return result
 
 
-def _fit(options: Options, checkpoint: Path | None, progress: Callback) -> FitResult:
+def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitResult:
     penalties = read_penalties(options)
     clock = Clock()
     progress("read", 0, 1)
@@ -154,7 +155,7 @@ def _fit_heads(
     loss: str,
     penalties: dict[str, np.ndarray],
     checkpoint: Path | None,
-    progress: Callback,
+    progress: ShowWork,
 ) -> Heads:
     assert train.target is not None
     return fit_heads(
@@ -171,7 +172,7 @@ def _fit_heads(
         standardize=options.standardize,
         tol=options.tol,
         checkpoint=checkpoint,
-        callback=progress,
+        progress=lambda report: progress(STAGES[report.stage], report.heads, report.total),
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from dlcore import metrics
 from dlcore._core.labels import codes_of
+from dlcore.cli.console import ShowWork, ignore_work
 from dlcore.data import Dataset
 from dlcore.export import Model
-from dlcore.heads.checkpoint import Callback, ignore_progress
 
 RESAMPLES = 500
 """Number of resamples. Each draws as many rows, or groups, as there are."""
@@ -31,7 +31,7 @@ class Interval:
 
 
 def held_out_metrics(
-    model: Model, held: Dataset, seed: int, progress: Callback = ignore_progress
+    model: Model, held: Dataset, seed: int, progress: ShowWork = ignore_work
 ) -> dict[str, Interval]:
     """Return the metrics of a model on held-out rows, by name.
 

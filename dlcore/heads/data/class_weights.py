@@ -35,6 +35,10 @@ def class_weights(
       ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
       TypeError: if it is neither a string nor a dictionary, or a weight is no number.
     """
+    if loss.is_soft:
+        raise ValueError(
+            "class_weight: expected None with soft labels, whose rows belong to several classes; use sample_weight"
+        )
     if not loss.is_classifier:
         raise ValueError(f"class_weight: expected None for loss {loss.name!r}, which has no classes")
     columns = y.reshape(len(y), -1).T.astype(np.intp)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore.heads.data.labels import label_of
+from dlcore.heads.data.labels import check_soft_classes, label_of
 from dlcore.heads.losses import HeadLoss
 
 
@@ -178,6 +178,9 @@ def check_folds(
             raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {fold}")
         if not (weight[scored] > 0).any():
             raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
+        if loss.is_soft:
+            check_soft_classes(y, np.where(chosen, weight, 0), loss, f"the training rows of fold {fold}")
+            continue
         for column in y.reshape(len(y), -1).T:
             if loss.is_classifier:
                 missing = _missing_class(loss, column, chosen & (weight > 0), fold)

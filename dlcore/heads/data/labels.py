@@ -16,6 +16,11 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
       weight: weights of the rows, shape (n,).
       loss: of the heads.
     """
+    if loss.has_classes and codes.ndim == 2:
+        raise ValueError(
+            f"y: expected 1-D [n], got 2-D with shape {codes.shape}; probabilities of the classes are "
+            "floating-point numbers, y.astype(float)"
+        )
     if loss.has_classes or codes.ndim != 2:
         host_checks.check_rank("y", codes, 1, "[n]")
     expected = "at least two classes" if loss.has_classes else "two classes"
@@ -35,6 +40,25 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
             raise ValueError(
                 f"y: expected every class in rows of positive weight, got none of {shown(classes[missing])}"
             )
+
+
+def check_soft_classes(y: np.ndarray, weight: np.ndarray, loss: HeadLoss, where: str) -> None:
+    """Raise unless every class has a positive probability in some row of positive weight.
+
+    Args:
+      y: probabilities of class 1, shape (n,) or (n, targets), or of all classes, shape (n, classes).
+      weight: weights of the rows, shape (n,).
+      loss: of the heads.
+      where: what the rows are called in the message.
+    """
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(f"y: expected [n] or [n, targets], got shape {y.shape}")
+    mass = weight @ y if loss.has_classes else np.stack([weight @ (1 - y), weight @ y])
+    absent = np.argwhere(mass <= 0)
+    if len(absent):
+        raise ValueError(
+            f"y: expected a positive probability of every class in {where}, got none of class {absent[0][0]}"
+        )
 
 
 def label_of(code: int | np.integer, classes: np.ndarray | None) -> str:

@@ -9,17 +9,18 @@ import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore._core.labels import read_labels
+from dlcore._core.soft_labels import read_soft_labels
 from dlcore._core.types import Array
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
 from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
-from dlcore.heads.data.labels import check_classes
+from dlcore.heads.data.labels import check_classes, check_soft_classes
 from dlcore.heads.data.penalties import read_penalties
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.data.validation import Validation, read_validation
-from dlcore.heads.losses import read_loss
+from dlcore.heads.losses import SOFT, HeadLoss, read_loss
 from dlcore.heads.solvers.batching import rows_at_once
 from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
@@ -49,7 +50,8 @@ class TrainingData(NamedTuple):
 
     Attributes:
       x: shape (n, m), NumPy or `SparseRows`.
-      y: shape (n,) or (n, targets); numbers of classes in float64, targets in the dtype they came in.
+      y: shape (n,) or (n, targets); numbers of classes in float64, targets in the dtype they came in. Soft labels
+        of a softmax have shape (n, classes).
       weight: shape (n,), float64, at most 1; of one target with its class weights.
       l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
       train: shape (folds + 1, n), booleans; the first row is all True.
@@ -59,6 +61,7 @@ class TrainingData(NamedTuple):
       balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
       validation: the rows that score the fits on all rows; None without.
       standardize: whether the weights of standardised columns are penalised.
+      loss: of the heads, that of soft labels where `y` has them.
       classes: the labels that the numbers 0, 1, … of `y` stand for, shape (classes,); None for numbers.
     """
 
@@ -73,7 +76,23 @@ class TrainingData(NamedTuple):
     balance: np.ndarray | None
     validation: Validation | None
     standardize: bool
+    loss: HeadLoss
     classes: np.ndarray | None = None
+
+    @property
+    def has_distributions(self) -> bool:
+        """Return whether a row of `y` has the probabilities of all classes."""
+        return self.loss.is_soft and self.loss.has_classes
+
+    @property
+    def has_targets(self) -> bool:
+        """Return whether `y` has an axis of targets."""
+        return self.y.ndim == 2 and not self.has_distributions
+
+    @property
+    def targets(self) -> int:
+        """Return the number of targets."""
+        return self.y.shape[1] if self.has_targets else 1
 
     def weights(self, fit: int, target: int) -> np.ndarray:
         """Return the weight of every row in one fit of one target, shape (n,)."""
@@ -102,7 +121,11 @@ def read_training_data(
             raise TypeError(f"{name}: expected True or False, got {choice!r}")
     rows = host_checks.as_numpy_or_sparse("x", x)
     host_checks.check_matrix("x", rows)
-    target, classes = read_labels("y", y) if record.is_classifier else (host_checks.as_numpy("y", y), None)
+    soft = read_soft_labels("y", y, has_classes=record.has_classes) if record.is_classifier else None
+    if soft is not None:
+        record, target, classes = SOFT[record.name], soft, None
+    else:
+        target, classes = read_labels("y", y) if record.is_classifier else (host_checks.as_numpy("y", y), None)
     host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
@@ -113,6 +136,8 @@ def read_training_data(
     weight, unit = read_weights("sample_weight", sample_weight, len(rows))
     if classes is not None:
         check_classes(target, classes, weight, record)
+    if record.is_soft:
+        check_soft_classes(target, weight, record, "rows of positive weight")
     if record.check_targets is not None:
         record.check_targets(target, weight)
     if record.row_loss is not None:
@@ -131,7 +156,19 @@ def read_training_data(
     mass = np.where(train, weight, 0).sum(1)
     strengths = read_penalties(penalties, record, mass, whole_unit, alike=balance is None)
     return TrainingData(
-        rows, target, weight, strengths, train, test, scored, unit, balance, held, bool(standardize), classes
+        rows,
+        target,
+        weight,
+        strengths,
+        train,
+        test,
+        scored,
+        unit,
+        balance,
+        held,
+        bool(standardize),
+        record,
+        classes,
     )
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from dlcore._core import host_checks
 from dlcore._core.labels import codes_of, labels_as_numpy
+from dlcore._core.soft_labels import check_soft_labels
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.sample_weight import read_weights
@@ -49,6 +50,8 @@ def read_validation(
     target = target if classes is None else codes_of(name, target, classes)
     host_checks.check_finite("validation x", rows)
     host_checks.check_finite("validation y", target)
+    if loss.is_soft:
+        target = check_soft_labels("validation y", target, has_classes=loss.has_classes)
     if loss.needs_positive and (target < 0).any():
         raise ValueError(f"validation y: expected counts or rates of at least 0, got {float(target.min()):g}")
     if loss.row_loss is not None:

@@ -3,22 +3,33 @@
 from dlcore.heads.losses.base import HeadLoss, RowLoss
 from dlcore.heads.losses.logistic import LOGISTIC
 from dlcore.heads.losses.poisson import POISSON
+from dlcore.heads.losses.soft import SOFT_LOGISTIC, SOFT_SOFTMAX
 from dlcore.heads.losses.softmax import SOFTMAX
 from dlcore.heads.losses.squared import SQUARED
 
 LOSSES: dict[str, HeadLoss] = {loss.name: loss for loss in (LOGISTIC, SQUARED, SOFTMAX, POISSON)}
 """The records by name."""
 
+SOFT: dict[str, HeadLoss] = {"logistic": SOFT_LOGISTIC, "softmax": SOFT_SOFTMAX}
+"""The records for soft labels, by the name that `fit_heads` takes."""
+
+_RECORDS = LOSSES | {loss.name: loss for loss in SOFT.values()}
+
 
 def row_loss(name: str) -> RowLoss:
     """Return what solvers need of a loss."""
-    record = LOSSES[name].row_loss
-    assert record is not None
-    return record
+    loss = loss_record(name).row_loss
+    assert loss is not None
+    return loss
+
+
+def loss_record(name: str) -> HeadLoss:
+    """Return the record of a loss by its own name, that of soft labels included."""
+    return _RECORDS[name]
 
 
 def read_loss(name: str) -> HeadLoss:
-    """Return the record of a loss.
+    """Return the record of a loss that a caller names.
 
     Raises:
       ValueError: if there is no such loss.

@@ -83,6 +83,7 @@ class HeadLoss(NamedTuple):
       row_loss: for the iterative solvers; None if heads are solved exactly.
       check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
         where they are labels of classes.
+      hard_name: the name of the loss of labels, if the targets are probabilities of classes; else None.
     """
 
     name: str
@@ -96,6 +97,17 @@ class HeadLoss(NamedTuple):
     penalties: Mapping[str, Conversion] = MappingProxyType({})
     row_loss: RowLoss | None = None
     check_targets: Callable[[np.ndarray, np.ndarray], None] | None = None
+    hard_name: str | None = None
+
+    @property
+    def is_soft(self) -> bool:
+        """Return whether the targets are probabilities of classes."""
+        return self.hard_name is not None
+
+    @property
+    def certified_name(self) -> str:
+        """Return the name that `certify` and `Heads` use."""
+        return self.hard_name or self.name
 
 
 def l2_of_c(c: np.ndarray, total: float) -> np.ndarray:

@@ -32,7 +32,10 @@ def read_scoring(scoring: object, loss: HeadLoss) -> Scoring:
         return next(iter(loss.metrics))
     if not callable(scoring) and not (isinstance(scoring, str) and scoring in loss.metrics):
         expected = ", ".join(map(repr, loss.metrics))
-        raise ValueError(f"scoring: expected {expected} or a function for loss {loss.name!r}, got {scoring!r}")
+        hint = "; pass a function to compare labels" if loss.is_soft else ""
+        raise ValueError(
+            f"scoring: expected {expected} or a function for loss {loss.name!r}, got {scoring!r}{hint}"
+        )
     return scoring
 
 
@@ -66,7 +69,7 @@ class HeldOut(NamedTuple):
 
     Attributes:
       rows: shape (v,), their numbers, ascending.
-      y: shape (v, targets), float64.
+      y: shape (v, targets), or (v, classes) of soft labels of a softmax, float64.
       weight: shape (v,), as the caller gave it.
       name: what they are called in messages.
     """
@@ -137,6 +140,7 @@ def scores_of(
     """
     index, aims, weight, name = held
     strengths, inner = theta.shape[1], theta.shape[2:-1]
+    has_distributions = loss.is_soft and loss.has_classes
     heads = theta.reshape(-1, *theta.shape[2:])
     width = int(np.prod(inner))
     size = max(1, min(len(heads), LOGIT_BYTES // (8 * len(index) * width)))
@@ -149,11 +153,13 @@ def scores_of(
         numbers = np.arange(start, min(start + size, len(heads)))
         logits = linear(some, index).reshape(size, *inner, -1)[: len(numbers)]
         if isinstance(scoring, str):
-            found[numbers] = scores_by_name(scoring, loss, logits, aims.T[numbers // strengths], weight)
+            targets = aims.T[None] if has_distributions else aims.T[numbers // strengths]
+            found[numbers] = scores_by_name(scoring, loss, logits, targets, weight)
             continue
         for head, logit in zip(numbers, logits, strict=True):
             where = f"{name}, l2 = {l2[head % strengths]:g}"
-            found[head] = answer_of(scoring, aims[:, head // strengths], loss.predict(logit), weight, where)
+            aim = aims if has_distributions else aims[:, head // strengths]
+            found[head] = answer_of(scoring, aim, loss.predict(logit), weight, where)
     return found.reshape(theta.shape[:2])
 
 

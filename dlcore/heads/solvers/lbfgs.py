@@ -5,7 +5,7 @@ transfer. The direction is a combination of stored vectors, and the host compute
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -219,6 +219,7 @@ def minimize(
     options: Options,
     *,
     stop_at: int = 0,
+    on_pass: Callable[[int], object] | None = None,
 ) -> Result:
     """Minimise the objectives of B heads until each has converged, stalled or used its steps.
 
@@ -229,6 +230,7 @@ def minimize(
       history: pairs of earlier steps. It is used up.
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
+      on_pass: a function that is given the number of converged heads after each pass.
     """
     batch, centering, preconditioner, shards = problem
     spread = np.where(batch.spread > 0, batch.spread, 1)
@@ -308,4 +310,6 @@ def minimize(
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= accepted | (not first)
         first = False
+        if on_pass is not None:
+            on_pass(int(converged.sum()))
     return Result(np.asarray(point.theta), steps, converged, active, history)

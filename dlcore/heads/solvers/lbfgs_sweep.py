@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from dlcore._core.types import Array
-from dlcore.heads.checkpoint import StageCache, ignore_progress
+from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
-from dlcore.heads.losses import read_loss, row_loss
+from dlcore.heads.losses import loss_record, row_loss
+from dlcore.heads.progress import Reporter
 from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
 from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
@@ -73,11 +74,20 @@ class LBFGSSweep:
     """
 
     def __init__(
-        self, inputs: TrainingData, rows: DeviceRows, *, loss: str, fit_intercept: bool, tol: float, max_steps: int
+        self,
+        inputs: TrainingData,
+        rows: DeviceRows,
+        *,
+        loss: str,
+        fit_intercept: bool,
+        tol: float,
+        max_steps: int,
+        reporter: Reporter | None = None,
     ) -> None:
         targets = inputs.y.reshape(len(inputs.y), -1)
         self.inputs, self.rows, self.loss, self.max_steps = inputs, rows, loss, max_steps
-        self.fits, self.targets = len(inputs.train), targets.shape[1]
+        self.reporter, self.n_ended = reporter, 0
+        self.fits, self.targets = len(inputs.train), inputs.targets
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
         shape, columns = self.l2.shape, inputs.x.shape[1] + 1
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
@@ -91,7 +101,7 @@ class LBFGSSweep:
         self.reset(np.full(shape, True))
         self.steps, self.flat = np.zeros(shape, np.int64), np.zeros(shape, bool)
 
-        targets = targets.astype(np.uint32 if read_loss(loss).is_classifier else np.float64)
+        targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         self.y = rows.train, jax.device_put(targets)
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
@@ -101,7 +111,6 @@ class LBFGSSweep:
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
-        self.progress = ignore_progress
         self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, self.outputs * self.l2.size)
 
     def _has_newton(self) -> bool:
@@ -119,12 +128,12 @@ class LBFGSSweep:
 
     def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
-        self.progress = stages.progress
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
         for start, group in enumerate(chunked(order, self.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
             where = np.array(problems), np.tile([k for _, k in group], self.fits)
             stages.on(f"L-BFGS, heads from {start}", self, STATE, where, functools.partial(self._group, group))
+            self._report(self.fits * min(self.together * (start + 1), len(order)))
 
     def _group(self, group: list[tuple[int, int]]) -> None:
         """Fit these heads of all rows, then their folds."""
@@ -145,6 +154,7 @@ class LBFGSSweep:
         for head in left:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
+        self.n_ended = self.l2.size - len(left)
         descends = [head for head in left if self.size > QUICK_HESSIAN or not self._is_for_newton(head)]
         for batch in chunked(descends, self.slots):
             self._descend(batch, "float64")
@@ -155,6 +165,13 @@ class LBFGSSweep:
         for dtype in ("float32", "float64"):
             self._descend(heads, dtype)
         self._newton(heads)
+        self._report(self.n_ended + len(heads))
+
+    def _report(self, ended: int) -> None:
+        """Report that the fits of so many heads have ended."""
+        self.n_ended = ended
+        if self.reporter is not None:
+            self.reporter.update(ended, ended=True)
 
     def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
@@ -165,7 +182,9 @@ class LBFGSSweep:
         size = self.together if len(left) <= self.together else self.slots
         pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (8 * size * self.size)))
         history = History.empty(size, pairs, self.size)
+        reporter = self.reporter
         while left:
+            converged = self.n_ended + sum(bool(self.flat[head]) for head in heads)
             work = 2 * len(self.inputs.x) * self.size * size
             smaller = size > 1 and work * FEW_PASSES > COMPILATION
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
@@ -174,13 +193,18 @@ class LBFGSSweep:
             problem = self._problem(p, k, descent_block(self.rows.x, size * self.outputs))
             stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
             found = minimize(
-                problem, self.theta[p, k], budget, history, Options(self.loss, dtype), stop_at=stop_at
+                problem,
+                self.theta[p, k],
+                budget,
+                history,
+                Options(self.loss, dtype),
+                stop_at=stop_at,
+                on_pass=None if reporter is None else lambda more, base=converged: reporter.update(base + more),
             )
             for slot, head in enumerate(left):
                 self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] |= found.converged[slot]
                 self.steps[head] += found.steps[slot]
-            self._report()
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]
             if left:
@@ -233,15 +257,11 @@ class LBFGSSweep:
                 self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] = found.converged[slot]
                 self.steps[head] += found.steps[slot]
-            self._report()
-
-    def _report(self) -> None:
-        self.progress("heads fitted", int(self.flat.sum()), self.flat.size)
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
         theta = inverse_transform_coef(self.theta, self.centering)
-        if not read_loss(self.loss).has_classes:
+        if not loss_record(self.loss).has_classes:
             return theta[:, :, 0]
         is_present = self.constant.spread[:, None] > 0
         theta[..., -1][np.broadcast_to(~is_present, theta.shape[:-1])] = -np.inf
