@@ -1,6 +1,6 @@
 """The objective against its NumPy reference: values, derivatives, blocks, weights, penalty and preparation."""
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -257,3 +257,20 @@ def test_a_loss_must_return_a_scalar():
     )
     with pytest.raises(ValueError, match=r"a scalar per example, got shape \(3,\)"):
         objective.value(jnp.ones(1, DTYPE), (np.ones((4, 3), DTYPE), np.ones(4, DTYPE)))
+
+
+@pytest.mark.parametrize(("x", "y"), [(1.0, np.ones(4)), (np.ones((4, 3)), 1.0), (np.ones((4, 3)), np.ones(5))])
+def test_x_and_y_have_a_row_for_each_example(x, y):
+    model = Model(lambda key: None, lambda p, x: p * x.sum(), lambda p, x: p * x.sum())
+    objective = Objective(model, squared_error)
+    with pytest.raises(ValueError, match="expected a row of x for every row of y, got shapes"):
+        objective.value(jnp.ones((), DTYPE), (np.asarray(x, DTYPE), np.asarray(y, DTYPE)))
+
+
+def test_affine_models_have_a_weight_and_a_bias():
+    class WeightAlone(NamedTuple):
+        weight: jax.Array
+
+    x, y = random_like(0, 4, 3), random_like(1, 4)
+    with pytest.raises(TypeError, match=r"expected LinearParams\(weight, bias\), got WeightAlone"):
+        Objective(linear, squared_error).value(WeightAlone(random_like(2, 3)), (x, y))
