@@ -164,6 +164,8 @@ def _minimize(
         if (abs(here.slope) + here.error) * (upper - lower) <= tol * here.value:
             return beta, lower, upper, step
         newton = beta - here.slope / here.curvature if here.curvature > 0 else math.inf
+        if math.isinf(upper):  # a flat derivative sends a Newton step too far
+            newton = min(newton, 16 * beta)
         middle = 2 * beta if math.isinf(upper) else (lower + upper) / 2
         beta = newton if lower < newton < upper else middle
         if not lower < beta < upper or beta > largest:

@@ -36,6 +36,16 @@ def test_equal_rows_are_in_the_order_of_their_numbers(distance):
     np.testing.assert_array_equal(found.rows, [np.arange(3, 1000, 5)[:150], np.arange(1, 1000, 5)[:150]])
 
 
+def test_distances_far_from_the_origin_lose_no_digits():
+    """Products of rows near 1e9 round by more than the differences of the distances."""
+    rng = np.random.default_rng(2)
+    train, rows = (rng.integers(0, 30, (n, 3)) + 10.0**9 for n in (60, 10))
+    squares = ((rows[:, None] - train) ** 2).sum(2)
+    found = nearest_neighbors(train, rows, 12, "euclidean")
+    np.testing.assert_array_equal(found.rows, np.argsort(squares, axis=1, kind="stable")[:, :12])
+    np.testing.assert_array_equal(found.distance, np.sqrt(np.sort(squares, axis=1)[:, :12]))
+
+
 @pytest.mark.parametrize("temperature", [None, 0.07, 1.0])
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_votes_are_those_of_scikit_learn(temperature, distance):

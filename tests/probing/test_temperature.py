@@ -35,6 +35,19 @@ def exact_loss(z, y, weight, beta):
         return mpmath.fdot(s, losses) / mpmath.fsum(s)
 
 
+def exact_slope(z, y, weight, beta):
+    """Return the derivative of the mean log loss at β in 40 digits."""
+    with mpmath.workdps(40):
+        s = [mpmath.mpf(1)] * len(y) if weight is None else [mpmath.mpf(w) for w in weight]
+        slopes = []
+        for row, label in zip(z.tolist(), y.tolist(), strict=True):
+            d = [mpmath.mpf(entry) - mpmath.mpf(row[label]) for entry in row]
+            top = max(d)
+            powers = [mpmath.exp(mpmath.mpf(beta) * (entry - top)) for entry in d]
+            slopes.append(mpmath.fdot(powers, d) / mpmath.fsum(powers))
+        return mpmath.fdot(s, slopes) / mpmath.fsum(s)
+
+
 def float_loss(z, y, weight, beta):
     d = beta * (z - np.take_along_axis(z, y[:, None], 1))
     losses = np.logaddexp.reduce(d, axis=1)
@@ -60,10 +73,19 @@ def test_the_gap_bounds_the_distance_from_the_minimum(seed):
         assert found - least <= gap
         assert gap <= 1e-10 * found
     if beta > 0:
-        assert table["lower"][0] <= beta <= table["upper"][0]
+        lower, upper = float(table["lower"][0]), float(table["upper"][0])
+        assert lower <= beta <= upper
+        assert lower == 0 or exact_slope(z, y, weight, lower) < 0
+        assert exact_slope(z, y, weight, upper) > 0
+        assert gap >= abs(exact_slope(z, y, weight, beta)) * (upper - lower)
         np.testing.assert_allclose(beta, best, rtol=1e-4)
     np.testing.assert_allclose(table["log_loss"][0], float(found), rtol=1e-12)
     np.testing.assert_allclose(table["log_loss_before"][0], float(exact_loss(z, y, weight, 1.0)), rtol=1e-12)
+
+
+def test_newton_steps_are_few():
+    """Bisection alone makes 840 evaluations of these problems."""
+    assert sum(temperature_scaling(*problem(seed)[:2])["steps"][0] for seed in range(40)) < 700
 
 
 def test_known_temperature_is_found():

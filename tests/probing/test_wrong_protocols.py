@@ -300,6 +300,19 @@ def test_rows_are_compared_in_one_dtype():
         select_penalty(TRAIN, ONE, validation=(shifted, TRAIN[1][:9]))
 
 
+def test_numbers_and_zeros_are_compared_by_value():
+    """Targets with and without fractions, and zeros of both signs."""
+    y = np.arange(90) / 2
+    x = np.where(np.abs(X) < 0.3, np.float32(0), X)
+    settings = ProbeSettings(loss="squared", l2=0.1)
+    with pytest.raises(
+        LeakageError, match="test: row 0 equals a row of train in features and label, as do 1 more"
+    ):
+        select_penalty(
+            (x[:90], y), settings, test=(np.where(x == 0, -0.0, x)[[2, 4, 90]], np.array([1.0, 2.0, 7.0]))
+        )
+
+
 def test_a_class_that_no_test_row_has_is_reported():
     rows = TEST[1] != 2
     table = select_penalty(TRAIN, ONE, test=(TEST[0][rows], TEST[1][rows]))

@@ -8,6 +8,7 @@ Command: scripts/bench probing --trial dinov3|torchgeo|efficiency|layers [--data
 Takes: from one minute (layers) to a quarter of an hour (dinov3 with all rows of MNIST).
 """
 
+import collections
 import dataclasses
 import os
 import time
@@ -133,8 +134,8 @@ def check_against_oracle(table: ProbeTable, sets: Sets, tol: float = 1e-10) -> l
 
 def show(name: str, table: ProbeTable, seconds: float) -> None:
     """Print the statuses, the largest gap and the final scores of a protocol."""
-    statuses = dict(zip(*np.unique(table["status"], return_counts=True), strict=True))
-    print(f"{name}: {seconds:.1f} s, {len(table)} heads, {statuses}, largest gap {table['gap'].max():.1e}")
+    statuses = collections.Counter(table["status"].tolist())
+    print(f"{name}: {seconds:.1f} s, {len(table)} heads, {dict(statuses)}, largest gap {table['gap'].max():.1e}")
     final = table.select(chosen=True)
     keys = [key for key in ("shots", "seed", "stage", "C", "score", "test_accuracy") if key in final.columns]
     for row in range(len(final)):

@@ -11,6 +11,8 @@ from dlcore.probing.data.rows import CheckedRows
 
 Duplicates: TypeAlias = Literal["refuse", "report"]
 """What a protocol does with equal rows of two sets."""
+BLOCK_ROWS = 4096
+"""Rows that are compared at a time."""
 
 
 class LeakageError(ValueError):
@@ -45,8 +47,8 @@ def check_apart(parts: Sequence[CheckedRows], duplicates: Duplicates = "refuse")
       LeakageError: that names the sets and the first row or group.
     """
     check_duplicates_choice(duplicates)
-    dtype = np.result_type(*(part.x.dtype for part in parts)) if parts else None
-    digests = [_digests(part, dtype) for part in parts]
+    dtypes = np.result_type(*(part.x.dtype for part in parts)), _label_dtype(parts)
+    digests = [_digests(part, dtypes) for part in parts]
     counts = {}
     for (i, first), (j, second) in combinations(enumerate(parts), 2):
         _check_common(first, second, "ids", "identifier", "a row must be in one set only")
@@ -58,6 +60,14 @@ def check_apart(parts: Sequence[CheckedRows], duplicates: Duplicates = "refuse")
         same = sum(digest in features for digest in digests[j][1])
         counts[f"{first.name}, {second.name}"] = {"equal_rows": len(equal), "equal_features": same - len(equal)}
     return counts
+
+
+def _label_dtype(parts: Sequence[CheckedRows]) -> np.dtype:
+    """Return the dtype in which labels are compared. Numbers are compared in float64 if one set has fractions."""
+    kinds = {part.y.dtype.kind for part in parts}
+    if "U" in kinds:
+        return np.dtype(np.str_)
+    return np.dtype(np.float64) if "f" in kinds else np.dtype(np.int64)
 
 
 def _check_common(first: CheckedRows, second: CheckedRows, field: str, what: str, reason: str) -> None:
@@ -96,12 +106,21 @@ def _refuse_equal_rows(
         )
 
 
-def _digests(part: CheckedRows, dtype: np.dtype | None) -> tuple[list[bytes], list[bytes]]:
-    """Return a digest of features and label, and one of the features, for each row."""
+def _digests(part: CheckedRows, dtypes: "tuple[np.dtype, np.dtype]") -> tuple[list[bytes], list[bytes]]:
+    """Return a digest of features and label, and one of the features, for each row. The zeros −0 and 0 are equal.
+
+    Args:
+      part: the rows.
+      dtypes: those in which the features and the labels of all sets are compared.
+    """
     features, rows = [], []
-    for x, label in zip(np.ascontiguousarray(part.x, dtype), part.y.tolist(), strict=True):
-        digest = hashlib.blake2b(x, digest_size=16)
-        features.append(digest.digest())
-        digest.update(repr(label).encode())
-        rows.append(digest.digest())
+    labels = part.y.astype(dtypes[1]).tolist()
+    for start in range(0, len(part.x), BLOCK_ROWS):
+        block = np.ascontiguousarray(part.x[start : start + BLOCK_ROWS], dtypes[0])
+        block = block if block.dtype.kind in "biu" else block + block.dtype.type(0)
+        for x, label in zip(block, labels[start : start + BLOCK_ROWS], strict=True):
+            digest = hashlib.blake2b(x.tobytes(), digest_size=16)
+            features.append(digest.digest())
+            digest.update(repr(label).encode())
+            rows.append(digest.digest())
     return rows, features

@@ -20,7 +20,7 @@ def rows_digest(rows: CheckedRows) -> str:
     digest = hashlib.sha256()
     for array in (rows.x, rows.y):
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

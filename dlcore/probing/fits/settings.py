@@ -1,7 +1,7 @@
 """The settings of the heads of a protocol: loss, penalties, metrics and tolerance."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy.typing as npt
 from dlcore._core import host_checks
 from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.heads.losses import read_loss
-from dlcore.heads.scoring.held_out import name_of, read_scoring
-from dlcore.probing.fits.scoring import METRICS, check_metric_names
+from dlcore.heads.scoring.held_out import Scoring, name_of, read_scoring
+from dlcore.probing.fits.scoring import check_metric_names
 
-Scoring: TypeAlias = str | Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+DEFAULT_METRICS = {"softmax": "accuracy", "logistic": "accuracy", "squared": "r2", "poisson": "d2_poisson"}
+"""The metric of each loss where none is named."""
 Unconverged: TypeAlias = Literal["refuse", "report"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeSettings:
     """Settings of linear probes, the same for every protocol.
 
@@ -27,7 +28,7 @@ class ProbeSettings:
       l2: λ, a number or several, in place of C.
       scoring: the score of validation rows or folds that chooses the penalty, larger is better, as `fit_heads` has
         it. None for the first one of the loss. Of equal scores the strongest penalty is chosen.
-      metrics: names of metrics of the test rows: see `METRICS`. None for the first one of the loss.
+      metrics: names of metrics of the test rows: see `METRICS`. None for accuracy, R² or D².
       bootstrap: the number of bootstrap resamples of the test rows, for an interval of each metric. 0 for none.
       confidence: the level of the interval.
       fit_intercept: whether heads have an intercept.
@@ -70,13 +71,14 @@ class ProbeSettings:
         if name == "C" and "C" not in loss.penalties:
             raise TypeError(f"C: expected None for loss {self.loss!r}, which takes l2")
         read_scoring(self.scoring, loss)
-        names = next(iter(_DEFAULT[self.loss])) if self.metrics is None else self.metrics
+        names = DEFAULT_METRICS[self.loss] if self.metrics is None else self.metrics
         names = (names,) if isinstance(names, str) else tuple(names)
         check_metric_names(names, self.loss)
         host_checks.check_count("bootstrap", self.bootstrap, minimum=0)
         check_confidence(self.confidence)
         if self.unconverged not in ("refuse", "report"):
             raise ValueError(f"unconverged: expected 'refuse' or 'report', got {self.unconverged!r}")
+        object.__setattr__(self, name, tuple(values.tolist()))
         object.__setattr__(self, "metrics", names)
 
     @property
@@ -98,20 +100,8 @@ class ProbeSettings:
         return entries | {name: values, "scoring": name_of(read_scoring(self.scoring, loss))}
 
 
-_DEFAULT = {
-    "softmax": ("accuracy",),
-    "logistic": ("accuracy",),
-    "squared": ("r2",),
-    "poisson": ("d2_poisson",),
-}
-"""The metrics of each loss where none is named."""
-
-
 def check_confidence(confidence: float) -> None:
     """Raise unless a level of confidence lies in (0, 1)."""
     host_checks.check_number("confidence", confidence, above=0)
     if confidence >= 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
-
-
-__all__ = ["METRICS", "ProbeSettings", "Scoring", "Unconverged", "check_confidence"]
