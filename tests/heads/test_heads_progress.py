@@ -101,6 +101,7 @@ def test_a_process_without_standard_error_is_silent(stream, monkeypatch, at_once
 
 def test_short_calls_are_silent_on_a_terminal(monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", math.inf)
+    monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(sys, "stderr", stream := Terminal())
     fit_heads(X, Y, **GIVEN)
     assert stream.getvalue() == ""

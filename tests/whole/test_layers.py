@@ -11,7 +11,15 @@ PACKAGE = Path(__file__).parent.parent.parent / "dlcore"
 
 FLOORS = {
     0: (
-        *("_core/types", "_core/status", "_core/tables", "_core/host_checks", "_core/labels", "_core/files"),
+        *(
+            "_core/types",
+            "_core/status",
+            "_core/tables",
+            "_core/host_checks",
+            "_core/labels",
+            "_core/soft_labels",
+            "_core/files",
+        ),
         *("_core/archive", "_core/html", "_core/array_checks", "_core/compilation", "devices", "_core/timing"),
         *("reference", "certificate", "metrics"),
     ),
@@ -37,7 +45,15 @@ FLOORS = {
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
-    *("_core/status", "_core/tables", "_core/host_checks", "_core/labels", "_core/files", "_core/archive"),
+    *(
+        "_core/status",
+        "_core/tables",
+        "_core/host_checks",
+        "_core/labels",
+        "_core/soft_labels",
+        "_core/files",
+        "_core/archive",
+    ),
     *("reference", "certificate", "metrics"),
 )
 BY_FILE = ("_core", "cli")

@@ -36,6 +36,8 @@ def checks(dtype: np.dtype) -> list[Check]:
         _check_gap("certify", "logistic", near_optimum)._replace(covers=("Certificate", "LinearHeads")),
         _check_leave_one_out(),
         _check_heads("softmax"),
+        _check_soft_labels("logistic"),
+        _check_soft_labels("softmax"),
         _check_gap("certify softmax", "softmax", random_coef),
         _check_squared_gap(),
         _check_tight_gap(),
@@ -169,6 +171,43 @@ def _check_heads(loss: CrossEntropy) -> Check:
         }
 
     return Check(f"fit_heads {loss}", compute, expected, data, traced=False)
+
+
+def _check_soft_labels(loss: CrossEntropy) -> Check:
+    """Return the check of heads of probabilities, against those of a weighted row for each class of each row."""
+    x, y, s = _data(loss)
+    table = 0.8 * np.eye(CLASSES)[y] + 0.2 / CLASSES if loss == "softmax" else 0.1 + 0.8 * y
+
+    def copies(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        y = np.column_stack([1 - y, y]) if y.ndim == 1 else y
+        n_classes = y.shape[1]
+        return np.repeat(x, n_classes, axis=0), np.tile(np.arange(n_classes), len(x)), (s[:, None] * y).ravel()
+
+    def optimal_values(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
+        rows = copies(x, y, s)
+        return np.array([_value(loss, _newton(loss, *rows, l2), *rows, l2) for l2 in PENALTIES])
+
+    def compute(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> Results:
+        fit = heads.fit_heads(x, y, loss=loss, l2=PENALTIES, sample_weight=s, tol=TOL, progress=False)
+        thetas = np.concatenate([np.moveaxis(fit.coef, -1, 1), fit.intercept[:, None]], axis=1)
+        rows = copies(x, y, s)
+        values = np.array([_value(loss, theta, *rows, l2) for theta, l2 in zip(thetas, PENALTIES, strict=True)])
+        proof = certificate.certify(fit, x, y, s)
+        return {
+            "J": values,
+            COVERED: values - optimal_values(x, y, s) <= proof.gap,
+            "value": np.asarray(proof.value),
+        }
+
+    def expected(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> dict[str, Exact]:
+        optimum = optimal_values(x, y, s)
+        return {
+            "J": Exact(optimum, 2.0, optimum * TOL / EPS, unit="tol·J"),
+            COVERED: Exact(np.ones(len(PENALTIES)), 0.0),
+            "value": Exact(optimum, 2.0, optimum * TOL / EPS, unit="tol·J"),
+        }
+
+    return Check(f"fit_heads {loss}, soft labels", compute, expected, (x, table, s), traced=False)
 
 
 def _check_gap(name: str, loss: CrossEntropy, coef: np.ndarray) -> Check:
