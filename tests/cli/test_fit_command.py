@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax.export
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -197,6 +198,15 @@ def test_a_chosen_head_that_is_not_certified_is_status_1(folder, tmp_path):
     assert done.returncode == 1
     assert "the chosen head is not certified to --tol 1e-30: precision floor" in done.stderr
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_export_to_jax(folder, tmp_path):
+    pytest.importorskip("flatbuffers")
+    done = call("export", folder / "classes", "--to", "jax", "--out", tmp_path / "m.jax")
+    assert done.returncode == 0, done.stderr
+    program = jax.export.deserialize(bytearray((tmp_path / "m.jax").read_bytes()))
+    expected = load_model(folder / "classes").predict_proba(X)
+    np.testing.assert_allclose(program.call(X.astype(np.float32)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["torch", "safetensors", "sklearn"])
