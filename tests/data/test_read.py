@@ -69,6 +69,12 @@ def test_flat_tables(name, tmp_path):
     assert data.split is None
 
 
+def test_linked_folders_are_not_followed(tmp_path):
+    folder = write_folder(tmp_path / "folder", pa.table(FLAT))
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    assert len(read(folder, "label")) == N
+
+
 @pytest.mark.parametrize("kind", ["fixed", "list", "large", "tensor"])
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])
 def test_lists_become_matrices(kind, suffix, tmp_path):

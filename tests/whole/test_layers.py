@@ -31,16 +31,8 @@ FLOORS = {
     6: (
         *("probing", "sklearn", "data", "export"),
         *("cli/interrupts", "cli/cache", "verification", "cli/console", "cli/plots", "cli/report", "benchmark"),
-        *(
-            "cli/expressions",
-            "cli/graph",
-            "cli/verify",
-            "cli/bench",
-            "cli/heads",
-            "cli/main",
-            "cli/experiment",
-            "__main__",
-        ),
+        *("cli/expressions", "cli/graph", "cli/verify", "cli/bench", "cli/heads", "cli/main", "cli/experiment"),
+        "__main__",
     ),
 }
 ORDER = [unit for floor in FLOORS.values() for unit in floor]

@@ -18,7 +18,8 @@ def test_importing_needs_no_extra_starts_no_backend_and_changes_no_setting():
     """The number of devices can only be set before the first backend starts."""
     python(
         "import sys\n"
-        "for name in 'rich tyro matplotlib safetensors pyarrow flatbuffers sklearn'.split(): sys.modules[name] = None\n"
+        "extras = 'rich tyro matplotlib safetensors pyarrow flatbuffers sklearn'.split()\n"
+        "sys.modules.update(dict.fromkeys(extras))\n"
         "import jax; before = dict(jax.config.values)\n"
         "import dlcore\n"
         "print(dlcore.fit)\n"

@@ -60,7 +60,7 @@ class FitResult:
 
     @property
     def converged(self) -> bool:
-        """Whether the chosen head is certified to the tolerance."""
+        """The certification of the chosen head: whether its gap is within the tolerance."""
         return self.heads.status[self.index] == Status.CONVERGED
 
     @property
