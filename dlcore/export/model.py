@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcore._core import host_checks
-from dlcore._core.tables import columns
 from dlcore.certificate import LinearHeads
 from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.rows import DataLike
@@ -54,24 +53,21 @@ class Model:
     @property
     def head(self) -> LinearHeads:
         """The head as plain numbers."""
-        return LinearHeads(self.coef, self.intercept, self.l2, self.loss, self.scale, self.classes_)
+        return LinearHeads(
+            self.coef, self.intercept, self.l2, self.loss, self.scale, self.classes_, self.feature_names
+        )
 
     def predict(self, x: DataLike) -> np.ndarray:
         """Return labels, numbers or rates, shape (n,).
 
         Args:
-          x: shape (n, m), real numbers. Columns with names have those of the model, in their order.
+          x: shape (n, m), real numbers. Columns with names are those of the model, in any order.
         """
-        self._check_columns(x)
-        return self.head.predict(np.asarray(x))
+        return self.head.predict(x)
 
     def predict_proba(self, x: DataLike) -> np.ndarray:
         """Return the probabilities of all classes, shape (n, classes), of a head of classes."""
-        self._check_columns(x)
-        return self.head.predict_proba(np.asarray(x))
-
-    def _check_columns(self, x: DataLike) -> None:
-        columns.check_feature_names("x", columns.feature_names("x", x), self.feature_names, "model.feature_names")
+        return self.head.predict_proba(x)
 
 
 def model_of(heads: Heads, index: int | None = None, *, feature_names: tuple[str, ...] | None = None) -> Model:

@@ -219,11 +219,13 @@ def test_damaged_models_are_refused(models, tmp_path):
         load_sklearn(tmp_path / "e.npz")
 
 
-def test_a_model_checks_names_of_columns(models):
+def test_a_model_takes_columns_by_name(models):
     pa = pytest.importorskip("pyarrow")
-    table = pa.table(dict(zip(reversed(NAMES), X.T, strict=True)))
-    with pytest.raises(ValueError, match=r"expected the columns in the order of model\.feature_names"):
-        models["logistic"].predict(table)
+    model = models["logistic"]
+    table = pa.table(dict(zip(NAMES, X.T, strict=True)))
+    np.testing.assert_array_equal(model.predict_proba(table.select(NAMES[::-1])), model.predict_proba(X))
+    with pytest.raises(ValueError, match="lack 'a' and add 'other'"):
+        model.predict(table.rename_columns(["other", *NAMES[1:]]))
 
 
 def test_one_head_is_chosen():
