@@ -29,6 +29,9 @@ class HeadsProgress:
       total: the number of all heads: strengths times targets times the fit on all rows and the folds.
       worst_gap: the largest certified gap so far; nan before the first certificate.
       seconds_left: an estimate for the rest of the stage, without compilation; nan before the first head.
+
+    >>> print(HeadsProgress("certify", heads=3, total=9, worst_gap=1.7e-9, seconds_left=12.0))
+    certify: 3 of 9 heads, worst gap 2e-09, 12 s left
     """
 
     stage: str

@@ -85,7 +85,7 @@ def test_the_path_of_ridge_on_a_hilbert_matrix_is_the_exact_one():
 
 
 def test_multinomial_and_one_against_the_rest_have_the_same_scores():
-    x, y = make_blobs(n_samples=1000, centers=[[-5, 0], [0, 1.5], [5, -1]], random_state=40)
+    x, y, *_ = make_blobs(n_samples=1000, centers=[[-5, 0], [0, 1.5], [5, -1]], random_state=40)
     x = x @ np.array([[0.4, 0.2], [-0.4, 1.2]])
 
     def script(linear_model: types.ModuleType) -> list[float]:
@@ -112,7 +112,7 @@ def test_calibration_has_the_same_brier_scores():
 
 
 def test_a_transformed_target_has_the_same_errors():
-    x, y = make_regression(n_samples=2_000, noise=100, random_state=0)
+    x, y, *_ = make_regression(n_samples=2_000, noise=100, random_state=0)
     y = np.expm1((y + abs(y.min())) / 200)
     x_train, x_test, y_train, y_test = train_test_split(x, y, random_state=0)
 
