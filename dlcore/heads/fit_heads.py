@@ -115,8 +115,8 @@ def fit_heads(
         when the call is broken off; called again with the same arguments, fit_heads goes on behind the last stage
         that is in it: some strengths with their folds (a cross-entropy), a fold (squared), and the certificates.
         The result has the bits of an unbroken call on the same machine and versions. It is kept at the end.
-      callback: a function of (work, done, total), called as parts of the work are done: "heads fitted" of all heads,
-        and "fits certified". It changes no result. An error that it raises ends the call.
+      callback: a function of (work, done, total), called as parts of the work are done. The works are "heads
+        fitted" and "fits certified". It changes no result. An error that it raises ends the call.
       **other: none; one by the name of another library, such as max_iter, is refused with the name here.
 
     Returns:
