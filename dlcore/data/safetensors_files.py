@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def _load(path: Path, names: Sequence[str]) -> Mapping[str, Column]:
         return {name: Column(file.get_tensor(name)) for name in names}
 
 
-def _library():
+def _library() -> ModuleType:
+    """Return safetensors, or raise an error that names the extra."""
     try:
         import safetensors
     except ModuleNotFoundError as error:

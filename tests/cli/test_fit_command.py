@@ -145,6 +145,30 @@ def test_json_is_the_card(folder):
     assert printed["held_out"] == card["held_out"]
 
 
+@pytest.mark.parametrize(
+    ("target", "options", "texts"),
+    [
+        ("count", ("--loss", "poisson", "--l2", "0.1", "--folds", "0"), ["No rows were held out."]),
+        ("count", ("--loss", "poisson", *GRID, *TEST), ["d2", "poisson_deviance", "Residuals"]),
+        (
+            "label",
+            ("--l2", "0,0.1,1", "--folds", "3"),
+            ["Validation curve", "0 (chosen)", "penalty l2 (leftmost: 0)"],
+        ),
+        ("label", ("--l2", "0", "--folds", "0", "--no-fit-intercept"), ["separability of the classes"]),
+    ],
+)
+def test_reports_of_other_fits(target, options, texts, tmp_path):
+    columns = {**COLUMNS, "count": np.floor(np.exp(COLUMNS["price"] / 2))}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    done = call("fit", tmp_path / "t.parquet", "--target", target, *FEATURES, *options, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    for expected in texts:
+        assert any(expected in word for word in page.words), expected
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ""])
 def test_predictions(suffix, folder, tmp_path):
     out = ("--out", tmp_path / f"p{suffix}") if suffix else ()
