@@ -9,7 +9,6 @@ import numpy.typing as npt
 from dlcore._core import host_checks
 from dlcore.certificate import LinearHeads
 from dlcore.certificate.losses import certified_loss
-from dlcore.certificate.rows import DataLike
 from dlcore.heads import Heads
 
 PACKAGES = ("dlcore-jax", "jax", "jaxlib", "numpy")
@@ -57,7 +56,7 @@ class Model:
             self.coef, self.intercept, self.l2, self.loss, self.scale, self.classes_, self.feature_names
         )
 
-    def predict(self, x: DataLike) -> np.ndarray:
+    def predict(self, x: npt.ArrayLike) -> np.ndarray:
         """Return labels, numbers or rates, shape (n,).
 
         Args:
@@ -65,7 +64,7 @@ class Model:
         """
         return self.head.predict(x)
 
-    def predict_proba(self, x: DataLike) -> np.ndarray:
+    def predict_proba(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the probabilities of all classes, shape (n, classes), of a head of classes."""
         return self.head.predict_proba(x)
 
