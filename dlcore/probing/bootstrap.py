@@ -75,7 +75,8 @@ def bootstrap(
     truth, predicted = np.asarray(y), np.asarray(prediction)
     weights = _resampled_weights(len(truth), groups, resamples, seed)
     value = function(truth, predicted, np.ones(len(truth)))
-    return _table("bootstrap", name, value, _values(function, truth, predicted, weights), confidence, seed, groups)
+    values = _values(function, truth, predicted, weights)
+    return _table("bootstrap", name, value, values, confidence, seed=seed, groups=groups)
 
 
 def paired_bootstrap(
@@ -127,7 +128,7 @@ def paired_bootstrap(
     both = np.stack([first, second])
     value = difference(truth, both, np.ones(len(truth)))
     values = _values(difference, truth, both, weights)
-    return _table("paired_bootstrap", name, value, values, confidence, seed, groups)
+    return _table("paired_bootstrap", name, value, values, confidence, seed=seed, groups=groups)
 
 
 def read_metric(metric: MetricLike) -> tuple[str, MetricFunction]:
@@ -198,6 +199,7 @@ def _table(
     value: float,
     values: np.ndarray,
     confidence: float,
+    *,
     seed: int,
     groups: npt.ArrayLike | None,
 ) -> ProbeTable:
