@@ -1,5 +1,6 @@
 """Commands `dlcore fit`, `predict`, `certify` and `export`: the files, the numbers and the exit status."""
 
+import dataclasses
 import json
 import os
 import re
@@ -107,6 +108,24 @@ def test_intervals_have_the_width_of_the_standard_error(folder):
     assert 0.75 * expected < interval.high - interval.low < 1.25 * expected
 
 
+def test_rows_of_weight_0_count_in_no_resample(folder):
+    """The value is that of the other rows, and their metric is 1 in every resample."""
+    _, held = split_of(folder / "t.parquet", "label")
+    model = load_model(folder / "classes")
+    right = model.predict(held.features) == held.target
+    assert 0 < right.sum() < len(held)
+    interval = held_out_metrics(model, dataclasses.replace(held, weight=right.astype(float)), seed=0)["accuracy"]
+    assert (interval.value, interval.low, interval.high) == (1, 1, 1)
+
+
+def test_rows_of_one_group_have_no_interval(folder):
+    _, held = split_of(folder / "t.parquet", "label")
+    model = load_model(folder / "classes")
+    interval = held_out_metrics(model, dataclasses.replace(held, groups=np.zeros(len(held))), seed=0)["accuracy"]
+    assert interval.value == held_out_metrics(model, held, seed=0)["accuracy"].value
+    assert np.isnan([interval.low, interval.high]).all()
+
+
 @pytest.mark.parametrize("name", ["classes", "numbers"])
 def test_the_report_is_a_page_that_loads_nothing(name, folder):
     text = (folder / name / "report.html").read_text(encoding="utf-8")
@@ -149,7 +168,7 @@ def test_json_is_the_card(folder):
     ("target", "options", "texts"),
     [
         ("count", ("--loss", "poisson", "--l2", "0.1", "--folds", "0"), ["No rows were held out."]),
-        ("count", ("--loss", "poisson", *GRID, *TEST), ["d2", "poisson_deviance", "Residuals"]),
+        ("count", ("--loss", "poisson", *GRID, *TEST), ["d2_poisson", "poisson_deviance", "Residuals"]),
         (
             "label",
             ("--l2", "0,0.1,1", "--folds", "3"),

@@ -12,7 +12,7 @@ from dlcore.benchmark.head_peers import solvers_for
 from dlcore.benchmark.suites import problems
 from dlcore.benchmark.suites.heads import heads_case, peer_path
 from dlcore.benchmark.suites.wide import TEN_L2, THREE_L2
-from dlcore.heads import fit_heads
+from dlcore.heads import Heads, fit_heads
 
 LOOP = (20_000, 256, 50)
 """Rows, features and classes of the softmax objective whose loop is the unit of compilation."""
@@ -97,5 +97,9 @@ def _case(
     folds = fit["folds"]
     count = len(fit["l2"])
     note += f", {count} l2" * (count > 1) + (f", {folds} folds" if folds else "")
-    case = heads_case(*data, lambda x, y: fit_heads(x, y, **fit), solvers, note=note, models=models)
+
+    def fit_all(x: np.ndarray, y: np.ndarray) -> Heads:
+        return fit_heads(x, y, **fit, progress=False)
+
+    case = heads_case(*data, fit_all, solvers, note=note, models=models)
     return case._replace(fresh=FreshFit(fit, loop))

@@ -61,7 +61,7 @@ def squared(rows: int, features: int = FEATURES) -> Case:
         return solve
 
     solvers = {f"sklearn, {name}": ridge(name) for name in ("cholesky", "svd")}
-    return heads_case(x, y[:, 0], lambda x, y: fit_heads(x, y, loss="squared", l2=l2), solvers)
+    return heads_case(x, y[:, 0], lambda x, y: fit_heads(x, y, loss="squared", l2=l2, progress=False), solvers)
 
 
 def _fit(rows: int) -> Case:

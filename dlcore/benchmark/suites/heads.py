@@ -63,7 +63,7 @@ def path_case(
     return heads_case(
         x,
         y,
-        lambda x, y: fit_heads(x, y, loss=loss, l2=l2),
+        lambda x, y: fit_heads(x, y, loss=loss, l2=l2, progress=False),
         {title: peer_path(title, l2, loss) for title in titles},
         note=f", {len(l2)} l2" if len(l2) > 1 else "",
         models=len(l2) * (classes if loss == "softmax" else 1),

@@ -107,7 +107,7 @@ def _folds(rows: int) -> Case:
     return heads_case(
         x,
         y,
-        lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS),
+        lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS, progress=False),
         {title: peer(title) for title in SOLVERS},
         gap_of=gap_of,
         note=f", {len(l2)} l2, {FOLDS} folds",
@@ -155,7 +155,7 @@ def _ridge(rows: int, features: int = 512, targets: int = 100) -> Case:
     return heads_case(
         x,
         y,
-        lambda x, y: fit_heads(x, y, loss="squared", l2=l2, folds=FOLDS),
+        lambda x, y: fit_heads(x, y, loss="squared", l2=l2, folds=FOLDS, progress=False),
         {"sklearn, loop of Ridge": loop, "sklearn, RidgeCV": ridge_cv},
         gap_of=gap_of,
         note=f", {len(l2)} l2, {FOLDS} folds, {targets} targets",
