@@ -18,7 +18,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def no_programs():
+def no_programs(compiled_passes):
     """Clear the programs of other tests, which may have the same shapes."""
     clear_compiled_programs()
 

@@ -11,7 +11,7 @@ from dlcore.heads.data import column_scales
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.data.training_data import SCALED_BYTES
 from dlcore.heads.scoring import leave_one_out, logits
-from dlcore.heads.solvers import evaluate, gram, lbfgs_history, lbfgs_sweep, newton, ridge
+from dlcore.heads.solvers import evaluate, gram, hessian, lbfgs_history, lbfgs_sweep, ridge
 from dlcore.heads.solvers.batching import rows_at_once
 from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective.blocks import BlockedData
@@ -132,7 +132,7 @@ def hessian_program(loss: str, outputs: int) -> Lower:
     def lower_on(placement: Placement) -> Lowered:
         data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 1)
         batch, theta = batch_of(placement, HESSIAN_HEADS, outputs), theta_of(placement, HESSIAN_HEADS, outputs)
-        program = newton.accumulate_with_hessian
+        program = hessian.accumulate_with_hessian
         return lower(program, data, theta, batch, data, centering_of(placement), loss=loss)
 
     return lower_on
@@ -248,12 +248,12 @@ PROGRAMS = [
     program("softmax, L-BFGS pass in float64", accumulate_program("softmax", "float64"), gpu_bounds(3, 2530)),
     program(
         "softmax, L-BFGS products",
-        program_without_rows(lbfgs_history.observe, observation),
+        program_without_rows(lbfgs_history.observe_on_device, observation),
         gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
     program(
         "softmax, L-BFGS direction",
-        program_without_rows(lbfgs_history.advance, next_step),
+        program_without_rows(lbfgs_history.advance_on_device, next_step),
         gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
     program("logistic, Hessians", hessian_program("logistic", 1), gpu_bounds(7, 3500)),

@@ -1,12 +1,13 @@
 """Centering of the rows: sums then lose no digits to an offset of the features."""
 
+from types import ModuleType
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from dlcore._core.types import AnyArray, Array
+from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 
 ROWS, NUMBERS = 4096, 2**20
@@ -21,12 +22,14 @@ class Centering(NamedTuple):
       unit: what the columns are then multiplied by, shape (m,), or None.
       has_intercept: 1 or 0.
       radius: the usual length of a centered row.
+      offset: the largest distance of a column's centre from 0, in units of its deviation.
     """
 
     centre: AnyArray
     unit: AnyArray | None
     has_intercept: AnyArray | np.float64
     radius: AnyArray | np.float64
+    offset: AnyArray | np.float64 = np.float64(np.inf)
 
 
 def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
@@ -35,15 +38,20 @@ def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = 
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale
-    radius = np.sqrt((((few - centre) * (1 if unit is None else unit)) ** 2).sum(1).mean())
-    return Centering(centre, unit, np.asarray(fit_intercept, np.float64), np.asarray(radius))
+    units = np.ones(len(centre)) if unit is None else unit
+    deviation = np.sqrt((((few - centre) * units) ** 2).mean(0))
+    radius = np.sqrt((deviation**2).sum())
+    far = centre != 0
+    with np.errstate(divide="ignore"):
+        offset = (abs(centre * units)[far] / deviation[far]).max(initial=0)
+    return Centering(centre, unit, np.asarray(fit_intercept, np.float64), np.asarray(radius), np.asarray(offset))
 
 
-def center_rows(x: Array, centering: Centering, dtype: DTypeLike) -> Array:
-    """Return centered rows in `dtype`, subtracted in the wider of it and their own."""
+def center_rows(x: AnyArray, centering: Centering, dtype: DTypeLike, xp: ModuleType = jnp) -> AnyArray:
+    """Return centered rows in `dtype`, subtracted in the wider of it and their own, by this module's functions."""
     wide = _wider(x.dtype, dtype)
-    rows = x.astype(wide) - jnp.asarray(centering.centre).astype(wide)[None]
-    rows = rows if centering.unit is None else rows * jnp.asarray(centering.unit).astype(wide)[None]
+    rows = x.astype(wide) - xp.asarray(centering.centre).astype(wide)[None]
+    rows = rows if centering.unit is None else rows * xp.asarray(centering.unit).astype(wide)[None]
     return rows.astype(dtype)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray
 
 
 class RowTerms(NamedTuple):
@@ -19,9 +19,9 @@ class RowTerms(NamedTuple):
         there are no classes.
     """
 
-    value: Array
-    residual: Array
-    misclassified: Array
+    value: AnyArray
+    residual: AnyArray
+    misclassified: AnyArray
 
 
 class Constant(NamedTuple):
@@ -52,18 +52,30 @@ integer dtype. The weights, shape (rows,), are positive, the largest in [½, 1).
 """
 
 
+class Curvature(NamedTuple):
+    """Second derivatives of the loss of each row, C, of one head.
+
+    Attributes:
+      own: C_kk, shape (K, rows).
+      share: p with C_kl = −p_k·p_l for k ≠ l, shape (K, rows); None for K = 1.
+    """
+
+    own: AnyArray
+    share: AnyArray | None = None
+
+
 class RowLoss(NamedTuple):
     """A loss of rows that L-BFGS and Newton's method minimise.
 
     Attributes:
-      terms: values and derivatives, from logits (B, K, rows) and targets (B or 1, rows).
-      curvature: second derivatives of one head, shape (K, K, rows), from its logits, shape (K, rows).
+      terms: values and derivatives, from logits (B, K, rows), targets (B or 1, rows) and the module of the arrays.
+      curvature: second derivatives of one head, from its logits, shape (K, rows), and the module of the arrays.
       constant: the best constant prediction, from targets (n, T), weights of the fits (F, n), factors of the
         classes (T, 2) or None, and whether there is an intercept. P = F·T, fit after fit.
     """
 
-    terms: Callable[[Array, Array], RowTerms]
-    curvature: Callable[[Array], Array]
+    terms: Callable[..., RowTerms]
+    curvature: Callable[..., Curvature]
     constant: Callable[..., Constant]
 
 

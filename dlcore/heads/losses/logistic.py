@@ -1,10 +1,12 @@
 """The logistic loss of two classes."""
 
+from types import ModuleType
+
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore._core.types import AnyArray
+from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probability
 from dlcore.metrics.calibration import batched_calibration_error
@@ -12,26 +14,27 @@ from dlcore.metrics.probabilities import batched_brier, batched_sigmoid_log_loss
 from dlcore.metrics.ranking import binary_average_precision, binary_roc_auc, binary_voc2007_precision
 
 
-def logistic_terms(logits: Array, labels: Array) -> RowTerms:
+def logistic_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> RowTerms:
     """Return the terms of the logistic loss.
 
     Args:
       logits: shape (B, 1, rows).
       labels: 0 or 1, shape (B, rows) or (1, rows).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    sign = jnp.where(labels == 1, 1.0, -1.0).astype(logits.dtype)
+    sign = xp.where(labels == 1, 1.0, -1.0).astype(logits.dtype)
     margin = sign * logits[:, 0]
-    small = jnp.exp(-jnp.abs(margin))
+    small = xp.exp(-xp.abs(margin))
     # The probability of the other class: 1 − p would have no digits where p is near 1.
-    other = jnp.where(margin > 0, small, 1) / (1 + small)
-    value = jnp.maximum(-margin, 0) + jnp.log1p(small)
+    other = xp.where(margin > 0, small, 1) / (1 + small)
+    value = xp.maximum(-margin, 0) + xp.log1p(small)
     return RowTerms(value, (-sign * other)[:, None], margin <= 0)
 
 
-def logistic_curvature(logits: Array) -> Array:
-    """Return p(1 − p), shape (1, 1, rows), of logits of shape (1, rows)."""
-    small = jnp.exp(-jnp.abs(logits))
-    return (small / (1 + small) ** 2)[None]
+def logistic_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
+    """Return p(1 − p) of logits of shape (1, rows)."""
+    small = xp.exp(-xp.abs(logits))
+    return Curvature(small / (1 + small) ** 2)
 
 
 def logistic_constant(

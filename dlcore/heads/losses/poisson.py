@@ -1,11 +1,13 @@
 """Half the deviance of counts with the rates e^z: Poisson regression."""
 
+from types import ModuleType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_mean_alpha
+from dlcore._core.types import AnyArray
+from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_mean_alpha
 from dlcore.losses import half_poisson_deviance
 from dlcore.metrics.regression import batched_d2_poisson, batched_poisson_deviance, half_poisson_deviances
 
@@ -16,22 +18,23 @@ LARGEST_RATE = 1e20
 """Rates are far below the exponential of `LARGEST_LOG_RATE`."""
 
 
-def poisson_terms(logits: Array, targets: Array) -> RowTerms:
+def poisson_terms(logits: AnyArray, targets: AnyArray, xp: ModuleType = jnp) -> RowTerms:
     """Return the terms of half the deviance.
 
     Args:
       logits: logarithms of the rates, shape (B, 1, rows).
       targets: counts or rates of at least 0, shape (B, rows) or (1, rows).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    z = jnp.minimum(logits[:, 0], LARGEST_LOG_RATE)
-    y = jnp.broadcast_to(targets.astype(z.dtype), z.shape)
-    value = jax.vmap(jax.vmap(half_poisson_deviance))(z, y)
-    return RowTerms(value, (jnp.exp(z) - y)[:, None], jnp.ones(z.shape, bool))
+    z = xp.minimum(logits[:, 0], LARGEST_LOG_RATE)
+    y = xp.broadcast_to(targets.astype(z.dtype), z.shape)
+    value = half_poisson_deviances(z, y) if xp is np else jax.vmap(jax.vmap(half_poisson_deviance))(z, y)
+    return RowTerms(value, (xp.exp(z) - y)[:, None], xp.ones(z.shape, bool))
 
 
-def poisson_curvature(logits: Array) -> Array:
-    """Return the rates, shape (1, 1, rows), of logits of shape (1, rows)."""
-    return jnp.exp(jnp.minimum(logits, LARGEST_LOG_RATE))[None]
+def poisson_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
+    """Return the rates of logits of shape (1, rows)."""
+    return Curvature(xp.exp(xp.minimum(logits, LARGEST_LOG_RATE)))
 
 
 def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:

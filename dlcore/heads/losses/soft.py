@@ -1,9 +1,11 @@
 """The cross-entropies of soft labels: the probabilities of the classes in place of a label."""
 
+from types import ModuleType
+
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
+from dlcore._core.types import AnyArray
 from dlcore.heads.losses.base import Constant, RowLoss, RowTerms
 from dlcore.heads.losses.logistic import LOGISTIC, logistic_constant, logistic_curvature
 from dlcore.heads.losses.probabilities import probabilities, probability
@@ -11,39 +13,41 @@ from dlcore.heads.losses.softmax import SOFTMAX, softmax_curvature
 from dlcore.metrics.weighted_sums import weighted_mean
 
 
-def soft_logistic_terms(logits: Array, y: Array) -> RowTerms:
+def soft_logistic_terms(logits: AnyArray, y: AnyArray, xp: ModuleType = jnp) -> RowTerms:
     """Return the terms of the logistic loss of probabilities of class 1.
 
     Args:
       logits: shape (B, 1, rows).
       y: probabilities, shape (B, rows) or (1, rows).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     z, y = logits[:, 0], y.astype(logits.dtype)
-    small = jnp.exp(-jnp.abs(z))
-    p = jnp.where(z > 0, 1, small) / (1 + small)
-    other = jnp.where(z > 0, small, 1) / (1 + small)  # 1 − p would have no digits where p is near 1
-    value = y * jnp.maximum(-z, 0) + (1 - y) * jnp.maximum(z, 0) + jnp.log1p(small)
-    return RowTerms(value, ((1 - y) * p - y * other)[:, None], jnp.ones(value.shape, bool))
+    small = xp.exp(-xp.abs(z))
+    p = xp.where(z > 0, 1, small) / (1 + small)
+    other = xp.where(z > 0, small, 1) / (1 + small)  # 1 − p would have no digits where p is near 1
+    value = y * xp.maximum(-z, 0) + (1 - y) * xp.maximum(z, 0) + xp.log1p(small)
+    return RowTerms(value, ((1 - y) * p - y * other)[:, None], xp.ones(value.shape, bool))
 
 
-def soft_softmax_terms(logits: Array, y: Array) -> RowTerms:
+def soft_softmax_terms(logits: AnyArray, y: AnyArray, xp: ModuleType = jnp) -> RowTerms:
     """Return the terms of the softmax cross-entropy of probabilities of all classes.
 
     Args:
       logits: shape (B, K, rows).
       y: probabilities, shape (K, rows).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     y = y.astype(logits.dtype)[None]
     top = logits.argmax(1)
-    is_top = top[:, None] == jnp.arange(logits.shape[1], dtype=top.dtype)[None, :, None]
+    is_top = top[:, None] == xp.arange(logits.shape[1], dtype=top.dtype)[None, :, None]
     shifted = logits - logits.max(1, keepdims=True)
-    power = jnp.exp(shifted)
-    of_top = jnp.where(is_top, 0, power).sum(1, keepdims=True)
+    power = xp.exp(shifted)
+    of_top = xp.where(is_top, 0, power).sum(1, keepdims=True)
     total = 1 + of_top
     # The sum of the other classes: 1 − p would have no digits where p is near 1.
-    others = jnp.where(is_top, of_top, total - power)
-    value = (y * (jnp.log1p(of_top) - shifted)).sum(1)
-    return RowTerms(value, ((1 - y) * power - y * others) / total, jnp.ones(value.shape, bool))
+    others = xp.where(is_top, of_top, total - power)
+    value = (y * (xp.log1p(of_top) - shifted)).sum(1)
+    return RowTerms(value, ((1 - y) * power - y * others) / total, xp.ones(value.shape, bool))
 
 
 def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:

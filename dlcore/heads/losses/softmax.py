@@ -1,13 +1,13 @@
 """The softmax cross-entropy of several classes."""
 
 import functools
+from types import ModuleType
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import Array
-from dlcore.heads.losses.base import Constant, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore._core.types import AnyArray
+from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probabilities
 from dlcore.metrics.calibration import batched_calibration_error
@@ -16,33 +16,35 @@ from dlcore.metrics.probabilities import batched_brier, batched_softmax_log_loss
 from dlcore.metrics.ranking import binary_average_precision, binary_roc_auc, binary_voc2007_precision
 
 
-def softmax_terms(logits: Array, labels: Array) -> RowTerms:
+def softmax_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> RowTerms:
     """Return the terms of the softmax cross-entropy.
 
     Args:
       logits: shape (B, K, rows).
       labels: numbers of classes, shape (B, rows) or (1, rows).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
+    classes = xp.arange(logits.shape[1], dtype=labels.dtype)
     is_own = labels[:, None] == classes[None, :, None]
     top = logits.max(1)
-    power = jnp.exp(logits - top[:, None])
-    own = jnp.where(is_own, power, 0).sum(1)
-    others = jnp.where(is_own, 0, power).sum(1)
+    power = xp.exp(logits - top[:, None])
+    own = xp.where(is_own, power, 0).sum(1)
+    others = xp.where(is_own, 0, power).sum(1)
     total = own + others
-    value = jnp.log(total) + top - jnp.where(is_own, logits, 0).sum(1)
+    value = xp.log(total) + top - xp.where(is_own, logits, 0).sum(1)
     # What the row's class lacks is the sum of the others: 1 − p would have no digits where p is near 1.
-    residual = jnp.where(is_own, -others[:, None], power) / total[:, None]
+    residual = xp.where(is_own, -others[:, None], power) / total[:, None]
     return RowTerms(value, residual, others >= own)
 
 
-def softmax_curvature(logits: Array) -> Array:
-    r"""Return $\mathrm{diag}(p) - pp^\top$, shape (K, K, rows), of logits of shape (K, rows)."""
-    p = jax.nn.softmax(logits, axis=0)
-    own = jnp.eye(len(logits), dtype=bool)[:, :, None]
+def softmax_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
+    r"""Return $\mathrm{diag}(p) - pp^\top$ of logits of shape (K, rows)."""
+    power = xp.exp(logits - logits.max(0)[None])
+    p = power / power.sum(0)[None]
+    is_own = xp.eye(len(logits), dtype=bool)[:, :, None]
     # 1 − p would have no digits where p is near 1: it is the sum of the others.
-    others = jnp.where(own, 0.0, p[None]).sum(1)
-    return jnp.where(own, (p * others)[:, None], -p[:, None] * p[None])
+    others = xp.where(is_own, 0.0, p[None]).sum(1)
+    return Curvature(p * others, p)
 
 
 def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:

@@ -56,10 +56,10 @@ class Sums(NamedTuple):
       misclassified: number of rows, shape (B,), int32; all rows where there are no classes.
     """
 
-    value: Array
-    grad_coef: Array
-    grad_intercept: Array
-    misclassified: Array
+    value: AnyArray
+    grad_coef: AnyArray
+    grad_intercept: AnyArray
+    misclassified: AnyArray
 
 
 class Evaluation(NamedTuple):
@@ -118,19 +118,22 @@ def accumulate(
     return sum_over_blocks(block, data)
 
 
-def row_scale(y: tuple[Array, Array], weights: Array, batch: HeadBatch) -> tuple[Array, Array]:
+def row_scale(
+    y: tuple[AnyArray, AnyArray], weights: AnyArray, batch: HeadBatch, xp: ModuleType = jnp
+) -> tuple[AnyArray, AnyArray]:
     """Return the targets of a block of rows, and what each row weighs in each head, shape (B, rows).
 
     Args:
       y: which fits a row trains, shape (rows, fits), and the targets, shape (rows, targets).
       weights: of the rows, shape (rows,).
       batch: the heads.
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     train, targets = y
     targets = targets.T if batch.target is None else targets[:, batch.target].T
-    scale = jnp.where(train[:, batch.fit].T, weights[None], 0.0)
+    scale = xp.where(train[:, batch.fit].T, weights[None], 0.0)
     if batch.balance is not None:
-        scale = scale * jnp.where(targets == 1, batch.balance[:, 1:], batch.balance[:, :1])
+        scale = scale * xp.where(targets == 1, batch.balance[:, 1:], batch.balance[:, :1])
     return targets, scale
 
 

@@ -1,6 +1,6 @@
-"""L-BFGS for many linear heads at once: the device makes passes over the rows, the host decides.
+"""L-BFGS for many linear heads at once: passes over the rows on the device or the host, which decides.
 
-Each head has its own history and its own step size. All inner products of an iteration come from the device in one
+Each head has its own history and its own step size. All inner products of an iteration come in one
 transfer. The direction is a combination of stored vectors, and the host computes its coefficients in float64.
 """
 
@@ -8,24 +8,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering
-from dlcore.heads.solvers.evaluate import HeadBatch, accumulate
+from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.gap_estimate import estimate_gap
-from dlcore.heads.solvers.lbfgs_history import (
-    Combination,
-    Constants,
-    Observation,
-    Point,
-    Rings,
-    advance,
-    observe,
-    select,
-)
+from dlcore.heads.solvers.host_rows import HostRows
+from dlcore.heads.solvers.lbfgs_history import Combination, Observation, Rings, select_on_device
+from dlcore.heads.solvers.lbfgs_vectors import DeviceVectors, HostVectors
 from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective import BlockedData
 from dlcore.objective.value_scale import value_scale
@@ -56,10 +48,10 @@ class Options(NamedTuple):
 
 @dataclasses.dataclass
 class History:
-    """The pairs of B slots: vectors on the device, their inner products on the host.
+    """The pairs of B slots, with their inner products on the host.
 
     Attributes:
-      rings: the vectors.
+      rings: the vectors, on the host or on the device.
       s_y: products of s and y, shape (B, h, h), by place in the rings.
       y_y: products of y, the same shape.
       y_hy: products of y with H times y, the same shape.
@@ -83,12 +75,14 @@ class History:
         """
         ring = np.zeros((heads, pairs, size), np.float32)
         products = np.zeros((heads, pairs, pairs))
-        rings = Rings(*jax.device_put((ring, ring.copy())))
-        return cls(rings, products, products.copy(), products.copy(), 0)
+        return cls(Rings(ring, ring.copy()), products, products.copy(), products.copy(), 0)
 
     def select(self, slots: np.ndarray) -> "History":
         """Return the history of the slots of these numbers."""
-        rings = select(*to_device((self.rings, slots.astype(np.int32))))
+        if isinstance(self.rings.s, np.ndarray):
+            rings = Rings(self.rings.s[slots], np.asarray(self.rings.y)[slots])
+        else:
+            rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
         return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)
 
     def record(self, place: int, seen: Observation) -> None:
@@ -185,12 +179,14 @@ class Problem(NamedTuple):
       centering: the centering of the rows.
       preconditioner: H.
       shards: the rows, one shard for each core.
+      host_rows: the rows where NumPy makes the passes, else None.
     """
 
     batch: HeadBatch
     centering: Centering
     preconditioner: Preconditioner
     shards: Sequence[BlockedData]
+    host_rows: HostRows | None = None
 
 
 class Result(NamedTuple):
@@ -232,33 +228,22 @@ def minimize(
       stop_at: number of active heads at which the batch stops.
       on_pass: a function that is given the number of converged heads after each pass.
     """
-    batch, centering, preconditioner, shards = problem
-    spread = np.where(batch.spread > 0, batch.spread, 1)
-    batch, centering, preconditioner, shards = to_device((batch, centering, preconditioner, list(shards)))
-    constants = Constants(batch, centering, preconditioner)
+    make = DeviceVectors if problem.host_rows is None else HostVectors
+    vectors = make(problem, theta, history.rings, options)
+    spread = np.where(problem.batch.spread > 0, problem.batch.spread, 1)
     heads, pairs = len(max_steps), history.rings.s.shape[1]
     host, eps = problem.batch, float(np.finfo(options.dtype).eps)
-    zero = np.zeros_like(theta)
-    point = to_device(Point(theta, zero, zero, theta.copy()))
     value, penalty, slope = np.full(heads, UNKNOWN), np.zeros(heads), np.zeros(heads)
     best_value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
     at_point = _AtPoint(*np.zeros((3, heads, pairs)), *np.zeros((2, heads)))
     mixes = host.l2 <= problem.centering.radius**2  # else the penalty is all the curvature of the coefficients
     step_size, stalled, rejected = np.ones(heads), np.zeros(heads, int), np.zeros(heads, int)
     steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
-    pass_over_rows = accumulate.prepare(
-        [(point.trial, batch, shard, centering) for shard in shards], loss=options.loss, dtype=options.dtype
-    )
-    look = turn = None
     first = True
     while active.sum() > stop_at:
-        sums = pass_over_rows([(point.trial, batch, shard, centering) for shard in shards])
         place = history.count % pairs
         line = np.stack([step_size, active & (not first), np.full(heads, place)], axis=1)
-        given = history.rings, point, sums, constants, to_device(line)
-        look = look or observe.prepare([given])
-        history.rings, trial_gradient, numbers = look([given])[0]
-        seen = Observation.unpacked(jax.device_get(numbers), pairs, theta.shape[1])
+        seen = Observation.unpacked(vectors.observe(line), pairs, theta.shape[1])
         steps += active
         before, after = step_size * slope, step_size * seen.slope
         # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
@@ -291,10 +276,7 @@ def minimize(
         usable = np.isfinite(downhill) & (downhill < 0)
         coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
-        combination = Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size)
-        given = history.rings, point, trial_gradient, to_device(combination.packed()), constants
-        turn = turn or advance.prepare([given])
-        point = turn([given])[0]
+        vectors.advance(Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size))
 
         gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.centering.radius)
         scale = value_scale(value, penalty, host.null_value, eps, np)
@@ -312,4 +294,5 @@ def minimize(
         first = False
         if on_pass is not None:
             on_pass(int(converged.sum()))
-    return Result(np.asarray(point.theta), steps, converged, active, history)
+    history.rings = vectors.rings
+    return Result(vectors.theta, steps, converged, active, history)

@@ -5,6 +5,7 @@ two programs, and nothing else is compiled.
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from dlcore.heads.quick_jit import QUICK, quick_jit
 from dlcore.heads.solvers.batching import expand_to
 from dlcore.heads.solvers.evaluate import HeadBatch, Sums, finalize
 from dlcore.heads.solvers.preconditioner import Preconditioner, apply_inverse
-from dlcore.linalg import matmul, vecdot
+from dlcore.heads.solvers.products import inner, product
 from dlcore.objective.threads import threaded_program
 
 
@@ -102,9 +103,9 @@ class Observation(NamedTuple):
     y_hg: AnyArray
     new: AnyArray
 
-    def packed(self) -> Array:
+    def packed(self, xp: ModuleType = jnp) -> AnyArray:
         """Return all numbers side by side, shape (B, …), for one transfer."""
-        return jnp.concatenate([jnp.atleast_2d(part.T).T.astype(jnp.float64) for part in self], axis=1)
+        return xp.concatenate([xp.atleast_2d(part.T).T.astype(xp.float64) for part in self], axis=1)
 
     @classmethod
     def unpacked(cls, numbers: np.ndarray, pairs: int, outputs: int) -> "Observation":
@@ -122,13 +123,13 @@ PER_PAIR = ("s_g", "s_y", "y_y", "y_hy", "y_g", "y_hg")
 """Numbers of an observation for each pair."""
 
 
-@threaded_program(cpu_options=QUICK, donate_argnums=(0,))
 def observe(
     rings: Rings,
     point: Point,
     shards: Sequence[Sums],
     constants: Constants,
-    line: Array,
+    line: AnyArray,
+    xp: ModuleType = jnp,
 ) -> tuple[Rings, AnyArray, AnyArray]:
     """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
 
@@ -138,38 +139,39 @@ def observe(
       shards: sums of the pass at `point.trial`.
       constants: what stays the same.
       line: the step size of each head, 1 if it is active, and the place of the pair in the rings, shape (B, 3).
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     batch, centering, preconditioner = constants
-    step_size, active, place = line[:, 0], line[:, 1] > 0, line[0, 2].astype(jnp.int32)
+    step_size, active, place = line[:, 0], line[:, 1] > 0, line[0, 2].astype(xp.int32)
     heads = len(batch.l2)
-    seen = finalize(point.trial, batch, shards, centering)
+    seen = finalize(point.trial, batch, shards, centering, xp)
 
     def flat(array: AnyArray) -> AnyArray:
         return array.reshape(heads, -1)
 
     def inverse(array: AnyArray) -> AnyArray:
         shaped = array.reshape(seen.gradient.shape)
-        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, centering.has_intercept))
+        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, centering.has_intercept, xp))
 
     g, old = flat(seen.gradient), flat(point.gradient)
     s, y = step_size[:, None] * flat(point.direction), g - old
-    s_y = vecdot(s, y)
-    usable = active & (s_y > float(jnp.finfo(jnp.float32).eps) * vecdot(abs(s), abs(y)))
-    scale = 1 / jnp.sqrt(jnp.where(usable, s_y, 1))
-    s, y = (jnp.where(usable[:, None], scale[:, None] * pair, 0).astype(jnp.float32) for pair in (s, y))
+    s_y = inner(s, y, xp)
+    usable = active & (s_y > float(xp.finfo(xp.float32).eps) * inner(abs(s), abs(y), xp))
+    scale = 1 / xp.sqrt(xp.where(usable, s_y, 1))
+    s, y = (xp.where(usable[:, None], scale[:, None] * pair, 0).astype(xp.float32) for pair in (s, y))
     rings = Rings(
-        jax.lax.dynamic_update_index_in_dim(rings.s, s, place, 1),
-        jax.lax.dynamic_update_index_in_dim(rings.y, y, place, 1),
+        _with_row(rings.s, s, place, xp),
+        _with_row(rings.y, y, place, xp),
     )
 
     def wide(array: AnyArray) -> AnyArray:
-        return array.astype(jnp.float64)
+        return array.astype(xp.float64)
 
     h_y, h_g = inverse(wide(y)), inverse(g)
 
-    def products(ring: AnyArray, *vectors: AnyArray) -> Array:
-        narrow = jnp.stack([vector.astype(jnp.float32) for vector in vectors], axis=-1)
-        return matmul(ring, narrow).astype(jnp.float64)
+    def products(ring: AnyArray, *vectors: AnyArray) -> AnyArray:
+        narrow = xp.stack([vector.astype(xp.float32) for vector in vectors], axis=-1)
+        return product(ring, narrow, xp).astype(xp.float64)
 
     with_s, with_y = products(rings.s, g, y), products(rings.y, y, h_y, g, h_g)
     slope_coef = seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]
@@ -180,20 +182,20 @@ def observe(
             value=seen.value,
             penalty=seen.penalty,
             misclassified=seen.misclassified,
-            slope=vecdot(g, flat(point.direction)),
+            slope=inner(g, flat(point.direction), xp),
             grad_norm=slope_coef.sum((1, 2)),
             grad_intercept=seen.gradient[..., -1],
             usable=usable,
-            g_g=vecdot(g, g),
-            g_hg=vecdot(g, h_g),
+            g_g=inner(g, g, xp),
+            g_hg=inner(g, h_g, xp),
             s_g=with_s[..., 0],
             s_y=with_s[..., 1],
             y_y=with_y[..., 0],
             y_hy=with_y[..., 1],
             y_g=with_y[..., 2],
             y_hg=with_y[..., 3],
-            new=jnp.stack([vecdot(wide(s), old), vecdot(wide(y), old), vecdot(h_y, old)], axis=-1),
-        ).packed(),
+            new=xp.stack([inner(wide(s), old, xp), inner(wide(y), old, xp), inner(h_y, old, xp)], axis=-1),
+        ).packed(xp),
     )
 
 
@@ -223,7 +225,7 @@ class Combination(NamedTuple):
         return np.concatenate([self.s, self.y, np.stack(self[2:], axis=1)], axis=1)
 
     @classmethod
-    def unpacked(cls, numbers: Array) -> "Combination":
+    def unpacked(cls, numbers: AnyArray) -> "Combination":
         """Return the combination of packed numbers."""
         pairs = (numbers.shape[1] - 5) // 2
         inverse, identity, renewed, accepted, step_size = numbers[:, 2 * pairs :].T
@@ -231,36 +233,51 @@ class Combination(NamedTuple):
         return cls(s, y, inverse, identity, renewed > 0, accepted > 0, step_size)
 
 
-@threaded_program(cpu_options=QUICK)
 def advance(
     rings: Rings,
     point: Point,
-    trial_gradient: Array,
-    numbers: Array,
+    trial_gradient: AnyArray,
+    numbers: AnyArray,
     constants: Constants,
+    xp: ModuleType = jnp,
 ) -> Point:
     """Return the point after the host's decision, a packed `Combination`, with the next direction and trial."""
     combination = Combination.unpacked(numbers)
     batch, centering, preconditioner = constants
     accepted, renewed = (expand_to(choice, point.theta) for choice in (combination.accepted, combination.renewed))
-    theta = jnp.where(accepted, point.trial, point.theta)
-    gradient = jnp.where(accepted, trial_gradient, point.gradient)
+    theta = xp.where(accepted, point.trial, point.theta)
+    gradient = xp.where(accepted, trial_gradient, point.gradient)
 
-    def combined(coefficients: AnyArray, vectors: AnyArray) -> Array:
-        total = matmul(coefficients[:, None].astype(jnp.float32), vectors)
-        return total.astype(jnp.float64).reshape(theta.shape)
+    def combined(coefficients: AnyArray, vectors: AnyArray) -> AnyArray:
+        total = product(coefficients[:, None].astype(xp.float32), vectors, xp)
+        return total.astype(xp.float64).reshape(theta.shape)
 
-    inner = combined(combination.y, rings.y) + gradient
-    turned = apply_inverse(preconditioner, inner, batch.spread, batch.l2, centering.has_intercept)
-    guess = expand_to(combination.inverse, inner) * turned + expand_to(combination.identity, inner) * inner
+    changed = combined(combination.y, rings.y) + gradient
+    turned = apply_inverse(preconditioner, changed, batch.spread, batch.l2, centering.has_intercept, xp)
+    guess = expand_to(combination.inverse, changed) * turned + expand_to(combination.identity, changed) * changed
     direction = -(combined(combination.s, rings.s) + guess)
     # What the history holds of a class that this fold has not goes nowhere.
-    direction = jnp.where((batch.spread > 0)[..., None], direction, 0)
-    direction = jnp.where(renewed, direction, point.direction)
+    direction = xp.where((batch.spread > 0)[..., None], direction, 0)
+    direction = xp.where(renewed, direction, point.direction)
     return Point(theta, gradient, direction, theta + expand_to(combination.step_size, theta) * direction)
 
 
+observe_on_device = threaded_program(cpu_options=QUICK, donate_argnums=(0,))(observe)
+"""The compiled `observe`. It reuses the memory of the rings."""
+
+advance_on_device = threaded_program(cpu_options=QUICK)(advance)
+"""The compiled `advance`."""
+
+
+def _with_row(ring: AnyArray, row: AnyArray, place: AnyArray, xp: ModuleType) -> AnyArray:
+    """Return a ring with another row at a place, in the same memory."""
+    if xp is jnp:
+        return jax.lax.dynamic_update_index_in_dim(ring, row, place, 1)
+    ring[:, place] = row
+    return ring
+
+
 @quick_jit()
-def select(rings: Rings, slots: Array) -> Rings:
+def select_on_device(rings: Rings, slots: Array) -> Rings:
     """Return the rings of the slots of these numbers."""
     return Rings(rings.s[slots], rings.y[slots])

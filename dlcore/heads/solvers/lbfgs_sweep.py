@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from dlcore._core.types import Array
+from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
@@ -17,6 +18,7 @@ from dlcore.heads.losses import loss_record, row_loss
 from dlcore.heads.progress import Reporter
 from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
 from dlcore.heads.solvers.evaluate import HeadBatch
+from dlcore.heads.solvers.host_rows import HostRows
 from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.preconditioner import precondition
@@ -37,12 +39,21 @@ COMPILATION = 2**36
 """Products in the time that the programs of another batch size take to compile."""
 FEW_PASSES = 16
 """Passes that a batch is expected to make after half of its heads have ended."""
+HOST_LOGITS = 2**18
+"""Logits of all rows up to which NumPy's passes on a CPU take no longer than compiled ones."""
+HOST_COLUMNS = 256
+"""Columns from which on that holds for a single logit of any number of rows: memory is the limit of both."""
 LEAST_WORK = 2**17
 """Numbers that keep a core busy for longer than it takes to start a thread."""
 HESSIAN = 4096
 """The size, K·(m + 1), up to which the Hessian of a head is computed."""
 HESSIAN_PRODUCTS = 2**38
 """The most products of a Hessian, n·K²·(m + 1)², for a head that L-BFGS leaves short of its tolerance."""
+FEWEST_STEPS = 64
+"""Passes that L-BFGS makes at least before Newton's method takes a head; else half the size of the head.
+
+A step of Newton's method takes about as long as size/30 passes, and about a dozen of them end.
+"""
 QUICK_HESSIAN = 512
 """The size up to which Newton's method is quicker than more of L-BFGS."""
 NEWTON_HEADS = 12
@@ -103,6 +114,9 @@ class LBFGSSweep:
 
         targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         self.y = rows.train, jax.device_put(targets)
+        is_on_host = platform_of(rows.x) == "cpu"
+        train, weight = inputs.train.T, inputs.weight
+        self.host_rows = HostRows(inputs.x, train, targets, weight, self.centering) if is_on_host else None
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
         self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (8 * FEWEST_PAIRS * self.size)))
@@ -176,6 +190,8 @@ class LBFGSSweep:
     def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
         most = self.max_steps - self.polish_steps
+        if self.polish_steps:
+            most = min(most, max(FEWEST_STEPS, self.size // 2))
         left = [head for head in heads if not self.flat[head] and self.steps[head] < most]
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
@@ -190,7 +206,7 @@ class LBFGSSweep:
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
             budget = np.where(is_head, most - self.steps[p, k], 0)
-            problem = self._problem(p, k, descent_block(self.rows.x, size * self.outputs))
+            problem = self._descent_problem(p, k, dtype)
             stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
             found = minimize(
                 problem,
@@ -222,8 +238,22 @@ class LBFGSSweep:
         present = self._is_present(problem)
         return present * (theta - theta.mean(0, where=present))
 
+    def _descent_problem(self, p: np.ndarray, k: np.ndarray, dtype: str) -> Problem:
+        """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
+        logits, host = len(p) * self.outputs, self.host_rows
+        if host is not None:
+            is_wide = logits == 1 and self.inputs.x.shape[1] >= HOST_COLUMNS
+            if host.is_small and len(host) * logits <= HOST_LOGITS:
+                return self._problem_on_host(p, k, host)
+            if host.is_read_in_place and dtype == "float32" and (is_wide or len(host) * logits <= HOST_LOGITS):
+                return self._problem_on_host(p, k, host)
+        return self._problem(p, k, descent_block(self.rows.x, logits))
+
+    def _problem_on_host(self, p: np.ndarray, k: np.ndarray, host: HostRows) -> Problem:
+        return Problem(self._batch(p, k), self.centering, self.preconditioner, (), host)
+
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
-        """Return the problem of the heads of these numbers, whose rows are read in blocks."""
+        """Return the problem of the heads of these numbers, whose rows are read in blocks of this size."""
         data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
         work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
@@ -251,7 +281,10 @@ class LBFGSSweep:
         for batch in chunked(left, size):
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*batch, strict=True))
             budget = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
-            problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
+            if self.host_rows is None:
+                problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
+            else:
+                problem = self._problem_on_host(p, k, self.host_rows)
             found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
             for slot, head in enumerate(batch):
                 self.theta[head] = self._centred(found.theta[slot], head[0])

@@ -1,26 +1,22 @@
 r"""Newton's method with backtracking, in float64, for the few heads that L-BFGS leaves short of their tolerance.
 
-The device makes one pass for each step: J, its gradient and the data's Hessian of every head. The host factors,
-steps and decides.
+One pass for each step gives J, its gradient and the data's Hessian of every head. The host factors, steps and
+decides.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import AnyArray, Array
+from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
-from dlcore.heads.data.centering import Centering, center_rows
-from dlcore.heads.losses import row_loss
-from dlcore.heads.quick_jit import QUICK
-from dlcore.heads.solvers.evaluate import ABSENT, Evaluation, HeadBatch, Sums, accumulate, finalize, row_scale
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.solvers.evaluate import Evaluation, HeadBatch, Sums, finalize
 from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.hessian import HostHessianPass, accumulate_with_hessian
 from dlcore.heads.solvers.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
-from dlcore.linalg import matmul
-from dlcore.objective import BlockedData, sum_over_blocks
-from dlcore.objective.threads import threaded_program
 from dlcore.objective.value_scale import value_scale
 
 STALLED_STEPS = 6
@@ -42,50 +38,6 @@ class Result(NamedTuple):
     converged: np.ndarray
 
 
-@threaded_program("loss", cpu_options=QUICK)
-def accumulate_with_hessian(
-    theta: Array, batch: HeadBatch, data: BlockedData, centering: Centering, *, loss: str
-) -> tuple[Sums, Array]:
-    r"""Return the sums of one pass, and those of the Hessian of the data, $\sum_i s_i C_i \otimes x_i x_i^\top$.
-
-    C is the Hessian of a row's loss with respect to its logits. All is float64.
-
-    Args:
-      theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
-      batch: the heads.
-      data: as `accumulate` takes it.
-      centering: the centering of the rows.
-      loss: name of the loss.
-
-    Returns:
-      The sums, and the Hessian of shape (B, K·(m + 1), K·(m + 1)), class after class.
-    """
-    heads, outputs, columns = theta.shape
-    sums = accumulate(theta, batch, data, centering, loss=loss, dtype="float64")
-
-    def block(x: Array, y: tuple[Array, Array], weights: Array | None) -> Array:
-        assert weights is not None
-        rows = center_rows(x, centering, jnp.float64)
-        rows = jnp.concatenate([rows, jnp.full((len(rows), 1), centering.has_intercept, rows.dtype)], axis=1)
-        _, scale = row_scale(y, weights, batch)
-
-        def of_head(head: tuple[Array, Array, Array]) -> Array:
-            theta, scale, spread = head
-            logits = matmul(theta, rows.T)
-            if outputs > 1:
-                logits = logits + jnp.where(spread > 0, 0.0, ABSENT)[:, None]
-            curvature = row_loss(loss).curvature(logits) * scale[None, None]
-            weighted = curvature[..., None] * rows[None, None]
-            return matmul(weighted.swapaxes(-1, -2).reshape(-1, len(rows)), rows)
-
-        scale = jnp.broadcast_to(scale, (heads, len(rows)))
-        return jax.lax.map(of_head, (theta, scale, batch.spread))
-
-    whole = sum_over_blocks(block, data).reshape(heads, outputs, outputs, columns, columns)
-    size = outputs * columns
-    return sums, whole.swapaxes(2, 3).reshape(heads, size, size)
-
-
 def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndarray, loss: str) -> Result:
     """Minimise the objectives of B heads until each has converged, stalled or used its steps.
 
@@ -96,19 +48,16 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
       loss: name of the loss.
     """
     batch, centering = problem.batch, problem.centering
-    constants = to_device([(batch, shard, centering) for shard in problem.shards])
+    evaluate = _pass_of(problem, loss)
     heads = len(max_steps)
     step, slope, step_size = np.zeros_like(theta), np.zeros(heads), np.ones(heads)
     value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
     penalty, stalled, steps = np.zeros(heads), np.zeros(heads, int), np.zeros(heads, int)
     converged, active = np.zeros(heads, bool), max_steps > 0
     least = EPS * batch.spread.sum(1)  # a smaller J is rounding of the losses
-    program = None
     while active.any():
         trial = theta + _per_head(step_size, step) * step
-        sets = [(to_device(trial), *constant) for constant in constants]
-        program = program or accumulate_with_hessian.prepare(sets, loss=loss)
-        shards = jax.device_get(program(sets))
+        shards = evaluate(trial)
         seen = finalize(trial, batch, [sums for sums, _ in shards], centering, np)
         hessian = sum(part for _, part in shards) / batch.total[:, None, None]
         steps += active
@@ -139,6 +88,23 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= np.isfinite(slope) & (slope < 0)
     return Result(theta, steps, converged)
+
+
+def _pass_of(problem: Problem, loss: str) -> Callable[[np.ndarray], list[tuple[Sums, np.ndarray]]]:
+    """Return a function from a trial point to the sums and Hessians of each shard of the rows."""
+    if problem.host_rows is not None:
+        on_host = HostHessianPass(problem.host_rows, problem.batch, loss)
+        return lambda trial: [on_host(trial)]
+    constants = to_device([(problem.batch, shard, problem.centering) for shard in problem.shards])
+    program = None
+
+    def on_device(trial: np.ndarray) -> list[tuple[Sums, np.ndarray]]:
+        nonlocal program
+        sets = [(to_device(trial), *constant) for constant in constants]
+        program = program or accumulate_with_hessian.prepare(sets, loss=loss)
+        return jax.device_get(program(sets))
+
+    return on_device
 
 
 def newton_step(

@@ -5,15 +5,16 @@ $(\mathrm{diag}(\pi) - \pi\pi^\top) \otimes C + \lambda I$. C is the covariance 
 of each class. Where C is diagonal, or diagonal in a basis that all heads share, both are inverted by divisions.
 """
 
+from types import ModuleType
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore._core.types import AnyArray, Array
+from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering
-from dlcore.linalg import matmul
+from dlcore.heads.solvers.products import product
 
 FULL = 1024
 """The number of columns up to which all eigenvectors are computed."""
@@ -166,7 +167,8 @@ def apply_inverse(
     spread: AnyArray,
     l2: AnyArray,
     has_intercept: AnyArray | np.float64,
-) -> Array:
+    xp: ModuleType = jnp,
+) -> AnyArray:
     r"""Return the inverse Hessian at the constant prediction times a vector for each head.
 
     The factor of λ for each column is near 1, and left out. Coefficients of an absent class stay 0.
@@ -177,6 +179,7 @@ def apply_inverse(
       spread: curvature at the constant prediction, for K > 1 the fraction π of each class, shape (B, K).
       l2: λ, shape (B,).
       has_intercept: 1 or 0.
+      xp: the module of the arrays, `jax.numpy` or `numpy`.
 
     Notes:
       In coordinates about the mean μ the intercept stands apart: w·x + b = w·(x − μ) + (b + w·μ).
@@ -185,42 +188,42 @@ def apply_inverse(
     """
     basis, values, tail, mean = preconditioner
     present, outputs = spread > 0, spread.shape[1]
-    spread = jnp.where(present, spread, 1)[..., None]
+    spread = xp.where(present, spread, 1)[..., None]
     # At λ = 0 rounding alone bounds the curvature from below, and that of constant features has no bound.
-    least = l2[:, None, None] + spread * float(jnp.finfo(jnp.float32).eps) * values.max()
-    least = jnp.maximum(least, float(jnp.finfo(jnp.float32).tiny))
+    least = l2[:, None, None] + spread * float(xp.finfo(xp.float32).eps) * values.max()
+    least = xp.maximum(least, float(xp.finfo(xp.float32).tiny))
 
     def inverted(slope: AnyArray, variances: AnyArray | np.float64) -> AnyArray:
         curvature = spread * variances + least
         step = slope / curvature
         if outputs == 1:
             return step
-        weights = jnp.where(present[..., None], spread / curvature, 0)
-        rest = (jnp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
-        mixed = jnp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
+        weights = xp.where(present[..., None], spread / curvature, 0)
+        rest = (xp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
+        mixed = xp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
         return step + weights * variances * mixed / rest
 
     there = present[..., None]
     if outputs > 1:  # rounding in the direction of all classes together would be multiplied by 1/λ
-        vector = _project(vector, there)
+        vector = _project(vector, there, xp)
     slope = vector[..., :-1] - vector[..., -1:] * mean[None, None]
     if basis is None:
         coef = inverted(slope, values[None, None])
     else:
         heads, _, columns = slope.shape
-        along = matmul(slope.reshape(-1, columns).astype(jnp.float32), basis).astype(vector.dtype)
+        along = product(slope.reshape(-1, columns).astype(xp.float32), basis, xp).astype(vector.dtype)
         along = along.reshape(heads, outputs, -1)
         beyond = inverted(slope, tail[None, None, None])
         along = inverted(along, values[None, None]) - inverted(along, tail[None, None, None])
-        known = matmul(along.reshape(heads * outputs, -1).astype(jnp.float32), basis.T)
+        known = product(along.reshape(heads * outputs, -1).astype(xp.float32), basis.T, xp)
         coef = beyond + known.astype(vector.dtype).reshape(slope.shape)
     intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
-    step = jnp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
-    return _project(step, there) if outputs > 1 else jnp.where(there, step, 0)
+    step = xp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
+    return _project(step, there, xp) if outputs > 1 else xp.where(there, step, 0)
 
 
-def _project(vector: AnyArray, there: AnyArray) -> Array:
+def _project(vector: AnyArray, there: AnyArray, xp: ModuleType) -> AnyArray:
     """Return the vectors with a mean of 0 over the classes that are there, and 0 for the others."""
-    known = jnp.where(there, vector, 0)
+    known = xp.where(there, vector, 0)
     count = there.sum(1, keepdims=True, dtype=vector.dtype)
-    return jnp.where(there, known - known.sum(1, keepdims=True) / count, 0)
+    return xp.where(there, known - known.sum(1, keepdims=True) / count, 0)

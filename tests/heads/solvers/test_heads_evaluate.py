@@ -6,7 +6,9 @@ import pytest
 from helpers import assert_close
 
 from dlcore.heads.data.centering import Centering
+from dlcore.heads.solvers import host_rows
 from dlcore.heads.solvers.evaluate import HeadBatch, accumulate, finalize
+from dlcore.heads.solvers.host_rows import HostPass, HostRows
 from dlcore.objective import BlockedData
 
 pytestmark = pytest.mark.any_mode
@@ -23,8 +25,18 @@ SETTINGS = {
 CASES = [*((name, "float64") for name in SETTINGS), ("units", "float32")]
 
 
-def evaluate(theta, batch, table, centering, *, loss, dtype):
-    """Return the evaluation of two shards of the rows, each in blocks of which the last begins early."""
+def evaluate(theta, batch, table, centering, *, loss, dtype, where):
+    """Return the evaluation of two shards of the rows, each in blocks of which the last begins early.
+
+    On the host there is one shard, and float32 rows are read without centering.
+    """
+    x, train, targets, weight = table
+    if where == "host":
+        rows = HostRows(x, train, targets, weight, centering)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(host_rows, "BLOCK_BYTES", 4 * 10 * max(FEATURES, theta[..., 0].size))
+            sums = HostPass(rows, batch, loss, dtype)(theta)
+        return finalize(theta, batch, [sums], centering, np)
     parts = slice(ROWS // 2), slice(ROWS // 2, None)
     with jax.enable_x64(True):
         shards = [
@@ -68,8 +80,9 @@ def check(seen, theta, head, expected, *, dtype):
     assert seen.misclassified[head] == misclassified
 
 
+@pytest.mark.parametrize("where", ["device", "host"])
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
-def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
+def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype, where):
     """Each head has its fold, its target, its balance of the classes, its λ and its factors of the columns."""
     centering, heads = SETTINGS[setting], 3
     x, labels, weight, train = rows_and_folds(0, (2, (ROWS, 2)))
@@ -81,7 +94,7 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
     total, nothing = scale.sum(1), np.zeros(heads)
     batch = HeadBatch(l2, ratio, FITS, total, np.full((heads, 1), 0.25), nothing, nothing, target, balance)
     table = x, train.T, labels.astype(np.uint32), weight
-    seen = evaluate(theta, batch, table, centering, loss="logistic", dtype=dtype)
+    seen = evaluate(theta, batch, table, centering, loss="logistic", dtype=dtype, where=where)
 
     rows = (x - centering.centre) * (1 if centering.unit is None else centering.unit)
     rows = np.column_stack([rows, np.full(ROWS, centering.has_intercept)])
@@ -97,8 +110,9 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype):
         check(seen, theta, b, (part * value, gradient, penalty, wrong.sum()), dtype=dtype)
 
 
+@pytest.mark.parametrize("where", ["device", "host"])
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
-def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
+def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype, where):
     """Targets are counts or rates, and no row is ever right."""
     centering, heads = SETTINGS[setting], 3
     x, counts, weight, train = rows_and_folds(6, (9, (ROWS, 2)))
@@ -108,7 +122,9 @@ def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
     scale = weight * train[FITS]
     total, nothing = scale.sum(1), np.zeros(heads)
     batch = HeadBatch(l2, ratio, FITS, total, np.ones((heads, 1)), nothing, nothing, target)
-    seen = evaluate(theta, batch, (x, train.T, targets, weight), centering, loss="poisson", dtype=dtype)
+    seen = evaluate(
+        theta, batch, (x, train.T, targets, weight), centering, loss="poisson", dtype=dtype, where=where
+    )
 
     rows = (x - centering.centre) * (1 if centering.unit is None else centering.unit)
     rows = np.column_stack([rows, np.full(ROWS, centering.has_intercept)])
@@ -122,8 +138,9 @@ def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype):
         check(seen, theta, b, (part * value, gradient, penalty, (scale[b] > 0).sum()), dtype=dtype)
 
 
+@pytest.mark.parametrize("where", ["device", "host"])
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
-def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
+def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype, where):
     """Class 4 is absent from fit 2, of head 0: its probability there is 0, whatever its coefficients are."""
     centering, heads, classes = SETTINGS[setting], 3, 5
     x, y, weight, train = rows_and_folds(3, (classes, ROWS))
@@ -139,7 +156,7 @@ def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
     assert ((share == 0) == np.array([[0] * 4 + [1], [0] * 5, [0] * 5])).all()
     batch = HeadBatch(l2, ratio, FITS, total, share, nothing, nothing)
     table = x, train.T, y[:, None].astype(np.uint32), weight
-    seen = evaluate(theta, batch, table, centering, loss="softmax", dtype=dtype)
+    seen = evaluate(theta, batch, table, centering, loss="softmax", dtype=dtype, where=where)
 
     for b in range(heads):
         power = np.exp(rows @ theta[b].T) * (share[b] > 0)
@@ -163,12 +180,61 @@ def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype):
     np.testing.assert_allclose(seen.gradient[0, 4], absent, rtol=1e-15)  # the penalty's alone
 
 
+@pytest.mark.parametrize("where", ["device", "host"])
 @pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 2)])
-def test_where_classes_are_equally_probable_every_row_of_positive_weight_is_misclassified(loss, outputs):
+def test_where_classes_are_equally_probable_every_row_of_positive_weight_is_misclassified(loss, outputs, where):
     x, y, weight, train = rows_and_folds(6, (2, ROWS))
     theta, share = np.zeros((1, outputs, FEATURES + 1)), np.full((1, outputs), 0.5)
     one = np.ones(1)
     batch = HeadBatch(one, np.ones((1, FEATURES)), FITS[2:], one, share, one, one)
     table = x, train.T, y[:, None].astype(np.uint32), weight
-    seen = evaluate(theta, batch, table, SETTINGS["intercept"], loss=loss, dtype="float32")
+    seen = evaluate(theta, batch, table, SETTINGS["intercept"], loss=loss, dtype="float32", where=where)
     assert seen.misclassified[0] == (train[1] & (weight > 0)).sum()
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+@pytest.mark.parametrize("unit", [None, np.array([0.5, 2, 1, 1.5])])
+def test_rows_that_are_read_in_place_give_the_sums_of_centered_rows(loss, unit, monkeypatch):
+    """The products of float32 round by the size of the rows as they are, not about their centre."""
+    rng = np.random.default_rng(8)
+    x, y, weight, train = rows_and_folds(9, (2, ROWS))
+    x, outputs, heads = x.astype(np.float32), 1 if loss == "logistic" else 2, 3
+    centering = Centering(
+        x.mean(0).astype(np.float32).astype(float), unit, np.float64(1), np.float64(1), np.float64(2)
+    )
+    theta, one = rng.normal(size=(heads, outputs, FEATURES + 1)), np.ones(heads)
+    batch = HeadBatch(one, np.ones((heads, FEATURES)), FITS, 8 * one, np.full((heads, outputs), 0.5), one, one)
+    table = train.T, y[:, None].astype(np.uint32), weight, centering
+    expected = HostPass(HostRows(x, *table), batch, loss, "float64")(theta)
+    monkeypatch.setattr(host_rows, "COPIED", 0)
+    monkeypatch.setattr(host_rows, "BLOCK_BYTES", 160)
+    in_place = HostRows(x, *table)
+    assert in_place.is_read_in_place
+    found = HostPass(in_place, batch, loss, "float32")(theta)
+    size = ROWS * (1 + abs(x).max() * abs(theta).max() * FEATURES) * abs(x).max()
+    for name in ("value", "grad_coef", "grad_intercept"):
+        assert_close(
+            getattr(found, name), getattr(expected, name), scale=size, units=4 * FEATURES, dtype="float32"
+        )
+    np.testing.assert_array_equal(found.misclassified, expected.misclassified)
+
+
+@pytest.mark.parametrize(
+    ("x", "offset", "is_read_in_place"),
+    [
+        (np.ones((8, 2), np.float32), 4.0, True),
+        (np.ones((8, 2), np.float32), 4.1, False),
+        (np.ones((8, 2)), 0.0, False),
+        (np.ones((2, 8), np.float32).T, 0.0, False),
+    ],
+    ids=["near 0", "far from 0", "float64", "columns"],
+)
+def test_large_tables_are_read_in_place_where_float32_loses_nothing(x, offset, is_read_in_place, monkeypatch):
+    centering = Centering(np.ones(2), None, np.float64(1), np.float64(1), np.float64(offset))
+    rest = np.ones((8, 1), bool), np.zeros((8, 1), np.uint32), np.ones(8), centering
+    assert not HostRows(x, *rest).is_read_in_place  # small: it has a centered copy
+    monkeypatch.setattr(host_rows, "COPIED", 15)
+    rows = HostRows(x, *rest)
+    assert rows.is_read_in_place == is_read_in_place
+    np.testing.assert_array_equal(rows.block(slice(3), "float32"), x[:3] - (not is_read_in_place))
+    np.testing.assert_array_equal(rows.block(slice(3), "float64"), np.zeros((3, 2)))

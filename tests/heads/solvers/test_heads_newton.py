@@ -1,5 +1,7 @@
 """Newton's method for heads that L-BFGS leaves short: its Hessian, its steps and what it converges to."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from dlcore import Status, fit_heads
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.hessian import HostHessianPass, accumulate_with_hessian
+from dlcore.heads.solvers.host_rows import HostRows
 from dlcore.heads.solvers.lbfgs import Problem as Heads
-from dlcore.heads.solvers.newton import STALLED_STEPS, accumulate_with_hessian, minimize_with_newton, newton_step
+from dlcore.heads.solvers.lbfgs_sweep import FEWEST_STEPS
+from dlcore.heads.solvers.newton import STALLED_STEPS, minimize_with_newton, newton_step
 from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
@@ -62,7 +67,8 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
         shards = shard_rows(BlockedData(x_there, y_there, weight_there, 10), 2)
         sets = [(theta, batch, shard, centering) for shard in shards]
         first, second = accumulate_with_hessian.map_threads(sets, loss=loss)
-        found = np.asarray(first[1]) + np.asarray(second[1])
+        of_device = np.asarray(first[1]) + np.asarray(second[1])
+    of_host = HostHessianPass(HostRows(x, *y, weight, centering), batch, loss)(theta)[1]
 
     rows = np.column_stack([(x - centering.centre) * np.asarray(centering.unit), np.full(ROWS, intercept)])
     for b in range(3):
@@ -73,7 +79,8 @@ def test_the_hessian_of_each_head_is_that_of_its_fold_target_and_weights(loss, o
         expected = np.einsum(products, scale[b], positive - negative, rows, rows)
         terms = np.einsum(products, scale[b], positive + negative, abs(rows), abs(rows))
         bound = 8 * ROWS * EPS64 * (1 + abs(rows @ theta[b].T).max()) * terms.max()
-        np.testing.assert_allclose(found[b], expected.reshape(size, size), rtol=0, atol=bound)
+        for found in (of_device, of_host):
+            np.testing.assert_allclose(found[b], expected.reshape(size, size), rtol=0, atol=bound)
 
 
 def test_the_estimate_of_the_gap_is_no_less_than_the_slope_of_the_bound():
@@ -117,7 +124,13 @@ def test_the_step_of_a_singular_hessian_is_finite(columns):
         assert error <= 4 * lift * np.trace(hessian) / smallest
 
 
-def heads_of(x, y, l2, gap_tol):
+@pytest.fixture(params=["device", "host"])
+def heads_of(request):
+    """Return `logistic_heads` with passes on the device or on the host."""
+    return functools.partial(logistic_heads, on_host=request.param == "host")
+
+
+def logistic_heads(x, y, l2, gap_tol, *, on_host):
     """Return logistic heads of these penalties over all rows as solvers take them."""
     n, m = x.shape
     share, heads = y.mean(), len(l2)
@@ -129,9 +142,10 @@ def heads_of(x, y, l2, gap_tol):
     )  # fmt: skip
     centering = Centering(np.zeros(m), None, np.float64(1), np.sqrt((x**2).sum(1).mean()))
     targets = np.ones((n, 1), bool), y[:, None].astype(np.uint32)
+    host = HostRows(x, *targets, np.ones(n), centering) if on_host else None
     x, targets, weight = jax.device_put((x, targets, np.ones(n)))
     unused = Preconditioner(None, np.ones(m), np.zeros(()), np.zeros(m))
-    return Heads(batch, centering, unused, [BlockedData(x, targets, weight, n)])
+    return Heads(batch, centering, unused, [BlockedData(x, targets, weight, n)], host)
 
 
 def heavy_tails(seed):
@@ -144,7 +158,7 @@ def heavy_tails(seed):
 
 
 @pytest.mark.parametrize("seed", [364, 532, 1188, 1679])
-def test_where_full_steps_diverge_shorter_ones_arrive(seed):
+def test_where_full_steps_diverge_shorter_ones_arrive(seed, heads_of):
     x, y = heavy_tails(seed)
     l2 = np.array([1e-4, 1e-3, 1e-2])
     with jax.enable_x64(True):
@@ -159,7 +173,7 @@ def test_where_full_steps_diverge_shorter_ones_arrive(seed):
         assert 0 <= float(value - best) <= 1e-8 * float(best) + 1e-15
 
 
-def test_a_head_uses_no_more_than_its_steps_and_an_empty_slot_none():
+def test_a_head_uses_no_more_than_its_steps_and_an_empty_slot_none(heads_of):
     x, y = heavy_tails(364)
     with jax.enable_x64(True):
         problem = heads_of(x, y, np.array([1e-4, 1e-4, 1e-2]), 1e-9)
@@ -170,7 +184,7 @@ def test_a_head_uses_no_more_than_its_steps_and_an_empty_slot_none():
     assert list(found.converged) == [False, False, True]
 
 
-def test_a_head_at_its_optimum_ends_after_steps_that_bring_nothing():
+def test_a_head_at_its_optimum_ends_after_steps_that_bring_nothing(heads_of):
     """No tolerance of 0 is met: rounding decides."""
     x, y = heavy_tails(1188)
     with jax.enable_x64(True):
@@ -184,7 +198,7 @@ def test_a_head_at_its_optimum_ends_after_steps_that_bring_nothing():
     np.testing.assert_allclose(again.theta, found.theta, rtol=0, atol=1e3 * EPS64 * abs(found.theta).max())
 
 
-def test_separable_classes_without_a_penalty_end_where_every_row_is_right():
+def test_separable_classes_without_a_penalty_end_where_every_row_is_right(heads_of):
     x = np.random.default_rng(0).normal(size=(30, 3))
     y = (x[:, 0] > 0).astype(float)
     with jax.enable_x64(True):
@@ -241,4 +255,4 @@ def test_a_weak_penalty_and_weights_over_six_decades():
     arguments = {**problem.arguments, "l2": [float(np.min(problem.l2))], "max_steps": 200}
     heads = fit_heads(problem.x, problem.y, **arguments)
     assert list(heads.status) == [Status.CONVERGED]
-    assert 150 < heads.steps[0] < 175  # a quarter is kept for Newton's method
+    assert FEWEST_STEPS < heads.steps[0] < 2 * FEWEST_STEPS
