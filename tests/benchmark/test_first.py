@@ -111,8 +111,8 @@ def in_process(script, options):
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_programs_are_counted(compiles, classes):
-    """No other test has this shape, so that its programs are not in memory yet."""
-    x, y = problems.embeddings(0, 211, 7, classes)
+    """No other test has this shape, so that its programs are not in memory yet. NumPy fits smaller tables."""
+    x, y = problems.embeddings(0, 2**17 + 1, 2, classes)
     fit = {"loss": "logistic" if classes == 2 else "softmax", "l2": [1e-1, 1e-3], "folds": None}
     numbers = fresh_process.time_heads(x, y, fit, 2)
     assert numbers["programs"] > 0

@@ -62,7 +62,7 @@ class HostRows:
         return (slice(start, start + step) for start in range(0, len(self), step))
 
     def _centered(self, x: np.ndarray, dtype: str) -> np.ndarray:
-        return np.asarray(center_rows(x, self.centering, dtype, np))
+        return np.ascontiguousarray(center_rows(x, self.centering, dtype, np))
 
 
 class HostPass:
