@@ -321,6 +321,12 @@ def test_there_are_sixty():
         (("--out", "/nowhere/out"), "--out: expected a new folder in a folder that exists, got '/nowhere/out'"),
         (("--out", __file__), "--out: expected a folder, got the file"),
         (("--out", str(Path(__file__).parent)), "--out: expected a new or an empty folder"),
+        (
+            ("--out", str(Path(__file__).parent), "--overwrite"),
+            "--out: expected a folder with the files of a fit only",
+        ),
+        (("--out", __file__, "--overwrite"), "--out: expected a folder, got the file"),
+        (("--overwrite",), "--overwrite: expected --out too, got none"),
     ],
 )
 def test_a_wrong_option_is_one_line(arguments, message, tmp_path):

@@ -61,6 +61,8 @@ class Options(DataOptions):
     """Device to fit on"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """New folder for the model, card, sweep and report"""
+    overwrite: bool = False
+    """Replace the files of a fit in FOLDER"""
     json: bool = False
     """Print the card as JSON"""
 
@@ -92,7 +94,9 @@ def fit(options: Options) -> FitResult:
 
     A checkpoint beside the folder lasts until the folder is complete, so that an interrupted command can go on.
     """
-    folder = None if options.out is None else check_folder("--out", options.out)
+    if options.overwrite and options.out is None:
+        raise ValueError("--overwrite: expected --out too, got none")
+    folder = None if options.out is None else check_folder("--out", options.out, overwrite=options.overwrite)
     checkpoint = None if folder is None else checkpoint_of(folder)
     with _resume_hint(checkpoint), work_progress() as progress:
         result = _fit(options, checkpoint, progress)
