@@ -19,7 +19,7 @@ from dlcore.certificate.centering import CenteredRows, centered_intercept, find_
 from dlcore.certificate.data_report.report import DataReport, report_on
 from dlcore.certificate.data_report.separation import Separation
 from dlcore.certificate.data_report.separation_names import names_with_separation, separations_at_low_cost
-from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, read_heads, read_weights
+from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, multiply_class_weight, read_heads, read_weights
 from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.result import Bounds, Certificate, certificate_from_bounds
 from dlcore.certificate.rows import DataLike, HostTable, TrainingData, scaled_weights
@@ -74,7 +74,7 @@ def certify(
         loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
         counts, or any numbers of at least 0.
       weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
-        every row the weight 1.
+        every row the weight 1. If the heads have a `class_weight`, s is multiplied by that of the row's class.
       *positional: `tight` and `report` by position, which is deprecated.
       tight: whether to compute the curvature too, at the heads or at a point of lower J, and to return the smaller
         of the two bounds. `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few
@@ -182,6 +182,8 @@ def compute_certificate(
         loss.check_heads(labels, sets, arrays)
     else:
         labels, knows_classes = check_heads(labels, arrays, has_classes=loss.has_classes), False
+    count = 0 if loss.count_classes is None else arrays.coef.shape[1] if loss.has_classes else 2
+    sets = multiply_class_weight(heads, labels, sets, count, is_soft=soft is not None)
     scaled = scaled_weights(sets)
     data = TrainingData(table, labels, scaled)
     found: DataReport | None = None

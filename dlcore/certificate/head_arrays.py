@@ -9,7 +9,7 @@ from dlcore._core import host_checks
 
 
 class HeadsLike(Protocol):
-    """Anything with the attributes of `LinearHeads`. `scale` and `feature_names` are optional."""
+    """Anything with the attributes of `LinearHeads`. All but the four below are optional."""
 
     @property
     def coef(self) -> npt.ArrayLike:
@@ -124,6 +124,42 @@ def _read_scale(heads: HeadsLike, features: int) -> np.ndarray | None:
     if not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"heads.scale: expected finite numbers above 0, got {scale}")
     return scale
+
+
+def multiply_class_weight(
+    heads: HeadsLike, labels: np.ndarray, weights: np.ndarray, count: int, *, is_soft: bool
+) -> np.ndarray:
+    """Return the weights of the rows times those of their classes. Without class weights nothing changes.
+
+    Args:
+      heads: the heads as given.
+      labels: class indices that have been checked, shape (n,).
+      weights: shape (models, n).
+      count: the number of classes, 0 if the loss has none.
+      is_soft: whether the labels are probabilities.
+
+    Raises:
+      ValueError: if there are no classes or the labels are soft, or the class weights are not one number above 0
+        for each class.
+    """
+    given = getattr(heads, "class_weight", None)
+    if given is None:
+        return weights
+    if not count:
+        raise ValueError(f"heads.class_weight: expected None for loss {heads.loss!r}, which has no classes")
+    if is_soft:
+        raise ValueError(
+            "heads.class_weight: expected None with soft labels, whose rows belong to several classes"
+        )
+    factors = host_checks.as_numpy("heads.class_weight", given).astype(np.float64)
+    if factors.shape != (count,):
+        raise ValueError(f"heads.class_weight: expected shape ({count},), got {factors.shape}")
+    host_checks.check_number("heads.class_weight", factors, above=0)
+    with np.errstate(over="ignore"):
+        products = weights * factors[labels.astype(np.intp)]
+    for of_model in products:
+        host_checks.check_weights(of_model, len(labels))
+    return products
 
 
 def read_weights(weights: npt.ArrayLike | None, rows: int, models: int) -> np.ndarray:

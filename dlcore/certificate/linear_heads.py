@@ -34,6 +34,8 @@ class LinearHeads(NamedTuple):
       classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
       feature_names: the names of the m columns. A data frame is then read by these names, in any order. None if
         any names will do.
+      class_weight: numbers above 0, shape (classes,). `certify` multiplies the weight of each row by that of its
+        class. None multiplies nothing.
     """
 
     coef: npt.ArrayLike
@@ -43,6 +45,7 @@ class LinearHeads(NamedTuple):
     scale: npt.ArrayLike | None = None
     classes_: npt.ArrayLike | None = None
     feature_names: Sequence[str] | None = None
+    class_weight: npt.ArrayLike | None = None
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
         """Return the predictions of each head.

@@ -19,6 +19,8 @@ from dlcore.cli.console import print_table, progress_counter, write_json, write_
 from dlcore.cli.interrupts import WRONG_USE, exit_on_error, fail, require_extra
 from dlcore.devices import DeviceName
 
+EXAMPLE = "Example: dlcore bench --only losses. --html bench.html"
+
 
 @dataclasses.dataclass
 class Options:
@@ -64,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         Options,
         prog="dlcore bench",
         args=list(arguments),
-        description="Time functions on devices, and other libraries on the CPU; dlcore bench compare A B.",
+        description=f"Time functions on devices, and other libraries on the CPU; bench compare A B. {EXAMPLE}",
     )
     with exit_on_error(ValueError):
         if options.json is not None:

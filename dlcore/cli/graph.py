@@ -20,6 +20,8 @@ from dlcore.cli.console import write_text
 from dlcore.cli.expressions import RequestError, parse_expression, parse_value
 from dlcore.cli.interrupts import exit_on_error
 
+EXAMPLE = 'Example: dlcore graph "x*(log(3*y) + z**2)" x=1 y=2 z=3'
+
 
 @dataclasses.dataclass
 class Options:
@@ -42,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
         Options,
         prog="dlcore graph",
         args=list(arguments),
-        description="Show every intermediate result of a computation, with its value and derivative.",
+        description=f"Show every intermediate result of a computation, with its value and derivative. {EXAMPLE}",
     )
     with exit_on_error(RequestError, ValueError):
         for name, path in (("--svg", options.svg), ("--html", options.html)):

@@ -16,6 +16,7 @@ from dlcore.devices import DeviceName
 from dlcore.verification import Verification, VerificationError, verify
 from dlcore.verification.verify import describe_failure
 
+EXAMPLE = "Example: dlcore verify --only losses. --json verify.json"
 HEADER = ("function", "dtype", "error", "bound", "unit", "result")
 
 PEERS_EXPLAINED = """\
@@ -50,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
         Options,
         prog="dlcore verify",
         args=list(arguments),
-        description="Compare every public function with its float64 reference on a device, jitted and vmapped.",
+        description=f"Compare every function with its float64 reference, jitted and vmapped. {EXAMPLE}",
     )
     with exit_on_error(ValueError):
         if options.json is not None:

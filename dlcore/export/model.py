@@ -30,6 +30,8 @@ class Model:
       gap: the certified bound on J − J*, or None if it is not known.
       status: how the fit has ended, such as "converged", or None if it is not known.
       versions: versions of the packages that made the model, by name.
+      class_weight: weights of the classes, shape (classes,), which multiply those of the rows in the objective;
+        None if the classes have none.
     """
 
     coef: np.ndarray
@@ -42,6 +44,7 @@ class Model:
     gap: float | None = None
     status: str | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    class_weight: np.ndarray | None = None
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.coef.shape))
@@ -53,7 +56,14 @@ class Model:
     def head(self) -> LinearHeads:
         """The head as plain numbers."""
         return LinearHeads(
-            self.coef, self.intercept, self.l2, self.loss, self.scale, self.classes_, self.feature_names
+            self.coef,
+            self.intercept,
+            self.l2,
+            self.loss,
+            self.scale,
+            self.classes_,
+            self.feature_names,
+            self.class_weight,
         )
 
     def predict(self, x: npt.ArrayLike) -> np.ndarray:
@@ -137,7 +147,7 @@ def check_model(model: Model, where: str) -> Model:
                 raise ValueError(f"intercept: expected shape {coef.shape[:-1]}, got {intercept.shape}")
             host_checks.check_finite("intercept", intercept)
         penalty = host_checks.as_penalties("l2", model.l2)
-        scale = None if model.scale is None else _check_scale(model.scale, coef.shape[-1])
+        scale = None if model.scale is None else _check_positive("scale", model.scale, coef.shape[-1])
         labels = model.classes_
         count = coef.shape[0] if axes == 2 else 2
         if labels is not None and np.shape(labels) != (count,):
@@ -145,14 +155,21 @@ def check_model(model: Model, where: str) -> Model:
         names = model.feature_names
         if names is not None and len(names) != coef.shape[-1]:
             raise ValueError(f"feature_names: expected {coef.shape[-1]} names, got {len(names)}")
+        class_weight = model.class_weight
+        if class_weight is not None:
+            if loss.count_classes is None:
+                raise ValueError(f"class_weight: expected None for loss {model.loss!r}, which has no classes")
+            class_weight = _check_positive("class_weight", class_weight, count)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from None
-    return dataclasses.replace(model, coef=coef, intercept=intercept, l2=float(penalty), scale=scale)
+    return dataclasses.replace(
+        model, coef=coef, intercept=intercept, l2=float(penalty), scale=scale, class_weight=class_weight
+    )
 
 
-def _check_scale(scale: npt.ArrayLike, features: int) -> np.ndarray:
-    values = host_checks.as_numpy("scale", scale).astype(np.float64)
-    if values.shape != (features,):
-        raise ValueError(f"scale: expected shape ({features},), got {values.shape}")
-    host_checks.check_number("scale", values, above=0)
+def _check_positive(name: str, array: npt.ArrayLike, size: int) -> np.ndarray:
+    values = host_checks.as_numpy(name, array).astype(np.float64)
+    if values.shape != (size,):
+        raise ValueError(f"{name}: expected shape ({size},), got {values.shape}")
+    host_checks.check_number(name, values, above=0)
     return values

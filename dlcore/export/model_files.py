@@ -13,15 +13,15 @@ from dlcore.export.model import Model, check_model
 
 KEY, FORMAT = "dlcore", 1
 """The entry of the metadata that holds the JSON of a model, and the version of its form."""
-TENSORS = ("coef", "intercept", "scale")
+TENSORS = ("coef", "intercept", "scale", "class_weight")
 PLAIN = ("l2", "loss", "gap", "status", "versions")
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model into a .safetensors file, which `load_model` reads with the same bits.
 
-    The tensors are `coef`, `intercept` and `scale`. The entry "dlcore" of the metadata holds JSON: the loss, the
-    classes, the names of the features, the penalty, the gap, the status and the versions.
+    The tensors are `coef`, `intercept`, `scale` and `class_weight`. The entry "dlcore" of the metadata holds JSON:
+    the loss, the classes, the names of the features, the penalty, the gap, the status and the versions.
 
     Args:
       model: the model.
@@ -81,6 +81,7 @@ def model_from_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dic
             coef=tensors["coef"],
             intercept=tensors.get("intercept"),
             scale=tensors.get("scale"),
+            class_weight=tensors.get("class_weight"),
             classes_=None if classes is None else np.array(classes["labels"], classes["dtype"]),
             feature_names=None if names is None else tuple(map(str, names)),
             **{name: about[name] for name in PLAIN},

@@ -291,11 +291,42 @@ def test_there_are_sixty():
         (("--folds", "0"), "--folds: expected at least 2 to choose one of 30 penalties"),
         (("--test", "1.5"), "test: expected a fraction in (0, 1), got 1.5"),
         (("--scoring", "r3"), "scoring"),
+        (
+            ("--class-weight", "balance"),
+            "--class-weight: expected balanced, or NAME=WEIGHT for every class, got 'b",
+        ),
+        (
+            ("--class-weight", "balanced", "0=1"),
+            "--class-weight: expected balanced, or NAME=WEIGHT for every class",
+        ),
+        (("--class-weight", "0=x", "1=1"), "--class-weight: expected balanced, or NAME=WEIGHT for every class"),
+        (("--class-weight", "0=1"), "--class-weight: expected the weight of every class, got none of 1"),
+        (("--class-weight", "0=1", "2=1"), "--class-weight: expected the classes 0, 1, got '2'"),
+        (
+            ("--class-weight", "0=1", "0=2", "1=1"),
+            "expected one weight of every class, got two of 0",
+        ),
+        (("--class-weight", "0=0", "1=1"), "--class-weight: expected finite numbers above 0, got '0=0'"),
+        (("--class-weight", "0=nan", "1=1"), "--class-weight: expected finite numbers above 0, got '0=nan'"),
+        (
+            ("--class-weight", "balanced", "--loss", "squared"),
+            "--class-weight: expected none for loss 'squared', which has no classes",
+        ),
+        (
+            ("--class-weight", "0=1", "1=2", "--loss", "poisson"),
+            "--class-weight: expected none for loss 'poisson', which has no classes",
+        ),
         (("--tol", "0"), "tol: expected a finite number above 0"),
         (("--device", "tpu"), "device: no tpu here"),
         (("--out", "/nowhere/out"), "--out: expected a new folder in a folder that exists, got '/nowhere/out'"),
         (("--out", __file__), "--out: expected a folder, got the file"),
         (("--out", str(Path(__file__).parent)), "--out: expected a new or an empty folder"),
+        (
+            ("--out", str(Path(__file__).parent), "--overwrite"),
+            "--out: expected a folder with the files of a fit only",
+        ),
+        (("--out", __file__, "--overwrite"), "--out: expected a folder, got the file"),
+        (("--overwrite",), "--overwrite: expected --out too, got none"),
     ],
 )
 def test_a_wrong_option_is_one_line(arguments, message, tmp_path):

@@ -254,6 +254,19 @@ def test_export_to_jax(folder, tmp_path):
     np.testing.assert_allclose(program.call(X.astype(np.float32)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["jax", "torch", "safetensors", "sklearn"])
+def test_the_lines_that_export_prints_run(form, folder, tmp_path):
+    for package in {"jax": ["flatbuffers"], "torch": ["torch", "safetensors.torch"]}.get(form, []):
+        pytest.importorskip(package)
+    done = call("export", folder / "classes", "--to", form, "--out", tmp_path / "m.safetensors")
+    path, *lines = done.stdout.splitlines()
+    assert path == str(tmp_path / "m.safetensors")
+    names: dict[str, Any] = {"x": X.astype(np.float32)}
+    exec("\n".join(lines), names)
+    loaded = {"torch": "layer", "safetensors": "model", "sklearn": "estimator"}.get(form)
+    assert loaded is None or loaded in names
+
+
 @pytest.mark.parametrize("form", ["torch", "safetensors", "sklearn"])
 def test_export(form, folder, tmp_path):
     done = call(
@@ -333,7 +346,7 @@ def test_wrong_grids(text):
         parse_grid("--l2", text)
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "certify", "export"])
+@pytest.mark.parametrize("command", ["fit", "predict", "certify", "export", "graph", "bench", "verify"])
 def test_help_is_one_screen_with_an_example(command, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as ended:

@@ -69,6 +69,30 @@ def test_a_file_keeps_every_bit(loss, models, tmp_path):
     np.testing.assert_array_equal(load_model(tmp_path).predict(X), model.predict(X))
 
 
+def test_a_file_keeps_class_weights(models, tmp_path):
+    model = dataclasses.replace(models["softmax"], class_weight=np.array([1 / 3, 2, 7]))
+    save_model(model, tmp_path / "model.safetensors")
+    assert_same_model(load_model(tmp_path), model)
+    expected = certify(models["softmax"], X, TARGETS["softmax"], np.array([1 / 3, 2, 7])[TARGETS["softmax"] // 10])
+    assert certify(load_model(tmp_path), X, TARGETS["softmax"]).value == expected.value
+
+
+@pytest.mark.parametrize(
+    ("loss", "class_weight", "message"),
+    [
+        ("softmax", [1.0, 2.0], r"class_weight: expected shape \(3,\), got \(2,\)"),
+        ("logistic", [1.0, 0.0], "class_weight: expected a finite number above 0"),
+        ("squared", [1.0, 2.0], "class_weight: expected None for loss 'squared', which has no classes"),
+    ],
+)
+def test_wrong_class_weights_are_not_saved(loss, class_weight, message, models, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save_model(
+            dataclasses.replace(models[loss], class_weight=np.array(class_weight)), tmp_path / "m.safetensors"
+        )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("loss", TARGETS)
 def test_a_model_of_a_file_is_certified(loss, models, tmp_path):
     save_model(models[loss], tmp_path / "model.safetensors")

@@ -1,5 +1,6 @@
 """The card that `dlcore fit` prints: a few lines of text."""
 
+from dlcore.cli.heads.class_weight import class_weight_text
 from dlcore.cli.heads.result import FitResult
 
 
@@ -21,6 +22,8 @@ def card(result: FitResult, files: str | None) -> str:
         ("chosen", chosen_text(result)),
         ("certified", certified_text(result)),
     ]
+    if model.class_weight is not None:
+        lines.insert(2, ("classes", f"weights {class_weight_text(model)}"))
     if result.metrics:
         first, *rest = result.metrics.items()
         lines.append(("held out", f"{first[0]} {first[1]} with 95 % intervals"))

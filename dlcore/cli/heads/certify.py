@@ -12,6 +12,7 @@ from dlcore.certificate import Certificate, certify
 from dlcore.certificate.display import to_plain
 from dlcore.cli import interrupts
 from dlcore.cli.console import print_result
+from dlcore.cli.heads.class_weight import class_weight_json, class_weight_text, read_class_weight, total_weight
 from dlcore.cli.heads.options import CONFIG, DataOptions, LossName, command, read_split
 from dlcore.data import Dataset
 from dlcore.export import Model, load_model
@@ -37,6 +38,8 @@ class Options(DataOptions, ModelOption):
     """Penalty of a model of another origin"""
     C: float | None = None
     """In place of l2, C of scikit-learn"""
+    class_weight: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WEIGHT ...")] = ()
+    """Class weights of a model of another origin: balanced, or NAME=WEIGHT for each"""
     tol: float = 1e-6
     """Relative tolerance"""
     tight: bool = False
@@ -69,14 +72,14 @@ def certify_file(options: Options) -> tuple[Model, Certificate]:
     """Read a model and the rows that trained it, and return its certificate."""
     train, _, loss = read_split(options, options.loss)
     target = np.asarray(train.target)
+    class_weight = read_class_weight(options.class_weight, train, loss)
     l2 = options.l2
     if options.C is not None:
         if l2 is not None:
             raise ValueError("--C: expected --l2 or --C, got both")
         if not options.C > 0:
             raise ValueError(f"--C: expected a number above 0, got {options.C}")
-        total = len(train) if train.weight is None else train.weight.sum(dtype=np.float64)
-        l2 = 1 / (options.C * total)
+        l2 = 1 / (options.C * total_weight(class_weight, train))
     model = load_model(options.model, loss=loss, l2=l2)
     if model.classes_ is None and model.loss in ("logistic", "softmax"):
         model = dataclasses.replace(model, classes_=np.unique(target))
@@ -86,7 +89,18 @@ def certify_file(options: Options) -> tuple[Model, Certificate]:
     if model.feature_names is None:
         model = dataclasses.replace(model, feature_names=train.names)
     _check_features(model, train)
+    if class_weight is not None:
+        model = _with_class_weight(model, class_weight, target)
     return model, certify(model, train.features, target, train.weight, tight=options.tight)
+
+
+def _with_class_weight(model: Model, class_weight: np.ndarray, target: np.ndarray) -> Model:
+    """Return a model of another origin with class weights. A model of dlcore has its own, and refuses others."""
+    if model.versions:
+        raise ValueError("--class-weight: expected none, because a model of dlcore knows its objective")
+    if not np.array_equal(np.unique(target), np.asarray(model.classes_)):
+        raise ValueError("--class-weight: expected rows of every class of the model")
+    return dataclasses.replace(model, class_weight=class_weight)
 
 
 def _check_features(model: Model, train: Dataset) -> None:
@@ -107,6 +121,7 @@ def describe(model: Model, certificate: Certificate, tol: float) -> dict[str, An
     content = {
         "loss": model.loss,
         "l2": model.l2,
+        "class_weight": class_weight_json(model),
         "value": certificate.value,
         "gap": certificate.gap,
         "relative_gap": certificate.gap / scale if scale else None,
@@ -122,9 +137,10 @@ def describe(model: Model, certificate: Certificate, tol: float) -> dict[str, An
 
 
 def _text(model: Model, certificate: Certificate, answer: dict[str, Any]) -> str:
+    classes = "" if model.class_weight is None else f", class weights {class_weight_text(model)}"
     relative = "not known" if answer["relative_gap"] is None else f"{answer['relative_gap']:.2g}"
     lines = [
-        ("model", f"{model.loss}, l2 {model.l2:.4g}, {model.coef.size} coefficients"),
+        ("model", f"{model.loss}, l2 {model.l2:.4g}{classes}, {model.coef.size} coefficients"),
         ("value", f"J = {certificate.value:.10g}"),
         ("gap", f"J − J* ≤ {certificate.gap:.3g}, of which rounding {certificate.rounding:.1g}"),
         ("relative", f"{relative} of min(J, what the model improves on a constant)"),

@@ -53,7 +53,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _to_jax(model: Model, path: Path, dtype: str) -> str:
     save_jax(model, path, dtype=dtype)
-    return f"import jax.export\njax.export.deserialize(bytearray(open({str(path)!r}, 'rb').read())).call(x)"
+    read = f"pathlib.Path({str(path)!r}).read_bytes()"
+    return f"import pathlib, jax.export\njax.export.deserialize(bytearray({read})).call(x)"
 
 
 def _to_torch(model: Model, path: Path, dtype: str) -> str:
@@ -61,6 +62,7 @@ def _to_torch(model: Model, path: Path, dtype: str) -> str:
     outputs = 1 if model.coef.ndim == 1 else len(model.coef)
     bias = "" if model.intercept is not None else ", bias=False"
     return (
+        "import safetensors.torch, torch\n"
         f"layer = torch.nn.Linear({model.coef.shape[-1]}, {outputs}{bias}, dtype=torch.{dtype})\n"
         f"layer.load_state_dict(safetensors.torch.load_file({str(path)!r}))"
     )
@@ -69,7 +71,7 @@ def _to_torch(model: Model, path: Path, dtype: str) -> str:
 def _to_safetensors(model: Model, path: Path, dtype: str) -> str:
     del dtype  # a model keeps every bit
     save_model(model, path)
-    return f"dlcore.export.load_model({str(path)!r})"
+    return f"from dlcore.export import load_model\nmodel = load_model({str(path)!r})"
 
 
 def _to_sklearn(model: Model, path: Path, dtype: str) -> str:

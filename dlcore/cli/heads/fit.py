@@ -15,6 +15,7 @@ from dlcore.certificate import DataReport, data_report
 from dlcore.cli import interrupts
 from dlcore.cli.console import ShowWork, describe_device, print_result, work_progress
 from dlcore.cli.heads.card import card
+from dlcore.cli.heads.class_weight import read_class_weight, weights_of_rows
 from dlcore.cli.heads.intervals import held_out_metrics
 from dlcore.cli.heads.options import CONFIG, DataOptions, LossName, command, parse_grid, read_split
 from dlcore.cli.heads.outputs import check_folder, checkpoint_of, write_outputs
@@ -48,6 +49,8 @@ class Options(DataOptions):
     """Folds that choose the penalty; 0 for none"""
     scoring: Annotated[str | None, tyro.conf.arg(metavar="METRIC")] = None
     """Metric that ranks penalties"""
+    class_weight: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WEIGHT ...")] = ()
+    """Weights of classes: balanced, or NAME=WEIGHT for each"""
     standardize: bool = False
     """Penalise standardised columns"""
     fit_intercept: bool = True
@@ -58,6 +61,8 @@ class Options(DataOptions):
     """Device to fit on"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """New folder for the model, card, sweep and report"""
+    overwrite: bool = False
+    """Replace the files of a fit in FOLDER"""
     json: bool = False
     """Print the card as JSON"""
 
@@ -89,7 +94,9 @@ def fit(options: Options) -> FitResult:
 
     A checkpoint beside the folder lasts until the folder is complete, so that an interrupted command can go on.
     """
-    folder = None if options.out is None else check_folder("--out", options.out)
+    if options.overwrite and options.out is None:
+        raise ValueError("--overwrite: expected --out too, got none")
+    folder = None if options.out is None else check_folder("--out", options.out, overwrite=options.overwrite)
     checkpoint = None if folder is None else checkpoint_of(folder)
     with _resume_hint(checkpoint), work_progress() as progress:
         result = _fit(options, checkpoint, progress)
@@ -104,19 +111,20 @@ def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitRe
     clock = Clock()
     progress("read", 0, 1)
     train, held, loss = read_split(options, options.loss)
+    class_weight = read_class_weight(options.class_weight, train, loss)
     progress("read", 1, 1)
     clock.lap("read")
     with _recorded_warnings() as messages:
-        heads = _fit_heads(options, train, loss, penalties, checkpoint, progress)
+        heads = _fit_heads(options, train, loss, class_weight, penalties, checkpoint, progress)
     clock.lap("fit")
     index = heads.best if heads.best is not None else 0
-    model = model_of(heads, index, feature_names=train.names)
+    model = dataclasses.replace(model_of(heads, index, feature_names=train.names), class_weight=class_weight)
     metrics = {} if held is None else held_out_metrics(model, held, options.seed, progress)
     clock.lap("score")
     report = None
     if options.out is not None:
         progress("report on the data", 0, 1)
-        report = _report(train, heads)
+        report = _report(train, heads, weights_of_rows(class_weight, train))
         progress("report on the data", 1, 1)
         clock.lap("report on the data")
     return FitResult(
@@ -153,11 +161,15 @@ def _fit_heads(
     options: Options,
     train: Dataset,
     loss: str,
+    class_weight: np.ndarray | None,
     penalties: dict[str, np.ndarray],
     checkpoint: Path | None,
     progress: ShowWork,
 ) -> Heads:
     assert train.target is not None
+    weights = None
+    if class_weight is not None:
+        weights = dict(zip(np.unique(train.target).tolist(), class_weight.tolist(), strict=True))
     return fit_heads(
         train.features,
         train.target,
@@ -168,6 +180,7 @@ def _fit_heads(
         groups=train.groups if options.folds else None,
         scoring=options.scoring,
         sample_weight=train.weight,
+        class_weight=weights,
         fit_intercept=options.fit_intercept,
         standardize=options.standardize,
         tol=options.tol,
@@ -176,7 +189,7 @@ def _fit_heads(
     )
 
 
-def _report(train: Dataset, heads: Heads) -> DataReport | None:
+def _report(train: Dataset, heads: Heads, weights: np.ndarray | None) -> DataReport | None:
     """Return the report on the training data, unless it is large."""
     if train.features.size > MAX_REPORT_NUMBERS:
         return None
@@ -186,7 +199,7 @@ def _report(train: Dataset, heads: Heads) -> DataReport | None:
         loss = "squared"  # whose report has no classes
     else:
         codes = np.searchsorted(heads.classes_, np.asarray(train.target))
-    make = functools.partial(data_report, train.features, codes, train.weight, fit_intercept=heads.fit_intercept)
+    make = functools.partial(data_report, train.features, codes, weights, fit_intercept=heads.fit_intercept)
     return make(loss=loss)  # pyright: ignore[reportArgumentType]
 
 

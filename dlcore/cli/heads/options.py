@@ -29,7 +29,7 @@ class DataOptions:
     """Options that say which columns of a table are read."""
 
     data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
-    """File or folder, .parquet .csv .tsv .arrow .feather .npy .npz .safetensors"""
+    """File or folder, .parquet .csv .tsv .arrow .npy .npz .safetensors"""
     target: Annotated[str, tyro.conf.arg(metavar="NAME")]
     """Column to predict"""
     features: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()

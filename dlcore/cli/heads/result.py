@@ -9,6 +9,7 @@ import numpy as np
 from dlcore._core.status import Status
 from dlcore.certificate import DataReport
 from dlcore.certificate.display import Plain, to_plain
+from dlcore.cli.heads.class_weight import class_weight_json, total_weight
 from dlcore.cli.heads.intervals import Interval
 from dlcore.data import Dataset
 from dlcore.export import Model
@@ -65,8 +66,8 @@ class FitResult:
 
     @property
     def total_weight(self) -> float:
-        """The sum of the weights of the rows that train."""
-        return float(len(self.train) if self.train.weight is None else self.train.weight.sum(dtype=np.float64))
+        """The sum of the weights of the rows that train, multiplied by those of their classes."""
+        return total_weight(self.model.class_weight, self.train)
 
     def c_of(self, l2: float) -> float | None:
         """Return scikit-learn's C of a penalty of a classifier; None at 0 and for other losses."""
@@ -137,6 +138,7 @@ class FitResult:
                 "dtype": str(self.train.features.dtype),
             },
             "loss": model.loss,
+            "class_weight": class_weight_json(model),
             "scoring": heads.scoring if heads.scores is not None else None,
             "chosen": chosen,
             "held_out": {name: dataclasses.asdict(interval) for name, interval in self.metrics.items()},

@@ -22,6 +22,7 @@ from dlcore.cli.report import STYLE
 
 PHONE_STYLE = """
 svg { min-width: 0 }
+h1 { overflow-wrap: anywhere }
 figure { margin: 1rem 0; max-width: 40rem }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem }
 td.mark { background: var(--shade); font-weight: 600 }
