@@ -10,7 +10,7 @@ from aot.cost import cost_of, max_temporaries, violations
 from aot.program import Bounds
 from aot.targets import Compiled, Placement
 
-from dlcore.heads.solvers.batching import rows_at_once
+from dlcore.heads.data.batching import rows_at_once
 
 ROWS, FEATURES = 4096, 16
 BOUNDS = Bounds(passes=1, per_row=1, fixed=0)

@@ -8,11 +8,12 @@ import numpy as np
 from aot.program import MEGABYTE, Bounds, Jitted, Lower, Lowered, Program
 from aot.targets import AbstractArray, Placement
 from dlcore.heads.data import column_scales
+from dlcore.heads.data.batching import rows_at_once
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.data.training_data import SCALED_BYTES
+from dlcore.heads.passes import evaluate, hessian
 from dlcore.heads.scoring import leave_one_out, logits
-from dlcore.heads.solvers import evaluate, gram, hessian, lbfgs_history, lbfgs_sweep, ridge
-from dlcore.heads.solvers.batching import rows_at_once
+from dlcore.heads.solvers import gram, lbfgs_history, lbfgs_sweep, ridge
 from dlcore.heads.solvers.preconditioner import Preconditioner
 from dlcore.objective.blocks import BlockedData
 

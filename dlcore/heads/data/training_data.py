@@ -12,6 +12,7 @@ from dlcore._core.labels import read_labels
 from dlcore._core.soft_labels import read_soft_labels
 from dlcore._core.types import Array
 from dlcore.certificate.rows import DataLike, HostTable
+from dlcore.heads.data.batching import rows_at_once
 from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
@@ -21,7 +22,6 @@ from dlcore.heads.data.penalties import read_penalties
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.data.validation import Validation, read_validation
 from dlcore.heads.losses import SOFT, HeadLoss, read_loss
-from dlcore.heads.solvers.batching import rows_at_once
 from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore._core.types import Device
+from dlcore.heads.data.batching import pad_to
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
 from dlcore.heads.scoring.logits import logits_of
-from dlcore.heads.solvers.batching import pad_to
 from dlcore.metrics.weighted_sums import scale_weights
 
 Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], object]

@@ -1,25 +1,20 @@
-"""L-BFGS for many linear heads at once: passes over the rows on the device or the host, which decides.
+"""L-BFGS for many linear heads at once. The host decides; passes run on a device or by NumPy.
 
 Each head has its own history and its own step size. All inner products of an iteration come in one
 transfer. The direction is a combination of stored vectors, and the host computes its coefficients in float64.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
-from dlcore.heads.data.centering import Centering
-from dlcore.heads.solvers.evaluate import HeadBatch
 from dlcore.heads.solvers.gap_estimate import estimate_gap
-from dlcore.heads.solvers.host_rows import HostRows
 from dlcore.heads.solvers.lbfgs_history import Combination, Observation, Rings, select_on_device
-from dlcore.heads.solvers.lbfgs_vectors import DeviceVectors, HostVectors
-from dlcore.heads.solvers.preconditioner import Preconditioner
-from dlcore.objective import BlockedData
+from dlcore.heads.solvers.lbfgs_vectors import DeviceVectors, HostVectors, Options, Problem
 from dlcore.objective.value_scale import value_scale
 
 ARMIJO = 1e-4
@@ -32,18 +27,6 @@ LEAST_VARIANCE = 1e-3
 """Variance of ln(yᵀHy) that counts as nothing."""
 UNKNOWN = np.finfo(np.float64).max / 2
 """A gap before it was estimated: larger than any, and no infinity, which `jax.debug_infs` refuses."""
-
-
-class Options(NamedTuple):
-    """Settings of a call that are part of the programs.
-
-    Attributes:
-      loss: name of the loss.
-      dtype: dtype of the products of a pass.
-    """
-
-    loss: str
-    dtype: str
 
 
 @dataclasses.dataclass
@@ -169,24 +152,6 @@ class _AtPoint(NamedTuple):
     y_hg: np.ndarray
     g_g: np.ndarray
     g_hg: np.ndarray
-
-
-class Problem(NamedTuple):
-    """Problem of a batch of heads, on the host.
-
-    Attributes:
-      batch: the heads.
-      centering: the centering of the rows.
-      preconditioner: H.
-      shards: the rows, one shard for each core.
-      host_rows: the rows where NumPy makes the passes, else None.
-    """
-
-    batch: HeadBatch
-    centering: Centering
-    preconditioner: Preconditioner
-    shards: Sequence[BlockedData]
-    host_rows: HostRows | None = None
 
 
 class Result(NamedTuple):

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray, Array
+from dlcore.heads.data.batching import expand_to
 from dlcore.heads.data.centering import Centering
+from dlcore.heads.passes.evaluate import HeadBatch, Sums, finalize
+from dlcore.heads.passes.products import inner, product
 from dlcore.heads.quick_jit import QUICK, quick_jit
-from dlcore.heads.solvers.batching import expand_to
-from dlcore.heads.solvers.evaluate import HeadBatch, Sums, finalize
 from dlcore.heads.solvers.preconditioner import Preconditioner, apply_inverse
-from dlcore.heads.solvers.products import inner, product
 from dlcore.objective.threads import threaded_program
 
 

@@ -12,14 +12,15 @@ import numpy as np
 from dlcore._core.types import Array
 from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
+from dlcore.heads.data.batching import chunked, pad_to, rows_at_once
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import loss_record, row_loss
+from dlcore.heads.passes.evaluate import HeadBatch
+from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.progress import Reporter
-from dlcore.heads.solvers.batching import chunked, pad_to, rows_at_once
-from dlcore.heads.solvers.evaluate import HeadBatch
-from dlcore.heads.solvers.host_rows import HostRows
-from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.solvers.lbfgs import History, minimize
+from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.preconditioner import precondition
 from dlcore.objective import BlockedData

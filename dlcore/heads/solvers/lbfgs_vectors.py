@@ -3,15 +3,16 @@
 Both run `observe` and `advance`. The host decides between the two calls from what the first one returns.
 """
 
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from dlcore.devices import to_device
-from dlcore.heads.solvers.evaluate import accumulate
-from dlcore.heads.solvers.host_rows import HostPass
+from dlcore.heads.data.centering import Centering
+from dlcore.heads.passes.evaluate import HeadBatch, accumulate
+from dlcore.heads.passes.host_rows import HostPass, HostRows
 from dlcore.heads.solvers.lbfgs_history import (
     Combination,
     Constants,
@@ -22,15 +23,44 @@ from dlcore.heads.solvers.lbfgs_history import (
     observe,
     observe_on_device,
 )
+from dlcore.heads.solvers.preconditioner import Preconditioner
+from dlcore.objective import BlockedData
 
-if TYPE_CHECKING:
-    from dlcore.heads.solvers.lbfgs import Options, Problem
+
+class Options(NamedTuple):
+    """Settings of a call that are part of the programs.
+
+    Attributes:
+      loss: name of the loss.
+      dtype: dtype of the products of a pass.
+    """
+
+    loss: str
+    dtype: str
+
+
+class Problem(NamedTuple):
+    """Problem of a batch of heads, on the host.
+
+    Attributes:
+      batch: the heads.
+      centering: the centering of the rows.
+      preconditioner: H.
+      shards: the rows, one shard for each core.
+      host_rows: the rows where NumPy makes the passes, else None.
+    """
+
+    batch: HeadBatch
+    centering: Centering
+    preconditioner: Preconditioner
+    shards: Sequence[BlockedData]
+    host_rows: HostRows | None = None
 
 
 class DeviceVectors:
     """Vectors on the device, from one start."""
 
-    def __init__(self, problem: "Problem", theta: np.ndarray, rings: Rings, options: "Options") -> None:
+    def __init__(self, problem: Problem, theta: np.ndarray, rings: Rings, options: Options) -> None:
         batch, centering, preconditioner, shards = to_device(
             (problem.batch, problem.centering, problem.preconditioner, list(problem.shards))
         )
@@ -65,14 +95,13 @@ class DeviceVectors:
 class HostVectors:
     """Vectors on the host, from one start."""
 
-    def __init__(self, problem: "Problem", theta: np.ndarray, rings: Rings, options: "Options") -> None:
+    def __init__(self, problem: Problem, theta: np.ndarray, rings: Rings, options: Options) -> None:
         assert problem.host_rows is not None
         self._constants = Constants(problem.batch, problem.centering, problem.preconditioner)
         zero = np.zeros_like(theta)
         self._point = Point(theta, zero, zero, theta.copy())
         self.rings, self._gradient = Rings(*(np.array(ring) for ring in rings)), zero
         self._pass = HostPass(problem.host_rows, problem.batch, options.loss, options.dtype)
-        self._numpy: ModuleType = np
 
     @property
     def theta(self) -> np.ndarray:
@@ -84,7 +113,7 @@ class HostVectors:
         with np.errstate(all="ignore"):
             sums = self._pass(np.asarray(self._point.trial))
             self.rings, self._gradient, numbers = observe(
-                self.rings, self._point, [sums], self._constants, line, self._numpy
+                self.rings, self._point, [sums], self._constants, line, np
             )
         return np.asarray(numbers)
 
@@ -92,5 +121,5 @@ class HostVectors:
         """Move to the next trial point."""
         with np.errstate(all="ignore"):
             self._point = advance(
-                self.rings, self._point, self._gradient, combination.packed(), self._constants, self._numpy
+                self.rings, self._point, self._gradient, combination.packed(), self._constants, np
             )

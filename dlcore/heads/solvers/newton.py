@@ -13,10 +13,11 @@ import numpy as np
 from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering
-from dlcore.heads.solvers.evaluate import Evaluation, HeadBatch, Sums, finalize
+from dlcore.heads.passes.evaluate import Evaluation, HeadBatch, Sums, finalize
+from dlcore.heads.passes.hessian import HostHessianPass, accumulate_with_hessian
 from dlcore.heads.solvers.gap_estimate import estimate_gap
-from dlcore.heads.solvers.hessian import HostHessianPass, accumulate_with_hessian
-from dlcore.heads.solvers.lbfgs import ARMIJO, UNKNOWN, UNPENALISED, Problem
+from dlcore.heads.solvers.lbfgs import ARMIJO, UNKNOWN, UNPENALISED
+from dlcore.heads.solvers.lbfgs_vectors import Problem
 from dlcore.objective.value_scale import value_scale
 
 STALLED_STEPS = 6

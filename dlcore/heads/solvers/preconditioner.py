@@ -14,7 +14,7 @@ import numpy as np
 from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering
-from dlcore.heads.solvers.products import product
+from dlcore.heads.passes.products import product
 
 FULL = 1024
 """The number of columns up to which all eigenvectors are computed."""

@@ -8,11 +8,12 @@ import pytest
 from helpers import assert_close
 
 from dlcore.heads.data.centering import fit_centering
+from dlcore.heads.passes.evaluate import HeadBatch, accumulate
+from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.solvers import lbfgs, lbfgs_vectors
-from dlcore.heads.solvers.evaluate import HeadBatch, accumulate
-from dlcore.heads.solvers.host_rows import HostRows
-from dlcore.heads.solvers.lbfgs import History, Options, Problem, minimize
+from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_history import Observation, Rings
+from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.preconditioner import apply_inverse, precondition
 from dlcore.objective import BlockedData
 

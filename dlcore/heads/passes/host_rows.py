@@ -7,7 +7,7 @@ import numpy as np
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
-from dlcore.heads.solvers.evaluate import ABSENT, HeadBatch, Sums, row_scale
+from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, row_scale
 
 COPIED = 2**22
 """Numbers of a table up to which it has a centered copy. A larger one is centered block by block."""

@@ -6,9 +6,9 @@ import pytest
 from helpers import assert_close
 
 from dlcore.heads.data.centering import Centering
-from dlcore.heads.solvers import host_rows
-from dlcore.heads.solvers.evaluate import HeadBatch, accumulate, finalize
-from dlcore.heads.solvers.host_rows import HostPass, HostRows
+from dlcore.heads.passes import host_rows
+from dlcore.heads.passes.evaluate import HeadBatch, accumulate, finalize
+from dlcore.heads.passes.host_rows import HostPass, HostRows
 from dlcore.objective import BlockedData
 
 pytestmark = pytest.mark.any_mode

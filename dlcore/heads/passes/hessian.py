@@ -9,10 +9,10 @@ import numpy as np
 from dlcore._core.types import AnyArray, Array
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
+from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, accumulate, row_scale
+from dlcore.heads.passes.host_rows import BLOCK_BYTES, HostPass, HostRows
+from dlcore.heads.passes.products import product
 from dlcore.heads.quick_jit import QUICK
-from dlcore.heads.solvers.evaluate import ABSENT, HeadBatch, Sums, accumulate, row_scale
-from dlcore.heads.solvers.host_rows import BLOCK_BYTES, HostPass, HostRows
-from dlcore.heads.solvers.products import product
 from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.threads import threaded_program
 

@@ -1,0 +1,1 @@
+"""Passes over the rows for many heads: sums of values, gradients and Hessians, compiled or by NumPy."""
