@@ -65,7 +65,7 @@ def find_chromium() -> str | None:
 
 
 class View(NamedTuple):
-    """What a window of one width shows of a page.
+    """View of a page in a window of one width.
 
     Attributes:
       messages: errors and other messages of the console.

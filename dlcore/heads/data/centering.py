@@ -42,7 +42,7 @@ def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = 
     deviation = np.sqrt((((few - centre) * units) ** 2).mean(0))
     radius = np.sqrt((deviation**2).sum())
     far = centre != 0
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         offset = (abs(centre * units)[far] / deviation[far]).max(initial=0)
     return Centering(centre, unit, np.asarray(fit_intercept, np.float64), np.asarray(radius), np.asarray(offset))
 

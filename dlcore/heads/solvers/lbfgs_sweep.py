@@ -136,6 +136,12 @@ class LBFGSSweep:
         """Return whether Newton's method takes a head. Without a penalty the Hessian of a softmax is singular."""
         return self.polish_steps > 0 and (self.l2[head] > 0 or self.outputs == 1)
 
+    def _most_passes(self, head: tuple[int, int]) -> int:
+        """Return the passes of L-BFGS after which Newton's method takes a head, or all where it takes none."""
+        if not self._is_for_newton(head):
+            return self.max_steps
+        return min(self.max_steps - self.polish_steps, max(FEWEST_STEPS, self.size // 2))
+
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
         self.theta[heads] = 0
@@ -190,10 +196,7 @@ class LBFGSSweep:
 
     def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
-        most = self.max_steps - self.polish_steps
-        if self.polish_steps:
-            most = min(most, max(FEWEST_STEPS, self.size // 2))
-        left = [head for head in heads if not self.flat[head] and self.steps[head] < most]
+        left = [head for head in heads if not self.flat[head] and self.steps[head] < self._most_passes(head)]
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
         size = self.together if len(left) <= self.together else self.slots
@@ -206,6 +209,7 @@ class LBFGSSweep:
             smaller = size > 1 and work * FEW_PASSES > COMPILATION
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
+            most = np.array([self._most_passes(head) for head in zip(p, k, strict=True)])
             budget = np.where(is_head, most - self.steps[p, k], 0)
             problem = self._descent_problem(p, k, dtype)
             stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0

@@ -256,3 +256,14 @@ def test_a_weak_penalty_and_weights_over_six_decades():
     heads = fit_heads(problem.x, problem.y, **arguments)
     assert list(heads.status) == [Status.CONVERGED]
     assert FEWEST_STEPS < heads.steps[0] < 2 * FEWEST_STEPS
+
+
+def test_l_bfgs_has_all_passes_where_newtons_method_takes_no_head():
+    """Softmax heads without a penalty have a singular Hessian; these columns are nearly equal."""
+    rng = np.random.default_rng(0)
+    x, y = table()
+    x = rng.standard_normal((len(y), 12))
+    x[:, 1:] = x[:, :1] + 3e-4 * x[:, 1:]
+    heads = fit_heads(x.astype(np.float32), y, loss="softmax", l2=[0.0], tol=1e-9)
+    assert list(heads.status) == [Status.CONVERGED]
+    assert heads.steps[0] > FEWEST_STEPS
