@@ -290,7 +290,7 @@ for other in (True, False):
 """
 
 
-@pytest.mark.parametrize("repeats", [4, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("repeats", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_fits_in_several_threads_of_the_caller_end_with_the_same_bits(repeats):
     """The threads of the caller run `fit_heads` too in the first half of the test."""
     done = subprocess.run(
