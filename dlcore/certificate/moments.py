@@ -26,9 +26,6 @@ KEPT_BYTES = 2**30
 If a quarter of the data is larger, that quarter is the limit. Above the limit, each set is summed separately.
 """
 
-POINT_ROWS = 4096
-"""Column sums are taken about the mean of a sample of this many rows, or up to twice as many."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ColumnMoments:
@@ -109,32 +106,6 @@ class RowSums:
         self._shared = _shared_parts(weights.values, part_bytes, max(KEPT_BYTES, x.nbytes // 4))
         self._sums: list[_Part] | None = None
         self._last: tuple[int, Moments] | None = None
-
-    def column_moments(self, k: int) -> ColumnMoments:
-        """Return the moments of the columns in set k, from one pass over the rows.
-
-        The sums are taken about the mean of a few rows. It keeps the digits as well as the mean of all rows.
-        """
-        weights = self.weights.subset(k)
-        index = np.flatnonzero(weights.values[0])
-        features, tables = self.x.shape[1], (self.x, self.y)
-        columns = features + self.y.shape[1]
-        few = index[:: max(1, len(index) // POINT_ROWS)]
-        point = np.concatenate([take_rows(table, few).astype(np.float64).mean(0) for table in tables])
-        total, first, squares = 0.0, np.zeros(columns), np.zeros(columns)
-        blocks = index_slices(len(index), columns)
-        for block in blocks:
-            weight = weights.block(index[block])[0]
-            total += weight.sum()
-            for table, part in zip(tables, (slice(features), slice(features, columns)), strict=True):
-                rows = take_rows(table, index[block]).astype(np.float64)
-                rows -= point[part]
-                first[part] += weight @ rows
-                np.square(rows, out=rows)
-                squares[part] += weight @ rows
-        rest, squares, rounding = first / total, squares / total, sum_rounding(blocks)
-        variance = np.maximum(squares - rest**2, 0)[features:]
-        return ColumnMoments(variance, point + rest, squares, err_moments(rounding), rounding)
 
     def moments(self, k: int) -> Moments:
         """Return the moments of set k. The moments of the last set are cached."""

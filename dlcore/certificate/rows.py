@@ -178,6 +178,16 @@ def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
     return x[first : last + 1] if last - first + 1 == len(index) else x[index]
 
 
+def read_rows(x: RowTable, index: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+    """Copy rows by ascending indices into the first rows of a buffer, and return them as float64.
+
+    New memory for each block would take several times as long as the copy.
+    """
+    rows = buffer[: len(index)]
+    rows[...] = take_rows(x, index)
+    return rows
+
+
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:
     """Yield groups of heads. Their `columns` numbers for each row and head take at most half a block."""
     step = max(1, BLOCK_BYTES // (16 * rows * columns))

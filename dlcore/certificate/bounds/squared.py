@@ -92,18 +92,18 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     batch = HeadBatch(heads.coef, heads.intercept, heads.l2, np.arange(count) % sums.y.shape[1])
     is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // FEW_HEADS)
     if duality_tol and is_few and (heads.l2 > 0).all():
-        columns = sums.column_moments(k)
+        columns, evaluation = evaluate_from_rows(sums, k, batch)
         if np.isfinite(columns.error_scale).all():
             no_curvature = NoCurvature(columns, scale, centered=heads.intercept is not None)
-            bounds = _bounds_at(columns, no_curvature, batch, evaluate_from_rows(sums, k, columns, batch))
+            bounds = _bounds_at(columns, no_curvature, batch, evaluation)
             if (bounds.gap + bounds.rounding <= duality_tol * np.minimum(bounds.value, bounds.improvement)).all():
                 return bounds
     moments = sums.moments(k)
     if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
-        return _bounds_of_overflow(moments, batch, scale, evaluate_from_rows(sums, k, moments, batch))
+        return _bounds_of_overflow(moments, batch, scale, evaluate_from_rows(sums, k, batch)[1])
     curvature = Curvature(moments, scale, centered=heads.intercept is not None)
     if count <= max(FEW_HEADS, features // FEW_HEADS):
-        return _bounds_at(moments, curvature, batch, evaluate_from_rows(sums, k, moments, batch))
+        return _bounds_at(moments, curvature, batch, evaluate_from_rows(sums, k, batch)[1])
     parts, is_inexact = [], []
     # Intermediate results of a block stay in the cache.
     for block in slices_of(count, max(1, BLOCK_BYTES // (32 * features))):
@@ -118,7 +118,7 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     again = np.flatnonzero(np.concatenate(is_inexact))
     if len(again):
         part = batch.select(again)
-        bounds = _bounds_at(moments, curvature, part, evaluate_from_rows(sums, k, moments, part))
+        bounds = _bounds_at(moments, curvature, part, evaluate_from_rows(sums, k, part)[1])
         for name in NUMBERS:
             numbers[name][again] = getattr(bounds, name)
         for h, name in zip(again, bounds.bound, strict=True):

@@ -8,7 +8,22 @@ from dlcore.certificate.moments import ColumnMoments, Moments, RowSums
 from dlcore.certificate.rounding import squared as rounding
 from dlcore.certificate.rounding.base import err_logit, sum_rounding
 from dlcore.certificate.rounding.squared import SquaredErrors
-from dlcore.certificate.rows import head_slices, row_norms, row_slices
+from dlcore.certificate.rows import (
+    BLOCK_BYTES,
+    CACHE_BYTES,
+    head_slices,
+    read_rows,
+    row_norms,
+    slices_of,
+    take_rows,
+)
+
+POINT_ROWS = 256
+"""Rows are taken about the mean of a sample of this many, or up to twice as many."""
+MAX_BLOCKS = 64
+"""The error of a sum grows with the number of its blocks."""
+TINY = 1e-140
+"""What is added to a sum of squares of rows in units of their columns, far below its rounding."""
 
 
 class HeadBatch(NamedTuple):
@@ -71,36 +86,53 @@ def evaluate_from_moments(moments: Moments, heads: HeadBatch) -> Evaluation:
     return Evaluation(value, mean, grad_coef, errors)
 
 
-def evaluate_from_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: HeadBatch) -> Evaluation:
-    """Evaluate heads from the residuals of every row."""
-    x, y, weights = sums.x, sums.y, sums.weights.subset(k)
+def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnMoments, Evaluation]:
+    """Evaluate heads from the residuals of every row, and the moments of the columns, in one pass over the rows.
+
+    With an intercept the rows are taken about the mean of a few of them, else about 0. Any point is valid.
+    """
+    weights = sums.weights.subset(k)
+    index = np.flatnonzero(weights.values[0])
     coef, intercept, _, target = heads
     count, features = coef.shape
-    blocks = row_slices(x, count)
-    total = sum(weights.block(block).sum() for block in blocks)
-    shift = np.zeros(features) if intercept is None else moments.x_mean
-    # About the size of each column minus the shift. In these units the norms of w and x bound Σ|w||x|. Any
-    # positive units are valid.
-    units = np.sqrt(moments.error_scale[:features] + (moments.x_mean - shift) ** 2)
-    units = np.where((units > 0) & np.isfinite(units), units, 1)
-    level = coef @ shift + (0 if intercept is None else intercept)
-    level_reach = np.abs(coef) @ np.abs(shift) + np.abs(level)
+    columns = features + sums.y.shape[1]
+    few = index[:: max(1, len(index) // POINT_ROWS)]
+    x_few, y_few = (take_rows(table, few).astype(np.float64) for table in (sums.x, sums.y))
+    x_point, y_point = (
+        table.mean(0) if intercept is not None else np.zeros(table.shape[1]) for table in (x_few, y_few)
+    )
+    units = _column_units(x_few, x_point)
+    level = coef @ x_point + (0 if intercept is None else intercept)
+    level_reach = np.abs(coef) @ np.abs(x_point) + np.abs(level)
     coef_reach = np.linalg.norm(coef * units, axis=1)
+    blocks = _blocks(len(index), columns, count)
+    total = sum(weights.block(index[block]).sum() for block in blocks)
     value, mean, abs_residual, square_error = np.zeros((4, count))
-    grad_coef, center = np.zeros((count, features)), np.zeros(features)
+    grad_coef, first, squares = np.zeros((count, features)), np.zeros(columns), np.zeros(columns)
+    shape = blocks[0].stop, features
+    buffers = np.empty(shape), np.empty((shape[0], sums.y.shape[1])), np.empty(shape)
     for block in blocks:
-        weight = weights.block(block)[0] / total
-        rows = x[block].astype(np.float64)
-        rows -= shift
-        norms = row_norms(rows / units)
-        center += weight @ rows
+        weight = weights.block(index[block])[0] / total
+        rows, y_rows = (
+            read_rows(table, index[block], buffer)
+            for table, buffer in zip((sums.x, sums.y), buffers[:2], strict=True)
+        )
+        y_block = y_rows.T[target]
+        if intercept is not None:
+            rows -= x_point
+            y_rows -= y_point
+        first[:features] += weight @ rows
+        first[features:] += weight @ y_rows
+        row_squares = np.square(rows, out=buffers[2][: len(rows)])
+        squares[:features] += weight @ row_squares
+        squares[features:] += weight @ np.square(y_rows)
+        norms = _norms_in_units(rows, row_squares, units)
         for h in head_slices(count, len(rows)):
-            y_rows = y[block].astype(np.float64)[:, target[h]].T
             residual = coef[h] @ rows.T
             # The two large numbers first: they are nearly equal, so their difference has almost no error.
-            residual -= y_rows - level[h, None]
-            # a product of m terms, a level of m + 1 terms, two sums, and the rounding of the centered row
-            reach = coef_reach[h, None] * norms + level_reach[h, None] + np.abs(y_rows)
+            residual -= y_block[h] - level[h, None]
+            # a product of m terms, a level of m + 1 terms, two sums, and the rounding of the row about the point
+            reach = coef_reach[h, None] * norms + level_reach[h, None] + np.abs(y_block[h])
             square_error[h] += (weight * err_logit(features, reach, extra=6) ** 2).sum(-1)
             weighted = weight * residual
             value[h] += (weighted * residual).sum(-1)
@@ -110,9 +142,38 @@ def evaluate_from_rows(sums: RowSums, k: int, moments: ColumnMoments, heads: Hea
             abs_residual[h] += weighted.sum(-1)
     if intercept is None:
         mean[:] = 0
-    else:  # the shift is the mean up to rounding, and the rest of the mean is subtracted here
-        grad_coef -= mean[:, None] * center
-    errors = rounding.errors_from_rows(
-        square_error, None if intercept is None else abs_residual, value, sum_rounding(blocks)
-    )
-    return Evaluation(value, mean, grad_coef, errors)
+    else:
+        grad_coef -= mean[:, None] * first[:features]
+    summed = sum_rounding(blocks)
+    variance = np.maximum(squares - first**2, 0)[features:]
+    point = np.concatenate([x_point, y_point])
+    moments = ColumnMoments(variance, point + first, squares, rounding.err_moments(summed), summed)
+    errors = rounding.errors_from_rows(square_error, None if intercept is None else abs_residual, value, summed)
+    return moments, Evaluation(value, mean, grad_coef, errors)
+
+
+def _column_units(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Return about the size of each column minus the point, shape (m,).
+
+    In these units the norms of w and x bound Σ|w||x|. Any positive units are valid.
+    """
+    with np.errstate(over="ignore"):
+        units = np.sqrt(np.square(rows - point).mean(0))
+    return np.where((units > 0) & np.isfinite(units), units, 1)
+
+
+def _norms_in_units(rows: np.ndarray, squares: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return upper bounds on the norms of rows divided by units, shape (n,).
+
+    Squares of usual units neither overflow nor underflow. Those of smaller numbers count as `TINY`.
+    """
+    if units.min() < np.sqrt(TINY) or units.max() > 1 / np.sqrt(TINY):
+        return row_norms(rows / units)
+    return np.sqrt(squares @ units**-2 + TINY)
+
+
+def _blocks(rows: int, columns: int, heads: int) -> list[slice]:
+    """Return blocks of rows that stay in the cache, at most `MAX_BLOCKS` of them where they are not too long."""
+    columns = max(columns, min(heads, 512))
+    step = max(CACHE_BYTES // (4 * columns), -(-rows // MAX_BLOCKS))
+    return slices_of(rows, max(1, min(step, BLOCK_BYTES // (8 * columns))))

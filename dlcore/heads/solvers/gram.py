@@ -16,7 +16,8 @@ import numpy as np
 
 from dlcore._core.tables.parts import parts_of
 from dlcore._core.types import Array
-from dlcore.certificate.rows import HostTable
+from dlcore.certificate.rows import HostTable, read_rows
+from dlcore.heads.data.column_scales import CONSTANT
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
@@ -28,6 +29,8 @@ BLOCK_BYTES = 2**24
 """Size of a block of rows in float64, unless it would be shorter than `ROWS_AT_LEAST`."""
 HOST_BYTES = 2**22
 """Size of a block of rows in float64 where NumPy multiplies them."""
+POINT_ROWS = 256
+"""NumPy takes rows about the mean of a sample of this many, or up to twice as many."""
 KEPT_BYTES = 2**30
 """So much may the sums of all parts take, or a quarter of X; else every fit sums its own rows."""
 
@@ -141,27 +144,46 @@ class GramAccumulator:
 
     def summed_on_host(self, index: np.ndarray) -> Products:
         """Return the sums over these rows from NumPy. Its products of float64 are faster than XLA's on a CPU."""
-        x = np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x
-        columns, half = x.shape[1], x.shape[1] // 2
+        tables = (np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x), self.y
+        few = index[:: max(1, len(index) // POINT_ROWS)]
+        points = [_rows_of(table, few).astype(np.float64).mean(0) for table in tables]
+        sums = self._summed_about(tables, index, points)
+        middle = np.asarray(sums.middle)
+        squares = np.concatenate([np.diagonal(sums.upper), np.diagonal(sums.corner)]) / sums.total
+        shift = (middle - points[0]) ** 2
+        if (shift > np.maximum(squares, (CONSTANT * middle) ** 2)).any():
+            # The few rows are unlike the others, and differences of large squares would lose digits.
+            sums = self._summed_about(tables, index, [middle, np.asarray(sums.level)])
+        return sums
+
+    def _summed_about(self, tables: tuple[HostTable, np.ndarray], index: np.ndarray, points: Any) -> Products:
+        """Return the sums about the means, from one pass over the rows about points near the means."""
+        columns, half = tables[0].shape[1], tables[0].shape[1] // 2
         step = max(HOST_BYTES // (8 * columns), 2 * columns)  # else adding the Gram matrices takes as long
-        blocks = [index[start : start + step] for start in range(0, len(index), step)]
-        weight = self.inputs.weight
-        total = weight[index].sum()
-        middle, level = (
-            sum(weight[rows] @ _rows_of(table, rows).astype(np.float64) for rows in blocks) / total
-            for table in (x, self.y)
-        )
+        total, firsts = 0.0, [np.zeros(table.shape[1]) for table in tables]
         gram, cross = np.zeros((columns, columns)), np.zeros((columns, self.y.shape[1]))
         height = np.zeros(self.y.shape[1])
-        for rows in blocks:
-            z, t = (_rows_of(table, rows).astype(np.float64) for table in (x, self.y))
-            for array, mean in ((z, middle), (t, level)):
-                array -= mean
-                array *= np.sqrt(weight[rows])[:, None]
+        buffers = [np.empty((min(step, len(index)), table.shape[1])) for table in tables]
+        for start in range(0, len(index), step):
+            rows = index[start : start + step]
+            weight = self.inputs.weight[rows]
+            total += weight.sum()
+            # New memory for each block would take several times as long as the copy.
+            z, t = (read_rows(table, rows, buffer) for table, buffer in zip(tables, buffers, strict=True))
+            root = None if (weight == 1).all() else np.sqrt(weight)
+            for array, point, first in zip((z, t), points, firsts, strict=True):
+                array -= point
+                first += weight @ array
+                if root is not None:
+                    array *= root[:, None]
             gram += z.T @ z
             cross += z.T @ t
             height += (t * t).sum(0)
-        parts: Any = total, middle, level, gram[:half], gram[half:, half:], cross, height
+        (x, y), (middle, level) = firsts, [first / total for first in firsts]
+        gram -= np.outer(x, middle)
+        cross -= np.outer(x, level)
+        height -= y * level
+        parts: Any = total, points[0] + middle, points[1] + level, gram[:half], gram[half:, half:], cross, height
         return Products(*parts)
 
     def _find_parts(self) -> list[np.ndarray] | None:

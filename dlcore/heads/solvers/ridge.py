@@ -20,6 +20,7 @@ from dlcore.heads.data.column_scales import CONSTANT, deviation
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.scoring.logits import logits_of_block
+from dlcore.heads.solvers import ridge_few
 from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of
 from dlcore.linalg import matmul, outer, vecdot, vector_norm
 from dlcore.metrics.regression import fraction_explained
@@ -90,6 +91,10 @@ def fit_ridge(
     l2 = inputs.l2[fit]
     shape = len(l2), accumulator.y.shape[1]
     coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
+    if not score and accumulator.device.platform == "cpu" and ridge_few.suits(inputs):
+        found = ridge_few.fit_few(inputs, fit_intercept=accumulator.fit_intercept)
+        if found:
+            return Fitted(found.coef, found.intercept, None, None)
     scores, scale = np.empty(shape) if score else None, None
     free = (l2 == 0) & (not inputs.standardize)
     for chosen, equilibrate in ((~free, False), (free, True)):
