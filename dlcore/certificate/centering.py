@@ -41,7 +41,9 @@ class CenteredRows:
         return len(self.table)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.table[rows].astype(np.float64) - self.center
+        found = self.table[rows].astype(np.float64)
+        found -= self.center
+        return found
 
 
 def find_center(x: RowTable) -> np.ndarray | None:

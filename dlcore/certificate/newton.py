@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore.certificate.bounds.curvature import HeadParams, newton_step
 from dlcore.certificate.rounding.base import err_logit, err_value
-from dlcore.certificate.rows import TrainingData, index_slices, row_norms
+from dlcore.certificate.rows import TrainingData, index_slices, read_rows, row_norms
 
 STEPS = 40
 MIN_STEP_SIZE = 1e-6
@@ -44,10 +44,11 @@ def value_and_error(params: HeadParams, data: TrainingData) -> tuple[float, floa
     norm = row_norms(coef[:, :features]).max()
     intercept = coef[:, features] if params.has_intercept else np.zeros(len(coef))
     blocks = index_slices(len(data.x), features + len(coef))
+    buffer = np.empty((blocks[0].stop, features))
     with np.errstate(over="ignore", invalid="ignore"):
         for block in blocks:
             weight = data.weights.block(block).max(0)
-            rows = data.x[block].astype(np.float64)
+            rows = read_rows(data.x, block, buffer)
             magnitude = row_norms(rows) * norm + np.abs(intercept).max()
             logits = rows @ coef[:, :features].T + intercept
             losses, err = params.row_loss.losses(logits, data.y[block], err_logit(features, magnitude))

@@ -178,14 +178,20 @@ def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
     return x[first : last + 1] if last - first + 1 == len(index) else x[index]
 
 
-def read_rows(x: RowTable, index: np.ndarray, buffer: np.ndarray) -> np.ndarray:
-    """Copy rows by ascending indices into the first rows of a buffer, and return them as float64.
+def read_rows(x: RowTable, rows: slice | np.ndarray, buffer: np.ndarray) -> np.ndarray:
+    """Copy rows into the first rows of a buffer, and return them in the dtype of the buffer.
 
     New memory for each block would take several times as long as the copy.
+
+    Args:
+      x: the table.
+      rows: a block of it, or ascending indices.
+      buffer: at least as many rows.
     """
-    rows = buffer[: len(index)]
-    rows[...] = take_rows(x, index)
-    return rows
+    found = x[rows] if isinstance(rows, slice) else take_rows(x, rows)
+    copied = buffer[: len(found)]
+    copied[...] = found
+    return copied
 
 
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:

@@ -27,9 +27,9 @@ HARD = X * np.array([1, 1e-3, 1e3], np.float32)
 def test_the_first_call_names_its_programs_and_the_second_has_none(loss, programs, compiled_passes):
     clear_compiled_programs()
     start = time.perf_counter()
-    first = fit_heads(X, Y, loss=loss, l2=[1e-2, 1.0]).timing
+    first = fit_heads(X, Y, loss=loss, l2=np.geomspace(1e-2, 1.0, 5)).timing
     seconds = time.perf_counter() - start
-    second = fit_heads(X, 1 - Y, loss=loss, l2=[1e-1, 2.0]).timing
+    second = fit_heads(X, 1 - Y, loss=loss, l2=np.geomspace(1e-1, 2.0, 5)).timing
     assert first is not None
     assert second is not None
     assert set(first.programs) == set(programs)

@@ -37,7 +37,7 @@ from dlcore.certificate.rounding.poisson import (
     poisson_rounding,
     poisson_sums,
 )
-from dlcore.certificate.rows import TrainingData, cached_row_slices, head_slices, row_norms
+from dlcore.certificate.rows import TrainingData, cached_row_slices, head_slices, read_rows, row_norms
 
 NEAR = 2.0**-5
 """Up to this |d|, $e^d - 1 - d$ and φ are computed from their series, whose terms do not cancel."""
@@ -142,8 +142,10 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     weight, target, target_norm_sum, max_row_norm = np.zeros((4, len(weights.values)))
     grad_coef, target_coef = np.zeros((count, features)), np.zeros((len(weights.values), features))
     log_target = 0.0
-    for block in cached_row_slices(x, count):
-        rows, counts = x[block].astype(np.float64), y[block].astype(np.float64)
+    blocks = cached_row_slices(x, count)
+    buffer = np.empty((blocks[0].stop, features))
+    for block in blocks:
+        rows, counts = read_rows(x, block, buffer), y[block].astype(np.float64)
         block_weights = weights.block(block)
         log_counts = _log(counts)
         norms = row_norms(rows, heads.scale)

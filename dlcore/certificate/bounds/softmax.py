@@ -38,7 +38,7 @@ from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding.base import improvement_bound, sum_rounding
 from dlcore.certificate.rounding.softmax import softmax_logit, softmax_rounding, softmax_sums
-from dlcore.certificate.rows import TrainingData, head_slices, row_norms, row_slices
+from dlcore.certificate.rows import TrainingData, head_slices, read_rows, row_norms, row_slices
 
 SERIES_LIMIT = 1e-3
 """Up to this t, φ(t) is computed from its series, whose terms do not cancel."""
@@ -145,8 +145,10 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     loss, mass, weighted_norm_sum, max_row_norm = np.zeros((4, count))
     weight, excess = np.zeros((2, count, classes))
     grad_coef, class_feature_sums = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
-    for block in row_slices(x, count, classes):
-        rows = x[block].astype(np.float64)
+    blocks = row_slices(x, count, classes)
+    buffer = np.empty((blocks[0].stop, features))
+    for block in blocks:
+        rows = read_rows(x, block, buffer)
         norms = row_norms(rows, heads.scale)
         soft = y[block] if is_soft(data) else None
         label = y[block].astype(np.intp) if soft is None else np.zeros(0, np.intp)
@@ -221,8 +223,10 @@ def _divergence(
     total = ((sums.weight + sums.excess) * losses).sum(-1)
     if not a.any():
         return total
-    for block in row_slices(data.x, count, classes):
-        rows = data.x[block].astype(np.float64)
+    blocks = row_slices(data.x, count, classes)
+    buffer = np.empty((blocks[0].stop, data.x.shape[1]))
+    for block in blocks:
+        rows = read_rows(data.x, block, buffer)
         for h in head_slices(count, len(rows), classes):
             if not a[h].any():
                 continue

@@ -38,7 +38,7 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form):
     """Bit for bit; in folds, standardised, on a validation set."""
     x, y = table()
     for options in ({"standardize": True, "folds": 3}, {"validation": (x[:50], y[:50])}):
-        given: dict[str, Any] = {"loss": loss, "l2": [1e-3, 0.1], **options}
+        given: dict[str, Any] = {"loss": loss, "l2": [1e-4, 1e-3, 1e-2, 0.1, 1.0], **options}
         sparse: dict[str, Any] = given | (
             {"validation": (form(x[:50]), y[:50])} if "validation" in options else {}
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.heads.data.training_data import read_training_data
-from dlcore.heads.solvers.gram import GramAccumulator
+from dlcore.heads.solvers.gram import POINT_ROWS, GramAccumulator
 
 pytestmark = pytest.mark.any_mode
 
@@ -49,3 +49,32 @@ def test_both_sums_are_those_of_the_rows(offset):
             np.testing.assert_allclose(sums.corner, scale * gram[half:, half:], rtol=0, atol=tol * ROWS)
             np.testing.assert_allclose(sums.cross, scale * cross, rtol=0, atol=tol * ROWS)
             np.testing.assert_allclose(sums.total, inputs.weight.sum(), rtol=tol)
+
+
+def test_a_sample_that_is_unlike_the_other_rows_loses_no_digits():
+    """Every row of the sample is far from the others: the sums are taken again about the mean."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2 * POINT_ROWS, COLUMNS)), rng.normal(size=(2 * POINT_ROWS, TARGETS))
+    x[::2] += 1e6
+    weight = np.where(np.arange(len(x)) % 2, 1.0, 1e-9)
+    inputs = read_training_data(
+        x,
+        y,
+        loss="squared",
+        penalties={"l2": 0.1},
+        folds=None,
+        groups=None,
+        sample_weight=weight,
+        class_weight=None,
+        validation=None,
+        standardize=False,
+        fit_intercept=True,
+    )
+    with jax.enable_x64(True):
+        sums = GramAccumulator(inputs, x, fit_intercept=True).summed_on_host(np.arange(len(x)))
+    middle = np.average(x.astype(np.longdouble), axis=0, weights=weight)
+    scale = inputs.weight / weight
+    expected = ((x - middle).T @ ((x - middle) * (weight * scale)[:, None])).astype(float)
+    half = COLUMNS // 2
+    np.testing.assert_allclose(sums.upper, expected[:half], rtol=1e-9)
+    np.testing.assert_allclose(sums.corner, expected[half:, half:], rtol=1e-9)
