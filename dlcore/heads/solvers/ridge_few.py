@@ -128,6 +128,7 @@ class _Rows:
     """
 
     def __init__(self, inputs: TrainingData, *, fit_intercept: bool) -> None:
+        assert isinstance(inputs.x, np.ndarray)
         self._x, self._y = inputs.x, inputs.y.reshape(len(inputs.y), -1).astype(np.float64)
         self._index = np.flatnonzero(inputs.train[0] & (inputs.weight > 0))
         weight = inputs.weight[self._index]

@@ -46,8 +46,8 @@ def test_they_are_the_optimum_and_compile_nothing(dtype, weighted, intercept, of
     weight = np.linspace(0, 2, ROWS) if weighted else np.ones(ROWS)
     l2 = [1e-3, 1.0]
     clear_compiled_programs()
-    given = {"sample_weight": weight} if weighted else {}
-    heads = fit_heads(x, y, loss="squared", l2=l2, fit_intercept=intercept, **given)
+    given = weight if weighted else None
+    heads = fit_heads(x, y, loss="squared", l2=l2, fit_intercept=intercept, sample_weight=given)
     assert heads.timing is not None
     assert heads.timing.programs == ()
     assert set(heads.status.flat) == {Status.CONVERGED}
