@@ -163,8 +163,8 @@ def test_integer_folds_are_stratified():
     np.testing.assert_array_equal(given.scores, counted.scores)
 
 
-def large(seed: int, rows: int = 24_000) -> tuple[np.ndarray, np.ndarray]:
-    """Enough rows for a start on a sample and for fewer slots at the end; one class has a single row."""
+def large(seed: int, rows: int = 6_000) -> tuple[np.ndarray, np.ndarray]:
+    """Enough rows for fewer slots at the end; one class has a single row."""
     rng = np.random.default_rng(seed)
     x = (rng.normal(size=(rows, 24)) @ np.diag(np.geomspace(3, 0.1, 24)) + 1).astype(np.float32)
     y = (x @ rng.normal(size=(24, 10)) + rng.gumbel(size=(rows, 10))).argmax(1)
@@ -193,10 +193,10 @@ def test_many_rows_and_any_sweep_of_a_shape_runs_the_same_programs(compiles):
 @pytest.mark.slow
 def test_a_thousand_classes():
     rng = np.random.default_rng(0)
-    y = np.append(np.arange(1000), rng.integers(0, 1000, 1500))
-    x = rng.normal(size=(1000, 12))[y] + rng.normal(size=(2500, 12))
-    heads = fit_heads(x, y, loss="softmax", l2=[1e-2, 1e-4])
-    assert heads.coef.shape == (2, 1000, 12)
+    y = np.append(np.arange(1000), rng.integers(0, 1000, 500))
+    x = rng.normal(size=(1000, 12))[y] + rng.normal(size=(1500, 12))
+    heads = fit_heads(x, y, loss="softmax", l2=1e-3)
+    assert heads.coef.shape == (1, 1000, 12)
     assert set(heads.status) == {"converged"}
 
 
