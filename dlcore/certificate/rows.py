@@ -181,7 +181,7 @@ def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
 def read_rows(x: RowTable, rows: slice | np.ndarray, buffer: np.ndarray) -> np.ndarray:
     """Copy rows into the first rows of a buffer, and return them in the dtype of the buffer.
 
-    New memory for each block would take several times as long as the copy.
+    New memory for each block would take as long again.
 
     Args:
       x: the table.

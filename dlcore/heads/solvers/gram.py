@@ -168,7 +168,6 @@ class GramAccumulator:
             rows = index[start : start + step]
             weight = self.inputs.weight[rows]
             total += weight.sum()
-            # New memory for each block would take several times as long as the copy.
             z, t = (read_rows(table, rows, buffer) for table, buffer in zip(tables, buffers, strict=True))
             root = None if (weight == 1).all() else np.sqrt(weight)
             for array, point, first in zip((z, t), points, firsts, strict=True):
