@@ -65,10 +65,10 @@ class ProtocolResult:
         """
         table = self.table.select(chosen=True)
         column = next((name for name in SIZES if name in table.columns), None)
-        values = [None] if column is None else np.unique(table[column]).tolist()
-        return [
-            self._size(table if value is None else table.select(**{column: value}), column) for value in values
-        ]
+        if column is None:
+            return [self._size(table, None)]
+        parts = [table.select(**{column: value}) for value in np.unique(table[column]).tolist()]
+        return [self._size(part, column) for part in parts]
 
     def _size(self, table: ProbeTable, column: str | None) -> dict[str, Any]:
         sweep = table.select(stage="sweep")
