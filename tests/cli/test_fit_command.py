@@ -188,6 +188,20 @@ def test_reports_of_other_fits(target, options, texts, tmp_path):
         assert any(expected in word for word in page.words), expected
 
 
+@pytest.mark.parametrize("has_report", [True, False])
+def test_the_report_on_the_data_can_be_left_out(has_report, folder, tmp_path):
+    options = (*FEATURES, "--l2", "0.1", "--folds", "0", "--out", tmp_path / "out")
+    omitted = () if has_report else ("--no-data-report",)
+    done = call("fit", folder / "t.parquet", "--target", "label", *options, *omitted)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert (card["data_report"] is not None) == has_report
+    assert ("report on the data" in card["seconds"]) == has_report
+    assert ("report on the data" in done.stdout) == has_report
+    words = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).words
+    assert any("separability of the classes" in word for word in words) == has_report
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ""])
 def test_predictions(suffix, folder, tmp_path):
     out = ("--out", tmp_path / f"p{suffix}") if suffix else ()

@@ -48,7 +48,7 @@ class Options(DataOptions):
     """Options of the command."""
 
     loss: Annotated[LossName, tyro.conf.arg(metavar="NAME")] = "auto"
-    """auto, which reads the target, logistic, softmax, squared or poisson"""
+    """auto, logistic, softmax, squared or poisson"""
     l2: Annotated[str | None, tyro.conf.arg(metavar="GRID")] = None
     """Penalties: 0.1,1 or LOW:HIGH:COUNT (default 1e-6:1e2:30)"""
     C: Annotated[str | None, tyro.conf.arg(metavar="GRID")] = None
@@ -73,6 +73,8 @@ class Options(DataOptions):
     """Replace the files of a fit in FOLDER"""
     protocol: Annotated[str | None, tyro.conf.arg(metavar="P")] = None
     """few-shot, label-efficiency, nested or select; see --protocol P --help"""
+    data_report: bool = True
+    """Leave the report on the data out of FOLDER"""
     json: bool = False
     """Print the card as JSON"""
 
@@ -139,7 +141,7 @@ def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitRe
     metrics = {} if held is None else held_out_metrics(model, held, options.seed, progress)
     clock.lap("score")
     report = None
-    if options.out is not None:
+    if options.out is not None and options.data_report:
         progress("report on the data", 0, 1)
         report = _report(train, heads, weights_of_rows(class_weight, train))
         progress("report on the data", 1, 1)
