@@ -29,10 +29,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn import datasets
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
 from dlcore import LinearHeads, certify, fit_heads
 from dlcore.cli import console, experiment, plots
@@ -151,6 +147,8 @@ def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
 
 def load_tables(grid: np.ndarray, folds: int, *, quick: bool) -> list[Table]:
     """Return four data sets of at most 6,000 rows; the quick version has two of at most 300."""
+    from sklearn.model_selection import StratifiedKFold
+
     named_data = from_folder() if "DLCORE_DATA" in os.environ else from_sklearn()
     tables = []
     for name, x, y in [named_data[0], named_data[-1]] if quick else named_data:
@@ -180,6 +178,8 @@ def from_folder() -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 def from_sklearn() -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return the name, x and y of each data set of scikit-learn."""
+    from sklearn import datasets
+
     cancer, wine, digits, diabetes = (
         getattr(datasets, f"load_{name}")(return_X_y=True)
         for name in ("breast_cancer", "wine", "digits", "diabetes")
@@ -212,6 +212,9 @@ def certified_heads(table: Table) -> Fits:
 
 def scikit_fits(table: Table, grid: np.ndarray, solver: str) -> Fits:
     """Fit every fold and C with a solver of scikit-learn at its defaults."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     folds = []
     for l2, (train, test) in zip(table.l2, table.folds, strict=True):
         converged, coef, intercept = [], [], []

@@ -23,8 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
 
 from dlcore import Objective, descent, fit, linalg
 from dlcore.cli import console, experiment, plots
@@ -37,6 +35,9 @@ SIGMA = 0.5
 
 def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
     """Fit the weights six ways, make exact fits, and measure the noise floor."""
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+
     table: Any = load_diabetes(scaled=False)
     x, y = table.data, table.target
     x = (x - x.mean(0)) / x.std(0)

@@ -25,8 +25,6 @@ import optax
 import safetensors.numpy
 import scipy.optimize
 from matplotlib.figure import Figure
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import train_test_split
 
 import dlcore
 from dlcore import reference
@@ -191,6 +189,9 @@ def main(config: Config, run: experiment.Run) -> experiment.Result:
 
 def load(config: Config) -> Data:
     """Return the table, split by the seed and standardised with the statistics of the training rows."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
     table: Any = load_breast_cancer()
     x, x_test, y, y_test = map(
         np.asarray,

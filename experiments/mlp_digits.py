@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
 
 from dlcore import Objective, descent, fit, models, reference
 from dlcore.cli import console, experiment, plots
@@ -103,6 +102,8 @@ def main(options: experiment.Options, run: experiment.Run) -> experiment.Result:
 
 def load_images() -> tuple[np.ndarray, np.ndarray]:
     """Return the images [height, width, example] in random order, with pixels in [0, 1], and their labels."""
+    from sklearn.datasets import load_digits
+
     digits: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     return np.moveaxis(digits.images[order] / 16, 0, -1), digits.target[order]

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.datasets import load_sample_image
 
 from dlcore import reference
 from dlcore.cli import console, experiment, plots
@@ -97,6 +96,8 @@ def compare(layout: Layout, x: np.ndarray) -> dict[str, float]:
 
 def photograph_tiles() -> np.ndarray:
     """Return tiles of scikit-learn's photograph of a flower, shape (61, 80, channel, example)."""
+    from sklearn.datasets import load_sample_image
+
     photograph = load_sample_image("flower.jpg").astype(np.float32) / 255
     height, width = 61, 80
     rows, columns = photograph.shape[0] // height, photograph.shape[1] // width

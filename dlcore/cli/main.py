@@ -22,6 +22,8 @@ commands:
   graph EXPRESSION [NAME=VALUE ...]
                                 show the value and derivative of every intermediate result
   fit DATA --target NAME        fit certified linear heads to a table, with a report
+  fit DATA --target NAME --protocol few-shot|label-efficiency|nested|select
+                                run a protocol for linear probes
   predict MODEL DATA            predict the rows of a table
   certify MODEL DATA            bound how far any linear model is from its optimum
   export MODEL --to FORM        write a model for jax, torch, safetensors or sklearn

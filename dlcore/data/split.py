@@ -6,8 +6,10 @@ from dlcore._core import host_checks
 from dlcore.data.dataset import Dataset
 
 TRAIN = ("train", "training")
-TEST = ("test", "testing", "validation", "valid", "val", "dev", "held-out", "heldout")
+VALIDATION = ("validation", "valid", "val", "dev")
+TEST = ("test", "testing", "held-out", "heldout")
 """Values of a split column, in any case. Numbers are 0 for rows that train and 1 for rows held out."""
+SETS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def train_test_split(
@@ -38,6 +40,14 @@ def train_test_split(
     >>> print(len(train), sorted(test.target.tolist()))
     5 ['a', 'a', 'a', 'b', 'b']
     """
+    held = held_out_rows(data, test, seed=seed, stratify=stratify)
+    return data.take(~held), data.take(held)
+
+
+def held_out_rows(
+    data: Dataset, test: float | None = None, *, seed: int = 0, stratify: bool = False
+) -> np.ndarray:
+    """Return which rows `train_test_split` holds out, shape (n,). The arguments are the same."""
     if (test is None) == (data.split is None):
         got = "neither" if test is None else "both"
         raise ValueError(f"test: expected a fraction or a split column, got {got}")
@@ -54,7 +64,35 @@ def train_test_split(
     for side, count in (("train", len(held) - held.sum()), ("are held out", held.sum())):
         if not count:
             raise ValueError(f"test: expected rows that {side}, got none of {len(held)}")
-    return data.take(~held), data.take(held)
+    return held
+
+
+def rows_of_sets(split: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the row numbers of the sets "train", "validation" and "test" that a split column names.
+
+    Args:
+      split: "train", "validation" and "test" or a synonym, in any case, or 0 for rows that train and 1 for test
+        rows; shape (n,).
+
+    Raises:
+      ValueError: if there is another value, or no row trains.
+
+    >>> rows_of_sets(np.array(["train", "val", "train", "test"]))["train"]
+    array([0, 2])
+    """
+    folded = np.char.lower(np.char.strip(split)) if split.dtype.kind == "U" else split
+    synonyms = SETS if split.dtype.kind == "U" else {"train": (0,), "test": (1,)}
+    of_set = {name: np.isin(folded, values) for name, values in synonyms.items()}
+    known = np.any(list(of_set.values()), axis=0)
+    if not known.all():
+        row = int(np.argmin(known))
+        raise ValueError(
+            f"split: expected 'train', 'validation' and 'test', or 0 and 1, got {split[row].item()!r} in row {row}"
+        )
+    sets = {name: np.flatnonzero(rows) for name, rows in of_set.items() if rows.any()}
+    if "train" not in sets:
+        raise ValueError(f"split: expected rows that train, got none of {len(split)}")
+    return sets
 
 
 def _by_rows(data: Dataset, test: float, rng: np.random.Generator, stratify: bool) -> np.ndarray:
@@ -95,7 +133,7 @@ def _by_column(data: Dataset) -> np.ndarray:
     assert values is not None
     if values.dtype.kind == "U":
         folded = np.char.lower(np.char.strip(values))
-        held, known = np.isin(folded, TEST), np.isin(folded, TEST + TRAIN)
+        held, known = np.isin(folded, TEST + VALIDATION), np.isin(folded, TEST + VALIDATION + TRAIN)
     else:
         held, known = values == 1, np.isin(values, (0, 1))
     if not known.all():

@@ -32,6 +32,8 @@ class ProbeTable:
       columns: arrays of shape (rows,) by name.
       record: values that JSON can hold: protocol, settings, seeds, SHA-256 of the rows, versions and device.
       heads: the fitted heads that are kept, by the number of their row. A file does not keep them.
+      seconds: the time of all fits in the parts "compile", "run" and "certify". A file and a selection of rows do
+        not keep it.
 
     >>> columns = {"k": np.array([1, 2]), "test_accuracy": np.array([0.5, 0.75])}
     >>> table = ProbeTable(columns, {"protocol": "example"})
@@ -44,6 +46,7 @@ class ProbeTable:
     columns: Mapping[str, np.ndarray]
     record: Mapping[str, object]
     heads: Mapping[int, LinearHeads] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns = {}
@@ -57,6 +60,7 @@ class ProbeTable:
         object.__setattr__(self, "columns", MappingProxyType(columns))
         object.__setattr__(self, "record", MappingProxyType(json.loads(json.dumps(dict(self.record)))))
         object.__setattr__(self, "heads", MappingProxyType(dict(self.heads)))
+        object.__setattr__(self, "seconds", MappingProxyType(dict(self.seconds)))
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

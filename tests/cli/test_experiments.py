@@ -56,6 +56,14 @@ def test_an_unmet_expectation_ends_with_status_1(tmp_path):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+def test_no_experiment_imports_scikit_learn_for_its_help(name):
+    """An import outside of all functions would run before the help."""
+    imports = [node for node in ast.parse(SCRIPTS[name].read_text()).body if isinstance(node, ast.ImportFrom)]
+    assert imports
+    assert not [node.module for node in imports if (node.module or "").partition(".")[0] == "sklearn"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_docstring_has_question_command_time_and_result(name):
     docstring = ast.get_docstring(ast.parse(SCRIPTS[name].read_text())) or ""
     question, *rest = docstring.splitlines()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from dlcore import fit_heads
+from dlcore.certificate import data_report
 from dlcore.cli.heads.intervals import held_out_metrics
 from dlcore.cli.heads.options import choose_loss, parse_grid
 from dlcore.cli.main import main
@@ -186,6 +188,47 @@ def test_reports_of_other_fits(target, options, texts, tmp_path):
     page = Page(text)
     for expected in texts:
         assert any(expected in word for word in page.words), expected
+
+
+@pytest.mark.parametrize("has_report", [True, False])
+def test_the_report_on_the_data_can_be_left_out(has_report, folder, tmp_path):
+    options = (*FEATURES, "--l2", "0.1", "--folds", "0", "--out", tmp_path / "out")
+    omitted = () if has_report else ("--no-data-report",)
+    done = call("fit", folder / "t.parquet", "--target", "label", *options, *omitted)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert (card["data_report"] is not None) == has_report
+    assert ("report on the data" in card["seconds"]) == has_report
+    assert ("report on the data" in done.stdout) == has_report
+    words = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).words
+    assert any("separability of the classes" in word for word in words) == has_report
+
+
+@pytest.mark.parametrize("has_package", [True, False])
+def test_the_report_on_the_data_has_one_thread_of_blas(has_package, folder, tmp_path, monkeypatch):
+    """Other commands and the caller keep theirs; without threadpoolctl nothing is limited."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    limits = threadpoolctl.threadpool_limits
+
+    def counts() -> set[int]:
+        pools = threadpoolctl.threadpool_info()
+        return {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+
+    def report(*arguments: Any, **options: Any) -> Any:
+        seen.append(counts())
+        return data_report(*arguments, **options)
+
+    seen: list[set[int]] = []
+    monkeypatch.setattr("dlcore.cli.heads.fit.data_report", report)
+    if not has_package:
+        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    options = (*FEATURES, "--l2", "0.1", "--folds", "0", "--out", tmp_path / "out")
+    with limits(2, user_api="blas"):
+        before = counts()
+        done = call("fit", folder / "t.parquet", "--target", "label", *options)
+        assert done.returncode == 0, done.stderr
+        assert counts() == before
+    assert seen == [{1} if has_package else before]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ""])

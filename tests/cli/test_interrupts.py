@@ -270,6 +270,19 @@ def test_help_version_and_list_import_neither_extras_nor_jax(arguments, beginnin
     assert done.stdout.startswith(beginning)
 
 
+def test_the_help_of_run_needs_no_scikit_learn(tmp_path):
+    """The run itself names the package, and leaves no folder of results."""
+    done = run_without("sklearn", "run", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("experiments: certified_tables, ")
+    assert "usage: dlcore run logistic_regression" in done.stdout
+    done = run_without("sklearn", "run", "--quick", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("dlcore run logistic_regression: it needs sklearn")
+    assert done.stderr.endswith("install it with: pip install 'dlcore-jax[all]'\n")
+    assert not list((tmp_path / "logistic_regression").iterdir())
+
+
 @pytest.mark.parametrize("arguments", [("verify",), ("graph", "x", "x=1"), ("bench",), ("run",), ("run", "norms")])
 def test_a_command_that_lacks_a_package_names_it(arguments):
     done = run_without(EXTRAS, *arguments)

@@ -1,7 +1,7 @@
 """Class weights of the command line: the option as text, the weight of each class, and the weights of rows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from dlcore._core.labels import SHOWN, shown
 from dlcore.data import Dataset
 from dlcore.export import Model
 
-BALANCED = "balanced"
+BALANCED: Literal["balanced"] = "balanced"
 OPTION = "--class-weight"
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,15 +16,24 @@ from dlcore.cli.console import ShowWork, describe_device, print_result, work_pro
 from dlcore.cli.heads.card import card
 from dlcore.cli.heads.class_weight import read_class_weight, weights_of_rows
 from dlcore.cli.heads.intervals import held_out_metrics
-from dlcore.cli.heads.options import CONFIG, DataOptions, LossName, command, parse_grid, read_split
+from dlcore.cli.heads.options import (
+    CONFIG,
+    DataOptions,
+    LossName,
+    command,
+    parse_penalties,
+    read_split,
+    recorded_warnings,
+)
 from dlcore.cli.heads.outputs import check_folder, checkpoint_of, write_outputs
+from dlcore.cli.heads.protocols.command import run as run_protocol
+from dlcore.cli.heads.protocols.command import split_protocol
 from dlcore.cli.heads.result import Clock, FitResult
 from dlcore.data import Dataset
 from dlcore.devices import DeviceName, find_device
 from dlcore.export import model_of
 from dlcore.heads import Heads, fit_heads
 
-DEFAULT_GRID = "1e-6:1e2:30"
 EXAMPLE = "Example: dlcore fit houses.parquet --target price --loss squared --test 0.2 --out houses"
 STAGES = {"fit": "heads fitted", "certify": "heads certified", "refine": "heads refined"}
 """Descriptions of the stages of `fit_heads`."""
@@ -39,8 +47,8 @@ MAX_SEPARATION_NUMBERS = 2**20
 class Options(DataOptions):
     """Options of the command."""
 
-    loss: LossName = "auto"
-    """Loss; auto reads the target"""
+    loss: Annotated[LossName, tyro.conf.arg(metavar="NAME")] = "auto"
+    """auto, logistic, softmax, squared or poisson"""
     l2: Annotated[str | None, tyro.conf.arg(metavar="GRID")] = None
     """Penalties: 0.1,1 or LOW:HIGH:COUNT (default 1e-6:1e2:30)"""
     C: Annotated[str | None, tyro.conf.arg(metavar="GRID")] = None
@@ -49,7 +57,7 @@ class Options(DataOptions):
     """Folds that choose the penalty; 0 for none"""
     scoring: Annotated[str | None, tyro.conf.arg(metavar="METRIC")] = None
     """Metric that ranks penalties"""
-    class_weight: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WEIGHT ...")] = ()
+    class_weight: Annotated[tuple[str, ...], tyro.conf.arg(metavar="W ...")] = ()
     """Weights of classes: balanced, or NAME=WEIGHT for each"""
     standardize: bool = False
     """Penalise standardised columns"""
@@ -57,18 +65,29 @@ class Options(DataOptions):
     """Fit an intercept"""
     tol: float = 1e-6
     """Relative tolerance of the certificate"""
-    device: DeviceName = "auto"
-    """Device to fit on"""
+    device: Annotated[DeviceName, tyro.conf.arg(metavar="NAME")] = "auto"
+    """auto, cpu, gpu or tpu"""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """New folder for the model, card, sweep and report"""
     overwrite: bool = False
     """Replace the files of a fit in FOLDER"""
+    protocol: Annotated[str | None, tyro.conf.arg(metavar="P")] = None
+    """few-shot, label-efficiency, nested or select; see --protocol P --help"""
+    data_report: bool = True
+    """Leave the report on the data out of FOLDER"""
     json: bool = False
     """Print the card as JSON"""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Fit, print the card and write the files; exit with 1 if the chosen head is not certified."""
+    """Fit, print the card and write the files; exit with 1 if the chosen head is not certified.
+
+    With `--protocol` the protocol is run in place of a single fit.
+    """
+    protocol, others = split_protocol(arguments)
+    if protocol is not None:
+        run_protocol(protocol, others)
+        return
     options = tyro.cli(
         Options,
         prog="dlcore fit",
@@ -114,7 +133,7 @@ def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitRe
     class_weight = read_class_weight(options.class_weight, train, loss)
     progress("read", 1, 1)
     clock.lap("read")
-    with _recorded_warnings() as messages:
+    with recorded_warnings() as messages:
         heads = _fit_heads(options, train, loss, class_weight, penalties, checkpoint, progress)
     clock.lap("fit")
     index = heads.best if heads.best is not None else 0
@@ -122,7 +141,7 @@ def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitRe
     metrics = {} if held is None else held_out_metrics(model, held, options.seed, progress)
     clock.lap("score")
     report = None
-    if options.out is not None:
+    if options.out is not None and options.data_report:
         progress("report on the data", 0, 1)
         report = _report(train, heads, weights_of_rows(class_weight, train))
         progress("report on the data", 1, 1)
@@ -143,12 +162,7 @@ def _fit(options: Options, checkpoint: Path | None, progress: ShowWork) -> FitRe
 
 def read_penalties(options: Options) -> dict[str, np.ndarray]:
     """Return the penalties by the name of their argument."""
-    if options.l2 is not None and options.C is not None:
-        raise ValueError("--C: expected --l2 or --C, got both")
-    if options.C is not None:
-        grid = {"C": parse_grid("--C", options.C)}
-    else:
-        grid = {"l2": parse_grid("--l2", options.l2 or DEFAULT_GRID)}
+    grid = parse_penalties(options.l2, options.C)
     if options.folds < 2 and options.folds != 0:
         raise ValueError(f"--folds: expected 0 or at least 2, got {options.folds}")
     (count,) = map(len, grid.values())
@@ -200,7 +214,24 @@ def _report(train: Dataset, heads: Heads, weights: np.ndarray | None) -> DataRep
     else:
         codes = np.searchsorted(heads.classes_, np.asarray(train.target))
     make = functools.partial(data_report, train.features, codes, weights, fit_intercept=heads.fit_intercept)
-    return make(loss=loss)  # pyright: ignore[reportArgumentType]
+    with _one_blas_thread():
+        return make(loss=loss)  # pyright: ignore[reportArgumentType]
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread for the block, if threadpoolctl is installed, as scikit-learn has it.
+
+    The QR factorization of the report makes its threads wait for each other at every column. On a busy machine,
+    one thread is ten times as fast as two.
+    """
+    try:
+        import threadpoolctl
+    except ImportError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _seconds(clock: Clock, heads: Heads) -> dict[str, float]:
@@ -212,19 +243,6 @@ def _seconds(clock: Clock, heads: Heads) -> dict[str, float]:
         else:
             seconds[name] = part
     return seconds
-
-
-@contextlib.contextmanager
-def _recorded_warnings() -> Iterator[list[str]]:
-    """Yield a list of the warnings of the block, which are also printed on standard error."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield messages
-    for warning in caught:
-        if issubclass(warning.category, UserWarning):
-            messages.append(str(warning.message))
-            interrupts.warn(messages[-1])
 
 
 @contextlib.contextmanager

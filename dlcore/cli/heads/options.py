@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,8 @@ from dlcore.devices import find_device
 LossName = Literal["auto", "logistic", "softmax", "squared", "poisson"]
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
 """Settings of tyro for the commands: one name for each flag."""
+DEFAULT_GRID = "1e-6:1e2:30"
+"""Penalties l2 where none are named."""
 MAX_CLASSES = 20
 """The largest number of whole numbers that "auto" takes as classes."""
 MAX_PENALTIES = 10_000
@@ -104,6 +107,28 @@ def parse_grid(name: str, text: str) -> np.ndarray:
     if not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {text!r}")
     return values
+
+
+def parse_penalties(l2: str | None, C: str | None) -> dict[str, np.ndarray]:
+    """Return the penalties of `--l2` or `--C` by the name of their argument."""
+    if l2 is not None and C is not None:
+        raise ValueError("--C: expected --l2 or --C, got both")
+    if C is not None:
+        return {"C": parse_grid("--C", C)}
+    return {"l2": parse_grid("--l2", l2 or DEFAULT_GRID)}
+
+
+@contextlib.contextmanager
+def recorded_warnings() -> Iterator[list[str]]:
+    """Yield a list of the warnings of the block, which are also printed on standard error."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            messages.append(str(warning.message))
+            interrupts.warn(messages[-1])
 
 
 @contextlib.contextmanager

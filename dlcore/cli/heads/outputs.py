@@ -18,7 +18,9 @@ FILES = MODEL, CARD, SWEEP, REPORT = "model.safetensors", "card.json", "sweep.pa
 """The files of a fit."""
 
 
-def check_folder(name: str, path: Path, *, overwrite: bool = False) -> Path:
+def check_folder(
+    name: str, path: Path, *, overwrite: bool = False, known: tuple[str, ...] = FILES, what: str = "a fit"
+) -> Path:
     """Return the absolute path of a folder that can be made: it is absent or empty, and its parent exists.
 
     A fit that an earlier command was killed while replacing is put back first.
@@ -26,7 +28,9 @@ def check_folder(name: str, path: Path, *, overwrite: bool = False) -> Path:
     Args:
       name: the name of the option, for messages.
       path: the folder. A link to a folder is followed.
-      overwrite: whether the folder may hold the files of a fit.
+      overwrite: whether the folder may hold files of an earlier command.
+      known: the names of these files.
+      what: the kind of command that wrote them, for messages.
     """
     absolute = Path(path).absolute()
     _restore_replaced(absolute)
@@ -36,9 +40,9 @@ def check_folder(name: str, path: Path, *, overwrite: bool = False) -> Path:
         if names and not overwrite:
             raise ValueError(
                 f"{name}: expected a new or an empty folder, got {str(path)!r}, which has files; "
-                "--overwrite replaces those of a fit"
+                f"--overwrite replaces those of {what}"
             )
-        _check_replaceable(name, path, names)
+        _check_replaceable(name, path, names, known, what)
         return absolute
     if absolute.exists() or absolute.is_symlink():
         raise ValueError(f"{name}: expected a folder, got the file {str(path)!r}")
@@ -47,12 +51,12 @@ def check_folder(name: str, path: Path, *, overwrite: bool = False) -> Path:
     return absolute
 
 
-def _check_replaceable(name: str, path: Path, names: list[str]) -> None:
-    """Raise a `ValueError` if a folder holds anything but the files of a fit, which a replacement would lose."""
-    others = [other for other in names if other not in FILES]
+def _check_replaceable(name: str, path: Path, names: list[str], known: tuple[str, ...], what: str) -> None:
+    """Raise a `ValueError` if a folder holds anything but known files, which a replacement would lose."""
+    others = [other for other in names if other not in known]
     if others:
         raise ValueError(
-            f"{name}: expected a folder with the files of a fit only, got {str(path)!r}, which has {others[0]!r}"
+            f"{name}: expected a folder with the files of {what} only, got {str(path)!r}, which has {others[0]!r}"
         )
 
 
@@ -62,8 +66,14 @@ def checkpoint_of(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def complete_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write into, which replaces `folder` when the block ends without an error."""
+def complete_folder(folder: Path, *, known: tuple[str, ...] = FILES, what: str = "a fit") -> Iterator[Path]:
+    """Yield a folder to write into, which replaces `folder` when the block ends without an error.
+
+    Args:
+      folder: the folder, which may hold files of an earlier command.
+      known: the names of these files.
+      what: the kind of command that wrote them, for messages.
+    """
     with contextlib.ExitStack() as stack:
         container = stack.enter_context(files.partial_folder(folder))
         stack.enter_context(
@@ -76,10 +86,10 @@ def complete_folder(folder: Path) -> Iterator[Path]:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         with interrupts.defer_signals():
-            _replace(partial, folder)
+            _replace(partial, folder, known, what)
 
 
-def _replace(partial: Path, folder: Path) -> None:
+def _replace(partial: Path, folder: Path, known: tuple[str, ...], what: str) -> None:
     """Rename a folder to `folder`, and remove the fit that was there.
 
     The fit that was there is set aside first. A process that is killed between the two renames leaves it there,
@@ -89,7 +99,7 @@ def _replace(partial: Path, folder: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         partial.rename(folder)
         return
-    _check_replaceable("--out", folder, sorted(file.name for file in folder.iterdir()))
+    _check_replaceable("--out", folder, sorted(file.name for file in folder.iterdir()), known, what)
     for new, old in ((partial, folder), *((path, folder / path.name) for path in partial.iterdir())):
         if old.exists():
             shutil.copymode(old, new)

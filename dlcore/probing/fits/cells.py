@@ -90,6 +90,7 @@ class Cells:
         self._heads: dict[int, LinearHeads] = {}
         self._finals: list[_Final] = []
         self._edges = self._choices = 0
+        self._seconds: dict[str, float] = {}
 
     def add(
         self,
@@ -111,6 +112,7 @@ class Cells:
           is_final: whether the chosen heads are scored on the test rows.
           keep: whether all heads are kept, not only the final ones.
         """
+        self._add_seconds(heads)
         several = heads.status.ndim == 2
         name, own = self._settings.penalty
         penalties = own if values is None else values
@@ -171,6 +173,8 @@ class Cells:
           values: C or l2 of each target, shape (targets,).
         """
         name, finals = self._settings.penalty[0], []
+        for heads in {id(heads): heads for heads in fits}.values():
+            self._add_seconds(heads)
         for target, heads in enumerate(fits):
             finals.append(len(self._rows))
             self._heads[len(self._rows)] = self._head(heads, (target, 0))
@@ -186,6 +190,12 @@ class Cells:
             }
             self._rows.append(row)
         self._finish(labels, finals, several=True)
+
+    def _add_seconds(self, heads: Heads) -> None:
+        """Add the time of a fit."""
+        if heads.timing is not None:
+            for part in ("compile", "run", "certify"):
+                self._seconds[part] = self._seconds.get(part, 0.0) + getattr(heads.timing, part)
 
     def _finish(self, labels: Labels, finals: Sequence[int], *, several: bool) -> None:
         """Remember final heads. Several targets have a row for all together."""
@@ -255,4 +265,5 @@ class Cells:
                 GridEdgeWarning,
                 stacklevel=stacklevel + 1,
             )
-        return ProbeTable(table_of(self._rows), dict(record) | {"choices_at_edge": self._edges}, self._heads)
+        record = dict(record) | {"choices_at_edge": self._edges}
+        return ProbeTable(table_of(self._rows), record, self._heads, self._seconds)
