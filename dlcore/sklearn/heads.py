@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -12,10 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
-from dlcore.devices import find_device
+from dlcore.devices import DeviceName, find_device
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.heads.files import proof_arrays
 from dlcore.sklearn.polish import is_small, polish
+from dlcore.sklearn.types import Features
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
@@ -28,6 +29,10 @@ OUT_OF_STEPS = {
     "saga": "The max_iter was reached which means the coef_ did not converge",
 }
 """The beginning of scikit-learn's warning, by solver."""
+
+
+Index: TypeAlias = int | np.integer | tuple[int | np.integer | slice | np.ndarray, ...]
+"""Indices of one of several heads, or of some of them."""
 
 
 class FitSettings(NamedTuple):
@@ -43,7 +48,7 @@ class FitSettings(NamedTuple):
     """
 
     fit_intercept: bool
-    device: str | None
+    device: DeviceName | None
     tol: float = 1e-4
     max_iter: int | None = None
     solver: str = EXACT
@@ -71,18 +76,18 @@ class ClassHeads(NamedTuple):
     certificate: Certificate | None
 
 
-def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
+def on_device(name: DeviceName | None) -> contextlib.AbstractContextManager[object]:
     """Return a context in which programs run on the first device of a platform."""
     return contextlib.nullcontext() if name is None else jax.default_device(find_device(name))
 
 
 def fit_squared(
-    X: Any,
+    X: Features,
     Y: np.ndarray,
     alphas: np.ndarray,
     weight: np.ndarray,
     settings: FitSettings,
-    left_out: Callable[..., float] | None = None,
+    left_out: Callable[[np.ndarray, np.ndarray, np.ndarray], float] | None = None,
 ) -> Heads:
     """Return ridge heads of every alpha for every column of Y, (n, targets): λ = 2·alpha/S.
 
@@ -94,7 +99,6 @@ def fit_squared(
       settings: those of the estimator.
       left_out: a function that is given every row's prediction by the other rows, strength by strength.
     """
-    more: dict[str, Any] = {} if left_out is None else {"folds": "leave-one-out", "scoring": left_out}
     with on_device(settings.device), warnings.catch_warnings():
         warnings.simplefilter("ignore", GridEdgeWarning)
         heads = fit_heads(
@@ -105,7 +109,8 @@ def fit_squared(
             sample_weight=weight,
             fit_intercept=settings.fit_intercept,
             progress=settings.verbose,
-            **more,
+            folds=None if left_out is None else "leave-one-out",
+            scoring=left_out,
         )
     rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
     warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, rounding[:, None])
@@ -113,7 +118,7 @@ def fit_squared(
 
 
 def fit_classes(
-    X: Any, labels: np.ndarray, n_classes: int, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
+    X: Features, labels: np.ndarray, n_classes: int, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
 ) -> ClassHeads:
     """Return heads of the cross-entropy for every C: λ = 1/(C·S), 0 for C = ∞.
 
@@ -145,7 +150,7 @@ def fit_classes(
 
 
 def _path(
-    X: Any, labels: np.ndarray, loss: str, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
+    X: Features, labels: np.ndarray, loss: str, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
 ) -> ClassHeads:
     """Return the heads of classes that all have weight, and warn of those that have not converged."""
     with np.errstate(divide="ignore", over="ignore"):
@@ -183,7 +188,7 @@ def _path(
 
 
 def _polished(
-    data: tuple[Any, np.ndarray, np.ndarray],
+    data: tuple[Features, np.ndarray, np.ndarray],
     heads: tuple[np.ndarray, np.ndarray],
     l2: np.ndarray,
     done: np.ndarray,
@@ -191,7 +196,7 @@ def _polished(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the coefficients and intercepts of heads, those that are `done` with all their digits."""
     (X, labels, weight), (coef, intercept) = data, (heads[0].copy(), heads[1].copy())
-    dense = (X.toarray() if hasattr(X, "toarray") else X).astype(np.float64)
+    dense = (X if isinstance(X, np.ndarray) else X.toarray()).astype(np.float64)
     rows = np.column_stack([dense, np.ones(len(labels))]) if settings.fit_intercept else dense
     penalised = np.arange(rows.shape[1]) < dense.shape[1]
     for head in np.flatnonzero(done):
@@ -253,11 +258,11 @@ def warn_of_gaps(
     )
 
 
-def certificate_at(certificate: Certificate, where: Any, device: str | None = None) -> Certificate:
+def certificate_at(certificate: Certificate, where: Index, device: str | None = None) -> Certificate:
     """Return the certificate of some heads of several: numbers where `where` is the index of one."""
     parts = {name: array[where] for name, array in proof_arrays(certificate).items()}
     bound = parts.pop("bound")
-    names: Any = str(bound) if np.ndim(bound) == 0 else tuple(map(str, bound.ravel()))
+    names = str(bound) if np.ndim(bound) == 0 else tuple(map(str, bound.ravel()))
     numbers = {name: float(part) if np.ndim(part) == 0 else part for name, part in parts.items()}
     device = certificate.heads_device if device is None else device
     return dataclasses.replace(certificate, **numbers, bound=names, heads_device=device)

@@ -1,19 +1,25 @@
 """Logistic regression that chooses C by folds."""
 
 import warnings
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import _raise_for_params
 
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
+from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
 from dlcore.sklearn.heads import certificate_at, fit_classes
-from dlcore.sklearn.inputs import ClassifierInputs, constraints_of, on_host
+from dlcore.sklearn.inputs import ClassifierInputs, on_host, with_device_and_dtype
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty
+from dlcore.sklearn.types import CvLike, FloatName, LogisticSolver, Penalty, RandomState, Scorer
 
 
 class Paths(NamedTuple):
@@ -70,32 +76,32 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
     1.0 (3, 1, 2)
     """
 
-    _parameter_constraints = constraints_of(linear_model.LogisticRegressionCV)
+    _parameter_constraints = with_device_and_dtype(linear_model.LogisticRegressionCV._parameter_constraints)
 
     def __init__(
         self,
         *,
-        Cs: Any = 10,
-        l1_ratios: Any = "warn",
+        Cs: int | npt.ArrayLike = 10,
+        l1_ratios: Sequence[float] | np.ndarray | Literal["warn"] | None = "warn",
         fit_intercept: bool = True,
-        cv: Any = None,
+        cv: CvLike | None = None,
         dual: bool = False,
-        penalty: Any = "deprecated",
-        scoring: Any = "warn",
-        solver: str = "lbfgs",
+        penalty: Penalty | Literal["deprecated"] = "deprecated",
+        scoring: str | Scorer | None = "warn",
+        solver: LogisticSolver = "lbfgs",
         tol: float = 1e-4,
         max_iter: int = 100,
-        class_weight: Any = None,
+        class_weight: ClassWeightLike | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
         refit: bool = True,
         intercept_scaling: float = 1.0,
-        random_state: Any = None,
-        use_legacy_attributes: Any = "warn",
-        device: str | None = None,
-        dtype: str | None = None,
+        random_state: RandomState | None = None,
+        use_legacy_attributes: bool | Literal["warn"] = "warn",
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
-        super().__init__(
+        cast("Callable[..., None]", super().__init__)(
             Cs=Cs,
             l1_ratios=l1_ratios,
             fit_intercept=fit_intercept,
@@ -114,11 +120,13 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             random_state=random_state,
             use_legacy_attributes=use_legacy_attributes,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
+    def fit(
+        self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, **params: object
+    ) -> Self:
         """Fit to X, (n, m), and labels y, (n,), with weights of the rows, (n,).
 
         `params` are routed to the splitter and the scorer.
@@ -138,8 +146,8 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             raise ValueError(f"Cs: expected numbers above 0, got {self.Cs!r}")
         weights = {} if sample_weight is None else {"sample_weight": on_host(sample_weight)}
         routed = route(self, {**params, **weights}, {**params, "sample_weight": weights.get("sample_weight")})
-        folds = read_folds(self.cv, data.X, data.y, routed.splitter.split, classifier=True)
-        score_params = weights if scoring is None else routed.scorer.score
+        folds = read_folds(self.cv, data.X, data.y, routed.split, classifier=True)
+        score_params = weights if scoring is None else routed.score
         paths = self._fit_folds(data, folds, get_scorer(scoring), score_params)
         coef, C = self._fit_best(data, paths)
         self.coef_ = coef[:, : data.X.shape[1]]
@@ -147,7 +155,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
         self._set_paths(paths, C, ratios, legacy=legacy)
         return self
 
-    def _read_defaults(self) -> tuple[Any, bool]:
+    def _read_defaults(self) -> tuple[str | Scorer | None, bool]:
         """Return `scoring` and `use_legacy_attributes`, with scikit-learn's warnings of new defaults."""
         scoring, legacy = self.scoring, self.use_legacy_attributes
         if isinstance(scoring, str) and scoring == "warn":
@@ -168,11 +176,13 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             )
         return scoring, bool(legacy)
 
-    def _fit_folds(self, data: ClassData, folds: list[Fold], scorer: Any, params: Any) -> Paths:
+    def _fit_folds(
+        self, data: ClassData, folds: list[Fold], scorer: Scorer | None, params: Mapping[str, object]
+    ) -> Paths:
         """Return the heads of every fold and C, and their scores."""
         settings, n_classes = settings_of(self), len(data.classes)
         scorer = None if scorer is None else with_all_classes(scorer, data.classes)
-        model: Any = LogisticRegression(fit_intercept=self.fit_intercept)
+        model = LogisticRegression(fit_intercept=self.fit_intercept)
         model.classes_, model.n_features_in_ = data.classes, data.X.shape[1]
         coefs, scores, steps = [], [], []
         for train, test in folds:
@@ -201,7 +211,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
         last = [found.intercept[0, :, None]] if self.fit_intercept else []
         return np.concatenate([found.coef[0], *last], axis=-1), float(C)
 
-    def _set_paths(self, paths: Paths, C: float, ratios: Any, *, legacy: bool) -> None:
+    def _set_paths(self, paths: Paths, C: float, ratios: Sequence[float | None], *, legacy: bool) -> None:
         """Set the attributes of the search in the old or the new form. Every ratio has the same heads."""
         self.l1_ratios_ = np.asarray(ratios)
         count = len(ratios)

@@ -1,8 +1,10 @@
 """Estimators beside scikit-learn's: the same numbers, and clear refusals."""
 
+import inspect
 import pickle
 import subprocess
 import sys
+import typing
 import warnings
 from typing import Any
 
@@ -18,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
+from sklearn.utils._param_validation import Hidden, StrOptions
 
 import dlcore.sklearn as ours
 from dlcore import certify
@@ -216,8 +219,9 @@ def test_features_are_kept_in_the_dtype_that_is_asked_for():
     assert ours.LogisticRegression().fit(X.astype(np.float32), y).coef_.dtype == np.float32
     assert ours.LogisticRegression(dtype="float32").fit(X, y).coef_.dtype == np.float32
     assert ours.RidgeClassifier(dtype="float64", device="cpu").fit(X.astype(np.float32), y).coef_.dtype == float
+    unknown: Any = "abacus"
     with pytest.raises(ValueError, match="device"):
-        ours.LogisticRegression(device="abacus").fit(X, y)
+        ours.LogisticRegression(device=unknown).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +275,28 @@ def test_warm_start_keeps_heads_that_are_proven():
     assert model.fit(X, y).n_iter_.tolist() == [0]
     np.testing.assert_array_equal(model.coef_, before)
     assert model.set_params(C=0.01).fit(X, y).n_iter_[0] > 0
+
+
+def names_in(hint: Any) -> set[str]:
+    """Return the strings of the literals in a type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return {name for name in typing.get_args(hint) if isinstance(name, str)}
+    return set().union(*map(names_in, typing.get_args(hint)))
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_every_parameter_has_a_type_with_the_names_that_scikit_learn_takes(name):
+    estimator = getattr(ours, name)
+    for function in (estimator.__init__, estimator.fit):
+        hints = typing.get_type_hints(function)
+        assert set(inspect.signature(function).parameters) - {"self"} == set(hints) - {"return"}
+        assert Any not in hints.values()
+    hints = typing.get_type_hints(estimator.__init__)
+    for parameter, constraints in estimator._parameter_constraints.items():
+        options = [entry.constraint if isinstance(entry, Hidden) else entry for entry in constraints]
+        expected = set().union(*(entry.options for entry in options if isinstance(entry, StrOptions)))
+        # Scorers and "balanced" are any strings.
+        assert parameter in ("scoring", "class_weight") or names_in(hints[parameter]) == expected, parameter
 
 
 def test_without_scikit_learn_the_error_says_how_to_install_it():
