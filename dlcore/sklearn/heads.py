@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -15,6 +15,9 @@ from dlcore.certificate import Certificate, LinearHeads, certify
 from dlcore.devices import DeviceName, find_device
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.heads.files import proof_arrays
+from dlcore.heads.fit_heads import MAX_STEPS
+from dlcore.heads.result import FoldHeads
+from dlcore.heads.solve_heads import fit_with_folds
 from dlcore.sklearn.polish import is_small, polish
 from dlcore.sklearn.types import Features
 
@@ -31,7 +34,7 @@ OUT_OF_STEPS = {
 """The beginning of scikit-learn's warning, by solver."""
 
 
-Index: TypeAlias = int | np.integer | tuple[int | np.integer | slice | np.ndarray, ...]
+Index: TypeAlias = int | np.integer | slice | tuple[int | np.integer | slice | np.ndarray, ...]
 """Indices of one of several heads, or of some of them."""
 
 
@@ -112,9 +115,68 @@ def fit_squared(
             folds=None if left_out is None else "leave-one-out",
             scoring=left_out,
         )
-    rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
-    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, rounding[:, None])
+    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, squared_rounding(Y, weight))
     return heads
+
+
+def fit_squared_folds(
+    X: Features,
+    Y: np.ndarray,
+    alphas: np.ndarray,
+    weight: np.ndarray,
+    trains: Sequence[np.ndarray],
+    settings: FitSettings,
+) -> tuple[Heads, list[Heads | FoldHeads]]:
+    """Return ridge heads of all rows and of each fold, in one call where no row trains a fold twice.
+
+    The heads of folds are checked, and those of all rows are not.
+
+    Args:
+      X: shape (n, m), NumPy or sparse.
+      Y: shape (n, targets).
+      alphas: shape (L,).
+      weight: shape (n,).
+      trains: how often each row trains each fold, shape (n,).
+      settings: those of the estimator.
+    """
+    together = np.array([(train <= 1).all() and (weight * train > 0).any() for train in trains], bool)
+    masks = np.reshape(
+        [train > 0 for train, is_shared in zip(trains, together, strict=True) if is_shared], (-1, len(Y))
+    )
+    with np.errstate(over="ignore"):
+        l2 = 2 * alphas / np.concatenate([[weight.sum()], masks @ weight])[:, None]
+    with on_device(settings.device):
+        heads, found = fit_with_folds(
+            X,
+            Y,
+            loss="squared",
+            l2=l2,
+            train=masks,
+            sample_weight=weight,
+            fit_intercept=settings.fit_intercept,
+            max_steps=MAX_STEPS,
+            progress=settings.verbose,
+        )
+    shared, folds = iter(found), []
+    for train, is_shared in zip(trains, together, strict=True):
+        if not is_shared:
+            folds.append(fit_squared(X, Y, alphas, weight * train, settings))
+            continue
+        fold = next(shared)
+        floor = squared_rounding(Y, weight * train)
+        warn_of_gaps(fold.certificate, fold.status, fold.steps, settings, floor)
+        folds.append(fold)
+    return heads, folds
+
+
+def _masks(trains: Sequence[np.ndarray], together: np.ndarray) -> np.ndarray:
+    """Return which rows train the folds that are `together`, booleans, shape (folds, n)."""
+    return np.stack(trains)[together] > 0
+
+
+def squared_rounding(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return a gap of each target that is nothing but rounding, shape (targets, 1)."""
+    return (np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum()))[:, None]
 
 
 def fit_classes(
@@ -149,6 +211,73 @@ def fit_classes(
     return found._replace(coef=coef, intercept=intercept)
 
 
+def fit_class_folds(
+    X: Features,
+    labels: np.ndarray,
+    n_classes: int,
+    Cs: np.ndarray,
+    weight: np.ndarray,
+    trains: Sequence[np.ndarray],
+    settings: FitSettings,
+) -> tuple[Callable[[int], ClassHeads], list[ClassHeads]]:
+    """Return a function that gives the head of all rows for the C at an index, and the heads of each fold.
+
+    Folds that train every class, and no row twice, are one call with all rows.
+
+    Args:
+      X: shape (n, m), NumPy or sparse.
+      labels: the number of the class of each row, shape (n,).
+      n_classes: the number of classes.
+      Cs: shape (L,).
+      weight: shape (n,).
+      trains: how often each row trains each fold, shape (n,).
+      settings: those of the estimator.
+    """
+
+    def has_all_classes(weights: np.ndarray) -> bool:
+        return bool((np.bincount(labels, weights, n_classes) > 0).all())
+
+    together = np.array([(train <= 1).all() and has_all_classes(weight * train) for train in trains], bool)
+    if not has_all_classes(weight) or settings.max_iter == 0 or not together.any():
+
+        def separate(index: int) -> ClassHeads:
+            return fit_classes(X, labels, n_classes, Cs[index : index + 1], weight, settings)
+
+        return separate, [fit_classes(X, labels, n_classes, Cs, weight * train, settings) for train in trains]
+    masks = _masks(trains, together)
+    with np.errstate(divide="ignore", over="ignore"):
+        l2 = 1 / (np.asarray(Cs, np.float64) * np.concatenate([[weight.sum()], masks @ weight])[:, None])
+    loss = "logistic" if n_classes == 2 else "softmax"
+    with on_device(settings.device):
+        heads, found = fit_with_folds(
+            X,
+            labels,
+            loss=loss,
+            l2=l2,
+            train=masks,
+            sample_weight=weight,
+            fit_intercept=settings.fit_intercept,
+            tol=settings.gap,
+            max_steps=MAX_STEPS if settings.max_iter is None else settings.max_iter,
+            progress=settings.verbose,
+        )
+    shared, folds = iter(zip(found, l2[1:], strict=True)), []
+    for train, is_shared in zip(trains, together, strict=True):
+        if is_shared:
+            fold, strengths = next(shared)
+            folds.append(_finished((X, labels, weight * train), fold, loss, strengths, settings))
+        else:
+            folds.append(fit_classes(X, labels, n_classes, Cs, weight * train, settings))
+
+    def whole(index: int) -> ClassHeads:
+        at = slice(index, index + 1)
+        certificate = certificate_at(heads.certificate, at)
+        head = FoldHeads(heads.coef[at], heads.intercept[at], heads.status[at], heads.steps[at], certificate)
+        return _finished((X, labels, weight), head, loss, l2[0, at], settings)
+
+    return whole, folds
+
+
 def _path(
     X: Features, labels: np.ndarray, loss: str, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
 ) -> ClassHeads:
@@ -175,10 +304,31 @@ def _path(
             )
         coef, intercept, steps, status = heads.coef, heads.intercept, heads.steps, heads.status
         certificate = heads.certificate
+    found = FoldHeads(coef, intercept, status, steps, certificate)
+    return _finished((X, labels, weight), found, loss, l2, settings)
+
+
+def _finished(
+    data: tuple[Features, np.ndarray, np.ndarray],
+    found: FoldHeads,
+    loss: str,
+    l2: np.ndarray,
+    settings: FitSettings,
+) -> ClassHeads:
+    """Warn of heads that have not converged, and return all of them, those of small data with all digits.
+
+    Args:
+      data: rows, labels and weights.
+      found: the heads of these rows.
+      loss: "logistic" or "softmax".
+      l2: shape (L,).
+      settings: those of the estimator.
+    """
+    (X, labels, weight), (coef, intercept, status, steps, certificate) = data, found
     warn_of_gaps(certificate, status, steps, settings)
     done = np.array([ended == Status.CONVERGED for ended in status])
     if done.any() and is_small(X.shape[0], (X.shape[1] + 1) * (2 if loss == "logistic" else coef.shape[1])):
-        coef, intercept = _polished((X, labels, weight), (coef, intercept), l2, done, settings)
+        coef, intercept = _polished(data, (coef, intercept), l2, done, settings)
         heads = LinearHeads(coef, intercept if settings.fit_intercept else None, l2, loss)
         certificate = dataclasses.replace(certify(heads, X, labels, weight), heads_device=certificate.heads_device)
     if loss == "softmax":  # the probabilities do not depend on a number that is added to all intercepts

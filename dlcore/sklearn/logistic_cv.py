@@ -15,7 +15,7 @@ from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
 from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
-from dlcore.sklearn.heads import certificate_at, fit_classes
+from dlcore.sklearn.heads import ClassHeads, certificate_at, fit_class_folds
 from dlcore.sklearn.inputs import ClassifierInputs, on_host, with_device_and_dtype
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty
@@ -29,11 +29,13 @@ class Paths(NamedTuple):
       coef: coefficients and, with an intercept, it last, shape (F, L, K, m + 1).
       scores: shape (F, L).
       steps: passes over the rows, shape (F, L).
+      whole: a function that gives the head of all rows for the C at an index.
     """
 
     coef: np.ndarray
     scores: np.ndarray
     steps: np.ndarray
+    whole: Callable[[int], ClassHeads]
 
 
 class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
@@ -185,8 +187,9 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
         model = LogisticRegression(fit_intercept=self.fit_intercept)
         model.classes_, model.n_features_in_ = data.classes, data.X.shape[1]
         coefs, scores, steps = [], [], []
-        for train, test in folds:
-            found = fit_classes(data.X, data.labels, n_classes, self.Cs_, data.weight * train, settings)
+        trains = [fold.train for fold in folds]
+        whole, heads = fit_class_folds(data.X, data.labels, n_classes, self.Cs_, data.weight, trains, settings)
+        for found, (_, test) in zip(heads, folds, strict=True):
             X, y, of_rows = data.X[test], data.y[test], params_of_rows(data.X, params, test)
             for C, coef, intercept in zip(self.Cs_, found.coef, found.intercept, strict=True):
                 model.C, model.coef_, model.intercept_ = C, coef, intercept
@@ -195,7 +198,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             coefs.append(np.concatenate([found.coef, *last], axis=-1))
             steps.append(found.steps)
         of_scores = np.reshape(np.asarray(scores, np.float64), (len(folds), len(self.Cs_)))
-        return Paths(np.stack(coefs), of_scores, np.stack(steps).astype(np.int32))
+        return Paths(np.stack(coefs), of_scores, np.stack(steps).astype(np.int32), whole)
 
     def _fit_best(self, data: ClassData, paths: Paths) -> tuple[np.ndarray, float]:
         """Return the coefficients (K, m + 1) of the best C, and that C."""
@@ -203,13 +206,13 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             best = paths.scores.argmax(1)
             self.certificate_ = None
             return paths.coef[np.arange(len(best)), best].mean(0), float(self.Cs_[best].mean())
-        C = self.Cs_[paths.scores.sum(0).argmax()]
-        found = fit_classes(data.X, data.labels, len(data.classes), np.array([C]), data.weight, settings_of(self))
+        best = int(paths.scores.sum(0).argmax())
+        found = paths.whole(best)
         if found.certificate is None:
             raise ValueError(only_one_class(data.classes[data.labels[data.weight > 0][0]]))
         self.certificate_ = certificate_at(found.certificate, 0)
         last = [found.intercept[0, :, None]] if self.fit_intercept else []
-        return np.concatenate([found.coef[0], *last], axis=-1), float(C)
+        return np.concatenate([found.coef[0], *last], axis=-1), float(self.Cs_[best])
 
     def _set_paths(self, paths: Paths, C: float, ratios: Sequence[float | None], *, legacy: bool) -> None:
         """Set the attributes of the search in the old or the new form. Every ratio has the same heads."""

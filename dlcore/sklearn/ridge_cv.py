@@ -15,7 +15,14 @@ from sklearn.utils.metadata_routing import _raise_for_params
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
+from dlcore.sklearn.heads import (
+    FitSettings,
+    certificate_at,
+    fit_squared,
+    fit_squared_folds,
+    squared_rounding,
+    warn_of_gaps,
+)
 from dlcore.sklearn.inputs import RegressorInputs, on_host, read_numbers, read_weights, with_device_and_dtype
 from dlcore.sklearn.ridge import Ridge, set_coefficients
 from dlcore.sklearn.types import CvLike, Features, FloatName, Scorer
@@ -185,8 +192,8 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
         settings = FitSettings(self.fit_intercept, self.device)
         Y, scores = y.reshape(len(y), -1), np.empty((len(folds), len(alphas)))
         rows = X if isinstance(X, np.ndarray) else X.tocsr()
-        for fold, (train, test) in enumerate(folds):
-            heads = fit_squared(rows, Y, alphas, weight * train, settings)
+        whole, of_folds = fit_squared_folds(rows, Y, alphas, weight, [fold.train for fold in folds], settings)
+        for fold, (heads, (_, test)) in enumerate(zip(of_folds, folds, strict=True)):
             score_params = params_of_rows(X, routed.score, test)
             for index, alpha in enumerate(alphas):
                 model = Ridge(alpha, fit_intercept=self.fit_intercept)
@@ -195,7 +202,10 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
                 scores[fold, index] = scorer(model, rows[test], y[test], **score_params)
         mean = scores.mean(0)
         best = int(np.where(np.isnan(mean), -np.inf, mean).argmax())
-        heads = fit_squared(X, Y, alphas[best : best + 1], weight, settings)
-        set_coefficients(self, heads.coef[:, 0], heads.intercept[:, 0], X.dtype, one=y.ndim == 1)
+        chosen = slice(best, best + 1)
+        certificate = certificate_at(whole.certificate, (slice(None), chosen))
+        status, steps = whole.status[:, chosen], whole.steps[:, chosen]
+        warn_of_gaps(certificate, status, steps, settings, squared_rounding(Y, weight))
+        set_coefficients(self, whole.coef[:, best], whole.intercept[:, best], X.dtype, one=y.ndim == 1)
         self.alpha_, self.best_score_ = float(alphas[best]), float(mean[best])
-        self.certificate_ = certificate_at(heads.certificate, (0 if Y.shape[1] == 1 else slice(None), 0))
+        self.certificate_ = certificate_at(whole.certificate, (0 if Y.shape[1] == 1 else slice(None), best))

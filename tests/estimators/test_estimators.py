@@ -25,6 +25,7 @@ from sklearn.utils._param_validation import Hidden, StrOptions
 import dlcore.sklearn as ours
 from dlcore import certify
 from dlcore.certificate import LinearHeads
+from dlcore.sklearn import heads as sklearn_heads
 
 pytestmark = pytest.mark.any_mode
 
@@ -315,3 +316,48 @@ def test_dependent_columns_are_named_where_least_squares_is_not_proven():
     ):
         model.fit(powers, np.cos(5 * x[:, 0]) + rng.normal(0, 0.1, 50))
     assert np.isinf(model.certificate_.gap)
+
+
+@pytest.mark.parametrize("kind", ["folds", "a fold without a class", "rows that train twice"])
+@pytest.mark.parametrize("name", ["LogisticRegressionCV", "RidgeCV"])
+def test_a_search_is_one_call_with_all_folds(name, kind, monkeypatch):
+    calls = []
+
+    def counted(function):
+        return lambda *data, **options: calls.append(function) or function(*data, **options)
+
+    for function in ("fit_heads", "fit_with_folds"):
+        monkeypatch.setattr(sklearn_heads, function, counted(getattr(sklearn_heads, function)))
+    X, labels, Y, weight = problem()
+    y = labels if name == "LogisticRegressionCV" else Y
+    folds = list(KFold(3).split(X))
+    if kind == "a fold without a class":
+        folds[1] = (np.flatnonzero(labels != "ape"), np.flatnonzero(labels == "ape"))
+    if kind == "rows that train twice":
+        folds[1] = (np.repeat(folds[1][0], np.arange(60) % 2 + 1), folds[1][1])
+    params = (
+        {"Cs": [0.1, 1.0], "scoring": "accuracy", **NEW} if name == "LogisticRegressionCV" else {"alphas": [1, 9]}
+    )
+    getattr(ours, name)(cv=folds, **params).fit(X, y, sample_weight=weight)
+    is_apart = kind != "folds" and (name == "LogisticRegressionCV" or kind == "rows that train twice")
+    assert len(calls) == 1 + is_apart
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_heads_of_a_search_are_those_of_each_fold(classes):
+    X, y, _, weight = problem(classes)
+    weight[::9] = 0
+    folds = list(KFold(3).split(X))
+    folds.append((np.repeat(folds[0][0], 2)[:90], folds[0][1]))
+    Cs = [0.1, 20.0]
+    search: Any = ours.LogisticRegressionCV(Cs=Cs, cv=folds, scoring="accuracy", **NEW)
+    search.fit(X, y, sample_weight=weight)
+    for fold, (train, _) in enumerate(folds):
+        for index, C in enumerate(Cs):
+            model = ours.LogisticRegression(C=C).fit(X[train], y[train], sample_weight=weight[train])
+            found = search.coefs_paths_[fold, 0, index]
+            np.testing.assert_allclose(found[:, :-1], model.coef_, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(found[:, -1], model.intercept_, rtol=1e-10, atol=1e-12)
+    model = ours.LogisticRegression(C=search.C_).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(search.coef_, model.coef_, rtol=1e-10, atol=1e-12)
+    assert search.certificate_.value == pytest.approx(model.certificate_.value, rel=1e-12)
