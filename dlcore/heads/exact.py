@@ -11,7 +11,7 @@ from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.options import FitOptions
-from dlcore.heads.result import Heads
+from dlcore.heads.result import FoldHeads, Heads
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
 from dlcore.heads.scoring.leave_one_out import left_out_scores
@@ -23,24 +23,24 @@ from dlcore.heads.timing import Stopwatch
 
 def ridge_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
-) -> Heads:
-    """Fit heads of the squared loss, in JAX's x64 mode."""
+) -> tuple[Heads, tuple[FoldHeads, ...]]:
+    """Fit heads of the squared loss, in JAX's x64 mode: those of all rows, and of each fold if they are kept."""
     accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)
     with clock.certifying():
         certifier = RidgeCertifier(inputs, fit_intercept=fit_options.fit_intercept, tol=fit_options.tol)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
-        """Return what is kept of a fit. The heads of a fold go as soon as they are certified."""
+        """Return what is kept of a fit. The heads of a fold go once certified, unless options keep them."""
         score = (
             functools.partial(_scores, inputs, accumulator, fit_options, fit=fit)
-            if fit or fit_options.left_out
+            if inputs.test[fit].any() or fit_options.left_out
             else None
         )
         found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
             proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
         kept = {"ended": ended.astype(str)} | proof_arrays(proof)
-        kept |= {} if fit else {"coef": found.coef, "intercept": found.intercept}
+        kept |= {"coef": found.coef, "intercept": found.intercept} if not fit or fit_options.keep_folds else {}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
@@ -48,11 +48,12 @@ def ridge_heads(
     form = {"ended": ("Status", heads), **form_of_proof(heads), "scores": ("float64", heads)}
     whole = {"coef": ("float64", (*heads, inputs.x.shape[1])), "intercept": ("float64", heads)}
     whole |= {"scale": ("float64", inputs.x.shape[1:])} if inputs.standardize else {}
+    has_heads = [not fit or fit_options.keep_folds for fit in range(len(inputs.train))]
     fits = [
         stages.once(
-            f"fit {fit}", functools.partial(fitted, fit), form if fit else form | whole, absent=("scores",)
+            f"fit {fit}", functools.partial(fitted, fit), form | whole if kept else form, absent=("scores",)
         )
-        for fit in range(len(inputs.train))
+        for fit, kept in enumerate(has_heads)
     ]
     first, folds = fits[0], fits[1:]
     shape = first["gap"].shape
@@ -70,7 +71,18 @@ def ridge_heads(
         theta = _by_target(first["coef"], first["intercept"])
         scores = [validation_scores(theta, inputs, SQUARED, fit_options.scoring, accumulator.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
-    return Heads(
+    fold_heads = [
+        FoldHeads(
+            shaped(fold["coef"], 1),
+            shaped(fold["intercept"], 1) * fit_options.fit_intercept,
+            as_statuses(shaped(fold["ended"], 1)),
+            np.ones(certificate.gap.shape, np.int64),
+            proof_of({name: shaped(fold[name], 1) for name in PROOF}),
+        )
+        for fold in folds
+        if fit_options.keep_folds
+    ]
+    heads = Heads(
         coef=shaped(first["coef"], 1),
         intercept=shaped(first["intercept"], 1) * fit_options.fit_intercept,
         l2=inputs.l2[0],
@@ -88,6 +100,7 @@ def ridge_heads(
         scale=first.get("scale"),
         fit_intercept=fit_options.fit_intercept,
     )
+    return heads, tuple(fold_heads)
 
 
 def _scores(

@@ -1,12 +1,10 @@
 """`fit_heads`: many linear heads over one copy of the features, each with its proof."""
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Never
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -19,15 +17,13 @@ from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.heads.data.device_rows import shared
 from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.data.training_data import read_training_data
-from dlcore.heads.exact import ridge_heads
-from dlcore.heads.iterative import iterative_heads
 from dlcore.heads.options import FitOptions
 from dlcore.heads.progress import ProgressLike, read_progress
 from dlcore.heads.result import Heads
 from dlcore.heads.scoring.best_penalty import warn_at_the_edge
 from dlcore.heads.scoring.held_out import Scoring, check_held_out, read_scoring
 from dlcore.heads.scoring.leave_one_out import NAME, check_leave_one_out
-from dlcore.heads.timing import Stopwatch
+from dlcore.heads.solve_heads import solve_heads
 
 MAX_STEPS = 1000
 """Passes over all rows for one head."""
@@ -206,15 +202,8 @@ def fit_heads(
         train, test = inputs.train[1:], inputs.test[1:]
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
-    solve = ridge_heads if record.row_loss is None else iterative_heads
-    if reporter is not None:
-        reporter.total = inputs.l2.size * inputs.targets
-    line = contextlib.nullcontext() if reporter is None else reporter
-    with line, jax.enable_x64(True), Stopwatch() as clock, StageCache(path, problem, reporter) as stages:
-        heads = solve(inputs, x, fit_options, stages, clock)
+    heads, _ = solve_heads(inputs, x, fit_options, StageCache(path, problem, reporter))
     if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]
-    return dataclasses.replace(
-        heads, feature_names=names if known else None, timing=clock.timing(), classes_=inputs.classes
-    )
+    return dataclasses.replace(heads, feature_names=names if known else None, classes_=inputs.classes)

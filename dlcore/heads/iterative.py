@@ -16,7 +16,7 @@ from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
 from dlcore.heads.losses import loss_record
 from dlcore.heads.options import FitOptions
-from dlcore.heads.result import Heads, is_idle, statuses
+from dlcore.heads.result import FoldHeads, Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
 from dlcore.heads.scoring.logits import logits_of
@@ -29,8 +29,8 @@ ROUNDS = 3
 
 def iterative_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
-) -> Heads:
-    """Fit heads by L-BFGS, in JAX's x64 mode."""
+) -> tuple[Heads, tuple[FoldHeads, ...]]:
+    """Fit heads by L-BFGS, in JAX's x64 mode. Return those of all rows, and of each fold if they are kept."""
     rows = place(inputs, x)
     options = {
         "fit_intercept": fit_options.fit_intercept,
@@ -112,9 +112,9 @@ def iterative_heads(
     absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
     ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
 
-    def of_all_rows(array: np.ndarray) -> np.ndarray:
-        """Return the part of the fits on all rows, with an axis of targets where y has one."""
-        return array[:targets] if inputs.has_targets else array[0]
+    def of_fit(array: np.ndarray, fit: int = 0) -> np.ndarray:
+        """Return the part of one fit, by default of that on all rows, with an axis of targets where y has one."""
+        return array[fit * targets : (fit + 1) * targets] if inputs.has_targets else array[fit]
 
     def of_folds(array: np.ndarray) -> np.ndarray:
         """Return the part of the folds, shape (folds, L), with an axis of targets in front where y has one."""
@@ -123,17 +123,32 @@ def iterative_heads(
 
     found = _scores(inputs, rows, theta, fit_options)
     scores = None if found is None else of_folds(found)
-    certificate = _together(proofs[:targets]) if inputs.has_targets else proofs[0]
+    certificates = [
+        _together(proofs[start : start + targets]) if inputs.has_targets else proofs[start]
+        for start in range(0, len(proofs), targets)
+    ]
+    certificate = certificates[0]
     device = str(next(iter(rows.x.devices())))
-    return Heads(
-        coef=of_all_rows(theta[..., :-1]),
-        intercept=of_all_rows(theta[..., -1]),
+    folds = [
+        FoldHeads(
+            of_fit(theta[..., :-1], fit),
+            of_fit(theta[..., -1], fit),
+            of_fit(ended, fit),
+            of_fit(sweep.steps, fit),
+            certificates[fit],
+        )
+        for fit in range(1, len(inputs.train))
+        if fit_options.keep_folds
+    ]
+    heads = Heads(
+        coef=of_fit(theta[..., :-1]),
+        intercept=of_fit(theta[..., -1]),
         l2=inputs.l2[0],
         loss=loss_record(fit_options.loss).certified_name,
         value=certificate.value,
-        status=of_all_rows(ended),
+        status=of_fit(ended),
         certificate=dataclasses.replace(certificate, heads_device=device),
-        steps=of_all_rows(sweep.steps),
+        steps=of_fit(sweep.steps),
         fold_status=of_folds(ended[targets:]),
         fold_gap=of_folds(gap[targets:]),
         scores=scores,
@@ -143,6 +158,7 @@ def iterative_heads(
         scale=None if rows.scale is None else rows.scale[0],
         fit_intercept=fit_options.fit_intercept,
     )
+    return heads, tuple(folds)
 
 
 def _scores(
@@ -152,7 +168,7 @@ def _scores(
     scoring, loss, fits = fit_options.scoring, loss_record(fit_options.loss), len(inputs.train)
     if inputs.validation is not None:
         return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
-    if fits == 1:
+    if not inputs.test.any():
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])
     linear = functools.partial(logits_of, rows.x)

@@ -8,7 +8,17 @@ from dlcore.heads.scoring.held_out import Scoring, name_of
 
 
 class FitOptions(NamedTuple):
-    """Options of a call beside the data."""
+    """Options of a call beside the data.
+
+    Attributes:
+      loss: the name of the loss.
+      scoring: the name of a metric, or a function.
+      left_out: whether each row is predicted by the others.
+      fit_intercept: whether the intercept is fitted.
+      tol: the relative gap of a converged head.
+      max_steps: the most passes over all rows for one head.
+      keep_folds: whether the heads of the folds are returned.
+    """
 
     loss: str
     scoring: Scoring
@@ -16,6 +26,7 @@ class FitOptions(NamedTuple):
     fit_intercept: bool
     tol: float
     max_steps: int
+    keep_folds: bool = False
 
     def problem(self) -> Mapping[str, object]:
         """Return what stages depend on: of ridge heads the scores too, which others make at the end."""

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +23,24 @@ from dlcore.heads.files import load, save
 from dlcore.heads.scoring.best_penalty import within_one_error
 from dlcore.heads.scoring.logits import logits_by_block
 from dlcore.heads.timing import HeadsTiming
+
+
+class FoldHeads(NamedTuple):
+    """Heads of one fold, in the shapes of `Heads`.
+
+    Attributes:
+      coef: shape (l2, m) or (l2, classes, m), with the axis of targets in front where y has one.
+      intercept: shape (l2,) or (l2, classes).
+      status: shape (l2,).
+      steps: shape (l2,), passes over the rows.
+      certificate: of the heads.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    status: np.ndarray
+    steps: np.ndarray
+    certificate: Certificate
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -12,10 +12,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads, certify
-from dlcore.devices import find_device
+from dlcore.devices import DeviceName, find_device
 from dlcore.heads import GridEdgeWarning, Heads, fit_heads
 from dlcore.heads.files import proof_arrays
+from dlcore.heads.fit_heads import MAX_STEPS
+from dlcore.heads.result import FoldHeads
+from dlcore.heads.solve_heads import fit_with_folds
 from dlcore.sklearn.polish import is_small, polish
+from dlcore.sklearn.types import Features
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
@@ -28,6 +32,10 @@ OUT_OF_STEPS = {
     "saga": "The max_iter was reached which means the coef_ did not converge",
 }
 """The beginning of scikit-learn's warning, by solver."""
+
+
+Index: TypeAlias = int | np.integer | slice | tuple[int | np.integer | slice | np.ndarray, ...]
+"""Indices of one of several heads, or of some of them."""
 
 
 class FitSettings(NamedTuple):
@@ -43,7 +51,7 @@ class FitSettings(NamedTuple):
     """
 
     fit_intercept: bool
-    device: str | None
+    device: DeviceName | None
     tol: float = 1e-4
     max_iter: int | None = None
     solver: str = EXACT
@@ -71,18 +79,18 @@ class ClassHeads(NamedTuple):
     certificate: Certificate | None
 
 
-def on_device(name: str | None) -> contextlib.AbstractContextManager[Any]:
+def on_device(name: DeviceName | None) -> contextlib.AbstractContextManager[object]:
     """Return a context in which programs run on the first device of a platform."""
     return contextlib.nullcontext() if name is None else jax.default_device(find_device(name))
 
 
 def fit_squared(
-    X: Any,
+    X: Features,
     Y: np.ndarray,
     alphas: np.ndarray,
     weight: np.ndarray,
     settings: FitSettings,
-    left_out: Callable[..., float] | None = None,
+    left_out: Callable[[np.ndarray, np.ndarray, np.ndarray], float] | None = None,
 ) -> Heads:
     """Return ridge heads of every alpha for every column of Y, (n, targets): λ = 2·alpha/S.
 
@@ -94,7 +102,6 @@ def fit_squared(
       settings: those of the estimator.
       left_out: a function that is given every row's prediction by the other rows, strength by strength.
     """
-    more: dict[str, Any] = {} if left_out is None else {"folds": "leave-one-out", "scoring": left_out}
     with on_device(settings.device), warnings.catch_warnings():
         warnings.simplefilter("ignore", GridEdgeWarning)
         heads = fit_heads(
@@ -105,15 +112,75 @@ def fit_squared(
             sample_weight=weight,
             fit_intercept=settings.fit_intercept,
             progress=settings.verbose,
-            **more,
+            folds=None if left_out is None else "leave-one-out",
+            scoring=left_out,
         )
-    rounding = np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum())
-    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, rounding[:, None])
+    warn_of_gaps(heads.certificate, heads.status, heads.steps, settings, squared_rounding(Y, weight))
     return heads
 
 
+def fit_squared_folds(
+    X: Features,
+    Y: np.ndarray,
+    alphas: np.ndarray,
+    weight: np.ndarray,
+    trains: Sequence[np.ndarray],
+    settings: FitSettings,
+) -> tuple[Heads, list[Heads | FoldHeads]]:
+    """Return ridge heads of all rows and of each fold, in one call where no row trains a fold twice.
+
+    The heads of folds are checked, and those of all rows are not.
+
+    Args:
+      X: shape (n, m), NumPy or sparse.
+      Y: shape (n, targets).
+      alphas: shape (L,).
+      weight: shape (n,).
+      trains: how often each row trains each fold, shape (n,).
+      settings: those of the estimator.
+    """
+    together = np.array([(train <= 1).all() and (weight * train > 0).any() for train in trains], bool)
+    masks = np.reshape(
+        [train > 0 for train, is_shared in zip(trains, together, strict=True) if is_shared], (-1, len(Y))
+    )
+    with np.errstate(over="ignore"):
+        l2 = 2 * alphas / np.concatenate([[weight.sum()], masks @ weight])[:, None]
+    with on_device(settings.device):
+        heads, found = fit_with_folds(
+            X,
+            Y,
+            loss="squared",
+            l2=l2,
+            train=masks,
+            sample_weight=weight,
+            fit_intercept=settings.fit_intercept,
+            max_steps=MAX_STEPS,
+            progress=settings.verbose,
+        )
+    shared, folds = iter(found), []
+    for train, is_shared in zip(trains, together, strict=True):
+        if not is_shared:
+            folds.append(fit_squared(X, Y, alphas, weight * train, settings))
+            continue
+        fold = next(shared)
+        floor = squared_rounding(Y, weight * train)
+        warn_of_gaps(fold.certificate, fold.status, fold.steps, settings, floor)
+        folds.append(fold)
+    return heads, folds
+
+
+def _masks(trains: Sequence[np.ndarray], together: np.ndarray) -> np.ndarray:
+    """Return which rows train the folds that are `together`, booleans, shape (folds, n)."""
+    return np.stack(trains)[together] > 0
+
+
+def squared_rounding(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return a gap of each target that is nothing but rounding, shape (targets, 1)."""
+    return (np.finfo(np.float64).eps * (weight @ Y.astype(np.float64) ** 2 / weight.sum()))[:, None]
+
+
 def fit_classes(
-    X: Any, labels: np.ndarray, n_classes: int, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
+    X: Features, labels: np.ndarray, n_classes: int, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
 ) -> ClassHeads:
     """Return heads of the cross-entropy for every C: λ = 1/(C·S), 0 for C = ∞.
 
@@ -144,8 +211,75 @@ def fit_classes(
     return found._replace(coef=coef, intercept=intercept)
 
 
+def fit_class_folds(
+    X: Features,
+    labels: np.ndarray,
+    n_classes: int,
+    Cs: np.ndarray,
+    weight: np.ndarray,
+    trains: Sequence[np.ndarray],
+    settings: FitSettings,
+) -> tuple[Callable[[int], ClassHeads], list[ClassHeads]]:
+    """Return a function that gives the head of all rows for the C at an index, and the heads of each fold.
+
+    Folds that train every class, and no row twice, are one call with all rows.
+
+    Args:
+      X: shape (n, m), NumPy or sparse.
+      labels: the number of the class of each row, shape (n,).
+      n_classes: the number of classes.
+      Cs: shape (L,).
+      weight: shape (n,).
+      trains: how often each row trains each fold, shape (n,).
+      settings: those of the estimator.
+    """
+
+    def has_all_classes(weights: np.ndarray) -> bool:
+        return bool((np.bincount(labels, weights, n_classes) > 0).all())
+
+    together = np.array([(train <= 1).all() and has_all_classes(weight * train) for train in trains], bool)
+    if not has_all_classes(weight) or settings.max_iter == 0 or not together.any():
+
+        def separate(index: int) -> ClassHeads:
+            return fit_classes(X, labels, n_classes, Cs[index : index + 1], weight, settings)
+
+        return separate, [fit_classes(X, labels, n_classes, Cs, weight * train, settings) for train in trains]
+    masks = _masks(trains, together)
+    with np.errstate(divide="ignore", over="ignore"):
+        l2 = 1 / (np.asarray(Cs, np.float64) * np.concatenate([[weight.sum()], masks @ weight])[:, None])
+    loss = "logistic" if n_classes == 2 else "softmax"
+    with on_device(settings.device):
+        heads, found = fit_with_folds(
+            X,
+            labels,
+            loss=loss,
+            l2=l2,
+            train=masks,
+            sample_weight=weight,
+            fit_intercept=settings.fit_intercept,
+            tol=settings.gap,
+            max_steps=MAX_STEPS if settings.max_iter is None else settings.max_iter,
+            progress=settings.verbose,
+        )
+    shared, folds = iter(zip(found, l2[1:], strict=True)), []
+    for train, is_shared in zip(trains, together, strict=True):
+        if is_shared:
+            fold, strengths = next(shared)
+            folds.append(_finished((X, labels, weight * train), fold, loss, strengths, settings))
+        else:
+            folds.append(fit_classes(X, labels, n_classes, Cs, weight * train, settings))
+
+    def whole(index: int) -> ClassHeads:
+        at = slice(index, index + 1)
+        certificate = certificate_at(heads.certificate, at)
+        head = FoldHeads(heads.coef[at], heads.intercept[at], heads.status[at], heads.steps[at], certificate)
+        return _finished((X, labels, weight), head, loss, l2[0, at], settings)
+
+    return whole, folds
+
+
 def _path(
-    X: Any, labels: np.ndarray, loss: str, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
+    X: Features, labels: np.ndarray, loss: str, Cs: np.ndarray, weight: np.ndarray, settings: FitSettings
 ) -> ClassHeads:
     """Return the heads of classes that all have weight, and warn of those that have not converged."""
     with np.errstate(divide="ignore", over="ignore"):
@@ -170,10 +304,31 @@ def _path(
             )
         coef, intercept, steps, status = heads.coef, heads.intercept, heads.steps, heads.status
         certificate = heads.certificate
+    found = FoldHeads(coef, intercept, status, steps, certificate)
+    return _finished((X, labels, weight), found, loss, l2, settings)
+
+
+def _finished(
+    data: tuple[Features, np.ndarray, np.ndarray],
+    found: FoldHeads,
+    loss: str,
+    l2: np.ndarray,
+    settings: FitSettings,
+) -> ClassHeads:
+    """Warn of heads that have not converged, and return all of them, those of small data with all digits.
+
+    Args:
+      data: rows, labels and weights.
+      found: the heads of these rows.
+      loss: "logistic" or "softmax".
+      l2: shape (L,).
+      settings: those of the estimator.
+    """
+    (X, labels, weight), (coef, intercept, status, steps, certificate) = data, found
     warn_of_gaps(certificate, status, steps, settings)
     done = np.array([ended == Status.CONVERGED for ended in status])
     if done.any() and is_small(X.shape[0], (X.shape[1] + 1) * (2 if loss == "logistic" else coef.shape[1])):
-        coef, intercept = _polished((X, labels, weight), (coef, intercept), l2, done, settings)
+        coef, intercept = _polished(data, (coef, intercept), l2, done, settings)
         heads = LinearHeads(coef, intercept if settings.fit_intercept else None, l2, loss)
         certificate = dataclasses.replace(certify(heads, X, labels, weight), heads_device=certificate.heads_device)
     if loss == "softmax":  # the probabilities do not depend on a number that is added to all intercepts
@@ -183,7 +338,7 @@ def _path(
 
 
 def _polished(
-    data: tuple[Any, np.ndarray, np.ndarray],
+    data: tuple[Features, np.ndarray, np.ndarray],
     heads: tuple[np.ndarray, np.ndarray],
     l2: np.ndarray,
     done: np.ndarray,
@@ -191,7 +346,7 @@ def _polished(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the coefficients and intercepts of heads, those that are `done` with all their digits."""
     (X, labels, weight), (coef, intercept) = data, (heads[0].copy(), heads[1].copy())
-    dense = (X.toarray() if hasattr(X, "toarray") else X).astype(np.float64)
+    dense = (X if isinstance(X, np.ndarray) else X.toarray()).astype(np.float64)
     rows = np.column_stack([dense, np.ones(len(labels))]) if settings.fit_intercept else dense
     penalised = np.arange(rows.shape[1]) < dense.shape[1]
     for head in np.flatnonzero(done):
@@ -253,11 +408,11 @@ def warn_of_gaps(
     )
 
 
-def certificate_at(certificate: Certificate, where: Any, device: str | None = None) -> Certificate:
+def certificate_at(certificate: Certificate, where: Index, device: str | None = None) -> Certificate:
     """Return the certificate of some heads of several: numbers where `where` is the index of one."""
     parts = {name: array[where] for name, array in proof_arrays(certificate).items()}
     bound = parts.pop("bound")
-    names: Any = str(bound) if np.ndim(bound) == 0 else tuple(map(str, bound.ravel()))
+    names = str(bound) if np.ndim(bound) == 0 else tuple(map(str, bound.ravel()))
     numbers = {name: float(part) if np.ndim(part) == 0 else part for name, part in parts.items()}
     device = certificate.heads_device if device is None else device
     return dataclasses.replace(certificate, **numbers, bound=names, heads_device=device)

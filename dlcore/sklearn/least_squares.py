@@ -1,15 +1,17 @@
 """Linear regression by least squares, of minimum norm where the solution is not unique."""
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from scipy import linalg, sparse
+import numpy.typing as npt
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils.validation import validate_data
 
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import RegressorInputs, constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import RegressorInputs, read_numbers, read_weights, with_device_and_dtype
+from dlcore.sklearn.types import FloatName
 
 
 class LinearRegression(RegressorInputs, linear_model.LinearRegression):
@@ -37,7 +39,7 @@ class LinearRegression(RegressorInputs, linear_model.LinearRegression):
     [2.] 1.0 True
     """
 
-    _parameter_constraints = constraints_of(linear_model.LinearRegression)
+    _parameter_constraints = with_device_and_dtype(linear_model.LinearRegression._parameter_constraints)
 
     def __init__(
         self,
@@ -47,29 +49,21 @@ class LinearRegression(RegressorInputs, linear_model.LinearRegression):
         tol: float = 1e-6,
         n_jobs: int | None = None,
         positive: bool = False,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
         super().__init__(fit_intercept=fit_intercept, copy_X=copy_X, tol=tol, n_jobs=n_jobs, positive=positive)
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the coefficients to X, (n, m), and y, (n,) or (n, targets), with weights of the rows, (n,)."""
         if self.positive:
             raise ValueError(
                 "positive=True is not supported by dlcore.sklearn; sklearn.linear_model.LinearRegression has it."
             )
-        X, y = validate_data(
-            self,
-            on_host(X),
-            on_host(y),
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=float_dtypes(self.dtype),
-            y_numeric=True,
-            multi_output=True,
-        )
+        X, y = read_numbers(self, X, y, self.dtype)
         weight = read_weights(sample_weight, X)
         settings = FitSettings(self.fit_intercept, self.device)
         heads = fit_squared(X, y.reshape(len(y), -1), np.zeros(1), weight, settings)
@@ -78,7 +72,7 @@ class LinearRegression(RegressorInputs, linear_model.LinearRegression):
         intercept = heads.intercept[:, 0].astype(X.dtype)
         self.intercept_ = (intercept[0] if one else intercept) if self.fit_intercept else 0.0
         self.certificate_ = certificate_at(heads.certificate, (0, 0) if one else (slice(None), 0))
-        if not sparse.issparse(X):
+        if isinstance(X, np.ndarray):
             self._set_rank(X, weight)
         return self
 
@@ -88,5 +82,5 @@ class LinearRegression(RegressorInputs, linear_model.LinearRegression):
         if self.fit_intercept:
             rows -= np.average(rows, axis=0, weights=weight)
         rows *= np.sqrt(weight)[:, None]
-        self.singular_: Any = linalg.svdvals(rows)
+        self.singular_ = np.linalg.svdvals(rows)
         self.rank_ = int((self.singular_ > self.tol * self.singular_.max()).sum())

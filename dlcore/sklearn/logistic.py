@@ -1,20 +1,38 @@
 """Logistic regression with an l2 penalty: the labels and weights of classes, and the fit."""
 
 import warnings
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from dlcore.certificate import LinearHeads, certify
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
+from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.sklearn.heads import ClassHeads, FitSettings, certificate_at, fit_classes
-from dlcore.sklearn.inputs import ClassifierInputs, constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.inputs import ClassifierInputs, float_dtypes, read_weights, validated, with_device_and_dtype
 from dlcore.sklearn.penalties import read_penalty, refuse_liblinear
+from dlcore.sklearn.types import Features, FloatName, LogisticSolver, Penalty, RandomState
+
+
+class LogisticParams(Protocol):
+    """The parameters that both logistic regressions have."""
+
+    fit_intercept: bool
+    tol: float
+    max_iter: int
+    verbose: int
+    solver: str
+    class_weight: ClassWeightLike | None
+    device: DeviceName | None
+    dtype: FloatName | None
 
 
 class ClassData(NamedTuple):
@@ -28,7 +46,7 @@ class ClassData(NamedTuple):
       weight: the weight of each row times that of its class, float64, shape (n,).
     """
 
-    X: Any
+    X: Features
     y: np.ndarray
     classes: np.ndarray
     labels: np.ndarray
@@ -67,29 +85,29 @@ class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
     no yes True
     """
 
-    _parameter_constraints = constraints_of(linear_model.LogisticRegression)
+    _parameter_constraints = with_device_and_dtype(linear_model.LogisticRegression._parameter_constraints)
 
     def __init__(
         self,
-        penalty: Any = "deprecated",
+        penalty: Penalty | Literal["deprecated"] = "deprecated",
         *,
         C: float = 1.0,
-        l1_ratio: Any = 0.0,
+        l1_ratio: float | None = 0.0,
         dual: bool = False,
         tol: float = 1e-4,
         fit_intercept: bool = True,
-        intercept_scaling: Any = 1,
-        class_weight: Any = None,
-        random_state: Any = None,
-        solver: str = "lbfgs",
+        intercept_scaling: float = 1,
+        class_weight: ClassWeightLike | None = None,
+        random_state: RandomState | None = None,
+        solver: LogisticSolver = "lbfgs",
         max_iter: int = 100,
         verbose: int = 0,
         warm_start: bool = False,
         n_jobs: int | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
-        super().__init__(
+        cast("Callable[..., None]", super().__init__)(
             penalty=penalty,
             C=C,
             l1_ratio=l1_ratio,
@@ -105,11 +123,11 @@ class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
             warm_start=warm_start,
             n_jobs=n_jobs,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the coefficients to X, (n, m), and labels y, (n,), with weights of the rows, (n,)."""
         read_penalty(self, "l1_ratio")
         C = self.C
@@ -158,7 +176,7 @@ class LogisticRegression(ClassifierInputs, linear_model.LogisticRegression):
         return ClassHeads(coef, intercept, np.zeros(1, np.int64), certificate)
 
 
-def settings_of(estimator: Any) -> FitSettings:
+def settings_of(estimator: LogisticParams) -> FitSettings:
     """Return the settings of a logistic regression."""
     return FitSettings(
         estimator.fit_intercept,
@@ -170,16 +188,18 @@ def settings_of(estimator: Any) -> FitSettings:
     )
 
 
-def read_classes(estimator: Any, X: Any, y: Any, sample_weight: Any) -> ClassData:
+def read_classes(
+    estimator: LogisticParams, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+) -> ClassData:
     """Return the checked rows, their labels and weights.
 
     Raises:
       ValueError: if the rows or labels are invalid, all of one class, or the solver is "liblinear".
     """
-    X, y = validate_data(
+    X, y = validated(
         estimator,
-        on_host(X),
-        on_host(y),
+        X,
+        y,
         accept_sparse="csr",
         dtype=float_dtypes(estimator.dtype),
         order="C",
@@ -199,7 +219,7 @@ def read_classes(estimator: Any, X: Any, y: Any, sample_weight: Any) -> ClassDat
     return ClassData(X, y, classes, labels, weight)
 
 
-def only_one_class(label: Any) -> str:
+def only_one_class(label: object) -> str:
     """Return the message of the error that only one class is there."""
     return (
         "This solver needs samples of at least 2 classes in the data, "

@@ -1,19 +1,25 @@
 """Logistic regression that chooses C by folds."""
 
 import warnings
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import _raise_for_params
 
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
+from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
-from dlcore.sklearn.heads import certificate_at, fit_classes
-from dlcore.sklearn.inputs import ClassifierInputs, constraints_of, on_host
+from dlcore.sklearn.heads import ClassHeads, certificate_at, fit_class_folds
+from dlcore.sklearn.inputs import ClassifierInputs, on_host, with_device_and_dtype
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty
+from dlcore.sklearn.types import CvLike, FloatName, LogisticSolver, Penalty, RandomState, Scorer
 
 
 class Paths(NamedTuple):
@@ -23,11 +29,13 @@ class Paths(NamedTuple):
       coef: coefficients and, with an intercept, it last, shape (F, L, K, m + 1).
       scores: shape (F, L).
       steps: passes over the rows, shape (F, L).
+      whole: a function that gives the head of all rows for the C at an index.
     """
 
     coef: np.ndarray
     scores: np.ndarray
     steps: np.ndarray
+    whole: Callable[[int], ClassHeads]
 
 
 class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
@@ -70,32 +78,32 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
     1.0 (3, 1, 2)
     """
 
-    _parameter_constraints = constraints_of(linear_model.LogisticRegressionCV)
+    _parameter_constraints = with_device_and_dtype(linear_model.LogisticRegressionCV._parameter_constraints)
 
     def __init__(
         self,
         *,
-        Cs: Any = 10,
-        l1_ratios: Any = "warn",
+        Cs: int | npt.ArrayLike = 10,
+        l1_ratios: Sequence[float] | np.ndarray | Literal["warn"] | None = "warn",
         fit_intercept: bool = True,
-        cv: Any = None,
+        cv: CvLike | None = None,
         dual: bool = False,
-        penalty: Any = "deprecated",
-        scoring: Any = "warn",
-        solver: str = "lbfgs",
+        penalty: Penalty | Literal["deprecated"] = "deprecated",
+        scoring: str | Scorer | None = "warn",
+        solver: LogisticSolver = "lbfgs",
         tol: float = 1e-4,
         max_iter: int = 100,
-        class_weight: Any = None,
+        class_weight: ClassWeightLike | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
         refit: bool = True,
         intercept_scaling: float = 1.0,
-        random_state: Any = None,
-        use_legacy_attributes: Any = "warn",
-        device: str | None = None,
-        dtype: str | None = None,
+        random_state: RandomState | None = None,
+        use_legacy_attributes: bool | Literal["warn"] = "warn",
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
-        super().__init__(
+        cast("Callable[..., None]", super().__init__)(
             Cs=Cs,
             l1_ratios=l1_ratios,
             fit_intercept=fit_intercept,
@@ -114,11 +122,13 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             random_state=random_state,
             use_legacy_attributes=use_legacy_attributes,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
+    def fit(
+        self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, **params: object
+    ) -> Self:
         """Fit to X, (n, m), and labels y, (n,), with weights of the rows, (n,).
 
         `params` are routed to the splitter and the scorer.
@@ -138,8 +148,8 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             raise ValueError(f"Cs: expected numbers above 0, got {self.Cs!r}")
         weights = {} if sample_weight is None else {"sample_weight": on_host(sample_weight)}
         routed = route(self, {**params, **weights}, {**params, "sample_weight": weights.get("sample_weight")})
-        folds = read_folds(self.cv, data.X, data.y, routed.splitter.split, classifier=True)
-        score_params = weights if scoring is None else routed.scorer.score
+        folds = read_folds(self.cv, data.X, data.y, routed.split, classifier=True)
+        score_params = weights if scoring is None else routed.score
         paths = self._fit_folds(data, folds, get_scorer(scoring), score_params)
         coef, C = self._fit_best(data, paths)
         self.coef_ = coef[:, : data.X.shape[1]]
@@ -147,7 +157,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
         self._set_paths(paths, C, ratios, legacy=legacy)
         return self
 
-    def _read_defaults(self) -> tuple[Any, bool]:
+    def _read_defaults(self) -> tuple[str | Scorer | None, bool]:
         """Return `scoring` and `use_legacy_attributes`, with scikit-learn's warnings of new defaults."""
         scoring, legacy = self.scoring, self.use_legacy_attributes
         if isinstance(scoring, str) and scoring == "warn":
@@ -168,15 +178,18 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             )
         return scoring, bool(legacy)
 
-    def _fit_folds(self, data: ClassData, folds: list[Fold], scorer: Any, params: Any) -> Paths:
+    def _fit_folds(
+        self, data: ClassData, folds: list[Fold], scorer: Scorer | None, params: Mapping[str, object]
+    ) -> Paths:
         """Return the heads of every fold and C, and their scores."""
         settings, n_classes = settings_of(self), len(data.classes)
         scorer = None if scorer is None else with_all_classes(scorer, data.classes)
-        model: Any = LogisticRegression(fit_intercept=self.fit_intercept)
+        model = LogisticRegression(fit_intercept=self.fit_intercept)
         model.classes_, model.n_features_in_ = data.classes, data.X.shape[1]
         coefs, scores, steps = [], [], []
-        for train, test in folds:
-            found = fit_classes(data.X, data.labels, n_classes, self.Cs_, data.weight * train, settings)
+        trains = [fold.train for fold in folds]
+        whole, heads = fit_class_folds(data.X, data.labels, n_classes, self.Cs_, data.weight, trains, settings)
+        for found, (_, test) in zip(heads, folds, strict=True):
             X, y, of_rows = data.X[test], data.y[test], params_of_rows(data.X, params, test)
             for C, coef, intercept in zip(self.Cs_, found.coef, found.intercept, strict=True):
                 model.C, model.coef_, model.intercept_ = C, coef, intercept
@@ -185,7 +198,7 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             coefs.append(np.concatenate([found.coef, *last], axis=-1))
             steps.append(found.steps)
         of_scores = np.reshape(np.asarray(scores, np.float64), (len(folds), len(self.Cs_)))
-        return Paths(np.stack(coefs), of_scores, np.stack(steps).astype(np.int32))
+        return Paths(np.stack(coefs), of_scores, np.stack(steps).astype(np.int32), whole)
 
     def _fit_best(self, data: ClassData, paths: Paths) -> tuple[np.ndarray, float]:
         """Return the coefficients (K, m + 1) of the best C, and that C."""
@@ -193,15 +206,15 @@ class LogisticRegressionCV(ClassifierInputs, linear_model.LogisticRegressionCV):
             best = paths.scores.argmax(1)
             self.certificate_ = None
             return paths.coef[np.arange(len(best)), best].mean(0), float(self.Cs_[best].mean())
-        C = self.Cs_[paths.scores.sum(0).argmax()]
-        found = fit_classes(data.X, data.labels, len(data.classes), np.array([C]), data.weight, settings_of(self))
+        best = int(paths.scores.sum(0).argmax())
+        found = paths.whole(best)
         if found.certificate is None:
             raise ValueError(only_one_class(data.classes[data.labels[data.weight > 0][0]]))
         self.certificate_ = certificate_at(found.certificate, 0)
         last = [found.intercept[0, :, None]] if self.fit_intercept else []
-        return np.concatenate([found.coef[0], *last], axis=-1), float(C)
+        return np.concatenate([found.coef[0], *last], axis=-1), float(self.Cs_[best])
 
-    def _set_paths(self, paths: Paths, C: float, ratios: Any, *, legacy: bool) -> None:
+    def _set_paths(self, paths: Paths, C: float, ratios: Sequence[float | None], *, legacy: bool) -> None:
         """Set the attributes of the search in the old or the new form. Every ratio has the same heads."""
         self.l1_ratios_ = np.asarray(ratios)
         count = len(ratios)

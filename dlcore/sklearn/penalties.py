@@ -2,13 +2,16 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from sklearn import linear_model
 from sklearn.linear_model._logistic import _check_solver
 
 
-def read_penalty(estimator: Any, name: str) -> tuple[str | None, Sequence[Any]]:
+def read_penalty(
+    estimator: linear_model.LogisticRegression, name: Literal["l1_ratio", "l1_ratios"]
+) -> tuple[str | None, Sequence[float | None]]:
     """Return the penalty, "l2" or None, and the ratios, after the warnings of scikit-learn 1.9.
 
     Args:
@@ -18,8 +21,10 @@ def read_penalty(estimator: Any, name: str) -> tuple[str | None, Sequence[Any]]:
     Raises:
       ValueError: if the penalty is not l2, the dual problem is asked for, or the solver has no such penalty.
     """
-    given = getattr(estimator, name)
-    ratios = [given] if name == "l1_ratio" or given is None or isinstance(given, str) else list(given)
+    given: float | Sequence[float] | str | None = getattr(estimator, name)
+    ratios: Sequence[float | None] = [None]
+    if given is not None and not isinstance(given, str):
+        ratios = np.ravel(given).tolist()
     if estimator.penalty == "deprecated":
         if isinstance(given, str):
             warnings.warn(
@@ -35,7 +40,7 @@ def read_penalty(estimator: Any, name: str) -> tuple[str | None, Sequence[Any]]:
                 FutureWarning,
                 stacklevel=4,
             )
-        numbers = [0 if ratio is None or isinstance(ratio, str) else ratio for ratio in ratios]
+        numbers = [0 if ratio is None else ratio for ratio in ratios]
         penalty = "l2" if not np.any(numbers) else "l1" if np.all(np.equal(numbers, 1)) else "elasticnet"
         if name == "l1_ratio" and np.isinf(estimator.C):
             penalty = None
@@ -55,10 +60,10 @@ def read_penalty(estimator: Any, name: str) -> tuple[str | None, Sequence[Any]]:
             f"{asked} is not supported by dlcore.sklearn, which fits the l2 penalty in its primal form. "
             f"sklearn.linear_model.{type(estimator).__name__} has it."
         )
-    return penalty, [None] if given is None or isinstance(given, str) else ratios
+    return penalty, ratios
 
 
-def _warn_of_unused_ratio(penalty: str | None, name: str, given: Any) -> None:
+def _warn_of_unused_ratio(penalty: str | None, name: str, given: float | Sequence[float] | str | None) -> None:
     """Warn where `penalty` and the ratio contradict each other; `penalty` counts."""
     if name == "l1_ratios":
         if given is not None and not isinstance(given, str) and penalty != "elasticnet":
@@ -67,7 +72,7 @@ def _warn_of_unused_ratio(penalty: str | None, name: str, given: Any) -> None:
                 stacklevel=5,
             )
         return
-    if penalty != "elasticnet" and given is not None and 0 < given < 1:
+    if penalty != "elasticnet" and isinstance(given, int | float) and 0 < given < 1:
         warnings.warn(
             f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={penalty})", stacklevel=5
         )

@@ -1,24 +1,30 @@
 """Ridge regression and the classifier that fits the numbers −1 and 1."""
 
 import warnings
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Self, cast
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils.validation import validate_data
 
+from dlcore.certificate import Certificate
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
+from dlcore.heads.data.class_weights import ClassWeightLike
 from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
 from dlcore.sklearn.inputs import (
     ClassifierInputs,
     RegressorInputs,
     as_floats,
-    constraints_of,
-    float_dtypes,
     on_host,
+    read_numbers,
     read_weights,
+    with_device_and_dtype,
 )
+from dlcore.sklearn.types import Features, FloatName, RandomState, RidgeSolver
 
 WITHOUT_STEPS = ("svd", "cholesky", "sparse_cg")
 """Solvers for which scikit-learn gives no `n_iter_`."""
@@ -56,23 +62,25 @@ class Ridge(RegressorInputs, linear_model.Ridge):
     [1.] [3.]
     """
 
-    _parameter_constraints = constraints_of(linear_model.Ridge)
+    certificate_: Certificate
+
+    _parameter_constraints = with_device_and_dtype(linear_model.Ridge._parameter_constraints)
 
     def __init__(
         self,
-        alpha: Any = 1.0,
+        alpha: npt.ArrayLike = 1.0,
         *,
         fit_intercept: bool = True,
         copy_X: bool = True,
         max_iter: int | None = None,
         tol: float = 1e-4,
-        solver: str = "auto",
+        solver: RidgeSolver = "auto",
         positive: bool = False,
-        random_state: Any = None,
-        device: str | None = None,
-        dtype: str | None = None,
+        random_state: RandomState | None = None,
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
-        super().__init__(
+        cast("Callable[..., None]", super().__init__)(
             alpha=alpha,
             fit_intercept=fit_intercept,
             copy_X=copy_X,
@@ -82,21 +90,13 @@ class Ridge(RegressorInputs, linear_model.Ridge):
             positive=positive,
             random_state=random_state,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the coefficients to X, (n, m), and y, (n,) or (n, targets), with weights of the rows, (n,)."""
-        X, y = validate_data(
-            self,
-            on_host(X),
-            on_host(y),
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=float_dtypes(self.dtype),
-            multi_output=True,
-            y_numeric=True,
-        )
+        X, y = read_numbers(self, X, y, self.dtype)
         fit_ridge(self, X, y, read_weights(sample_weight, X))
         return self
 
@@ -127,22 +127,24 @@ class RidgeClassifier(ClassifierInputs, linear_model.RidgeClassifier):
     no yes
     """
 
-    _parameter_constraints = constraints_of(linear_model.RidgeClassifier)
+    certificate_: Certificate
+
+    _parameter_constraints = with_device_and_dtype(linear_model.RidgeClassifier._parameter_constraints)
 
     def __init__(
         self,
-        alpha: Any = 1.0,
+        alpha: float = 1.0,
         *,
         fit_intercept: bool = True,
         copy_X: bool = True,
         max_iter: int | None = None,
         tol: float = 1e-4,
-        class_weight: Any = None,
-        solver: str = "auto",
+        class_weight: ClassWeightLike | None = None,
+        solver: RidgeSolver = "auto",
         positive: bool = False,
-        random_state: Any = None,
-        device: str | None = None,
-        dtype: str | None = None,
+        random_state: RandomState | None = None,
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
         super().__init__(
             alpha=alpha,
@@ -155,19 +157,19 @@ class RidgeClassifier(ClassifierInputs, linear_model.RidgeClassifier):
             positive=positive,
             random_state=random_state,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Fit the coefficients to X, (n, m), and labels y, (n,), with weights of the rows, (n,)."""
-        X, _, weight, Y = self._prepare_data(on_host(X), on_host(y), on_host(sample_weight), self.solver)
-        X = as_floats(X, self.dtype)
-        fit_ridge(self, X, np.asarray(Y, np.float64), read_weights(weight, X))
+        rows, _, weight, Y = self._prepare_data(on_host(X), on_host(y), on_host(sample_weight), self.solver)
+        features = as_floats(cast("Features", rows), self.dtype)
+        fit_ridge(self, features, np.asarray(Y, np.float64), read_weights(weight, features))
         return self
 
 
-def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None:
+def fit_ridge(estimator: Ridge | RidgeClassifier, X: Features, y: np.ndarray, weight: np.ndarray) -> None:
     """Fit the heads of a `Ridge` or `RidgeClassifier` and set its attributes."""
     check_solver(estimator, X)
     Y = y.reshape(len(y), -1)
@@ -190,7 +192,12 @@ def fit_ridge(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> None
 
 
 def set_coefficients(
-    estimator: Any, coef: np.ndarray, intercept: np.ndarray, dtype: np.dtype, *, one: bool
+    estimator: linear_model.Ridge | linear_model.RidgeClassifier | linear_model.RidgeCV,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    dtype: np.dtype,
+    *,
+    one: bool,
 ) -> None:
     """Set `coef_` and `intercept_` from heads (targets, m) and (targets,), shaped as in scikit-learn."""
     coef, intercept = coef.astype(dtype), intercept.astype(dtype)
@@ -198,7 +205,7 @@ def set_coefficients(
     estimator.intercept_ = (intercept[0] if one else intercept) if estimator.fit_intercept else 0.0
 
 
-def check_solver(estimator: Any, X: Any) -> None:
+def check_solver(estimator: Ridge | RidgeClassifier, X: Features) -> None:
     """Refuse what scikit-learn's solver of that name refuses, and positive coefficients."""
     solver, is_sparse = estimator.solver, sparse.issparse(X)
     if solver == "lbfgs" and not estimator.positive:

@@ -1,26 +1,37 @@
 """Ridge regression that chooses alpha by leaving out each row, or by folds."""
 
 import numbers
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Literal, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 from sklearn import linear_model
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.linear_model._ridge import _check_gcv_mode
 from sklearn.utils import check_scalar
 from sklearn.utils.metadata_routing import _raise_for_params
-from sklearn.utils.validation import validate_data
 
+from dlcore.certificate.rows import DataLike
+from dlcore.devices import DeviceName
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
-from dlcore.sklearn.inputs import RegressorInputs, constraints_of, float_dtypes, on_host, read_weights
+from dlcore.sklearn.heads import (
+    FitSettings,
+    certificate_at,
+    fit_squared,
+    fit_squared_folds,
+    squared_rounding,
+    warn_of_gaps,
+)
+from dlcore.sklearn.inputs import RegressorInputs, on_host, read_numbers, read_weights, with_device_and_dtype
 from dlcore.sklearn.ridge import Ridge, set_coefficients
+from dlcore.sklearn.types import CvLike, Features, FloatName, Scorer
 
 
 class _Predicted(RegressorMixin, BaseEstimator):
     """A regressor whose features are its predictions, for scorers."""
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return X."""
         return X
 
@@ -51,22 +62,22 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
     0.1
     """
 
-    _parameter_constraints = constraints_of(linear_model.RidgeCV)
+    _parameter_constraints = with_device_and_dtype(linear_model.RidgeCV._parameter_constraints)
 
     def __init__(
         self,
-        alphas: Any = (0.1, 1.0, 10.0),
+        alphas: npt.ArrayLike = (0.1, 1.0, 10.0),
         *,
         fit_intercept: bool = True,
-        scoring: Any = None,
-        cv: Any = None,
-        gcv_mode: str | None = None,
+        scoring: str | Scorer | None = None,
+        cv: CvLike | None = None,
+        gcv_mode: Literal["auto", "svd", "eigen"] | None = None,
         store_cv_results: bool = False,
         alpha_per_target: bool = False,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: DeviceName | None = None,
+        dtype: FloatName | None = None,
     ) -> None:
-        super().__init__(
+        cast("Callable[..., None]", super().__init__)(
             alphas=alphas,
             fit_intercept=fit_intercept,
             scoring=scoring,
@@ -75,11 +86,13 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
             store_cv_results=store_cv_results,
             alpha_per_target=alpha_per_target,
         )
-        self.device = device
-        self.dtype = dtype
+        self.device: DeviceName | None = device
+        self.dtype: FloatName | None = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
+    def fit(
+        self, X: DataLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, **params: object
+    ) -> Self:
         """Fit to X, (n, m), and y, (n,) or (n, targets), with weights of the rows, (n,).
 
         `params` are routed to the splitter and the scorer.
@@ -89,15 +102,7 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
         for name in ("store_cv_results", "alpha_per_target"):
             if self.cv is not None and getattr(self, name):
                 raise ValueError(f"cv!=None and {name}=True are incompatible")
-        X, y = validate_data(
-            self,
-            on_host(X),
-            on_host(y),
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=float_dtypes(self.dtype),
-            multi_output=True,
-            y_numeric=True,
-        )
+        X, y = read_numbers(self, X, y, self.dtype)
         if sample_weight is not None:
             params["sample_weight"] = on_host(sample_weight)
         weight = read_weights(sample_weight, X)
@@ -109,7 +114,7 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
 
     def _read_alphas(self) -> np.ndarray:
         """Return the penalties, shape (L,)."""
-        bounds: Any = "neither" if self.cv is None else "left"
+        bounds = "neither" if self.cv is None else "left"
         given = [self.alphas] if np.ndim(self.alphas) == 0 else list(self.alphas)
         for index, alpha in enumerate(given):
             name = f"alphas[{index}]" if len(given) > 1 else "alphas"
@@ -117,7 +122,7 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
         return np.asarray(given, np.float64)
 
     def _fit_left_out(
-        self, X: Any, y: np.ndarray, alphas: np.ndarray, weight: np.ndarray, params: dict[str, Any]
+        self, X: Features, y: np.ndarray, alphas: np.ndarray, weight: np.ndarray, params: Mapping[str, object]
     ) -> None:
         """Choose alpha by the prediction of each row by the others."""
         _check_gcv_mode(X, self.gcv_mode)  # it warns
@@ -139,7 +144,7 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
             predicted[weight == 0] = rest.reshape(-1, Y.shape[1], len(alphas)) + heads.intercept
         per_target = self.alpha_per_target and Y.shape[1] > 1
         scored_with = {name: part for name, part in params.items() if name == "sample_weight"}
-        score_params = route(self, scored_with, params).scorer.score
+        score_params = route(self, scored_with, params).score
         if self.scoring is None:
             results = weight[:, None, None] * (Y[..., None] - predicted) ** 2
             scores = -results.mean(axis=0 if per_target else (0, 1))
@@ -158,10 +163,10 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
             self.cv_results_ = (results[:, 0] if y.ndim == 1 else results).astype(X.dtype)
 
     def _scores(
-        self, y: np.ndarray, predicted: np.ndarray, score_params: dict[str, Any], *, per_target: bool
+        self, y: np.ndarray, predicted: np.ndarray, score_params: Mapping[str, object], *, per_target: bool
     ) -> np.ndarray:
         """Return the scores of predictions (n, targets, L): shape (L,), or (targets, L)."""
-        scorer: Any = self._get_scorer()
+        scorer = cast("Scorer", self._get_scorer())
         if per_target:
             return np.array(
                 [
@@ -176,28 +181,31 @@ class RidgeCV(RegressorInputs, linear_model.RidgeCV):
         )
 
     def _fit_folds(
-        self, X: Any, y: np.ndarray, alphas: np.ndarray, weight: np.ndarray, params: dict[str, Any]
+        self, X: Features, y: np.ndarray, alphas: np.ndarray, weight: np.ndarray, params: Mapping[str, object]
     ) -> None:
         """Choose alpha by the mean score of the folds, and fit all rows."""
-        scorer: Any = self._get_scorer()
+        scorer = cast("Scorer", self._get_scorer())
         weighted = params if takes_weights(scorer) else {}
         weighted = {name: part for name, part in weighted.items() if name == "sample_weight"}
         routed = route(self, weighted, params)
-        folds = read_folds(self.cv, X, y, routed.splitter.split, classifier=False)
+        folds = read_folds(self.cv, X, y, routed.split, classifier=False)
         settings = FitSettings(self.fit_intercept, self.device)
         Y, scores = y.reshape(len(y), -1), np.empty((len(folds), len(alphas)))
-        rows = X.tocsr() if hasattr(X, "tocsr") else X
-        for fold, (train, test) in enumerate(folds):
-            heads = fit_squared(rows, Y, alphas, weight * train, settings)
-            score_params = params_of_rows(X, routed.scorer.score, test)
+        rows = X if isinstance(X, np.ndarray) else X.tocsr()
+        whole, of_folds = fit_squared_folds(rows, Y, alphas, weight, [fold.train for fold in folds], settings)
+        for fold, (heads, (_, test)) in enumerate(zip(of_folds, folds, strict=True)):
+            score_params = params_of_rows(X, routed.score, test)
             for index, alpha in enumerate(alphas):
-                model: Any = Ridge(alpha, fit_intercept=self.fit_intercept)
+                model = Ridge(alpha, fit_intercept=self.fit_intercept)
                 model.n_features_in_ = X.shape[1]
                 set_coefficients(model, heads.coef[:, index], heads.intercept[:, index], X.dtype, one=y.ndim == 1)
                 scores[fold, index] = scorer(model, rows[test], y[test], **score_params)
         mean = scores.mean(0)
         best = int(np.where(np.isnan(mean), -np.inf, mean).argmax())
-        heads = fit_squared(X, Y, alphas[best : best + 1], weight, settings)
-        set_coefficients(self, heads.coef[:, 0], heads.intercept[:, 0], X.dtype, one=y.ndim == 1)
+        chosen = slice(best, best + 1)
+        certificate = certificate_at(whole.certificate, (slice(None), chosen))
+        status, steps = whole.status[:, chosen], whole.steps[:, chosen]
+        warn_of_gaps(certificate, status, steps, settings, squared_rounding(Y, weight))
+        set_coefficients(self, whole.coef[:, best], whole.intercept[:, best], X.dtype, one=y.ndim == 1)
         self.alpha_, self.best_score_ = float(alphas[best]), float(mean[best])
-        self.certificate_ = certificate_at(heads.certificate, (0 if Y.shape[1] == 1 else slice(None), 0))
+        self.certificate_ = certificate_at(whole.certificate, (0 if Y.shape[1] == 1 else slice(None), best))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pytest
 from helpers import assert_same_heads
@@ -34,11 +36,11 @@ class Frame:
 
 
 def pandas_frame(x: np.ndarray, names: Any) -> Any:
-    return pytest.importorskip("pandas").DataFrame(x, columns=list(names))
+    return pandas.DataFrame(x, columns=list(names))
 
 
 def polars_frame(x: np.ndarray, names: Any) -> Any:
-    return pytest.importorskip("polars").DataFrame(x, schema=list(names))
+    return polars.DataFrame(x, schema=list(names))
 
 
 def pyarrow_table(x: np.ndarray, names: Any) -> Any:

@@ -1,7 +1,11 @@
 """Labels of any kind, and the codes of their classes."""
 
+from typing import Any
+
 import jax
 import numpy as np
+import pandas
+import polars
 import pyarrow
 import pytest
 
@@ -58,7 +62,7 @@ def test_numbers(kind):
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_frames(kind):
-    library = pytest.importorskip(kind)
+    library: Any = {"pandas": pandas, "polars": polars}[kind]
     dtypes = ["category", "string", object] if kind == "pandas" else [library.Categorical, library.String]
     for dtype in dtypes:
         codes, classes = read_labels("y", library.Series(NAMES, dtype=dtype))

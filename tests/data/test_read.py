@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
@@ -170,7 +172,7 @@ def test_tensors_of_torch_are_shared():
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_data_frames(library):
-    frames = pytest.importorskip(library)
+    frames: Any = {"pandas": pandas, "polars": polars}[library]
     frame = frames.DataFrame({"a": X[:, 0], "b": [*X[1:, 1], None], "kind": Y})
     if library == "pandas":
         frame.index = np.arange(N) * 7  # not a column

@@ -1,8 +1,10 @@
 """Estimators beside scikit-learn's: the same numbers, and clear refusals."""
 
+import inspect
 import pickle
 import subprocess
 import sys
+import typing
 import warnings
 from typing import Any
 
@@ -18,10 +20,12 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
+from sklearn.utils._param_validation import Hidden, StrOptions
 
 import dlcore.sklearn as ours
 from dlcore import certify
 from dlcore.certificate import LinearHeads
+from dlcore.sklearn import heads as sklearn_heads
 
 pytestmark = pytest.mark.any_mode
 
@@ -216,8 +220,9 @@ def test_features_are_kept_in_the_dtype_that_is_asked_for():
     assert ours.LogisticRegression().fit(X.astype(np.float32), y).coef_.dtype == np.float32
     assert ours.LogisticRegression(dtype="float32").fit(X, y).coef_.dtype == np.float32
     assert ours.RidgeClassifier(dtype="float64", device="cpu").fit(X.astype(np.float32), y).coef_.dtype == float
+    unknown: Any = "abacus"
     with pytest.raises(ValueError, match="device"):
-        ours.LogisticRegression(device="abacus").fit(X, y)
+        ours.LogisticRegression(device=unknown).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +278,28 @@ def test_warm_start_keeps_heads_that_are_proven():
     assert model.set_params(C=0.01).fit(X, y).n_iter_[0] > 0
 
 
+def names_in(hint: Any) -> set[str]:
+    """Return the strings of the literals in a type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return {name for name in typing.get_args(hint) if isinstance(name, str)}
+    return set().union(*map(names_in, typing.get_args(hint)))
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_every_parameter_has_a_type_with_the_names_that_scikit_learn_takes(name):
+    estimator = getattr(ours, name)
+    for function in (estimator.__init__, estimator.fit):
+        hints = typing.get_type_hints(function)
+        assert set(inspect.signature(function).parameters) - {"self"} == set(hints) - {"return"}
+        assert Any not in hints.values()
+    hints = typing.get_type_hints(estimator.__init__)
+    for parameter, constraints in estimator._parameter_constraints.items():
+        options = [entry.constraint if isinstance(entry, Hidden) else entry for entry in constraints]
+        expected = set().union(*(entry.options for entry in options if isinstance(entry, StrOptions)))
+        # Scorers and "balanced" are any strings.
+        assert parameter in ("scoring", "class_weight") or names_in(hints[parameter]) == expected, parameter
+
+
 def test_without_scikit_learn_the_error_says_how_to_install_it():
     code = "import sys; sys.modules['sklearn'] = None\nimport dlcore\nimport dlcore.sklearn"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
@@ -289,3 +316,48 @@ def test_dependent_columns_are_named_where_least_squares_is_not_proven():
     ):
         model.fit(powers, np.cos(5 * x[:, 0]) + rng.normal(0, 0.1, 50))
     assert np.isinf(model.certificate_.gap)
+
+
+@pytest.mark.parametrize("kind", ["folds", "a fold without a class", "rows that train twice"])
+@pytest.mark.parametrize("name", ["LogisticRegressionCV", "RidgeCV"])
+def test_a_search_is_one_call_with_all_folds(name, kind, monkeypatch):
+    calls = []
+
+    def counted(function):
+        return lambda *data, **options: calls.append(function) or function(*data, **options)
+
+    for function in ("fit_heads", "fit_with_folds"):
+        monkeypatch.setattr(sklearn_heads, function, counted(getattr(sklearn_heads, function)))
+    X, labels, Y, weight = problem()
+    y = labels if name == "LogisticRegressionCV" else Y
+    folds = list(KFold(3).split(X))
+    if kind == "a fold without a class":
+        folds[1] = (np.flatnonzero(labels != "ape"), np.flatnonzero(labels == "ape"))
+    if kind == "rows that train twice":
+        folds[1] = (np.repeat(folds[1][0], np.arange(60) % 2 + 1), folds[1][1])
+    params = (
+        {"Cs": [0.1, 1.0], "scoring": "accuracy", **NEW} if name == "LogisticRegressionCV" else {"alphas": [1, 9]}
+    )
+    getattr(ours, name)(cv=folds, **params).fit(X, y, sample_weight=weight)
+    is_apart = kind != "folds" and (name == "LogisticRegressionCV" or kind == "rows that train twice")
+    assert len(calls) == 1 + is_apart
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_heads_of_a_search_are_those_of_each_fold(classes):
+    X, y, _, weight = problem(classes)
+    weight[::9] = 0
+    folds = list(KFold(3).split(X))
+    folds.append((np.repeat(folds[0][0], 2)[:90], folds[0][1]))
+    Cs = [0.1, 20.0]
+    search: Any = ours.LogisticRegressionCV(Cs=Cs, cv=folds, scoring="accuracy", **NEW)
+    search.fit(X, y, sample_weight=weight)
+    for fold, (train, _) in enumerate(folds):
+        for index, C in enumerate(Cs):
+            model = ours.LogisticRegression(C=C).fit(X[train], y[train], sample_weight=weight[train])
+            found = search.coefs_paths_[fold, 0, index]
+            np.testing.assert_allclose(found[:, :-1], model.coef_, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(found[:, -1], model.intercept_, rtol=1e-10, atol=1e-12)
+    model = ours.LogisticRegression(C=search.C_).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(search.coef_, model.coef_, rtol=1e-10, atol=1e-12)
+    assert search.certificate_.value == pytest.approx(model.certificate_.value, rel=1e-12)

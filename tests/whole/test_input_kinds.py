@@ -1,6 +1,6 @@
 """Kinds of y and X: `fit_heads` and estimators give the coefficients of the NumPy form, or refuse by name.
 
-A library that is not installed skips its kinds.
+Only torch and scikit-learn are optional: where they are not installed, their kinds are skipped.
 """
 
 import datetime
@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pytest
 import scipy.sparse
@@ -62,15 +64,15 @@ TABLE_DTYPES = ("f2", "f4", "f8", "i1", "u1", "i4", "u8", "g")
 
 
 def series(values: Any, **given: Any) -> Any:
-    return lib("pandas").Series(values, **given)
+    return pandas.Series(values, **given)
 
 
 def frame(values: Any, **given: Any) -> Any:
-    return lib("pandas").DataFrame(values, **given)
+    return pandas.DataFrame(values, **given)
 
 
 def polars_series(values: Any, **given: Any) -> Any:
-    return lib("polars").Series(values, **given)
+    return polars.Series(values, **given)
 
 
 RIGHT_Y: dict[str, Callable[[], Any]] = {
@@ -111,16 +113,16 @@ RIGHT_Y: dict[str, Callable[[], Any]] = {
     "pandas objects": lambda: series(NAMES, dtype=object),
     "pandas Arrow strings": lambda: series(NAMES, dtype="string[pyarrow]"),
     "pandas category": lambda: series(NAMES, dtype="category"),
-    "pandas ordered category": lambda: series(lib("pandas").Categorical(NAMES, ["yes", "no"], ordered=True)),
-    "pandas Categorical": lambda: lib("pandas").Categorical(NAMES),
+    "pandas ordered category": lambda: series(pandas.Categorical(NAMES, ["yes", "no"], ordered=True)),
+    "pandas Categorical": lambda: pandas.Categorical(NAMES),
     "pandas category of numbers": lambda: series(CODES + 4).astype("category"),
     "pandas Int64": lambda: series(CODES, dtype="Int64"),
     "pandas boolean": lambda: series(CODES.astype(bool), dtype="boolean"),
-    "pandas Index": lambda: lib("pandas").Index(NAMES),
+    "pandas Index": lambda: pandas.Index(NAMES),
     "polars numbers": lambda: polars_series(CODES),
     "polars strings": lambda: polars_series(NAMES.tolist()),
-    "polars Categorical": lambda: polars_series(NAMES.tolist(), dtype=lib("polars").Categorical),
-    "polars Enum": lambda: polars_series(NAMES.tolist(), dtype=lib("polars").Enum(["yes", "no"])),
+    "polars Categorical": lambda: polars_series(NAMES.tolist(), dtype=polars.Categorical),
+    "polars Enum": lambda: polars_series(NAMES.tolist(), dtype=polars.Enum(["yes", "no"])),
     "polars booleans": lambda: polars_series(CODES.astype(bool)),
     "torch": lambda: lib("torch").tensor(CODES),
     "torch booleans": lambda: lib("torch").tensor(CODES.astype(bool)),
@@ -234,10 +236,8 @@ RIGHT_X: dict[str, Callable[[], Any]] = {
     "pandas nullable": lambda: frame(X, columns=list("abc")).astype("Float64"),
     "pandas numbered columns": lambda: frame(X),
     "pandas Arrow numbers": lambda: frame(X, columns=list("abc")).astype("double[pyarrow]"),
-    "polars": lambda: lib("polars").DataFrame(X, schema=list("abc")),
-    "polars of mixed numbers": lambda: lib("polars").DataFrame(
-        {"a": X[:, 0].astype(int), "b": X[:, 1], "c": X[:, 2]}
-    ),
+    "polars": lambda: polars.DataFrame(X, schema=list("abc")),
+    "polars of mixed numbers": lambda: polars.DataFrame({"a": X[:, 0].astype(int), "b": X[:, 1], "c": X[:, 2]}),
     "torch": lambda: lib("torch").tensor(X),
     "torch with gradient": lambda: lib("torch").tensor(X, requires_grad=True),
     "torch half": lambda: lib("torch").tensor(X).half(),
@@ -280,7 +280,7 @@ WRONG_X: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "pandas strings": (lambda: frame({"a": NAMES, "b": X[:, 0]}), "x: expected numbers, got"),
     "pandas category": (
-        lambda: frame({"a": lib("pandas").Categorical(NAMES), "b": X[:, 0]}),
+        lambda: frame({"a": pandas.Categorical(NAMES), "b": X[:, 0]}),
         "x: expected numbers, got",
     ),
     "pandas NA": (
@@ -292,11 +292,11 @@ WRONG_X: dict[str, tuple[Callable[[], Any], str]] = {
         "x: expected numbers, got",
     ),
     "polars strings": (
-        lambda: lib("polars").DataFrame({"a": NAMES.tolist(), "b": X[:, 0]}),
+        lambda: polars.DataFrame({"a": NAMES.tolist(), "b": X[:, 0]}),
         "x: expected numbers, got",
     ),
     "polars missing": (
-        lambda: lib("polars").DataFrame({"a": with_entry(X[:, 0].tolist(), None)}),
+        lambda: polars.DataFrame({"a": with_entry(X[:, 0].tolist(), None)}),
         "x: expected (finite )?numbers, got",
     ),
     "torch complex": (lambda: lib("torch").tensor(X + 0j), "x: complex numbers are not supported"),
