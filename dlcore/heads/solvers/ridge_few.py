@@ -40,11 +40,12 @@ class Few(NamedTuple):
 
 
 def suits(inputs: TrainingData) -> bool:
-    """Return whether the heads of all rows are few and penalised, and the rows as many as columns."""
+    """Return whether the heads are few, penalised and without folds, and the rows as many as columns."""
     x, strengths = inputs.x, inputs.l2.shape[1]
     targets = 1 if inputs.y.ndim == 1 else inputs.y.shape[1]
     return (
-        isinstance(x, np.ndarray)
+        len(inputs.train) == 1
+        and isinstance(x, np.ndarray)
         and x.dtype in (np.float32, np.float64)
         and len(x) >= x.shape[1]
         and strengths <= STRENGTHS
