@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas
+import polars
 import pyarrow
 import pytest
 from scipy import sparse
@@ -199,6 +201,8 @@ def kinds(X):
     yield "csc", sparse.csc_matrix(X)
     yield "lists", X.tolist()
     yield "arrow", pyarrow.table(dict(zip(names, X.T, strict=True)))
+    yield "pandas", pandas.DataFrame(X, columns=names, index=np.arange(len(X))[::-1])
+    yield "polars", polars.DataFrame(X, schema=names)
 
 
 @pytest.mark.parametrize("name", ["LogisticRegression", "Ridge", "RidgeCV", "RidgeClassifier", "LinearRegression"])
@@ -211,7 +215,7 @@ def test_rows_of_other_libraries(name):
         model = getattr(ours, name)().fit(rows, y)
         np.testing.assert_allclose(model.coef_, expected.coef_, rtol=2e-4, atol=1e-6, err_msg=kind)
         assert model.predict(rows).shape == y.shape
-        if kind == "arrow":
+        if kind in ("arrow", "pandas", "polars"):
             assert model.feature_names_in_.tolist() == ["c0", "c1", "c2", "c3"]
 
 
