@@ -111,7 +111,7 @@ class Problem(NamedTuple):
 
 def breast_cancer(dtype: Any = DTYPE) -> tuple[np.ndarray, np.ndarray]:
     """Return the standardised 569 × 30 table and its labels."""
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
     return ((x - x.mean(0)) / x.std(0)).astype(dtype), y.astype(dtype)
 
 

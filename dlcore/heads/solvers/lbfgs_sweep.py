@@ -28,6 +28,8 @@ from dlcore.objective.borrowed import BorrowedRows
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
 
+FLOAT32_GAP = 5e-7
+"""The least gap that a head descends to in float32. A smaller one costs many steps there, or is out of reach."""
 LOGITS = 256
 """Logits of a row that are computed at once: enough for products at full speed."""
 HISTORY_BYTES = 2**28
@@ -211,7 +213,9 @@ class LBFGSSweep:
             is_head = np.arange(size) < len(left)
             most = np.array([self._most_passes(head) for head in zip(p, k, strict=True)])
             budget = np.where(is_head, most - self.steps[p, k], 0)
+            goal = np.maximum(self.gap_tol[p, k], FLOAT32_GAP if dtype == "float32" else 0.0)
             problem = self._descent_problem(p, k, dtype)
+            problem = problem._replace(batch=problem.batch._replace(gap_tol=goal))
             stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
             found = minimize(
                 problem,
@@ -224,7 +228,7 @@ class LBFGSSweep:
             )
             for slot, head in enumerate(left):
                 self.theta[head] = self._centred(found.theta[slot], head[0])
-                self.flat[head] |= found.converged[slot]
+                self.flat[head] |= found.converged[slot] and goal[slot] <= self.gap_tol[head]
                 self.steps[head] += found.steps[slot]
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]

@@ -106,7 +106,7 @@ def test_every_head_is_optimal_within_its_proof(seed):
 
 @functools.cache
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x, y = load_digits(return_X_y=True)
+    x, y = (np.asarray(part) for part in load_digits(return_X_y=True))
     return (x / 16).astype(np.float32)[:600], y[:600], np.random.default_rng(1).uniform(0.5, 2, 600)
 
 

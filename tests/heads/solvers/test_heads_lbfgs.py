@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
+from dlcore import fit_heads
 from dlcore.heads.data.centering import fit_centering
 from dlcore.heads.passes.evaluate import HeadBatch, accumulate
 from dlcore.heads.passes.host_rows import HostRows
@@ -361,3 +362,13 @@ def test_a_trial_whose_gradient_is_not_finite_is_rejected_and_the_step_is_a_tent
     np.testing.assert_allclose(shorter - start, 0.1 * (full - start), atol=8 * EPS64 * abs(full).max())
     np.testing.assert_array_equal(trials[2][1:], expected_trials[2][1:])
     np.testing.assert_array_equal(found.theta[1:], expected.theta[1:])
+
+
+def test_a_gap_below_what_float32_reaches_costs_few_steps():
+    """Float32 descends to `FLOAT32_GAP` alone. With the whole way in it, the weakest penalty takes 56 steps here."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 50))
+    y = (x @ rng.normal(size=50) + 3 * rng.normal(size=5000) > 0).astype(int)
+    heads = fit_heads(x, y, C=np.logspace(-4, 4, 10), tol=1e-8)
+    assert set(heads.status) == {"converged"}
+    assert heads.steps.max() <= 30
