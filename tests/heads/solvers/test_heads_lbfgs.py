@@ -365,7 +365,7 @@ def test_a_trial_whose_gradient_is_not_finite_is_rejected_and_the_step_is_a_tent
 
 
 def test_a_gap_below_what_float32_reaches_costs_few_steps():
-    """Float32 descends to `FLOAT32_GAP` alone. With the whole way in it, the weakest penalty takes 56 steps here."""
+    """Float32 descends to `FLOAT32_GAP` alone. The weakest penalty took 56 steps with the whole way in it."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5000, 50))
     y = (x @ rng.normal(size=50) + 3 * rng.normal(size=5000) > 0).astype(int)
