@@ -11,6 +11,7 @@ from helpers import assert_same_heads
 
 from dlcore import fit_heads
 from dlcore.heads import HeadsProgress, progress
+from dlcore.heads.solvers import lbfgs_sweep
 
 pytestmark = [
     pytest.mark.any_mode,
@@ -60,7 +61,9 @@ def test_a_function_is_told_every_stage(loss):
     assert last["fit"].seconds_left == 0
 
 
-def test_a_strict_tolerance_has_a_stage_of_refinement():
+def test_heads_that_their_certificate_refutes_have_a_stage_of_refinement(monkeypatch):
+    """Float32 takes heads for converged whose certified gap is too large, where nothing stops it before."""
+    monkeypatch.setattr(lbfgs_sweep, "FLOAT32_GAP", 0.0)
     records: list[HeadsProgress] = []
     heads = fit_heads(X, Y, tol=1e-15, progress=records.append, **GIVEN)
     refined = [record for record in records if record.stage == "refine"]

@@ -207,8 +207,6 @@ class LBFGSSweep:
         reporter = self.reporter
         while left:
             converged = self.n_ended + sum(bool(self.flat[head]) for head in heads)
-            work = 2 * len(self.inputs.x) * self.size * size
-            smaller = size > 1 and work * FEW_PASSES > COMPILATION
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
             most = np.array([self._most_passes(head) for head in zip(p, k, strict=True)])
@@ -216,7 +214,11 @@ class LBFGSSweep:
             goal = np.maximum(self.gap_tol[p, k], FLOAT32_GAP if dtype == "float32" else 0.0)
             problem = self._descent_problem(p, k, dtype)
             problem = problem._replace(batch=problem.batch._replace(gap_tol=goal))
-            stop_at = -(-size // 2) if smaller and len(left) > -(-size // 2) else 0
+            work, half = 2 * len(self.inputs.x) * self.size * size, -(-size // 2)
+            is_worth_it = (
+                problem.host_rows is not None or work * FEW_PASSES > COMPILATION
+            )  # NumPy compiles nothing
+            stop_at = half if size > 1 and is_worth_it and len(left) > half else 0
             found = minimize(
                 problem,
                 self.theta[p, k],
@@ -233,7 +235,7 @@ class LBFGSSweep:
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]
             if left:
-                size = -(-size // 2)
+                size = half
                 history = found.history.select(pad_to(slots, size))
 
     def _is_present(self, problem: int) -> np.ndarray:
