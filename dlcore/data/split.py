@@ -8,8 +8,8 @@ from dlcore.data.dataset import Dataset
 TRAIN = ("train", "training")
 VALIDATION = ("validation", "valid", "val", "dev")
 TEST = ("test", "testing", "held-out", "heldout")
-"""Values of a split column, in any case. Numbers are 0 for rows that train and 1 for rows held out."""
 SETS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+"""Values of a split column by set, in any case. Numbers are 0 for rows that train and 1 for rows held out."""
 
 
 def train_test_split(

@@ -9,7 +9,8 @@ from sklearn.base import _fit_context
 
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
+from dlcore.sklearn.fits.settings import FitSettings, certificate_at
+from dlcore.sklearn.fits.squared import fit_squared
 from dlcore.sklearn.inputs import RegressorInputs, read_numbers, read_weights, with_device_and_dtype
 from dlcore.sklearn.types import FloatName
 

@@ -16,7 +16,8 @@ from dlcore.certificate import LinearHeads, certify
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
 from dlcore.heads.data.class_weights import ClassWeightLike
-from dlcore.sklearn.heads import ClassHeads, FitSettings, certificate_at, fit_classes
+from dlcore.sklearn.fits.classes import ClassHeads, fit_classes
+from dlcore.sklearn.fits.settings import FitSettings, certificate_at
 from dlcore.sklearn.inputs import ClassifierInputs, float_dtypes, read_weights, validated, with_device_and_dtype
 from dlcore.sklearn.penalties import read_penalty, refuse_liblinear
 from dlcore.sklearn.types import Features, FloatName, LogisticSolver, Penalty, RandomState

@@ -14,8 +14,9 @@ from sklearn.utils.metadata_routing import _raise_for_params
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
 from dlcore.heads.data.class_weights import ClassWeightLike
+from dlcore.sklearn.fits.classes import ClassHeads, fit_class_folds
+from dlcore.sklearn.fits.settings import certificate_at
 from dlcore.sklearn.folds import Fold, params_of_rows, read_folds, route, with_all_classes
-from dlcore.sklearn.heads import ClassHeads, certificate_at, fit_class_folds
 from dlcore.sklearn.inputs import ClassifierInputs, on_host, with_device_and_dtype
 from dlcore.sklearn.logistic import ClassData, LogisticRegression, only_one_class, read_classes, settings_of
 from dlcore.sklearn.penalties import read_penalty

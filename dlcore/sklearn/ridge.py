@@ -14,7 +14,8 @@ from dlcore.certificate import Certificate
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
 from dlcore.heads.data.class_weights import ClassWeightLike
-from dlcore.sklearn.heads import FitSettings, certificate_at, fit_squared
+from dlcore.sklearn.fits.settings import FitSettings, certificate_at
+from dlcore.sklearn.fits.squared import fit_squared
 from dlcore.sklearn.inputs import (
     ClassifierInputs,
     RegressorInputs,

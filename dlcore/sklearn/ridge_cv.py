@@ -14,15 +14,9 @@ from sklearn.utils.metadata_routing import _raise_for_params
 
 from dlcore.certificate.rows import DataLike
 from dlcore.devices import DeviceName
+from dlcore.sklearn.fits.settings import FitSettings, certificate_at, warn_of_gaps
+from dlcore.sklearn.fits.squared import fit_squared, fit_squared_folds, squared_rounding
 from dlcore.sklearn.folds import params_of_rows, read_folds, route, takes_weights
-from dlcore.sklearn.heads import (
-    FitSettings,
-    certificate_at,
-    fit_squared,
-    fit_squared_folds,
-    squared_rounding,
-    warn_of_gaps,
-)
 from dlcore.sklearn.inputs import RegressorInputs, on_host, read_numbers, read_weights, with_device_and_dtype
 from dlcore.sklearn.ridge import Ridge, set_coefficients
 from dlcore.sklearn.types import CvLike, Features, FloatName, Scorer

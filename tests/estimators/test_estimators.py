@@ -27,7 +27,7 @@ from sklearn.utils._param_validation import Hidden, StrOptions
 import dlcore.sklearn as ours
 from dlcore import certify
 from dlcore.certificate import LinearHeads
-from dlcore.sklearn import heads as sklearn_heads
+from dlcore.sklearn.fits import classes, squared
 
 pytestmark = pytest.mark.any_mode
 
@@ -330,8 +330,9 @@ def test_a_search_is_one_call_with_all_folds(name, kind, monkeypatch):
     def counted(function):
         return lambda *data, **options: calls.append(function) or function(*data, **options)
 
-    for function in ("fit_heads", "fit_with_folds"):
-        monkeypatch.setattr(sklearn_heads, function, counted(getattr(sklearn_heads, function)))
+    for module in (classes, squared):
+        for function in ("fit_heads", "fit_with_folds"):
+            monkeypatch.setattr(module, function, counted(getattr(module, function)))
     X, labels, Y, weight = problem()
     y = labels if name == "LogisticRegressionCV" else Y
     folds = list(KFold(3).split(X))

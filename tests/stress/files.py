@@ -56,7 +56,7 @@ class Call(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is measured on one data set.
+    """Measurements of one data set.
 
     Attributes:
       rows: n.

@@ -15,15 +15,13 @@ import numpy as np
 
 from dlcore.certificate.rows import read_rows, slices_of
 from dlcore.heads.data.training_data import TrainingData
+from dlcore.heads.passes.host_rows import NEAR
+from dlcore.heads.solvers.gram import POINT_ROWS
 
 STRENGTHS, HEADS = 4, 8
 """The most strengths, each with a factorisation for every step, and the most heads."""
 GRAM_BYTES, PASS_BYTES = 2**25, 2**21
 """Size of a block of rows of the Gram matrix, and of a pass in float64."""
-POINT_ROWS = 256
-"""Rows are taken about the mean of a sample of this many, or up to twice as many."""
-NEAR = 4.0
-"""Rows are taken as they are where no mean is more than this many deviations."""
 GAP = 1e-13
 """A head is solved where its duality gap is at most this times the smaller of J and of what J improves."""
 SAFETY = 10.0

@@ -52,7 +52,7 @@ def test_sparse_tables_give_what_dense_ones_give(loss, form):
 
 @pytest.mark.slow
 def test_a_sparse_table_is_dense_on_the_host_a_block_at_a_time():
-    """In six blocks, of which the last overlaps; whole it would be 96 MB in NumPy's memory."""
+    """Read six blocks, of which the last overlaps. The whole table would be 96 MB in NumPy's memory."""
     rng = np.random.default_rng(0)
     x: Any = scipy.sparse.random_array((60_001, 400), density=0.0025, format="csr", dtype=np.float32, rng=rng)
     y = (x[:, [0]].toarray()[:, 0] + rng.logistic(size=x.shape[0]) > 0).astype(int)
@@ -201,7 +201,7 @@ def test_halves_stay_halves(loss, dtype):
 
 @pytest.mark.parametrize("loss", [pytest.param("logistic", marks=pytest.mark.slow), "squared"])
 def test_features_on_disk_are_not_copied_to_memory(loss, tmp_path):
-    """What a second fit adds to the memory of the process stays far below the size of the table."""
+    """A second fit adds far less than the size of the table to the memory of the process."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100_000, 64)).astype(np.float32)
     y = (x[:, 0] + rng.logistic(size=len(x)) > 0).astype(int)

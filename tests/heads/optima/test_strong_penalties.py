@@ -81,7 +81,7 @@ def test_the_chosen_strength_is_that_of_fits_made_alone():
 
 @pytest.mark.parametrize(("classes", "columns", "c"), [(20, 64, 1e-8), (100, 256, 1e-6)])
 def test_no_softmax_head_is_zero(classes, columns, c):
-    """Of classes of one size the intercepts are equal, and the smallest coefficients tell the rows apart."""
+    """Classes of one size have equal intercepts, and the smallest coefficients tell the rows apart."""
     rng = np.random.default_rng(0)
     y = np.arange(1000) % classes
     x = rng.normal(size=(classes, columns))[y] + 0.5 * rng.normal(size=(1000, columns))
@@ -212,7 +212,7 @@ def check(seed):
 
 
 def check_folds(seed):
-    """What a fold predicts and scores is what a fit of its rows alone does, solved as far as float64 goes."""
+    """Each fold predicts and scores what a fit of its rows alone does, solved as far as float64 goes."""
     problem = strong_problem(seed)
     if problem.train is None:
         return
@@ -419,7 +419,7 @@ def test_nothing_is_converged_without_a_finite_gap():
 
 
 def test_what_a_rare_class_improves_is_no_rounding():
-    """Of rows that weigh 1e-8 and a penalty that leaves 1e-21 to gain, E is no more than the penalty's part."""
+    """E is no more than the penalty's part where rows weigh 1e-8 and a penalty leaves 1e-21 to gain."""
     rng = np.random.default_rng(2)
     x, y = unit_rows(rng, 40, 3), (np.arange(40) % 4 == 0).astype(int)
     s = np.where(y == 1, 1e-8, 1.0)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.heads.data.training_data import read_training_data
+from dlcore.heads.data.training_data import TrainingData, read_training_data
 from dlcore.heads.solvers.gram import POINT_ROWS, GramAccumulator
 
 pytestmark = pytest.mark.any_mode
@@ -12,13 +12,8 @@ pytestmark = pytest.mark.any_mode
 ROWS, COLUMNS, TARGETS = 700, 5, 2
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_both_sums_are_those_of_the_rows(offset):
-    """Some rows weigh 0, and there are several blocks."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(ROWS, COLUMNS)) + offset, rng.normal(size=(ROWS, TARGETS)) - offset
-    weight = rng.integers(0, 3, ROWS).astype(float)
-    inputs = read_training_data(
+def ridge_inputs(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> TrainingData:
+    return read_training_data(
         x,
         y,
         loss="squared",
@@ -31,6 +26,15 @@ def test_both_sums_are_those_of_the_rows(offset):
         standardize=False,
         fit_intercept=True,
     )
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_both_sums_are_those_of_the_rows(offset):
+    """Some rows weigh 0, and there are several blocks."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(ROWS, COLUMNS)) + offset, rng.normal(size=(ROWS, TARGETS)) - offset
+    weight = rng.integers(0, 3, ROWS).astype(float)
+    inputs = ridge_inputs(x, y, weight)
     index = np.flatnonzero(weight)
     scaled = weight / weight.max() / 2  # as the weights are kept
     middle, level = np.average(x, axis=0, weights=weight), np.average(y, axis=0, weights=weight)
@@ -57,19 +61,7 @@ def test_a_sample_that_is_unlike_the_other_rows_loses_no_digits():
     x, y = rng.normal(size=(2 * POINT_ROWS, COLUMNS)), rng.normal(size=(2 * POINT_ROWS, TARGETS))
     x[::2] += 1e6
     weight = np.where(np.arange(len(x)) % 2, 1.0, 1e-9)
-    inputs = read_training_data(
-        x,
-        y,
-        loss="squared",
-        penalties={"l2": 0.1},
-        folds=None,
-        groups=None,
-        sample_weight=weight,
-        class_weight=None,
-        validation=None,
-        standardize=False,
-        fit_intercept=True,
-    )
+    inputs = ridge_inputs(x, y, weight)
     with jax.enable_x64(True):
         sums = GramAccumulator(inputs, x, fit_intercept=True).summed_on_host(np.arange(len(x)))
     middle = np.average(x.astype(np.longdouble), axis=0, weights=weight)

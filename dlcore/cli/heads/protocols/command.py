@@ -1,5 +1,6 @@
 """Command `dlcore fit --protocol NAME`: a protocol of `dlcore.probing` from a table."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -180,22 +181,15 @@ def _table(options: ProtocolOptions, sets: Sets, settings: ProbeSettings) -> Pro
         )
     assert isinstance(options, SetOptions)
     duplicates = options.duplicates
-    if isinstance(options, FewShotOptions):
-        return few_shot(
-            train,
-            settings,
-            shots=parse_integers("--shots", options.shots),
-            seeds=parse_integers("--seeds", options.seeds),
-            validation=validation,
-            test=test,
-            refit=options.refit,
-            duplicates=duplicates,
+    if isinstance(options, FewShotOptions | LabelEfficiencyOptions):
+        fit_subsets = (
+            functools.partial(few_shot, shots=parse_integers("--shots", options.shots))
+            if isinstance(options, FewShotOptions)
+            else functools.partial(label_efficiency, fractions=parse_numbers("--fractions", options.fractions))
         )
-    if isinstance(options, LabelEfficiencyOptions):
-        return label_efficiency(
+        return fit_subsets(
             train,
             settings,
-            fractions=parse_numbers("--fractions", options.fractions),
             seeds=parse_integers("--seeds", options.seeds),
             validation=validation,
             test=test,

@@ -6,6 +6,8 @@ nothing, users who compare numbers get the other half too.
 
 import numpy as np
 
+from dlcore.sklearn.types import Features
+
 MAX_COST = 2**22
 """Multiplications of a Hessian matrix, n·p² for n rows and p coefficients, up to which heads are polished."""
 STEPS = 3
@@ -49,3 +51,30 @@ def polish(
         step, *_ = np.linalg.lstsq(flat, gradient.ravel(), rcond=None)
         theta = theta - step.reshape(theta.shape)
     return theta
+
+
+def polish_heads(
+    data: tuple[Features, np.ndarray, np.ndarray],
+    heads: tuple[np.ndarray, np.ndarray],
+    l2: np.ndarray,
+    done: np.ndarray,
+    *,
+    fit_intercept: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients and intercepts of heads, those that are `done` with all their digits."""
+    (X, labels, weight), (coef, intercept) = data, (heads[0].copy(), heads[1].copy())
+    dense = (X if isinstance(X, np.ndarray) else X.toarray()).astype(np.float64)
+    rows = np.column_stack([dense, np.ones(len(labels))]) if fit_intercept else dense
+    penalised = np.arange(rows.shape[1]) < dense.shape[1]
+    for head in np.flatnonzero(done):
+        theta = np.column_stack([np.atleast_2d(coef[head]), np.atleast_1d(intercept[head])])
+        is_binary = len(theta) == 1
+        # Two classes are a softmax of ∓z/2. Its penalty is twice that of z.
+        theta = np.concatenate([-theta, theta]) / 2 if is_binary else theta
+        penalty = l2[head] * penalised * (2 if is_binary else 1)
+        found = polish(rows, labels, weight / weight.sum(), penalty, theta[:, : rows.shape[1]])
+        found = found[1:] - found[:1] if is_binary else found
+        coef[head] = found[:, : dense.shape[1]]
+        if fit_intercept:
+            intercept[head] = found[:, -1] if not is_binary else found[0, -1]
+    return coef, intercept

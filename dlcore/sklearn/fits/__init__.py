@@ -1,0 +1,1 @@
+"""Fits of the estimators: calls of `fit_heads`, their settings and their warnings."""
