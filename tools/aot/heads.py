@@ -96,14 +96,14 @@ class Descent(NamedTuple):
 def descent_of(placement: Placement) -> Descent:
     """Return L-BFGS for as many softmax heads as it has at a time, with a shared eigenbasis."""
     heads, size = lbfgs_sweep.LOGITS // CLASSES, CLASSES * COLUMNS
-    pairs = min(lbfgs_sweep.PAIRS, lbfgs_sweep.HISTORY_BYTES // (8 * heads * size))
+    pairs = min(lbfgs_sweep.PAIRS, lbfgs_sweep.HISTORY_BYTES // (lbfgs_sweep.PAIR_BYTES * heads * size))
     ring, theta = placement.replicated((heads, pairs, size)), theta_of(placement, heads, CLASSES)
     per_column, number = placement.replicated((FEATURES,), WIDE), placement.replicated((), WIDE)
     basis = placement.replicated((FEATURES, FEATURES))
     preconditioner = Preconditioner(basis, per_column, number, per_column)
     batch = batch_of(placement, heads, CLASSES)
     problem = lbfgs_history.Constants(batch, centering_of(placement), preconditioner)
-    return Descent(lbfgs_history.Rings(ring, ring), lbfgs_history.Point(theta, theta, theta, theta), problem)
+    return Descent(lbfgs_history.Rings(*[ring] * 3), lbfgs_history.Point(*[theta] * 5), problem)
 
 
 def observation(placement: Placement) -> Arguments:
@@ -124,7 +124,7 @@ def next_step(placement: Placement) -> Arguments:
     rings, point, problem = descent_of(placement)
     heads, pairs, _ = rings.s.shape
     combination = placement.replicated((heads, 2 * pairs + 5), WIDE)  # packed
-    return rings, point, point.theta, combination, problem
+    return rings, point, lbfgs_history.Gradient(point.gradient, point.turned), combination, problem
 
 
 def hessian_program(loss: str, outputs: int) -> Lower:

@@ -58,12 +58,12 @@ class History:
         """
         ring = np.zeros((heads, pairs, size), np.float32)
         products = np.zeros((heads, pairs, pairs))
-        return cls(Rings(ring, ring.copy()), products, products.copy(), products.copy(), 0)
+        return cls(Rings(ring, ring.copy(), ring.copy()), products, products.copy(), products.copy(), 0)
 
     def select(self, slots: np.ndarray) -> "History":
         """Return the history of the slots of these numbers."""
         if isinstance(self.rings.s, np.ndarray):
-            rings = Rings(self.rings.s[slots], np.asarray(self.rings.y)[slots])
+            rings = Rings(*(np.asarray(ring)[slots] for ring in self.rings))
         else:
             rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
         return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)

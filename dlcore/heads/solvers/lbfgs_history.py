@@ -28,10 +28,12 @@ class Rings(NamedTuple):
     Attributes:
       s: steps, shape (B, h, K·(m + 1)), float32.
       y: changes of the gradient, the same shape.
+      h_y: the preconditioner H times y, the same shape.
     """
 
     s: AnyArray
     y: AnyArray
+    h_y: AnyArray
 
 
 class Constants(NamedTuple):
@@ -54,14 +56,28 @@ class Point(NamedTuple):
     Attributes:
       theta: coefficients and intercepts, shape (B, K, m + 1).
       gradient: ∇J there, the same shape.
+      turned: H∇J there, the same shape.
       direction: of the next step, the same shape.
       trial: the next point to evaluate, the same shape.
     """
 
     theta: AnyArray
     gradient: AnyArray
+    turned: AnyArray
     direction: AnyArray
     trial: AnyArray
+
+
+class Gradient(NamedTuple):
+    """Gradient of B heads at the trial point.
+
+    Attributes:
+      gradient: shape (B, K, m + 1).
+      turned: the preconditioner H times it, the same shape.
+    """
+
+    gradient: AnyArray
+    turned: AnyArray
 
 
 class Observation(NamedTuple):
@@ -130,8 +146,10 @@ def observe(
     constants: Constants,
     line: AnyArray,
     xp: ModuleType = jnp,
-) -> tuple[Rings, AnyArray, AnyArray]:
+) -> tuple[Rings, Gradient, AnyArray]:
     """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
+
+    H is linear. One product with it for each pass gives the change of H∇J as well.
 
     Args:
       rings: pairs so far; the memory is reused.
@@ -149,25 +167,18 @@ def observe(
     def flat(array: AnyArray) -> AnyArray:
         return array.reshape(heads, -1)
 
-    def inverse(array: AnyArray) -> AnyArray:
-        shaped = array.reshape(seen.gradient.shape)
-        return flat(apply_inverse(preconditioner, shaped, batch.spread, batch.l2, centering.has_intercept, xp))
-
-    g, old = flat(seen.gradient), flat(point.gradient)
-    s, y = step_size[:, None] * flat(point.direction), g - old
+    turned = apply_inverse(preconditioner, seen.gradient, batch.spread, batch.l2, centering.has_intercept, xp)
+    g, h_g, old = flat(seen.gradient), flat(turned), flat(point.gradient)
+    s, y, h_y = step_size[:, None] * flat(point.direction), g - old, h_g - flat(point.turned)
     s_y = inner(s, y, xp)
     usable = active & (s_y > float(xp.finfo(xp.float32).eps) * inner(abs(s), abs(y), xp))
     scale = 1 / xp.sqrt(xp.where(usable, s_y, 1))
-    s, y = (xp.where(usable[:, None], scale[:, None] * pair, 0).astype(xp.float32) for pair in (s, y))
-    rings = Rings(
-        _with_row(rings.s, s, place, xp),
-        _with_row(rings.y, y, place, xp),
-    )
+    pair = [xp.where(usable[:, None], scale[:, None] * part, 0).astype(xp.float32) for part in (s, y, h_y)]
+    rings = Rings(*(_with_row(ring, row, place, xp) for ring, row in zip(rings, pair, strict=True)))
+    _, y, h_y = pair
 
     def wide(array: AnyArray) -> AnyArray:
         return array.astype(xp.float64)
-
-    h_y, h_g = inverse(wide(y)), inverse(g)
 
     def products(ring: AnyArray, *vectors: AnyArray) -> AnyArray:
         narrow = xp.stack([vector.astype(xp.float32) for vector in vectors], axis=-1)
@@ -177,7 +188,7 @@ def observe(
     slope_coef = seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]
     return (
         rings,
-        seen.gradient,
+        Gradient(seen.gradient, turned),
         Observation(
             value=seen.value,
             penalty=seen.penalty,
@@ -194,7 +205,7 @@ def observe(
             y_hy=with_y[..., 1],
             y_g=with_y[..., 2],
             y_hg=with_y[..., 3],
-            new=xp.stack([inner(wide(s), old, xp), inner(wide(y), old, xp), inner(h_y, old, xp)], axis=-1),
+            new=xp.stack([inner(wide(part), old, xp) for part in pair], axis=-1),
         ).packed(xp),
     )
 
@@ -236,30 +247,30 @@ class Combination(NamedTuple):
 def advance(
     rings: Rings,
     point: Point,
-    trial_gradient: AnyArray,
+    at_trial: Gradient,
     numbers: AnyArray,
     constants: Constants,
     xp: ModuleType = jnp,
 ) -> Point:
     """Return the point after the host's decision, a packed `Combination`, with the next direction and trial."""
     combination = Combination.unpacked(numbers)
-    batch, centering, preconditioner = constants
     accepted, renewed = (expand_to(choice, point.theta) for choice in (combination.accepted, combination.renewed))
     theta = xp.where(accepted, point.trial, point.theta)
-    gradient = xp.where(accepted, trial_gradient, point.gradient)
+    gradient = xp.where(accepted, at_trial.gradient, point.gradient)
+    turned = xp.where(accepted, at_trial.turned, point.turned)
 
     def combined(coefficients: AnyArray, vectors: AnyArray) -> AnyArray:
         total = product(coefficients[:, None].astype(xp.float32), vectors, xp)
         return total.astype(xp.float64).reshape(theta.shape)
 
-    changed = combined(combination.y, rings.y) + gradient
-    turned = apply_inverse(preconditioner, changed, batch.spread, batch.l2, centering.has_intercept, xp)
-    guess = expand_to(combination.inverse, changed) * turned + expand_to(combination.identity, changed) * changed
+    inverse, identity = (expand_to(weight, theta) for weight in (combination.inverse, combination.identity))
+    guess = inverse * (combined(combination.y, rings.h_y) + turned)
+    guess += identity * (combined(combination.y, rings.y) + gradient)
     direction = -(combined(combination.s, rings.s) + guess)
     # What the history holds of a class that this fold has not goes nowhere.
-    direction = xp.where((batch.spread > 0)[..., None], direction, 0)
+    direction = xp.where((constants.batch.spread > 0)[..., None], direction, 0)
     direction = xp.where(renewed, direction, point.direction)
-    return Point(theta, gradient, direction, theta + expand_to(combination.step_size, theta) * direction)
+    return Point(theta, gradient, turned, direction, theta + expand_to(combination.step_size, theta) * direction)
 
 
 observe_on_device = threaded_program(cpu_options=QUICK, donate_argnums=(0,))(observe)
@@ -280,4 +291,4 @@ def _with_row(ring: AnyArray, row: AnyArray, place: AnyArray, xp: ModuleType) ->
 @quick_jit()
 def select_on_device(rings: Rings, slots: Array) -> Rings:
     """Return the rings of the slots of these numbers."""
-    return Rings(rings.s[slots], rings.y[slots])
+    return Rings(*(ring[slots] for ring in rings))

@@ -32,8 +32,10 @@ FLOAT32_GAP = 5e-7
 """The least gap that a head descends to in float32. A smaller one costs many steps there, or is out of reach."""
 LOGITS = 256
 """Logits of a row that are computed at once: enough for products at full speed."""
-HISTORY_BYTES = 2**28
+HISTORY_BYTES = 3 * 2**27
 """Size of the pairs of all heads of a batch."""
+PAIR_BYTES = 12
+"""Bytes of a pair for each coefficient: s, y and H times y."""
 PAIRS, FEWEST_PAIRS = 30, 4
 """Pairs that a head remembers."""
 BLOCK_BYTES = 2**19
@@ -122,7 +124,7 @@ class LBFGSSweep:
         self.host_rows = HostRows(inputs.x, train, targets, weight, self.centering) if is_on_host else None
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
-        self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (8 * FEWEST_PAIRS * self.size)))
+        self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
         self.together = max(1, min(self.slots, heads))
         most = len(inputs.x) * self.size * self.together
         if self.fits > 1 and most < COMPILATION // 2**6:
@@ -202,7 +204,7 @@ class LBFGSSweep:
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
         size = self.together if len(left) <= self.together else self.slots
-        pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (8 * size * self.size)))
+        pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (PAIR_BYTES * size * self.size)))
         history = History.empty(size, pairs, self.size)
         reporter = self.reporter
         while left:

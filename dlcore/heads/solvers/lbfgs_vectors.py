@@ -16,6 +16,7 @@ from dlcore.heads.passes.host_rows import HostPass, HostRows
 from dlcore.heads.solvers.lbfgs_history import (
     Combination,
     Constants,
+    Gradient,
     Point,
     Rings,
     advance,
@@ -66,8 +67,8 @@ class DeviceVectors:
         )
         self._constants = Constants(batch, centering, preconditioner)
         zero = np.zeros_like(theta)
-        self._point = to_device(Point(theta, zero, zero, theta.copy()))
-        self.rings, self._gradient = to_device(rings), None
+        self._point = to_device(Point(theta, zero, zero, zero, theta.copy()))
+        self.rings, self._at_trial = to_device(rings), None
         self._sets = lambda trial: [(trial, batch, shard, centering) for shard in shards]
         self._pass = accumulate.prepare(self._sets(self._point.trial), loss=options.loss, dtype=options.dtype)
         self._observe = self._advance = None
@@ -82,12 +83,12 @@ class DeviceVectors:
         sums = self._pass(self._sets(self._point.trial))
         given = self.rings, self._point, sums, self._constants, to_device(line)
         self._observe = self._observe or observe_on_device.prepare([given])
-        self.rings, self._gradient, numbers = self._observe([given])[0]
+        self.rings, self._at_trial, numbers = self._observe([given])[0]
         return jax.device_get(numbers)
 
     def advance(self, combination: Combination) -> None:
         """Move to the next trial point."""
-        given = self.rings, self._point, self._gradient, to_device(combination.packed()), self._constants
+        given = self.rings, self._point, self._at_trial, to_device(combination.packed()), self._constants
         self._advance = self._advance or advance_on_device.prepare([given])
         self._point = self._advance([given])[0]
 
@@ -99,8 +100,8 @@ class HostVectors:
         assert problem.host_rows is not None
         self._constants = Constants(problem.batch, problem.centering, problem.preconditioner)
         zero = np.zeros_like(theta)
-        self._point = Point(theta, zero, zero, theta.copy())
-        self.rings, self._gradient = Rings(*(np.array(ring) for ring in rings)), zero
+        self._point = Point(theta, zero, zero, zero, theta.copy())
+        self.rings, self._at_trial = Rings(*(np.array(ring) for ring in rings)), Gradient(zero, zero)
         self._pass = HostPass(problem.host_rows, problem.batch, options.loss, options.dtype)
 
     @property
@@ -112,7 +113,7 @@ class HostVectors:
         """Evaluate the trial point, store its pair, and return the packed `Observation`."""
         with np.errstate(all="ignore"):
             sums = self._pass(np.asarray(self._point.trial))
-            self.rings, self._gradient, numbers = observe(
+            self.rings, self._at_trial, numbers = observe(
                 self.rings, self._point, [sums], self._constants, line, np
             )
         return np.asarray(numbers)
@@ -121,5 +122,5 @@ class HostVectors:
         """Move to the next trial point."""
         with np.errstate(all="ignore"):
             self._point = advance(
-                self.rings, self._point, self._gradient, combination.packed(), self._constants, np
+                self.rings, self._point, self._at_trial, combination.packed(), self._constants, np
             )

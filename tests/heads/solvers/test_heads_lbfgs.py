@@ -53,7 +53,7 @@ class Recorder:
         self.s, self.y = np.zeros((2, heads, places, size))
         self.pairs = [[] for _ in range(heads)]
         products = np.zeros((heads, places, places))
-        self.history = History(Rings(np.zeros(0), np.zeros(0)), products, products.copy(), products.copy(), 0)
+        self.history = History(Rings(*np.zeros((3, 0))), products, products.copy(), products.copy(), 0)
 
     def step(self, usable):
         """Record a pair of the heads that have one."""
@@ -120,14 +120,14 @@ def test_a_step_without_a_pair_of_any_head_takes_no_place():
 
 def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
     rng = np.random.default_rng(2)
-    s, y = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
+    vectors = rng.normal(size=(3, 4, 3, 5)).astype(np.float32)
     products = rng.normal(size=(3, 4, 3, 3))
     slots = np.array([3, 1, 3])
     with jax.enable_x64(True):
-        rings = Rings(jax.device_put(s), jax.device_put(y))
+        rings = Rings(*(jax.device_put(ring) for ring in vectors))
         history = History(rings, products[0], products[1], products[2], 7).select(slots)
         rings = jax.device_get(history.rings)
-    np.testing.assert_array_equal(rings, (s[slots], y[slots]))
+    np.testing.assert_array_equal(rings, vectors[:, slots])
     np.testing.assert_array_equal((history.s_y, history.y_y, history.y_hy), products[:, slots])
     assert history.count == 7
 
