@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from dlcore._core.blas_threads import blas_threads_for
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate, LinearHeads
 from dlcore.certificate.certify import compute_certificate
@@ -210,7 +211,8 @@ def certificate_of(
     loss = loss_record(fit_options.loss).certified_name
     heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], loss, scale)
     own = None if (weights == weights[0]).all() else weights
-    return compute_certificate(heads, inputs.x, y, own, tol=fit_options.tol, witness=witness)
+    with blas_threads_for(len(inputs.x) * theta.size):
+        return compute_certificate(heads, inputs.x, y, own, tol=fit_options.tol, witness=witness)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:

@@ -12,12 +12,15 @@ inputs are ready, and hold no thread before.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import jax
 
 from dlcore._core.compilation.jit_cache import CachedJit
 from dlcore.devices import core_count, platform_of, to_device
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
 """Compiler options of a program for a CPU whose products stay on the thread that needs them."""
@@ -72,15 +75,7 @@ class ThreadedProgram(CachedJit):
             with jax.enable_x64(x64):  # a thread has its own mode
                 return jax.block_until_ready(compiled(*each))
 
-        def run_all(sets: Sequence[tuple[object, ...]]) -> list[Any]:
-            submitted = [_pool().submit(run, each) for each in sets[1:]]
-            try:
-                first = run(sets[0])
-            finally:
-                wait(submitted)
-            return [first, *(future.result() for future in submitted)]
-
-        return run_all
+        return functools.partial(map_on_threads, run)
 
 
 def threaded_program(
@@ -100,6 +95,16 @@ def threaded_program(
         return program
 
     return decorate
+
+
+def map_on_threads(function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
+    """Return what the function returns for each piece of work: the first by this thread, each other by its own."""
+    submitted = [_pool().submit(function, each) for each in work[1:]]
+    try:
+        first = function(work[0])
+    finally:
+        wait(submitted)
+    return [first, *(future.result() for future in submitted)]
 
 
 def cores_for(cost: float, *arrays: object, least: float = 2**21) -> int:

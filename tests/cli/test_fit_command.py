@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from numpy_blas import numpy_blas
 from pages import Page, drawings
 from processes import call
 from sklearn.linear_model import LogisticRegression
@@ -204,31 +204,22 @@ def test_the_report_on_the_data_can_be_left_out(has_report, folder, tmp_path):
     assert any("separability of the classes" in word for word in words) == has_report
 
 
-@pytest.mark.parametrize("has_package", [True, False])
-def test_the_report_on_the_data_has_one_thread_of_blas(has_package, folder, tmp_path, monkeypatch):
-    """Other commands and the caller keep theirs; without threadpoolctl nothing is limited."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    limits = threadpoolctl.threadpool_limits
-
-    def counts() -> set[int]:
-        pools = threadpoolctl.threadpool_info()
-        return {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+def test_the_report_on_the_data_has_one_thread_of_blas(folder, tmp_path, monkeypatch):
+    """Other commands and the caller keep theirs."""
+    threads = numpy_blas()
 
     def report(*arguments: Any, **options: Any) -> Any:
-        seen.append(counts())
+        seen.append(threads.num_threads)
         return data_report(*arguments, **options)
 
-    seen: list[set[int]] = []
+    seen: list[int] = []
     monkeypatch.setattr("dlcore.cli.heads.fit.data_report", report)
-    if not has_package:
-        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     options = (*FEATURES, "--l2", "0.1", "--folds", "0", "--out", tmp_path / "out")
-    with limits(2, user_api="blas"):
-        before = counts()
+    with threads.limit(2):
         done = call("fit", folder / "t.parquet", "--target", "label", *options)
         assert done.returncode == 0, done.stderr
-        assert counts() == before
-    assert seen == [{1} if has_package else before]
+        assert threads.num_threads == 2
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ""])

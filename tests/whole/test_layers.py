@@ -13,6 +13,7 @@ FLOORS = {
     0: (
         *(
             "_core/types",
+            "_core/blas_threads",
             "_core/status",
             "_core/tables",
             "_core/host_checks",
@@ -38,6 +39,7 @@ FLOORS = {
 ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
     *(
+        "_core/blas_threads",
         "_core/status",
         "_core/tables",
         "_core/host_checks",

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from dlcore._core.blas_threads import one_blas_thread
 from dlcore.certificate import DataReport, data_report
 from dlcore.cli import interrupts
 from dlcore.cli.console import ShowWork, describe_device, print_result, work_progress
@@ -214,24 +215,8 @@ def _report(train: Dataset, heads: Heads, weights: np.ndarray | None) -> DataRep
     else:
         codes = np.searchsorted(heads.classes_, np.asarray(train.target))
     make = functools.partial(data_report, train.features, codes, weights, fit_intercept=heads.fit_intercept)
-    with _one_blas_thread():
+    with one_blas_thread():  # the threads of its QR factorization would wait for each other at every column
         return make(loss=loss)  # pyright: ignore[reportArgumentType]
-
-
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread for the block, if threadpoolctl is installed, as scikit-learn has it.
-
-    The QR factorization of the report makes its threads wait for each other at every column. On a busy machine,
-    one thread is ten times as fast as two.
-    """
-    try:
-        import threadpoolctl
-    except ImportError:
-        yield
-        return
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
-        yield
 
 
 def _seconds(clock: Clock, heads: Heads) -> dict[str, float]:

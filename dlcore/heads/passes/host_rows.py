@@ -1,13 +1,17 @@
 """Passes over the rows by NumPy: on a CPU they are the fastest for small tables, and compile nothing."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
+from dlcore._core.blas_threads import one_blas_thread
 from dlcore.certificate.rows import HostTable
+from dlcore.devices import core_count
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, row_scale
+from dlcore.objective.threads import map_on_threads
 
 COPIED = 2**22
 """Numbers of a table up to which it has a centered copy. A larger one is centered block by block."""
@@ -15,6 +19,10 @@ NEAR = 4.0
 """Columns whose means are within so many deviations of 0 need no centering in float32."""
 BLOCK_BYTES = 2**22
 """Size of a block of rows, and of its logits. It stays in the cache between its two products."""
+LEAST_NUMBERS = 2**20
+"""Numbers of rows that a core has at least: with fewer, to start its thread takes as long as it gains."""
+NUMBERS_OF_LOGIT = 32
+"""Numbers of a row that cost as much as a logit of it."""
 
 
 class HostRows:
@@ -46,33 +54,42 @@ class HostRows:
         targets, scale = row_scale((self.train, self.targets), self.weight, own, np)
         return np.asarray(targets), np.asarray(scale)
 
+    def prepare(self, dtype: str) -> None:
+        """Make the centered copy of a small table. Any thread may read it afterwards."""
+        if self.is_small and dtype not in self._copies:
+            self._copies[dtype] = self._centered(self._x[:], dtype)
+
     def block(self, part: slice, dtype: str) -> np.ndarray:
         """Return centered rows, or in float32 the rows as they are if they are read in place."""
+        if self.is_small:
+            return self._copies[dtype][part]
         if dtype == "float32" and self.is_read_in_place:
             return self._x[part]
-        if not self.is_small:
-            return self._centered(self._x[part], dtype)
-        if dtype not in self._copies:
-            self._copies[dtype] = self._centered(self._x[:], dtype)
-        return self._copies[dtype][part]
+        return self._centered(self._x[part], dtype)
 
-    def parts(self, numbers_of_row: int, size: int = BLOCK_BYTES) -> Iterator[slice]:
-        """Return slices of the rows, so that a block has so many bytes in float32."""
+    def parts(self, numbers_of_row: int, size: int = BLOCK_BYTES, of: slice | None = None) -> Iterator[slice]:
+        """Return slices of the rows, all or those of a slice, so that a block has so many bytes in float32."""
+        first, last, _ = (of or slice(None)).indices(len(self))
         step = max(1, size // (4 * max(numbers_of_row, self._x.shape[1])))
-        return (slice(start, start + step) for start in range(0, len(self), step))
+        return (slice(start, min(start + step, last)) for start in range(first, last, step))
 
     def _centered(self, x: np.ndarray, dtype: str) -> np.ndarray:
         return np.ascontiguousarray(center_rows(x, self.centering, dtype, np))
 
 
 class HostPass:
-    """Passes over the rows for one batch of heads. Blocks are summed in float64."""
+    """Passes over the rows for one batch of heads. Blocks are summed in float64.
+
+    Each core has its part of the rows, and its products on its own thread. BLAS's threads wait for each other in
+    each product, where ours wait once for each pass.
+    """
 
     def __init__(self, rows: HostRows, batch: HeadBatch, loss: str, dtype: str) -> None:
         self._rows, self._batch, self._dtype = rows, batch, dtype
         self._targets, self._scale = rows.scales(batch)
         self._rounded_scale = self._scale.astype(dtype)
         self._terms = row_loss(loss).terms
+        rows.prepare(dtype)
 
     def __call__(self, theta: np.ndarray) -> Sums:
         """Return the sums at these coefficients and, last, intercepts about the centre, shape (B, K, m + 1)."""
@@ -86,19 +103,34 @@ class HostPass:
             coef = coef if unit is None else coef * unit
             intercept = intercept - (coef @ centre).reshape(heads, outputs)
         coef, intercept = coef.astype(self._dtype), intercept.astype(self._dtype)[..., None]
-        value, misclassified = np.zeros(heads), np.zeros(heads, np.int32)
-        gradient, residuals = np.zeros(coef.shape), np.zeros(len(coef))
-        for part in self._rows.parts(len(coef)):
-            x, scale = self._rows.block(part, self._dtype), self._scale[:, part]
-            logits = np.matmul(coef, x.T).reshape(heads, outputs, -1)
-            logits += intercept
-            terms = self._terms(logits, self._targets[:, part], np)
-            residual = (terms.residual * self._rounded_scale[:, None, part]).reshape(len(coef), -1)
-            value += (scale * terms.value).sum(1)
-            gradient += np.matmul(residual, x)
-            residuals += residual.sum(1, dtype=np.float64)
-            misclassified += ((scale > 0) & terms.misclassified).sum(1, dtype=np.int32)
+        with one_blas_thread() as is_limited:
+            rows = len(self._rows)
+            numbers = rows * (columns + NUMBERS_OF_LOGIT * len(coef))
+            cores = max(1, min(core_count(), numbers // LEAST_NUMBERS)) if is_limited else 1
+            shards = [slice(k * rows // cores, (k + 1) * rows // cores) for k in range(cores)]
+            sums = map_on_threads(lambda shard: self._sums(coef, np.asarray(intercept), shard), shards)
+        value, gradient, residuals, misclassified = (
+            functools.reduce(np.add, parts) for parts in zip(*sums, strict=True)
+        )
         if is_raw:
-            gradient -= np.outer(residuals, centre)
+            gradient = gradient - np.outer(residuals, centre)
             gradient = gradient if unit is None else gradient * unit
         return Sums(value, gradient, residuals.reshape(heads, outputs), misclassified)
+
+    def _sums(self, coef: np.ndarray, intercept: np.ndarray, shard: slice) -> Sums:
+        """Return the sums over some of the rows, with the residuals of all logits in one axis."""
+        heads, outputs, _ = intercept.shape
+        value, misclassified = np.zeros(heads), np.zeros(heads, np.int32)
+        gradient, residuals = np.zeros(coef.shape), np.zeros(len(coef))
+        with np.errstate(all="ignore"):  # which is local to a thread
+            for part in self._rows.parts(len(coef), of=shard):
+                x, scale = self._rows.block(part, self._dtype), self._scale[:, part]
+                logits = np.matmul(coef, x.T).reshape(heads, outputs, -1)
+                logits += intercept
+                terms = self._terms(logits, self._targets[:, part], np)
+                residual = (terms.residual * self._rounded_scale[:, None, part]).reshape(len(coef), -1)
+                value += (scale * terms.value).sum(1)
+                gradient += np.matmul(residual, x)
+                residuals += residual.sum(1, dtype=np.float64)
+                misclassified += ((scale > 0) & terms.misclassified).sum(1, dtype=np.int32)
+        return Sums(value, gradient, residuals, misclassified)

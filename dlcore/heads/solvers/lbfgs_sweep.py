@@ -9,6 +9,7 @@ import functools
 import jax
 import numpy as np
 
+from dlcore._core.blas_threads import blas_threads_for, one_blas_thread
 from dlcore._core.types import Array
 from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
@@ -130,7 +131,9 @@ class LBFGSSweep:
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
-        self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, self.outputs * self.l2.size)
+        with one_blas_thread():
+            logits = self.outputs * self.l2.size
+            self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, logits)
 
     def _has_newton(self) -> bool:
         products = len(self.inputs.x) * self.size**2
@@ -298,7 +301,8 @@ class LBFGSSweep:
                 problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
             else:
                 problem = self._problem_on_host(p, k, self.host_rows)
-            found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
+            with blas_threads_for(len(self.inputs.x) * self.size**2):
+                found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
             for slot, head in enumerate(batch):
                 self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] = found.converged[slot]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from dlcore._core.blas_threads import one_blas_thread
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.passes.evaluate import HeadBatch, accumulate
@@ -94,7 +95,7 @@ class DeviceVectors:
 
 
 class HostVectors:
-    """Vectors on the host, from one start."""
+    """Vectors on the host, from one start. Their products are short, and BLAS computes them on one thread."""
 
     def __init__(self, problem: Problem, theta: np.ndarray, rings: Rings, options: Options) -> None:
         assert problem.host_rows is not None
@@ -111,7 +112,7 @@ class HostVectors:
 
     def observe(self, line: np.ndarray) -> np.ndarray:
         """Evaluate the trial point, store its pair, and return the packed `Observation`."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), one_blas_thread():
             sums = self._pass(np.asarray(self._point.trial))
             self.rings, self._at_trial, numbers = observe(
                 self.rings, self._point, [sums], self._constants, line, np
@@ -120,7 +121,7 @@ class HostVectors:
 
     def advance(self, combination: Combination) -> None:
         """Move to the next trial point."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), one_blas_thread():
             self._point = advance(
                 self.rings, self._point, self._at_trial, combination.packed(), self._constants, np
             )

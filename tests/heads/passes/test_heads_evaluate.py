@@ -22,19 +22,22 @@ SETTINGS = {
     "no intercept": Centering(np.zeros(FEATURES), None, np.float64(0), np.float64(1)),
     "units": Centering(np.array([1.5, -0.5, 2.0, 0.25]), np.array([0.5, 2, 1, 1.5]), np.float64(1), np.float64(1)),
 }
+WHERE = ["device", "host", "host, 3 cores"]
 CASES = [*((name, "float64") for name in SETTINGS), ("units", "float32")]
 
 
 def evaluate(theta, batch, table, centering, *, loss, dtype, where):
     """Return the evaluation of two shards of the rows, each in blocks of which the last begins early.
 
-    On the host there is one shard, and float32 rows are read without centering.
+    On the host the shards are those of cores, and float32 rows are read without centering.
     """
     x, train, targets, weight = table
-    if where == "host":
+    if where != "device":
         rows = HostRows(x, train, targets, weight, centering)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(host_rows, "BLOCK_BYTES", 4 * 10 * max(FEATURES, theta[..., 0].size))
+            patch.setattr(host_rows, "core_count", lambda: 3 if "3" in where else 1)
+            patch.setattr(host_rows, "LEAST_NUMBERS", 1)
             sums = HostPass(rows, batch, loss, dtype)(theta)
         return finalize(theta, batch, [sums], centering, np)
     parts = slice(ROWS // 2), slice(ROWS // 2, None)
@@ -80,7 +83,7 @@ def check(seen, theta, head, expected, *, dtype):
     assert seen.misclassified[head] == misclassified
 
 
-@pytest.mark.parametrize("where", ["device", "host"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype, where):
     """Each head has its fold, its target, its balance of the classes, its λ and its factors of the columns."""
@@ -110,7 +113,7 @@ def test_a_pass_gives_each_logistic_head_its_own_sums(setting, dtype, where):
         check(seen, theta, b, (part * value, gradient, penalty, wrong.sum()), dtype=dtype)
 
 
-@pytest.mark.parametrize("where", ["device", "host"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype, where):
     """Targets are counts or rates, and no row is ever right."""
@@ -138,7 +141,7 @@ def test_a_pass_gives_each_poisson_head_its_own_sums(setting, dtype, where):
         check(seen, theta, b, (part * value, gradient, penalty, (scale[b] > 0).sum()), dtype=dtype)
 
 
-@pytest.mark.parametrize("where", ["device", "host"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize(("setting", "dtype"), CASES)
 def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype, where):
     """Class 4 is absent from fit 2, of head 0: its probability there is 0, whatever its coefficients are."""
@@ -180,7 +183,7 @@ def test_a_pass_gives_each_softmax_head_its_own_sums(setting, dtype, where):
     np.testing.assert_allclose(seen.gradient[0, 4], absent, rtol=1e-15)  # the penalty's alone
 
 
-@pytest.mark.parametrize("where", ["device", "host"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 2)])
 def test_where_classes_are_equally_probable_every_row_of_positive_weight_is_misclassified(loss, outputs, where):
     x, y, weight, train = rows_and_folds(6, (2, ROWS))
@@ -235,6 +238,7 @@ def test_large_tables_are_read_in_place_where_float32_loses_nothing(x, offset, i
     assert not HostRows(x, *rest).is_read_in_place  # small: it has a centered copy
     monkeypatch.setattr(host_rows, "COPIED", 15)
     rows = HostRows(x, *rest)
+    rows.prepare("float64")
     assert rows.is_read_in_place == is_read_in_place
     np.testing.assert_array_equal(rows.block(slice(3), "float32"), x[:3] - (not is_read_in_place))
     np.testing.assert_array_equal(rows.block(slice(3), "float64"), np.zeros((3, 2)))
