@@ -24,7 +24,7 @@ from dlcore.heads.scoring.logits import logits_of
 from dlcore.heads.solvers.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.timing import Stopwatch
 
-ROUNDS = 3
+ROUNDS = 4
 """So often a head whose certificate is not good enough is taken further."""
 
 
@@ -89,7 +89,7 @@ def iterative_heads(
         if reporter is not None:
             reporter.begin("refine", gap.size - len(short))
         heads = [(int(p), int(k)) for p, k in short]
-        make = functools.partial(lambda *now: np.bool_(sweep.again(*now)), heads, closer)
+        make = functools.partial(_taken_further, sweep, heads, closer, times)
         if not stages.on(f"{name}round {times}", sweep, STATE, tuple(short.T), make, ("bool", ())):
             break
         theta = sweep.heads()
@@ -219,6 +219,11 @@ def _together(proofs: list[Certificate]) -> Certificate:
     """Return the heads of several targets together, shape (targets, L)."""
     arrays = [proof_arrays(proof) for proof in proofs]
     return proof_of({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
+
+
+def _taken_further(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.ndarray, times: int) -> np.bool_:
+    """Improve heads: in the first round their intercepts alone, which often are all that is missing."""
+    return np.bool_((times == 1 and sweep.fit_intercepts(heads)) or sweep.again(heads, closer))
 
 
 def _gaps(proofs: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:

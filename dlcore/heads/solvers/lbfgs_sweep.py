@@ -19,6 +19,7 @@ from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import loss_record, row_loss
 from dlcore.heads.passes.evaluate import HeadBatch
 from dlcore.heads.passes.host_rows import HostRows
+from dlcore.heads.passes.intercepts import fit_intercepts
 from dlcore.heads.progress import Reporter
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
@@ -175,6 +176,18 @@ class LBFGSSweep:
                 folds.append((p, k))
         for batch in chunked(folds, self.slots):
             self._to_the_end(batch)
+
+    def fit_intercepts(self, heads: list[tuple[int, int]]) -> bool:
+        """Improve the intercepts of softmax heads alone, on a CPU; False where there is nothing to improve."""
+        if self.host_rows is None or self.outputs == 1 or not self.centering.has_intercept:
+            return False
+        for batch in chunked(heads, self.together):
+            p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
+            with blas_threads_for(len(self.inputs.x) * self.size * len(batch)):
+                theta = fit_intercepts(self.host_rows, self._batch(p, k), self.theta[p, k], self.loss)
+            for slot, head in enumerate(batch):
+                self.theta[head] = self._centred(theta[slot], head[0])
+        return True
 
     def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
         """Fit those heads again in float64, to a smaller gap by a factor each; False where none has steps left."""
