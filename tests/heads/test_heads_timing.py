@@ -66,7 +66,9 @@ def test_a_file_does_not_keep_it(tmp_path):
         (1000, 2, 4, False),  # as many logits as NumPy takes
         (1000, 2, 5, True),
         (2**14 + 1, 256, 1, False),  # one wide head of a table without a copy
-        (2**14 + 1, 256, 2, True),
+        (2**14 + 2, 256, 1, False),
+        (2**14 + 1, 256, 2, False),  # as many numbers as NumPy takes for any heads
+        (2**14 + 2, 256, 2, True),
         (2**14 + 65, 255, 1, True),
     ],
 )
@@ -75,6 +77,7 @@ def test_shapes_say_whether_numpy_or_a_compiled_program_makes_the_passes(
 ):
     clear_compiled_programs()
     monkeypatch.setattr(lbfgs_sweep, "HOST_LOGITS", 4000)
+    monkeypatch.setattr(lbfgs_sweep, "HOST_NUMBERS", (2**14 + 1) * 256)
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
     heads = fit_heads(x, x[:, 0] > 0.1 * x[:, 1], l2=np.geomspace(0.1, 1, strengths))
     assert heads.timing is not None

@@ -50,6 +50,8 @@ HOST_LOGITS = 2**18
 """Logits of all rows up to which NumPy's passes on a CPU take no longer than compiled ones."""
 HOST_COLUMNS = 256
 """Columns from which on that holds for a single logit of any number of rows: memory is the limit of both."""
+HOST_NUMBERS = 2**24
+"""Numbers of a table of so many columns up to which it holds for any number of logits."""
 LEAST_WORK = 2**17
 """Numbers that keep a core busy for longer than it takes to start a thread."""
 HESSIAN = 4096
@@ -271,7 +273,8 @@ class LBFGSSweep:
         """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
         logits, host = len(p) * self.outputs, self.host_rows
         if host is not None:
-            is_wide = logits == 1 and self.inputs.x.shape[1] >= HOST_COLUMNS
+            rows, columns = self.inputs.x.shape
+            is_wide = columns >= HOST_COLUMNS and (logits == 1 or rows * columns <= HOST_NUMBERS)
             if host.is_small and len(host) * logits <= HOST_LOGITS:
                 return self._problem_on_host(p, k, host)
             if host.is_read_in_place and dtype == "float32" and (is_wide or len(host) * logits <= HOST_LOGITS):
