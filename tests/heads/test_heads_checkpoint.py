@@ -28,7 +28,7 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "logistic, targets": (TARGETS, {"l2": [1e-2, 0.0, *np.geomspace(0.1, 1, 20)], "folds": 2}),  # in two groups
     "softmax, hard": (  # not certified at once
         (X[:, 0] > 1) + (X[:, 0] > 1.5).astype(int),
-        {"loss": "softmax", "l2": [1e-7, 1e-3, 1.0], "tol": 1e-5},
+        {"loss": "softmax", "l2": [1e-7, 1e-3, 1.0], "tol": 1e-14},
     ),
     "softmax": (np.arange(60) % 3, {"loss": "softmax", "l2": np.geomspace(1e-4, 1, 14), "folds": 2}),  # two again
     "squared": (X[:, :2] + RNG.normal(size=(60, 2)), {"loss": "squared", "l2": 0.1, "folds": 4}),

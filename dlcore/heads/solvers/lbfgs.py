@@ -243,7 +243,8 @@ def minimize(
         slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
         vectors.advance(Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size))
 
-        gap = estimate_gap(host.l2, seen.grad_norm, seen.grad_intercept, slope, spread, problem.centering.radius)
+        grad_intercept = seen.grad_intercept * problem.left_of_intercepts
+        gap = estimate_gap(host.l2, seen.grad_norm, grad_intercept, slope, spread, problem.centering.radius)
         scale = value_scale(value, penalty, host.null_value, eps, np)
         is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
         is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)

@@ -20,11 +20,12 @@ from dlcore.heads.losses import loss_record, row_loss
 from dlcore.heads.passes.evaluate import HeadBatch
 from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.passes.intercepts import fit_intercepts
+from dlcore.heads.passes.row_span import row_span
 from dlcore.heads.progress import Reporter
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
-from dlcore.heads.solvers.preconditioner import precondition
+from dlcore.heads.solvers.preconditioner import diagonal_preconditioner, precondition
 from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 from dlcore.objective.sharding import shard_rows
@@ -71,6 +72,11 @@ NEWTON_BYTES = 2**28
 """Size of their Hessians."""
 HESSIAN_BYTES = 2**24
 """Size of a block's part of the Hessian before it is summed."""
+LEFT_OF_INTERCEPTS = 0.3
+"""The part of the intercepts' gradient that a Newton step of theirs leaves at most, and that a gap then counts.
+
+0.1 is often too little: the coefficients have to follow, and the certificate sends the heads back.
+"""
 KEPT = 100
 """Passes that are kept for Newton's method, at most a quarter of all."""
 STATE = ("theta", "gap_tol", "steps", "flat")
@@ -109,13 +115,25 @@ class LBFGSSweep:
         self.reporter, self.n_ended = reporter, 0
         self.fits, self.targets = len(inputs.train), inputs.targets
         self.l2 = inputs.l2.repeat(self.targets, axis=0)
-        shape, columns = self.l2.shape, inputs.x.shape[1] + 1
-        self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
-        scale = np.ones((self.fits, columns - 1)) if rows.scale is None else rows.scale
-        self.ratio = (scale / scale[0]) ** 2
         weights = np.where(inputs.train, inputs.weight, 0.0)
         self.constant = row_loss(loss).constant(targets, weights, inputs.balance, fit_intercept=fit_intercept)
         self.outputs = self.constant.spread.shape[1]
+        logits, is_on_host = self.outputs * self.l2.size, platform_of(rows.x) == "cpu"
+        scale = np.ones((self.fits, inputs.x.shape[1])) if rows.scale is None else rows.scale
+        self.ratio = (scale / scale[0]) ** 2
+        self.x, self.span = inputs.x, None
+        self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
+        with one_blas_thread():
+            # A penalty that differs between columns, or that some head lacks, has optima outside the span.
+            if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
+                self.span = row_span(inputs.x, self.centering, logits)
+            if self.span is None:
+                self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, logits)
+            else:
+                self.x, self.centering = self.span.rows, self.span.centering
+                self.ratio = np.ones((self.fits, self.x.shape[1]))
+                self.preconditioner = diagonal_preconditioner(self.x, inputs.weight, self.centering)
+        shape, columns = self.l2.shape, self.x.shape[1] + 1
         self.gap_tol = np.full(shape, 0.7 * tol)
         self.theta = np.zeros((*shape, self.outputs, columns))
         self.reset(np.full(shape, True))
@@ -123,23 +141,20 @@ class LBFGSSweep:
 
         targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         self.y = rows.train, jax.device_put(targets)
-        is_on_host = platform_of(rows.x) == "cpu"
         train, weight = inputs.train.T, inputs.weight
-        self.host_rows = HostRows(inputs.x, train, targets, weight, self.centering) if is_on_host else None
+        self.host_rows = HostRows(self.x, train, targets, weight, self.centering) if is_on_host else None
+        self.intercept_rows = self.host_rows if self.outputs > 1 and fit_intercept else None
         self.size = self.outputs * columns
         heads = shape[1] * self.targets
         self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
         self.together = max(1, min(self.slots, heads))
-        most = len(inputs.x) * self.size * self.together
+        most = len(self.x) * self.size * self.together
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
-        with one_blas_thread():
-            logits = self.outputs * self.l2.size
-            self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, logits)
 
     def _has_newton(self) -> bool:
-        products = len(self.inputs.x) * self.size**2
+        products = len(self.x) * self.size**2
         return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
 
     def _is_for_newton(self, head: tuple[int, int]) -> bool:
@@ -181,12 +196,12 @@ class LBFGSSweep:
 
     def fit_intercepts(self, heads: list[tuple[int, int]]) -> bool:
         """Improve the intercepts of softmax heads alone, on a CPU; False where there is nothing to improve."""
-        if self.host_rows is None or self.outputs == 1 or not self.centering.has_intercept:
+        if self.intercept_rows is None:
             return False
         for batch in chunked(heads, self.together):
             p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
-            with blas_threads_for(len(self.inputs.x) * self.size * len(batch)):
-                theta = fit_intercepts(self.host_rows, self._batch(p, k), self.theta[p, k], self.loss)
+            with blas_threads_for(len(self.x) * self.size * len(batch)):
+                theta = fit_intercepts(self.intercept_rows, self._batch(p, k), self.theta[p, k], self.loss)
             for slot, head in enumerate(batch):
                 self.theta[head] = self._centred(theta[slot], head[0])
         return True
@@ -205,8 +220,9 @@ class LBFGSSweep:
         return bool(left)
 
     def _to_the_end(self, heads: list[tuple[int, int]]) -> None:
-        for dtype in ("float32", "float64"):
-            self._descend(heads, dtype)
+        self._descend(heads, "float32")
+        self.fit_intercepts([head for head in heads if self.flat[head]])
+        self._descend(heads, "float64")
         self._newton(heads)
         self._report(self.n_ended + len(heads))
 
@@ -233,8 +249,9 @@ class LBFGSSweep:
             budget = np.where(is_head, most - self.steps[p, k], 0)
             goal = np.maximum(self.gap_tol[p, k], FLOAT32_GAP if dtype == "float32" else 0.0)
             problem = self._descent_problem(p, k, dtype)
-            problem = problem._replace(batch=problem.batch._replace(gap_tol=goal))
-            work, half = 2 * len(self.inputs.x) * self.size * size, -(-size // 2)
+            counted = LEFT_OF_INTERCEPTS if dtype == "float32" and self.intercept_rows is not None else 1.0
+            problem = problem._replace(batch=problem.batch._replace(gap_tol=goal), left_of_intercepts=counted)
+            work, half = 2 * len(self.x) * self.size * size, -(-size // 2)
             is_worth_it = (
                 problem.host_rows is not None or work * FEW_PASSES > COMPILATION
             )  # NumPy compiles nothing
@@ -273,7 +290,9 @@ class LBFGSSweep:
         """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
         logits, host = len(p) * self.outputs, self.host_rows
         if host is not None:
-            rows, columns = self.inputs.x.shape
+            if self.span is not None:
+                return self._problem_on_host(p, k, host)
+            rows, columns = self.x.shape
             is_wide = columns >= HOST_COLUMNS and (logits == 1 or rows * columns <= HOST_NUMBERS)
             if host.is_small and len(host) * logits <= HOST_LOGITS:
                 return self._problem_on_host(p, k, host)
@@ -287,7 +306,7 @@ class LBFGSSweep:
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
         """Return the problem of the heads of these numbers, whose rows are read in blocks of this size."""
         data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
-        work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
+        work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         return Problem(self._batch(p, k), self.centering, self.preconditioner, shards)
 
@@ -317,7 +336,7 @@ class LBFGSSweep:
                 problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
             else:
                 problem = self._problem_on_host(p, k, self.host_rows)
-            with blas_threads_for(len(self.inputs.x) * self.size**2):
+            with blas_threads_for(len(self.x) * self.size**2):
                 found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
             for slot, head in enumerate(batch):
                 self.theta[head] = self._centred(found.theta[slot], head[0])
@@ -326,7 +345,10 @@ class LBFGSSweep:
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
-        theta = inverse_transform_coef(self.theta, self.centering)
+        if self.span is None:
+            theta = inverse_transform_coef(self.theta, self.centering)
+        else:
+            theta = self.span.inverse_transform_coef(self.theta)
         if not loss_record(self.loss).has_classes:
             return theta[:, :, 0]
         is_present = self.constant.spread[:, None] > 0

@@ -50,6 +50,7 @@ class Problem(NamedTuple):
       preconditioner: H.
       shards: the rows, one shard for each core.
       host_rows: the rows where NumPy makes the passes, else None.
+      left_of_intercepts: the part of the intercepts' gradient that the estimate of the gap counts.
     """
 
     batch: HeadBatch
@@ -57,6 +58,7 @@ class Problem(NamedTuple):
     preconditioner: Preconditioner
     shards: Sequence[BlockedData]
     host_rows: HostRows | None = None
+    left_of_intercepts: float = 1.0
 
 
 class DeviceVectors:

@@ -22,6 +22,8 @@ RANK = 256
 """The number of leading eigenvectors of a wider table."""
 ITERATIONS = 3
 """Subspace iterations for them."""
+FACTORED = 16
+"""Products of their factorisations for each number of the basis and each of its columns."""
 ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**21, 2**34
 """The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
 FEWEST_ROWS = 1024
@@ -71,12 +73,11 @@ def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, 
       heads: the number of heads times logits that the preconditioner serves.
     """
     n, columns = x.shape
-    weighted = np.flatnonzero(sample_weight)
-    weighted = weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
+    weighted = _weighted_rows(sample_weight, columns)
     mean, variances, is_constant = _moments(x, sample_weight, weighted, centering)
     diagonal = Preconditioner(None, variances, np.zeros(()), mean)
     most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
-    cost = 10 * columns**3 if columns <= FULL else 8 * min(n, most) * columns * RANK
+    cost = 10 * columns**3 if columns <= FULL else 8 * min(n, most) * columns * RANK + FACTORED * columns * RANK**2
     is_worth = columns <= ALWAYS or cost < max(CHEAP, WORTH * heads * n * columns)
     if not is_worth or most < 2 * RANK:
         return diagonal
@@ -105,6 +106,18 @@ def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, 
     values = np.maximum(values, 0) / exact**2
     tail = np.maximum(np.asarray(variances.sum() - values.sum()), 0) / (columns - RANK)
     return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
+
+
+def diagonal_preconditioner(x: HostTable, sample_weight: np.ndarray, centering: Centering) -> Preconditioner:
+    """Return the preconditioner of columns that are known to be uncorrelated. The arguments are as above."""
+    mean, variances, _ = _moments(x, sample_weight, _weighted_rows(sample_weight, x.shape[1]), centering)
+    return Preconditioner(None, variances, np.zeros(()), mean)
+
+
+def _weighted_rows(sample_weight: np.ndarray, columns: int) -> np.ndarray:
+    """Return the numbers of rows with a weight, evenly spaced where there are very many."""
+    weighted = np.flatnonzero(sample_weight)
+    return weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
 
 
 def _moments(

@@ -1,0 +1,58 @@
+r"""The span of few rows, where heads of many columns have few coordinates.
+
+The penalty counts what a head has outside the span of the rows, and no prediction depends on it. An optimal head
+is therefore a combination of the rows. With centered rows $X^\top = QR$ a head is $w = Qu$. It predicts
+$Xw = R^\top u$ and has $\|w\| = \|u\|$, so that u is a head of $R^\top$, which has as many columns as rows.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.certificate.rows import HostTable
+from dlcore.heads.data.centering import Centering, center_rows, inverse_transform_coef
+
+COLUMNS_OF_ROW = 2
+"""Columns for each row from which on a pass over the rows is much shorter in their span."""
+ROWS_OF_LOGIT = 8
+"""The factorisation takes n²·m operations, and what it saves grows with m for each logit: n² is at most 8·m."""
+
+
+class RowSpan(NamedTuple):
+    """Rows in an orthonormal basis of their span, in which their columns are uncorrelated.
+
+    Attributes:
+      rows: the centered rows in this basis, shape (n, n), float64.
+      basis: shape (m, n), float64.
+      columns: the centering of the columns.
+      centering: that of `rows`, which are centered already.
+    """
+
+    rows: np.ndarray
+    basis: np.ndarray
+    columns: Centering
+    centering: Centering
+
+    def inverse_transform_coef(self, theta: np.ndarray) -> np.ndarray:
+        """Return coefficients and, last, intercepts of the rows as given, from those in the basis."""
+        coef = theta[..., :-1] @ self.basis.T
+        return inverse_transform_coef(np.concatenate([coef, theta[..., -1:]], axis=-1), self.columns)
+
+
+def row_span(x: HostTable, centering: Centering, logits: int) -> RowSpan | None:
+    """Return the span of the rows, or None where heads of the columns are fitted sooner.
+
+    Args:
+      x: shape (n, m). Sparse rows have none.
+      centering: the centering of the columns.
+      logits: the number of heads times logits that are fitted.
+
+    Source: Golub and Van Loan, Matrix Computations, section 5.2 (the factorisation, which is backward stable).
+    """
+    n, columns = x.shape
+    if not isinstance(x, np.ndarray) or COLUMNS_OF_ROW * n > columns or n**2 > ROWS_OF_LOGIT * logits * columns:
+        return None
+    basis, upper = np.linalg.qr(center_rows(x, centering, np.float64, np).T)
+    turn = np.linalg.eigh(upper @ upper.T)[1]
+    own = centering._replace(centre=np.zeros(n), unit=None, offset=np.float64(0))
+    return RowSpan(upper.T @ turn, basis @ turn, centering, own)
