@@ -6,7 +6,6 @@ import scipy.sparse
 
 from dlcore import fit_heads
 from dlcore._core.status import Status
-from dlcore._core.tables.sparse import SparseRows
 from dlcore.heads.data.centering import center_rows, fit_centering, inverse_transform_coef
 from dlcore.heads.passes.row_span import row_span
 from dlcore.heads.solvers import lbfgs_sweep
@@ -75,7 +74,6 @@ def test_the_span_is_used_where_it_makes_passes_shorter():
     assert row_span(X, centering, 1) is None  # nothing to gain
     half = X[:, : 2 * ROWS - 1]
     assert row_span(half, fit_centering(half, True), MANY) is None
-    assert row_span(SparseRows("x", scipy.sparse.csr_array(X)), centering, MANY) is None
 
 
 @pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
@@ -101,3 +99,8 @@ def test_heads_are_those_fitted_without_the_span(loss, case, spans, monkeypatch)
 def test_penalties_that_reach_no_or_other_columns_have_no_span(given, spans):
     fit_heads(X, LABELS["logistic"], max_steps=3, **given)
     assert spans == []
+
+
+def test_sparse_rows_have_no_span(spans):
+    fit_heads(scipy.sparse.csr_array(X), LABELS["logistic"], l2=[1e-2] * 20, max_steps=3)
+    assert spans == [False]
