@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.rows import HostTable
-from dlcore.heads.data.centering import Centering, center_rows, inverse_transform_coef
+from dlcore.heads.data.centering import Centering, center_rows
 
 COLUMNS_OF_ROW = 2
 """Columns for each row from which on a pass over the rows is much shorter in their span."""
@@ -24,19 +24,20 @@ class RowSpan(NamedTuple):
     Attributes:
       rows: the centered rows in this basis, shape (n, n), float64.
       basis: shape (m, n), float64.
-      columns: the centering of the columns.
       centering: that of `rows`, which are centered already.
     """
 
     rows: np.ndarray
     basis: np.ndarray
-    columns: Centering
     centering: Centering
 
-    def inverse_transform_coef(self, theta: np.ndarray) -> np.ndarray:
-        """Return coefficients and, last, intercepts of the rows as given, from those in the basis."""
-        coef = theta[..., :-1] @ self.basis.T
-        return inverse_transform_coef(np.concatenate([coef, theta[..., -1:]], axis=-1), self.columns)
+    def project(self, theta: np.ndarray) -> np.ndarray:
+        """Return coefficients in the basis and, last, intercepts, from those of centered columns."""
+        return np.concatenate([theta[..., :-1] @ self.basis, theta[..., -1:]], axis=-1)
+
+    def expand(self, theta: np.ndarray) -> np.ndarray:
+        """Return coefficients of centered columns and, last, intercepts, from those in the basis."""
+        return np.concatenate([theta[..., :-1] @ self.basis.T, theta[..., -1:]], axis=-1)
 
 
 def row_span(x: HostTable, centering: Centering, logits: int) -> RowSpan | None:
@@ -55,4 +56,4 @@ def row_span(x: HostTable, centering: Centering, logits: int) -> RowSpan | None:
     basis, upper = np.linalg.qr(center_rows(x, centering, np.float64, np).T)
     turn = np.linalg.eigh(upper @ upper.T)[1]
     own = centering._replace(centre=np.zeros(n), unit=None, offset=np.float64(0))
-    return RowSpan(upper.T @ turn, basis @ turn, centering, own)
+    return RowSpan(upper.T @ turn, basis @ turn, own)

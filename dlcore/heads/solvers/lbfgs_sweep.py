@@ -121,19 +121,20 @@ class LBFGSSweep:
         logits, is_on_host = self.outputs * self.l2.size, platform_of(rows.x) == "cpu"
         scale = np.ones((self.fits, inputs.x.shape[1])) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
-        self.x, self.span = inputs.x, None
+        self.span = None
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
         with one_blas_thread():
             # A penalty that differs between columns, or that some head lacks, has optima outside the span.
             if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
                 self.span = row_span(inputs.x, self.centering, logits)
             if self.span is None:
-                self.preconditioner = precondition(inputs.x, inputs.weight, self.centering, logits)
+                x, centering = inputs.x, self.centering
+                self.preconditioner = precondition(x, inputs.weight, centering, logits)
             else:
-                self.x, self.centering = self.span.rows, self.span.centering
-                self.ratio = np.ones((self.fits, self.x.shape[1]))
-                self.preconditioner = diagonal_preconditioner(self.x, inputs.weight, self.centering)
-        shape, columns = self.l2.shape, self.x.shape[1] + 1
+                x, centering = self.span.rows, self.span.centering
+                self.ratio = np.ones(self.ratio.shape[:1] + x.shape[1:])
+                self.preconditioner = diagonal_preconditioner(x, inputs.weight, centering)
+        shape, columns = self.l2.shape, inputs.x.shape[1] + 1
         self.gap_tol = np.full(shape, 0.7 * tol)
         self.theta = np.zeros((*shape, self.outputs, columns))
         self.reset(np.full(shape, True))
@@ -142,19 +143,19 @@ class LBFGSSweep:
         targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         self.y = rows.train, jax.device_put(targets)
         train, weight = inputs.train.T, inputs.weight
-        self.host_rows = HostRows(self.x, train, targets, weight, self.centering) if is_on_host else None
+        self.host_rows = HostRows(x, train, targets, weight, centering) if is_on_host else None
         self.intercept_rows = self.host_rows if self.outputs > 1 and fit_intercept else None
-        self.size = self.outputs * columns
+        self.size = self.outputs * (x.shape[1] + 1)
         heads = shape[1] * self.targets
         self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
         self.together = max(1, min(self.slots, heads))
-        most = len(self.x) * self.size * self.together
+        most = len(inputs.x) * self.size * self.together
         if self.fits > 1 and most < COMPILATION // 2**6:
             self.slots = self.together
         self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
 
     def _has_newton(self) -> bool:
-        products = len(self.x) * self.size**2
+        products = len(self.inputs.x) * self.size**2
         return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
 
     def _is_for_newton(self, head: tuple[int, int]) -> bool:
@@ -200,10 +201,9 @@ class LBFGSSweep:
             return False
         for batch in chunked(heads, self.together):
             p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
-            with blas_threads_for(len(self.x) * self.size * len(batch)):
-                theta = fit_intercepts(self.intercept_rows, self._batch(p, k), self.theta[p, k], self.loss)
-            for slot, head in enumerate(batch):
-                self.theta[head] = self._centred(theta[slot], head[0])
+            with blas_threads_for(len(self.inputs.x) * self.size * len(batch)):
+                theta = fit_intercepts(self.intercept_rows, self._batch(p, k), self._start(p, k), self.loss)
+            self._keep(batch, theta)
         return True
 
     def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
@@ -251,22 +251,22 @@ class LBFGSSweep:
             problem = self._descent_problem(p, k, dtype)
             counted = LEFT_OF_INTERCEPTS if dtype == "float32" and self.intercept_rows is not None else 1.0
             problem = problem._replace(batch=problem.batch._replace(gap_tol=goal), left_of_intercepts=counted)
-            work, half = 2 * len(self.x) * self.size * size, -(-size // 2)
+            work, half = 2 * len(self.inputs.x) * self.size * size, -(-size // 2)
             is_worth_it = (
                 problem.host_rows is not None or work * FEW_PASSES > COMPILATION
             )  # NumPy compiles nothing
             stop_at = half if size > 1 and is_worth_it and len(left) > half else 0
             found = minimize(
                 problem,
-                self.theta[p, k],
+                self._start(p, k),
                 budget,
                 history,
                 Options(self.loss, dtype),
                 stop_at=stop_at,
                 on_pass=None if reporter is None else lambda more, base=converged: reporter.update(base + more),
             )
+            self._keep(left, found.theta)
             for slot, head in enumerate(left):
-                self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] |= found.converged[slot] and goal[slot] <= self.gap_tol[head]
                 self.steps[head] += found.steps[slot]
             slots = np.flatnonzero(found.active[: len(left)])
@@ -286,13 +286,24 @@ class LBFGSSweep:
         present = self._is_present(problem)
         return present * (theta - theta.mean(0, where=present))
 
+    def _start(self, p: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """Return the coefficients of heads as solvers have them: of the columns, or in the span of the rows."""
+        theta = self.theta[p, k]
+        return theta if self.span is None else self.span.project(theta)
+
+    def _keep(self, heads: list[tuple[int, int]], theta: np.ndarray) -> None:
+        """Keep what a solver has found. A checkpoint has it, and the basis of the span may differ elsewhere."""
+        theta = theta if self.span is None else self.span.expand(theta)
+        for slot, head in enumerate(heads):
+            self.theta[head] = self._centred(theta[slot], head[0])
+
     def _descent_problem(self, p: np.ndarray, k: np.ndarray, dtype: str) -> Problem:
         """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
         logits, host = len(p) * self.outputs, self.host_rows
         if host is not None:
             if self.span is not None:
                 return self._problem_on_host(p, k, host)
-            rows, columns = self.x.shape
+            rows, columns = self.inputs.x.shape
             is_wide = columns >= HOST_COLUMNS and (logits == 1 or rows * columns <= HOST_NUMBERS)
             if host.is_small and len(host) * logits <= HOST_LOGITS:
                 return self._problem_on_host(p, k, host)
@@ -301,12 +312,12 @@ class LBFGSSweep:
         return self._problem(p, k, descent_block(self.rows.x, logits))
 
     def _problem_on_host(self, p: np.ndarray, k: np.ndarray, host: HostRows) -> Problem:
-        return Problem(self._batch(p, k), self.centering, self.preconditioner, (), host)
+        return Problem(self._batch(p, k), host.centering, self.preconditioner, (), host)
 
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
         """Return the problem of the heads of these numbers, whose rows are read in blocks of this size."""
         data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
-        work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.x)
+        work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         return Problem(self._batch(p, k), self.centering, self.preconditioner, shards)
 
@@ -336,19 +347,16 @@ class LBFGSSweep:
                 problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
             else:
                 problem = self._problem_on_host(p, k, self.host_rows)
-            with blas_threads_for(len(self.x) * self.size**2):
-                found = minimize_with_newton(problem, self.theta[p, k], budget, self.loss)
+            with blas_threads_for(len(self.inputs.x) * self.size**2):
+                found = minimize_with_newton(problem, self._start(p, k), budget, self.loss)
+            self._keep(batch, found.theta)
             for slot, head in enumerate(batch):
-                self.theta[head] = self._centred(found.theta[slot], head[0])
                 self.flat[head] = found.converged[slot]
                 self.steps[head] += found.steps[slot]
 
     def heads(self) -> np.ndarray:
         """Return coefficients and, last, intercepts: (problems, L[, K], m + 1), −∞ for absent classes."""
-        if self.span is None:
-            theta = inverse_transform_coef(self.theta, self.centering)
-        else:
-            theta = self.span.inverse_transform_coef(self.theta)
+        theta = inverse_transform_coef(self.theta, self.centering)
         if not loss_record(self.loss).has_classes:
             return theta[:, :, 0]
         is_present = self.constant.spread[:, None] > 0

@@ -6,7 +6,7 @@ import scipy.sparse
 
 from dlcore import fit_heads
 from dlcore._core.status import Status
-from dlcore.heads.data.centering import center_rows, fit_centering, inverse_transform_coef
+from dlcore.heads.data.centering import center_rows, fit_centering
 from dlcore.heads.passes.row_span import row_span
 from dlcore.heads.solvers import lbfgs_sweep
 
@@ -60,11 +60,11 @@ def test_lengths_and_predictions_are_those_of_the_columns(x, fit_intercept):
     uncorrelated = squares - np.diag(np.diag(squares))
     assert abs(uncorrelated).max() <= rounding * np.linalg.norm(centered, 2) ** 2
     theta = RNG.normal(size=(2, ROWS + 1))
-    given = span.inverse_transform_coef(theta)
-    rest = inverse_transform_coef(np.c_[theta[:, :-1] @ span.basis.T, theta[:, -1]], centering)
-    np.testing.assert_array_equal(given, rest)
-    logits = x.astype(np.float64) @ given[:, :-1].T + given[:, -1]
-    size = np.linalg.norm(x.astype(np.float64), 2) * np.linalg.norm(theta)
+    of_columns = span.expand(theta)
+    size = np.linalg.norm(theta)
+    np.testing.assert_allclose(span.project(of_columns), theta, atol=rounding * size)
+    logits = centered @ of_columns[:, :-1].T + of_columns[:, -1]
+    size *= 1 + np.linalg.norm(centered, 2)
     np.testing.assert_allclose(logits, span.rows @ theta[:, :-1].T + theta[:, -1], atol=rounding * size)
 
 
@@ -104,3 +104,19 @@ def test_penalties_that_reach_no_or_other_columns_have_no_span(given, spans):
 def test_sparse_rows_have_no_span(spans):
     fit_heads(scipy.sparse.csr_array(X), LABELS["logistic"], l2=[1e-2] * 20, max_steps=3)
     assert spans == [False]
+
+
+def test_a_checkpoint_holds_no_coordinates_of_the_span(tmp_path, monkeypatch):
+    """Another BLAS has another basis. What one has saved, the other goes on with."""
+    given = {"loss": "softmax", "l2": np.geomspace(1e-3, 1, 20)}
+    heads = fit_heads(X, LABELS["softmax"], checkpoint=tmp_path / "heads.npz", **given)
+
+    def turned(*arguments):
+        span = row_span(*arguments)
+        assert span is not None
+        return span._replace(rows=span.rows[:, ::-1], basis=span.basis[:, ::-1])
+
+    monkeypatch.setattr(lbfgs_sweep, "row_span", turned)
+    again = fit_heads(X, LABELS["softmax"], checkpoint=tmp_path / "heads.npz", **given)
+    np.testing.assert_array_equal(again.coef, heads.coef)
+    np.testing.assert_array_equal(again.intercept, heads.intercept)
