@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore._core.blas_threads import blas_threads_for
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering, center_rows
 
@@ -16,6 +17,9 @@ COLUMNS_OF_ROW = 2
 """Columns for each row from which on a pass over the rows is much shorter in their span."""
 ROWS_OF_LOGIT = 8
 """The factorisation takes n²·m operations, and what it saves grows with m for each logit: n² is at most 8·m."""
+
+MOST_ROWS = 2048
+"""Rows up to which the factorisation takes seconds at most."""
 
 
 class RowSpan(NamedTuple):
@@ -51,9 +55,11 @@ def row_span(x: HostTable, centering: Centering, logits: int) -> RowSpan | None:
     Source: Golub and Van Loan, Matrix Computations, section 5.2 (the factorisation, which is backward stable).
     """
     n, columns = x.shape
-    if not isinstance(x, np.ndarray) or COLUMNS_OF_ROW * n > columns or n**2 > ROWS_OF_LOGIT * logits * columns:
+    is_quicker = COLUMNS_OF_ROW * n <= columns and n**2 <= ROWS_OF_LOGIT * logits * columns and n <= MOST_ROWS
+    if not isinstance(x, np.ndarray) or not is_quicker:
         return None
-    basis, upper = np.linalg.qr(center_rows(x, centering, np.float64, np).T)
-    turn = np.linalg.eigh(upper @ upper.T)[1]
-    own = centering._replace(centre=np.zeros(n), unit=None, offset=np.float64(0))
-    return RowSpan(upper.T @ turn, basis @ turn, own)
+    with blas_threads_for(n**2 * columns):
+        basis, upper = np.linalg.qr(center_rows(x, centering, np.float64, np).T)
+        turn = np.linalg.eigh(upper @ upper.T)[1]
+        rows, basis = upper.T @ turn, basis @ turn
+    return RowSpan(rows, basis, centering._replace(centre=np.zeros(n), unit=None, offset=np.float64(0)))

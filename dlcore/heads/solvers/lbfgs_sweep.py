@@ -123,16 +123,15 @@ class LBFGSSweep:
         self.ratio = (scale / scale[0]) ** 2
         self.span = None
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
+        # A penalty that differs between columns, or that some head lacks, has optima outside the span.
+        if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
+            self.span = row_span(inputs.x, self.centering, logits)
+        x, centering = (inputs.x, self.centering) if self.span is None else (self.span.rows, self.span.centering)
         with one_blas_thread():
-            # A penalty that differs between columns, or that some head lacks, has optima outside the span.
-            if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
-                self.span = row_span(inputs.x, self.centering, logits)
             if self.span is None:
-                x, centering = inputs.x, self.centering
                 self.preconditioner = precondition(x, inputs.weight, centering, logits)
             else:
-                x, centering = self.span.rows, self.span.centering
-                self.ratio = np.ones(self.ratio.shape[:1] + x.shape[1:])
+                self.ratio = np.ones((self.fits, x.shape[1]))
                 self.preconditioner = diagonal_preconditioner(x, inputs.weight, centering)
         shape, columns = self.l2.shape, inputs.x.shape[1] + 1
         self.gap_tol = np.full(shape, 0.7 * tol)

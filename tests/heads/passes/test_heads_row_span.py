@@ -74,6 +74,8 @@ def test_the_span_is_used_where_it_makes_passes_shorter():
     assert row_span(X, centering, 1) is None  # nothing to gain
     half = X[:, : 2 * ROWS - 1]
     assert row_span(half, fit_centering(half, True), MANY) is None
+    many_rows = np.broadcast_to(np.float32(0), (2049, 5000))
+    assert row_span(many_rows, centering, MANY) is None
 
 
 @pytest.mark.filterwarnings("ignore:l2. the best strength:dlcore.GridEdgeWarning")
