@@ -16,8 +16,7 @@ from dlcore.heads.data.centering import Centering, center_rows
 COLUMNS_OF_ROW = 2
 """Columns for each row from which on a pass over the rows is much shorter in their span."""
 ROWS_OF_LOGIT = 8
-"""The factorisation takes n²·m operations, and what it saves grows with m for each logit: n² is at most 8·m."""
-
+"""Limit of n²/m for each logit: the factorisation takes n²·m operations, and saves some multiple of m² a logit."""
 MOST_ROWS = 2048
 """Rows up to which the factorisation takes seconds at most."""
 

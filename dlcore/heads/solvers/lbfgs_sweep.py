@@ -73,9 +73,9 @@ NEWTON_BYTES = 2**28
 HESSIAN_BYTES = 2**24
 """Size of a block's part of the Hessian before it is summed."""
 LEFT_OF_INTERCEPTS = 0.3
-"""The part of the intercepts' gradient that a Newton step of theirs leaves at most, and that a gap then counts.
+"""The part of the intercepts' gradient that the estimate of the gap counts where a Newton step removes the rest.
 
-0.1 is often too little: the coefficients have to follow, and the certificate sends the heads back.
+With 0.1 the certificate sends some heads back, because the coefficients have to follow the intercepts.
 """
 KEPT = 100
 """Passes that are kept for Newton's method, at most a quarter of all."""
@@ -123,7 +123,7 @@ class LBFGSSweep:
         self.ratio = (scale / scale[0]) ** 2
         self.span = None
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
-        # A penalty that differs between columns, or that some head lacks, has optima outside the span.
+        # Without a penalty, or with columns that are standardised in each fold, an optimum may be outside the span.
         if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
             self.span = row_span(inputs.x, self.centering, logits)
         x, centering = (inputs.x, self.centering) if self.span is None else (self.span.rows, self.span.centering)

@@ -21,9 +21,9 @@ FULL = 1024
 RANK = 256
 """The number of leading eigenvectors of a wider table."""
 ITERATIONS = 3
-"""Subspace iterations for them."""
+"""Subspace iterations that find them."""
 FACTORED = 16
-"""Products of their factorisations for each number of the basis and each of its columns."""
+"""Products of the QR factorisations of all iterations, in units of m·q² for q eigenvectors."""
 ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**21, 2**34
 """The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
 FEWEST_ROWS = 1024
@@ -109,7 +109,13 @@ def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, 
 
 
 def diagonal_preconditioner(x: HostTable, sample_weight: np.ndarray, centering: Centering) -> Preconditioner:
-    """Return the preconditioner of columns that are known to be uncorrelated. The arguments are as above."""
+    """Return the preconditioner of columns that are known to be uncorrelated.
+
+    Args:
+      x: shape (n, m).
+      sample_weight: shape (n,).
+      centering: the centering of the rows.
+    """
     mean, variances, _ = _moments(x, sample_weight, _weighted_rows(sample_weight, x.shape[1]), centering)
     return Preconditioner(None, variances, np.zeros(()), mean)
 

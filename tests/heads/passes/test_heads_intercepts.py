@@ -96,3 +96,19 @@ def test_heads_that_lack_their_intercepts_alone_make_fewer_passes(monkeypatch):
     without = fit()
     assert set(with_step.status) == set(without.status) == {Status.CONVERGED}
     assert with_step.steps.sum() < without.steps.sum()
+
+
+def test_the_step_comes_before_the_first_certificate(monkeypatch):
+    """The certificate need not send a head back for its intercepts."""
+    x, y = load_digits(return_X_y=True)
+    fit_intercepts, events = LBFGSSweep.fit_intercepts, []
+
+    def noted(sweep, heads):
+        if heads:
+            events.append("step")
+        return fit_intercepts(sweep, heads)
+
+    monkeypatch.setattr(LBFGSSweep, "fit_intercepts", noted)
+    x = x.astype(np.float32) / 16
+    fit_heads(x, y, loss="softmax", C=[0.3, 1.0], progress=lambda progress: events.append(progress.stage))
+    assert "step" in events[: events.index("certify")]
