@@ -63,7 +63,7 @@ class Writings:
 
 @pytest.fixture
 def writings(monkeypatch):
-    """Return the counter. The file is written after every stage, because no writing takes time on a clock that stands still."""
+    """Return the counter. On a clock that stands still no writing takes time, so every stage is written."""
     replace, found = os.replace, Writings()
 
     def counted(*paths):

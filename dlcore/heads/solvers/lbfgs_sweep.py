@@ -123,7 +123,7 @@ class LBFGSSweep:
         self.ratio = (scale / scale[0]) ** 2
         self.span = None
         self.centering = fit_centering(inputs.x, fit_intercept, None if rows.scale is None else rows.scale[0])
-        # Without a penalty, or with columns that are standardised in each fold, an optimum may be outside the span.
+        # Without a penalty, or with columns standardised in each fold, an optimum may be outside the span.
         if is_on_host and (self.ratio == 1).all() and (self.l2 > 0).all():
             self.span = row_span(inputs.x, self.centering, logits)
         x, centering = (inputs.x, self.centering) if self.span is None else (self.span.rows, self.span.centering)
