@@ -20,7 +20,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 import slow_tests  # noqa: E402
 from helpers import compilations  # noqa: E402
-from seams import clear_compiled_programs  # noqa: E402
+from seams import clear_compiled_programs, share_mlir_context  # noqa: E402
 
 # Scripts that tests run in processes of their own.
 collect_ignore = ["oracles", "repeated_fits.py", "sharded_steps.py"]
@@ -59,6 +59,13 @@ def compiles():
 
 MAX_BYTES = 2 * 2**30
 """Resident memory of a worker above which compiled programs are cleared after a file of tests."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_mlir_context():
+    """Lower the programs of a file of tests in one MLIR context."""
+    with share_mlir_context():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

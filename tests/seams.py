@@ -4,8 +4,12 @@ A rename inside the library changes this file alone.
 Unit tests of a module with a contract of its own import the module: a line search, a factorisation, a thread pool.
 """
 
+import contextlib
+import functools
 import importlib
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 
@@ -25,6 +29,7 @@ __all__ = [
     "distance_of_intercept",
     "largest_intercept",
     "limit_cached_programs",
+    "share_mlir_context",
     "spread_of_distance",
     "treat_solvers_as_slow",
     "use_threads",
@@ -57,6 +62,22 @@ def clear_compiled_programs() -> None:
     """Clear all compiled programs, including those of host threads, which `jax.clear_caches` does not reach."""
     jax.clear_caches()
     clear_jit_cache()
+
+
+@contextlib.contextmanager
+def share_mlir_context() -> Iterator[None]:
+    """Make JAX lower every program of the block in one MLIR context. It makes a new one for each program.
+
+    A context takes longer than the rest of the lowering of a small program. What a context has seen stays in its
+    memory, so the block is one file of tests. A JAX without this function lowers as before.
+    """
+    mlir = importlib.import_module("jax._src.interpreters.mlir")
+    make = getattr(mlir, "make_ir_context", None)
+    if make is None:
+        yield
+        return
+    with mock.patch.object(mlir, "make_ir_context", functools.cache(make)):
+        yield
 
 
 def limit_cached_programs(count: int, patch: Any) -> None:
