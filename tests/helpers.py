@@ -17,7 +17,6 @@ import scipy.linalg
 from jax import monitoring
 from oracles import stored_optima
 from same_bits import single
-from sklearn.datasets import load_breast_cancer
 
 from dlcore import Heads, Status
 
@@ -111,6 +110,8 @@ class Problem(NamedTuple):
 
 def breast_cancer(dtype: Any = DTYPE) -> tuple[np.ndarray, np.ndarray]:
     """Return the standardised 569 × 30 table and its labels."""
+    from sklearn.datasets import load_breast_cancer  # takes seconds, and most files do not need it
+
     x, y = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
     return ((x - x.mean(0)) / x.std(0)).astype(dtype), y.astype(dtype)
 
