@@ -22,7 +22,8 @@ def test_scikit_learns_tests_pass(module, tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "estimators")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "patched", "-p", "no:cacheprovider"]
-    command += ["-c", str(tmp_path / "pytest.ini"), f"--rootdir={package}", f"--confcutdir={package}"]
+    # Other styles parse the source of each frame of each expected failure.
+    command += ["--tb=native", "-c", str(tmp_path / "pytest.ini"), f"--rootdir={package}", f"--confcutdir={package}"]
     done = subprocess.run(
         [*command, str(package / "linear_model" / "tests" / f"{module}.py")],
         cwd=tmp_path,
