@@ -21,9 +21,9 @@ def test_scikit_learns_tests_pass(module, tmp_path):
     package = Path(sklearn.__file__).parent
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "estimators")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "patched", "-p", "no:cacheprovider"]
-    # Other styles parse the source of each frame of each expected failure.
-    command += ["--tb=native", "-c", str(tmp_path / "pytest.ini"), f"--rootdir={package}", f"--confcutdir={package}"]
+    # Tracebacks of other styles parse the source of each frame of each expected failure.
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=native", "-p", "patched", "-p", "no:cacheprovider"]
+    command += ["-c", str(tmp_path / "pytest.ini"), f"--rootdir={package}", f"--confcutdir={package}"]
     done = subprocess.run(
         [*command, str(package / "linear_model" / "tests" / f"{module}.py")],
         cwd=tmp_path,
