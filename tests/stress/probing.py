@@ -14,7 +14,7 @@ import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -202,14 +202,14 @@ def installed(peers: Iterable[str], loss: str, x: np.ndarray) -> Iterator[str]:
 
 
 def time_peer(
-    title: str, x: np.ndarray, y: np.ndarray, strengths: Iterable[float], loss: str, *, name: str
+    title: str, x: np.ndarray, y: np.ndarray, strengths: Sequence[float] | np.ndarray, loss: str, *, name: str
 ) -> tuple[float, bool]:
     """Return the seconds of a peer's path at the first of `SETTINGS` that reaches every gap, and whether one did.
 
-    The gap is dlcore's own tolerance: 1e-6 of J, or of a thousandth of the constant prediction's J₀.
-    Each setting that was tried is printed. No tighter one is tried after `GIVE_UP_S`.
+    The gap is dlcore's own tolerance: 1e-6 of J, or of a thousandth of the constant prediction's J₀. Each setting
+    that was tried is printed. No tighter one is tried after `GIVE_UP_S`, and the seconds are then a lower bound.
     """
-    l2 = 1 / (np.sort(np.asarray(list(strengths))) * len(x))
+    l2 = 1 / (np.sort(strengths) * len(x))
     codes = np.unique(y, return_inverse=True)[1]
     share = np.bincount(codes) / len(codes)
     least = -1e-3 * np.sum(share * np.log(share))
@@ -239,7 +239,7 @@ def beside_peers(table: ProbeTable, sets: Sets, peers: Iterable[str]) -> None:
         print(f"{title}: {seconds + last:.1f} s{note}")
 
 
-def layers(_: Iterable[str]) -> None:
+def layers() -> None:
     """Count the compilations of a probe of 12 layers after the first."""
     sets = load("mnist", 3000)
     x = np.concatenate([sets.train[0], sets.validation[0], sets.test[0]])
@@ -278,8 +278,11 @@ class Options:
 def main(options: Options) -> None:
     """Run the trial and print its figures."""
     warnings.simplefilter("ignore", GridEdgeWarning)
-    if options.trial in ("efficiency", "layers"):
-        {"efficiency": efficiency, "layers": layers}[options.trial](options.peers)
+    if options.trial == "layers":
+        layers()
+        return
+    if options.trial == "efficiency":
+        efficiency(options.peers)
         return
     sets = load(options.data, options.rows)
     fit_heads(np.eye(2), [0, 1], l2=1.0)  # JAX starts before the clock
