@@ -8,7 +8,7 @@ import pytest
 from seams import clear_compiled_programs
 
 from dlcore import Heads, fit_heads
-from dlcore.heads.solvers import lbfgs_sweep
+from dlcore.heads.solvers import cost_model
 
 pytestmark = pytest.mark.any_mode
 
@@ -76,8 +76,8 @@ def test_shapes_say_whether_numpy_or_a_compiled_program_makes_the_passes(
     rows, columns, strengths, is_compiled, monkeypatch
 ):
     clear_compiled_programs()
-    monkeypatch.setattr(lbfgs_sweep, "HOST_LOGITS", 4000)
-    monkeypatch.setattr(lbfgs_sweep, "HOST_NUMBERS", (2**14 + 1) * 256)
+    monkeypatch.setattr(cost_model, "HOST_LOGITS", 4000)
+    monkeypatch.setattr(cost_model, "HOST_NUMBERS", (2**14 + 1) * 256)
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
     heads = fit_heads(x, x[:, 0] > 0.1 * x[:, 1], l2=np.geomspace(0.1, 1, strengths))
     assert heads.timing is not None

@@ -257,7 +257,7 @@ TASKS = {
     "tensors": lambda _: tensors.over_examples(jnp.sum, tensors.Layout("row column example", over="example"))(
         jax.device_put(R.normal(size=(2, 3, 4)).astype(DTYPE))
     ),
-    "verify": lambda _: verify("cpu", ["float32"], only=["losses.squared_error", "linalg.solve", "fit"]),
+    "verify": lambda _: verify("cpu", ["float32"], only=["losses.squared_error", "losses.huber"]),
 }  # fmt: skip
 
 

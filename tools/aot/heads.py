@@ -13,8 +13,9 @@ from dlcore.heads.data.centering import Centering
 from dlcore.heads.data.training_data import SCALED_BYTES
 from dlcore.heads.passes import evaluate, hessian
 from dlcore.heads.scoring import leave_one_out, logits
-from dlcore.heads.solvers import gram, lbfgs_history, lbfgs_sweep, ridge
+from dlcore.heads.solvers import cost_model, lbfgs_history
 from dlcore.heads.solvers.preconditioner import Preconditioner
+from dlcore.heads.solvers.ridge import gram, r2_scores, spectrum
 from dlcore.objective.blocks import BlockedData
 
 ROWS, FEATURES, CLASSES, FITS = 1_000_000, 128, 10, 6
@@ -23,9 +24,9 @@ HEADS = 64
 """Number of ridge heads."""
 OUTPUTS = {"logistic": 1, "softmax": CLASSES}
 """Logits of a head."""
-HESSIAN_CLASSES = lbfgs_sweep.QUICK_HESSIAN // COLUMNS
+HESSIAN_CLASSES = cost_model.QUICK_HESSIAN // COLUMNS
 """Classes of softmax heads that Newton's method soon takes over."""
-HESSIAN_HEADS = lbfgs_sweep.NEWTON_HEADS
+HESSIAN_HEADS = cost_model.NEWTON_HEADS
 """Number of heads that have their Hessian at a time."""
 WIDE = np.float64
 STREAMED = gram.ROWS_AT_MOST
@@ -71,8 +72,8 @@ def accumulate_program(loss: str, dtype: str) -> Lower:
 
     def lower_on(placement: Placement) -> Lowered:
         outputs = OUTPUTS[loss]
-        heads = lbfgs_sweep.LOGITS // outputs
-        data = data_of(placement, lambda x: lbfgs_sweep.descent_block(x, heads * outputs), 1)
+        heads = cost_model.LOGITS // outputs
+        data = data_of(placement, lambda x: cost_model.descent_block(x, heads * outputs), 1)
         arguments = theta_of(placement, heads, outputs), batch_of(placement, heads, outputs), data
         return lower(evaluate.accumulate, data, *arguments, centering_of(placement), loss=loss, dtype=dtype)
 
@@ -95,8 +96,8 @@ class Descent(NamedTuple):
 
 def descent_of(placement: Placement) -> Descent:
     """Return L-BFGS for as many softmax heads as it has at a time, with a shared eigenbasis."""
-    heads, size = lbfgs_sweep.LOGITS // CLASSES, CLASSES * COLUMNS
-    pairs = min(lbfgs_sweep.PAIRS, lbfgs_sweep.HISTORY_BYTES // (lbfgs_sweep.PAIR_BYTES * heads * size))
+    heads, size = cost_model.LOGITS // CLASSES, CLASSES * COLUMNS
+    pairs = min(cost_model.PAIRS, cost_model.HISTORY_BYTES // (cost_model.PAIR_BYTES * heads * size))
     ring, theta = placement.replicated((heads, pairs, size)), theta_of(placement, heads, CLASSES)
     per_column, number = placement.replicated((FEATURES,), WIDE), placement.replicated((), WIDE)
     basis = placement.replicated((FEATURES, FEATURES))
@@ -131,7 +132,7 @@ def hessian_program(loss: str, outputs: int) -> Lower:
     """Return a pass with the Hessians of as many heads as Newton's method has at a time."""
 
     def lower_on(placement: Placement) -> Lowered:
-        data = data_of(placement, lambda x: lbfgs_sweep.hessian_block(x, outputs), 1)
+        data = data_of(placement, lambda x: cost_model.hessian_block(x, outputs), 1)
         batch, theta = batch_of(placement, HESSIAN_HEADS, outputs), theta_of(placement, HESSIAN_HEADS, outputs)
         program = hessian.accumulate_with_hessian
         return lower(program, data, theta, batch, data, centering_of(placement), loss=loss)
@@ -145,11 +146,11 @@ def lower_column_scales(placement: Placement) -> Lowered:
     return lower(column_scales.column_scales, data, data, placement.replicated((FITS,), WIDE))
 
 
-def spectrum_of(placement: Placement) -> ridge.Spectrum:
+def spectrum_of(placement: Placement) -> spectrum.Spectrum:
     """Return the eigendecomposition for ridge heads of one target, with more rows than columns."""
     per_column, number = placement.replicated((FEATURES,), WIDE), placement.replicated((1,), WIDE)
     basis, cross = placement.replicated((FEATURES, FEATURES), WIDE), placement.replicated((FEATURES, 1), WIDE)
-    return ridge.Spectrum(per_column, basis, cross, per_column, number, per_column, None)
+    return spectrum.Spectrum(per_column, basis, cross, per_column, number, per_column, None)
 
 
 def products_of(placement: Placement) -> gram.Products:
@@ -204,17 +205,17 @@ def lower_kernel(placement: Placement) -> Lowered:
     """Lower ridge with fewer rows than columns."""
     n, m = 512, 2048
     rows = placement.replicated((n, m)), placement.replicated((n, 1)), placement.replicated((n,), WIDE)
-    return Lowered(ridge.spectrum_of_kernel.trace(*rows, *numbers(placement, 2)).lower(), (n, m), n)
+    return Lowered(spectrum.spectrum_of_kernel.trace(*rows, *numbers(placement, 2)).lower(), (n, m), n)
 
 
 def lower_leverages(placement: Placement) -> Lowered:
     """Lower the errors of rows that are left out, for a block of rows."""
     x, y = placement.replicated((STREAMED, FEATURES)), placement.replicated((STREAMED, 1))
     block = x, y, placement.replicated((STREAMED,), WIDE)
-    spectrum, l2 = spectrum_and_penalties(placement)
+    factored, l2 = spectrum_and_penalties(placement)
     piece = l2, *ridge_heads(placement)
     data = BlockedData(*block, STREAMED)
-    return lower(leave_one_out._by_leverage, data, spectrum, piece, block, *numbers(placement, 3))
+    return lower(leave_one_out._by_leverage, data, factored, piece, block, *numbers(placement, 3))
 
 
 def lower_predict(placement: Placement) -> Lowered:
@@ -268,19 +269,19 @@ PROGRAMS = [
     ),
     program(
         "ridge, spectrum",
-        program_without_rows(ridge._of_products, lambda p: (products_of(p), *numbers(p, 2))),
+        program_without_rows(spectrum._of_products, lambda p: (products_of(p), *numbers(p, 2))),
         gpu_bounds(0, 0),
     ),
     program("ridge, kernel of few rows", lower_kernel, gpu_bounds(12, 5400)),
-    program("ridge, heads", program_without_rows(ridge.heads_of, spectrum_and_penalties), gpu_bounds(0, 0)),
+    program("ridge, heads", program_without_rows(spectrum.heads_of, spectrum_and_penalties), gpu_bounds(0, 0)),
     program(
         "ridge, held out",
-        program_without_rows(ridge._errors, lambda p: (products_of(p), *ridge_heads(p))),
+        program_without_rows(r2_scores._errors, lambda p: (products_of(p), *ridge_heads(p))),
         gpu_bounds(0, 0),
     ),
     program(
         "ridge, held out row by row",
-        block_program(ridge._add_errors, lambda p: (p.replicated((HEADS, 1), WIDE),), ridge_heads),
+        block_program(r2_scores._add_errors, lambda p: (p.replicated((HEADS, 1), WIDE),), ridge_heads),
         gpu_bounds(2, 400),
     ),
     program(

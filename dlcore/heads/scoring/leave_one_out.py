@@ -39,8 +39,9 @@ from dlcore.heads.losses import HeadLoss
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.scoring.held_out import LOGIT_BYTES, Scoring, answer_of, scores_by_name
-from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of, rows_at
-from dlcore.heads.solvers.ridge import Parts, Spectrum, heads_of, inverse_of, spectrum_of_kernel, strengths
+from dlcore.heads.solvers.ridge.fit_ridge import strengths
+from dlcore.heads.solvers.ridge.gram import GramAccumulator, Products, gram_of, rows_at
+from dlcore.heads.solvers.ridge.spectrum import Parts, Spectrum, heads_of, inverse_of, spectrum_of_kernel
 from dlcore.linalg import matmul, outer
 from dlcore.metrics.regression import fraction_explained
 

@@ -10,10 +10,9 @@ import jax
 import numpy as np
 
 from dlcore._core.blas_threads import blas_threads_for, one_blas_thread
-from dlcore._core.types import Array
 from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
-from dlcore.heads.data.batching import chunked, pad_to, rows_at_once
+from dlcore.heads.data.batching import chunked, pad_to
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import loss_record, row_loss
@@ -22,75 +21,24 @@ from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.passes.intercepts import fit_intercepts
 from dlcore.heads.passes.row_span import row_span
 from dlcore.heads.progress import Reporter
+from dlcore.heads.solvers.cost_model import LEAST_WORK, QUICK_HESSIAN, CostModel, descent_block, hessian_block
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.preconditioner import diagonal_preconditioner, precondition
 from dlcore.objective import BlockedData
-from dlcore.objective.borrowed import BorrowedRows
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
 
 FLOAT32_GAP = 5e-7
 """The least gap that a head descends to in float32. A smaller one costs many steps there, or is out of reach."""
-LOGITS = 256
-"""Logits of a row that are computed at once: enough for products at full speed."""
-HISTORY_BYTES = 3 * 2**27
-"""Size of the pairs of all heads of a batch."""
-PAIR_BYTES = 12
-"""Bytes of a pair for each coefficient: s, y and H times y."""
-PAIRS, FEWEST_PAIRS = 30, 4
-"""Pairs that a head remembers."""
-BLOCK_BYTES = 2**19
-"""Size of the rows or of the logits of a block on a CPU."""
-COMPILATION = 2**36
-"""Products in the time that the programs of another batch size take to compile."""
-FEW_PASSES = 16
-"""Passes that a batch is expected to make after half of its heads have ended."""
-HOST_LOGITS = 2**18
-"""Logits of all rows up to which NumPy's passes on a CPU take no longer than compiled ones."""
-HOST_COLUMNS = 256
-"""Columns from which on that holds for a single logit of any number of rows: memory is the limit of both."""
-HOST_NUMBERS = 2**24
-"""Numbers of a table of so many columns up to which it holds for any number of logits."""
-LEAST_WORK = 2**17
-"""Numbers that keep a core busy for longer than it takes to start a thread."""
-HESSIAN = 4096
-"""The size, K·(m + 1), up to which the Hessian of a head is computed."""
-HESSIAN_PRODUCTS = 2**38
-"""The most products of a Hessian, n·K²·(m + 1)², for a head that L-BFGS leaves short of its tolerance."""
-FEWEST_STEPS = 64
-"""Passes that L-BFGS makes at least before Newton's method takes a head; else half the size of the head.
-
-A step of Newton's method takes about as long as size/30 passes, and about a dozen of them end.
-"""
-QUICK_HESSIAN = 512
-"""The size up to which Newton's method is quicker than more of L-BFGS."""
-NEWTON_HEADS = 12
-"""Heads that have their Hessian at a time."""
-NEWTON_BYTES = 2**28
-"""Size of their Hessians."""
-HESSIAN_BYTES = 2**24
-"""Size of a block's part of the Hessian before it is summed."""
 LEFT_OF_INTERCEPTS = 0.3
 """The part of the intercepts' gradient that the estimate of the gap counts where a Newton step removes the rest.
 
 With 0.1 the certificate sends some heads back, because the coefficients have to follow the intercepts.
 """
-KEPT = 100
-"""Passes that are kept for Newton's method, at most a quarter of all."""
 STATE = ("theta", "gap_tol", "steps", "flat")
 """What a stage changes, of some penalties."""
-
-
-def descent_block(x: Array | BorrowedRows, logits: int) -> int:
-    """Return the rows of a block for so many logits of each row."""
-    return rows_at_once(x, x.shape[0], BLOCK_BYTES, 4 * max(logits, x.shape[1]))
-
-
-def hessian_block(x: Array | BorrowedRows, classes: int) -> int:
-    """Return the rows of a block where each head has its whole Hessian."""
-    return rows_at_once(x, x.shape[0], HESSIAN_BYTES, 8 * classes**2 * (x.shape[1] + 1))
 
 
 class LBFGSSweep:
@@ -144,28 +92,8 @@ class LBFGSSweep:
         train, weight = inputs.train.T, inputs.weight
         self.host_rows = HostRows(x, train, targets, weight, centering) if is_on_host else None
         self.intercept_rows = self.host_rows if self.outputs > 1 and fit_intercept else None
-        self.size = self.outputs * (x.shape[1] + 1)
         heads = shape[1] * self.targets
-        self.slots = max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
-        self.together = max(1, min(self.slots, heads))
-        most = len(inputs.x) * self.size * self.together
-        if self.fits > 1 and most < COMPILATION // 2**6:
-            self.slots = self.together
-        self.polish_steps = min(KEPT, max_steps // 4) if self._has_newton() else 0
-
-    def _has_newton(self) -> bool:
-        products = len(self.inputs.x) * self.size**2
-        return self.size <= HESSIAN and products <= HESSIAN_PRODUCTS
-
-    def _is_for_newton(self, head: tuple[int, int]) -> bool:
-        """Return whether Newton's method takes a head. Without a penalty the Hessian of a softmax is singular."""
-        return self.polish_steps > 0 and (self.l2[head] > 0 or self.outputs == 1)
-
-    def _most_passes(self, head: tuple[int, int]) -> int:
-        """Return the passes of L-BFGS after which Newton's method takes a head, or all where it takes none."""
-        if not self._is_for_newton(head):
-            return self.max_steps
-        return min(self.max_steps - self.polish_steps, max(FEWEST_STEPS, self.size // 2))
+        self.costs = CostModel(len(x), x.shape[1], self.outputs, self.fits, heads, max_steps)
 
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
@@ -175,11 +103,11 @@ class LBFGSSweep:
     def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
-        for start, group in enumerate(chunked(order, self.together)):
+        for start, group in enumerate(chunked(order, self.costs.together)):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
             where = np.array(problems), np.tile([k for _, k in group], self.fits)
             stages.on(f"L-BFGS, heads from {start}", self, STATE, where, functools.partial(self._group, group))
-            self._report(self.fits * min(self.together * (start + 1), len(order)))
+            self._report(self.fits * min(self.costs.together * (start + 1), len(order)))
 
     def _group(self, group: list[tuple[int, int]]) -> None:
         """Fit these heads of all rows, then their folds."""
@@ -191,16 +119,16 @@ class LBFGSSweep:
                 if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
                     self.theta[p, k] = self._centred(self.theta[t, k] * self._is_present(p), p)
                 folds.append((p, k))
-        for batch in chunked(folds, self.slots):
+        for batch in chunked(folds, self.costs.slots):
             self._to_the_end(batch)
 
     def fit_intercepts(self, heads: list[tuple[int, int]]) -> bool:
         """Improve the intercepts of softmax heads alone, on a CPU; False where there is nothing to improve."""
         if self.intercept_rows is None:
             return False
-        for batch in chunked(heads, self.together):
+        for batch in chunked(heads, self.costs.together):
             p, k = (np.array(numbers) for numbers in zip(*batch, strict=True))
-            with blas_threads_for(len(self.inputs.x) * self.size * len(batch)):
+            with blas_threads_for(len(self.inputs.x) * self.costs.size * len(batch)):
                 theta = fit_intercepts(self.intercept_rows, self._batch(p, k), self._start(p, k), self.loss)
             self._keep(batch, theta)
         return True
@@ -212,8 +140,9 @@ class LBFGSSweep:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
         self.n_ended = self.l2.size - len(left)
-        descends = [head for head in left if self.size > QUICK_HESSIAN or not self._is_for_newton(head)]
-        for batch in chunked(descends, self.slots):
+        takes = self.costs.is_for_newton(self.l2) & (self.costs.size <= QUICK_HESSIAN)
+        descends = [head for head in left if not takes[head]]
+        for batch in chunked(descends, self.costs.slots):
             self._descend(batch, "float64")
         self._newton(left)
         return bool(left)
@@ -233,35 +162,31 @@ class LBFGSSweep:
 
     def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
-        left = [head for head in heads if not self.flat[head] and self.steps[head] < self._most_passes(head)]
+        most = self.costs.most_passes(self.l2)
+        left = [head for head in heads if not self.flat[head] and self.steps[head] < most[head]]
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
-        size = self.together if len(left) <= self.together else self.slots
-        pairs = max(FEWEST_PAIRS, min(PAIRS, HISTORY_BYTES // (PAIR_BYTES * size * self.size)))
-        history = History.empty(size, pairs, self.size)
+        size = self.costs.together if len(left) <= self.costs.together else self.costs.slots
+        history = History.empty(size, self.costs.pairs(size), self.costs.size)
         reporter = self.reporter
         while left:
             converged = self.n_ended + sum(bool(self.flat[head]) for head in heads)
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*left, strict=True))
             is_head = np.arange(size) < len(left)
-            most = np.array([self._most_passes(head) for head in zip(p, k, strict=True)])
-            budget = np.where(is_head, most - self.steps[p, k], 0)
+            budget = np.where(is_head, most[p, k] - self.steps[p, k], 0)
             goal = np.maximum(self.gap_tol[p, k], FLOAT32_GAP if dtype == "float32" else 0.0)
             problem = self._descent_problem(p, k, dtype)
             counted = LEFT_OF_INTERCEPTS if dtype == "float32" and self.intercept_rows is not None else 1.0
             problem = problem._replace(batch=problem.batch._replace(gap_tol=goal), left_of_intercepts=counted)
-            work, half = 2 * len(self.inputs.x) * self.size * size, -(-size // 2)
-            is_worth_it = (
-                problem.host_rows is not None or work * FEW_PASSES > COMPILATION
-            )  # NumPy compiles nothing
-            stop_at = half if size > 1 and is_worth_it and len(left) > half else 0
+            half, is_compiled = -(-size // 2), problem.host_rows is None
+            is_worth_it = len(left) > half and self.costs.is_half_worth_it(size, is_compiled=is_compiled)
             found = minimize(
                 problem,
                 self._start(p, k),
                 budget,
                 history,
                 Options(self.loss, dtype),
-                stop_at=stop_at,
+                stop_at=half if is_worth_it else 0,
                 on_pass=None if reporter is None else lambda more, base=converged: reporter.update(base + more),
             )
             self._keep(left, found.theta)
@@ -299,15 +224,8 @@ class LBFGSSweep:
     def _descent_problem(self, p: np.ndarray, k: np.ndarray, dtype: str) -> Problem:
         """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
         logits, host = len(p) * self.outputs, self.host_rows
-        if host is not None:
-            if self.span is not None:
-                return self._problem_on_host(p, k, host)
-            rows, columns = self.inputs.x.shape
-            is_wide = columns >= HOST_COLUMNS and (logits == 1 or rows * columns <= HOST_NUMBERS)
-            if host.is_small and len(host) * logits <= HOST_LOGITS:
-                return self._problem_on_host(p, k, host)
-            if host.is_read_in_place and dtype == "float32" and (is_wide or len(host) * logits <= HOST_LOGITS):
-                return self._problem_on_host(p, k, host)
+        if host is not None and (self.span is not None or self.costs.is_for_numpy(host, logits, dtype)):
+            return self._problem_on_host(p, k, host)
         return self._problem(p, k, descent_block(self.rows.x, logits))
 
     def _problem_on_host(self, p: np.ndarray, k: np.ndarray, host: HostRows) -> Problem:
@@ -337,8 +255,9 @@ class LBFGSSweep:
     def _newton(self, heads: list[tuple[int, int]]) -> None:
         """Use Newton's method for what is still short of its tolerance."""
         left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
-        left = [head for head in left if self._is_for_newton(head)]
-        size = min(self.together, NEWTON_HEADS, max(1, NEWTON_BYTES // (8 * self.size**2)))
+        takes = self.costs.is_for_newton(self.l2)
+        left = [head for head in left if takes[head]]
+        size = self.costs.newton_batch
         for batch in chunked(left, size):
             p, k = (pad_to(np.array(numbers), size) for numbers in zip(*batch, strict=True))
             budget = np.where(np.arange(size) < len(batch), self.max_steps - self.steps[p, k], 0)
@@ -346,7 +265,7 @@ class LBFGSSweep:
                 problem = self._problem(p, k, hessian_block(self.rows.x, self.outputs))
             else:
                 problem = self._problem_on_host(p, k, self.host_rows)
-            with blas_threads_for(len(self.inputs.x) * self.size**2):
+            with blas_threads_for(len(self.inputs.x) * self.costs.size**2):
                 found = minimize_with_newton(problem, self._start(p, k), budget, self.loss)
             self._keep(batch, found.theta)
             for slot, head in enumerate(batch):

@@ -13,8 +13,8 @@ from dlcore.heads.data.centering import Centering
 from dlcore.heads.passes.evaluate import HeadBatch
 from dlcore.heads.passes.hessian import HostHessianPass, accumulate_with_hessian
 from dlcore.heads.passes.host_rows import HostRows
+from dlcore.heads.solvers.cost_model import FEWEST_STEPS
 from dlcore.heads.solvers.gap_estimate import estimate_gap
-from dlcore.heads.solvers.lbfgs_sweep import FEWEST_STEPS
 from dlcore.heads.solvers.lbfgs_vectors import Problem as Heads
 from dlcore.heads.solvers.newton import STALLED_STEPS, minimize_with_newton, newton_step
 from dlcore.heads.solvers.preconditioner import Preconditioner

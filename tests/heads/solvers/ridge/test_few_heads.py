@@ -6,7 +6,7 @@ import pytest
 from seams import clear_compiled_programs
 
 from dlcore import Status, certify, fit_heads
-from dlcore.heads.solvers import ridge_few
+from dlcore.heads.solvers.ridge import few_heads
 
 pytestmark = [
     pytest.mark.any_mode,
@@ -64,8 +64,8 @@ def test_they_are_the_optimum_and_compile_nothing(dtype, weighted, intercept, of
 
 def test_blocks_are_added(monkeypatch):
     x, y = problem(offset=30.0)
-    monkeypatch.setattr(ridge_few, "GRAM_BYTES", 4 * COLUMNS * 128)
-    monkeypatch.setattr(ridge_few, "PASS_BYTES", 8 * COLUMNS * 128)
+    monkeypatch.setattr(few_heads, "GRAM_BYTES", 4 * COLUMNS * 128)
+    monkeypatch.setattr(few_heads, "PASS_BYTES", 8 * COLUMNS * 128)
     heads = fit_heads(x, y, loss="squared", l2=1e-2)
     coef, _ = optimum(x, y, 1e-2, np.ones(ROWS), intercept=True)
     np.testing.assert_allclose(heads.coef[:, 0], coef, rtol=1e-5, atol=1e-6)
@@ -74,7 +74,7 @@ def test_blocks_are_added(monkeypatch):
 @pytest.mark.parametrize(
     "given",
     [
-        {"l2": np.geomspace(1e-3, 1, ridge_few.STRENGTHS + 1)},
+        {"l2": np.geomspace(1e-3, 1, few_heads.STRENGTHS + 1)},
         {"l2": [0.0]},
         {"l2": [1e-2], "standardize": True},
         {"l2": [1e-2], "folds": 3},

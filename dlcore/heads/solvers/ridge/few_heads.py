@@ -16,7 +16,7 @@ import numpy as np
 from dlcore.certificate.rows import read_rows, slices_of
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.passes.host_rows import NEAR
-from dlcore.heads.solvers.gram import POINT_ROWS
+from dlcore.heads.solvers.ridge.gram import POINT_ROWS
 
 STRENGTHS, HEADS = 4, 8
 """The most strengths, each with a factorisation for every step, and the most heads."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.heads.data.training_data import TrainingData, read_training_data
-from dlcore.heads.solvers.gram import POINT_ROWS, GramAccumulator
+from dlcore.heads.solvers.ridge.gram import POINT_ROWS, GramAccumulator
 
 pytestmark = pytest.mark.any_mode
 

@@ -8,10 +8,8 @@ but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S
 standardised are divided by their deviations here, and so are the weights then.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,23 +17,15 @@ from dlcore._core.types import Array
 from dlcore.heads.data.column_scales import CONSTANT, deviation
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.quick_jit import quick_jit
-from dlcore.heads.scoring.logits import logits_of_block
-from dlcore.heads.solvers import ridge_few
-from dlcore.heads.solvers.gram import GramAccumulator, Products, gram_of
-from dlcore.linalg import matmul, outer, vecdot, vector_norm
-from dlcore.metrics.regression import fraction_explained
+from dlcore.heads.solvers.ridge.gram import GramAccumulator, Products, gram_of
+from dlcore.linalg import matmul, outer, vector_norm
 
-HEADS = 1024
-"""So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
-STRENGTHS = 8
 EQUILIBRATED = 2.0
 """The mode in which columns are divided by powers of two; 1 divides them by their deviations, 0 leaves them."""
 FAR_APART = 1e3
 """Columns are of far scales where their lengths differ by more: squares then lose six digits of the least."""
 HARMLESS = 1e-6
 """The largest part by which a shorter solution may change predictions."""
-DIGITS = 1e-10
-"""A score is taken from sums of products where that puts it off by less."""
 
 
 class Spectrum(NamedTuple):
@@ -63,64 +53,6 @@ class Spectrum(NamedTuple):
 
 Parts = list[tuple[Array, Array]]
 """Weights and intercepts of some strengths each, as `heads_of` makes them."""
-
-
-class Fitted(NamedTuple):
-    """The heads of a fit: (L, targets, m), (L, targets), (L, targets) where it is scored, (m,) if standardised."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-    scores: np.ndarray | None
-    scale: np.ndarray | None
-
-
-def fit_ridge(
-    inputs: TrainingData,
-    accumulator: GramAccumulator,
-    fit: int,
-    score: Callable[[Spectrum, np.ndarray, Parts], np.ndarray] | None,
-) -> Fitted:
-    """Fit all strengths on the rows of one fit and score them.
-
-    Args:
-      inputs: the checked arguments.
-      accumulator: rows on the device.
-      fit: the number of the fit, 0 for that on all rows.
-      score: from a spectrum, strengths (L,) and their heads to scores (L, targets); None for heads without scores.
-    """
-    l2 = inputs.l2[fit]
-    shape = len(l2), accumulator.y.shape[1]
-    coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
-    if not score and accumulator.device.platform == "cpu" and ridge_few.suits(inputs):
-        found = ridge_few.fit_few(inputs, fit_intercept=accumulator.fit_intercept)
-        if found:
-            return Fitted(found.coef, found.intercept, None, None)
-    scores, scale = np.empty(shape) if score else None, None
-    free = (l2 == 0) & (not inputs.standardize)
-    for chosen, equilibrate in ((~free, False), (free, True)):
-        if not chosen.any():
-            continue
-        spectrum = spectrum_of(inputs, accumulator, fit, equilibrate=equilibrate)
-        parts = [heads_of(spectrum, part) for part in strengths(l2[chosen], accumulator)]
-        if equilibrate and spectrum.rows is None:
-            weights = [shortest_of(spectrum, weight) for weight, _ in parts]
-            parts = [(weight, intercept_of(spectrum, weight)) for weight in weights]
-        coef[chosen], intercept[chosen] = (
-            np.concatenate([np.asarray(part) for part in pieces])[: chosen.sum()]
-            for pieces in zip(*parts, strict=True)
-        )
-        if score and scores is not None:
-            scores[chosen] = score(spectrum, l2[chosen], parts)
-        scale = np.asarray(spectrum.scale) if inputs.standardize else None
-    return Fitted(coef, intercept, scores, scale)
-
-
-def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = HEADS) -> list[Array]:
-    """λ in pieces of one length, which the shape of y says; the last is filled up."""
-    size = max(STRENGTHS, min(HEADS, HEADS // accumulator.y.shape[1]) // STRENGTHS)
-    size = min(size, most)
-    pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
-    return [accumulator.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]
 
 
 def spectrum_of(inputs: TrainingData, accumulator: GramAccumulator, fit: int, *, equilibrate: bool) -> Spectrum:
@@ -234,59 +166,3 @@ def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
     change = vector_norm(matmul(taken * spectrum.scale[None], seen), axis=-1)
     harmless = change <= HARMLESS * vector_norm(flat * spectrum.scale[None], axis=-1)
     return (flat - jnp.where(harmless[:, None], taken, 0.0)).reshape(weight.shape)
-
-
-def r2_scores(
-    inputs: TrainingData, accumulator: GramAccumulator, fit: int, l2: np.ndarray, parts: Parts
-) -> np.ndarray:
-    """Return 1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
-    sums = accumulator.test_gram(fit)
-    scores = []
-    for coef, intercept in parts:
-        error, height, digits = (np.asarray(a) for a in _errors(sums, coef, intercept))
-        if not (digits <= DIGITS).all():
-            error = _errors_of_rows(inputs, accumulator, fit, coef, intercept)
-        scores.append(fraction_explained(error, height))
-    return np.concatenate(scores)[: len(l2)]
-
-
-@quick_jit()
-def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
-    """Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
-    flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
-    mean = intercept + matmul(coef, sums.middle) - sums.level[None]
-    curved = vecdot(flat, matmul(flat, gram)).reshape(mean.shape)
-    linear = vecdot(coef, jnp.broadcast_to(sums.cross.T[None], coef.shape))
-    error = sums.total * mean**2 + curved - 2 * linear + sums.height[None]
-    largest = (
-        jnp.sqrt(jnp.trace(gram) * vecdot(flat, flat)).reshape(mean.shape) + jnp.sqrt(sums.height)[None]
-    ) ** 2
-    tiny = 64 * jnp.finfo(jnp.float64).eps
-    # A target that is constant has a height of nothing but rounding.
-    certain = sums.height > sums.total * (tiny * sums.level) ** 2
-    height = jnp.where(certain, sums.height, 0.0)
-    return error, height, tiny * largest / height[None]
-
-
-def _errors_of_rows(
-    inputs: TrainingData, accumulator: GramAccumulator, fit: int, coef: Array, intercept: Array
-) -> np.ndarray:
-    """Σ s(ŷ − y)² from the predictions of every row."""
-    error = accumulator.put(np.zeros(intercept.shape))
-    for x, y, weight, _ in accumulator.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
-        error = _add_errors(jax.block_until_ready(error), x, y, weight, coef, intercept)
-    return np.asarray(error)
-
-
-@quick_jit(donate_argnums=0)
-def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, intercept: Array) -> Array:
-    predicted = matmul(coef, x.astype(jnp.float64).T) + intercept[..., None]
-    return error + (weight[None, None] * (predicted - y.astype(jnp.float64).T[None]) ** 2).sum(-1)
-
-
-def predictions(accumulator: GramAccumulator, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Shape (K, len(index)): what `theta`, (K, m + 1), says of the rows of these numbers, ascending."""
-    found, there = np.empty((len(theta), len(index))), accumulator.put(theta)
-    for x, _, _, rows in accumulator.blocks(index):
-        found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, there))
-    return found

@@ -1,0 +1,1 @@
+"""Ridge heads by one factorisation, which every strength and target shares."""
