@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import compilation_cache
 import jax
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ def run_script(devices: int, threads: int | None, run: int = 0) -> dict[str, Any
     """Return the results of the script with a pool of `threads`. Each `run` is a new process."""
     del run
     environment = {key: value for key, value in os.environ.items() if key not in ("NPROC", "XLA_FLAGS")}
+    compilation_cache.compile_quickly(environment)
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     environment |= {"JAX_NUM_CPU_DEVICES": str(devices)} | ({} if threads is None else {"NPROC": str(threads)})
     done = subprocess.run(
