@@ -15,10 +15,10 @@ from dlcore.heads.result import FoldHeads, Heads
 from dlcore.heads.scoring.best_penalty import best_of
 from dlcore.heads.scoring.held_out import held_out, name_of, scores_of, validation_scores
 from dlcore.heads.scoring.leave_one_out import left_out_scores
+from dlcore.heads.scoring.ridge_scores import predictions, r2_scores
 from dlcore.heads.solvers.ridge.certifier import RidgeCertifier
 from dlcore.heads.solvers.ridge.fit_ridge import fit_ridge
 from dlcore.heads.solvers.ridge.gram import GramAccumulator
-from dlcore.heads.solvers.ridge.r2_scores import predictions, r2_scores
 from dlcore.heads.solvers.ridge.spectrum import Parts, Spectrum
 from dlcore.heads.timing import Stopwatch
 

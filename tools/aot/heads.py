@@ -12,10 +12,10 @@ from dlcore.heads.data.batching import rows_at_once
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.data.training_data import SCALED_BYTES
 from dlcore.heads.passes import evaluate, hessian
-from dlcore.heads.scoring import leave_one_out, logits
+from dlcore.heads.scoring import leave_one_out, logits, ridge_scores
 from dlcore.heads.solvers import cost_model, lbfgs_history
 from dlcore.heads.solvers.preconditioner import Preconditioner
-from dlcore.heads.solvers.ridge import gram, r2_scores, spectrum
+from dlcore.heads.solvers.ridge import gram, spectrum
 from dlcore.objective.blocks import BlockedData
 
 ROWS, FEATURES, CLASSES, FITS = 1_000_000, 128, 10, 6
@@ -276,12 +276,12 @@ PROGRAMS = [
     program("ridge, heads", program_without_rows(spectrum.heads_of, spectrum_and_penalties), gpu_bounds(0, 0)),
     program(
         "ridge, held out",
-        program_without_rows(r2_scores._errors, lambda p: (products_of(p), *ridge_heads(p))),
+        program_without_rows(ridge_scores._errors, lambda p: (products_of(p), *ridge_heads(p))),
         gpu_bounds(0, 0),
     ),
     program(
         "ridge, held out row by row",
-        block_program(r2_scores._add_errors, lambda p: (p.replicated((HEADS, 1), WIDE),), ridge_heads),
+        block_program(ridge_scores._add_errors, lambda p: (p.replicated((HEADS, 1), WIDE),), ridge_heads),
         gpu_bounds(2, 400),
     ),
     program(

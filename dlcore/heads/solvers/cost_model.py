@@ -90,17 +90,21 @@ class CostModel(NamedTuple):
         return self.outputs * (self.columns + 1)
 
     @property
+    def most_heads(self) -> int:
+        """The heads whose logits fill a product, or whose pairs fill the memory for them."""
+        return max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
+
+    @property
     def together(self) -> int:
         """The most heads on all rows that descend together."""
-        most = min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size))
-        return max(1, min(most, self.heads))
+        return min(self.most_heads, self.heads)
 
     @property
     def slots(self) -> int:
         """The most heads of folds that descend together. Where another size costs more, as many as on all rows."""
         if self.fits > 1 and self.rows * self.size * self.together < COMPILATION // 2**6:
             return self.together
-        return max(1, min(LOGITS // self.outputs, HISTORY_BYTES // (PAIR_BYTES * FEWEST_PAIRS * self.size)))
+        return self.most_heads
 
     @property
     def polish_steps(self) -> int:
@@ -125,6 +129,10 @@ class CostModel(NamedTuple):
         """Return the passes of L-BFGS after which Newton's method takes a head, or all where it takes none."""
         before = min(self.max_steps - self.polish_steps, max(FEWEST_STEPS, self.size // 2))
         return np.where(self.is_for_newton(l2), before, self.max_steps)
+
+    def is_newton_quicker(self, l2: np.ndarray) -> np.ndarray:
+        """Return which heads Newton's method brings closer in less time than more passes of L-BFGS."""
+        return self.is_for_newton(l2) & (self.size <= QUICK_HESSIAN)
 
     def is_half_worth_it(self, batch: int, *, is_compiled: bool) -> bool:
         """Return whether half a batch goes on alone, for which compiled passes need programs of another size."""

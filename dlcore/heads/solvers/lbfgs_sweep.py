@@ -21,7 +21,7 @@ from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.passes.intercepts import fit_intercepts
 from dlcore.heads.passes.row_span import row_span
 from dlcore.heads.progress import Reporter
-from dlcore.heads.solvers.cost_model import LEAST_WORK, QUICK_HESSIAN, CostModel, descent_block, hessian_block
+from dlcore.heads.solvers.cost_model import LEAST_WORK, CostModel, descent_block, hessian_block
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
@@ -140,8 +140,8 @@ class LBFGSSweep:
             self.gap_tol[head] *= closer[head]
             self.flat[head] = False
         self.n_ended = self.l2.size - len(left)
-        takes = self.costs.is_for_newton(self.l2) & (self.costs.size <= QUICK_HESSIAN)
-        descends = [head for head in left if not takes[head]]
+        is_quicker = self.costs.is_newton_quicker(self.l2)
+        descends = [head for head in left if not is_quicker[head]]
         for batch in chunked(descends, self.costs.slots):
             self._descend(batch, "float64")
         self._newton(left)

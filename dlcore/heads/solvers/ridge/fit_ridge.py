@@ -67,7 +67,7 @@ def fit_ridge(
 
 
 def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = HEADS) -> list[Array]:
-    """λ in pieces of one length, which the shape of y says; the last is filled up."""
+    """Return l2 in pieces of one length, which the shape of y says; the last is filled up."""
     size = max(STRENGTHS, min(HEADS, HEADS // accumulator.y.shape[1]) // STRENGTHS)
     size = min(size, most)
     pieces = [l2[start : start + size] for start in range(0, len(l2), size)]

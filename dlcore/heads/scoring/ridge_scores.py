@@ -1,4 +1,4 @@
-"""R² of the rows held out, from their sums of products where these keep enough digits."""
+"""Scores of ridge heads: R² from sums of products where these keep enough digits, and predictions for others."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def r2_scores(
 
 @quick_jit()
 def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
-    """Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
+    """Return Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
     flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
     mean = intercept + matmul(coef, sums.middle) - sums.level[None]
     curved = vecdot(flat, matmul(flat, gram)).reshape(mean.shape)
@@ -52,7 +52,7 @@ def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array
 def _errors_of_rows(
     inputs: TrainingData, accumulator: GramAccumulator, fit: int, coef: Array, intercept: Array
 ) -> np.ndarray:
-    """Σ s(ŷ − y)² from the predictions of every row."""
+    """Return Σ s(ŷ − y)² from the predictions of every row."""
     error = accumulator.put(np.zeros(intercept.shape))
     for x, y, weight, _ in accumulator.blocks(np.flatnonzero(inputs.test[fit] & (inputs.weight > 0))):
         error = _add_errors(jax.block_until_ready(error), x, y, weight, coef, intercept)
@@ -66,7 +66,7 @@ def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, in
 
 
 def predictions(accumulator: GramAccumulator, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Shape (K, len(index)): what `theta`, (K, m + 1), says of the rows of these numbers, ascending."""
+    """Return the predictions of `theta`, (K, m + 1), for the rows of these ascending numbers: (K, len(index))."""
     found, there = np.empty((len(theta), len(index))), accumulator.put(theta)
     for x, _, _, rows in accumulator.blocks(index):
         found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, there))
