@@ -1,0 +1,80 @@
+"""Choices from shapes, on both sides of each border."""
+
+import numpy as np
+import pytest
+
+from dlcore.heads.solvers.cost_model import (
+    COMPILATION,
+    FEW_PASSES,
+    FEWEST_PAIRS,
+    FEWEST_STEPS,
+    HESSIAN,
+    HISTORY_BYTES,
+    KEPT,
+    LOGITS,
+    NEWTON_HEADS,
+    PAIR_BYTES,
+    PAIRS,
+    QUICK_HESSIAN,
+    CostModel,
+)
+
+pytestmark = pytest.mark.any_mode
+
+SMALL = CostModel(rows=1000, columns=10, outputs=1, fits=1, heads=1000, max_steps=1000)
+L2 = np.array([0.0, 0.1])
+
+
+@pytest.mark.parametrize(("outputs", "most"), [(1, LOGITS), (10, LOGITS // 10), (2 * LOGITS, 1)])
+def test_heads_together_fill_a_product(outputs, most):
+    costs = SMALL._replace(outputs=outputs)
+    assert costs.together == costs.slots == most
+    assert costs._replace(heads=1).together == 1
+
+
+def test_the_pairs_of_heads_fit_the_memory():
+    costs = SMALL._replace(columns=2**17 - 1)
+    bytes_of_pair = PAIR_BYTES * costs.size
+    assert FEWEST_PAIRS * costs.together * bytes_of_pair <= HISTORY_BYTES
+    assert FEWEST_PAIRS * (costs.together + 1) * bytes_of_pair > HISTORY_BYTES
+    assert costs.pairs(costs.together) == FEWEST_PAIRS
+    assert SMALL.pairs(1) == PAIRS
+
+
+@pytest.mark.parametrize(("more_rows", "slots"), [(-1, 3), (0, LOGITS)])
+def test_folds_have_a_batch_of_their_own_where_it_is_worth_its_compilation(more_rows, slots):
+    costs = SMALL._replace(columns=15, fits=6, heads=3)
+    border = COMPILATION // 2**6 // (costs.size * 3) + 1
+    assert costs._replace(rows=border + more_rows).slots == slots
+
+
+@pytest.mark.parametrize(("more_rows", "is_worth_it"), [(0, False), (1, True)])
+def test_half_a_batch_goes_on_alone_where_it_is_worth_its_compilation(more_rows, is_worth_it):
+    costs = SMALL._replace(columns=15)
+    costs = costs._replace(rows=COMPILATION // (2 * costs.size * 4 * FEW_PASSES) + more_rows)
+    assert costs.is_half_worth_it(4, is_compiled=True) is is_worth_it
+    assert costs.is_half_worth_it(4, is_compiled=False)  # NumPy compiles nothing
+    assert not costs.is_half_worth_it(1, is_compiled=False)
+
+
+@pytest.mark.parametrize(("size", "is_quicker"), [(QUICK_HESSIAN, True), (QUICK_HESSIAN + 1, False)])
+def test_newton_takes_over_sooner_where_its_hessian_is_quick(size, is_quicker):
+    costs = SMALL._replace(columns=size - 1)
+    assert costs.is_for_newton(L2).all()
+    assert (costs.is_newton_quicker(L2) == is_quicker).all()
+
+
+def test_newton_takes_no_singular_hessian():
+    costs = SMALL._replace(outputs=3)
+    np.testing.assert_array_equal(costs.is_for_newton(L2), [False, True])
+    np.testing.assert_array_equal(costs.is_newton_quicker(L2), [False, True])
+    np.testing.assert_array_equal(costs.most_passes(L2), [1000, FEWEST_STEPS])
+
+
+@pytest.mark.parametrize(("size", "kept"), [(HESSIAN, KEPT), (HESSIAN + 1, 0)])
+def test_passes_are_kept_for_newton_where_it_has_a_hessian(size, kept):
+    costs = SMALL._replace(columns=size - 1)
+    assert costs.polish_steps == kept
+    assert costs._replace(max_steps=8).polish_steps == min(kept, 2)
+    assert (costs.most_passes(L2) == 1000 - kept).all()  # half the size is more than that
+    assert 1 <= costs.newton_batch < SMALL.newton_batch == NEWTON_HEADS
