@@ -59,7 +59,9 @@ def find_center(x: RowTable) -> np.ndarray | None:
     sample = np.concatenate([x[b.start : min(b.stop, b.start + block_rows)].astype(np.float64) for b in blocks])
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sample.mean(0)
-        is_far = np.abs(mean) > FAR * np.sqrt(np.square(sample - mean).mean(0))
+        sample -= mean
+        deviation = np.sqrt(np.einsum("ij,ij->j", sample, sample) / len(sample))
+        is_far = np.abs(mean) > FAR * deviation
         center = np.where(is_far, upper_half(mean), 0.0)
     return center if center.any() and np.isfinite(center).all() else None
 

@@ -39,7 +39,9 @@ def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = 
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale
     units = np.ones(len(centre)) if unit is None else unit
-    deviation = np.sqrt((((few - centre) * units) ** 2).mean(0))
+    few -= centre
+    few *= units
+    deviation = np.sqrt(np.einsum("ij,ij->j", few, few) / len(few))
     radius = np.sqrt((deviation**2).sum())
     far = centre != 0
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -73,7 +73,7 @@ class CostModel(NamedTuple):
       columns: the number of columns of the rows, or of the rows in their span.
       outputs: the number of logits of a head.
       fits: the number of fits, on all rows and of each fold.
-      heads: the number of heads on all rows, strengths times targets.
+      heads: the most heads on all rows that are fitted first, strengths times targets.
       max_steps: the most passes of a head.
     """
 
@@ -99,12 +99,16 @@ class CostModel(NamedTuple):
         """The most heads on all rows that descend together."""
         return min(self.most_heads, self.heads)
 
-    @property
-    def slots(self) -> int:
-        """The most heads of folds that descend together. Where another size costs more, as many as on all rows."""
-        if self.fits > 1 and self.rows * self.size * self.together < COMPILATION // 2**6:
-            return self.together
-        return self.most_heads
+    def slots(self, host: HostRows | None) -> int:
+        """Return the most heads that descend together once the first ones have ended, those of folds for example.
+
+        NumPy's passes have any number. Where programs of another size cost more, it is the number of the first.
+        """
+        for_numpy = HOST_LOGITS // (self.rows * self.outputs)
+        if host is not None and host.is_small and for_numpy >= self.together:
+            return min(self.most_heads, for_numpy)
+        is_worth_it = self.fits > 1 and self.rows * self.size * self.together >= COMPILATION // 2**6
+        return self.most_heads if is_worth_it else self.together
 
     @property
     def polish_steps(self) -> int:

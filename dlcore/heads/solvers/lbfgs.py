@@ -180,6 +180,7 @@ def minimize(
     options: Options,
     *,
     stop_at: int = 0,
+    may_end_at_once: bool = False,
     on_pass: Callable[[int], object] | None = None,
 ) -> Result:
     """Minimise the objectives of B heads until each has converged, stalled or used its steps.
@@ -191,6 +192,7 @@ def minimize(
       history: pairs of earlier steps. It is used up.
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
+      may_end_at_once: whether a head may end where it starts; one that begins anew has been found too far.
       on_pass: a function that is given the number of converged heads after each pass.
     """
     make = DeviceVectors if problem.host_rows is None else HostVectors
@@ -253,7 +255,7 @@ def minimize(
         stalled = np.where(progress, 0, stalled + 1)
         best_value = np.where(accepted, np.minimum(value, best_value), best_value)
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
-        if not first:  # who begins anew has been found too far, by another dtype or a certificate
+        if may_end_at_once or not first:
             converged |= active & is_small
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= accepted | (not first)

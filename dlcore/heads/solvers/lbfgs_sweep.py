@@ -1,6 +1,7 @@
 """Logistic and softmax heads of every penalty, fold and target by L-BFGS.
 
-The penalties of the fits on all rows descend together. A fold's heads start where those of all rows have ended.
+The penalties of the fits on all rows descend together, of a dense path some of them first. A fold's heads start
+where those of all rows have ended.
 What float32 cannot bring to its tolerance goes on in float64. What has no end there is left to Newton's method.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 from dlcore._core.blas_threads import blas_threads_for, one_blas_thread
 from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
-from dlcore.heads.data.batching import chunked, pad_to
+from dlcore.heads.data.batching import Head, chunked, pad_to
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
 from dlcore.heads.data.training_data import DeviceRows, TrainingData
 from dlcore.heads.losses import loss_record, row_loss
@@ -25,6 +26,7 @@ from dlcore.heads.solvers.cost_model import LEAST_WORK, CostModel, descent_block
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
+from dlcore.heads.solvers.penalty_path import choose_anchors, interpolate
 from dlcore.heads.solvers.preconditioner import diagonal_preconditioner, precondition
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
@@ -92,8 +94,16 @@ class LBFGSSweep:
         train, weight = inputs.train.T, inputs.weight
         self.host_rows = HostRows(x, train, targets, weight, centering) if is_on_host else None
         self.intercept_rows = self.host_rows if self.outputs > 1 and fit_intercept else None
-        heads = shape[1] * self.targets
-        self.costs = CostModel(len(x), x.shape[1], self.outputs, self.fits, heads, max_steps)
+        costs = CostModel(len(x), x.shape[1], self.outputs, self.fits, shape[1] * self.targets, max_steps)
+        order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
+        self.groups = chunked(order, costs.together)
+        self.is_anchor = np.zeros((self.targets, shape[1]), bool)
+        for group in self.groups:
+            for target, strengths in _strengths_of(group).items():
+                self.is_anchor[target, strengths] = choose_anchors(self.l2[target, strengths])
+        # One size serves all batches, because programs are compiled for each.
+        self.costs = costs._replace(heads=max(sum(map(self._is_anchor, group)) for group in self.groups))
+        self.slots = self.costs.slots(self.host_rows)
 
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
@@ -102,16 +112,17 @@ class LBFGSSweep:
 
     def run(self, stages: StageCache) -> None:
         """Fit all heads, those of similar penalties together."""
-        order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
-        for start, group in enumerate(chunked(order, self.costs.together)):
+        ended = 0
+        for start, group in enumerate(self.groups):
             problems = [t + f * self.targets for f in range(self.fits) for t, _ in group]
             where = np.array(problems), np.tile([k for _, k in group], self.fits)
             stages.on(f"L-BFGS, heads from {start}", self, STATE, where, functools.partial(self._group, group))
-            self._report(self.fits * min(self.costs.together * (start + 1), len(order)))
+            ended += self.fits * len(group)
+            self._report(ended)
 
-    def _group(self, group: list[tuple[int, int]]) -> None:
+    def _group(self, group: list[Head]) -> None:
         """Fit these heads of all rows, then their folds."""
-        self._to_the_end(group)
+        self._along_path(group, self.costs.together)
         folds = []
         for fit in range(1, self.fits):
             for t, k in group:
@@ -119,10 +130,26 @@ class LBFGSSweep:
                 if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
                     self.theta[p, k] = self._centred(self.theta[t, k] * self._is_present(p), p)
                 folds.append((p, k))
-        for batch in chunked(folds, self.costs.slots):
-            self._to_the_end(batch)
+        self._along_path(folds, self.slots)
 
-    def fit_intercepts(self, heads: list[tuple[int, int]]) -> bool:
+    def _along_path(self, heads: list[Head], size: int) -> None:
+        """Fit the heads of some strengths. Those between start where a polynomial through the former leads."""
+        first = [head for head in heads if self._is_anchor(head)]
+        between = [head for head in heads if not self._is_anchor(head)]
+        begin = self.theta.copy() if between else self.theta
+        for batch in chunked(first, size):
+            self._to_the_end(batch)
+        anchors = _strengths_of(first)
+        for p, others in _strengths_of(between).items():
+            change = self.theta[p, anchors[p]] - begin[p, anchors[p]]
+            self.theta[p, others] += interpolate(self.l2[p, others], self.l2[p, anchors[p]], change)
+        for batch in chunked(between, self.slots):
+            self._to_the_end(batch, is_near=True)
+
+    def _is_anchor(self, head: Head) -> bool:
+        return bool(self.is_anchor[head[0] % self.targets, head[1]])
+
+    def fit_intercepts(self, heads: list[Head]) -> bool:
         """Improve the intercepts of softmax heads alone, on a CPU; False where there is nothing to improve."""
         if self.intercept_rows is None:
             return False
@@ -133,7 +160,7 @@ class LBFGSSweep:
             self._keep(batch, theta)
         return True
 
-    def again(self, heads: list[tuple[int, int]], closer: np.ndarray) -> bool:
+    def again(self, heads: list[Head], closer: np.ndarray) -> bool:
         """Fit those heads again in float64, to a smaller gap by a factor each; False where none has steps left."""
         left = [head for head in heads if self.steps[head] < self.max_steps]
         for head in left:
@@ -142,13 +169,13 @@ class LBFGSSweep:
         self.n_ended = self.l2.size - len(left)
         is_quicker = self.costs.is_newton_quicker(self.l2)
         descends = [head for head in left if not is_quicker[head]]
-        for batch in chunked(descends, self.costs.slots):
+        for batch in chunked(descends, self.slots):
             self._descend(batch, "float64")
         self._newton(left)
         return bool(left)
 
-    def _to_the_end(self, heads: list[tuple[int, int]]) -> None:
-        self._descend(heads, "float32")
+    def _to_the_end(self, heads: list[Head], *, is_near: bool = False) -> None:
+        self._descend(heads, "float32", is_near=is_near)
         self.fit_intercepts([head for head in heads if self.flat[head]])
         self._descend(heads, "float64")
         self._newton(heads)
@@ -160,13 +187,16 @@ class LBFGSSweep:
         if self.reporter is not None:
             self.reporter.update(ended, ended=True)
 
-    def _descend(self, heads: list[tuple[int, int]], dtype: str) -> None:
+    def _descend(self, heads: list[Head], dtype: str, *, is_near: bool = False) -> None:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
         most = self.costs.most_passes(self.l2)
         left = [head for head in heads if not self.flat[head] and self.steps[head] < most[head]]
         if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
-        size = self.costs.together if len(left) <= self.costs.together else self.costs.slots
+        if not left:
+            return
+        size = self.costs.together if len(left) <= self.costs.together else self.slots
+        size = len(left) if self._is_for_numpy(len(left), dtype) else size
         history = History.empty(size, self.costs.pairs(size), self.costs.size)
         reporter = self.reporter
         while left:
@@ -187,6 +217,7 @@ class LBFGSSweep:
                 history,
                 Options(self.loss, dtype),
                 stop_at=half if is_worth_it else 0,
+                may_end_at_once=is_near,
                 on_pass=None if reporter is None else lambda more, base=converged: reporter.update(base + more),
             )
             self._keep(left, found.theta)
@@ -215,7 +246,7 @@ class LBFGSSweep:
         theta = self.theta[p, k]
         return theta if self.span is None else self.span.project(theta)
 
-    def _keep(self, heads: list[tuple[int, int]], theta: np.ndarray) -> None:
+    def _keep(self, heads: list[Head], theta: np.ndarray) -> None:
         """Keep what a solver has found. A checkpoint has it, and the basis of the span may differ elsewhere."""
         theta = theta if self.span is None else self.span.expand(theta)
         for slot, head in enumerate(heads):
@@ -223,10 +254,16 @@ class LBFGSSweep:
 
     def _descent_problem(self, p: np.ndarray, k: np.ndarray, dtype: str) -> Problem:
         """Return the problem of a batch that descends, on the host if NumPy makes its passes."""
-        logits, host = len(p) * self.outputs, self.host_rows
-        if host is not None and (self.span is not None or self.costs.is_for_numpy(host, logits, dtype)):
-            return self._problem_on_host(p, k, host)
-        return self._problem(p, k, descent_block(self.rows.x, logits))
+        if self.host_rows is not None and self._is_for_numpy(len(p), dtype):
+            return self._problem_on_host(p, k, self.host_rows)
+        return self._problem(p, k, descent_block(self.rows.x, len(p) * self.outputs))
+
+    def _is_for_numpy(self, heads: int, dtype: str) -> bool:
+        """Return whether NumPy makes the passes of so many heads. It compiles nothing."""
+        host = self.host_rows
+        if host is None:
+            return False
+        return self.span is not None or self.costs.is_for_numpy(host, heads * self.outputs, dtype)
 
     def _problem_on_host(self, p: np.ndarray, k: np.ndarray, host: HostRows) -> Problem:
         return Problem(self._batch(p, k), host.centering, self.preconditioner, (), host)
@@ -252,7 +289,7 @@ class LBFGSSweep:
             balance=None if self.inputs.balance is None else self.inputs.balance[target],
         )
 
-    def _newton(self, heads: list[tuple[int, int]]) -> None:
+    def _newton(self, heads: list[Head]) -> None:
         """Use Newton's method for what is still short of its tolerance."""
         left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
         takes = self.costs.is_for_newton(self.l2)
@@ -280,3 +317,11 @@ class LBFGSSweep:
         is_present = self.constant.spread[:, None] > 0
         theta[..., -1][np.broadcast_to(~is_present, theta.shape[:-1])] = -np.inf
         return theta
+
+
+def _strengths_of(heads: list[Head]) -> dict[int, list[int]]:
+    """Return the numbers of the strengths of each problem, in the order of the heads."""
+    strengths: dict[int, list[int]] = {}
+    for p, k in heads:
+        strengths.setdefault(p, []).append(k)
+    return strengths
