@@ -40,7 +40,7 @@ def interpolate(l2: np.ndarray, anchors: np.ndarray, values: np.ndarray) -> np.n
 
     Args:
       l2: the strengths, positive, shape (L,).
-      anchors: the strengths of the values, shape (A,). Those that are not positive, and repeated ones, count nothing.
+      anchors: the strengths of the values, shape (A,). Zeros and repeated ones count nothing.
       values: shape (A, …).
 
     Returns:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from dlcore.heads.data.centering import fit_centering
+from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.solvers.cost_model import (
     COMPILATION,
     FEW_PASSES,
@@ -10,6 +12,7 @@ from dlcore.heads.solvers.cost_model import (
     FEWEST_STEPS,
     HESSIAN,
     HISTORY_BYTES,
+    HOST_LOGITS,
     KEPT,
     LOGITS,
     NEWTON_HEADS,
@@ -28,7 +31,7 @@ L2 = np.array([0.0, 0.1])
 @pytest.mark.parametrize(("outputs", "most"), [(1, LOGITS), (10, LOGITS // 10), (2 * LOGITS, 1)])
 def test_heads_together_fill_a_product(outputs, most):
     costs = SMALL._replace(outputs=outputs)
-    assert costs.together == costs.slots == most
+    assert costs.together == costs.slots(None) == most
     assert costs._replace(heads=1).together == 1
 
 
@@ -45,7 +48,18 @@ def test_the_pairs_of_heads_fit_the_memory():
 def test_folds_have_a_batch_of_their_own_where_it_is_worth_its_compilation(more_rows, slots):
     costs = SMALL._replace(columns=15, fits=6, heads=3)
     border = COMPILATION // 2**6 // (costs.size * 3) + 1
-    assert costs._replace(rows=border + more_rows).slots == slots
+    assert costs._replace(rows=border + more_rows).slots(None) == slots
+
+
+@pytest.mark.parametrize("more_rows", [0, 1])
+def test_folds_fill_the_passes_of_numpy_where_it_makes_those_of_all_rows(more_rows):
+    costs = SMALL._replace(rows=HOST_LOGITS // 8 + more_rows, outputs=2, fits=6, heads=4)
+    x = np.ones((costs.rows, costs.columns), np.float32)
+    centering = fit_centering(x, fit_intercept=True)
+    host = HostRows(x, np.ones((costs.rows, 6), bool), np.zeros((costs.rows, 1)), np.ones(costs.rows), centering)
+    assert costs.is_for_numpy(host, 8, "float64") == (more_rows == 0)
+    assert costs._replace(heads=2).slots(host) == (4 if more_rows == 0 else 3)
+    assert costs.slots(host) == 4
 
 
 @pytest.mark.parametrize(("more_rows", "is_worth_it"), [(0, False), (1, True)])
