@@ -37,7 +37,10 @@ def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("loss", ["logistic", pytest.param("softmax", marks=pytest.mark.slow), "squared"])
 def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
-    """45 strengths and 5 folds of what is hard; then other data, strengths, weights, folds of other sizes."""
+    """45 strengths and 5 folds of what is hard; then other data, strengths, weights, folds of other sizes.
+
+    The strengths are as far apart in all calls, so that as many are fitted first.
+    """
     x, y = table(loss, 0, 211)
     scale = np.array([1, 1e-3, 1e3, 1], np.float32)
     fit_heads(x * scale, 1e-6 * y if loss == "squared" else y, loss=loss, l2=np.geomspace(1e-8, 3, 45), folds=5)
@@ -50,8 +53,9 @@ def test_a_sweep_compiles_a_few_programs_and_the_next_none(loss, compiles):
         if loss == "logistic"
         else KFold(5, shuffle=True, random_state=0)
     )
-    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45), folds=folds, sample_weight=weights, tol=1e-5)
-    fit_heads(x, y, loss=loss, l2=np.geomspace(1e-3, 3, 45)[::-1], folds=5, fit_intercept=False)
+    l2 = np.geomspace(1e-7, 30, 45)
+    fit_heads(x, y, loss=loss, l2=l2, folds=folds, sample_weight=weights, tol=1e-5)
+    fit_heads(x, y, loss=loss, l2=l2[::-1], folds=5, fit_intercept=False)
     assert compiles() == first
 
 

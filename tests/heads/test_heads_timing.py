@@ -79,6 +79,6 @@ def test_shapes_say_whether_numpy_or_a_compiled_program_makes_the_passes(
     monkeypatch.setattr(cost_model, "HOST_LOGITS", 4000)
     monkeypatch.setattr(cost_model, "HOST_NUMBERS", (2**14 + 1) * 256)
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
-    heads = fit_heads(x, x[:, 0] > 0.1 * x[:, 1], l2=np.geomspace(0.1, 1, strengths))
+    heads = fit_heads(x, x[:, 0] > 0.1 * x[:, 1], l2=np.geomspace(1e-4, 1, strengths))
     assert heads.timing is not None
     assert set(heads.timing.programs) == ({"accumulate", "observe", "advance"} if is_compiled else set())

@@ -59,6 +59,7 @@ def on_device(x: jax.Array | HostTable, device: Device = None) -> Array:
     for start in range(0, rows, step):
         first = min(start, rows - step)
         whole = _write(whole, *jax.device_put((x[first : first + step], np.int32(first)), device))
+        whole.block_until_ready()  # else blocks that wait to be written fill the host's memory
     return whole
 
 
