@@ -1,7 +1,6 @@
 """Devices: the device of a name, the transfer to it, aligned host memory and the cores of the host."""
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar, get_args
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dlcore._core.array_checks import is_traced
+from dlcore._core.threads import core_count
 from dlcore._core.types import Device
 
 Tree = TypeVar("Tree")
@@ -108,13 +108,6 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def core_count() -> int:
-    """Return the number of cores that this process may use, which `taskset` and containers can lower."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _devices(platform: str) -> list[Device]:

@@ -12,8 +12,8 @@ from typing import NotRequired, TypedDict
 import jax
 import numpy as np
 
+from dlcore._core.threads import core_count
 from dlcore._core.types import Device
-from dlcore.devices import core_count
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "scikit-learn-intelex", "dlcore-jax")
 

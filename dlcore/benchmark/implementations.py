@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from dlcore._core.threads import core_count
 from dlcore._core.types import Device
 from dlcore.benchmark.case import Bind, Case, Inputs, Peer
 from dlcore.benchmark.tune_solver import Solver, SolverSetting, bind_solver
-from dlcore.devices import core_count
 
 CACHE_BYTES = 2**27
 """Copies of the inputs are used in turn and reach this total, so that a call finds none in the cache."""

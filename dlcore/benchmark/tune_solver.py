@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore._core.threads import core_count
 from dlcore.benchmark.accuracy import Checker
 from dlcore.benchmark.head_peers import limit_threads
-from dlcore.devices import core_count
 
 Solver = Callable[..., object]
 """A function of (dtype, tol, *inputs) that returns the solution."""

@@ -1,13 +1,18 @@
 """Rows of a table and their weights, read in float64 one block at a time."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, TypeAlias
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from dlcore._core.blas_threads import one_blas_thread
 from dlcore._core.tables.sparse import SparseRows
+from dlcore._core.threads import map_on_threads, runs_of
+
+Result = TypeVar("Result")
 
 BLOCK_BYTES = 2**23
 """Size of a block of rows in float64.
@@ -20,6 +25,9 @@ CACHE_BYTES = 2**20
 
 The number was measured, between the overhead of small blocks and the capacity of the caches.
 """
+
+RUNS = 8
+"""The most runs of blocks that are summed each on its own: threads have one or more each."""
 
 HostTable: TypeAlias = np.ndarray | SparseRows
 """A checked table as `host_checks.as_numpy_or_sparse` returns it."""
@@ -176,6 +184,27 @@ def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
     """Return rows by ascending indices, as a view if the indices are consecutive."""
     first, last = int(index[0]), int(index[-1])
     return x[first : last + 1] if last - first + 1 == len(index) else x[index]
+
+
+def map_runs(function: Callable[[list[slice]], Result], blocks: list[slice]) -> list[Result]:
+    """Return what a function returns for each of at most `RUNS` runs of neighbouring blocks, computed by threads.
+
+    The runs depend on the blocks alone. A sum over them in their order has the same bits on any number of cores.
+    """
+    count = min(RUNS, len(blocks))
+    runs = [blocks[k * len(blocks) // count : (k + 1) * len(blocks) // count] for k in range(count)]
+    with one_blas_thread() as is_limited:
+        shares = runs_of(runs, count if is_limited else 1)
+        return [
+            result
+            for share in map_on_threads(lambda some: [function(run) for run in some], shares)
+            for result in share
+        ]
+
+
+def add_runs(results: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Return the sum over runs of each array."""
+    return tuple(functools.reduce(np.add, parts) for parts in zip(*results, strict=True))
 
 
 def read_rows(x: RowTable, rows: slice | np.ndarray, buffer: np.ndarray) -> np.ndarray:

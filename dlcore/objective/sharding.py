@@ -19,8 +19,9 @@ from numpy.typing import DTypeLike
 
 from dlcore._core import host_checks
 from dlcore._core.array_checks import is_traced
+from dlcore._core.threads import core_count
 from dlcore._core.types import Device
-from dlcore.devices import aligned_copy, core_count
+from dlcore.devices import aligned_copy
 from dlcore.objective.blocks import Batch, BlockedData, Data
 
 AXIS = "rows"

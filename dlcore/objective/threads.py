@@ -11,16 +11,13 @@ inputs are ready, and hold no thread before.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import jax
 
 from dlcore._core.compilation.jit_cache import CachedJit
-from dlcore.devices import core_count, platform_of, to_device
-
-Work = TypeVar("Work")
-Result = TypeVar("Result")
+from dlcore._core.threads import core_count, map_on_threads
+from dlcore.devices import platform_of, to_device
 
 SINGLE_THREADED: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
 """Compiler options of a program for a CPU whose products stay on the thread that needs them."""
@@ -97,16 +94,6 @@ def threaded_program(
     return decorate
 
 
-def map_on_threads(function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
-    """Return what the function returns for each piece of work: the first by this thread, each other by its own."""
-    submitted = [_pool().submit(function, each) for each in work[1:]]
-    try:
-        first = function(work[0])
-    finally:
-        wait(submitted)
-    return [first, *(future.result() for future in submitted)]
-
-
 def cores_for(cost: float, *arrays: object, least: float = 2**21) -> int:
     """Return the number of cores to use: all cores of a CPU if each has at least `least` to do, else fewer.
 
@@ -123,9 +110,3 @@ def cores_for(cost: float, *arrays: object, least: float = 2**21) -> int:
 def _is_debugging() -> bool:
     """Return whether a debugging mode is on, which a program compiled ahead of its call ignores."""
     return any(getattr(jax.config, name) for name in ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs"))
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads beside those of the callers, as many as cores."""
-    return ThreadPoolExecutor(core_count(), thread_name_prefix="dlcore")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlcore._core.threads import core_count
 from dlcore.benchmark import bench, hardware, head_peers
 from dlcore.benchmark.accuracy import AccuracyCheck
 from dlcore.benchmark.measurement import tune_all
@@ -17,7 +18,6 @@ from dlcore.benchmark.suites import problems
 from dlcore.benchmark.suites.heads import path_case, worst_gap
 from dlcore.benchmark.tune_solver import SolverSetting
 from dlcore.certificate import LinearHeads
-from dlcore.devices import core_count
 
 L2 = np.array([1e-1, 1e-3])
 

@@ -14,6 +14,7 @@ FLOORS = {
         *(
             "_core/types",
             "_core/blas_threads",
+            "_core/threads",
             "_core/status",
             "_core/tables",
             "_core/host_checks",
@@ -40,6 +41,7 @@ ORDER = [unit for floor in FLOORS.values() for unit in floor]
 NUMPY_ONLY = (
     *(
         "_core/blas_threads",
+        "_core/threads",
         "_core/status",
         "_core/tables",
         "_core/host_checks",

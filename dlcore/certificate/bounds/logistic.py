@@ -27,7 +27,15 @@ from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding.base import err_logit, improvement_bound
 from dlcore.certificate.rounding.logistic import logistic_rounding, logistic_sums
-from dlcore.certificate.rows import RowWeights, TrainingData, cached_row_slices, head_slices, row_norms
+from dlcore.certificate.rows import (
+    RowWeights,
+    TrainingData,
+    add_runs,
+    cached_row_slices,
+    head_slices,
+    map_runs,
+    row_norms,
+)
 
 FEW_HEADS = 4
 """For at most this many heads, products with the rows of both classes cost less than sorting the rows by class."""
@@ -134,11 +142,24 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
 
 def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) -> tuple[ClassSums, ClassSums]:
     """Return the sums over the rows of class 0, and of class 1."""
+    blocks = cached_row_slices(data.x, len(heads.coef))
+    runs = map_runs(lambda some: _class_sums_of(some, heads, intercept, data), blocks)
+    (weight, loss, mass, weighted_norm_sum, odds), grad_coef = add_runs([run[:2] for run in runs])
+    max_row_norm = np.max([run[2] for run in runs], axis=0)
+    sums = (weight, loss, mass, grad_coef, weighted_norm_sum, max_row_norm, odds)
+    return ClassSums(*(both[0] for both in sums)), ClassSums(*(both[1] for both in sums))
+
+
+def _class_sums_of(
+    blocks: list[slice], heads: HeadArrays, intercept: np.ndarray, data: TrainingData
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the sums over some blocks for both classes: the numbers, shape (5, 2, H), and vectors; the maximum."""
     coef = heads.coef
     count, features = coef.shape
-    weight, loss, mass, weighted_norm_sum, max_row_norm, odds = np.zeros((6, 2, count))
+    sums, max_row_norm = np.zeros((5, 2, count)), np.zeros((2, count))
+    weight, loss, mass, weighted_norm_sum, odds = sums
     grad_coef = np.zeros((2, count, features))
-    for h, rows, sign, sides in _blocks(count, data):
+    for h, rows, sign, sides in _blocks(count, data, blocks):
         margin = _margin(coef[h], intercept[h], rows, sign)
         norms = row_norms(rows, heads.scale)
         tail = np.abs(margin)
@@ -161,8 +182,7 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
             max_row_norm[label, h] = np.maximum(
                 max_row_norm[label, h], np.where(weights > 0, norms[part], 0).max(-1)
             )
-    sums = (weight, loss, mass, grad_coef, weighted_norm_sum, max_row_norm, odds)
-    return ClassSums(*(both[0] for both in sums)), ClassSums(*(both[1] for both in sums))
+    return sums, grad_coef, max_row_norm
 
 
 def _weighted_sum(numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -197,11 +217,19 @@ def _divergence(coef: np.ndarray, intercept: np.ndarray, data: TrainingData, shr
       data: rows of classes 0 and 1.
       shrink: c of each class, shape (2, H).
     """
+    blocks = cached_row_slices(data.x, len(coef))
+    return sum(map_runs(lambda some: _divergence_of(some, coef, intercept, data, shrink), blocks))
+
+
+def _divergence_of(
+    blocks: list[slice], coef: np.ndarray, intercept: np.ndarray, data: TrainingData, shrink: np.ndarray
+) -> np.ndarray:
+    """Return the part of the divergence of some blocks."""
     total = np.zeros(len(coef))
     with np.errstate(divide="ignore"):
         log_c = np.where(shrink > 0, np.log(shrink), 0.0)[..., None]  # 0 ln 0 is 0
         log_rest = np.log1p(-shrink)[..., None]
-    for h, rows, sign, sides in _blocks(len(coef), data):
+    for h, rows, sign, sides in _blocks(len(coef), data, blocks):
         margins = _margin(coef[h], intercept[h], rows, sign)
         for label, part, weights in sides:
             margin, c = margins[:, part], shrink[label, h, None]
@@ -224,17 +252,18 @@ class _Side(NamedTuple):
     weights: np.ndarray
 
 
-def _blocks(heads: int, data: TrainingData) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
+def _blocks(
+    heads: int, data: TrainingData, blocks: list[slice]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
     """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and the two classes.
 
     A few heads are multiplied by all rows, with weights of 0 in the wrong class. Many heads are multiplied by the
     rows of class 0, then by those of class 1. Rows of probabilities belong to both classes, one after the other.
     """
     x, y, weights = data
-    slices = cached_row_slices(x, heads)
     soft = is_soft(data)
-    buffer = np.empty((slices[0].stop * (1 + soft), x.shape[1]))
-    for block in slices:
+    buffer = np.empty(((blocks[0].stop - blocks[0].start) * (1 + soft), x.shape[1]))
+    for block in blocks:
         in_class = list(y[block].T) if soft else [y[block] == label for label in (0, 1)]
         if heads <= FEW_HEADS and not soft:
             rows = buffer[: len(in_class[0])]

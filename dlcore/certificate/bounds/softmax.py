@@ -38,7 +38,7 @@ from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import Bounds, duality_names
 from dlcore.certificate.rounding.base import improvement_bound, sum_rounding
 from dlcore.certificate.rounding.softmax import softmax_logit, softmax_rounding, softmax_sums
-from dlcore.certificate.rows import TrainingData, head_slices, read_rows, row_norms, row_slices
+from dlcore.certificate.rows import TrainingData, add_runs, head_slices, map_runs, read_rows, row_norms, row_slices
 
 SERIES_LIMIT = 1e-3
 """Up to this t, φ(t) is computed from its series, whose terms do not cancel."""
@@ -140,13 +140,22 @@ def softmax_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
 
 def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) -> SoftmaxSums:
     """Return the sums over all rows."""
+    count, classes, _ = heads.coef.shape
+    blocks = row_slices(data.x, count, classes)
+    runs = map_runs(lambda some: _sums_of_blocks(some, heads, intercept, data), blocks)
+    return SoftmaxSums(*add_runs([run[:-1] for run in runs]), np.max([run.max_row_norm for run in runs], axis=0))
+
+
+def _sums_of_blocks(
+    blocks: list[slice], heads: HeadArrays, intercept: np.ndarray, data: TrainingData
+) -> SoftmaxSums:
+    """Return the sums over the rows of some blocks."""
     coef, (x, y, weights) = heads.coef, data
     count, classes, features = coef.shape
     loss, mass, weighted_norm_sum, max_row_norm = np.zeros((4, count))
     weight, excess = np.zeros((2, count, classes))
     grad_coef, class_feature_sums = np.zeros_like(coef), np.zeros((len(weights.values), classes, features))
-    blocks = row_slices(x, count, classes)
-    buffer = np.empty((blocks[0].stop, features))
+    buffer = np.empty((blocks[0].stop - blocks[0].start, features))
     for block in blocks:
         rows = read_rows(x, block, buffer)
         norms = row_norms(rows, heads.scale)
@@ -216,7 +225,7 @@ def _divergence(
     columns that lose mass, t = −a, the same in all rows. In the columns that gain mass, t = dπ/p.
     """
     count, classes, _ = coef.shape
-    a, added = repair
+    a = repair.fraction_removed
     with np.errstate(divide="ignore", invalid="ignore"):
         losses = np.where(a < 1, (1 - a) * np.log1p(-a) + a, 1.0)
         losses = np.where(a < SERIES_LIMIT, a * a * _phi_series(-a), losses)
@@ -224,7 +233,17 @@ def _divergence(
     if not a.any():
         return total
     blocks = row_slices(data.x, count, classes)
-    buffer = np.empty((blocks[0].stop, data.x.shape[1]))
+    return total + sum(map_runs(lambda some: _gains_of_blocks(some, coef, intercept, data, repair), blocks))
+
+
+def _gains_of_blocks(
+    blocks: list[slice], coef: np.ndarray, intercept: np.ndarray, data: TrainingData, repair: _Repair
+) -> np.ndarray:
+    """Return the sum of s·p·φ(t) over the rows of some blocks and the columns that gain mass, shape (H,)."""
+    count, classes, features = coef.shape
+    a, added = repair
+    total = np.zeros(count)
+    buffer = np.empty((blocks[0].stop - blocks[0].start, features))
     for block in blocks:
         rows = read_rows(data.x, block, buffer)
         for h in head_slices(count, len(rows), classes):

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from dlcore._core.blas_threads import one_blas_thread
+from dlcore._core.threads import core_count, map_on_threads
 from dlcore.certificate.rows import HostTable
-from dlcore.devices import core_count
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, row_scale
-from dlcore.objective.threads import map_on_threads
 
 COPIED = 2**22
 """Numbers of a table up to which it has a centered copy. A larger one is centered block by block."""
@@ -43,6 +42,12 @@ class HostRows:
         is_float32 = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.strides[1] == x.itemsize
         self.is_read_in_place = not self.is_small and is_float32 and bool(centering.offset <= NEAR)
         self._copies: dict[str, np.ndarray] = {}
+
+    def every(self, step: int, first: int) -> "HostRows":
+        """Return a copy of evenly spaced rows."""
+        rows = slice(first, None, step)
+        x = np.ascontiguousarray(self._x[rows])
+        return HostRows(x, self.train[rows], self.targets[rows], self.weight[rows], self.centering)
 
     def __len__(self) -> int:
         return len(self._x)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.data.batching import rows_at_once
-from dlcore.heads.passes.host_rows import HostRows
+from dlcore.heads.passes.host_rows import NUMBERS_OF_LOGIT, HostRows
 from dlcore.objective.borrowed import BorrowedRows
 
 LOGITS = 256
@@ -32,6 +32,8 @@ HOST_COLUMNS = 256
 """Columns from which on that holds for a single logit of any number of rows: memory is the limit of both."""
 HOST_NUMBERS = 2**24
 """Numbers of a table of so many columns up to which it holds for any number of logits."""
+SAMPLED_ROWS, SAMPLED_WORK = 2**14, 2**22
+"""Rows, and numbers that a pass over them reads and computes, from which on a sample is fitted first."""
 LEAST_WORK = 2**17
 """Numbers that keep a core busy for longer than it takes to start a thread."""
 HESSIAN = 4096
@@ -109,6 +111,12 @@ class CostModel(NamedTuple):
             return min(self.most_heads, for_numpy)
         is_worth_it = self.fits > 1 and self.rows * self.size * self.together >= COMPILATION // 2**6
         return self.most_heads if is_worth_it else self.together
+
+    @property
+    def is_sample_first(self) -> bool:
+        """Return whether heads start from a sample of the rows: a pass over all takes much longer."""
+        work = self.rows * (self.columns + NUMBERS_OF_LOGIT * self.outputs * self.heads)
+        return self.rows >= SAMPLED_ROWS and work >= SAMPLED_WORK
 
     @property
     def polish_steps(self) -> int:

@@ -68,6 +68,12 @@ class History:
             rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
         return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)
 
+    def keep(self, slots: np.ndarray) -> "History":
+        """Return the history with the pairs of some slots alone, a mask of shape (B,), on the host."""
+        vectors = Rings(*(np.where(slots[:, None, None], ring, 0) for ring in self.rings))
+        products = (np.where(slots[:, None, None], part, 0) for part in (self.s_y, self.y_y, self.y_hy))
+        return History(vectors, *products, self.count)
+
     def record(self, place: int, seen: Observation) -> None:
         """Store the inner products of the pair at a place of the rings."""
         self.s_y[:, place] = 0  # the products of this s with older y are below the diagonal, and not read

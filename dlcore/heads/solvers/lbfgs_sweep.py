@@ -28,6 +28,7 @@ from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.penalty_path import choose_anchors, interpolate
 from dlcore.heads.solvers.preconditioner import diagonal_preconditioner, precondition
+from dlcore.heads.solvers.sample_start import Samples, start_from_sample
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
@@ -104,6 +105,8 @@ class LBFGSSweep:
         # One size serves all batches, because programs are compiled for each.
         self.costs = costs._replace(heads=max(sum(map(self._is_anchor, group)) for group in self.groups))
         self.slots = self.costs.slots(self.host_rows)
+        is_sampled = self.host_rows is not None and self.span is None and self.costs.is_sample_first
+        self.samples = Samples.of(self.host_rows) if is_sampled else None
 
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
@@ -197,7 +200,10 @@ class LBFGSSweep:
             return
         size = self.costs.together if len(left) <= self.costs.together else self.slots
         size = len(left) if self._is_for_numpy(len(left), dtype) else size
-        history = History.empty(size, self.costs.pairs(size), self.costs.size)
+        if dtype == "float32" and not is_near:
+            history = self._from_sample(left, size)
+        else:
+            history = History.empty(size, self.costs.pairs(size), self.costs.size)
         reporter = self.reporter
         while left:
             converged = self.n_ended + sum(bool(self.flat[head]) for head in heads)
@@ -229,6 +235,18 @@ class LBFGSSweep:
             if left:
                 size = half
                 history = found.history.select(pad_to(slots, size))
+
+    def _from_sample(self, heads: list[Head], size: int) -> History:
+        """Let heads of all rows start from those of a sample. Return the pairs of so many slots."""
+        pairs = self.costs.pairs(size)
+        if self.samples is None or heads[0][0] >= self.targets:
+            return History.empty(size, pairs, self.costs.size)
+        p, k = (np.array(numbers) for numbers in zip(*heads, strict=True))
+        problem = Problem(self._batch(p, k), self.centering, self.preconditioner, (), self.host_rows)
+        options = Options(self.loss, "float32")
+        found = start_from_sample(self.samples, problem, self._start(p, k), self.max_steps, pairs, options)
+        self._keep(heads, found[0])
+        return found[1].select(pad_to(np.arange(len(heads)), size))
 
     def _is_present(self, problem: int) -> np.ndarray:
         """Return which classes have rows in a problem, shape (K, 1)."""

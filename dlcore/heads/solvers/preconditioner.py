@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._core.threads import map_on_threads, runs_of
 from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering
@@ -30,6 +31,8 @@ FEWEST_ROWS = 1024
 """Rows that variances are computed from at least."""
 BLOCK_NUMBERS = 2**17
 """Numbers of the rows that are in float64 at a time."""
+LEAST_NUMBERS = 2**20
+"""Numbers of rows that a core has at least."""
 CONSTANT = 2.0**-40
 """A deviation below this part of the mean is rounding: the column is constant."""
 ALWAYS = 256
@@ -135,11 +138,22 @@ def _moments(
     """
     weight = sample_weight[chosen] / sample_weight[chosen].sum()
     step = max(1, BLOCK_NUMBERS // x.shape[1])
-    mean, square = np.zeros((2, x.shape[1]))
-    for start in range(0, len(chosen), step):
-        rows, s = _centred_rows(x, chosen[start : start + step], centering), weight[start : start + step]
-        mean += s @ rows
-        square += np.einsum("i,ij,ij->j", s, rows, rows, optimize=True)
+    blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]
+
+    def sums_of(some: list[slice]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the weighted sums of rows, and of their squares, for each block."""
+        sums = []
+        for block in some:
+            rows, s = _centred_rows(x, chosen[block], centering), weight[block]
+            first = s @ rows
+            rows *= rows
+            sums.append((first, s @ rows))
+        return sums
+
+    shares = runs_of(blocks, len(chosen) * x.shape[1] // LEAST_NUMBERS)
+    # The sums of blocks are added in the order of the rows, so that no number depends on the cores.
+    sums = np.array([both for some in map_on_threads(sums_of, shares) for both in some])
+    mean, square = sums.sum(0)
     mean *= np.asarray(centering.has_intercept)
     variance = np.maximum(square - mean**2, 0)
     offset = np.asarray(centering.centre * (1 if centering.unit is None else centering.unit))
@@ -151,8 +165,11 @@ def _centred_rows(x: HostTable, chosen: np.ndarray, centering: Centering) -> np.
     """Return rows of these numbers about the centre, in float64."""
     consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
     rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
-    rows = rows.astype(np.float64) - centering.centre
-    return rows if centering.unit is None else rows * centering.unit
+    rows = rows.astype(np.float64)
+    rows -= centering.centre
+    if centering.unit is not None:
+        rows *= centering.unit
+    return rows
 
 
 def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:

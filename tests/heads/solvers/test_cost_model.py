@@ -19,6 +19,8 @@ from dlcore.heads.solvers.cost_model import (
     PAIR_BYTES,
     PAIRS,
     QUICK_HESSIAN,
+    SAMPLED_ROWS,
+    SAMPLED_WORK,
     CostModel,
 )
 
@@ -92,3 +94,18 @@ def test_passes_are_kept_for_newton_where_it_has_a_hessian(size, kept):
     assert costs._replace(max_steps=8).polish_steps == min(kept, 2)
     assert (costs.most_passes(L2) == 1000 - kept).all()  # half the size is more than that
     assert 1 <= costs.newton_batch < SMALL.newton_batch == NEWTON_HEADS
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "heads", "is_first"),
+    [
+        (SAMPLED_ROWS, 500, 1, True),
+        (SAMPLED_ROWS - 1, 500, 1, False),
+        (SAMPLED_ROWS, SAMPLED_WORK // SAMPLED_ROWS - 33, 1, False),
+        (SAMPLED_ROWS, SAMPLED_WORK // SAMPLED_ROWS - 32, 1, True),
+        (SAMPLED_ROWS, 1, 7, False),
+        (SAMPLED_ROWS, 1, 8, True),
+    ],
+)
+def test_a_sample_is_first_where_a_pass_over_all_rows_is_long(rows, columns, heads, is_first):
+    assert SMALL._replace(rows=rows, columns=columns, heads=heads).is_sample_first == is_first
