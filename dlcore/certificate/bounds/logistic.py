@@ -153,7 +153,7 @@ def _class_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) ->
 def _class_sums_of(
     blocks: list[slice], heads: HeadArrays, intercept: np.ndarray, data: TrainingData
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums over some blocks for both classes: five numbers, shape (5, 2, H), vectors, and the maximum."""
+    """Return the sums over some blocks for both classes: numbers, shape (5, 2, H), vectors, and the maximum."""
     coef = heads.coef
     count, features = coef.shape
     sums, max_row_norm = np.zeros((5, 2, count)), np.zeros((2, count))
