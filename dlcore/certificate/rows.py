@@ -26,7 +26,7 @@ CACHE_BYTES = 2**20
 The number was measured, between the overhead of small blocks and the capacity of the caches.
 """
 
-RUNS = 8
+RUNS = 4
 """The most runs of blocks that are summed each on its own: threads have one or more each."""
 
 HostTable: TypeAlias = np.ndarray | SparseRows

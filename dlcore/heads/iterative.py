@@ -129,7 +129,7 @@ def iterative_heads(
         for start in range(0, len(proofs), targets)
     ]
     certificate = certificates[0]
-    device = str(next(iter(rows.x.devices())))
+    device = str(rows.device)
     folds = [
         FoldHeads(
             of_fit(theta[..., :-1], fit),
@@ -168,7 +168,7 @@ def _scores(
     """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
     scoring, loss, fits = fit_options.scoring, loss_record(fit_options.loss), len(inputs.train)
     if inputs.validation is not None:
-        return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
+        return validation_scores(theta, inputs, loss, scoring, rows.device)
     if not inputs.test.any():
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])

@@ -1,5 +1,7 @@
 """Arguments of `fit_heads`, checked once on the host and placed once on the device."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import numpy.typing as npt
 from dlcore._core import host_checks
 from dlcore._core.labels import read_labels
 from dlcore._core.soft_labels import read_soft_labels
-from dlcore._core.types import Array
+from dlcore._core.types import Array, Device
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.batching import rows_at_once
 from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
@@ -29,20 +31,31 @@ SCALED_BYTES = 2**21
 """Size of a block of rows in float64 whose deviations are summed, on a CPU."""
 
 
-class DeviceRows(NamedTuple):
+@dataclasses.dataclass
+class DeviceRows:
     """The training rows. Folds are data: any folds of these rows run the same programs.
 
     Attributes:
-      x: shape (n, m), in its own dtype, on the device.
+      source: the rows as they came, shape (n, m).
       weight: shape (n,), float64, at most 1, on the device.
       train: which fits a row trains, shape (n, fits), booleans on the device; fit 0 is that on all rows.
       scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
     """
 
-    x: Array | BorrowedRows
+    source: jax.Array | HostTable
     weight: Array
     train: Array
-    scale: np.ndarray | None
+    scale: np.ndarray | None = None
+
+    @functools.cached_property
+    def x(self) -> Array | BorrowedRows:
+        """The rows on the device, shape (n, m), in their dtype. They are copied at the first use, if at all."""
+        return rows_to_device(self.source)
+
+    @property
+    def device(self) -> Device:
+        """The device of the rows."""
+        return next(iter((self.source if isinstance(self.source, jax.Array) else self.weight).devices()))
 
 
 class TrainingData(NamedTuple):
@@ -173,11 +186,14 @@ def read_training_data(
 
 
 def place(inputs: TrainingData, x: DataLike) -> DeviceRows:
-    """Return the rows on the device, in JAX's x64 mode. An array that is there already is not copied."""
-    rows = rows_to_device(x if isinstance(x, jax.Array) else inputs.x)
-    train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None
-    if inputs.standardize:
-        block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
-        data = BlockedData(rows, train, jax.device_put(inputs.scored), block)
-        scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
-    return DeviceRows(rows, jax.device_put(inputs.weight), train, scale)
+    """Return the rows for the device, in JAX's x64 mode. An array that is there already is not copied."""
+    source = x if isinstance(x, jax.Array) else inputs.x
+    weight, train = jax.device_put((inputs.weight, np.ascontiguousarray(inputs.train.T)))
+    rows = DeviceRows(source, weight, train)
+    if not inputs.standardize:
+        return rows
+    block = rows_at_once(rows.x, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
+    data = BlockedData(rows.x, train, jax.device_put(inputs.scored), block)
+    totals = jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))
+    rows.scale = np.asarray(column_scales(data, totals))
+    return rows

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from dlcore._core.blas_threads import blas_threads_for, one_blas_thread
-from dlcore.devices import platform_of
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.batching import Head, chunked, pad_to
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
@@ -28,7 +27,7 @@ from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.newton import minimize_with_newton
 from dlcore.heads.solvers.penalty_path import choose_anchors, interpolate
 from dlcore.heads.solvers.preconditioner import diagonal_preconditioner, precondition
-from dlcore.heads.solvers.sample_start import Samples, start_from_sample
+from dlcore.heads.solvers.sample_start import start_from_sample
 from dlcore.objective import BlockedData
 from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
@@ -69,7 +68,7 @@ class LBFGSSweep:
         weights = np.where(inputs.train, inputs.weight, 0.0)
         self.constant = row_loss(loss).constant(targets, weights, inputs.balance, fit_intercept=fit_intercept)
         self.outputs = self.constant.spread.shape[1]
-        logits, is_on_host = self.outputs * self.l2.size, platform_of(rows.x) == "cpu"
+        logits, is_on_host = self.outputs * self.l2.size, rows.device.platform == "cpu"
         scale = np.ones((self.fits, inputs.x.shape[1])) if rows.scale is None else rows.scale
         self.ratio = (scale / scale[0]) ** 2
         self.span = None
@@ -105,8 +104,6 @@ class LBFGSSweep:
         # One size serves all batches, because programs are compiled for each.
         self.costs = costs._replace(heads=max(sum(map(self._is_anchor, group)) for group in self.groups))
         self.slots = self.costs.slots(self.host_rows)
-        is_sampled = self.host_rows is not None and self.span is None and self.costs.is_sample_first
-        self.samples = Samples.of(self.host_rows) if is_sampled else None
 
     def reset(self, heads: np.ndarray) -> None:
         """Make null heads of these, a mask (problems, L): the best constant prediction."""
@@ -238,13 +235,14 @@ class LBFGSSweep:
 
     def _from_sample(self, heads: list[Head], size: int) -> History:
         """Let heads of all rows start from those of a sample. Return the pairs of so many slots."""
-        pairs = self.costs.pairs(size)
-        if self.samples is None or heads[0][0] >= self.targets:
+        pairs, host = self.costs.pairs(size), self.host_rows
+        is_of_folds, is_sampled = heads[0][0] >= self.targets, self.span is None and self.costs.is_sample_first
+        if host is None or is_of_folds or not is_sampled:
             return History.empty(size, pairs, self.costs.size)
         p, k = (np.array(numbers) for numbers in zip(*heads, strict=True))
-        problem = Problem(self._batch(p, k), self.centering, self.preconditioner, (), self.host_rows)
+        problem = Problem(self._batch(p, k), self.centering, self.preconditioner, (), host)
         options = Options(self.loss, "float32")
-        found = start_from_sample(self.samples, problem, self._start(p, k), self.max_steps, pairs, options)
+        found = start_from_sample(host, problem, self._start(p, k), self.max_steps, pairs, options)
         self._keep(heads, found[0])
         return found[1].select(pad_to(np.arange(len(heads)), size))
 

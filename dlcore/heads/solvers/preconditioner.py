@@ -5,6 +5,7 @@ $(\mathrm{diag}(\pi) - \pi\pi^\top) \otimes C + \lambda I$. C is the covariance 
 of each class. Where C is diagonal, or diagonal in a basis that all heads share, both are inverted by divisions.
 """
 
+import functools
 from types import ModuleType
 from typing import NamedTuple
 
@@ -29,10 +30,12 @@ ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**21, 2**34
 """The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
 FEWEST_ROWS = 1024
 """Rows that variances are computed from at least."""
-BLOCK_NUMBERS = 2**17
-"""Numbers of the rows that are in float64 at a time."""
-LEAST_NUMBERS = 2**20
-"""Numbers of rows that a core has at least."""
+BLOCK_NUMBERS = 2**19
+"""Numbers of the rows that a thread centers at a time. Fewer would make threads wait for the interpreter."""
+LEAST_NUMBERS, MOST_THREADS = 2**20, 4
+"""Numbers of rows that a thread has at least, and the most threads, whose blocks are in memory at a time."""
+SMALLEST_SQUARE, LARGEST_SQUARE = 1e-30, 1e30
+"""A mean of squares that float32 computes is right between these."""
 CONSTANT = 2.0**-40
 """A deviation below this part of the mean is rounding: the column is constant."""
 ALWAYS = 256
@@ -137,23 +140,7 @@ def _moments(
     The variance of a constant column is rounding, and is replaced by the square of its centre.
     """
     weight = sample_weight[chosen] / sample_weight[chosen].sum()
-    step = max(1, BLOCK_NUMBERS // x.shape[1])
-    blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]
-
-    def sums_of(some: list[slice]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the weighted sums of rows, and of their squares, for each block."""
-        sums = []
-        for block in some:
-            rows, s = _centred_rows(x, chosen[block], centering), weight[block]
-            first = s @ rows
-            rows *= rows
-            sums.append((first, s @ rows))
-        return sums
-
-    shares = runs_of(blocks, len(chosen) * x.shape[1] // LEAST_NUMBERS)
-    # The sums of blocks are added in the order of the rows, so that no number depends on the cores.
-    sums = np.array([both for some in map_on_threads(sums_of, shares) for both in some])
-    mean, square = sums.sum(0)
+    mean, square = _mean_and_square(x, weight, chosen, centering)
     mean *= np.asarray(centering.has_intercept)
     variance = np.maximum(square - mean**2, 0)
     offset = np.asarray(centering.centre * (1 if centering.unit is None else centering.unit))
@@ -161,14 +148,49 @@ def _moments(
     return mean, np.where(is_constant, offset**2, variance), is_constant
 
 
-def _centred_rows(x: HostTable, chosen: np.ndarray, centering: Centering) -> np.ndarray:
-    """Return rows of these numbers about the centre, in float64."""
+def _mean_and_square(
+    x: HostTable, weight: np.ndarray, chosen: np.ndarray, centering: Centering
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted means of the columns about the centre, and of their squares, over the chosen rows.
+
+    Rows that float32 holds are squared in it, and in float64 if a square leaves its range.
+    """
+    step = max(1, BLOCK_NUMBERS // x.shape[1])
+    blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]
+
+    def sums_of(some: list[slice], dtype: type[np.floating]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the weighted sums of rows, and of their squares, for each block."""
+        sums = []
+        for block in some:
+            rows, s = _centred_rows(x, chosen[block], centering, dtype), weight[block].astype(dtype)
+            first = s @ rows
+            rows *= rows
+            sums.append((first.astype(np.float64), (s @ rows).astype(np.float64)))
+        return sums
+
+    shares = runs_of(blocks, min(MOST_THREADS, len(chosen) * x.shape[1] // LEAST_NUMBERS))
+    for dtype in (np.float32, np.float64):
+        if dtype == np.float32 and not np.can_cast(x.dtype, np.float32):
+            continue
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            found = map_on_threads(functools.partial(sums_of, dtype=dtype), shares)
+        # The sums of blocks are added in the order of the rows, so that no number depends on the cores.
+        mean, square = np.array([both for some in found for both in some]).sum(0)
+        if ((square > SMALLEST_SQUARE) & (square < LARGEST_SQUARE) | (square == 0) & (mean == 0)).all():
+            break
+    return mean, square
+
+
+def _centred_rows(
+    x: HostTable, chosen: np.ndarray, centering: Centering, dtype: type[np.floating] = np.float64
+) -> np.ndarray:
+    """Return rows of these numbers about the centre."""
     consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
     rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
-    rows = rows.astype(np.float64)
-    rows -= centering.centre
+    rows = rows.astype(dtype)
+    rows -= np.asarray(centering.centre).astype(dtype)
     if centering.unit is not None:
-        rows *= centering.unit
+        rows *= np.asarray(centering.unit).astype(dtype)
     return rows
 
 

@@ -5,8 +5,6 @@ head to their noise, which then is far from the optimum. Further rows tell: what
 the sample gains by having been fitted.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from dlcore.heads.passes.evaluate import HeadBatch
@@ -27,30 +25,13 @@ With 0.3 heads with much noise are taken, which then need more passes than from 
 """
 
 
-class Samples(NamedTuple):
-    """Rows that heads are fitted to, and as many further ones.
-
-    Attributes:
-      fitted: the sample.
-      held_out: the further rows.
-    """
-
-    fitted: HostRows
-    held_out: HostRows
-
-    @classmethod
-    def of(cls, rows: HostRows) -> "Samples":
-        """Return two samples of evenly spaced rows."""
-        return cls(rows.every(STEP, 0), rows.every(STEP, STEP // 2))
-
-
 def start_from_sample(
-    samples: Samples, problem: Problem, theta: np.ndarray, max_steps: int, pairs: int, options: Options
+    rows: HostRows, problem: Problem, theta: np.ndarray, max_steps: int, pairs: int, options: Options
 ) -> tuple[np.ndarray, History]:
     """Return where B heads start on all rows, and the pairs that they start with.
 
     Args:
-      samples: the samples.
+      rows: all rows.
       problem: the problem on all rows.
       theta: where the heads start on the sample, shape (B, K, m + 1).
       max_steps: the most passes.
@@ -61,13 +42,15 @@ def start_from_sample(
       Coefficients of the sample's heads where further rows approve of them, else `theta`, without pairs.
     """
     heads, outputs, columns = theta.shape
-    total = _total(samples.fitted, problem.batch)
+    sample = rows.every(STEP, 0)
+    total = _total(sample, problem.batch)
     batch = problem.batch._replace(total=np.where(total > 0, total, 1), gap_tol=np.full(heads, GAP))
-    on_sample = problem._replace(batch=batch, shards=(), host_rows=samples.fitted)
+    on_sample = problem._replace(batch=batch, shards=(), host_rows=sample)
     history = History.empty(heads, pairs, outputs * columns)
     budget = np.where(total > 0, min(max_steps, MOST_PASSES), 0)
     found = minimize(on_sample, theta, budget, history, options)
-    own, further = (_mean_loss(rows, problem.batch, found.theta, options) for rows in samples)
+    own = _mean_loss(sample, problem.batch, found.theta, options)
+    further = _mean_loss(rows.every(STEP, STEP // 2), problem.batch, found.theta, options)
     with np.errstate(invalid="ignore"):
         is_good = further - own < MOST_OPTIMISM * (problem.batch.null_value - further)
     return np.where(is_good[:, None, None], found.theta, theta), found.history.keep(is_good)

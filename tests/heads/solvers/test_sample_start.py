@@ -12,7 +12,7 @@ from dlcore.heads.solvers import cost_model
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.preconditioner import precondition
-from dlcore.heads.solvers.sample_start import GAP, STEP, Samples, start_from_sample
+from dlcore.heads.solvers.sample_start import GAP, STEP, start_from_sample
 
 pytestmark = pytest.mark.any_mode
 
@@ -49,7 +49,7 @@ def problem_of(x, y, l2, weight=None):
 
 
 def start(problem, null, passes=100):
-    return start_from_sample(Samples.of(problem.host_rows), problem, null, passes, PAIRS, LOGISTIC)
+    return start_from_sample(problem.host_rows, problem, null, passes, PAIRS, LOGISTIC)
 
 
 def passes_from(problem, theta, history):
