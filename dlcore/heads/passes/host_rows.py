@@ -11,6 +11,7 @@ from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering, center_rows
 from dlcore.heads.losses import row_loss
 from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, row_scale
+from dlcore.heads.passes.products import sum_of_rows, times_rows
 
 COPIED = 2**22
 """Numbers of a table up to which it has a centered copy. A larger one is centered block by block."""
@@ -130,12 +131,12 @@ class HostPass:
         with np.errstate(all="ignore"):  # which is local to a thread
             for part in self._rows.parts(len(coef), of=shard):
                 x, scale = self._rows.block(part, self._dtype), self._scale[:, part]
-                logits = np.matmul(coef, x.T).reshape(heads, outputs, -1)
+                logits = times_rows(coef, x).reshape(heads, outputs, -1)
                 logits += intercept
                 terms = self._terms(logits, self._targets[:, part], np)
                 residual = (terms.residual * self._rounded_scale[:, None, part]).reshape(len(coef), -1)
                 value += (scale * terms.value).sum(1)
-                gradient += np.matmul(residual, x)
+                gradient += sum_of_rows(residual, x)
                 residuals += residual.sum(1, dtype=np.float64)
                 misclassified += ((scale > 0) & terms.misclassified).sum(1, dtype=np.int32)
         return Sums(value, gradient, residuals, misclassified)
