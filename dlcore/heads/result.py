@@ -32,7 +32,7 @@ class FoldHeads(NamedTuple):
       coef: shape (l2, m) or (l2, classes, m), with the axis of targets in front where y has one.
       intercept: shape (l2,) or (l2, classes).
       status: shape (l2,).
-      steps: shape (l2,), passes over the rows.
+      steps: shape (l2,), passes over all rows.
       certificate: of the heads.
     """
 
@@ -59,7 +59,7 @@ class Heads:
       status: shape (l2,), a `Status` each: converged where gap ≤ tol·min(max(J, 1e-3·J₀), E), see
         `Certificate.gap_tol`.
       certificate: of the heads, arrays of shape (l2,).
-      steps: shape (l2,), passes over the rows.
+      steps: shape (l2,), passes over all rows.
       fold_status: shape (folds, l2).
       fold_gap: shape (folds, l2), the certified gap of each fold's fit.
       scores: shape (folds, l2), larger is better; of a validation set, or of rows left out one by one, (1, l2);
