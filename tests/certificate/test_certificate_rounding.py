@@ -5,10 +5,13 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from helpers import newton, random_problem
 
 from dlcore.certificate.bounds import softmax
+from dlcore.certificate.bounds.quadratic_form import Spectrum, quadratic_form
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.rounding.base import PAIRWISE, UNIT
+from dlcore.certificate.rounding.logistic import logistic_intercept_distance
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
@@ -38,3 +41,39 @@ def test_gains_of_tiny_probabilities_are_not_below_the_exact_ones(ratio):
         small, large = mpmath.mpf(float(p[0, 0, 0])), mpmath.mpf(float(gain[0, 0, 0]))
         exact = (small + large) * mpmath.log(1 + large / small) - large
     assert found >= float(exact) * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("offset", [1e-4, 0.3, -0.8])
+def test_the_distance_of_the_intercepts_is_within_its_bound_where_the_penalty_is_strong(offset):
+    """At the optimal coefficients the bound on how far they are says nothing of the intercept."""
+    problem = random_problem(3)._replace(l2=1e4)
+    w, b = np.split(newton(problem).astype(np.float64), [-1])
+    fraction = problem.s / problem.s.sum()
+
+    def mean_residual(intercept):
+        return fraction @ (1 / (1 + np.exp(-problem.x @ w - intercept)) - problem.y)
+
+    def value(intercept):
+        logits = problem.x @ w + intercept
+        return fraction @ (np.logaddexp(0, logits) - problem.y * logits)
+
+    p = 1 / (1 + np.exp(-problem.x @ w - b - offset))
+    bound = logistic_intercept_distance(
+        np.atleast_1d(value(b + offset) - value(b)),
+        np.array([problem.l2]),
+        np.array([np.linalg.norm(problem.x, axis=1).max()]),
+        np.atleast_1d(abs(mean_residual(b + offset))),
+        np.atleast_1d(fraction @ (p * (1 - p))),
+    )
+    assert bound >= abs(offset)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.05, 2.0])
+def test_a_quadratic_form_of_eigenvalues_that_are_smaller_by_their_error_is_within_its_bound(penalty):
+    values, err, h = np.array([0.5, 1.0, 3.0]), 0.1, np.array([[1.0, -2.0, 0.5]])
+    spectrum = Spectrum(values, None, np.ones(3), err, 0.0)
+    computed, err_root, _ = quadratic_form(spectrum, h, np.array([penalty]), np.zeros(1))
+    exact = (h**2 / (values - err + penalty)).sum() / 2
+    if penalty != 0.05:  # where two eigenvalues are uncertain beside the penalty, and have their part in the error
+        np.testing.assert_allclose(computed, (h**2 / (values + penalty)).sum() / 2, rtol=1e-14)
+    assert err_root >= np.sqrt(exact) - np.sqrt(computed)
