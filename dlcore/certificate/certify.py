@@ -222,6 +222,11 @@ def _checked_data(
         values = host_checks.as_numpy("weights", weights)
         if values.ndim != 2 or coef_axes < 2:
             host_checks.check_weights(values, len(table))
+        elif values.shape[1] != len(table):
+            raise ValueError(
+                f"weights: expected shape ({len(table)},), one per row of x, or (models, {len(table)}), got "
+                f"{values.shape}"
+            )
     host_checks.check_finite("x", table)
     host_checks.check_finite("y", labels)
     return table, labels, values

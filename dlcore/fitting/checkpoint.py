@@ -49,6 +49,8 @@ Fingerprint = dict[str, str]
 """A short text for each part of the problem that a checkpoint belongs to."""
 
 Leaf: TypeAlias = Array | np.ndarray
+Kind: TypeAlias = tuple[str, str, list[int]]
+"""The name, the dtype and the shape of a leaf."""
 Tree = TypeVar("Tree")
 
 
@@ -123,9 +125,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
     expected = [(_name(leaf_path), *_kind(leaf)) for leaf_path, leaf in leaves]
     with archive.damage_as_value_error("checkpoint", path, KIND):
         kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in header["leaves"]]
-    difference = ""
-    if [kind[:2] for kind in kinds] != [kind[:2] for kind in expected]:
-        difference = "the state of the optimizer differs"
+    difference = _difference_of_structure(kinds, expected)
     for (name, _, old), (_, _, new) in zip(kinds, expected, strict=False):
         any_length = new[:1] == [0]
         if not difference and (old[1:] if any_length else old) != (new[1:] if any_length else new):
@@ -134,14 +134,25 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
         raise ValueError(f"checkpoint: {path} is of another problem: {difference}; pass another path")
     with archive.damage_as_value_error("checkpoint", path, KIND):
         lengths = {old[0] for (_, _, old), (_, _, new) in zip(kinds, expected, strict=True) if new[:1] == [0]}
-        if len(lengths) > 1 or len(arrays) != len(leaves):
-            raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(arrays)}")
+        if len(arrays) != len(leaves):
+            raise ValueError(f"expected {len(leaves)} arrays, got {len(arrays)}")
+        if len(lengths) > 1:
+            raise ValueError(f"expected recorded arrays of one length, got the lengths {sorted(lengths)}")
         restored = []
         for i, ((name, _, shape), (_, leaf)) in enumerate(zip(kinds, leaves, strict=True)):
             array = arrays[f"leaf{i}"]
             archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
             restored.append(_from_bits(array, leaf))
     return jax.tree.unflatten(structure, restored)
+
+
+def _difference_of_structure(kinds: list[Kind], expected: list[Kind]) -> str:
+    """Return how the leaves of a checkpoint differ from the expected leaves in name or dtype, or an empty text."""
+    if [kind[:2] for kind in kinds] == [kind[:2] for kind in expected]:
+        return ""
+    differing = {kind[:2] for kind in kinds} ^ {kind[:2] for kind in expected}
+    is_recorded = differing and all(name.startswith("[1].recorded") for name, _ in differing)
+    return "the results of record differ" if is_recorded else "the state of the optimizer differs"
 
 
 def fingerprint(

@@ -232,6 +232,7 @@ class _Loop:
     progress: LoopProgress
     step: int = 0
     code: int = stopping.RUNNING
+    tol_underflowed: bool = False
 
     @property
     def per_epoch(self) -> int:
@@ -289,7 +290,7 @@ class _Loop:
         new_tol = stopping.tighter_tol(state, l2, self.params.limits, certificate, tol)
         dtype = state.value.dtype
         if not new_tol >= np.finfo(dtype).tiny:
-            self.code = stopping.PRECISION_FLOOR
+            self.code, self.tol_underflowed = stopping.PRECISION_FLOOR, True
             return certificate
         # With the rounding scale, the stopping rule would call the same parameters flat again.
         null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
@@ -303,7 +304,16 @@ class _Loop:
         history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
         advice = self._divergence_advice() if status is Status.DIVERGED else ""
         first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
-        message = stopping.stop_message(status, self.step, first, last, norm, advice)
+        message = stopping.stop_message(
+            status,
+            self.step,
+            first,
+            last,
+            norm,
+            advice,
+            is_flat=self.code == stopping.CONVERGED,
+            tol_underflowed=self.tol_underflowed,
+        )
         if certificate is not None:
             message += f"; certified: at most {certificate.gap:.2g} above the minimum"
         return Fit(

@@ -125,7 +125,12 @@ def separation_at_low_cost(
         return Separation(SEPARABLE, coef, intercept)
     if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
         return None
-    direction = np.column_stack([np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))])
+    witness_coef, witness_intercept = np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))
+    if is_separable_by(
+        witness_coef, witness_intercept, data
+    ):  # quasi-separation of all rows may be strict on some
+        return Separation(SEPARABLE, *witness[1:])
+    direction = np.column_stack([witness_coef, witness_intercept])
     params = HeadParams(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
     return Separation(QUASI_SEPARABLE, *witness[1:]) if is_quasi_separating(params, direction, data) else None
 
