@@ -31,7 +31,7 @@ UNCHECKED = 2
 """The format of older files without checksums, which `load` reads too."""
 
 SAMPLE_ROWS = 1_024
-"""Number of evenly spaced rows of x in the fingerprint, which has all of y and all weights."""
+"""Number of evenly spaced rows of x in the fingerprint. Of y and of the weights, the fingerprint has every row."""
 
 CHECKPOINT_SECONDS = 30.0
 """Minimum time between two checkpoints. The last one is always written."""

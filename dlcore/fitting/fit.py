@@ -36,7 +36,7 @@ CAPACITY = 1_024
 """Maximum number of evaluations in one call of the compiled loop."""
 
 RECORD_BYTES = 2**26
-"""Maximum size of the recorded values of one call. Large records lower the capacity."""
+"""Maximum size of the recorded values of one call, unless a record is larger. Large records lower the capacity."""
 
 CHUNK_SECONDS = 0.2
 """Approximate time of a chunk if the caller sets none: short enough for a progress bar and Ctrl-C."""
@@ -60,25 +60,28 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     **unknown: Never,
 ) -> Fit:
-    r"""Minimize an objective by descent until it is flat, or until a certificate proves it near its minimum.
+    r"""Minimize an objective by descent until J is flat, or until a certificate bounds J − J* tightly enough.
 
     $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
     $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\min(\max(J, 10^{-3}J_0), E)$.
     $J_0$ is the objective of the best constant prediction, and $E = \max(J_0 - J, \frac\lambda2\|w\|^2)$.
-    Without a penalty ‖∇J‖ must fall to tol times its value at the start. J is measured from the lower bound of the
-    loss, which is 0 unless the loss states another.
+    Without a penalty ‖∇J‖ must fall to tol times its value at the start. J here is J minus its lower bound. The
+    lower bound is 0 unless the loss states a saturated value. Unless tol is 0, the right side is at least
+    $(4\epsilon)^2$ times the size of J, so that rounding cannot prevent the end.
 
-    A fit compiles one program for the shapes of the data and the optimizer. Another fit compiles nothing if only
-    values differ: data, initial parameters, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object. The library keeps the programs of the last 32 shapes of each function. The chunk
+    A fit compiles one program for the shapes of the data and the optimizer. It compiles a second program if the
+    best constant prediction has no formula. A later fit compiles nothing if only these values differ: data,
+    initial parameters, l2, tol, max_steps, and the hyper-parameters of a rule of `dlcore.descent`. An Optax
+    optimizer compiles once per object. Each compiled function of dlcore keeps its last 32 programs. The chunk
     changes no bit of the result.
 
-    If a pass over the rows is long, on a CPU, there are two programs instead of one. Each thread runs the pass on
-    its own rows, and the second program is the rest of a step. The number of threads then changes results by
-    rounding. A fit stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
+    On a CPU with a long pass over the rows, two programs replace the one. The first is the pass over the rows of
+    one thread. The second is the rest of a step. The number of threads then changes results by rounding. A fit
+    stays one program with minibatches, under `jax.jvp`, with a line search, and on several devices.
 
     A fit has diverged if J or ‖∇J‖ is not finite. It has also diverged if J exceeds its initial value by more than
-    rounding. The latter is tested every 1,000 steps and at max_steps.
+    √ε of its magnitude. This comparison is made every 1,000 steps and at max_steps. With `batch_size` the interval
+    is rounded up to whole epochs.
 
     With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. Here $s_i$ are the weights of the rows,
@@ -93,12 +96,13 @@ def fit(
       optimizer: a rule of `dlcore.descent` or any Optax optimizer. Objects with `init` and `update` such as
         `optax.MultiSteps` work too, and changes to them after their first fit have no effect. The extra arguments
         of `update` are value, grad and value_fn.
-      params: initial parameters. None calls `objective.model.init(key, ...)` in the dtype of x. The dtype of the
-        parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
-        to the highest label.
-      key: a JAX random key for `init` and for the order of the batches. Required if one of them is random.
-      tol: relative tolerance, ≥ 0. With 0 the fit continues until an update changes neither parameters nor the
-        state of the optimizer, with batches until max_steps.
+      params: initial parameters. With None, `objective.model.init(key, ...)` makes the parameters. They have the
+        dtype of the arithmetic for x, which is float32 for float16 and bfloat16. With None, a softmax regression
+        has the classes from 0 to the highest label.
+      key: a JAX random key for `init` and for the order of the batches. A random `init` and `batch_size` need it.
+      tol: relative tolerance, ≥ 0. With 0 the fit continues until ∇J is 0 or an update changes no parameter and no
+        state of the optimizer. A rule that counts its steps, such as Adam, changes its state in every update. With
+        `batch_size` and 0 the fit continues until ∇J is 0 or max_steps.
       max_steps: maximum number of updates, ≥ 1.
       chunk: number of steps between two calls of `callback`. None makes a chunk a fifth of a second long.
       callback: a function of a `Progress`, called after every chunk. A true result stops the fit.
@@ -108,13 +112,14 @@ def fit(
       devices: the devices of the rows, a number or a list, as in `Objective.prepare`.
       stop: "flat" or "certificate". "certificate" is for linear heads with a known bound. The fit then converges
         when the float64 certificate of the parameters on the original data has gap ≤ `Certificate.gap_tol(tol)`.
-        NumPy computes the certificate whenever the loop ends other than by divergence.
+        NumPy computes the certificate each time the loop ends, unless the fit diverged.
       checkpoint: the path of a file for the state of the fit. It is written after a chunk if half a minute has
-        passed, at the end, and when an exception such as KeyboardInterrupt passes. If the file exists, the fit
-        resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an uninterrupted
-        fit. If the number of threads differs, the results agree to rounding. With `stop="certificate"` the resumed
-        fit may end earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of
-        x are compared.
+        passed, at the end, and when an exception such as KeyboardInterrupt ends the fit. If the file exists, the
+        fit resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an
+        uninterrupted fit. If the number of threads differs, the results agree to rounding. With
+        `stop="certificate"` the resumed fit starts again from `tol` instead of a tightened tolerance, and may end
+        earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of x are
+        compared.
       **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
         it.
 
@@ -124,9 +129,9 @@ def fit(
       under jit or vmap.
 
     Raises:
-      ValueError: if a value or a shape is wrong: a number that is not finite or beyond the range of the dtype, a
-        wrong label, a negative weight or no positive one, a label of more classes than the parameters have. Also
-        if a checkpoint is damaged or belongs to another problem.
+      ValueError: if a shape is wrong, or a number is infinite, nan or outside the range of the dtype. Also if a
+        label is wrong or beyond the classes of the parameters, a weight is negative, or no weight is positive.
+        Also if a checkpoint is damaged or belongs to another problem.
       TypeError: if an argument has the wrong type, or the model's `init` needs an argument that this fit lacks.
         Also under jit or vmap.
 
@@ -254,7 +259,7 @@ class _Loop:
         """Call the compiled loop until step `target` or the end."""
         while self.code == stopping.RUNNING and self.step < target:
             first = self.step
-            # Of this many steps at most `capacity` evaluate J.
+            # (capacity − 1)·per_epoch + 1 steps contain at most `capacity` evaluations of J.
             state, trace = self._call(
                 min(target, first + max(1, self.capacity * self.per_epoch - self.per_epoch + 1))
             )
@@ -282,7 +287,7 @@ class _Loop:
         self.params = self.params._replace(limits=self.params.limits._replace(**limits))
 
     def certify(self, certifier: stopping.Certifier, tol: float) -> Certificate | None:
-        """Return the certificate of the parameters, or None if the loop must continue until it is flatter."""
+        """Return the certificate of the parameters, or None if the loop must continue with a smaller tolerance."""
         state, l2 = self.progress.state, float(self.objective.l2)
         certificate = certifier.certificate(state.params)
         if self.code != stopping.CONVERGED or not certificate.gap > certificate.gap_tol(tol):
@@ -342,7 +347,7 @@ def _no_record(params: Params) -> None:
 
 
 def _as_int(number: Array) -> int:
-    """Return a number that controls the Python loop."""
+    """Convert a step or a code to an int. Raise a TypeError under jit or vmap."""
     try:
         return int(number)
     except jax.errors.ConcretizationTypeError:

@@ -1,4 +1,4 @@
-"""The compiled loop of a fit: one program that runs in pieces of any length and keeps a history."""
+"""The compiled loop of a fit: one program that the host calls for any number of steps. It keeps a history."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ Count = TypeVar("Count", int, Array)
 
 
 class LoopParams(NamedTuple):
-    """Parameters of the loop that are data: hyper-parameters of the optimizer, limits and the batches' key."""
+    """Traced arguments of the loop: hyper-parameters of the optimizer, limits, and the key of the batches."""
 
     hyperparams: tuple[Numeric | None, ...]
     limits: StopLimits
@@ -50,7 +50,7 @@ class StaticOptimizer(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """The objective, the optimizer and the limits of a model in the loop."""
+    """The objective, the optimizer and the limits of a fit, as a step takes them."""
 
     objective: Objective
     optimizer: optax.GradientTransformationExtraArgs
@@ -81,13 +81,13 @@ def advance(
 ) -> tuple[LoopState, Trace]:
     """Run the loop until step `end_step` or the end.
 
-    On one thread, a fit compiles only this program and, if its null model needs a search, the search.
+    A fit on one thread compiles this program. It also compiles the search for the null model if that is needed.
 
     Args:
-      objective: the objective. Its l2 is data.
+      objective: the objective. Its l2 is traced.
       data: placed and blocked data.
       loop_params: hyper-parameters, limits and key.
-      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      state: the state after the previous call. At step 0 the optimizer's state is a placeholder.
       end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters, called at every evaluation of the whole objective.
@@ -95,7 +95,7 @@ def advance(
       batches: the minibatches, or None if every step takes all rows.
 
     Returns:
-      The state, and the history of this piece. Entry i belongs to the i-th evaluation of the whole objective since
+      The state, and the history of this call. Entry i belongs to the i-th evaluation of the whole objective since
       `state.step`. Without minibatches every step is an evaluation.
     """
     descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
@@ -109,6 +109,7 @@ def advance(
         else:
             following = batch_step(descent, data, current, batches, loop_params.key, weight_sum)
             count = evaluations(current.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
+            # `capacity` is outside of the buffers, so that nothing is stored for a step without an evaluation.
             index = jnp.where(is_evaluated(current.step, descent.limits.max_steps, batches), count, capacity)
         entry = Trace(following.value, following.gradient_norm, record(current.params))
         entry = jax.lax.stop_gradient(entry)
@@ -157,7 +158,7 @@ def update(
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    # The next step depends only on these arrays. If none of them changed, no later step can change one.
+    # The next step depends only on these arrays. If all of them are unchanged, every later step repeats this step.
     is_stuck = all_equal((params, optimizer_state), (state.params, state.optimizer))
     code = jnp.where((evaluated.code == RUNNING) & is_stuck, PRECISION_FLOOR, evaluated.code)
     return _with_update(evaluated._replace(code=code), params, optimizer_state)
@@ -173,7 +174,8 @@ def batch_step(
 ) -> LoopState:
     """Make an update on one batch. At the start of an epoch, evaluate J and shuffle the batches first.
 
-    The precision floor is not tested, because an update that changes nothing proves nothing about the next batch.
+    The precision floor is not tested. After an update without effect, the next batch may still change the
+    parameters.
     """
     assert key is not None
 
@@ -240,7 +242,7 @@ def all_equal(left: PyTree, right: PyTree) -> Array:
 
 
 def rewind(progress: LoopProgress, mesh: Mesh | None) -> LoopProgress:
-    """Return the progress before the last evaluation, which the loop then repeats."""
+    """Return the progress without its last evaluation, so that the loop repeats that evaluation."""
     state = progress.state._replace(code=replicate(jax.device_put(np.int32(RUNNING)), mesh))
     last = jax.tree.map(lambda buffer: buffer[:-1], progress.traces[-1])
     return LoopProgress(state, [*progress.traces[:-1], last])

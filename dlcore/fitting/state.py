@@ -13,7 +13,7 @@ PyTree: TypeAlias = Any
 
 
 class LoopState(NamedTuple):
-    """State of the loop between two pieces. Checkpoints contain the names of its fields.
+    """State of the loop between two calls. Checkpoints contain the names of its fields.
 
     Attributes:
       step: number of updates.
@@ -40,7 +40,7 @@ class LoopState(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """History of a piece of the loop, an entry for each evaluation of J.
+    """History of one call of the loop, with an entry for each evaluation of J.
 
     The loop fills buffers of shape (capacity, ...) from the front. On the host they are cut to their entries.
     """
@@ -63,5 +63,5 @@ def first_entries(trace: Trace, count: int) -> Trace:
 
 
 def concatenate(traces: list[Trace]) -> Trace:
-    """Return the history of all pieces."""
-    return jax.tree.map(lambda *pieces: np.concatenate(pieces), *traces)
+    """Return the history of all calls of the loop."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *traces)

@@ -3,8 +3,8 @@
 The compiled loop calls `stop_code` at every evaluation of J. Only the precision floor is detected elsewhere: in
 `loop.py` if an update changes nothing, and in `fit.py` if the tolerance of `tighter_tol` underflows.
 
-With `stop="certificate"` a `Certifier` checks the parameters on the host when the loop has ended. If the loop was
-flat and the gap is too large, the loop continues with the tolerance of `tighter_tol`.
+With `stop="certificate"` a `Certifier` checks the parameters on the host when the loop has ended. If J was flat
+and the gap is too large, the loop continues with the tolerance of `tighter_tol`.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ CERTIFIED_LOSSES: dict[object, LossName] = {
 
 
 class StopLimits(NamedTuple):
-    """Limits at which a fit stops. They are data, so other values compile nothing.
+    """Limits at which a fit stops. They are traced, so a change of value compiles nothing.
 
     Attributes:
       tol: relative tolerance.
@@ -73,7 +73,8 @@ def is_flat(state: LoopState, penalty: Array, l2: Array, limits: StopLimits) -> 
     With a penalty the rule is $\|\nabla J\|^2 \le 2\lambda\,\mathrm{tol}\,s$. Here s is
     $\min(\max(J, 10^{-3}J_0), \max(J_0 - J, P))$, see `value_scale`. J is measured from `saturated_value`, and P
     is the penalty. For a convex loss with the bias at its optimum, J is then within that tolerance of its minimum.
-    If no feature helps, s goes to 0 with w. So tol·s is raised to at least $(4\epsilon)^2$ times `rounding_scale`.
+    If no feature helps, w and s go to 0. Therefore tol·s is at least $(4\epsilon)^2$ times `rounding_scale`,
+    unless tol is 0.
 
     Without a penalty this bound does not exist. The rule is then
     $\|\nabla J\| \le \mathrm{tol}\,\|\nabla J(\theta_0)\|$, where $\theta_0$ are the initial parameters.

@@ -1,4 +1,4 @@
-"""The loop of a fit on several threads of a CPU: each thread evaluates J on its own shard of the rows."""
+"""The loop of a fit on several threads of a CPU: each thread evaluates J on a shard of the rows."""
 
 import jax
 import jax.numpy as jnp
@@ -57,17 +57,17 @@ def advance_on_threads(
     """Run the loop like `advance`, with two programs: a pass over the rows of a shard, and the rest of a step.
 
     Args:
-      objective: the objective. Its l2 is data.
+      objective: the objective. Its l2 is traced.
       shards: the rows of each thread.
       loop_params: hyper-parameters and limits.
-      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      state: the state after the previous call. At step 0 the optimizer's state is a placeholder.
       end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters.
       capacity: maximum number of evaluations.
 
     Returns:
-      The state, and the history of this piece on the host. Sums over the rows add the shards in their order. The
+      The state, and the history of this call on the host. Sums over the rows add the shards in their order. The
       bits therefore depend on the number of shards, and they do not depend on `end_step`.
     """
     rows, entries = shards[0].x.shape[0], []
