@@ -21,7 +21,7 @@ from dlcore._core.archive import digest
 from dlcore._core.types import Array, Params, PRNGKey
 from dlcore.fitting.loop import Record, evaluations, rewind
 from dlcore.fitting.minibatches import Batches
-from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace, concatenate
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, PyTree, concatenate
 from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.sharding import replicate
@@ -75,17 +75,17 @@ class CheckpointFile:
         """
         if not self.path.exists():
             return None
-        entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
+        entry = jax.eval_shape(lambda: HistoryBuffers(state.value, state.gradient_norm, record(state.params)))
         empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
-        saved, trace = load(self.path, self.problem, (state, empty))
+        saved, entries = load(self.path, self.problem, (state, empty))
         with archive.damage_as_value_error("checkpoint", self.path, KIND):
-            _check_progress(saved, trace, per_epoch)
-        progress = LoopProgress(replicate(jax.device_put(saved), mesh), [trace])
+            _check_progress(saved, entries, per_epoch)
+        progress = LoopProgress(replicate(jax.device_put(saved), mesh), [entries])
         return progress if int(saved.code) == RUNNING else rewind(progress, mesh)
 
     def save(self, progress: LoopProgress) -> None:
         """Write the progress of a fit."""
-        save(self.path, self.problem, (progress.state, concatenate(progress.traces)))
+        save(self.path, self.problem, (progress.state, concatenate(progress.histories)))
         self._last_save = time.perf_counter()
 
     def save_if_due(self, progress: LoopProgress) -> None:
@@ -193,9 +193,9 @@ def fingerprint(
     } | {f"contents of {name}": checksum for name, checksum in contents.items()}
 
 
-def _check_progress(state: LoopState, trace: Trace, per_epoch: int) -> None:
+def _check_progress(state: LoopState, entries: HistoryBuffers, per_epoch: int) -> None:
     """Raise a ValueError unless a fit can reach the state, and the history has an entry for each evaluation."""
-    step, code, length = int(state.step), int(state.code), len(trace.value)
+    step, code, length = int(state.step), int(state.code), len(entries.value)
     if step < 0 or code not in range(len(CODES)):
         raise ValueError(f"expected a step of at least 0 and a known code, got {step} and {code}")
     if length != (expected := evaluations(step, per_epoch) + (code != RUNNING)):

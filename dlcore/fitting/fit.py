@@ -21,12 +21,20 @@ from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting import stopping
 from dlcore.fitting.initial import check_arguments, initial_params, initial_state
-from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
+from dlcore.fitting.loop import (
+    LoopArguments,
+    Record,
+    StaticOptimizer,
+    advance,
+    evaluations,
+    rewind,
+    split_optimizer,
+)
 from dlcore.fitting.minibatches import Batches, check_batches
 from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.scalars import as_scalar
-from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, concatenate, first_entries
 from dlcore.fitting.threads import advance_on_threads, choose_shards
 from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective, run_program
@@ -44,7 +52,7 @@ CHUNK_SECONDS = 0.2
 
 def fit(
     objective: Objective,
-    data: stopping.Data,
+    data: stopping.FitData,
     optimizer: Optimizer,
     *,
     params: Params = None,
@@ -166,18 +174,18 @@ def fit(
         as_scalar("max_steps", np.int32(max_steps), dtype),
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
-    loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
+    loop_args = LoopArguments(hyperparams, limits, None if batches is None else key)
     state = initial_state(static_optimizer.combine(hyperparams), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
-    is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
+    is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_args, params, blocked))))
     if is_traced and (path or certifier):
         raise TypeError(
             "fit: checkpoint= and stop='certificate' do not work under jax.jvp, because they need concrete values"
         )
     progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
-    loop = _Loop(objective, blocked, loop_params, static_optimizer, record_fn, batches, progress)
+    loop = _Loop(objective, blocked, loop_args, static_optimizer, record_fn, batches, progress)
     file = None
     if path is not None:
         problem = checkpoints.fingerprint(
@@ -203,7 +211,7 @@ def fit(
                 file.save_if_due(loop.progress)
             chunk_length.adapt(perf_counter() - start, loop.step - first)
     finally:
-        if file is not None and loop.progress.traces:
+        if file is not None and loop.progress.histories:
             file.save(loop.progress)
     status = stopping.final_status(loop.code, stopped=stopped, certificate=certificate, tol=tol)
     return loop.result(status, certificate)
@@ -230,7 +238,7 @@ class _Loop:
 
     objective: Objective
     data: BlockedData
-    params: LoopParams
+    loop_args: LoopArguments
     static_optimizer: StaticOptimizer
     record: Record
     batches: Batches | None
@@ -248,7 +256,7 @@ class _Loop:
         """Prepare for the first call: choose the number of threads and the capacity of the history."""
         state = self.progress.state
         self.shards = choose_shards(
-            self.objective, self.data, self.params, state, self.static_optimizer, self.batches
+            self.objective, self.data, self.loop_args, state, self.static_optimizer, self.batches
         )
         record_shapes = jax.tree.leaves(jax.eval_shape(self.record, state.params))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in record_shapes)
@@ -260,31 +268,31 @@ class _Loop:
         while self.code == stopping.RUNNING and self.step < target:
             first = self.step
             # (capacity − 1)·per_epoch + 1 steps contain at most `capacity` evaluations of J.
-            state, trace = self._call(
+            state, buffers = self._call(
                 min(target, first + max(1, self.capacity * self.per_epoch - self.per_epoch + 1))
             )
             self.step, self.code = _as_int(state.step), _as_int(state.code)
             # If the loop has ended, its last entry belongs to a step without an update.
             count = evaluations(self.step, self.per_epoch) - evaluations(first, self.per_epoch)
             count += self.code != stopping.RUNNING
-            self.progress = LoopProgress(state, [*self.progress.traces, first_entries(trace, count)])
+            self.progress = LoopProgress(state, [*self.progress.histories, first_entries(buffers, count)])
 
-    def _call(self, end_step: int) -> tuple[LoopState, Trace]:
+    def _call(self, end_step: int) -> tuple[LoopState, HistoryBuffers]:
         """Run the compiled loop until step `end_step` or the end."""
         state = self.progress.state
         static = {"static_optimizer": self.static_optimizer, "record": self.record, "capacity": self.capacity}
         if len(self.shards) > 1:
-            return advance_on_threads(self.objective, self.shards, self.params, state, end_step, **static)
+            return advance_on_threads(self.objective, self.shards, self.loop_args, state, end_step, **static)
         end = to_device(end_step)
 
-        def program(data: BlockedData) -> tuple[LoopState, Trace]:
-            return advance(self.objective, data, self.params, state, end, **static, batches=self.batches)
+        def program(data: BlockedData) -> tuple[LoopState, HistoryBuffers]:
+            return advance(self.objective, data, self.loop_args, state, end, **static, batches=self.batches)
 
         return run_program(program, self.data)
 
     def set_limits(self, **limits: Array | NullModel) -> None:
         """Change limits of the loop by name."""
-        self.params = self.params._replace(limits=self.params.limits._replace(**limits))
+        self.loop_args = self.loop_args._replace(limits=self.loop_args.limits._replace(**limits))
 
     def certify(self, certifier: stopping.Certifier, tol: float) -> Certificate | None:
         """Return the certificate of the parameters, or None if the loop must continue with a smaller tolerance."""
@@ -292,21 +300,21 @@ class _Loop:
         certificate = certifier.certificate(state.params)
         if self.code != stopping.CONVERGED or not certificate.gap > certificate.gap_tol(tol):
             return certificate
-        new_tol = stopping.tighter_tol(state, l2, self.params.limits, certificate, tol)
+        new_tol = stopping.tighter_tol(state, l2, self.loop_args.limits, certificate, tol)
         dtype = state.value.dtype
         if not new_tol >= np.finfo(dtype).tiny:
             self.code, self.tol_underflowed = stopping.PRECISION_FLOOR, True
             return certificate
         # With the rounding scale, the stopping rule would call the same parameters flat again.
-        null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
+        null = self.loop_args.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
         self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
         return None
 
     def result(self, status: Status, certificate: Certificate | None) -> Fit:
         """Return the result of the fit."""
-        state, trace = self.progress.state, concatenate(self.progress.traces)
-        history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
+        state, entries = self.progress.state, concatenate(self.progress.histories)
+        history = History(np.asarray(entries.value), np.asarray(entries.gradient_norm), entries.recorded)
         advice = self._divergence_advice() if status is Status.DIVERGED else ""
         first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
         message = stopping.stop_message(

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Numeric, Params, PRNGKey
 from dlcore.fitting.minibatches import Batches, batch_order, is_evaluated, take_batch
-from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, PyTree
 from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, StopLimits, stop_code
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
@@ -26,7 +26,7 @@ Record = Callable[[Params], object]
 Count = TypeVar("Count", int, Array)
 
 
-class LoopParams(NamedTuple):
+class LoopArguments(NamedTuple):
     """Traced arguments of the loop: hyper-parameters of the optimizer, limits, and the key of the batches."""
 
     hyperparams: tuple[Numeric | None, ...]
@@ -70,7 +70,7 @@ def split_optimizer(
 def advance(
     objective: Objective,
     data: BlockedData,
-    loop_params: LoopParams,
+    loop_args: LoopArguments,
     state: LoopState,
     end_step: Array | int,
     *,
@@ -78,7 +78,7 @@ def advance(
     record: Record,
     capacity: int,
     batches: Batches | None = None,
-) -> tuple[LoopState, Trace]:
+) -> tuple[LoopState, HistoryBuffers]:
     """Run the loop until step `end_step` or the end.
 
     A fit on one thread compiles this program. It also compiles the search for the null model if that is needed.
@@ -86,7 +86,7 @@ def advance(
     Args:
       objective: the objective. Its l2 is traced.
       data: placed and blocked data.
-      loop_params: hyper-parameters, limits and key.
+      loop_args: hyper-parameters, limits and key.
       state: the state after the previous call. At step 0 the optimizer's state is a placeholder.
       end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
@@ -98,27 +98,27 @@ def advance(
       The state, and the history of this call. Entry i belongs to the i-th evaluation of the whole objective since
       `state.step`. Without minibatches every step is an evaluation.
     """
-    descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
+    descent = Descent(objective, static_optimizer.combine(loop_args.hyperparams), loop_args.limits)
     weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
-    def body(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
-        current, trace = carry
+    def body(carry: tuple[LoopState, HistoryBuffers]) -> tuple[LoopState, HistoryBuffers]:
+        current, buffers = carry
         if batches is None:
             following = full_step(descent, data, current)
             index = current.step - state.step
         else:
-            following = batch_step(descent, data, current, batches, loop_params.key, weight_sum)
+            following = batch_step(descent, data, current, batches, loop_args.key, weight_sum)
             count = evaluations(current.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
             # `capacity` is outside of the buffers, so that nothing is stored for a step without an evaluation.
             index = jnp.where(is_evaluated(current.step, descent.limits.max_steps, batches), count, capacity)
-        entry = Trace(following.value, following.gradient_norm, record(current.params))
+        entry = HistoryBuffers(following.value, following.gradient_norm, record(current.params))
         entry = jax.lax.stop_gradient(entry)
-        return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
+        return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), buffers, entry)
 
-    def is_unfinished(carry: tuple[LoopState, Trace]) -> Array:
+    def is_unfinished(carry: tuple[LoopState, HistoryBuffers]) -> Array:
         return (carry[0].code == RUNNING) & (carry[0].step < end_step)
 
-    entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
+    entry = jax.eval_shape(lambda p: HistoryBuffers(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
     result = jax.lax.while_loop(is_unfinished, body, (initialized(descent.optimizer, state), buffers))
     return constrain_replicated(result, data.mesh)
@@ -244,5 +244,5 @@ def all_equal(left: PyTree, right: PyTree) -> Array:
 def rewind(progress: LoopProgress, mesh: Mesh | None) -> LoopProgress:
     """Return the progress without its last evaluation, so that the loop repeats that evaluation."""
     state = progress.state._replace(code=replicate(jax.device_put(np.int32(RUNNING)), mesh))
-    last = jax.tree.map(lambda buffer: buffer[:-1], progress.traces[-1])
-    return LoopProgress(state, [*progress.traces[:-1], last])
+    last = jax.tree.map(lambda buffer: buffer[:-1], progress.histories[-1])
+    return LoopProgress(state, [*progress.histories[:-1], last])

@@ -18,7 +18,7 @@ from dlcore.losses.metadata import bound_arguments
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
-MAX_STEPS = 50
+SEARCH_STEPS = 50
 """Maximum number of updates of the search for the null model."""
 RELATIVE_TOL = 1e-4
 """Relative tolerance of the search. It may be loose, because J₀ is only a scale."""
@@ -114,12 +114,12 @@ def _search_null_model(
       prediction 0 (0 if it is not finite).
     """
     dtype = outputs.dtype
-    scale = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
+    row_weights = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
     rows = jnp.zeros((len(y), 0), dtype)
 
     def mean_loss(constant: Array) -> Array:
         row_losses = losses(objective, lambda _: constant.reshape(outputs.shape), rows, y)
-        return vecdot(scale, jnp.where(scale > 0, row_losses, 0)) / scale.sum()
+        return vecdot(row_weights, jnp.where(row_weights > 0, row_losses, 0)) / row_weights.sum()
 
     def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         constant, value, _, step = carry
@@ -141,12 +141,12 @@ def _search_null_model(
 
     start = jnp.zeros(outputs.size, dtype)
     first = start, mean_loss(start), jnp.asarray(True), jnp.int32(0)
-    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < MAX_STEPS), improve, first)
+    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < SEARCH_STEPS), improve, first)
     saturated = get_loss_info(objective.loss).saturated
     saturated_value = jnp.zeros((), dtype)
     if saturated is not None:
         row_minima = jax.vmap(functools.partial(saturated, **bound_arguments(objective.loss)))(y.astype(dtype))
-        saturated_value = vecdot(scale, jnp.where(scale > 0, row_minima, 0)) / scale.sum()
+        saturated_value = vecdot(row_weights, jnp.where(row_weights > 0, row_minima, 0)) / row_weights.sum()
     at_zero = jnp.abs(first[1])
     is_finite = jnp.isfinite(value) & jnp.isfinite(saturated_value)
     return (

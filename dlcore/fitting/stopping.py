@@ -38,19 +38,19 @@ DIVERGENCE_INTERVAL = 1_000
 Scalar: TypeAlias = Array | np.floating | np.integer
 """A number of shape (), on the device or on the host."""
 
-Data: TypeAlias = BlockedData | Sequence[npt.ArrayLike]
+FitData: TypeAlias = BlockedData | Sequence[npt.ArrayLike]
 """The data of a fit: (x, y), (x, y, weights), or the result of `Objective.prepare`."""
 
 LossName: TypeAlias = Literal["logistic", "poisson", "softmax", "squared"]
 """The name of a loss in `dlcore.certify`."""
 
-CERTIFIED_LOSSES: dict[object, LossName] = {
+CERTIFICATE_NAMES: dict[object, LossName] = {
     sigmoid_cross_entropy: "logistic",
     half_poisson_deviance: "poisson",
     softmax_cross_entropy: "softmax",
     squared_error: "squared",
 }
-"""The losses with a known bound on J − J*."""
+"""The names in `dlcore.certify` of the losses with a known bound on J − J*."""
 
 
 class StopLimits(NamedTuple):
@@ -126,7 +126,7 @@ class Certifier(NamedTuple):
         return certify(LinearHeads(coef, intercept, self.l2, self.loss), self.x, self.y, self.weights)
 
 
-def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, params: Params) -> Certifier:
+def make_certifier(objective: Objective, raw_data: FitData, data: BlockedData, params: Params) -> Certifier:
     """Return the certifier of an objective, or raise an error with the reason why no certificate exists.
 
     Args:
@@ -135,7 +135,7 @@ def make_certifier(objective: Objective, raw_data: Data, data: BlockedData, para
       data: the blocked data made of `raw_data`.
       params: the initial parameters.
     """
-    name = CERTIFIED_LOSSES.get(objective.loss)
+    name = CERTIFICATE_NAMES.get(objective.loss)
     ndim = 2 if name == "softmax" else 1
     if name is None or not objective.model.affine or np.ndim(getattr(params, "weight", ())) != ndim:
         raise ValueError(
