@@ -41,11 +41,11 @@ def certify(
     report: bool = False,
     **unknown: Never,
 ) -> Certificate:
-    r"""Return an upper bound on how far heads are above the minimum of their objective.
+    r"""Return a certificate: an upper bound on J − J* for each head.
 
-    The objective is $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$ with the cross-entropy of
-    probabilities $p_i$. Every $q$ of probabilities with $\sum_i s_i(q_i - y_i) = 0$ gives a lower bound on $J^*$
-    by Fenchel duality, and with it
+    The objective is $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$. The loss $\ell_i$ is the
+    cross-entropy of the probabilities $p_i$ of row i. By Fenchel duality, any probabilities $q_i$ with
+    $\sum_i s_i(q_i - y_i) = 0$ give a lower bound on $J^*$. It follows that
 
     $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
     + \frac{1}{2\lambda}\left\|\frac1S X^\top(s\circ(q - y)) + \lambda w\right\|^2$
@@ -57,8 +57,8 @@ def certify(
 
     With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian. For
     counts the duality bound holds with rates μ in place of p, and the divergence $q\ln(q/\mu) - q + \mu$ in place
-    of KL. Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are
-    made with x and w. Gradients and norms are divided by σ.
+    of KL. Heads with a scale σ are equivalent to heads with the coefficients σw on x/σ, and the bound is that of
+    the equivalent heads.
 
     The float64 gap is an upper bound too, because it includes a bound on its rounding errors. See
     `dlcore.certificate.rounding`.
@@ -66,21 +66,22 @@ def certify(
     Args:
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
-        of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
-        `feature_names` and x has column names, the columns are taken by name, in any order.
-      y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
-        `classes_`. Or soft labels: numbers in [0, 1], some of them between 0 and 1, which are probabilities of
-        class 1. With the loss "softmax" soft labels have the shape (n, classes), and each row sums to 1. With the
-        loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
-        counts, or any numbers of at least 0.
-      weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
-        every row the weight 1. If the heads have a `class_weight`, s is multiplied by that of the row's class.
+        of SciPy's. It is read block by block in float64. A NumPy array or a sparse table is never copied whole. If
+        the heads have `feature_names` and x has column names, the columns are taken by name, in any order.
+      y: the labels or targets. With the loss "logistic" they are labels 0 and 1, or probabilities of class 1,
+        shape (n,). With "softmax" they are class indices, shape (n,), or probabilities, shape (n, classes), whose
+        rows sum to 1. With "squared" they are real numbers, shape (n,) or (n, targets). With "poisson" they are
+        numbers of at least 0, shape (n,). If the heads have `classes_`, labels are those in `classes_`.
+      weights: s, shape (n,), or shape (models, n), a set for each model. A set may be 0 in the held-out fold of
+        the model and 1 elsewhere. None gives every row the weight 1. If the heads have a `class_weight`, s is
+        multiplied by the weight of the row's class.
       *positional: `tight` and `report` by position, which is deprecated.
       tight: whether to compute the curvature too, at the heads or at a point of lower J, and to return the smaller
-        of the two bounds. `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few
-        passes over the rows for each head, more for a head far from its optimum. A pass costs n·coefficients²
-        products. Heads of more than 2,000 coefficients keep the bound by duality, and `bound` says so. The squared
-        loss does not need the curvature.
+        bound. At λ = 0 with linearly dependent columns, the curvature of independent columns is tried too.
+        `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few passes over the rows for
+        each head, more for a head far from its optimum. A pass costs n·coefficients² products. Heads of more than
+        2,000 coefficients keep the bound by duality, and `bound` says so. The squared loss does not need the
+        curvature.
       report: whether to add a report on the data, see `dlcore.certificate.data_report`.
       **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
         it.
@@ -88,10 +89,11 @@ def certify(
     Returns:
       A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy or of counts is that of the
         curvature. Without `tight` it is computed if a pass for all heads takes at most 5·10¹⁰ multiplications.
-        The gap is infinity if the curvature is not positive definite. It is also infinity if an intercept has no
-        optimum, because a class has no weight or all counts of a set of weights are 0, and if a rate overflows.
-        The squared loss at λ = 0 has a bound. For collinear columns this bound assumes the rank that `bound`
-        states, because float64 cannot rule out a higher rank.
+        The gap is then infinity if the curvature is not positive definite, unless only linearly dependent columns
+        are the cause. It is infinity if a number overflows. It is infinity if no intercept is optimal: a class has
+        no weight, or all counts of positive weight are 0. The squared loss at λ = 0 usually has a bound. For
+        linearly dependent columns a bound holds if the rank is the number in `bound`. Float64 cannot exclude a
+        higher rank.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not class indices, or binary labels are
@@ -140,7 +142,9 @@ def compute_certificate(
     tol: float | None = None,
     witness: Separation | None = None,
 ) -> Certificate:
-    """Return what `certify` returns, with more bounds for a solver that has a tolerance.
+    """Check the arguments and compute the certificate.
+
+    With a tolerance, also compute the curvature and the separation of the classes for heads that need them.
 
     Args:
       heads: as in `certify`.
@@ -150,8 +154,8 @@ def compute_certificate(
       tight: as in `certify`.
       report: as in `certify`.
       tol: tolerance of the solver, or None. If given, the curvature is also computed for heads whose duality gap
-        exceeds `gap_tol(tol)` and is at most 4 times its rounding. The separation of the classes is searched for
-        heads without a bound.
+        exceeds `gap_tol(tol)` and is at most 4 times its rounding. For heads without a bound, a separation of the
+        classes is searched.
       witness: a separation of a larger set of rows. It is tried if the head itself does not separate the classes.
     """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
@@ -272,7 +276,10 @@ def _best_bounds(
 
 
 def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
-    """Return the report on rows that have a weight in any model. The heads themselves may separate the classes."""
+    """Return the report on rows of positive weight in any model.
+
+    The heads are tried first as a proof that the classes are separable.
+    """
     has_intercept = heads.intercept is not None
     if loss.count_classes is None or is_soft(data):
         return report_on(x, None, data.weights, fit_intercept=has_intercept)

@@ -97,7 +97,7 @@ def certificate_repr(certificate: "Certificate") -> str:
 
 
 def certificate_html(certificate: "Certificate") -> str:
-    """Return a table with a row for each head. It names its columns for screen readers."""
+    """Return an HTML table with a row for each head up to `SHOWN`. Its headers have a scope for screen readers."""
     rows = certificate_rows(certificate)
     header, *body = _cells(rows)
     notes = [_remaining(rows)] if len(rows) > SHOWN else []
@@ -109,7 +109,7 @@ def certificate_html(certificate: "Certificate") -> str:
 def html_table(
     caption: str, rows: Iterable[Sequence[str]], header: Sequence[str], notes: Sequence[str] = ()
 ) -> str:
-    """Return an escaped table whose first cell of a row is the header of the row.
+    """Return an HTML table with escaped text. The first cell of each row is its header.
 
     Args:
       caption: the caption of the table.
@@ -162,7 +162,8 @@ def _cells(rows: list[HeadRow]) -> list[list[str]]:
 def _remaining(rows: list[HeadRow]) -> str:
     """Return a line on the heads that are not listed."""
     gaps = [row["gap"] for row in rows]
-    return f"… {len(rows) - SHOWN} more; of all {len(rows)} heads J − J* ≤ {min(gaps):.2g} to {max(gaps):.2g}"
+    bounds = f"the bounds on J − J* of all {len(rows)} heads range from {min(gaps):.2g} to {max(gaps):.2g}"
+    return f"… {len(rows) - SHOWN} more; {bounds}"
 
 
 def _computation(certificate: "Certificate") -> str:

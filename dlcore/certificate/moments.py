@@ -71,8 +71,7 @@ class Moments(ColumnMoments):
       gram: G = Σ s·x·xᵀ, shape (m, m).
       cross: c = Σ s·y·xᵀ, shape (targets, m).
 
-    The error of a number of G or c is at most `relative_error` times the root of the product of the `error_scale`
-    of its row and of its column.
+    An entry (j, k) of G or c has an error of at most `relative_error`·√(`error_scale`ⱼ·`error_scale`ₖ).
     """
 
     gram: np.ndarray

@@ -1,6 +1,6 @@
-"""Newton's method for proofs: a path to points of lower J.
+"""Newton's method: a path of points of decreasing J.
 
-Each point is checked separately, so that any path is valid.
+The callers prove a bound at a point by other means, so errors of the path do no harm.
 """
 
 from collections.abc import Iterator

@@ -57,7 +57,7 @@ def test_a_card_of_one_head_and_of_many_is_short():
     assert len(str(certify(LinearHeads(np.zeros(4), 0.0, 1.0), x, y)).splitlines()) == 3
     many = str(certify(LinearHeads(np.zeros((500, 4)), 0.0, np.geomspace(1e-3, 1, 500)), x, y))
     assert len(many.splitlines()) == 23
-    assert "… 480 more; of all 500 heads" in many
+    assert "… 480 more; the bounds on J − J* of all 500 heads range from " in many
 
 
 def test_rows_and_json_hold_every_head():

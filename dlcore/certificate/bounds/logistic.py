@@ -8,8 +8,8 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 Let r be the probability of the wrong class. The repair of p multiplies r in the class with the larger Σ s·r by a
 factor c ≤ 1, so that both sums are equal. The result is q.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
 A row with a probability y of class 1 is a row of class 0 of weight s(1 − y) and a row of class 1 of weight s·y.
 """
@@ -42,7 +42,8 @@ FEW_HEADS = 4
 NEGLIGIBLE = 2.0**-10
 """The divergence is replaced by its bound if the bound is negligible.
 
-Negligible means at most `NEGLIGIBLE`·‖g‖²/2λ + `NEGLIGIBLE_VALUE`·min(J, E), with g the vector in the norm above.
+Negligible means at most `NEGLIGIBLE`·‖g‖²/2λ + `NEGLIGIBLE_VALUE`·min(J, E), where g is the repaired gradient: the
+vector inside the norm of the duality bound.
 """
 NEGLIGIBLE_VALUE = 1e-10
 """See `NEGLIGIBLE`. The gap may be looser by this fraction of min(J, E)."""
@@ -255,10 +256,11 @@ class _Side(NamedTuple):
 def _blocks(
     heads: int, data: TrainingData, blocks: list[slice]
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
-    """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and the two classes.
+    """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and a `_Side` for each class.
 
-    A few heads are multiplied by all rows, with weights of 0 in the wrong class. Many heads are multiplied by the
-    rows of class 0, then by those of class 1. Rows of probabilities belong to both classes, one after the other.
+    A class without weight has no `_Side`. For few heads, the rows are not sorted, and a `_Side` has weight 0 for
+    rows of the opposite class. For many heads, the rows of class 0 come before the rows of class 1. Rows of
+    probabilities occur twice, once in each class.
     """
     x, y, weights = data
     soft = is_soft(data)

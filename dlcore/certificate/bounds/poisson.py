@@ -9,12 +9,12 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{D}(q_i, \mu_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
 Here $q = c\mu$ with $c = \sum sy / \sum s\mu$, and $q = \mu$ without an intercept. With $t = c - 1$ and
-$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. A better intercept alone
-would lower J by as much. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass over the rows
-suffices.
+$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. The intercept b + ln c
+would lower J by exactly this amount. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass
+over the rows suffices.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
 Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); McCullagh and Nelder, Generalized
 Linear Models, section 2.3 (the deviance).
@@ -255,7 +255,7 @@ def _null_value(
 
 
 def _row_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the losses of rows, and half of a bound on their errors."""
+    """Return the losses of rows, and a bound on their errors."""
     z, counts = logits[:, 0], y.astype(np.float64)
     rates, log_counts = np.exp(z), _log(counts)
     losses = half_deviance(z, rates, counts, log_counts)

@@ -20,7 +20,7 @@ class Spectrum(NamedTuple):
       vectors: V, shape (m, m), or None for the identity.
       scale: d, the diagonal of D, powers of two or 0, shape (m,).
       err: a bound on the norm of the error of DAD.
-      trace_root: the root of Σ 2d²·`error_scale`, an upper bound on the trace of DAD.
+      trace_root: √(Σ 2d²·`error_scale`). The sum is an upper bound on the trace of DAD.
     """
 
     values: np.ndarray
@@ -44,7 +44,7 @@ class Curvature:
         self._spectra: dict[bool, Spectrum] = {}
 
     def spectrum(self, *, penalised: bool) -> Spectrum:
-        """Return the decomposition for l2 > 0, or for l2 = 0 that of scaled columns."""
+        """Return the decomposition of A for l2 > 0, or of DAD with scaled columns for l2 = 0."""
         if penalised not in self._spectra:
             self._spectra[penalised] = self._decompose(penalised=penalised)
         return self._spectra[penalised]
@@ -89,7 +89,7 @@ def _error_scale_of(moments: ColumnMoments, scale: np.ndarray | None, *, centere
 def quadratic_form(
     spectrum: Spectrum, h: np.ndarray, l2: np.ndarray, err_h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Return ½hᵀ(A + λI)⁺h, a bound on how far its root is below the true root, and the name of the bound.
+    r"""Return the computed ½hᵀ(A + λI)⁺h, a bound on √exact − √computed, and the name of each bound.
 
     `dlcore.certificate.rounding.squared` splits the eigenvectors into C, whose eigenvalues are certain, and U. At
     λ = 0, U is treated as the null space of A, and the name of the bound states the rank |C|.

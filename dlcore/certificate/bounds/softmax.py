@@ -19,11 +19,11 @@ $d_i = \sum_k a_k p_{ik}$. This mass is added to the columns with $M_k < N_k$ in
 So $q_i = p_i - a\circ p_i + d_i\pi$ is linear in p. Rows stay probabilities, columns sum to N, and the gradient
 for q comes from that for p without another pass.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
-A row with probabilities y of the classes is a row of each class k of weight s·y_k. All of these have the same p
-and the same q. Their residuals sum to $(1 - y_k)p_k - y_k(1 - p_k)$, and r is $\sum_k y_k(1 - p_k)$.
+A row with soft labels y counts as K rows: the row of class k has the weight s·y_k. The K rows share p and q. In
+column k their residuals sum to $(1 - y_k)p_k - y_k(1 - p_k)$, and r is $\sum_k y_k(1 - p_k)$.
 """
 
 from typing import NamedTuple
@@ -205,7 +205,10 @@ def _label_terms(
 
 
 def _repair(sums: SoftmaxSums) -> _Repair:
-    """Return the repair of p. It changes nothing if no column sum is above, or none is below, its class weight."""
+    """Return the repair of p.
+
+    The repair needs a column sum above its class weight and a column sum below. Otherwise q = p.
+    """
     is_over = sums.excess > 0
     full = sums.weight + sums.excess
     removed = np.divide(sums.excess, full, out=np.zeros_like(full), where=is_over)
@@ -259,7 +262,10 @@ def _gains_of_blocks(
 
 
 def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return p·φ(gain/p), or a little more, shape (H, K, n). p is the exponential of `shifted` over `whole`."""
+    """Return p·φ(gain/p), shape (H, K, n). p is the exponential of `shifted` over `whole`.
+
+    For p below `TINY` the logarithm comes from the logits.
+    """
     is_large = gain > SERIES_LIMIT * p
     ratio = np.divide(gain, p, out=np.zeros_like(p), where=(gain > 0) & ~is_large)
     small = gain * ratio * _phi_series(ratio)
@@ -276,7 +282,10 @@ def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarr
 
 
 def _phi_series(t: np.ndarray) -> np.ndarray:
-    """Return φ(t)/t² for |t| ≤ `SERIES_LIMIT`: ½ − t/6 + t²/12 − t³/20 + t⁴/30, truncated below 2e-16 of it."""
+    """Return φ(t)/t² for |t| ≤ `SERIES_LIMIT`: ½ − t/6 + t²/12 − t³/20 + t⁴/30.
+
+    The truncation has a relative error below 2e-16.
+    """
     return 1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t / 30)))
 
 

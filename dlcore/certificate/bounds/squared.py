@@ -8,9 +8,9 @@ $A = 2G$ and the gradient $h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
 $J - J^* = \bar\rho^2 + \frac12 h^\top(A + \lambda I)^+ h$
 
 With a scale σ the penalty is that of σw. Then h and A are divided by σ, and σw takes the place of w. One
-eigendecomposition of A serves every head with these weights, whatever its l2 and target. For many heads h and J
-come from G and c, without a pass over the rows: $h = 2(Gw - c) + \lambda w$. For few heads, and if that rounds too
-much, they come from the residuals.
+eigendecomposition serves every head with these weights and l2 > 0, and another every head with l2 = 0. For many
+heads h and J come from G and c, without a pass over the rows: $h = 2(Gw - c) + \lambda w$. For few heads, h and J
+come from the residuals. They also come from the residuals if the moments round too much.
 
 Duality needs no A, because $h^\top(A + \lambda I)^{-1}h \le \|h\|^2/\lambda$. Few heads may take this bound if it
 is small enough.

@@ -19,11 +19,17 @@ from dlcore.certificate.rows import (
 )
 
 POINT_ROWS = 256
-"""Rows are taken about the mean of a sample of this many, or up to twice as many."""
+"""Minimum size of the sample whose mean is subtracted from the rows.
+
+The sample has fewer than twice as many rows. If there are fewer rows, the sample has all of them.
+"""
 MAX_BLOCKS = 64
-"""The error of a sum grows with the number of its blocks."""
+"""Target for the number of blocks, because the error of a sum grows with it."""
 TINY = 1e-140
-"""What is added to a sum of squares of rows in units of their columns, far below its rounding."""
+"""Number that is added to the squared norm of a row in column units.
+
+It covers squares that underflow, and it is far below the rounding of usual norms.
+"""
 
 
 class HeadBatch(NamedTuple):
@@ -87,7 +93,7 @@ def evaluate_from_moments(moments: Moments, heads: HeadBatch) -> Evaluation:
 
 
 def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnMoments, Evaluation]:
-    """Evaluate heads from the residuals of every row, and the moments of the columns, in one pass over the rows.
+    """Evaluate heads from the residuals of every row, and compute the moments of the columns in the same pass.
 
     With an intercept the rows are taken about the mean of a few of them, else about 0. Any point is valid.
     """
@@ -131,7 +137,7 @@ def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnM
             residual = coef[h] @ rows.T
             # The two large numbers first: they are nearly equal, so their difference has almost no error.
             residual -= y_block[h] - level[h, None]
-            # a product of m terms, a level of m + 1 terms, two sums, and the rounding of the row about the point
+            # `extra` counts the roundings besides the m products: the level, additions, and subtracting the point.
             reach = coef_reach[h, None] * norms + level_reach[h, None] + np.abs(y_block[h])
             square_error[h] += (weight * err_logit(features, reach, extra=6) ** 2).sum(-1)
             weighted = weight * residual
@@ -165,7 +171,7 @@ def _column_units(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 def _norms_in_units(rows: np.ndarray, squares: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return upper bounds on the norms of rows divided by units, shape (n,).
 
-    Squares of usual units neither overflow nor underflow. Those of smaller numbers count as `TINY`.
+    If the squares of the units are in range, the norms come from `squares`. `TINY` covers squares that underflow.
     """
     if units.min() < np.sqrt(TINY) or units.max() > 1 / np.sqrt(TINY):
         return row_norms(rows / units)
@@ -173,7 +179,10 @@ def _norms_in_units(rows: np.ndarray, squares: np.ndarray, units: np.ndarray) ->
 
 
 def _blocks(rows: int, columns: int, heads: int) -> list[slice]:
-    """Return blocks of rows that stay in the cache, at most `MAX_BLOCKS` of them where they are not too long."""
+    """Return blocks of rows for the cache.
+
+    The blocks are longer, up to `BLOCK_BYTES`, if there would be more than `MAX_BLOCKS`.
+    """
     columns = max(columns, min(heads, 512))
     step = max(CACHE_BYTES // (4 * columns), -(-rows // MAX_BLOCKS))
     return slices_of(rows, max(1, min(step, BLOCK_BYTES // (8 * columns))))

@@ -2,9 +2,9 @@ r"""Quasi-separation by one column: a threshold that touches the classes and cro
 
 For a threshold c let P be the classes with rows above c and N those with rows below. A direction that is 1 for the
 classes of P, −1 for those of N and 0 for the rest has no negative margin if no class is in both. It has a positive
-margin if P or N is neither empty nor all classes. The search needs no head. Newton's method started at a head may
-miss such a direction. With at most 32 classes, the search finds every such column. With more classes, it tries
-only the smallest and the largest number of each column.
+margin if P or N is neither empty nor all classes. This search does not start at a head. Newton's method from a
+head may miss these directions. With at most 32 classes, the search finds a column whenever one column
+quasi-separates the classes. With more classes, it tries only the smallest and the largest number of each column.
 
 One-hot columns and pixels that are 0 in all rows but a few are the usual case.
 

@@ -1,10 +1,10 @@
 """Properties of the columns of a table: constant and equal columns, rank and condition.
 
-Rows are read a block at a time. The factor R of the rows is updated block by block. The next rows are stacked
-below the last R, and Householder's QR of the stack is the next R. The singular values of R are those of the table,
-and each has an error of a few u of the largest. A Gram matrix would lose the singular values below √u of the
-largest. Each column is read in units of a power of two in which its largest number is about 1, so that no square
-overflows or underflows.
+Rows are read a block at a time. The factor R of a QR factorization of the rows is updated block by block: each
+block is stacked below R, and Householder's QR of the stack gives the next R. The singular values of R are those of
+the table, and each has an error of a few u of the largest. A Gram matrix would lose the singular values below √u
+of the largest. Each column is read in units of a power of two in which its largest number is about 1, so that no
+square overflows or underflows.
 """
 
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class _Range(NamedTuple):
 
 
 def describe_columns(x: RowTable, weights: RowWeights, *, centered: bool) -> Columns:
-    """Return the properties of the columns, in three or four passes over the rows."""
+    """Return the properties of the columns, in two passes over the rows, or in three if columns may be equal."""
     blocks = index_slices(len(x), x.shape[1])
     smallest, largest, mean, hashes = _read_range(x, weights, blocks)
     constant = smallest == largest

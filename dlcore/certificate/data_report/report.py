@@ -35,12 +35,13 @@ class DataReport:
       columns: m.
       dtype: the dtype of x as given.
       rank: the rank of the columns in float64.
-      condition: the ratio of the largest and the smallest singular value of the columns that vary. It is infinity
-        below full rank, and nan if no column varies.
+      condition: the ratio of the largest and the smallest singular value of the columns that are not 0, after
+        centering if heads have an intercept. It is infinity below full rank, and nan if all columns are 0.
       condition_scaled: the condition after each column is divided by its spread. If it is far smaller than
         `condition`, the scale of the columns makes the data ill-conditioned.
-      scale_ratio: the largest spread of a column over the smallest that is not 0.
-      widest: the column with the largest spread, or None if no column varies.
+      scale_ratio: the largest spread of a column over the smallest that is not 0. The spread is the root mean
+        square of a column, after centering if heads have an intercept.
+      widest: the column with the largest spread, or None if all spreads are 0.
       narrowest: the column with the smallest spread that is not 0.
       constant: columns that are a single number.
       duplicates: groups of columns that are equal in every row.
@@ -134,8 +135,8 @@ def data_report(
     """Return a report on data, before any head is fitted.
 
     Rows are read a block at a time, from disk too, and never copied whole. Memory has a few blocks and a matrix of
-    shape (m, m). The proof that classes are not separable needs a few matrices of size coefficients². It is
-    searched if there are at most 2,000 coefficients.
+    shape (m, m). The search for a proof of inseparability needs a few matrices of size coefficients². It runs for
+    at most 2,000 coefficients.
 
     Args:
       x: shape (n, m), as `certify` takes it.

@@ -1,4 +1,4 @@
-"""Names of the bounds of heads without a penalty: the separation of the classes is why there is no bound."""
+"""Names for heads with l2 = 0 that have no bound because the classes are separable or quasi-separable."""
 
 import numpy as np
 

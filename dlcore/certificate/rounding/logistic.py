@@ -24,6 +24,7 @@ def logistic_sums(slices: list[slice], *, soft: bool = False) -> float:
     A block has rows of both classes, and each class is summed separately. The error includes a division by σ. With
     soft labels the weights s(1 − y) and s·y add 2u to a sum, and to the sum of the weights.
     """
+    # The factor 2 leaves at least 64u for the rounding of the terms and for adding the runs of blocks.
     return 2 * max(sum_rounding(slices)) + UNIT + 4 * UNIT * soft
 
 
@@ -62,6 +63,7 @@ def logistic_rounding(
     err_grad = 2 * err_sums * mean_norm + err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
+        # KL(q‖p) is a function of the logit. Its second derivative p(1 − p) is at most ¼.
         rounding += err_z**2 / 8
         if heads.intercept is None:
             return rounding
@@ -92,9 +94,9 @@ def logistic_intercept_distance(
     r"""Bound |b* − b| if J − J* ≤ gap. The bound is infinity or nan if there is none.
 
     As $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$, no logit differs by more than
-    $D = \max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ between w and $w^*$. So the distance from b to the intercept
-    with mean residual 0 is at $w^*$ at most D larger than at w. The mean residual at (w, b) is ρ, with the slope κ
-    in b. As $\ln p(1-p)$ has a slope of at most 1, the mean residual reaches 0 within a distance of
+    $D = \max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ between w and $w^*$. Let b(w) be the intercept with mean
+    residual 0 at w, so $b^* = b(w^*)$. Then $|b^* - b| \le |b(w) - b| + D$. The mean residual at (w, b) is ρ, with
+    the slope κ in b. As $\ln p(1-p)$ has a slope of at most 1, the mean residual reaches 0 within a distance of
     $-\ln(1 - |\rho|/\kappa)$.
 
     Args:
