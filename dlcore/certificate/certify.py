@@ -14,11 +14,11 @@ from dlcore._core.tables import columns
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
-from dlcore.certificate.bounds.soft_labels import check_heads, is_soft
+from dlcore.certificate.bounds.soft_labels import is_soft, probabilities_of_soft_labels
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
 from dlcore.certificate.data_report.report import DataReport, report_on
 from dlcore.certificate.data_report.separation import Separation
-from dlcore.certificate.data_report.separation_names import names_with_separation, separations_at_low_cost
+from dlcore.certificate.data_report.separation_names import names_with_separation, separations_without_search
 from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, multiply_class_weight, read_heads, read_weights
 from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.result import Bounds, Certificate, certificate_from_bounds
@@ -167,8 +167,8 @@ def compute_certificate(
     loss = certified_loss("heads.loss", heads.loss)
     names = columns.feature_names("x", x)
     order = columns.column_order("x", names, getattr(heads, "feature_names", None))
-    knows_classes, classes = loss.count_classes is not None, getattr(heads, "classes_", None)
-    soft = read_soft_labels("y", y, has_classes=loss.has_classes) if knows_classes else None
+    has_class_indices, classes = loss.check_labels_and_count_logits is not None, getattr(heads, "classes_", None)
+    soft = read_soft_labels("y", y, has_classes=loss.has_classes) if has_class_indices else None
     if soft is not None:
         y = soft
     elif classes is not None:
@@ -181,35 +181,36 @@ def compute_certificate(
         loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
     targets = labels.shape[1] if labels.ndim == 2 and soft is None else None
     arrays = read_heads(heads, table.shape[1], targets, has_classes=loss.has_classes)
-    sets = read_weights(values, len(table), arrays.models)
+    weight_sets = read_weights(values, len(table), arrays.models)
     if soft is None:
-        loss.check_heads(labels, sets, arrays)
+        loss.check_targets_of_heads(labels, weight_sets, arrays)
     else:
-        labels, knows_classes = check_heads(labels, arrays, has_classes=loss.has_classes), False
-    count = 0 if loss.count_classes is None else arrays.coef.shape[1] if loss.has_classes else 2
-    sets = multiply_class_weight(heads, labels, sets, count, is_soft=soft is not None)
-    scaled = scaled_weights(sets)
+        labels = probabilities_of_soft_labels(labels, arrays, has_classes=loss.has_classes)
+        has_class_indices = False
+    count = 0 if loss.check_labels_and_count_logits is None else arrays.coef.shape[1] if loss.has_classes else 2
+    weight_sets = multiply_class_weight(heads, labels, weight_sets, count, is_soft=soft is not None)
+    scaled = scaled_weights(weight_sets)
     data = TrainingData(table, labels, scaled)
-    found: DataReport | None = None
+    report_of_data: DataReport | None = None
     separations: dict[int, Separation] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         if loss.row_loss is None:
             bounds = loss.bounds(arrays, data, None)
         else:
-            if tol is not None and knows_classes:
-                separations = separations_at_low_cost(arrays, data, witness)
+            if tol is not None and has_class_indices:
+                separations = separations_without_search(arrays, data, witness)
             bounds = _best_bounds(
-                loss, loss.row_loss, arrays, data, tight=tight, tol=tol, separable=list(separations)
+                loss, loss.row_loss, arrays, data, tight=tight, tol=tol, without_minimum=list(separations)
             )
     if report:
-        found = _report(loss, arrays, table, data)
-    if knows_classes and (tol is not None or report):
-        bounds = bounds._replace(bound=names_with_separation(bounds, arrays, data, found, separations))
+        report_of_data = _report(loss, arrays, table, data)
+    if has_class_indices and (tol is not None or report):
+        bounds = bounds._replace(bound=names_with_separation(bounds, arrays, data, report_of_data, separations))
     device = getattr(heads, "device", None)
     return dataclasses.replace(
         certificate_from_bounds(bounds, arrays.shape),
         heads_device=None if device is None else str(device),
-        report=found,
+        report=report_of_data,
     )
 
 
@@ -244,7 +245,7 @@ def _best_bounds(
     *,
     tight: bool,
     tol: float | None,
-    separable: list[int],
+    without_minimum: list[int],
 ) -> Bounds:
     """Return the bounds of heads by duality, or by curvature if that is requested or needed.
 
@@ -255,7 +256,7 @@ def _best_bounds(
       data: rows with their classes or counts.
       tight: whether the curvature is computed for all heads.
       tol: the tolerance of the solver, or None.
-      separable: indices of heads without a penalty that are known to have no minimum.
+      without_minimum: indices of heads without a penalty that are known to have no minimum.
     """
     center = None if heads.intercept is None else find_center(data.x)
     if heads.intercept is not None and center is not None:
@@ -269,7 +270,7 @@ def _best_bounds(
         certificate = certificate_from_bounds(bounds, heads.l2.shape)
         gap = certificate.gap
         needs_curvature |= (gap > certificate.gap_tol(tol)) & (gap <= ROUNDING_FACTOR * certificate.rounding)
-    needs_curvature[separable] = False
+    needs_curvature[without_minimum] = False
     if not needs_curvature.any():
         return bounds
     return tightest.best_bound(bounds, heads, data, row_loss, np.flatnonzero(needs_curvature))
@@ -281,7 +282,7 @@ def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: Training
     The heads are tried first as a proof that the classes are separable.
     """
     has_intercept = heads.intercept is not None
-    if loss.count_classes is None or is_soft(data):
+    if loss.check_labels_and_count_logits is None or is_soft(data):
         return report_on(x, None, data.weights, fit_intercept=has_intercept)
     classes = heads.coef.shape[1] if loss.has_classes else 1
     intercept = np.zeros(heads.coef.shape[:-1]) if heads.intercept is None else heads.intercept

@@ -83,7 +83,7 @@ class _Part(NamedTuple):
 
     total: float
     point: np.ndarray
-    first: np.ndarray
+    first_moment: np.ndarray
     products: np.ndarray
     squares: np.ndarray
     blocks: list[slice]
@@ -199,8 +199,8 @@ def _merge(parts: list[_Part]) -> Moments:
     products = parts[0].products.copy()
     for part in parts[1:]:
         products += part.products
-    left = np.stack([part.first + part.total * d for part, d in zip(parts, shifts, strict=True)])
-    right, first = np.stack(shifts), np.stack([part.first for part in parts])
+    left = np.stack([part.first_moment + part.total * d for part, d in zip(parts, shifts, strict=True)])
+    right, first = np.stack(shifts), np.stack([part.first_moment for part in parts])
     if len(parts) > 1:
         products += left[:, :features].T @ right
         products += right[:, :features].T @ first

@@ -135,17 +135,18 @@ NO_INTERCEPT = "a class without weight has no finite intercept"
 """The reason why heads with an intercept have no optimum."""
 
 
-def duality_names(l2: np.ndarray, is_absent: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
+def duality_names(l2: np.ndarray, lacks_optimal_intercept: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
     """Return the name of the bound of each head, or the reason why there is none.
 
     Args:
       l2: shape (H,).
-      is_absent: whether no intercept is optimal, for instance because a class has no weight, shape (H,).
+      lacks_optimal_intercept: whether no intercept is optimal, for instance because a class has no weight, shape
+        (H,).
       reason: why such a head has no optimum.
     """
     return [
         f"{NO_DUALITY} l2 > 0" if penalty == 0 else f"none: {reason}" if absent else "duality"
-        for penalty, absent in zip(l2, is_absent, strict=True)
+        for penalty, absent in zip(l2, lacks_optimal_intercept, strict=True)
     ]
 
 

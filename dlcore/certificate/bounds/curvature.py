@@ -145,7 +145,9 @@ def curvature_bound(params: HeadParams, data: TrainingData) -> GapBound:
     root = np.sqrt(spectrum.smallest)
     decrement, radius = float(np.linalg.norm(spectrum.grad)) / root, spectrum.radius / root
     excess = _penalty_of_mean(params)
-    gap, bound = (_largest(nu, radius) + excess for nu in (decrement, decrement + spectrum.err_grad / root))
+    gap, bound = (
+        _bound_from_decrement(nu, radius) + excess for nu in (decrement, decrement + spectrum.err_grad / root)
+    )
     return GapBound(gap, bound - gap) if np.isfinite(bound) else GapBound(np.inf, np.inf)
 
 
@@ -157,7 +159,7 @@ def _penalty_of_mean(params: HeadParams) -> float:
     return float(params.penalty @ abs_class_sum(params.coef) ** 2) / (2 * classes) * (1 + 1e-9)
 
 
-def _largest(nu: float, r: float) -> float:
+def _bound_from_decrement(nu: float, r: float) -> float:
     """Return (a + (1 − a)ln(1 − a))/r² with a = rν, rounded up, or infinity if a ≥ 1."""
     a = r * nu * (1 + 1e-12)
     if not a < 1:

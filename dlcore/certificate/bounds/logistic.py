@@ -104,21 +104,21 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     value = (negative.loss + positive.loss) / total + l2 / 2 * coef_norm**2
     null_value = _null_value(negative.weight, positive.weight, has_intercept=has_intercept)
 
-    mass = (negative.mass + positive.mass) / total
+    mean_mass = (negative.mass + positive.mass) / total
     max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     err_sums = logistic_sums(cached_row_slices(data.x, len(coef)), soft=is_soft(data))
-    err_loss = 2 * mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
+    err_loss = 2 * mean_mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _divergence_bound(negative, shrink[0]) + _divergence_bound(positive, shrink[1])
         negligible = NEGLIGIBLE * grad_norm**2 / (2 * l2) + NEGLIGIBLE_VALUE * np.minimum(value, improvement)
         odds = sum(np.where(c < 1, (1 - c) * side.odds, 0) for c, side in zip(shrink, sides, strict=True))
-        is_exact = (divergence / total > negligible) & (odds > SMALL_ODDS * mass * total)
-    if is_exact.any():  # a second pass over the rows computes the divergence itself
-        weights = RowWeights(*(part if len(part) == 1 else part[is_exact] for part in data.weights))
-        params = coef[is_exact], intercept[is_exact]
-        shrunk = np.stack(shrink)[:, is_exact]
-        divergence[is_exact] = _divergence(*params, data._replace(weights=weights), shrunk)
+        needs_second_pass = (divergence / total > negligible) & (odds > SMALL_ODDS * mean_mass * total)
+    if needs_second_pass.any():  # a second pass over the rows computes the divergence itself
+        weights = RowWeights(*(part if len(part) == 1 else part[needs_second_pass] for part in data.weights))
+        params = coef[needs_second_pass], intercept[needs_second_pass]
+        shrunk = np.stack(shrink)[:, needs_second_pass]
+        divergence[needs_second_pass] = _divergence(*params, data._replace(weights=weights), shrunk)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gap = divergence / total + grad_norm**2 / (2 * l2)
     rounding = logistic_rounding(
@@ -129,14 +129,14 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
         grad_norm=grad_norm,
         coef_norm=coef_norm,
         err_sums=err_sums,
-        is_exact=is_exact,
+        needs_second_pass=needs_second_pass,
     )
 
     gradient = (negative.grad_coef - positive.grad_coef) / total[:, None] + l2[:, None] * scaled_coef * scale
     grad_intercept = (negative.mass - positive.mass) / total if has_intercept else np.zeros(len(coef))
     gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given
-    is_absent = np.minimum(negative.weight, positive.weight) == 0
-    names = duality_names(l2, is_absent & has_intercept)
+    lacks_optimal_intercept = np.minimum(negative.weight, positive.weight) == 0
+    names = duality_names(l2, lacks_optimal_intercept & has_intercept)
     norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
     return Bounds(value, norm, gap, rounding, names, null_value, improvement)
 
@@ -275,11 +275,11 @@ def _blocks(
         else:
             if weights.is_shared:
                 in_class = [mask * (weights.values[0, block] > 0) for mask in in_class]
-            zeros, ones = (np.flatnonzero(mask) for mask in in_class)
-            rows = buffer[: len(zeros) + len(ones)]
-            rows[...] = x[block][np.concatenate([zeros, ones])]
-            sign = np.repeat([-1.0, 1.0], [len(zeros), len(ones)])
-            parts = [(slice(0, len(zeros)), zeros), (slice(len(zeros), len(rows)), ones)]
+            rows_0, rows_1 = (np.flatnonzero(mask) for mask in in_class)
+            rows = buffer[: len(rows_0) + len(rows_1)]
+            rows[...] = x[block][np.concatenate([rows_0, rows_1])]
+            sign = np.repeat([-1.0, 1.0], [len(rows_0), len(rows_1)])
+            parts = [(slice(0, len(rows_0)), rows_0), (slice(len(rows_0), len(rows)), rows_1)]
         for h in head_slices(heads, max(1, len(rows))):
             weight = weights.block(block, h)
             sides = [
@@ -297,11 +297,11 @@ def _margin(coef: np.ndarray, intercept: np.ndarray, rows: np.ndarray, sign: np.
     return margin
 
 
-def _null_value(zeros: np.ndarray, ones: np.ndarray, *, has_intercept: bool) -> np.ndarray:
+def _null_value(weight_0: np.ndarray, weight_1: np.ndarray, *, has_intercept: bool) -> np.ndarray:
     """Return the entropy of the fractions of the classes, or ln 2 without an intercept."""
     if not has_intercept:
-        return np.full(len(zeros), np.log(2))
-    fractions = np.stack([ones, zeros]) / (ones + zeros)
+        return np.full(len(weight_0), np.log(2))
+    fractions = np.stack([weight_1, weight_0]) / (weight_1 + weight_0)
     return -(fractions * np.log(np.where(fractions > 0, fractions, 1))).sum(0)
 
 
@@ -309,7 +309,7 @@ def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
     host_checks.check_binary_labels(y, weights, "heads with loss='softmax'")
 
 
-def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+def _check_labels_and_count_logits(y: np.ndarray, weights: np.ndarray) -> int:
     host_checks.check_binary_labels(y, weights, "loss='softmax'")
     return 1
 
@@ -328,7 +328,7 @@ LOGISTIC = CertifiedLoss(
     _check_targets,
     _predict,
     _predict_proba,
-    count_classes=_count_classes,
+    check_labels_and_count_logits=_check_labels_and_count_logits,
     row_loss=CLASS_LOSS,
 )
 """The cross-entropy of a sigmoid."""

@@ -21,7 +21,7 @@ def is_soft(data: TrainingData) -> bool:
     return data.y.ndim == 2
 
 
-def check_heads(y: np.ndarray, heads: HeadArrays, *, has_classes: bool) -> np.ndarray:
+def probabilities_of_soft_labels(y: np.ndarray, heads: HeadArrays, *, has_classes: bool) -> np.ndarray:
     """Return soft labels as probabilities of all classes, shape (n, K).
 
     Args:

@@ -42,7 +42,7 @@ from dlcore.certificate.rows import TrainingData, add_runs, head_slices, map_run
 
 SERIES_LIMIT = 1e-3
 """Up to this t, φ(t) is computed from its series, whose terms do not cancel."""
-TINY = 1e-290
+MIN_PROBABILITY = 1e-290
 """A probability below this has too few digits, and its logarithm is computed from the logit."""
 
 
@@ -264,16 +264,16 @@ def _gains_of_blocks(
 def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return p·φ(gain/p), shape (H, K, n). p is the exponential of `shifted` over `whole`.
 
-    For p below `TINY` the logarithm comes from the logits.
+    For p below `MIN_PROBABILITY` the logarithm comes from the logits.
     """
     is_large = gain > SERIES_LIMIT * p
     ratio = np.divide(gain, p, out=np.zeros_like(p), where=(gain > 0) & ~is_large)
     small = gain * ratio * _phi_series(ratio)
     if not is_large.any():
         return small
-    is_tiny = (p < TINY) & is_large
+    is_tiny = (p < MIN_PROBABILITY) & is_large
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        logarithm = np.log1p(gain / np.where(p < TINY, 1, p))
+        logarithm = np.log1p(gain / np.where(p < MIN_PROBABILITY, 1, p))
     if is_tiny.any():
         head, _, row = np.nonzero(is_tiny)
         log_ratio = np.log(gain[is_tiny]) - shifted[is_tiny] + np.log(whole[head, 0, row])
@@ -307,11 +307,11 @@ def _null_value(sums: SoftmaxSums, *, has_intercept: bool) -> np.ndarray:
 
 
 def _accept_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
-    """Accept any targets here: `_check_heads` checks them, when the number of classes is known."""
+    """Accept any targets here: `_check_targets_of_heads` checks them, when the number of classes is known."""
     del y, weights
 
 
-def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
+def _check_targets_of_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
     """Check that `y` has class indices of the heads."""
     del weights
     classes = heads.coef.shape[1]
@@ -325,7 +325,7 @@ def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
         )
 
 
-def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+def _check_labels_and_count_logits(y: np.ndarray, weights: np.ndarray) -> int:
     del weights
     if (y != np.floor(y)).any() or (y < 0).any():
         raise ValueError(f"y: expected labels 0, 1, …, the class indices, got {np.unique(y)[:5]}")
@@ -342,9 +342,9 @@ SOFTMAX = CertifiedLoss(
     _accept_targets,
     _predict,
     probabilities,
-    check_heads=_check_heads,
+    check_targets_of_heads=_check_targets_of_heads,
     has_classes=True,
-    count_classes=_count_classes,
+    check_labels_and_count_logits=_check_labels_and_count_logits,
     row_loss=CLASS_LOSS,
 )
 """The cross-entropy of a softmax."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.moments import ColumnMoments, Moments, RowSums
-from dlcore.certificate.rounding import squared as rounding
+from dlcore.certificate.rounding import squared as squared_errors
 from dlcore.certificate.rounding.base import err_logit, sum_rounding
 from dlcore.certificate.rounding.squared import SquaredErrors
 from dlcore.certificate.rows import (
@@ -25,7 +25,7 @@ The sample has fewer than twice as many rows. If there are fewer rows, the sampl
 """
 MAX_BLOCKS = 64
 """Target for the number of blocks, because the error of a sum grows with it."""
-TINY = 1e-140
+SQUARE_FLOOR = 1e-140
 """Number that is added to the squared norm of a row in column units.
 
 It covers squares that underflow, and it is far below the rounding of usual norms.
@@ -57,13 +57,13 @@ class Evaluation(NamedTuple):
     """Sums over the rows for H heads, divided by Σ s. ρ are the residuals, and x is centered.
 
     Attributes:
-      value: Σ s·ρ², shape (H,).
+      mean_square: Σ s·ρ², shape (H,).
       mean_residual: Σ s·ρ, 0 without an intercept, shape (H,).
       grad_coef: Σ s·ρ·x, shape (H, m).
       errors: bounds on the errors of these sums.
     """
 
-    value: np.ndarray
+    mean_square: np.ndarray
     mean_residual: np.ndarray
     grad_coef: np.ndarray
     errors: SquaredErrors
@@ -83,11 +83,11 @@ def evaluate_from_moments(moments: Moments, heads: HeadBatch) -> Evaluation:
     mean = coef @ x_mean - y_mean + (0 if intercept is None else intercept)
     magnitude = np.abs(coef) @ np.abs(x_mean) + np.abs(y_mean) + (0 if intercept is None else np.abs(intercept))
     reach = np.abs(coef) @ roots[:features] + roots[features:][target]
-    errors = rounding.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
+    errors = squared_errors.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
     value = np.maximum(square, 0) + mean**2
     if intercept is None:  # moments about 0 in place of the mean
         grad_coef += mean[:, None] * x_mean
-        errors = rounding.without_centering(errors, mean, moments.relative_error)
+        errors = squared_errors.without_centering(errors, mean, moments.relative_error)
         mean = np.zeros(len(coef))
     return Evaluation(value, mean, grad_coef, errors)
 
@@ -153,8 +153,10 @@ def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnM
     summed = sum_rounding(blocks)
     variance = np.maximum(squares - first**2, 0)[features:]
     point = np.concatenate([x_point, y_point])
-    moments = ColumnMoments(variance, point + first, squares, rounding.err_moments(summed), summed)
-    errors = rounding.errors_from_rows(square_error, None if intercept is None else abs_residual, value, summed)
+    moments = ColumnMoments(variance, point + first, squares, squared_errors.err_moments(summed), summed)
+    errors = squared_errors.errors_from_rows(
+        square_error, None if intercept is None else abs_residual, value, summed
+    )
     return moments, Evaluation(value, mean, grad_coef, errors)
 
 
@@ -171,11 +173,12 @@ def _column_units(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 def _norms_in_units(rows: np.ndarray, squares: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return upper bounds on the norms of rows divided by units, shape (n,).
 
-    If the squares of the units are in range, the norms come from `squares`. `TINY` covers squares that underflow.
+    If the squares of the units are in range, the norms come from `squares`. `SQUARE_FLOOR` covers squares that
+    underflow.
     """
-    if units.min() < np.sqrt(TINY) or units.max() > 1 / np.sqrt(TINY):
+    if units.min() < np.sqrt(SQUARE_FLOOR) or units.max() > 1 / np.sqrt(SQUARE_FLOOR):
         return row_norms(rows / units)
-    return np.sqrt(squares @ units**-2 + TINY)
+    return np.sqrt(squares @ units**-2 + SQUARE_FLOOR)
 
 
 def _blocks(rows: int, columns: int, heads: int) -> list[slice]:

@@ -30,7 +30,7 @@ from dlcore.certificate.newton import newton_path, value_and_error
 from dlcore.certificate.result import Bounds
 from dlcore.certificate.rows import TrainingData
 
-UNKNOWN_FRACTION = 0.1
+GOOD_ENOUGH_FRACTION = 0.1
 """A point of lower J is good enough if its bound is at most this fraction of the decrease of J."""
 
 
@@ -90,14 +90,14 @@ def _bound_via_lower_point(params: HeadParams, data: TrainingData) -> GapBound:
     """Return the best bound by way of points of lower J, or infinity if no point gives a bound."""
     value, err = value_and_error(params, data)
     best = GapBound(np.inf, np.inf)
-    for lower, is_near in newton_path(params, data):
-        if not is_near:
+    for lower, seems_bounded in newton_path(params, data):
+        if not seems_bounded:
             continue
         bound = curvature_bound(lower, data)
         lower_value, lower_err = value_and_error(lower, data)
         descent = max(value - lower_value, 0.0)
         if descent + bound.gap + bound.rounding + err + lower_err < best.total:
             best = GapBound(descent + bound.gap, bound.rounding + err + lower_err)
-        if bound.total <= UNKNOWN_FRACTION * descent:
+        if bound.total <= GOOD_ENOUGH_FRACTION * descent:
             break
     return best

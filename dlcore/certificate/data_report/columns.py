@@ -20,7 +20,7 @@ class Columns(NamedTuple):
 
     Attributes:
       constant: indices of columns that are the same number in every row.
-      groups: columns that are equal in every row, in groups of at least two.
+      duplicates: columns that are equal in every row, in groups of at least two.
       spread: the root mean square of each column, centered if heads have an intercept, shape (m,).
       rank: the rank in float64 of the columns, centered if heads have an intercept.
       condition: the ratio of the largest and the smallest singular value of the columns that are not 0, or
@@ -29,7 +29,7 @@ class Columns(NamedTuple):
     """
 
     constant: tuple[int, ...]
-    groups: tuple[tuple[int, ...], ...]
+    duplicates: tuple[tuple[int, ...], ...]
     spread: np.ndarray
     rank: int
     condition: float

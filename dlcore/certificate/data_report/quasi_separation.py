@@ -24,7 +24,7 @@ from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import TrainingData
 
 STEPS = 12
-MAX_PRODUCTS = 2 * 10**10
+MAX_NEWTON_PRODUCTS = 2 * 10**10
 """Maximum number of multiplications of all steps together. At least two steps are made."""
 TOUCHING_TOL = 1e-3
 """Rows whose margin is below this fraction of the largest are treated as touching."""
@@ -66,7 +66,7 @@ def quasi_separating_direction(params: HeadParams, data: TrainingData) -> np.nda
     transform = None
     with np.errstate(all="ignore"):
         space = _row_space(params, data)
-        for _ in range(min(STEPS, max(2, MAX_PRODUCTS // (2 * len(data.x) * params.coef.size**2)))):
+        for _ in range(min(STEPS, max(2, MAX_NEWTON_PRODUCTS // (2 * len(data.x) * params.coef.size**2)))):
             step, transform, _ = newton_step(params, data, transform)
             if step is None or not np.isfinite(step).all():
                 return None

@@ -162,7 +162,7 @@ def data_report(
     equal columns: (0, 2)
     classes: separable; without a penalty J has the infimum 0 and no minimum
     """
-    count_classes = certified_loss("loss", loss).count_classes
+    check_labels_and_count_logits = certified_loss("loss", loss).check_labels_and_count_logits
     if not isinstance(fit_intercept, bool):
         raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
     table = host_checks.as_numpy_or_sparse("x", x)
@@ -174,13 +174,13 @@ def data_report(
         host_checks.check_weights(values, len(table))
         values = values[None]
     scaled = scaled_weights(values)
-    if count_classes is None:
+    if check_labels_and_count_logits is None:
         return report_on(table, None, scaled, fit_intercept=fit_intercept)
     labels = host_checks.as_numpy("y", y)
     host_checks.check_same_length(x=table, y=labels)
     host_checks.check_rank("y", labels, 1, "[n]")
     host_checks.check_finite("y", labels)
-    classes = count_classes(labels, values[0])
+    classes = check_labels_and_count_logits(labels, values[0])
     return report_on(table, labels, scaled, classes, fit_intercept=fit_intercept)
 
 
@@ -209,7 +209,7 @@ def report_on(
     if y is not None:
         data = TrainingData(x, y, weights)
         distinct = np.ones(x.shape[1], bool)
-        for group in columns.groups:
+        for group in columns.duplicates:
             distinct[list(group[1:])] = False
         distinct[[j for j in columns.constant if columns.spread[j] == 0]] = False
         with np.errstate(over="ignore", invalid="ignore"):  # if a number overflows, nothing is proven
@@ -236,7 +236,7 @@ def report_on(
         widest=int(np.nanargmax(spread)) if varies else None,
         narrowest=int(np.nanargmin(spread)) if varies else None,
         constant=columns.constant,
-        duplicates=columns.groups,
+        duplicates=columns.duplicates,
         separability=None if separation is None else separation.verdict,
         direction=None if separation is None else separation.coef,
         direction_intercept=None if separation is None else separation.intercept,

@@ -50,7 +50,7 @@ class Separation(NamedTuple):
     intercept: np.ndarray | None = None
 
 
-class _Columns(NamedTuple):
+class _CenteredView(NamedTuple):
     """A view of some columns of a table, centered.
 
     Attributes:
@@ -95,13 +95,15 @@ def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fi
         return _separation_by_column(data, classes, fit_intercept=fit_intercept)
     table = ColumnSubset(data.x, columns)
     center = find_center(table) if fit_intercept else None
-    view = _Columns(table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center)
+    view = _CenteredView(
+        table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center
+    )
     view_data = data._replace(x=view.rows)
     start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
     params = head_params(start, np.zeros(start.shape[:-1]) if fit_intercept else None, 0.0, None)
-    for lower, is_near in newton_path(params, view_data):
+    for lower, seems_bounded in newton_path(params, view_data):
         params = lower
-        if is_near and np.isfinite(curvature_bound(params, view_data).total):
+        if seems_bounded and np.isfinite(curvature_bound(params, view_data).total):
             return Separation(INSEPARABLE)
         coef, intercept = view.coefficients(params.coef, fit_intercept=fit_intercept)
         if is_separable_by(coef, intercept, data):
@@ -109,7 +111,7 @@ def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fi
     return _separation_near(params, view, data)
 
 
-def separation_at_low_cost(
+def separation_without_search(
     coef: np.ndarray, intercept: np.ndarray | None, data: TrainingData, witness: Separation | None
 ) -> Separation | None:
     """Return the verdict that a head or a witness shows in one pass over the rows, or None.
@@ -158,10 +160,10 @@ def separation_of_head(
     if center is not None:
         rows, bias = CenteredRows(x, center), centered_intercept(coef, bias, center)
     params = head_params(coef, bias if has_intercept else None, 0.0, None)
-    return _separation_near(params, _Columns(rows, np.arange(x.shape[1]), x.shape[1], center), data)
+    return _separation_near(params, _CenteredView(rows, np.arange(x.shape[1]), x.shape[1], center), data)
 
 
-def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> Separation:
+def _separation_near(params: HeadParams, view: _CenteredView, data: TrainingData) -> Separation:
     """Return the verdict near the coefficients of a view: separable, quasi-separable or not known."""
     direction = quasi_separating_direction(params, data._replace(x=view.rows))
     if direction is None:

@@ -34,7 +34,7 @@ def poisson_logit(features: int, magnitude: np.ndarray) -> np.ndarray:
 
 def poisson_rounding(
     heads: "HeadArrays",
-    means: "poisson.PoissonSums",
+    means: "poisson.PoissonStatistics",
     *,
     t: np.ndarray,
     gap: np.ndarray,
@@ -110,14 +110,16 @@ def poisson_intercept_distance(
     return shift + max_row_norm * np.sqrt(2 * gap / l2)
 
 
-def poisson_intercept_bound(means: "poisson.PoissonSums", null_value: np.ndarray, l2: np.ndarray) -> np.ndarray:
+def poisson_intercept_bound(
+    means: "poisson.PoissonStatistics", null_value: np.ndarray, l2: np.ndarray
+) -> np.ndarray:
     r"""Bound |b*|, see `poisson_intercept_distance`: w* is at most √(2J₀/λ) from w = 0, as J ≥ 0."""
     # 1e-9 exceeds the rounding of the mean target and of its logarithm.
     return np.abs(np.log(means.target)) + 1e-9 + means.max_row_norm * np.sqrt(2 * null_value / l2)
 
 
 def err_deviance(
-    means: "poisson.PoissonSums",
+    means: "poisson.PoissonStatistics",
     value: np.ndarray,
     coef_norm: np.ndarray,
     intercept: np.ndarray,

@@ -57,7 +57,7 @@ def softmax_rounding(
       err_products: the relative error of matrix products over rows.
     """
     l2, classes, total = heads.l2, heads.coef.shape[1], sums.weight.sum(-1)
-    mass, max_row_norm = sums.mass / total, sums.max_row_norm
+    mean_mass, max_row_norm = sums.mass / total, sums.max_row_norm
     # 2. The error of the gradient is `err_products` of Σ s‖q − y‖‖x‖, with ‖p − y‖ ≤ √2 r, and of the repair. The
     #    repair removes the fraction a_k of Σ s·p_k·x and adds as much to other classes. Σ s·p_k·x is the sum of
     #    two terms. Together these are at most (M_k + 2N_k)·max‖x‖. If a_k > 0 then M_k > N_k, so that is at most
@@ -72,16 +72,16 @@ def softmax_rounding(
         if heads.intercept is None:
             return rounding
         # 4. The residuals of class k sum to δ_k instead of 0, with Σδ = 0. This adds δ·(b − b*), at most ½ Σ|δ|
-        #    times the spread of b − b*. Σ|δ| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mass.
+        #    times the spread of b − b*. Σ|δ| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mean_mass.
         spread = np.ptp(heads.intercept, axis=-1) + softmax_intercept_bound(sums, l2)
-        mean_residual = moved + (3 * err_sums + 2 * err_z) * mass
+        mean_residual = moved + (3 * err_sums + 2 * err_z) * mean_mass
         reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * max_row_norm * coef_norm
         slope = (np.exp(-reach) / classes) ** 2
         for _ in range(INTERCEPT_REFINEMENTS):
-            total_gap = gap + rounding + 3 * err_sums * mass * spread
+            total_gap = gap + rounding + 3 * err_sums * mean_mass * spread
             shrunk = softmax_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope, classes)
             spread = np.fmin(spread, shrunk)
-        rounding += 3 * err_sums * mass * spread
+        rounding += 3 * err_sums * mean_mass * spread
     return rounding
 
 

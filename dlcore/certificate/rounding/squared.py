@@ -104,7 +104,7 @@ def err_gram(relative_error: float, trace: float, values: np.ndarray) -> float:
     return relative_error * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
 
 
-def err_penalised_grad(
+def err_penalized_grad(
     err_grad: np.ndarray, trace_root: float, l2: np.ndarray, coef_norm: np.ndarray, grad_norm: np.ndarray
 ) -> np.ndarray:
     """Bound the error of h = 2Σ s·ρ·x + λw: the errors of its terms, the additions and the scaling."""
