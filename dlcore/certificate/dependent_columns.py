@@ -111,10 +111,10 @@ def _pivots(gram: np.ndarray, first: int | None) -> np.ndarray:
 def dependent_bound(params: HeadParams, combination: Combination, data: TrainingData) -> GapBound:
     """Return the bound on J − J* of a head without a penalty, or infinity if it does not hold."""
     independent, dependent, factors = combination
-    moved = params.coef[:, dependent] @ factors.T
-    coef = params.coef[:, independent] + moved[:, :-1]
+    transferred = params.coef[:, dependent] @ factors.T
+    coef = params.coef[:, independent] + transferred[:, :-1]
     if params.has_intercept:
-        coef = np.column_stack([coef, params.coef[:, -1] + moved[:, -1]])
+        coef = np.column_stack([coef, params.coef[:, -1] + transferred[:, -1]])
     columns = np.append(independent, data.x.shape[1]) if params.has_intercept else independent
     reduced = params._replace(
         coef=coef, penalty=params.penalty[columns], is_shift_invariant=params.is_shift_invariant[columns]

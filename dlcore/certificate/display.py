@@ -103,22 +103,22 @@ def certificate_html(certificate: "Certificate") -> str:
     notes = [_remaining(rows)] if len(rows) > SHOWN else []
     if certificate.report is not None:
         notes += str(certificate.report).split("\n")
-    return html_table(_computation(certificate), body, header, notes)
+    return html_table(_computation(certificate), header, body, notes)
 
 
 def html_table(
-    caption: str, rows: Iterable[Sequence[str]], header: Sequence[str], notes: Sequence[str] = ()
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Sequence[str] = ()
 ) -> str:
     """Return an HTML table with escaped text. The first cell of each row is its header.
 
     Args:
       caption: the caption of the table.
-      rows: cells of each row.
-      header: names of the columns.
+      columns: the names of the columns.
+      rows: the cells of each row.
       notes: lines below the table.
     """
     escape = html.escape
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)

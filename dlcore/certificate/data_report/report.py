@@ -110,7 +110,7 @@ class DataReport:
             ("classes", _SEPARABILITY.get(self.separability or "", "")),
         ]
         caption = f"data: {self.rows} rows of positive weight, {self.columns} columns, {self.dtype}"
-        return html_table(caption, [row for row in rows if row[1]], ("property", "value"))
+        return html_table(caption, ("property", "value"), [row for row in rows if row[1]])
 
     def __eq__(self, other: object) -> bool:
         return equal_fields(self, other) if isinstance(other, DataReport) else NotImplemented
