@@ -284,7 +284,7 @@ def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: Training
     has_intercept = heads.intercept is not None
     if loss.check_labels_and_count_logits is None or is_soft(data):
         return report_on(x, None, data.weights, fit_intercept=has_intercept)
-    classes = heads.coef.shape[1] if loss.has_classes else 1
+    logits = heads.coef.shape[1] if loss.has_classes else 1
     intercept = np.zeros(heads.coef.shape[:-1]) if heads.intercept is None else heads.intercept
     pairs = zip(heads.coef, intercept, strict=True)
-    return report_on(x, data.y, data.weights, classes, pairs, fit_intercept=has_intercept)
+    return report_on(x, data.y, data.weights, logits, pairs, fit_intercept=has_intercept)

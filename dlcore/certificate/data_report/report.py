@@ -180,15 +180,15 @@ def data_report(
     host_checks.check_same_length(x=table, y=labels)
     host_checks.check_rank("y", labels, 1, "[n]")
     host_checks.check_finite("y", labels)
-    classes = check_labels_and_count_logits(labels, values[0])
-    return report_on(table, labels, scaled, classes, fit_intercept=fit_intercept)
+    logits = check_labels_and_count_logits(labels, values[0])
+    return report_on(table, labels, scaled, logits, fit_intercept=fit_intercept)
 
 
 def report_on(
     x: HostTable,
     y: np.ndarray | None,
     weights: RowWeights,
-    classes: int = 1,
+    logits: int = 1,
     heads: Iterable[tuple[np.ndarray, np.ndarray]] = (),
     *,
     fit_intercept: bool,
@@ -199,7 +199,7 @@ def report_on(
       x: rows, shape (n, m).
       y: classes, shape (n,), or None for regression losses.
       weights: sets of weights. A row is used if its weight is positive in any set.
-      classes: the number of classes, 1 for the sigmoid.
+      logits: the number of logits of a row: the number of classes, or 1 for the sigmoid.
       heads: coefficients and intercepts that may separate the classes.
       fit_intercept: whether heads have an intercept.
     """
@@ -219,7 +219,7 @@ def report_on(
                 if is_separable_by(np.atleast_2d(coef), np.atleast_1d(intercept), data)
             )
             separation = next(witnesses, None) or find_separation(
-                data, classes, np.flatnonzero(distinct), fit_intercept=fit_intercept
+                data, logits, np.flatnonzero(distinct), fit_intercept=fit_intercept
             )
     spread = np.where(columns.spread > 0, columns.spread, np.nan)
     varies = bool((columns.spread > 0).any())

@@ -81,25 +81,25 @@ class _CenteredView(NamedTuple):
         return coef, intercept
 
 
-def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fit_intercept: bool) -> Separation:
+def find_separation(data: TrainingData, logits: int, columns: np.ndarray, *, fit_intercept: bool) -> Separation:
     """Return the verdict on the classes of data.
 
     Args:
       data: rows of classes 0, 1, …, with one set of weights.
-      classes: the number of classes, 1 for the sigmoid.
+      logits: the number of logits of a row: the number of classes, or 1 for the sigmoid.
       columns: indices of columns, no two of which are equal.
       fit_intercept: whether heads have an intercept.
     """
     features = len(columns)
-    if classes * (features + 1) > MAX_COEFS or features == 0:
-        return _separation_by_column(data, classes, fit_intercept=fit_intercept)
+    if logits * (features + 1) > MAX_COEFS or features == 0:
+        return _separation_by_column(data, logits, fit_intercept=fit_intercept)
     table = ColumnSubset(data.x, columns)
     center = find_center(table) if fit_intercept else None
     view = _CenteredView(
         table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center
     )
     view_data = data._replace(x=view.rows)
-    start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
+    start = np.zeros(features) if logits == 1 else np.zeros((logits, features))
     params = head_params(start, np.zeros(start.shape[:-1]) if fit_intercept else None, 0.0, None)
     for lower, seems_bounded in newton_path(params, view_data):
         params = lower
@@ -173,9 +173,9 @@ def _separation_near(params: HeadParams, view: _CenteredView, data: TrainingData
     return _separation(verdict, coef, intercept)
 
 
-def _separation_by_column(data: TrainingData, classes: int, *, fit_intercept: bool) -> Separation:
+def _separation_by_column(data: TrainingData, logits: int, *, fit_intercept: bool) -> Separation:
     """Return the verdict that one column shows: quasi-separable or not known."""
-    direction = quasi_separating_column(data, classes, fit_intercept=fit_intercept)
+    direction = quasi_separating_column(data, logits, fit_intercept=fit_intercept)
     return Separation(UNKNOWN) if direction is None else _separation(QUASI_SEPARABLE, *direction)
 
 
