@@ -156,7 +156,8 @@ def test_the_message_names_a_tolerance_below_the_range_of_the_dtype():
     fitted = fit(Objective(linear, squared_error, 2.0), data, rule, params=start, tol=0, stop="certificate")
     assert (fitted.status, fitted.steps) == (Status.PRECISION_FLOOR, 0)
     assert "the tolerance that the certificate needs is below the range of float" in fitted.message
-    stuck = fit(Objective(linear, squared_error, 2.0), data, descent.gradient_descent(1e-30), tol=1e-6)
+    elsewhere = LinearParams(np.ones(1, DTYPE), np.ones((), DTYPE))
+    stuck = fit(Objective(linear, squared_error, 2.0), data, descent.gradient_descent(1e-30), params=elsewhere)
     assert "an update changed no bit" in stuck.message
 
 
