@@ -14,6 +14,7 @@ gradient for x divided by σ.
 A row with a probability y of class 1 is a row of class 0 of weight s(1 − y) and a row of class 1 of weight s·y.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -219,7 +220,8 @@ def _divergence(coef: np.ndarray, intercept: np.ndarray, data: TrainingData, shr
       shrink: c of each class, shape (2, H).
     """
     blocks = cached_row_slices(data.x, len(coef))
-    return sum(map_runs(lambda some: _divergence_of(some, coef, intercept, data, shrink), blocks))
+    parts = map_runs(lambda some: _divergence_of(some, coef, intercept, data, shrink), blocks)
+    return functools.reduce(np.add, parts)
 
 
 def _divergence_of(

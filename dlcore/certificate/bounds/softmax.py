@@ -143,7 +143,8 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     count, classes, _ = heads.coef.shape
     blocks = row_slices(data.x, count, classes)
     runs = map_runs(lambda some: _sums_of_blocks(some, heads, intercept, data), blocks)
-    return SoftmaxSums(*add_runs([run[:-1] for run in runs]), np.max([run.max_row_norm for run in runs], axis=0))
+    max_row_norm = np.max([run.max_row_norm for run in runs], axis=0)
+    return SoftmaxSums(*add_runs([run[:-1] for run in runs]), max_row_norm=max_row_norm)
 
 
 def _sums_of_blocks(

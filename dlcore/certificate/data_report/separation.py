@@ -128,9 +128,8 @@ def separation_without_search(
     if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
         return None
     witness_coef, witness_intercept = np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))
-    if is_separable_by(
-        witness_coef, witness_intercept, data
-    ):  # quasi-separation of all rows may be strict on some
+    # A direction that touches some rows of the larger set may separate the other rows strictly.
+    if is_separable_by(witness_coef, witness_intercept, data):
         return Separation(SEPARABLE, *witness[1:])
     direction = np.column_stack([witness_coef, witness_intercept])
     params = HeadParams(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
