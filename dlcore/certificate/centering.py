@@ -17,7 +17,7 @@ from dlcore.certificate.rows import BLOCK_BYTES, RowTable, index_slices
 SAMPLE = 4096
 """The center is the mean of at most this many rows. Any point is valid."""
 FAR = 4.0
-"""A column is centered if its mean exceeds its standard deviation by this factor."""
+"""A column is centered if |mean| exceeds this many standard deviations."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dlcore._core.tables import columns
 from dlcore.certificate.bounds import tightest
 from dlcore.certificate.bounds.base import CertifiedLoss
 from dlcore.certificate.bounds.row_losses import RowLoss
-from dlcore.certificate.bounds.soft_labels import check_heads, is_soft
+from dlcore.certificate.bounds.soft_labels import is_soft, probabilities_of_soft_labels
 from dlcore.certificate.centering import CenteredRows, centered_intercept, find_center
 from dlcore.certificate.data_report.report import DataReport, report_on
 from dlcore.certificate.data_report.separation import Separation
-from dlcore.certificate.data_report.separation_names import names_with_separation, separations_at_low_cost
+from dlcore.certificate.data_report.separation_names import names_with_separation, separations_without_search
 from dlcore.certificate.head_arrays import HeadArrays, HeadsLike, multiply_class_weight, read_heads, read_weights
 from dlcore.certificate.losses import certified_loss
 from dlcore.certificate.result import Bounds, Certificate, certificate_from_bounds
@@ -41,11 +41,11 @@ def certify(
     report: bool = False,
     **unknown: Never,
 ) -> Certificate:
-    r"""Return an upper bound on how far heads are above the minimum of their objective.
+    r"""Return a certificate: an upper bound on J − J* for each head.
 
-    The objective is $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$ with the cross-entropy of
-    probabilities $p_i$. Every $q$ of probabilities with $\sum_i s_i(q_i - y_i) = 0$ gives a lower bound on $J^*$
-    by Fenchel duality, and with it
+    The objective is $J(w, b) = \frac1S\sum_i s_i\ell_i + \frac\lambda2\|w\|^2$. The loss $\ell_i$ is the
+    cross-entropy of the probabilities $p_i$ of row i. By Fenchel duality, any probabilities $q_i$ with
+    $\sum_i s_i(q_i - y_i) = 0$ give a lower bound on $J^*$. It follows that
 
     $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
     + \frac{1}{2\lambda}\left\|\frac1S X^\top(s\circ(q - y)) + \lambda w\right\|^2$
@@ -57,8 +57,8 @@ def certify(
 
     With the squared loss the gap is $\frac12 g^\top H^+ g$ exactly, where g is the gradient and H the Hessian. For
     counts the duality bound holds with rates μ in place of p, and the divergence $q\ln(q/\mu) - q + \mu$ in place
-    of KL. Heads with a scale σ are those of x/σ with the coefficients σw, for which the same holds. Products are
-    made with x and w. Gradients and norms are divided by σ.
+    of KL. Heads with a scale σ are equivalent to heads with the coefficients σw on x/σ, and the bound is that of
+    the equivalent heads.
 
     The float64 gap is an upper bound too, because it includes a bound on its rounding errors. See
     `dlcore.certificate.rounding`.
@@ -66,21 +66,22 @@ def certify(
     Args:
       heads: anything with the attributes of `LinearHeads`.
       x: shape (n, m), any real dtype: a NumPy array or anything that NumPy reads, on disk too, or a sparse table
-        of SciPy's. It is read block by block in float64 and never copied whole. If the heads have
-        `feature_names` and x has column names, the columns are taken by name, in any order.
-      y: shape (n,): labels 0 and 1, or class indices 0, 1, …. If the heads have `classes_`, the labels in
-        `classes_`. Or soft labels: numbers in [0, 1], some of them between 0 and 1, which are probabilities of
-        class 1. With the loss "softmax" soft labels have the shape (n, classes), and each row sums to 1. With the
-        loss "squared" any real numbers, also of shape (n, targets). With the loss "poisson"
-        counts, or any numbers of at least 0.
-      weights: s, shape (n,), or a set for each model, shape (models, n), such as 0 and 1 for its fold. None gives
-        every row the weight 1. If the heads have a `class_weight`, s is multiplied by that of the row's class.
+        of SciPy's. It is read block by block in float64. A NumPy array or a sparse table is never copied whole. If
+        the heads have `feature_names` and x has column names, the columns are taken by name, in any order.
+      y: the labels or targets. With the loss "logistic" they are labels 0 and 1, or probabilities of class 1,
+        shape (n,). With "softmax" they are class indices, shape (n,), or probabilities, shape (n, classes), whose
+        rows sum to 1. With "squared" they are real numbers, shape (n,) or (n, targets). With "poisson" they are
+        numbers of at least 0, shape (n,). If the heads have `classes_`, labels are those in `classes_`.
+      weights: s, shape (n,), or shape (models, n), a set for each model. A set may be 0 in the held-out fold of
+        the model and 1 elsewhere. None gives every row the weight 1. If the heads have a `class_weight`, s is
+        multiplied by the weight of the row's class.
       *positional: `tight` and `report` by position, which is deprecated.
       tight: whether to compute the curvature too, at the heads or at a point of lower J, and to return the smaller
-        of the two bounds. `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few
-        passes over the rows for each head, more for a head far from its optimum. A pass costs n·coefficients²
-        products. Heads of more than 2,000 coefficients keep the bound by duality, and `bound` says so. The squared
-        loss does not need the curvature.
+        bound. At λ = 0 with linearly dependent columns, the curvature of independent columns is tried too.
+        `dlcore.certificate.bounds.curvature` derives the bound. The curvature takes a few passes over the rows for
+        each head, more for a head far from its optimum. A pass costs n·coefficients² products. Heads of more than
+        2,000 coefficients keep the bound by duality, and `bound` says so. The squared loss does not need the
+        curvature.
       report: whether to add a report on the data, see `dlcore.certificate.data_report`.
       **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
         it.
@@ -88,10 +89,11 @@ def certify(
     Returns:
       A `Certificate`. Duality needs a penalty. At λ = 0 the bound of a cross-entropy or of counts is that of the
         curvature. Without `tight` it is computed if a pass for all heads takes at most 5·10¹⁰ multiplications.
-        The gap is infinity if the curvature is not positive definite. It is also infinity if an intercept has no
-        optimum, because a class has no weight or all counts of a set of weights are 0, and if a rate overflows.
-        The squared loss at λ = 0 has a bound. For collinear columns this bound assumes the rank that `bound`
-        states, because float64 cannot rule out a higher rank.
+        The gap is then infinity if the curvature is not positive definite, unless only linearly dependent columns
+        are the cause. It is infinity if a number overflows. It is infinity if no intercept is optimal: a class has
+        no weight, or all counts of positive weight are 0. The squared loss at λ = 0 usually has a bound. For
+        linearly dependent columns a bound holds if the rank is the number in `bound`. Float64 cannot exclude a
+        higher rank.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, labels are not class indices, or binary labels are
@@ -140,7 +142,9 @@ def compute_certificate(
     tol: float | None = None,
     witness: Separation | None = None,
 ) -> Certificate:
-    """Return what `certify` returns, with more bounds for a solver that has a tolerance.
+    """Check the arguments and compute the certificate.
+
+    With a tolerance, also compute the curvature and the separation of the classes for heads that need them.
 
     Args:
       heads: as in `certify`.
@@ -150,8 +154,8 @@ def compute_certificate(
       tight: as in `certify`.
       report: as in `certify`.
       tol: tolerance of the solver, or None. If given, the curvature is also computed for heads whose duality gap
-        exceeds `gap_tol(tol)` and is at most 4 times its rounding. The separation of the classes is searched for
-        heads without a bound.
+        exceeds `gap_tol(tol)` and is at most 4 times its rounding. For heads without a bound, a separation of the
+        classes is searched.
       witness: a separation of a larger set of rows. It is tried if the head itself does not separate the classes.
     """
     missing = [part for part in ("coef", "intercept", "l2", "loss") if not hasattr(heads, part)]
@@ -163,8 +167,8 @@ def compute_certificate(
     loss = certified_loss("heads.loss", heads.loss)
     names = columns.feature_names("x", x)
     order = columns.column_order("x", names, getattr(heads, "feature_names", None))
-    knows_classes, classes = loss.count_classes is not None, getattr(heads, "classes_", None)
-    soft = read_soft_labels("y", y, has_classes=loss.has_classes) if knows_classes else None
+    has_class_indices, classes = loss.check_labels_and_count_logits is not None, getattr(heads, "classes_", None)
+    soft = read_soft_labels("y", y, has_classes=loss.has_classes) if has_class_indices else None
     if soft is not None:
         y = soft
     elif classes is not None:
@@ -177,35 +181,36 @@ def compute_certificate(
         loss.check_targets(labels, None if values is None else values.reshape(-1, len(table)).max(0))
     targets = labels.shape[1] if labels.ndim == 2 and soft is None else None
     arrays = read_heads(heads, table.shape[1], targets, has_classes=loss.has_classes)
-    sets = read_weights(values, len(table), arrays.models)
+    weight_sets = read_weights(values, len(table), arrays.models)
     if soft is None:
-        loss.check_heads(labels, sets, arrays)
+        loss.check_targets_of_heads(labels, weight_sets, arrays)
     else:
-        labels, knows_classes = check_heads(labels, arrays, has_classes=loss.has_classes), False
-    count = 0 if loss.count_classes is None else arrays.coef.shape[1] if loss.has_classes else 2
-    sets = multiply_class_weight(heads, labels, sets, count, is_soft=soft is not None)
-    scaled = scaled_weights(sets)
+        labels = probabilities_of_soft_labels(labels, arrays, has_classes=loss.has_classes)
+        has_class_indices = False
+    count = 0 if loss.check_labels_and_count_logits is None else arrays.coef.shape[1] if loss.has_classes else 2
+    weight_sets = multiply_class_weight(heads, labels, weight_sets, count, is_soft=soft is not None)
+    scaled = scaled_weights(weight_sets)
     data = TrainingData(table, labels, scaled)
-    found: DataReport | None = None
+    report_of_data: DataReport | None = None
     separations: dict[int, Separation] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         if loss.row_loss is None:
             bounds = loss.bounds(arrays, data, None)
         else:
-            if tol is not None and knows_classes:
-                separations = separations_at_low_cost(arrays, data, witness)
+            if tol is not None and has_class_indices:
+                separations = separations_without_search(arrays, data, witness)
             bounds = _best_bounds(
-                loss, loss.row_loss, arrays, data, tight=tight, tol=tol, separable=list(separations)
+                loss, loss.row_loss, arrays, data, tight=tight, tol=tol, without_minimum=list(separations)
             )
     if report:
-        found = _report(loss, arrays, table, data)
-    if knows_classes and (tol is not None or report):
-        bounds = bounds._replace(bound=names_with_separation(bounds, arrays, data, found, separations))
+        report_of_data = _report(loss, arrays, table, data)
+    if has_class_indices and (tol is not None or report):
+        bounds = bounds._replace(bound=names_with_separation(bounds, arrays, data, report_of_data, separations))
     device = getattr(heads, "device", None)
     return dataclasses.replace(
         certificate_from_bounds(bounds, arrays.shape),
         heads_device=None if device is None else str(device),
-        report=found,
+        report=report_of_data,
     )
 
 
@@ -222,6 +227,11 @@ def _checked_data(
         values = host_checks.as_numpy("weights", weights)
         if values.ndim != 2 or coef_axes < 2:
             host_checks.check_weights(values, len(table))
+        elif values.shape[1] != len(table):
+            raise ValueError(
+                f"weights: expected shape ({len(table)},), one per row of x, or (models, {len(table)}), got "
+                f"{values.shape}"
+            )
     host_checks.check_finite("x", table)
     host_checks.check_finite("y", labels)
     return table, labels, values
@@ -235,7 +245,7 @@ def _best_bounds(
     *,
     tight: bool,
     tol: float | None,
-    separable: list[int],
+    without_minimum: list[int],
 ) -> Bounds:
     """Return the bounds of heads by duality, or by curvature if that is requested or needed.
 
@@ -246,7 +256,7 @@ def _best_bounds(
       data: rows with their classes or counts.
       tight: whether the curvature is computed for all heads.
       tol: the tolerance of the solver, or None.
-      separable: indices of heads without a penalty that are known to have no minimum.
+      without_minimum: indices of heads without a penalty that are known to have no minimum.
     """
     center = None if heads.intercept is None else find_center(data.x)
     if heads.intercept is not None and center is not None:
@@ -260,18 +270,21 @@ def _best_bounds(
         certificate = certificate_from_bounds(bounds, heads.l2.shape)
         gap = certificate.gap
         needs_curvature |= (gap > certificate.gap_tol(tol)) & (gap <= ROUNDING_FACTOR * certificate.rounding)
-    needs_curvature[separable] = False
+    needs_curvature[without_minimum] = False
     if not needs_curvature.any():
         return bounds
     return tightest.best_bound(bounds, heads, data, row_loss, np.flatnonzero(needs_curvature))
 
 
 def _report(loss: CertifiedLoss, heads: HeadArrays, x: HostTable, data: TrainingData) -> DataReport:
-    """Return the report on rows that have a weight in any model. The heads themselves may separate the classes."""
+    """Return the report on rows of positive weight in any model.
+
+    The heads are tried first as a proof that the classes are separable.
+    """
     has_intercept = heads.intercept is not None
-    if loss.count_classes is None or is_soft(data):
+    if loss.check_labels_and_count_logits is None or is_soft(data):
         return report_on(x, None, data.weights, fit_intercept=has_intercept)
-    classes = heads.coef.shape[1] if loss.has_classes else 1
+    logits = heads.coef.shape[1] if loss.has_classes else 1
     intercept = np.zeros(heads.coef.shape[:-1]) if heads.intercept is None else heads.intercept
     pairs = zip(heads.coef, intercept, strict=True)
-    return report_on(x, data.y, data.weights, classes, pairs, fit_intercept=has_intercept)
+    return report_on(x, data.y, data.weights, logits, pairs, fit_intercept=has_intercept)

@@ -1,7 +1,8 @@
 r"""The bound by curvature without a penalty for linearly dependent columns, whose minimum is not unique.
 
-A set C of independent columns is chosen. If the other columns are combinations of C up to rounding, the logits of
-a head θ are those of a head $\theta_C$ of the columns C alone. Both problems have the same minimum:
+A set C of independent columns is chosen. If the other columns are combinations of C up to rounding, a head
+$\theta_C$ on the columns C alone has the logits of a head θ. The problem on C has the same minimum as the problem
+on all columns:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta_C)) + (J(\theta_C) - J_C^*)$
 
@@ -20,7 +21,10 @@ from dlcore.certificate.newton import value_and_error
 from dlcore.certificate.rows import ColumnSubset, TrainingData, index_slices, weighted_rows
 
 DEPENDENT_TOL = 1e-10
-"""A column is tried as a combination of other columns if its unexplained square is below this fraction."""
+"""Limit on the residual sum of squares of a column, as a fraction of its sum of squares.
+
+Within the limit, the column is tried as a combination of other columns.
+"""
 EXPLAINED_TOL = 1e-14
 """A column is a combination if no row differs by more than this fraction of the magnitudes that are added."""
 
@@ -31,7 +35,8 @@ class Combination(NamedTuple):
     Attributes:
       independent: indices of columns of x, ascending, shape (r,).
       dependent: the other indices, shape (d,).
-      factors: shape (r + 1, d). The last row belongs to the intercept and is 0 without one.
+      factors: shape (r + 1, d). The last row belongs to the intercept. It is 0 for heads without an
+        intercept.
     """
 
     independent: np.ndarray
@@ -84,7 +89,10 @@ def find_combination(data: TrainingData, *, has_intercept: bool) -> Combination 
 
 
 def _pivots(gram: np.ndarray, first: int | None) -> np.ndarray:
-    """Return the independent columns of a Gram matrix by a Cholesky factorisation with pivots."""
+    """Return the independent columns of a Gram matrix by a Cholesky factorization with pivots.
+
+    `first` is the index of the first pivot, or None for the largest diagonal entry.
+    """
     scale = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), np.inf))
     gram = gram / scale[:, None] / scale
     diagonal, factor, pivots = np.diag(gram).copy(), np.zeros_like(gram), []
@@ -103,10 +111,10 @@ def _pivots(gram: np.ndarray, first: int | None) -> np.ndarray:
 def dependent_bound(params: HeadParams, combination: Combination, data: TrainingData) -> GapBound:
     """Return the bound on J − J* of a head without a penalty, or infinity if it does not hold."""
     independent, dependent, factors = combination
-    moved = params.coef[:, dependent] @ factors.T
-    coef = params.coef[:, independent] + moved[:, :-1]
+    transferred = params.coef[:, dependent] @ factors.T
+    coef = params.coef[:, independent] + transferred[:, :-1]
     if params.has_intercept:
-        coef = np.column_stack([coef, params.coef[:, -1] + moved[:, -1]])
+        coef = np.column_stack([coef, params.coef[:, -1] + transferred[:, -1]])
     columns = np.append(independent, data.x.shape[1]) if params.has_intercept else independent
     reduced = params._replace(
         coef=coef, penalty=params.penalty[columns], is_shift_invariant=params.is_shift_invariant[columns]

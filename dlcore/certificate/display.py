@@ -97,28 +97,28 @@ def certificate_repr(certificate: "Certificate") -> str:
 
 
 def certificate_html(certificate: "Certificate") -> str:
-    """Return a table with a row for each head. It names its columns for screen readers."""
+    """Return an HTML table with a row for each head up to `SHOWN`. Its headers have a scope for screen readers."""
     rows = certificate_rows(certificate)
     header, *body = _cells(rows)
     notes = [_remaining(rows)] if len(rows) > SHOWN else []
     if certificate.report is not None:
         notes += str(certificate.report).split("\n")
-    return html_table(_computation(certificate), body, header, notes)
+    return html_table(_computation(certificate), header, body, notes)
 
 
 def html_table(
-    caption: str, rows: Iterable[Sequence[str]], header: Sequence[str], notes: Sequence[str] = ()
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Sequence[str] = ()
 ) -> str:
-    """Return an escaped table whose first cell of a row is the header of the row.
+    """Return an HTML table with escaped text. The first cell of each row is its header.
 
     Args:
       caption: the caption of the table.
-      rows: cells of each row.
-      header: names of the columns.
+      columns: the names of the columns.
+      rows: the cells of each row.
       notes: lines below the table.
     """
     escape = html.escape
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
@@ -162,7 +162,8 @@ def _cells(rows: list[HeadRow]) -> list[list[str]]:
 def _remaining(rows: list[HeadRow]) -> str:
     """Return a line on the heads that are not listed."""
     gaps = [row["gap"] for row in rows]
-    return f"… {len(rows) - SHOWN} more; of all {len(rows)} heads J − J* ≤ {min(gaps):.2g} to {max(gaps):.2g}"
+    bounds = f"the bounds on J − J* of all {len(rows)} heads range from {min(gaps):.2g} to {max(gaps):.2g}"
+    return f"… {len(rows) - SHOWN} more; {bounds}"
 
 
 def _computation(certificate: "Certificate") -> str:

@@ -129,7 +129,9 @@ def _read_scale(heads: HeadsLike, features: int) -> np.ndarray | None:
 def multiply_class_weight(
     heads: HeadsLike, labels: np.ndarray, weights: np.ndarray, count: int, *, is_soft: bool
 ) -> np.ndarray:
-    """Return the weights of the rows times those of their classes. Without class weights nothing changes.
+    """Multiply the weight of each row by the weight of its class.
+
+    Return the weights as given if the heads have no class weights.
 
     Args:
       heads: the heads as given.

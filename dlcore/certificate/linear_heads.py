@@ -29,8 +29,9 @@ class LinearHeads(NamedTuple):
         scikit-learn's C, 2·alpha/S for its Ridge and alpha for its PoissonRegressor. S is the sum of the weights.
       loss: "logistic" is the mean cross-entropy of a sigmoid, and "softmax" that of a softmax. "squared" is the
         mean of (ŷ − y)². "poisson" is the mean half deviance of counts with the rates exp(x·w + b).
-      scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$, that of the coefficients
-        of columns divided by σ, such as standardised columns. None penalises the coefficients as they are.
+      scale: σ above 0, shape (m,). The penalty is $\frac\lambda2\sum_j(\sigma_jw_j)^2$. It equals the penalty of a
+        head on the columns x/σ. With standard deviations as σ, it is the penalty of standardized columns. None
+        penalizes the coefficients as they are.
       classes_: the labels of the classes 0, 1, …, shape (classes,), which `predict` returns. None for 0, 1, ….
       feature_names: the names of the m columns. A data frame is then read by these names, in any order. None if
         any names will do.
@@ -58,7 +59,8 @@ class LinearHeads(NamedTuple):
             `feature_names`.
 
         Returns:
-          Shape (n,) for one head, (models, n) for several.
+          Shape (n,) for one head, (models, n) for several. Heads of several targets return (targets, n) or
+          (models, targets, n).
 
         Raises:
           ValueError: if x and the heads differ in the columns, or the loss is unknown.

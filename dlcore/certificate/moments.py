@@ -71,8 +71,7 @@ class Moments(ColumnMoments):
       gram: G = Σ s·x·xᵀ, shape (m, m).
       cross: c = Σ s·y·xᵀ, shape (targets, m).
 
-    The error of a number of G or c is at most `relative_error` times the root of the product of the `error_scale`
-    of its row and of its column.
+    An entry (j, k) of G or c has an error of at most `relative_error`·√(`error_scale`ⱼ·`error_scale`ₖ).
     """
 
     gram: np.ndarray
@@ -84,7 +83,7 @@ class _Part(NamedTuple):
 
     total: float
     point: np.ndarray
-    first: np.ndarray
+    first_moment: np.ndarray
     products: np.ndarray
     squares: np.ndarray
     blocks: list[slice]
@@ -200,8 +199,8 @@ def _merge(parts: list[_Part]) -> Moments:
     products = parts[0].products.copy()
     for part in parts[1:]:
         products += part.products
-    left = np.stack([part.first + part.total * d for part, d in zip(parts, shifts, strict=True)])
-    right, first = np.stack(shifts), np.stack([part.first for part in parts])
+    left = np.stack([part.first_moment + part.total * d for part, d in zip(parts, shifts, strict=True)])
+    right, first = np.stack(shifts), np.stack([part.first_moment for part in parts])
     if len(parts) > 1:
         products += left[:, :features].T @ right
         products += right[:, :features].T @ first

@@ -1,6 +1,6 @@
-"""Newton's method for proofs: a path to points of lower J.
+"""Newton's method: a path of points of decreasing J.
 
-Each point is checked separately, so that any path is valid.
+The callers prove a bound at a point by other means, so errors of the path do no harm.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def newton_path(params: HeadParams, data: TrainingData) -> Iterator[tuple[HeadPa
     value = value_and_error(params, data)[0]
     for _ in range(STEPS):
         with np.errstate(all="ignore"):
-            step, transform, is_near = newton_step(params, data, transform)
-        yield params, is_near
+            step, transform, seems_bounded = newton_step(params, data, transform)
+        yield params, seems_bounded
         if step is None:
             return
         step_size = 1.0

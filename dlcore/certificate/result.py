@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dlcore.certificate.data_report.report import DataReport
 
 NO_DUALITY = "none: the duality bound needs"
-"""Beginning of the name of the bound of heads without a penalty."""
+"""Prefix of `bound` for heads with l2 = 0 that have only the duality bound."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -36,7 +36,8 @@ class Certificate:
       rounding: the part of `gap` that bounds the rounding errors of this computation.
       bound: the name of the bound, or a tuple of names for several problems, flat in the order of `gap`. Names are
         "duality", "curvature", "curvature further down", "curvature if the rank is …", "exact",
-        "exact if the rank is …", and "none" with the reason.
+        "exact if the rank is …", and "none" with the reason. If the curvature was not computed because of its
+        cost, the name ends in "(no curvature: …)".
       dtype: the dtype of this computation.
       precision: the precision of its products.
       device: the device of this computation.
@@ -87,9 +88,9 @@ class Certificate:
         $J - J^* \le \mathrm{tol}\,(J_0 - J^*)$ or $\|\sigma(w - w^*)\| \le \sqrt{\mathrm{tol}}\,\|\sigma w\|$,
         however strong the penalty is.
 
-        E = 0 means that no improvement beyond rounding is proven. Such a head counts as converged under two
-        conditions: gap ≤ 2·`rounding`, and gap ≤ tol·max(J, 10⁻³J₀). The first means that the computed gap does
-        not exceed its own error.
+        E = 0 means that no improvement beyond rounding is proven. A head with E = 0 counts as converged if
+        gap ≤ 2·`rounding` and gap ≤ tol·max(J, 10⁻³J₀). The first condition means that the computed gap does not
+        exceed its error.
 
         Args:
           tol: relative tolerance, ≥ 0.
@@ -134,17 +135,18 @@ NO_INTERCEPT = "a class without weight has no finite intercept"
 """The reason why heads with an intercept have no optimum."""
 
 
-def duality_names(l2: np.ndarray, is_absent: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
+def duality_names(l2: np.ndarray, lacks_optimal_intercept: np.ndarray, reason: str = NO_INTERCEPT) -> list[str]:
     """Return the name of the bound of each head, or the reason why there is none.
 
     Args:
       l2: shape (H,).
-      is_absent: whether no intercept is optimal, for instance because a class has no weight, shape (H,).
+      lacks_optimal_intercept: whether no intercept is optimal, for instance because a class has no weight, shape
+        (H,).
       reason: why such a head has no optimum.
     """
     return [
         f"{NO_DUALITY} l2 > 0" if penalty == 0 else f"none: {reason}" if absent else "duality"
-        for penalty, absent in zip(l2, is_absent, strict=True)
+        for penalty, absent in zip(l2, lacks_optimal_intercept, strict=True)
     ]
 
 

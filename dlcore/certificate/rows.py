@@ -17,17 +17,19 @@ Result = TypeVar("Result")
 BLOCK_BYTES = 2**23
 """Size of a block of rows in float64.
 
-The data is read in place. Memory has at most one block, and intermediate results of a few times its size.
+The data is read in place. A pass over the rows needs the memory of one block for each thread, and a few times as
+much for intermediate results. Sums of products of the columns need more, see `moments.KEPT_BYTES`.
 """
 
 CACHE_BYTES = 2**20
-"""A block stays in the cache if its float64 logits take at most half of this, and its rows at most twice this.
+"""Unit of the size of a block that stays in the cache.
 
-The number was measured, between the overhead of small blocks and the capacity of the caches.
+The float64 logits of up to 512 heads take at most half of it, and the rows take at most twice it. The value was
+measured. Smaller blocks cost overhead, and larger blocks leave the cache.
 """
 
 RUNS = 4
-"""The most runs of blocks that are summed each on its own: threads have one or more each."""
+"""Maximum number of runs of blocks. Each run is summed separately, and a thread sums one run or more."""
 
 HostTable: TypeAlias = np.ndarray | SparseRows
 """A checked table as `host_checks.as_numpy_or_sparse` returns it."""
@@ -157,8 +159,8 @@ def weighted_rows(x: RowTable, weights: RowWeights, block: slice) -> tuple[np.nd
 def row_slices(x: RowTable, heads: int, columns: int = 1) -> list[slice]:
     """Return blocks of rows for products with `heads` heads of `columns` columns.
 
-    Neither a block nor its logits of one head exceed `BLOCK_BYTES`. With many heads, a block has few rows, so that
-    it is multiplied by hundreds of columns at once.
+    Neither a block nor its logits of one head exceed `BLOCK_BYTES`. With many heads, a block has fewer rows, so
+    that 512 columns of its logits fit in `BLOCK_BYTES` too.
     """
     return index_slices(len(x), max(x.shape[1], columns, min(heads * columns, 512)))
 
@@ -187,7 +189,7 @@ def take_rows(x: RowTable, index: np.ndarray) -> np.ndarray:
 
 
 def map_runs(function: Callable[[list[slice]], Result], blocks: list[slice]) -> list[Result]:
-    """Return what a function returns for each of at most `RUNS` runs of neighbouring blocks, computed by threads.
+    """Return the results of a function for at most `RUNS` runs of neighboring blocks, computed by threads.
 
     The runs depend on the blocks alone. A sum over them in their order has the same bits on any number of cores.
     """
@@ -210,21 +212,23 @@ def add_runs(results: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...
 def read_rows(x: RowTable, rows: slice | np.ndarray, buffer: np.ndarray) -> np.ndarray:
     """Copy rows into the first rows of a buffer, and return them in the dtype of the buffer.
 
-    New memory for each block would take as long again.
-
     Args:
       x: the table.
       rows: a block of it, or ascending indices.
       buffer: at least as many rows.
     """
-    found = x[rows] if isinstance(rows, slice) else take_rows(x, rows)
-    copied = buffer[: len(found)]
-    copied[...] = found
+    table_rows = x[rows] if isinstance(rows, slice) else take_rows(x, rows)
+    # An array for each block would double the time of a pass.
+    copied = buffer[: len(table_rows)]
+    copied[...] = table_rows
     return copied
 
 
 def head_slices(heads: int, rows: int, columns: int = 1) -> Iterator[slice]:
-    """Yield groups of heads. Their `columns` numbers for each row and head take at most half a block."""
+    """Yield groups of heads.
+
+    For a group, an array of rows × heads × `columns` numbers takes at most half of `BLOCK_BYTES`.
+    """
     step = max(1, BLOCK_BYTES // (16 * rows * columns))
     yield from slices_of(heads, step)
 

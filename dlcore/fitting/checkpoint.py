@@ -21,7 +21,7 @@ from dlcore._core.archive import digest
 from dlcore._core.types import Array, Params, PRNGKey
 from dlcore.fitting.loop import Record, evaluations, rewind
 from dlcore.fitting.minibatches import Batches
-from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace, concatenate
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, PyTree, concatenate
 from dlcore.fitting.stopping import CODES, RUNNING
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.sharding import replicate
@@ -31,7 +31,7 @@ UNCHECKED = 2
 """The format of older files without checksums, which `load` reads too."""
 
 SAMPLE_ROWS = 1_024
-"""Number of evenly spaced rows of x in the fingerprint, which has all of y and all weights."""
+"""Number of evenly spaced rows of x in the fingerprint. Of y and of the weights, the fingerprint has every row."""
 
 CHECKPOINT_SECONDS = 30.0
 """Minimum time between two checkpoints. The last one is always written."""
@@ -49,6 +49,8 @@ Fingerprint = dict[str, str]
 """A short text for each part of the problem that a checkpoint belongs to."""
 
 Leaf: TypeAlias = Array | np.ndarray
+Kind: TypeAlias = tuple[str, str, list[int]]
+"""The name, the dtype and the shape of a leaf."""
 Tree = TypeVar("Tree")
 
 
@@ -73,17 +75,17 @@ class CheckpointFile:
         """
         if not self.path.exists():
             return None
-        entry = jax.eval_shape(lambda: Trace(state.value, state.gradient_norm, record(state.params)))
+        entry = jax.eval_shape(lambda: HistoryBuffers(state.value, state.gradient_norm, record(state.params)))
         empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), entry)
-        saved, trace = load(self.path, self.problem, (state, empty))
+        saved, entries = load(self.path, self.problem, (state, empty))
         with archive.damage_as_value_error("checkpoint", self.path, KIND):
-            _check_progress(saved, trace, per_epoch)
-        progress = LoopProgress(replicate(jax.device_put(saved), mesh), [trace])
+            _check_progress(saved, entries, per_epoch)
+        progress = LoopProgress(replicate(jax.device_put(saved), mesh), [entries])
         return progress if int(saved.code) == RUNNING else rewind(progress, mesh)
 
     def save(self, progress: LoopProgress) -> None:
         """Write the progress of a fit."""
-        save(self.path, self.problem, (progress.state, concatenate(progress.traces)))
+        save(self.path, self.problem, (progress.state, concatenate(progress.histories)))
         self._last_save = time.perf_counter()
 
     def save_if_due(self, progress: LoopProgress) -> None:
@@ -123,9 +125,7 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
     expected = [(_name(leaf_path), *_kind(leaf)) for leaf_path, leaf in leaves]
     with archive.damage_as_value_error("checkpoint", path, KIND):
         kinds = [(str(name), str(dtype), list(shape)) for name, dtype, shape in header["leaves"]]
-    difference = ""
-    if [kind[:2] for kind in kinds] != [kind[:2] for kind in expected]:
-        difference = "the state of the optimizer differs"
+    difference = _difference_of_structure(kinds, expected)
     for (name, _, old), (_, _, new) in zip(kinds, expected, strict=False):
         any_length = new[:1] == [0]
         if not difference and (old[1:] if any_length else old) != (new[1:] if any_length else new):
@@ -134,14 +134,25 @@ def load(path: Path, problem: Fingerprint, like: Tree) -> Tree:
         raise ValueError(f"checkpoint: {path} is of another problem: {difference}; pass another path")
     with archive.damage_as_value_error("checkpoint", path, KIND):
         lengths = {old[0] for (_, _, old), (_, _, new) in zip(kinds, expected, strict=True) if new[:1] == [0]}
-        if len(lengths) > 1 or len(arrays) != len(leaves):
-            raise ValueError(f"expected {len(leaves)} arrays, and one length of the history, got {len(arrays)}")
+        if len(arrays) != len(leaves):
+            raise ValueError(f"expected {len(leaves)} arrays, got {len(arrays)}")
+        if len(lengths) > 1:
+            raise ValueError(f"expected recorded arrays of one length, got the lengths {sorted(lengths)}")
         restored = []
         for i, ((name, _, shape), (_, leaf)) in enumerate(zip(kinds, leaves, strict=True)):
             array = arrays[f"leaf{i}"]
             archive.check_array(name, array, *_form(leaf, shape), may_be_nan=True)
             restored.append(_from_bits(array, leaf))
     return jax.tree.unflatten(structure, restored)
+
+
+def _difference_of_structure(kinds: list[Kind], expected: list[Kind]) -> str:
+    """Return how the leaves of a checkpoint differ from the expected leaves in name or dtype, or an empty text."""
+    if [kind[:2] for kind in kinds] == [kind[:2] for kind in expected]:
+        return ""
+    differing = {kind[:2] for kind in kinds} ^ {kind[:2] for kind in expected}
+    is_recorded = differing and all(name.startswith("[1].recorded") for name, _ in differing)
+    return "the results of record differ" if is_recorded else "the state of the optimizer differs"
 
 
 def fingerprint(
@@ -182,9 +193,9 @@ def fingerprint(
     } | {f"contents of {name}": checksum for name, checksum in contents.items()}
 
 
-def _check_progress(state: LoopState, trace: Trace, per_epoch: int) -> None:
+def _check_progress(state: LoopState, entries: HistoryBuffers, per_epoch: int) -> None:
     """Raise a ValueError unless a fit can reach the state, and the history has an entry for each evaluation."""
-    step, code, length = int(state.step), int(state.code), len(trace.value)
+    step, code, length = int(state.step), int(state.code), len(entries.value)
     if step < 0 or code not in range(len(CODES)):
         raise ValueError(f"expected a step of at least 0 and a known code, got {step} and {code}")
     if length != (expected := evaluations(step, per_epoch) + (code != RUNNING)):

@@ -21,12 +21,20 @@ from dlcore.devices import to_device
 from dlcore.fitting import checkpoint as checkpoints
 from dlcore.fitting import stopping
 from dlcore.fitting.initial import check_arguments, initial_params, initial_state
-from dlcore.fitting.loop import LoopParams, Record, StaticOptimizer, advance, evaluations, rewind, split_optimizer
+from dlcore.fitting.loop import (
+    LoopArguments,
+    Record,
+    StaticOptimizer,
+    advance,
+    evaluations,
+    rewind,
+    split_optimizer,
+)
 from dlcore.fitting.minibatches import Batches, check_batches
 from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struct
 from dlcore.fitting.result import Fit, History, Progress
 from dlcore.fitting.scalars import as_scalar
-from dlcore.fitting.state import LoopProgress, LoopState, Trace, concatenate, first_entries
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, concatenate, first_entries
 from dlcore.fitting.threads import advance_on_threads, choose_shards
 from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective, run_program
@@ -36,7 +44,7 @@ CAPACITY = 1_024
 """Maximum number of evaluations in one call of the compiled loop."""
 
 RECORD_BYTES = 2**26
-"""Maximum size of the recorded values of one call. Large records lower the capacity."""
+"""Maximum size of the recorded values of one call, unless a record is larger. Large records lower the capacity."""
 
 CHUNK_SECONDS = 0.2
 """Approximate time of a chunk if the caller sets none: short enough for a progress bar and Ctrl-C."""
@@ -44,7 +52,7 @@ CHUNK_SECONDS = 0.2
 
 def fit(
     objective: Objective,
-    data: stopping.Data,
+    data: stopping.FitData,
     optimizer: Optimizer,
     *,
     params: Params = None,
@@ -60,25 +68,28 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     **unknown: Never,
 ) -> Fit:
-    r"""Minimize an objective by descent until it is flat, or until a certificate proves it near its minimum.
+    r"""Minimize an objective by descent until J is flat, or until a certificate bounds J − J* tightly enough.
 
     $\theta_{k+1} = \theta_k + u(\nabla J(\theta_k))$ until
     $\|\nabla J\|^2/(2\lambda) \le \mathrm{tol}\,\min(\max(J, 10^{-3}J_0), E)$.
     $J_0$ is the objective of the best constant prediction, and $E = \max(J_0 - J, \frac\lambda2\|w\|^2)$.
-    Without a penalty ‖∇J‖ must fall to tol times its value at the start. J is measured from the lower bound of the
-    loss, which is 0 unless the loss states another.
+    Without a penalty ‖∇J‖ must fall to tol times its value at the start. J here is J minus its lower bound. The
+    lower bound is 0 unless the loss states a saturated value. Unless tol is 0, the right side is at least
+    $(4\epsilon)^2$ times the size of J, so that rounding cannot prevent the end.
 
-    A fit compiles one program for the shapes of the data and the optimizer. Another fit compiles nothing if only
-    values differ: data, initial parameters, l2, tol, limits and the rates of our own rules. An Optax optimizer
-    compiles once per object. The library keeps the programs of the last 32 shapes of each function. The chunk
+    A fit compiles one program for the shapes of the data and the optimizer. It compiles a second program if the
+    best constant prediction has no formula. A later fit compiles nothing if only these values differ: data,
+    initial parameters, l2, tol, max_steps, and the hyper-parameters of a rule of `dlcore.descent`. An Optax
+    optimizer compiles once per object. Each compiled function of dlcore keeps its last 32 programs. The chunk
     changes no bit of the result.
 
-    If a pass over the rows is long, on a CPU, there are two programs instead of one. Each thread runs the pass on
-    its own rows, and the second program is the rest of a step. The number of threads then changes results by
-    rounding. A fit stays one program on one thread with minibatches, under `jax.jvp`, and with a line search.
+    On a CPU with a long pass over the rows, two programs replace the one. The first is the pass over the rows of
+    one thread. The second is the rest of a step. The number of threads then changes results by rounding. A fit
+    stays one program with minibatches, under `jax.jvp`, with a line search, and on several devices.
 
     A fit has diverged if J or ‖∇J‖ is not finite. It has also diverged if J exceeds its initial value by more than
-    rounding. The latter is tested every 1,000 steps and at max_steps.
+    √ε of its magnitude. This comparison is made every 1,000 steps and at max_steps. With `batch_size` the interval
+    is rounded up to whole epochs.
 
     With `batch_size` an update follows $\nabla J_B$ for one of M batches of neighboring rows, where
     $J_B = \frac{M}{S}\sum_{i \in B} s_i\,\ell_i + \frac\lambda2\|w\|^2$. Here $s_i$ are the weights of the rows,
@@ -93,12 +104,13 @@ def fit(
       optimizer: a rule of `dlcore.descent` or any Optax optimizer. Objects with `init` and `update` such as
         `optax.MultiSteps` work too, and changes to them after their first fit have no effect. The extra arguments
         of `update` are value, grad and value_fn.
-      params: initial parameters. None calls `objective.model.init(key, ...)` in the dtype of x. The dtype of the
-        parameters is that of the arithmetic, float32 for halves. A softmax regression then has the classes from 0
-        to the highest label.
-      key: a JAX random key for `init` and for the order of the batches. Required if one of them is random.
-      tol: relative tolerance, ≥ 0. With 0 the fit continues until an update changes neither parameters nor the
-        state of the optimizer, with batches until max_steps.
+      params: initial parameters. With None, `objective.model.init(key, ...)` makes the parameters. They have the
+        dtype of the arithmetic for x, which is float32 for float16 and bfloat16. With None, a softmax regression
+        has the classes from 0 to the highest label.
+      key: a JAX random key for `init` and for the order of the batches. A random `init` and `batch_size` need it.
+      tol: relative tolerance, ≥ 0. With 0 the fit continues until ∇J is 0 or an update changes no parameter and no
+        state of the optimizer. A rule that counts its steps, such as Adam, changes its state in every update. With
+        `batch_size` and 0 the fit continues until ∇J is 0 or max_steps.
       max_steps: maximum number of updates, ≥ 1.
       chunk: number of steps between two calls of `callback`. None makes a chunk a fifth of a second long.
       callback: a function of a `Progress`, called after every chunk. A true result stops the fit.
@@ -108,13 +120,14 @@ def fit(
       devices: the devices of the rows, a number or a list, as in `Objective.prepare`.
       stop: "flat" or "certificate". "certificate" is for linear heads with a known bound. The fit then converges
         when the float64 certificate of the parameters on the original data has gap ≤ `Certificate.gap_tol(tol)`.
-        NumPy computes the certificate whenever the loop ends other than by divergence.
+        NumPy computes the certificate each time the loop ends, unless the fit diverged.
       checkpoint: the path of a file for the state of the fit. It is written after a chunk if half a minute has
-        passed, at the end, and when an exception such as KeyboardInterrupt passes. If the file exists, the fit
-        resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an uninterrupted
-        fit. If the number of threads differs, the results agree to rounding. With `stop="certificate"` the resumed
-        fit may end earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of
-        x are compared.
+        passed, at the end, and when an exception such as KeyboardInterrupt ends the fit. If the file exists, the
+        fit resumes from it with the current tol and max_steps. The resumed fit ends with the bits of an
+        uninterrupted fit. If the number of threads differs, the results agree to rounding. With
+        `stop="certificate"` the resumed fit starts again from `tol` instead of a tightened tolerance, and may end
+        earlier. A file of another problem, data, optimizer or start is refused. At most 1,024 rows of x are
+        compared.
       **unknown: not accepted. If the name is one of another library, such as C, the error gives dlcore's name for
         it.
 
@@ -124,9 +137,9 @@ def fit(
       under jit or vmap.
 
     Raises:
-      ValueError: if a value or a shape is wrong: a number that is not finite or beyond the range of the dtype, a
-        wrong label, a negative weight or no positive one, a label of more classes than the parameters have. Also
-        if a checkpoint is damaged or belongs to another problem.
+      ValueError: if a shape is wrong, or a number is infinite, nan or outside the range of the dtype. Also if a
+        label is wrong or beyond the classes of the parameters, a weight is negative, or no weight is positive.
+        Also if a checkpoint is damaged or belongs to another problem.
       TypeError: if an argument has the wrong type, or the model's `init` needs an argument that this fit lacks.
         Also under jit or vmap.
 
@@ -161,18 +174,18 @@ def fit(
         as_scalar("max_steps", np.int32(max_steps), dtype),
         null_model_of(objective, blocked.y, blocked.weights, objective.l2, outputs, dtype),
     )
-    loop_params = LoopParams(hyperparams, limits, None if batches is None else key)
+    loop_args = LoopArguments(hyperparams, limits, None if batches is None else key)
     state = initial_state(static_optimizer.combine(hyperparams), params)
     if batches is not None:
         state = state._replace(order=jax.device_put(np.zeros(batches.per_epoch, np.int32)))
-    is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_params, params, blocked))))
+    is_traced = any(map(array_checks.is_traced, jax.tree.leaves((objective, loop_args, params, blocked))))
     if is_traced and (path or certifier):
         raise TypeError(
             "fit: checkpoint= and stop='certificate' do not work under jax.jvp, because they need concrete values"
         )
     progress = LoopProgress(replicate(state, blocked.mesh), [])
     record_fn = _no_record if record is None else record
-    loop = _Loop(objective, blocked, loop_params, static_optimizer, record_fn, batches, progress)
+    loop = _Loop(objective, blocked, loop_args, static_optimizer, record_fn, batches, progress)
     file = None
     if path is not None:
         problem = checkpoints.fingerprint(
@@ -198,7 +211,7 @@ def fit(
                 file.save_if_due(loop.progress)
             chunk_length.adapt(perf_counter() - start, loop.step - first)
     finally:
-        if file is not None and loop.progress.traces:
+        if file is not None and loop.progress.histories:
             file.save(loop.progress)
     status = stopping.final_status(loop.code, stopped=stopped, certificate=certificate, tol=tol)
     return loop.result(status, certificate)
@@ -225,13 +238,14 @@ class _Loop:
 
     objective: Objective
     data: BlockedData
-    params: LoopParams
+    loop_args: LoopArguments
     static_optimizer: StaticOptimizer
     record: Record
     batches: Batches | None
     progress: LoopProgress
     step: int = 0
     code: int = stopping.RUNNING
+    tol_underflowed: bool = False
 
     @property
     def per_epoch(self) -> int:
@@ -242,7 +256,7 @@ class _Loop:
         """Prepare for the first call: choose the number of threads and the capacity of the history."""
         state = self.progress.state
         self.shards = choose_shards(
-            self.objective, self.data, self.params, state, self.static_optimizer, self.batches
+            self.objective, self.data, self.loop_args, state, self.static_optimizer, self.batches
         )
         record_shapes = jax.tree.leaves(jax.eval_shape(self.record, state.params))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in record_shapes)
@@ -253,57 +267,66 @@ class _Loop:
         """Call the compiled loop until step `target` or the end."""
         while self.code == stopping.RUNNING and self.step < target:
             first = self.step
-            # Of this many steps at most `capacity` evaluate J.
-            state, trace = self._call(
+            # (capacity − 1)·per_epoch + 1 steps contain at most `capacity` evaluations of J.
+            state, buffers = self._call(
                 min(target, first + max(1, self.capacity * self.per_epoch - self.per_epoch + 1))
             )
             self.step, self.code = _as_int(state.step), _as_int(state.code)
             # If the loop has ended, its last entry belongs to a step without an update.
             count = evaluations(self.step, self.per_epoch) - evaluations(first, self.per_epoch)
             count += self.code != stopping.RUNNING
-            self.progress = LoopProgress(state, [*self.progress.traces, first_entries(trace, count)])
+            self.progress = LoopProgress(state, [*self.progress.histories, first_entries(buffers, count)])
 
-    def _call(self, end_step: int) -> tuple[LoopState, Trace]:
+    def _call(self, end_step: int) -> tuple[LoopState, HistoryBuffers]:
         """Run the compiled loop until step `end_step` or the end."""
         state = self.progress.state
         static = {"static_optimizer": self.static_optimizer, "record": self.record, "capacity": self.capacity}
         if len(self.shards) > 1:
-            return advance_on_threads(self.objective, self.shards, self.params, state, end_step, **static)
+            return advance_on_threads(self.objective, self.shards, self.loop_args, state, end_step, **static)
         end = to_device(end_step)
 
-        def program(data: BlockedData) -> tuple[LoopState, Trace]:
-            return advance(self.objective, data, self.params, state, end, **static, batches=self.batches)
+        def program(data: BlockedData) -> tuple[LoopState, HistoryBuffers]:
+            return advance(self.objective, data, self.loop_args, state, end, **static, batches=self.batches)
 
         return run_program(program, self.data)
 
     def set_limits(self, **limits: Array | NullModel) -> None:
         """Change limits of the loop by name."""
-        self.params = self.params._replace(limits=self.params.limits._replace(**limits))
+        self.loop_args = self.loop_args._replace(limits=self.loop_args.limits._replace(**limits))
 
     def certify(self, certifier: stopping.Certifier, tol: float) -> Certificate | None:
-        """Return the certificate of the parameters, or None if the loop must continue until it is flatter."""
+        """Return the certificate of the parameters, or None if the loop must continue with a smaller tolerance."""
         state, l2 = self.progress.state, float(self.objective.l2)
         certificate = certifier.certificate(state.params)
         if self.code != stopping.CONVERGED or not certificate.gap > certificate.gap_tol(tol):
             return certificate
-        new_tol = stopping.tighter_tol(state, l2, self.params.limits, certificate, tol)
+        new_tol = stopping.tighter_tol(state, l2, self.loop_args.limits, certificate, tol)
         dtype = state.value.dtype
         if not new_tol >= np.finfo(dtype).tiny:
-            self.code = stopping.PRECISION_FLOOR
+            self.code, self.tol_underflowed = stopping.PRECISION_FLOOR, True
             return certificate
         # With the rounding scale, the stopping rule would call the same parameters flat again.
-        null = self.params.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
+        null = self.loop_args.limits.null._replace(rounding_scale=jax.device_put(np.zeros((), dtype)))
         self.set_limits(tol=as_scalar("tol", new_tol, dtype), null=null)
         self.progress, self.code = rewind(self.progress, self.data.mesh), stopping.RUNNING
         return None
 
     def result(self, status: Status, certificate: Certificate | None) -> Fit:
         """Return the result of the fit."""
-        state, trace = self.progress.state, concatenate(self.progress.traces)
-        history = History(np.asarray(trace.value), np.asarray(trace.gradient_norm), trace.recorded)
+        state, entries = self.progress.state, concatenate(self.progress.histories)
+        history = History(np.asarray(entries.value), np.asarray(entries.gradient_norm), entries.recorded)
         advice = self._divergence_advice() if status is Status.DIVERGED else ""
         first, last, norm = history.value[0], history.value[-1], history.gradient_norm[-1]
-        message = stopping.stop_message(status, self.step, first, last, norm, advice)
+        message = stopping.stop_message(
+            status,
+            self.step,
+            first,
+            last,
+            norm,
+            advice,
+            is_flat=self.code == stopping.CONVERGED,
+            tol_underflowed=self.tol_underflowed,
+        )
         if certificate is not None:
             message += f"; certified: at most {certificate.gap:.2g} above the minimum"
         return Fit(
@@ -332,7 +355,7 @@ def _no_record(params: Params) -> None:
 
 
 def _as_int(number: Array) -> int:
-    """Return a number that controls the Python loop."""
+    """Convert a step or a code to an int. Raise a TypeError under jit or vmap."""
     try:
         return int(number)
     except jax.errors.ConcretizationTypeError:

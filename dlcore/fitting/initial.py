@@ -88,7 +88,7 @@ def init_sizes(objective: Objective, data: BlockedData, key: PRNGKey | None) -> 
     except TypeError:
         names = ", ".join(("key", "features", "classes")[: 1 + len(sizes)])
         raise TypeError(
-            f"params: the model's init does not take ({names}) as this fit needs; pass params"
+            f"params: the model's init cannot be called with ({names}), which this fit passes; pass params"
         ) from None
     return sizes
 

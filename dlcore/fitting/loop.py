@@ -1,4 +1,4 @@
-"""The compiled loop of a fit: one program that runs in pieces of any length and keeps a history."""
+"""The compiled loop of a fit: one program that the host calls for any number of steps. It keeps a history."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Numeric, Params, PRNGKey
 from dlcore.fitting.minibatches import Batches, batch_order, is_evaluated, take_batch
-from dlcore.fitting.state import LoopProgress, LoopState, PyTree, Trace
+from dlcore.fitting.state import HistoryBuffers, LoopProgress, LoopState, PyTree
 from dlcore.fitting.stopping import DIVERGENCE_INTERVAL, PRECISION_FLOOR, RUNNING, StopLimits, stop_code
 from dlcore.linalg import vector_norm
 from dlcore.objective import BlockedData, Objective
@@ -26,8 +26,8 @@ Record = Callable[[Params], object]
 Count = TypeVar("Count", int, Array)
 
 
-class LoopParams(NamedTuple):
-    """Parameters of the loop that are data: hyper-parameters of the optimizer, limits and the batches' key."""
+class LoopArguments(NamedTuple):
+    """Traced arguments of the loop: hyper-parameters of the optimizer, limits, and the key of the batches."""
 
     hyperparams: tuple[Numeric | None, ...]
     limits: StopLimits
@@ -50,7 +50,7 @@ class StaticOptimizer(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """The objective, the optimizer and the limits of a model in the loop."""
+    """The objective, the optimizer and the limits of a fit, as a step takes them."""
 
     objective: Objective
     optimizer: optax.GradientTransformationExtraArgs
@@ -70,7 +70,7 @@ def split_optimizer(
 def advance(
     objective: Objective,
     data: BlockedData,
-    loop_params: LoopParams,
+    loop_args: LoopArguments,
     state: LoopState,
     end_step: Array | int,
     *,
@@ -78,16 +78,16 @@ def advance(
     record: Record,
     capacity: int,
     batches: Batches | None = None,
-) -> tuple[LoopState, Trace]:
+) -> tuple[LoopState, HistoryBuffers]:
     """Run the loop until step `end_step` or the end.
 
-    On one thread, a fit compiles only this program and, if its null model needs a search, the search.
+    A fit on one thread compiles this program. It also compiles the search for the null model if that is needed.
 
     Args:
-      objective: the objective. Its l2 is data.
+      objective: the objective. Its l2 is traced.
       data: placed and blocked data.
-      loop_params: hyper-parameters, limits and key.
-      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      loop_args: hyper-parameters, limits and key.
+      state: the state after the previous call. At step 0 the optimizer's state is a placeholder.
       end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters, called at every evaluation of the whole objective.
@@ -95,29 +95,30 @@ def advance(
       batches: the minibatches, or None if every step takes all rows.
 
     Returns:
-      The state, and the history of this piece. Entry i belongs to the i-th evaluation of the whole objective since
+      The state, and the history of this call. Entry i belongs to the i-th evaluation of the whole objective since
       `state.step`. Without minibatches every step is an evaluation.
     """
-    descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
+    descent = Descent(objective, static_optimizer.combine(loop_args.hyperparams), loop_args.limits)
     weight_sum = sum_of_weights(None if batches is None else data.weights, state.value.dtype, data.x.shape[0])
 
-    def body(carry: tuple[LoopState, Trace]) -> tuple[LoopState, Trace]:
-        current, trace = carry
+    def body(carry: tuple[LoopState, HistoryBuffers]) -> tuple[LoopState, HistoryBuffers]:
+        current, buffers = carry
         if batches is None:
             following = full_step(descent, data, current)
             index = current.step - state.step
         else:
-            following = batch_step(descent, data, current, batches, loop_params.key, weight_sum)
+            following = batch_step(descent, data, current, batches, loop_args.key, weight_sum)
             count = evaluations(current.step, batches.per_epoch) - evaluations(state.step, batches.per_epoch)
+            # `capacity` is outside of the buffers, so that nothing is stored for a step without an evaluation.
             index = jnp.where(is_evaluated(current.step, descent.limits.max_steps, batches), count, capacity)
-        entry = Trace(following.value, following.gradient_norm, record(current.params))
+        entry = HistoryBuffers(following.value, following.gradient_norm, record(current.params))
         entry = jax.lax.stop_gradient(entry)
-        return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), trace, entry)
+        return following, jax.tree.map(lambda buffer, new: buffer.at[index].set(new, mode="drop"), buffers, entry)
 
-    def is_unfinished(carry: tuple[LoopState, Trace]) -> Array:
+    def is_unfinished(carry: tuple[LoopState, HistoryBuffers]) -> Array:
         return (carry[0].code == RUNNING) & (carry[0].step < end_step)
 
-    entry = jax.eval_shape(lambda p: Trace(state.value, state.gradient_norm, record(p)), state.params)
+    entry = jax.eval_shape(lambda p: HistoryBuffers(state.value, state.gradient_norm, record(p)), state.params)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), entry)
     result = jax.lax.while_loop(is_unfinished, body, (initialized(descent.optimizer, state), buffers))
     return constrain_replicated(result, data.mesh)
@@ -157,7 +158,7 @@ def update(
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    # The next step depends only on these arrays. If none of them changed, no later step can change one.
+    # The next step depends only on these arrays. If all of them are unchanged, every later step repeats this step.
     is_stuck = all_equal((params, optimizer_state), (state.params, state.optimizer))
     code = jnp.where((evaluated.code == RUNNING) & is_stuck, PRECISION_FLOOR, evaluated.code)
     return _with_update(evaluated._replace(code=code), params, optimizer_state)
@@ -173,7 +174,8 @@ def batch_step(
 ) -> LoopState:
     """Make an update on one batch. At the start of an epoch, evaluate J and shuffle the batches first.
 
-    The precision floor is not tested, because an update that changes nothing proves nothing about the next batch.
+    The precision floor is not tested. After an update without effect, the next batch may still change the
+    parameters.
     """
     assert key is not None
 
@@ -240,7 +242,7 @@ def all_equal(left: PyTree, right: PyTree) -> Array:
 
 
 def rewind(progress: LoopProgress, mesh: Mesh | None) -> LoopProgress:
-    """Return the progress before the last evaluation, which the loop then repeats."""
+    """Return the progress without its last evaluation, so that the loop repeats that evaluation."""
     state = progress.state._replace(code=replicate(jax.device_put(np.int32(RUNNING)), mesh))
-    last = jax.tree.map(lambda buffer: buffer[:-1], progress.traces[-1])
-    return LoopProgress(state, [*progress.traces[:-1], last])
+    last = jax.tree.map(lambda buffer: buffer[:-1], progress.histories[-1])
+    return LoopProgress(state, [*progress.histories[:-1], last])

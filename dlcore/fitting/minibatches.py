@@ -30,7 +30,7 @@ class Batches(NamedTuple):
 
 
 def check_batches(batch_size: int | None, key: PRNGKey | None, data: BlockedData) -> Batches | None:
-    """Return the batches of `batch_size` rows, or raise an error that names the wrong argument."""
+    """Check `batch_size` and the key. Return the batches, or None without minibatches."""
     if batch_size is None:
         return None
     size, devices = host_checks.check_count("batch_size", batch_size), data.x.shape[0] // data.rows_per_device

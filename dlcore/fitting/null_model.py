@@ -18,12 +18,8 @@ from dlcore.losses.metadata import bound_arguments
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.terms import dtype_of, in_working_dtype, losses
 
-MAX_STEPS = 50
-"""Maximum number of updates of the search for the null model.
-
-The search runs for a loss that states no null value. It also runs for a loss that states a saturated value, and
-for traced arguments.
-"""
+SEARCH_STEPS = 50
+"""Maximum number of updates of the search for the null model."""
 RELATIVE_TOL = 1e-4
 """Relative tolerance of the search. It may be loose, because J₀ is only a scale."""
 STEP_SIZES = 12
@@ -38,9 +34,9 @@ class NullModel(NamedTuple):
     Attributes:
       null_value: J₀, the objective of the best constant prediction.
       saturated_value: lower bound on J, the mean of the least loss of each row.
-      rounding_scale: the size of J to which its rounding is relative. A search for J₀ takes |mean loss| at the
-        prediction 0. Without a search it is max(J₀, 1) for class indices and for losses without a curvature. For
-        other losses it is max(J₀, mean of y²).
+      rounding_scale: the magnitude of J of which its rounding is a fraction. With a search for J₀ it is |mean
+        loss| at the prediction 0. Without a search it is max(J₀, 1) for class indices and for losses without a
+        curvature. For other losses it is max(J₀, mean of y²).
     """
 
     null_value: ArrayLike
@@ -64,13 +60,15 @@ def null_model_of(
 ) -> NullModel:
     """Compute J₀, the saturated value and the rounding scale, as arrays of shape ().
 
-    J₀ is −∞ if no constant has a finite loss. The penalty alone is then the scale.
+    A formula gives J₀ if the loss has a `null_value` and no `saturated`, and nothing is traced. Otherwise J₀ is
+    searched. J₀ is −∞ if no constant has a finite loss, or if another number of the result is not finite. The
+    penalty alone is then the scale.
 
     Args:
       objective: the objective. Its penalty is ignored.
       y: targets, shape (n_rows, …).
       weights: weights of the rows, shape (n_rows,), or None.
-      l2: λ. At 0 the values are not used, and all are 0.
+      l2: λ. At 0 the values are not used. They are then 0, unless y, the weights or the loss are traced.
       outputs: the shape and dtype of a prediction.
       dtype: the dtype of the arithmetic.
     """
@@ -92,7 +90,8 @@ def null_model_of(
         with np.errstate(over="ignore", invalid="ignore"):
             targets, share = targets[share > 0], share[share > 0]
             value = float(info.null_value(targets, share, **loss_arguments))
-            # Class indices have size 1. A loss grows linearly in y without a curvature, quadratically with one.
+            # Class indices have size 1. A loss without a curvature grows linearly in y. A loss with a curvature
+            # grows quadratically.
             size = 1.0 if info.curvature is None or info.classes else float(share @ targets**2)
         model = NullModel(value, 0.0, max(value, size))
     if not np.isfinite(np.array(model, np.float64)).all():
@@ -107,19 +106,20 @@ def _search_null_model(
 ) -> tuple[Array, Array, Array]:
     """Minimize the mean loss over constant predictions by Newton or gradient steps.
 
-    Each step tries all step sizes in both directions, and takes the smallest value.
+    Each step tries all step sizes along Newton's step and along the negative gradient, and takes the smallest
+    value. With more than `NEWTON_OUTPUTS` outputs, only the gradient is used.
 
     Returns:
       The minimum (−∞ if none is finite), the mean of the least loss of each row, and the absolute mean loss at the
       prediction 0 (0 if it is not finite).
     """
     dtype = outputs.dtype
-    scale = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
+    row_weights = jnp.ones(len(y), dtype) if weights is None else weights.astype(dtype)
     rows = jnp.zeros((len(y), 0), dtype)
 
     def mean_loss(constant: Array) -> Array:
         row_losses = losses(objective, lambda _: constant.reshape(outputs.shape), rows, y)
-        return vecdot(scale, jnp.where(scale > 0, row_losses, 0)) / scale.sum()
+        return vecdot(row_weights, jnp.where(row_weights > 0, row_losses, 0)) / row_weights.sum()
 
     def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         constant, value, _, step = carry
@@ -141,12 +141,12 @@ def _search_null_model(
 
     start = jnp.zeros(outputs.size, dtype)
     first = start, mean_loss(start), jnp.asarray(True), jnp.int32(0)
-    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < MAX_STEPS), improve, first)
+    _, value, *_ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < SEARCH_STEPS), improve, first)
     saturated = get_loss_info(objective.loss).saturated
     saturated_value = jnp.zeros((), dtype)
     if saturated is not None:
         row_minima = jax.vmap(functools.partial(saturated, **bound_arguments(objective.loss)))(y.astype(dtype))
-        saturated_value = vecdot(scale, jnp.where(scale > 0, row_minima, 0)) / scale.sum()
+        saturated_value = vecdot(row_weights, jnp.where(row_weights > 0, row_minima, 0)) / row_weights.sum()
     at_zero = jnp.abs(first[1])
     is_finite = jnp.isfinite(value) & jnp.isfinite(saturated_value)
     return (

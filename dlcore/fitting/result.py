@@ -19,7 +19,8 @@ class History:
 
     Without minibatches every step is an evaluation, and entry k belongs to the parameters after k updates. With
     `batch_size` the evaluations are at the start of every epoch and at the end, and entry k belongs to the
-    parameters after k epochs. The last belongs to the end. Two histories are equal if they are the same object.
+    parameters after k epochs. The last entry belongs to the final parameters. Two histories are equal if they are
+    the same object.
 
     Attributes:
       value: J, shape (steps + 1,), or (epochs + 1,).
@@ -42,7 +43,8 @@ class Progress(NamedTuple):
     Attributes:
       step: number of updates so far.
       max_steps: maximum number of updates.
-      value: J at its last evaluation, at most one update before `step`, or one epoch with `batch_size`.
+      value: J at its last evaluation. The evaluation is at most one update old, and with `batch_size` at most one
+        epoch.
       gradient_norm: ‖∇J‖ at the same parameters.
       params: the parameters after `step` updates.
     """
@@ -104,7 +106,7 @@ def count_of(count: int, noun: str) -> str:
 
 
 def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return an HTML table for screen readers too: the headers have a scope, and all text is escaped.
+    """Return an HTML table. Its headers have a scope, for screen readers. All text is escaped.
 
     Args:
       caption: the caption of the table.

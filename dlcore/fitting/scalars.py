@@ -9,7 +9,9 @@ from dlcore._core.types import Array, Numeric
 
 
 def as_scalar(name: str, number: Numeric, dtype: np.dtype) -> Array:
-    """Return a number as an array of shape (). A real number gets `dtype`, so that equal types share a program.
+    """Return a number as an array of shape ().
+
+    A floating-point number gets `dtype`, so that fits with equal dtypes share a program. Integers keep their kind.
 
     Args:
       name: the name of the argument, for error messages.

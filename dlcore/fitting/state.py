@@ -13,7 +13,7 @@ PyTree: TypeAlias = Any
 
 
 class LoopState(NamedTuple):
-    """State of the loop between two pieces. Checkpoints contain the names of its fields.
+    """State of the loop between two calls. Checkpoints contain the names of its fields.
 
     Attributes:
       step: number of updates.
@@ -39,8 +39,8 @@ class LoopState(NamedTuple):
     order: Array | None = None
 
 
-class Trace(NamedTuple):
-    """History of a piece of the loop, an entry for each evaluation of J.
+class HistoryBuffers(NamedTuple):
+    """History of one call of the loop, with an entry for each evaluation of J.
 
     The loop fills buffers of shape (capacity, ...) from the front. On the host they are cut to their entries.
     """
@@ -54,14 +54,14 @@ class LoopProgress(NamedTuple):
     """State of a fit between two calls of the loop, with the history up to that state."""
 
     state: LoopState
-    traces: list[Trace]
+    histories: list[HistoryBuffers]
 
 
-def first_entries(trace: Trace, count: int) -> Trace:
-    """Return a copy of the first `count` entries of a trace on the host."""
-    return jax.tree.map(lambda buffer: np.array(np.asarray(buffer)[:count]), trace)
+def first_entries(buffers: HistoryBuffers, count: int) -> HistoryBuffers:
+    """Return a copy of the first `count` entries of the buffers, on the host."""
+    return jax.tree.map(lambda buffer: np.array(np.asarray(buffer)[:count]), buffers)
 
 
-def concatenate(traces: list[Trace]) -> Trace:
-    """Return the history of all pieces."""
-    return jax.tree.map(lambda *pieces: np.concatenate(pieces), *traces)
+def concatenate(histories: list[HistoryBuffers]) -> HistoryBuffers:
+    """Return the history of all calls of the loop."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *histories)

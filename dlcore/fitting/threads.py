@@ -1,4 +1,4 @@
-"""The loop of a fit on several threads of a CPU: each thread evaluates J on its own shard of the rows."""
+"""The loop of a fit on several threads of a CPU: each thread evaluates J on a shard of the rows."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,9 @@ import optax
 from dlcore._core.array_checks import is_traced
 from dlcore._core.compilation.jit_cache import cached_jit
 from dlcore._core.types import Array, Params
-from dlcore.fitting.loop import Descent, LoopParams, Record, StaticOptimizer, initialized, update
+from dlcore.fitting.loop import Descent, LoopArguments, Record, StaticOptimizer, initialized, update
 from dlcore.fitting.minibatches import Batches
-from dlcore.fitting.state import LoopState, Trace
+from dlcore.fitting.state import HistoryBuffers, LoopState
 from dlcore.fitting.stopping import RUNNING
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import VALUE_AND_GRAD, RowSum, combine_shards, shards_for_cores, sum_shards
@@ -19,7 +19,7 @@ from dlcore.objective.passes import VALUE_AND_GRAD, RowSum, combine_shards, shar
 def choose_shards(
     objective: Objective,
     data: BlockedData,
-    loop_params: LoopParams,
+    loop_args: LoopArguments,
     state: LoopState,
     static_optimizer: StaticOptimizer,
     batches: Batches | None,
@@ -34,11 +34,11 @@ def choose_shards(
     - An argument is traced.
     - The optimizer evaluates J inside its update, as a line search does.
     """
-    traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_params, state))))
+    traced = any(map(is_traced, jax.tree.leaves((objective, data, loop_args, state))))
     if traced or batches is not None or data.mesh is not None:
         return [data]
     shards = shards_for_cores(data, state.params)
-    if len(shards) > 1 and _evaluates_objective(static_optimizer.combine(loop_params.hyperparams), state):
+    if len(shards) > 1 and _evaluates_objective(static_optimizer.combine(loop_args.hyperparams), state):
         return [data]
     return shards
 
@@ -46,35 +46,35 @@ def choose_shards(
 def advance_on_threads(
     objective: Objective,
     shards: list[BlockedData],
-    loop_params: LoopParams,
+    loop_args: LoopArguments,
     state: LoopState,
     end_step: int,
     *,
     static_optimizer: StaticOptimizer,
     record: Record,
     capacity: int,
-) -> tuple[LoopState, Trace]:
+) -> tuple[LoopState, HistoryBuffers]:
     """Run the loop like `advance`, with two programs: a pass over the rows of a shard, and the rest of a step.
 
     Args:
-      objective: the objective. Its l2 is data.
+      objective: the objective. Its l2 is traced.
       shards: the rows of each thread.
-      loop_params: hyper-parameters and limits.
-      state: the state after the previous piece. At step 0 the optimizer's state is a placeholder.
+      loop_args: hyper-parameters and limits.
+      state: the state after the previous call. At step 0 the optimizer's state is a placeholder.
       end_step: the first step that this call does not evaluate.
       static_optimizer: the static part of the optimizer.
       record: a function of the parameters.
       capacity: maximum number of evaluations.
 
     Returns:
-      The state, and the history of this piece on the host. Sums over the rows add the shards in their order. The
+      The state, and the history of this call on the host. Sums over the rows add the shards in their order. The
       bits therefore depend on the number of shards, and they do not depend on `end_step`.
     """
     rows, entries = shards[0].x.shape[0], []
     while True:
         sums = sum_shards(VALUE_AND_GRAD, objective, shards, state.params)
         state, entry = _update(
-            objective, sums, loop_params, state, rows=rows, static_optimizer=static_optimizer, record=record
+            objective, sums, loop_args, state, rows=rows, static_optimizer=static_optimizer, record=record
         )
         entries.append(jax.tree.map(np.asarray, entry))
         if int(state.code) != RUNNING or int(state.step) >= end_step or len(entries) == capacity:
@@ -85,18 +85,18 @@ def advance_on_threads(
 def _update(
     objective: Objective,
     sums: list[RowSum],
-    loop_params: LoopParams,
+    loop_args: LoopArguments,
     state: LoopState,
     *,
     rows: int,
     static_optimizer: StaticOptimizer,
     record: Record,
-) -> tuple[LoopState, Trace]:
+) -> tuple[LoopState, HistoryBuffers]:
     """Add the sums of the shards, apply the stopping rules and make an update."""
-    descent = Descent(objective, static_optimizer.combine(loop_params.hyperparams), loop_params.limits)
+    descent = Descent(objective, static_optimizer.combine(loop_args.hyperparams), loop_args.limits)
     value, gradient = combine_shards(VALUE_AND_GRAD, rows, objective, sums, state.params)
     following = update(descent, _no_value_fn, initialized(descent.optimizer, state), value, gradient)
-    return following, Trace(following.value, following.gradient_norm, record(state.params))
+    return following, HistoryBuffers(following.value, following.gradient_norm, record(state.params))
 
 
 def _no_value_fn(_: Params) -> Array:

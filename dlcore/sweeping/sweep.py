@@ -21,7 +21,7 @@ from dlcore.fitting.null_model import NullModel, null_model_of, prediction_struc
 from dlcore.fitting.result import History
 from dlcore.fitting.scalars import as_scalar, as_scalars
 from dlcore.fitting.state import PyTree
-from dlcore.fitting.stopping import CODES, Data, stop_message
+from dlcore.fitting.stopping import CODES, FitData, stop_message
 from dlcore.losses import get_loss_info
 from dlcore.objective import BlockedData, Objective
 from dlcore.objective.passes import pass_cost
@@ -45,7 +45,7 @@ UNTRANSFORMED = "sweep is a Python loop around one compiled program: call it fro
 
 def sweep(
     objective: Objective,
-    data: Data,
+    data: FitData,
     make_optimizer: MakeOptimizer,
     settings: Mapping[str, npt.ArrayLike],
     *,

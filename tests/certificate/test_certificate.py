@@ -283,6 +283,14 @@ def test_wrong_heads_are_named(changed, error, message):
         certify(LinearHeads(np.zeros(30), 0.0, 0.1)._replace(**changed), x, y)
 
 
+@pytest.mark.parametrize("shape", [(2, 7), (10, 2), (2, 20)])
+def test_weights_of_another_number_of_rows_are_named(shape):
+    heads = LinearHeads(np.zeros((2, 3)), 0.0, 0.1)
+    message = rf"weights: expected shape \(10,\), .* or \(.*, 10\), got \({shape[0]}, {shape[1]}\)"
+    with pytest.raises(ValueError, match=message):
+        certify(heads, np.ones((10, 3)), np.arange(10) % 2, np.ones(shape))
+
+
 def test_the_longest_row_counts_in_the_rounding():
     """A row that is right by far adds nothing to any sum, but its logit is off by u·‖x‖‖w‖ all the same."""
     x = np.array([[1.0, 0.5], [-0.5, -1.0], [1e12, 1e12]])

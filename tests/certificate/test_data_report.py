@@ -10,7 +10,9 @@ import scipy.optimize
 
 from dlcore import LinearHeads, certify, fit_heads
 from dlcore.certificate import data_report
-from dlcore.certificate.data_report.separation import is_separable_by
+from dlcore.certificate.certify import compute_certificate
+from dlcore.certificate.data_report.separation import Separation, is_separable_by
+from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED, UNATTAINED
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
@@ -55,7 +57,7 @@ def test_a_card_of_one_head_and_of_many_is_short():
     assert len(str(certify(LinearHeads(np.zeros(4), 0.0, 1.0), x, y)).splitlines()) == 3
     many = str(certify(LinearHeads(np.zeros((500, 4)), 0.0, np.geomspace(1e-3, 1, 500)), x, y))
     assert len(many.splitlines()) == 23
-    assert "… 480 more; of all 500 heads" in many
+    assert "… 480 more; the bounds on J − J* of all 500 heads range from " in many
 
 
 def test_rows_and_json_hold_every_head():
@@ -226,6 +228,17 @@ def test_heads_that_separate_are_the_witness():
     assert certificate.gap[0] == np.inf
     several = LinearHeads(np.array([[-5.0, 0, 0, 0], [5.0, 0, 0, 0]]), 0.0, 0.0, "softmax")
     assert certify(several, x, y, report=True).bound == "none: separable, the infimum 0 is not attained"
+
+
+def test_a_direction_that_touches_all_rows_may_separate_some_of_them():
+    """Quasi-separation of all rows is strict in a fold without the rows that touch. The infimum there is 0."""
+    x, y = np.array([[-1.0], [0.0], [0.0], [1.0]]), np.array([0, 0, 1, 1])
+    witness = Separation("quasi-separable", np.array([1.0]), np.array(0.0))
+    heads = LinearHeads(coef=[[0.0]] * 2, intercept=[0.0] * 2, l2=0.0)
+    weights = np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    separable, touching = compute_certificate(heads, x, y, weights, tol=1e-6, witness=witness).bound
+    assert separable == UNATTAINED
+    assert touching == f"{QUASI_UNATTAINED} column 0"
 
 
 def test_a_margin_of_rounding_is_no_witness():

@@ -11,8 +11,12 @@ from sklearn.datasets import load_diabetes, load_wine
 
 import dlcore
 from dlcore import LinearHeads, Objective, Status, certify, descent, fit
+from dlcore.certificate import Certificate
+from dlcore.fitting import stopping
+from dlcore.fitting.null_model import NullModel
+from dlcore.fitting.state import LoopState
 from dlcore.losses import absolute_error, sigmoid_cross_entropy, softmax_cross_entropy, squared_error
-from dlcore.models import linear, logistic, mlp, softmax
+from dlcore.models import LinearParams, linear, logistic, mlp, softmax
 
 LBFGS = optax.lbfgs()
 
@@ -144,6 +148,42 @@ def test_a_tolerance_below_the_rounding_of_the_dtype_is_the_precision_floor():
     assert optimal.steps == 0
 
 
+def test_the_message_names_a_tolerance_below_the_range_of_the_dtype():
+    """The start is the exact minimum, and the gap is the rounding of the certificate. No update is made."""
+    data = np.array([[-1.0], [1.0]], DTYPE), np.array([-1.0, 1.0], DTYPE)
+    start = LinearParams(np.array([0.5], DTYPE), np.zeros((), DTYPE))
+    rule = descent.gradient_descent(0.1)
+    fitted = fit(Objective(linear, squared_error, 2.0), data, rule, params=start, tol=0, stop="certificate")
+    assert (fitted.status, fitted.steps) == (Status.PRECISION_FLOOR, 0)
+    assert "the tolerance that the certificate needs is below the range of float" in fitted.message
+    elsewhere = LinearParams(np.ones(1, DTYPE), np.ones((), DTYPE))
+    stuck = fit(Objective(linear, squared_error, 2.0), data, descent.gradient_descent(1e-30), params=elsewhere)
+    assert "an update changed no bit" in stuck.message
+
+
+def test_a_certificate_alone_does_not_show_that_the_objective_is_flat():
+    """The exact gap is within the tolerance long before ‖∇J‖²/2λ is."""
+    objective, rule = Objective(linear, squared_error, 1e-4), descent.accelerated(0.1)
+    flat = fit(objective, diabetes(), rule, tol=0.1)
+    certified = fit(objective, diabetes(), rule, tol=0.1, max_steps=flat.steps // 2, stop="certificate")
+    assert flat.status is certified.status is Status.CONVERGED
+    assert ": J is flat at " in flat.message
+    assert "flat" not in certified.message
+
+
+@pytest.mark.parametrize(("l2", "factor"), [(0.1, 0.05), (0.0, 0.05**0.5)])
+def test_a_tighter_tolerance_aims_at_half_of_the_allowed_gap(l2, factor):
+    """The gap is proportional to the tolerance with a penalty, and to its square without a penalty."""
+    zero, one = np.float64(0), np.float64(1)
+    params = LinearParams(np.zeros(1), zero)
+    state = LoopState(zero, zero, params, None, one, np.float64(1e-3), one, np.float64(1))
+    limits = stopping.StopLimits(1e-3, 10, NullModel(2.0, 0.0, 0.0))
+    certificate = Certificate(1.0, 1e-3, 1e-2, 0.0, "curvature", null_value=2.0, improvement=1.0)
+    flat_at = 1e-3 if l2 == 0 else 1e-3**2 / (2 * l2)
+    tighter = stopping.tighter_tol(state, l2, limits, certificate, 1e-3)
+    np.testing.assert_allclose(tighter, flat_at * factor)
+
+
 def test_out_of_steps_has_a_certificate():
     fitted = fit(
         logistic_of(1e-2), breast_cancer(), descent.gradient_descent(0.2), max_steps=5, stop="certificate"
@@ -186,17 +226,17 @@ def test_a_fit_with_minibatches_may_stop_with_a_certificate():
 
 
 REFUSED = {
-    "a loss": (Objective(linear, absolute_error, 0.1), breast_cancer(), "a certificate is known for linear heads"),
-    "a network": (Objective(mlp((30, 1)), sigmoid_cross_entropy, 0.1), breast_cancer(), "linear heads"),
+    "a loss": (Objective(linear, absolute_error, 0.1), breast_cancer(), "needs a linear head with the loss"),
+    "a network": (Objective(mlp((30, 1)), sigmoid_cross_entropy, 0.1), breast_cancer(), "needs a linear head"),
     "no penalty": (
         logistic_of(0),
         (np.ones((4, 2001), DTYPE), np.array([0, 1, 0, 1])),
-        "without a penalty the certificate of the logistic loss is by curvature, for at most 2000 coefficients",
+        "at l2 = 0 the certificate of the logistic loss needs the curvature, for at most 2000 coefficients",
     ),
     "probabilities": (
         Objective(softmax, softmax_cross_entropy, 0.1),
         (np.ones((4, 2), DTYPE), np.full((4, 2), 0.5, DTYPE)),
-        "needs class indices 0, 1, … as y, not class probabilities",
+        r"needs y with one number for each row, shape \(n,\), got shape \(4, 2\)",
     ),
 }
 

@@ -256,6 +256,29 @@ def test_a_checkpoint_of_another_problem_is_refused_and_kept(name, tmp_path):
     assert path.read_bytes() == before
 
 
+COPIES = [1]
+
+
+def copies(params):
+    """Return a list whose length a checkpoint does not describe."""
+    return [params.bias] * len(COPIES)
+
+
+def test_other_recorded_results_are_named(tmp_path, monkeypatch):
+    path = tmp_path / "fit.npz"
+    fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=5, record=copies, checkpoint=path)
+    monkeypatch.setattr(sys.modules[__name__], "COPIES", [1, 2])
+    with pytest.raises(ValueError, match="of another problem: the results of record differ"):
+        fit(PROBLEM, breast_cancer(), descent.adam(0.01), max_steps=5, record=copies, checkpoint=path)
+
+
+def test_recorded_arrays_of_different_lengths_are_named(tmp_path):
+    path = tmp_path / "fit.npz"
+    checkpoint.save(path, {}, {"value": np.zeros(3), "norm": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"recorded arrays of one length, got the lengths \[2, 3\]"):
+        checkpoint.load(path, {}, {"value": np.zeros(0), "norm": np.zeros(0)})
+
+
 def test_the_numbers_inside_closures_count(tmp_path):
     """Optax hides its rate in a closure. Another rate is another problem, and an equal new closure is not."""
     path = tmp_path / "fit.npz"

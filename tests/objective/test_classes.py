@@ -222,13 +222,15 @@ def test_a_network_learns_exclusive_or(compiles):
 def test_a_start_that_cannot_be_made_is_explained():
     with pytest.raises(TypeError, match=r"key: the start is random, expected a key such as jax\.random\.key"):
         fit(Objective(mlp((FEATURES, 2)), softmax_cross_entropy), (X, Y % 2), descent.adam(0.1))
-    with pytest.raises(TypeError, match=r"the model's init does not take \(key, features, classes\).*pass params"):
+    with pytest.raises(
+        TypeError, match=r"the model's init cannot be called with \(key, features, classes\).*pass params"
+    ):
         fit(Objective(linear, softmax_cross_entropy), (X, Y), descent.adam(0.1))
     with pytest.raises(
         ValueError, match=r"y: expected classes numbered 0, 1, 2, …, got 70000 among 101 rows;.*pass"
     ):
         fit(objective(), (X, with_entry(Y, 70_000)), descent.adam(0.1))
-    with pytest.raises(TypeError, match=r"the model's init does not take \(key\)"):
+    with pytest.raises(TypeError, match=r"the model's init cannot be called with \(key\)"):
         fit(
             Objective(Model(softmax.init, softmax.apply, softmax.predict), softmax_cross_entropy),
             (X, Y),

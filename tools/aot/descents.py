@@ -16,7 +16,7 @@ from dlcore._core.types import Params
 from dlcore.descent import step_size
 from dlcore.fitting.fit import CAPACITY
 from dlcore.fitting.initial import initial_state
-from dlcore.fitting.loop import LoopParams, advance, split_optimizer
+from dlcore.fitting.loop import LoopArguments, advance, split_optimizer
 from dlcore.fitting.minibatches import Batches
 from dlcore.fitting.null_model import NullModel
 from dlcore.fitting.stopping import StopLimits
@@ -132,7 +132,7 @@ def fit_program(name: str, rule: Callable[[], optax.GradientTransformation], *, 
             state = state._replace(order=np.zeros(batches.per_epoch, np.int32))
         arrays = jax.tree.map(np.float32, arrays)
         zero = np.float32(0)
-        hyper = LoopParams(
+        hyper = LoopArguments(
             arrays, StopLimits(zero, np.int32(0), NullModel(zero, zero, zero)), key if batches else None
         )
         objective = dataclasses.replace(OBJECTIVES[name], l2=np.float32(0.01))

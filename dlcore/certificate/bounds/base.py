@@ -12,7 +12,7 @@ from dlcore.certificate.rows import TrainingData
 
 
 def accept_any_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
-    """Accept any heads for checked targets."""
+    """Raise no error: every head fits targets that `check_targets` accepts."""
     del y, weights, heads
 
 
@@ -21,18 +21,21 @@ class CertifiedLoss(NamedTuple):
 
     Attributes:
       name: the name in `LinearHeads.loss`.
-      bounds: a function of heads, their data and the center of the rows, shape (m,) or None, to their bounds.
+      bounds: a function that takes heads, their data and the center of the rows, shape (m,) or None, and returns
+        `Bounds`.
       check_targets: a function of y and the largest weight of each row, shape (n,) or None. It raises an error for
         invalid targets.
-      predict: a function of the logits, the axis of rows last, to the predictions.
-      predict_proba: a function of the logits to the probabilities of all classes. None for regression losses.
-      check_heads: a function of y, the weights (sets, n) and the heads. It raises an error if the heads do not fit
-        the targets.
+      predict: a function that takes logits, the axis of rows last, and returns predictions.
+      predict_proba: a function that takes logits and returns the probabilities of all classes. None for regression
+        losses.
+      check_targets_of_heads: a function of y, the weights (sets, n) and the heads. It raises an error if the heads
+        do not fit the targets.
       has_classes: whether the coefficients of a head have an axis of classes.
-      count_classes: a function of labels and weights, shape (n,) each, that raises an error for invalid labels. It
-        returns the number of logits of a row, 1 for the sigmoid. None for regression losses, whose targets are
-        never separable.
-      row_loss: the loss of a row for the bound by curvature. None if `bounds` is exact and centers the rows.
+      check_labels_and_count_logits: a function of labels and weights, shape (n,) each, that raises an error for
+        invalid labels. It returns the number of logits of a row, 1 for the sigmoid. None for regression losses,
+        whose targets are never separable.
+      row_loss: the loss of a row for the bound by curvature. None for a loss with exact `bounds`. `certify` then
+        does not center the rows either.
     """
 
     name: str
@@ -40,9 +43,9 @@ class CertifiedLoss(NamedTuple):
     check_targets: Callable[[np.ndarray, np.ndarray | None], None]
     predict: Callable[[np.ndarray], np.ndarray]
     predict_proba: Callable[[np.ndarray], np.ndarray] | None = None
-    check_heads: Callable[[np.ndarray, np.ndarray, HeadArrays], None] = accept_any_heads
+    check_targets_of_heads: Callable[[np.ndarray, np.ndarray, HeadArrays], None] = accept_any_heads
     has_classes: bool = False
-    count_classes: Callable[[np.ndarray, np.ndarray], int] | None = None
+    check_labels_and_count_logits: Callable[[np.ndarray, np.ndarray], int] | None = None
     row_loss: RowLoss | None = None
 
 

@@ -6,8 +6,8 @@ logits move by $t\,u$, adds $s\,\varphi_i$ to φ. Here $\varphi_i''$ is the vari
 probabilities at t, and $\varphi_i'''$ is the third central moment of u, with
 $|\mathrm E(u - \bar u)^3| \le (\max u - \min u)\,\mathrm E(u - \bar u)^2$. For the sigmoid the logits are 0 and z.
 For counts they are 0 and z too, with $\varphi_i'' = u^2e^{z + tu}$ and $\varphi_i''' = u\,\varphi_i''$. The
-penalty has no third derivative. Let $\rho = \max_i(\max u_i - \min u_i)$. Then $|\varphi'''| \le \rho\varphi''$,
-hence $\varphi''(t) \ge \varphi''(0)e^{-\rho t}$, and integrated twice
+third derivative of the penalty is 0. Let $\rho = \max_i(\max u_i - \min u_i)$. Then $|\varphi'''| \le
+\rho\varphi''$, hence $\varphi''(t) \ge \varphi''(0)e^{-\rho t}$, and integrated twice
 
 $f(\theta + d) \ge f(\theta) + g\cdot d + \varphi''(0)\,\frac{e^{-\rho} + \rho - 1}{\rho^2}$
 
@@ -145,7 +145,9 @@ def curvature_bound(params: HeadParams, data: TrainingData) -> GapBound:
     root = np.sqrt(spectrum.smallest)
     decrement, radius = float(np.linalg.norm(spectrum.grad)) / root, spectrum.radius / root
     excess = _penalty_of_mean(params)
-    gap, bound = (_largest(nu, radius) + excess for nu in (decrement, decrement + spectrum.err_grad / root))
+    gap, bound = (
+        _bound_from_decrement(nu, radius) + excess for nu in (decrement, decrement + spectrum.err_grad / root)
+    )
     return GapBound(gap, bound - gap) if np.isfinite(bound) else GapBound(np.inf, np.inf)
 
 
@@ -157,8 +159,8 @@ def _penalty_of_mean(params: HeadParams) -> float:
     return float(params.penalty @ abs_class_sum(params.coef) ** 2) / (2 * classes) * (1 + 1e-9)
 
 
-def _largest(nu: float, r: float) -> float:
-    """Return the bound, increased by more than the rounding of its formula, or infinity if a ≥ 1."""
+def _bound_from_decrement(nu: float, r: float) -> float:
+    """Return (a + (1 − a)ln(1 − a))/r² with a = rν, rounded up, or infinity if a ≥ 1."""
     a = r * nu * (1 + 1e-12)
     if not a < 1:
         return np.inf

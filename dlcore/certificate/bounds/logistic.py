@@ -8,12 +8,13 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{KL}(q_i\|p_i)
 Let r be the probability of the wrong class. The repair of p multiplies r in the class with the larger Σ s·r by a
 factor c ≤ 1, so that both sums are equal. The result is q.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
 A row with a probability y of class 1 is a row of class 0 of weight s(1 − y) and a row of class 1 of weight s·y.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ FEW_HEADS = 4
 NEGLIGIBLE = 2.0**-10
 """The divergence is replaced by its bound if the bound is negligible.
 
-Negligible means at most `NEGLIGIBLE`·‖g‖²/2λ + `NEGLIGIBLE_VALUE`·min(J, E), with g the vector in the norm above.
+Negligible means at most `NEGLIGIBLE`·‖g‖²/2λ + `NEGLIGIBLE_VALUE`·min(J, E), where g is the repaired gradient: the
+vector inside the norm of the duality bound.
 """
 NEGLIGIBLE_VALUE = 1e-10
 """See `NEGLIGIBLE`. The gap may be looser by this fraction of min(J, E)."""
@@ -103,21 +105,21 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
     value = (negative.loss + positive.loss) / total + l2 / 2 * coef_norm**2
     null_value = _null_value(negative.weight, positive.weight, has_intercept=has_intercept)
 
-    mass = (negative.mass + positive.mass) / total
+    mean_mass = (negative.mass + positive.mass) / total
     max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     err_sums = logistic_sums(cached_row_slices(data.x, len(coef)), soft=is_soft(data))
-    err_loss = 2 * mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
+    err_loss = 2 * mean_mass * err_logit(coef.shape[1], max_row_norm * coef_norm + abs(intercept), extra=4)
     improvement = improvement_bound(value, null_value, l2 / 2 * coef_norm**2, err_sums, err_loss)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         divergence = _divergence_bound(negative, shrink[0]) + _divergence_bound(positive, shrink[1])
         negligible = NEGLIGIBLE * grad_norm**2 / (2 * l2) + NEGLIGIBLE_VALUE * np.minimum(value, improvement)
         odds = sum(np.where(c < 1, (1 - c) * side.odds, 0) for c, side in zip(shrink, sides, strict=True))
-        is_exact = (divergence / total > negligible) & (odds > SMALL_ODDS * mass * total)
-    if is_exact.any():  # a second pass over the rows computes the divergence itself
-        weights = RowWeights(*(part if len(part) == 1 else part[is_exact] for part in data.weights))
-        params = coef[is_exact], intercept[is_exact]
-        shrunk = np.stack(shrink)[:, is_exact]
-        divergence[is_exact] = _divergence(*params, data._replace(weights=weights), shrunk)
+        needs_second_pass = (divergence / total > negligible) & (odds > SMALL_ODDS * mean_mass * total)
+    if needs_second_pass.any():  # a second pass over the rows computes the divergence itself
+        weights = RowWeights(*(part if len(part) == 1 else part[needs_second_pass] for part in data.weights))
+        params = coef[needs_second_pass], intercept[needs_second_pass]
+        shrunk = np.stack(shrink)[:, needs_second_pass]
+        divergence[needs_second_pass] = _divergence(*params, data._replace(weights=weights), shrunk)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gap = divergence / total + grad_norm**2 / (2 * l2)
     rounding = logistic_rounding(
@@ -128,14 +130,14 @@ def logistic_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | 
         grad_norm=grad_norm,
         coef_norm=coef_norm,
         err_sums=err_sums,
-        is_exact=is_exact,
+        needs_second_pass=needs_second_pass,
     )
 
     gradient = (negative.grad_coef - positive.grad_coef) / total[:, None] + l2[:, None] * scaled_coef * scale
     grad_intercept = (negative.mass - positive.mass) / total if has_intercept else np.zeros(len(coef))
     gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given
-    is_absent = np.minimum(negative.weight, positive.weight) == 0
-    names = duality_names(l2, is_absent & has_intercept)
+    lacks_optimal_intercept = np.minimum(negative.weight, positive.weight) == 0
+    names = duality_names(l2, lacks_optimal_intercept & has_intercept)
     norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
     return Bounds(value, norm, gap, rounding, names, null_value, improvement)
 
@@ -218,7 +220,8 @@ def _divergence(coef: np.ndarray, intercept: np.ndarray, data: TrainingData, shr
       shrink: c of each class, shape (2, H).
     """
     blocks = cached_row_slices(data.x, len(coef))
-    return sum(map_runs(lambda some: _divergence_of(some, coef, intercept, data, shrink), blocks))
+    parts = map_runs(lambda some: _divergence_of(some, coef, intercept, data, shrink), blocks)
+    return functools.reduce(np.add, parts)
 
 
 def _divergence_of(
@@ -255,10 +258,11 @@ class _Side(NamedTuple):
 def _blocks(
     heads: int, data: TrainingData, blocks: list[slice]
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, list[_Side]]]:
-    """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and the two classes.
+    """Yield a group of heads, rows in float64, 1 or −1 for the class of each row, and a `_Side` for each class.
 
-    A few heads are multiplied by all rows, with weights of 0 in the wrong class. Many heads are multiplied by the
-    rows of class 0, then by those of class 1. Rows of probabilities belong to both classes, one after the other.
+    A class without weight has no `_Side`. For few heads, the rows are not sorted, and a `_Side` has weight 0 for
+    rows of the opposite class. For many heads, the rows of class 0 come before the rows of class 1. Rows of
+    probabilities occur twice, once in each class.
     """
     x, y, weights = data
     soft = is_soft(data)
@@ -273,11 +277,11 @@ def _blocks(
         else:
             if weights.is_shared:
                 in_class = [mask * (weights.values[0, block] > 0) for mask in in_class]
-            zeros, ones = (np.flatnonzero(mask) for mask in in_class)
-            rows = buffer[: len(zeros) + len(ones)]
-            rows[...] = x[block][np.concatenate([zeros, ones])]
-            sign = np.repeat([-1.0, 1.0], [len(zeros), len(ones)])
-            parts = [(slice(0, len(zeros)), zeros), (slice(len(zeros), len(rows)), ones)]
+            rows_0, rows_1 = (np.flatnonzero(mask) for mask in in_class)
+            rows = buffer[: len(rows_0) + len(rows_1)]
+            rows[...] = x[block][np.concatenate([rows_0, rows_1])]
+            sign = np.repeat([-1.0, 1.0], [len(rows_0), len(rows_1)])
+            parts = [(slice(0, len(rows_0)), rows_0), (slice(len(rows_0), len(rows)), rows_1)]
         for h in head_slices(heads, max(1, len(rows))):
             weight = weights.block(block, h)
             sides = [
@@ -295,11 +299,11 @@ def _margin(coef: np.ndarray, intercept: np.ndarray, rows: np.ndarray, sign: np.
     return margin
 
 
-def _null_value(zeros: np.ndarray, ones: np.ndarray, *, has_intercept: bool) -> np.ndarray:
+def _null_value(weight_0: np.ndarray, weight_1: np.ndarray, *, has_intercept: bool) -> np.ndarray:
     """Return the entropy of the fractions of the classes, or ln 2 without an intercept."""
     if not has_intercept:
-        return np.full(len(zeros), np.log(2))
-    fractions = np.stack([ones, zeros]) / (ones + zeros)
+        return np.full(len(weight_0), np.log(2))
+    fractions = np.stack([weight_1, weight_0]) / (weight_1 + weight_0)
     return -(fractions * np.log(np.where(fractions > 0, fractions, 1))).sum(0)
 
 
@@ -307,7 +311,7 @@ def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
     host_checks.check_binary_labels(y, weights, "heads with loss='softmax'")
 
 
-def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+def _check_labels_and_count_logits(y: np.ndarray, weights: np.ndarray) -> int:
     host_checks.check_binary_labels(y, weights, "loss='softmax'")
     return 1
 
@@ -326,7 +330,7 @@ LOGISTIC = CertifiedLoss(
     _check_targets,
     _predict,
     _predict_proba,
-    count_classes=_count_classes,
+    check_labels_and_count_logits=_check_labels_and_count_logits,
     row_loss=CLASS_LOSS,
 )
 """The cross-entropy of a sigmoid."""

@@ -9,12 +9,12 @@ $J - J^* \le \frac1S\sum_i s_i\,\mathrm{D}(q_i, \mu_i)
 + \frac{1}{2\lambda}\|\frac1S X^\top(s\circ(q - y)) + \lambda w\|^2$
 
 Here $q = c\mu$ with $c = \sum sy / \sum s\mu$, and $q = \mu$ without an intercept. With $t = c - 1$ and
-$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. A better intercept alone
-would lower J by as much. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass over the rows
-suffices.
+$\varphi(t) = (1 + t)\ln(1 + t) - t$ the first term is $\varphi(t)\,\frac1S\sum s\mu$. The intercept b + ln c
+would lower J by exactly this amount. The gradient for q is $c\,\sum s(\mu - y)x + t\,\sum syx$, so a single pass
+over the rows suffices.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
 Source: Boyd and Vandenberghe, Convex Optimization, section 5.5.1 (the gap); McCullagh and Nelder, Generalized
 Linear Models, section 2.3 (the deviance).
@@ -46,7 +46,7 @@ MIDDLE = (-1.0, 2.0)
 NO_COUNTS = "targets of 0 alone have no finite intercept"
 
 
-class PoissonSums(NamedTuple):
+class PoissonStatistics(NamedTuple):
     """Sums over the rows for H heads, or for one set of weights that all heads share. μ are the rates.
 
     Attributes:
@@ -79,7 +79,7 @@ class PoissonSums(NamedTuple):
     weighted_norm_sum: np.ndarray
     log_target: float
 
-    def means(self) -> "PoissonSums":
+    def means(self) -> "PoissonStatistics":
         """Return the means over the rows: sums divided by Σ s. Σ s itself and the maxima are unchanged."""
         unchanged = ("weight", "max_row_norm", "log_target")
         sums = {name: part for name, part in self._asdict().items() if name not in unchanged}
@@ -101,19 +101,19 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
     coef_norm = np.linalg.norm(scaled_coef, axis=1)
     penalty = l2 / 2 * coef_norm**2
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        sums = _poisson_sums(heads, intercept, data).means()
-        t = np.maximum(-sums.residual / sums.rate, -1) if has_intercept else np.zeros(len(coef))
-        divergence = sums.rate * _phi(t)
-        repaired = (1 + t)[:, None] * sums.grad_coef + t[:, None] * sums.target_coef
+        means = _poisson_sums(heads, intercept, data).means()
+        t = np.maximum(-means.residual / means.rate, -1) if has_intercept else np.zeros(len(coef))
+        divergence = means.rate * _phi(t)
+        repaired = (1 + t)[:, None] * means.grad_coef + t[:, None] * means.target_coef
         grad_norm = np.linalg.norm(repaired / scale + l2[:, None] * scaled_coef, axis=1)
         gap = divergence + grad_norm**2 / (2 * l2)
-        value = sums.loss + penalty
+        value = means.loss + penalty
         err_sums = poisson_sums(cached_row_slices(data.x, len(coef)), coef.shape[1])
-        null_value, err_null = _null_value(sums, data, err_sums, has_intercept=has_intercept)
-        err_z = poisson_logit(coef.shape[1], sums.max_row_norm * coef_norm + abs(intercept))
+        null_value, err_null = _null_value(means, data, err_sums, has_intercept=has_intercept)
+        err_z = poisson_logit(coef.shape[1], means.max_row_norm * coef_norm + abs(intercept))
         rounding = poisson_rounding(
             heads,
-            sums,
+            means,
             t=t,
             gap=gap,
             grad_norm=grad_norm,
@@ -122,19 +122,19 @@ def poisson_bounds(heads: HeadArrays, data: TrainingData, center: np.ndarray | N
             err_z=err_z,
             err_sums=err_sums,
         )
-        err_value = err_deviance(sums, value, coef_norm, intercept, coef.shape[1], err_z=err_z, err_sums=err_sums)
-        gradient = sums.grad_coef + l2[:, None] * scaled_coef * scale
-        grad_intercept = sums.residual if has_intercept else np.zeros(len(coef))
+        err_value = err_deviance(means, value, coef_norm, intercept, coef.shape[1], err_z=err_z, err_sums=err_sums)
+        gradient = means.grad_coef + l2[:, None] * scaled_coef * scale
+        grad_intercept = means.residual if has_intercept else np.zeros(len(coef))
         gradient += 0 if center is None else grad_intercept[:, None] * center  # the gradient for the rows as given
         norm = np.hypot(np.linalg.norm(gradient, axis=1), grad_intercept)
         improvement = np.maximum(null_value - value - err_null - err_value, penalty)
-    is_absent = np.broadcast_to((sums.target == 0) & has_intercept, len(coef))
+    lacks_optimal_intercept = np.broadcast_to((means.target == 0) & has_intercept, len(coef))
     null_value = np.broadcast_to(null_value, len(coef))
-    names = duality_names(l2, is_absent, NO_COUNTS)
+    names = duality_names(l2, lacks_optimal_intercept, NO_COUNTS)
     return Bounds(value, norm, gap, rounding, names, null_value, improvement)
 
 
-def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) -> PoissonSums:
+def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) -> PoissonStatistics:
     """Return the sums over all rows."""
     coef, (x, y, weights) = heads.coef, data
     count, features = coef.shape
@@ -174,7 +174,7 @@ def _poisson_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
             np.abs(differences, out=differences)
             abs_residual[h] += differences.sum(-1)
             weighted_norm_sum[h] += differences @ norms
-    return PoissonSums(
+    return PoissonStatistics(
         weight, target, target_coef, target_norm_sum, max_row_norm, loss, rate, rate_norm_sum, residual,
         abs_residual, grad_coef, weighted_norm_sum, log_target,
     )  # fmt: skip
@@ -227,19 +227,19 @@ def _log(numbers: np.ndarray) -> np.ndarray:
 
 
 def _null_value(
-    sums: PoissonSums, data: TrainingData, err_sums: float, *, has_intercept: bool
+    means: PoissonStatistics, data: TrainingData, err_sums: float, *, has_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return J₀ and a bound on its error, shape (H or 1,) each.
 
     J₀ is the objective of one rate for all rows: the mean of y, or 1 without an intercept.
 
     Args:
-      sums: means over the rows.
+      means: means over the rows.
       data: rows of counts.
       err_sums: the relative error of sums over the rows.
       has_intercept: whether heads have an intercept.
     """
-    rate = sums.target if has_intercept else np.ones_like(sums.target)
+    rate = means.target if has_intercept else np.ones_like(means.target)
     log_rate = _log(rate)
     value, distance = np.zeros((2, len(rate)))
     for block in cached_row_slices(data.x, len(rate)):
@@ -249,13 +249,13 @@ def _null_value(
         z, rates = (np.broadcast_to(part[:, None], shape) for part in (log_rate, rate))
         value += (s * half_deviance(z, rates, counts, _log(counts))).sum(-1)
         distance += (s * np.abs(counts - rate[:, None])).sum(-1)
-    value, distance = value / sums.weight, distance / sums.weight
+    value, distance = value / means.weight, distance / means.weight
     value = np.where(rate > 0, value, 0.0)  # all targets are 0
-    return value, err_deviance_of_mean(value, distance, np.abs(log_rate), sums.log_target, err_sums)
+    return value, err_deviance_of_mean(value, distance, np.abs(log_rate), means.log_target, err_sums)
 
 
 def _row_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the losses of rows, and half of a bound on their errors."""
+    """Return the losses of rows, and a bound on their errors."""
     z, counts = logits[:, 0], y.astype(np.float64)
     rates, log_counts = np.exp(z), _log(counts)
     losses = half_deviance(z, rates, counts, log_counts)
@@ -278,7 +278,7 @@ def _check_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
         raise ValueError(f"y: expected counts or rates of at least 0, got {float(y.min()):g}")
 
 
-def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
+def _check_targets_of_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
     """Check that some row of positive weight has a positive target, if the heads have an intercept."""
     if heads.intercept is not None and not (y[weights.max(0) > 0] > 0).any():
         raise ValueError(
@@ -297,7 +297,7 @@ POISSON = CertifiedLoss(
     poisson_bounds,
     _check_targets,
     _predict,
-    check_heads=_check_heads,
+    check_targets_of_heads=_check_targets_of_heads,
     row_loss=RowLoss(_row_terms, _row_losses),
 )
 """Half the deviance of counts with the rates e^z."""

@@ -1,7 +1,8 @@
 r"""The loss of one row for the bound by curvature: its value and its derivatives.
 
 A loss has a bound by curvature if $|\varphi'''| \le \rho\,\varphi''$ along every line. Here φ is the loss of a row
-on the line, and ρ bounds how far the logits of the row move against each other. A single logit moves against 0.
+on the line, and ρ bounds the largest difference between the changes of two logits of the row. With a single
+logit, the second logit is the constant 0.
 `dlcore.certificate.bounds.curvature` derives the bound and defines ξ and W.
 """
 
@@ -17,12 +18,12 @@ class RowTerms(NamedTuple):
     """Derivatives of the loss at the rows of a block, in the coordinates of W. D is the number of columns.
 
     Attributes:
-      factors: the Hessian of a row is the sum of the squares of its factors, shape (n, factors, KD).
+      factors: the Hessian of a row is FᵀF, where F are its factors, shape (n, factors, KD).
       slope: the gradient of a row, shape (n, KD).
       xi: ξ, shape (n, K, KD). For classes, the ξ of the true class is subtracted.
-      largest: max ‖ξ‖, shape (n,).
-      error_weight: an upper bound on the weight of a squared error of ξ in that of the factors, shape (n,). For
-        classes it is the probability of the wrong classes, for counts the rate.
+      largest: an upper bound on ‖ξ‖, shape (n,).
+      error_weight: an upper bound on the factor by which a squared error of ξ enters the squared error of
+        `factors`, shape (n,). For classes it is the probability of the wrong classes, for counts the rate.
       residual: the magnitude of the coefficient of ξ in the gradient, shape (n,). None if it is `error_weight`.
     """
 
@@ -38,10 +39,10 @@ class RowLoss(NamedTuple):
     """A loss of one row as two functions of arrays.
 
     Attributes:
-      terms: a function of the coefficients (K, D), rows (n, D), targets (n,) and W, shape (KD, K, D), to
-        `RowTerms`.
-      losses: a function of the logits (n, K), targets (n,) and the error of a logit (n,). It returns the losses
-        and half of a bound on their errors, shape (n,) each.
+      terms: a function that takes coefficients (K, D), rows (n, D), targets (n,) and W, shape (KD, K, D), and
+        returns `RowTerms`.
+      losses: a function that takes logits (n, K), targets (n,) and the error of a logit (n,). It returns the
+        losses and a bound on their errors, shape (n,) each.
     """
 
     terms: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RowTerms]
@@ -64,10 +65,10 @@ def margins(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def _class_losses(logits: np.ndarray, y: np.ndarray, err: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cross-entropies of classes, and half of a bound on their errors."""
+    """Return the cross-entropies of classes, and a bound on their errors."""
     excess = -margins(logits, y.astype(np.intp))
     top = np.maximum(excess.max(1), 0)
-    return top + np.log(np.exp(excess - top[:, None]).sum(1) + np.exp(-top)), 2 * err + 8 * UNIT
+    return top + np.log(np.exp(excess - top[:, None]).sum(1) + np.exp(-top)), 4 * err + 16 * UNIT
 
 
 def _class_terms(coef: np.ndarray, rows: np.ndarray, y: np.ndarray, w: np.ndarray) -> RowTerms:
@@ -85,7 +86,8 @@ def _transformed_rows(
 
     Returns:
       Four arrays. The first is p of the classes, 0 for the true class, shape (n, K). The second is p of the true
-        class, shape (n,). The third is ξ minus that of the true class, shape (n, K, KD). The last is max‖ξ‖, (n,).
+        class, shape (n,). The third is ξ minus that of the true class, shape (n, K, KD). The last is an upper
+        bound on ‖ξ‖, shape (n,).
     """
     logits = rows @ coef.T
     xi = np.stack([rows @ w[:, k].T for k in range(w.shape[1])], axis=1)

@@ -1,4 +1,4 @@
-r"""Soft labels as weights: a row whose classes have probabilities is a row for each class, weighted by them.
+r"""Soft labels as weights: a row is replaced by one copy for each class, weighted by the probability of the class.
 
 With the probability $y_{ik}$ of class k of row i, the cross-entropy is $\sum_k y_{ik}(-\ln p_{ik})$. That is the
 sum of the losses of K copies of the row with the labels k and the weights $s_iy_{ik}$. Every bound on the
@@ -14,15 +14,19 @@ from dlcore.certificate.rows import RowTable, RowWeights, TrainingData
 
 
 def is_soft(data: TrainingData) -> bool:
-    """Return whether the classes of rows are probabilities. Only losses of classes may be asked."""
+    """Return whether the classes of rows are probabilities.
+
+    For the squared loss, 2-D y are targets, so call this only for class losses.
+    """
     return data.y.ndim == 2
 
 
-def check_heads(y: np.ndarray, heads: HeadArrays, *, has_classes: bool) -> np.ndarray:
-    """Return the probabilities of all classes, shape (n, K), of those that `read_soft_labels` returns.
+def probabilities_of_soft_labels(y: np.ndarray, heads: HeadArrays, *, has_classes: bool) -> np.ndarray:
+    """Return soft labels as probabilities of all classes, shape (n, K).
 
     Args:
-      y: shape (n, K) with `has_classes`, else those of class 1, shape (n,).
+      y: the result of `read_soft_labels`: shape (n, K) with `has_classes`, else the probabilities of class 1,
+        shape (n,).
       heads: the heads.
       has_classes: whether the coefficients of a head have an axis of classes.
 
@@ -67,7 +71,10 @@ class RepeatedRows:
 
 
 def with_labels(data: TrainingData) -> TrainingData:
-    """Return the same problem with a copy of each row for each class, labels and weights."""
+    """Return data with class indices: K weighted copies of each row.
+
+    Data without soft labels are returned unchanged.
+    """
     if not is_soft(data):
         return data
     rows, classes = data.y.shape
@@ -81,8 +88,8 @@ def soft_terms(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Return s(p − y), shape (H, K, n), the losses and s·r, shape (H, n) each, with r = Σ y(1 − p).
 
-    The residual is that of the copies, $(1 - y_k)p_k - y_k(1 - p_k)$. No sum of probabilities is a difference, so
-    that its error is a few u of the sum of both magnitudes.
+    The residual of the copies is $(1 - y_k)p_k - y_k(1 - p_k)$. Each sum over the other classes is computed
+    without cancellation. The error of the residual is therefore a few u of $(1 - y_k)p_k + y_k(1 - p_k)$.
 
     Args:
       powers: $e^{z - \max z}$, shape (H, K, n).
@@ -120,7 +127,7 @@ def _sum_of_others(numbers: np.ndarray, largest: np.ndarray) -> np.ndarray:
 def err_copies(value: float, classes: int) -> float:
     r"""Bound the change of J − J* by the rounding of the weights of the copies.
 
-    A weight $s_iy_{ik}$ has a relative error of 2u, one of the subtraction 1 − y included. The sums
+    A weight $s_iy_{ik}$ has a relative error of 2u: u of the product, and u of the subtraction 1 − y. The sums
     $\sum_ky_{ik}$, by which the mean loss is divided, are 1 up to a relative error of Ku. J at the heads and J at
     the optimum, which is no larger, each change by at most a fraction (2K + 6)u.
 

@@ -19,11 +19,11 @@ $d_i = \sum_k a_k p_{ik}$. This mass is added to the columns with $M_k < N_k$ in
 So $q_i = p_i - a\circ p_i + d_i\pi$ is linear in p. Rows stay probabilities, columns sum to N, and the gradient
 for q comes from that for p without another pass.
 
-With a scale σ the norms below are those of x/σ and σw. Their products are those of x and w, so no logit is
-recomputed. The gradient for x/σ is that for x, divided by σ.
+With a scale σ, norms are taken of x/σ and σw. The logits (x/σ)·(σw) equal x·w. The gradient for x/σ is the
+gradient for x divided by σ.
 
-A row with probabilities y of the classes is a row of each class k of weight s·y_k. All of these have the same p
-and the same q. Their residuals sum to $(1 - y_k)p_k - y_k(1 - p_k)$, and r is $\sum_k y_k(1 - p_k)$.
+A row with soft labels y counts as K rows: the row of class k has the weight s·y_k. The K rows share p and q. In
+column k their residuals sum to $(1 - y_k)p_k - y_k(1 - p_k)$, and r is $\sum_k y_k(1 - p_k)$.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,7 @@ from dlcore.certificate.rows import TrainingData, add_runs, head_slices, map_run
 
 SERIES_LIMIT = 1e-3
 """Up to this t, φ(t) is computed from its series, whose terms do not cancel."""
-TINY = 1e-290
+MIN_PROBABILITY = 1e-290
 """A probability below this has too few digits, and its logarithm is computed from the logit."""
 
 
@@ -143,7 +143,8 @@ def _softmax_sums(heads: HeadArrays, intercept: np.ndarray, data: TrainingData) 
     count, classes, _ = heads.coef.shape
     blocks = row_slices(data.x, count, classes)
     runs = map_runs(lambda some: _sums_of_blocks(some, heads, intercept, data), blocks)
-    return SoftmaxSums(*add_runs([run[:-1] for run in runs]), np.max([run.max_row_norm for run in runs], axis=0))
+    max_row_norm = np.max([run.max_row_norm for run in runs], axis=0)
+    return SoftmaxSums(*add_runs([run[:-1] for run in runs]), max_row_norm=max_row_norm)
 
 
 def _sums_of_blocks(
@@ -205,7 +206,10 @@ def _label_terms(
 
 
 def _repair(sums: SoftmaxSums) -> _Repair:
-    """Return the repair of p. It changes nothing if no column sum is above, or none is below, its class weight."""
+    """Return the repair of p.
+
+    The repair needs a column sum above its class weight and a column sum below. Otherwise q = p.
+    """
     is_over = sums.excess > 0
     full = sums.weight + sums.excess
     removed = np.divide(sums.excess, full, out=np.zeros_like(full), where=is_over)
@@ -259,15 +263,18 @@ def _gains_of_blocks(
 
 
 def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return p·φ(gain/p), or a little more, shape (H, K, n). p is the exponential of `shifted` over `whole`."""
+    """Return p·φ(gain/p), shape (H, K, n). p is the exponential of `shifted` over `whole`.
+
+    For p below `MIN_PROBABILITY` the logarithm comes from the logits.
+    """
     is_large = gain > SERIES_LIMIT * p
     ratio = np.divide(gain, p, out=np.zeros_like(p), where=(gain > 0) & ~is_large)
     small = gain * ratio * _phi_series(ratio)
     if not is_large.any():
         return small
-    is_tiny = (p < TINY) & is_large
+    is_tiny = (p < MIN_PROBABILITY) & is_large
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        logarithm = np.log1p(gain / np.where(p < TINY, 1, p))
+        logarithm = np.log1p(gain / np.where(p < MIN_PROBABILITY, 1, p))
     if is_tiny.any():
         head, _, row = np.nonzero(is_tiny)
         log_ratio = np.log(gain[is_tiny]) - shifted[is_tiny] + np.log(whole[head, 0, row])
@@ -276,7 +283,10 @@ def _gains(p: np.ndarray, gain: np.ndarray, shifted: np.ndarray, whole: np.ndarr
 
 
 def _phi_series(t: np.ndarray) -> np.ndarray:
-    """Return φ(t)/t² for |t| ≤ `SERIES_LIMIT`: ½ − t/6 + t²/12 − t³/20 + t⁴/30, truncated below 2e-16 of it."""
+    """Return φ(t)/t² for |t| ≤ `SERIES_LIMIT`: ½ − t/6 + t²/12 − t³/20 + t⁴/30.
+
+    The truncation has a relative error below 2e-16.
+    """
     return 1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t / 30)))
 
 
@@ -298,11 +308,11 @@ def _null_value(sums: SoftmaxSums, *, has_intercept: bool) -> np.ndarray:
 
 
 def _accept_targets(y: np.ndarray, weights: np.ndarray | None) -> None:
-    """Accept any targets here: `_check_heads` checks them, when the number of classes is known."""
+    """Accept any targets here: `_check_targets_of_heads` checks them, when the number of classes is known."""
     del y, weights
 
 
-def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
+def _check_targets_of_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
     """Check that `y` has class indices of the heads."""
     del weights
     classes = heads.coef.shape[1]
@@ -316,7 +326,7 @@ def _check_heads(y: np.ndarray, weights: np.ndarray, heads: HeadArrays) -> None:
         )
 
 
-def _count_classes(y: np.ndarray, weights: np.ndarray) -> int:
+def _check_labels_and_count_logits(y: np.ndarray, weights: np.ndarray) -> int:
     del weights
     if (y != np.floor(y)).any() or (y < 0).any():
         raise ValueError(f"y: expected labels 0, 1, …, the class indices, got {np.unique(y)[:5]}")
@@ -333,9 +343,9 @@ SOFTMAX = CertifiedLoss(
     _accept_targets,
     _predict,
     probabilities,
-    check_heads=_check_heads,
+    check_targets_of_heads=_check_targets_of_heads,
     has_classes=True,
-    count_classes=_count_classes,
+    check_labels_and_count_logits=_check_labels_and_count_logits,
     row_loss=CLASS_LOSS,
 )
 """The cross-entropy of a softmax."""

@@ -8,9 +8,9 @@ $A = 2G$ and the gradient $h = \frac2S X_c^\top(s\circ\rho) + \lambda w$,
 $J - J^* = \bar\rho^2 + \frac12 h^\top(A + \lambda I)^+ h$
 
 With a scale σ the penalty is that of σw. Then h and A are divided by σ, and σw takes the place of w. One
-eigendecomposition of A serves every head with these weights, whatever its l2 and target. For many heads h and J
-come from G and c, without a pass over the rows: $h = 2(Gw - c) + \lambda w$. For few heads, and if that rounds too
-much, they come from the residuals.
+eigendecomposition serves every head with these weights and l2 > 0, and another every head with l2 = 0. For many
+heads h and J come from G and c, without a pass over the rows: $h = 2(Gw - c) + \lambda w$. For few heads, h and J
+come from the residuals. They also come from the residuals if the moments round too much.
 
 Duality needs no A, because $h^\top(A + \lambda I)^{-1}h \le \|h\|^2/\lambda$. Few heads may take this bound if it
 is small enough.
@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 
 from dlcore.certificate.bounds.base import CertifiedLoss
-from dlcore.certificate.bounds.quadratic_form import Curvature, NoCurvature, quadratic_form
+from dlcore.certificate.bounds.quadratic_form import GramSpectra, PenaltyOnly, quadratic_form
 from dlcore.certificate.bounds.squared_evaluation import (
     Evaluation,
     HeadBatch,
@@ -31,7 +31,7 @@ from dlcore.certificate.bounds.squared_evaluation import (
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.moments import ColumnMoments, Moments, RowSums
 from dlcore.certificate.result import Bounds
-from dlcore.certificate.rounding import squared as rounding
+from dlcore.certificate.rounding import squared as squared_errors
 from dlcore.certificate.rows import (
     BLOCK_BYTES,
     HostTable,
@@ -42,10 +42,9 @@ from dlcore.certificate.rows import (
 )
 
 FEW_HEADS = 8
-"""Heads are evaluated from residuals if there are at most this many, or at most one per this many columns.
-
-That costs no more than computing A.
-"""
+"""Heads are evaluated from residuals if there are at most this many. That costs no more than computing A."""
+COLUMNS_PER_HEAD = 8
+"""Heads are also evaluated from residuals if there is at most one for this many columns."""
 ROUNDING_TOL = 1e-7
 """Relative rounding above which a head is evaluated from its residuals.
 
@@ -90,39 +89,39 @@ def bounds_of_set(sums: RowSums, k: int, heads: HeadArrays, duality_tol: float =
     count, features = heads.coef.shape
     scale = heads.scale
     batch = HeadBatch(heads.coef, heads.intercept, heads.l2, np.arange(count) % sums.y.shape[1])
-    is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // FEW_HEADS)
+    is_few = count * len(sums.weights.values) <= max(FEW_HEADS, features // COLUMNS_PER_HEAD)
     if duality_tol and is_few and (heads.l2 > 0).all():
         columns, evaluation = evaluate_from_rows(sums, k, batch)
         if np.isfinite(columns.error_scale).all():
-            no_curvature = NoCurvature(columns, scale, centered=heads.intercept is not None)
-            bounds = _bounds_at(columns, no_curvature, batch, evaluation)
+            penalty_only = PenaltyOnly(columns, scale, centered=heads.intercept is not None)
+            bounds = _bounds_at(columns, penalty_only, batch, evaluation)
             if (bounds.gap + bounds.rounding <= duality_tol * np.minimum(bounds.value, bounds.improvement)).all():
                 return bounds
     moments = sums.moments(k)
     if not (np.isfinite(moments.gram).all() and np.isfinite(moments.cross).all()):
         return _bounds_of_overflow(moments, batch, scale, evaluate_from_rows(sums, k, batch)[1])
-    curvature = Curvature(moments, scale, centered=heads.intercept is not None)
-    if count <= max(FEW_HEADS, features // FEW_HEADS):
-        return _bounds_at(moments, curvature, batch, evaluate_from_rows(sums, k, batch)[1])
-    parts, is_inexact = [], []
+    spectra = GramSpectra(moments, scale, centered=heads.intercept is not None)
+    if count <= max(FEW_HEADS, features // COLUMNS_PER_HEAD):
+        return _bounds_at(moments, spectra, batch, evaluate_from_rows(sums, k, batch)[1])
+    parts, is_inaccurate = [], []
     # Intermediate results of a block stay in the cache.
     for block in slices_of(count, max(1, BLOCK_BYTES // (32 * features))):
         part = batch.select(block)
         evaluation = evaluate_from_moments(moments, part)
-        parts.append(bounds := _bounds_at(moments, curvature, part, evaluation))
+        parts.append(bounds := _bounds_at(moments, spectra, part, evaluation))
         value_scale = np.minimum(bounds.value, bounds.improvement)
-        is_exact = evaluation.errors.err_value <= ROUNDING_TOL * bounds.value
-        is_inexact.append(~(is_exact & (bounds.rounding <= ROUNDING_TOL * value_scale)))
+        is_accurate = evaluation.errors.err_value <= ROUNDING_TOL * bounds.value
+        is_inaccurate.append(~(is_accurate & (bounds.rounding <= ROUNDING_TOL * value_scale)))
     numbers = {name: np.concatenate([getattr(part, name) for part in parts]) for name in NUMBERS}
     names = [name for part in parts for name in part.bound]
-    again = np.flatnonzero(np.concatenate(is_inexact))
+    again = np.flatnonzero(np.concatenate(is_inaccurate))
     if len(again):
         part = batch.select(again)
-        bounds = _bounds_at(moments, curvature, part, evaluate_from_rows(sums, k, part)[1])
+        bounds = _bounds_at(moments, spectra, part, evaluate_from_rows(sums, k, part)[1])
         for name in NUMBERS:
             numbers[name][again] = getattr(bounds, name)
-        for h, name in zip(again, bounds.bound, strict=True):
-            names[h] = name
+        for index, name in zip(again, bounds.bound, strict=True):
+            names[index] = name
     return Bounds(**numbers, bound=names)
 
 
@@ -152,14 +151,14 @@ def _value_and_gradient_norm(
     """Return J and ‖∇J‖ of the data as given. The mean residual is 0 without an intercept."""
     mean = evaluation.mean_residual
     norm = np.hypot(row_norms(h + 2 * mean[:, None] * moments.x_mean), 2 * mean)
-    return evaluation.value + l2 / 2 * np.einsum("ij,ij->i", scaled_coef, scaled_coef), norm
+    return evaluation.mean_square + l2 / 2 * np.einsum("ij,ij->i", scaled_coef, scaled_coef), norm
 
 
 def _bounds_at(
-    moments: ColumnMoments, curvature: Curvature | NoCurvature, heads: HeadBatch, evaluation: Evaluation
+    moments: ColumnMoments, spectra: GramSpectra | PenaltyOnly, heads: HeadBatch, evaluation: Evaluation
 ) -> Bounds:
     """Return the bounds of heads from their evaluation."""
-    l2, scale, errors = heads.l2, curvature.scale, evaluation.errors
+    l2, scale, errors = heads.l2, spectra.scale, evaluation.errors
     coef, grad_coef = heads.coef, evaluation.grad_coef
     if scale is not None:
         coef, grad_coef = coef * scale, grad_coef / scale
@@ -169,17 +168,17 @@ def _bounds_at(
     )
     gap, err_root = np.zeros((2, len(coef)))
     names = np.full(len(coef), "exact", dtype=object)
-    for mask, penalised in ((l2 > 0, True), (l2 == 0, False)):
+    for mask, penalized in ((l2 > 0, True), (l2 == 0, False)):
         if not mask.any():
             continue
-        spectrum = curvature.spectrum(penalised=penalised)
+        spectrum = spectra.spectrum(penalized=penalized)
         index = slice(None) if mask.all() else mask
-        grad = grad_coef[index] if penalised else grad_coef[index] * spectrum.scale
-        err_h = rounding.err_penalised_grad(
+        grad = grad_coef[index] if penalized else grad_coef[index] * spectrum.column_units
+        err_h = squared_errors.err_penalized_grad(
             errors.err_grad[index], spectrum.trace_root, l2[index], row_norms(coef[index]), row_norms(grad)
         )
         gap[index], err_root[index], names[index] = quadratic_form(
-            spectrum, h[index] if penalised else 2 * grad, l2[index], err_h
+            spectrum, h[index] if penalized else 2 * grad, l2[index], err_h
         )
     gap_root = np.sqrt(evaluation.mean_residual**2 + gap)
     null_value, err_null = _null_value(moments, heads)
@@ -188,7 +187,7 @@ def _bounds_at(
         value,
         gradient_norm,
         gap_root**2,
-        rounding.squared_rounding(errors, err_root, gap_root, moments.rounding),
+        squared_errors.squared_rounding(errors, err_root, gap_root, moments.rounding),
         list(names),
         null_value,
         np.maximum(null_value - value - err_null - errors.err_value, penalty),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.certificate.moments import ColumnMoments, Moments, RowSums
-from dlcore.certificate.rounding import squared as rounding
+from dlcore.certificate.rounding import squared as squared_errors
 from dlcore.certificate.rounding.base import err_logit, sum_rounding
 from dlcore.certificate.rounding.squared import SquaredErrors
 from dlcore.certificate.rows import (
@@ -19,11 +19,17 @@ from dlcore.certificate.rows import (
 )
 
 POINT_ROWS = 256
-"""Rows are taken about the mean of a sample of this many, or up to twice as many."""
+"""Minimum size of the sample whose mean is subtracted from the rows.
+
+The sample has fewer than twice as many rows. If there are fewer rows, the sample has all of them.
+"""
 MAX_BLOCKS = 64
-"""The error of a sum grows with the number of its blocks."""
-TINY = 1e-140
-"""What is added to a sum of squares of rows in units of their columns, far below its rounding."""
+"""Target for the number of blocks, because the error of a sum grows with it."""
+SQUARE_FLOOR = 1e-140
+"""Number that is added to the squared norm of a row in column units.
+
+It covers squares that underflow, and it is far below the rounding of usual norms.
+"""
 
 
 class HeadBatch(NamedTuple):
@@ -51,13 +57,13 @@ class Evaluation(NamedTuple):
     """Sums over the rows for H heads, divided by Σ s. ρ are the residuals, and x is centered.
 
     Attributes:
-      value: Σ s·ρ², shape (H,).
+      mean_square: Σ s·ρ², shape (H,).
       mean_residual: Σ s·ρ, 0 without an intercept, shape (H,).
       grad_coef: Σ s·ρ·x, shape (H, m).
       errors: bounds on the errors of these sums.
     """
 
-    value: np.ndarray
+    mean_square: np.ndarray
     mean_residual: np.ndarray
     grad_coef: np.ndarray
     errors: SquaredErrors
@@ -77,17 +83,17 @@ def evaluate_from_moments(moments: Moments, heads: HeadBatch) -> Evaluation:
     mean = coef @ x_mean - y_mean + (0 if intercept is None else intercept)
     magnitude = np.abs(coef) @ np.abs(x_mean) + np.abs(y_mean) + (0 if intercept is None else np.abs(intercept))
     reach = np.abs(coef) @ roots[:features] + roots[features:][target]
-    errors = rounding.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
+    errors = squared_errors.errors_from_moments(features, moments.relative_error, magnitude, reach, mean)
     value = np.maximum(square, 0) + mean**2
     if intercept is None:  # moments about 0 in place of the mean
         grad_coef += mean[:, None] * x_mean
-        errors = rounding.without_centering(errors, mean, moments.relative_error)
+        errors = squared_errors.without_centering(errors, mean, moments.relative_error)
         mean = np.zeros(len(coef))
     return Evaluation(value, mean, grad_coef, errors)
 
 
 def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnMoments, Evaluation]:
-    """Evaluate heads from the residuals of every row, and the moments of the columns, in one pass over the rows.
+    """Evaluate heads from the residuals of every row, and compute the moments of the columns in the same pass.
 
     With an intercept the rows are taken about the mean of a few of them, else about 0. Any point is valid.
     """
@@ -131,7 +137,7 @@ def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnM
             residual = coef[h] @ rows.T
             # The two large numbers first: they are nearly equal, so their difference has almost no error.
             residual -= y_block[h] - level[h, None]
-            # a product of m terms, a level of m + 1 terms, two sums, and the rounding of the row about the point
+            # `extra` counts the roundings besides the m products: the level, additions, and subtracting the point.
             reach = coef_reach[h, None] * norms + level_reach[h, None] + np.abs(y_block[h])
             square_error[h] += (weight * err_logit(features, reach, extra=6) ** 2).sum(-1)
             weighted = weight * residual
@@ -147,8 +153,10 @@ def evaluate_from_rows(sums: RowSums, k: int, heads: HeadBatch) -> tuple[ColumnM
     summed = sum_rounding(blocks)
     variance = np.maximum(squares - first**2, 0)[features:]
     point = np.concatenate([x_point, y_point])
-    moments = ColumnMoments(variance, point + first, squares, rounding.err_moments(summed), summed)
-    errors = rounding.errors_from_rows(square_error, None if intercept is None else abs_residual, value, summed)
+    moments = ColumnMoments(variance, point + first, squares, squared_errors.err_moments(summed), summed)
+    errors = squared_errors.errors_from_rows(
+        square_error, None if intercept is None else abs_residual, value, summed
+    )
     return moments, Evaluation(value, mean, grad_coef, errors)
 
 
@@ -165,15 +173,19 @@ def _column_units(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 def _norms_in_units(rows: np.ndarray, squares: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return upper bounds on the norms of rows divided by units, shape (n,).
 
-    Squares of usual units neither overflow nor underflow. Those of smaller numbers count as `TINY`.
+    If the squares of the units are in range, the norms come from `squares`. `SQUARE_FLOOR` covers squares that
+    underflow.
     """
-    if units.min() < np.sqrt(TINY) or units.max() > 1 / np.sqrt(TINY):
+    if units.min() < np.sqrt(SQUARE_FLOOR) or units.max() > 1 / np.sqrt(SQUARE_FLOOR):
         return row_norms(rows / units)
-    return np.sqrt(squares @ units**-2 + TINY)
+    return np.sqrt(squares @ units**-2 + SQUARE_FLOOR)
 
 
 def _blocks(rows: int, columns: int, heads: int) -> list[slice]:
-    """Return blocks of rows that stay in the cache, at most `MAX_BLOCKS` of them where they are not too long."""
+    """Return blocks of rows for the cache.
+
+    The blocks are longer, up to `BLOCK_BYTES`, if there would be more than `MAX_BLOCKS`.
+    """
     columns = max(columns, min(heads, 512))
     step = max(CACHE_BYTES // (4 * columns), -(-rows // MAX_BLOCKS))
     return slices_of(rows, max(1, min(step, BLOCK_BYTES // (8 * columns))))

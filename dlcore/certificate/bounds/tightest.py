@@ -1,12 +1,15 @@
-r"""The smaller of two bounds for each head: by duality, and by curvature at the head or at a point of lower J.
+r"""The smallest bound for each head: by duality, or by curvature at the head or at a point of lower J.
 
-Far from the optimum the curvature at a head θ gives no bound. But a point θ⁺ of lower J gives one:
+Far from the optimum the curvature at a head θ gives no bound. But a point θ⁺ of lower J may give a bound:
 
 $J(\theta) - J^* = (J(\theta) - J(\theta^+)) + (J(\theta^+) - J^*)$
 
-The first difference comes from two sums over the rows and their errors, the second from the curvature at θ⁺. The
-path of Newton's method is searched for θ⁺. If θ⁺ is found, the bound is tight however far the head is from the
-optimum.
+The first difference comes from two sums over the rows and their errors, the second from the curvature at θ⁺. θ⁺
+is a point on the path of Newton's method from θ. If θ⁺ is found, the bound is tight however far the head is from
+the optimum.
+
+At λ = 0 with linearly dependent columns, these bounds do not exist. `dependent_columns.py` then uses the curvature
+of independent columns.
 """
 
 import numpy as np
@@ -27,8 +30,8 @@ from dlcore.certificate.newton import newton_path, value_and_error
 from dlcore.certificate.result import Bounds
 from dlcore.certificate.rows import TrainingData
 
-UNKNOWN_FRACTION = 0.1
-"""A point of lower J is good enough if its bound is at most this fraction of the difference."""
+GOOD_ENOUGH_FRACTION = 0.1
+"""A point of lower J is good enough if its bound is at most this fraction of the decrease of J."""
 
 
 def best_bound(
@@ -38,15 +41,16 @@ def best_bound(
     row_loss: RowLoss,
     selected: np.ndarray | None = None,
 ) -> Bounds:
-    """Return the smaller bound of each of H heads: the given one, or that by curvature.
+    """Return the smaller bound of each of H heads: the given bound, or the best bound by curvature.
 
     Args:
       bounds: bounds by duality.
       heads: H heads.
       data: rows with their classes or counts.
       row_loss: the loss of a row.
-      selected: indices of heads whose curvature is computed at the head only, at moderate cost. If omitted, the
-        curvature is computed for all heads, and at points of lower J too.
+      selected: indices of heads whose curvature is computed, at the head only, and only if a pass takes at most
+        `MAX_PRODUCTS` multiplications. None selects all heads, without that limit, and also tries points of lower
+        J. In both cases linearly dependent columns are tried at λ = 0.
     """
     coef, intercept = heads.coef, heads.intercept
     size = int(np.prod(coef.shape[1:])) + (0 if intercept is None else int(np.prod(intercept.shape[1:])))
@@ -86,14 +90,14 @@ def _bound_via_lower_point(params: HeadParams, data: TrainingData) -> GapBound:
     """Return the best bound by way of points of lower J, or infinity if no point gives a bound."""
     value, err = value_and_error(params, data)
     best = GapBound(np.inf, np.inf)
-    for lower, is_near in newton_path(params, data):
-        if not is_near:
+    for lower, seems_bounded in newton_path(params, data):
+        if not seems_bounded:
             continue
         bound = curvature_bound(lower, data)
         lower_value, lower_err = value_and_error(lower, data)
         descent = max(value - lower_value, 0.0)
         if descent + bound.gap + bound.rounding + err + lower_err < best.total:
             best = GapBound(descent + bound.gap, bound.rounding + err + lower_err)
-        if bound.total <= UNKNOWN_FRACTION * descent:
+        if bound.total <= GOOD_ENOUGH_FRACTION * descent:
             break
     return best

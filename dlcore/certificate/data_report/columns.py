@@ -1,10 +1,10 @@
 """Properties of the columns of a table: constant and equal columns, rank and condition.
 
-Rows are read a block at a time. The factor R of the rows is updated block by block. The next rows are stacked
-below the last R, and Householder's QR of the stack is the next R. The singular values of R are those of the table,
-and each has an error of a few u of the largest. A Gram matrix would lose the singular values below √u of the
-largest. Each column is read in units of a power of two in which its largest number is about 1, so that no square
-overflows or underflows.
+Rows are read a block at a time. The factor R of a QR factorization of the rows is updated block by block: each
+block is stacked below R, and Householder's QR of the stack gives the next R. The singular values of R are those of
+the table, and each has an error of a few u of the largest. A Gram matrix would lose the singular values below √u
+of the largest. Each column is read in units of a power of two in which its largest number is about 1, so that no
+square overflows or underflows.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Columns(NamedTuple):
 
     Attributes:
       constant: indices of columns that are the same number in every row.
-      groups: columns that are equal in every row, in groups of at least two.
+      duplicates: columns that are equal in every row, in groups of at least two.
       spread: the root mean square of each column, centered if heads have an intercept, shape (m,).
       rank: the rank in float64 of the columns, centered if heads have an intercept.
       condition: the ratio of the largest and the smallest singular value of the columns that are not 0, or
@@ -29,7 +29,7 @@ class Columns(NamedTuple):
     """
 
     constant: tuple[int, ...]
-    groups: tuple[tuple[int, ...], ...]
+    duplicates: tuple[tuple[int, ...], ...]
     spread: np.ndarray
     rank: int
     condition: float
@@ -46,7 +46,7 @@ class _Range(NamedTuple):
 
 
 def describe_columns(x: RowTable, weights: RowWeights, *, centered: bool) -> Columns:
-    """Return the properties of the columns, in three or four passes over the rows."""
+    """Return the properties of the columns, in two passes over the rows, or in three if columns may be equal."""
     blocks = index_slices(len(x), x.shape[1])
     smallest, largest, mean, hashes = _read_range(x, weights, blocks)
     constant = smallest == largest

@@ -4,11 +4,11 @@ Classes are quasi-separable if a direction d has no negative margin and some pos
 limit that it does not attain, so there is no minimum without a penalty. A row of class y has the margin
 $(d_{y} - d_k)\cdot x$ for each class k ≠ y. For the sigmoid its margin is $\pm d\cdot x$.
 
-Near the infimum a loss is about $e^{-t}$ of its margin t. So a step of Newton's method raises the margins that
-still grow by about 1, and does not change the rest. The step is projected onto the directions that leave the
-margins of the touching rows unchanged. The verdict then follows from the margins of all rows. No margin may be
-negative beyond its rounding, and some margin must be far above its rounding. A margin within its rounding is
-treated as 0.
+Near the infimum the loss of a row of margin t is about $e^{-t}$. So a Newton step raises by about 1 each margin
+that can grow without limit. It leaves the margins of touching rows unchanged. The step is projected onto the
+directions that leave the margins of the touching rows unchanged. The verdict then follows from the margins of all
+rows. No margin may be negative beyond its rounding, and some margin must be far above its rounding. A margin
+within its rounding is treated as 0.
 
 Source: Albert and Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
 """
@@ -24,7 +24,7 @@ from dlcore.certificate.rounding.base import err_margin
 from dlcore.certificate.rows import TrainingData
 
 STEPS = 12
-MAX_PRODUCTS = 2 * 10**10
+MAX_NEWTON_PRODUCTS = 2 * 10**10
 """Maximum number of multiplications of all steps together. At least two steps are made."""
 TOUCHING_TOL = 1e-3
 """Rows whose margin is below this fraction of the largest are treated as touching."""
@@ -33,7 +33,7 @@ NULL_TOL = 1e-10
 POSITIVE_FACTOR = 1e3
 """A margin of this many times its rounding is positive."""
 SPARSITY_TOL = 1e-8
-"""Components of a direction below this fraction of its largest are tried as 0."""
+"""Components below this fraction of the largest component are first set to 0 and tested."""
 
 
 class _RowSpace(NamedTuple):
@@ -66,7 +66,7 @@ def quasi_separating_direction(params: HeadParams, data: TrainingData) -> np.nda
     transform = None
     with np.errstate(all="ignore"):
         space = _row_space(params, data)
-        for _ in range(min(STEPS, max(2, MAX_PRODUCTS // (2 * len(data.x) * params.coef.size**2)))):
+        for _ in range(min(STEPS, max(2, MAX_NEWTON_PRODUCTS // (2 * len(data.x) * params.coef.size**2)))):
             step, transform, _ = newton_step(params, data, transform)
             if step is None or not np.isfinite(step).all():
                 return None
@@ -91,7 +91,10 @@ def _row_space(params: HeadParams, data: TrainingData) -> _RowSpace:
 def _direction_near(
     params: HeadParams, step: np.ndarray, space: _RowSpace, data: TrainingData
 ) -> np.ndarray | None:
-    """Return the direction near a step, in columns of scale 1, if it quasi-separates the classes."""
+    """Return a direction for the columns as given, near a step for columns of scale 1.
+
+    Return None if the direction does not quasi-separate the classes.
+    """
     smallest, largest = np.inf, 0.0
     for rows, label in _blocks(params, data):
         margin = margins(rows / space.scale @ step.T, label)

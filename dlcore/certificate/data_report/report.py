@@ -35,12 +35,13 @@ class DataReport:
       columns: m.
       dtype: the dtype of x as given.
       rank: the rank of the columns in float64.
-      condition: the ratio of the largest and the smallest singular value of the columns that vary. It is infinity
-        below full rank, and nan if no column varies.
+      condition: the ratio of the largest and the smallest singular value of the columns that are not 0, after
+        centering if heads have an intercept. It is infinity below full rank, and nan if all columns are 0.
       condition_scaled: the condition after each column is divided by its spread. If it is far smaller than
         `condition`, the scale of the columns makes the data ill-conditioned.
-      scale_ratio: the largest spread of a column over the smallest that is not 0.
-      widest: the column with the largest spread, or None if no column varies.
+      scale_ratio: the largest spread of a column over the smallest that is not 0. The spread is the root mean
+        square of a column, after centering if heads have an intercept.
+      widest: the column with the largest spread, or None if all spreads are 0.
       narrowest: the column with the smallest spread that is not 0.
       constant: columns that are a single number.
       duplicates: groups of columns that are equal in every row.
@@ -109,7 +110,7 @@ class DataReport:
             ("classes", _SEPARABILITY.get(self.separability or "", "")),
         ]
         caption = f"data: {self.rows} rows of positive weight, {self.columns} columns, {self.dtype}"
-        return html_table(caption, [row for row in rows if row[1]], ("property", "value"))
+        return html_table(caption, ("property", "value"), [row for row in rows if row[1]])
 
     def __eq__(self, other: object) -> bool:
         return equal_fields(self, other) if isinstance(other, DataReport) else NotImplemented
@@ -134,8 +135,8 @@ def data_report(
     """Return a report on data, before any head is fitted.
 
     Rows are read a block at a time, from disk too, and never copied whole. Memory has a few blocks and a matrix of
-    shape (m, m). The proof that classes are not separable needs a few matrices of size coefficients². It is
-    searched if there are at most 2,000 coefficients.
+    shape (m, m). The search for a proof of inseparability needs a few matrices of size coefficients². It runs for
+    at most 2,000 coefficients.
 
     Args:
       x: shape (n, m), as `certify` takes it.
@@ -161,7 +162,7 @@ def data_report(
     equal columns: (0, 2)
     classes: separable; without a penalty J has the infimum 0 and no minimum
     """
-    count_classes = certified_loss("loss", loss).count_classes
+    check_labels_and_count_logits = certified_loss("loss", loss).check_labels_and_count_logits
     if not isinstance(fit_intercept, bool):
         raise TypeError(f"fit_intercept: expected True or False, got {fit_intercept!r}")
     table = host_checks.as_numpy_or_sparse("x", x)
@@ -173,21 +174,21 @@ def data_report(
         host_checks.check_weights(values, len(table))
         values = values[None]
     scaled = scaled_weights(values)
-    if count_classes is None:
+    if check_labels_and_count_logits is None:
         return report_on(table, None, scaled, fit_intercept=fit_intercept)
     labels = host_checks.as_numpy("y", y)
     host_checks.check_same_length(x=table, y=labels)
     host_checks.check_rank("y", labels, 1, "[n]")
     host_checks.check_finite("y", labels)
-    classes = count_classes(labels, values[0])
-    return report_on(table, labels, scaled, classes, fit_intercept=fit_intercept)
+    logits = check_labels_and_count_logits(labels, values[0])
+    return report_on(table, labels, scaled, logits, fit_intercept=fit_intercept)
 
 
 def report_on(
     x: HostTable,
     y: np.ndarray | None,
     weights: RowWeights,
-    classes: int = 1,
+    logits: int = 1,
     heads: Iterable[tuple[np.ndarray, np.ndarray]] = (),
     *,
     fit_intercept: bool,
@@ -198,7 +199,7 @@ def report_on(
       x: rows, shape (n, m).
       y: classes, shape (n,), or None for regression losses.
       weights: sets of weights. A row is used if its weight is positive in any set.
-      classes: the number of classes, 1 for the sigmoid.
+      logits: the number of logits of a row: the number of classes, or 1 for the sigmoid.
       heads: coefficients and intercepts that may separate the classes.
       fit_intercept: whether heads have an intercept.
     """
@@ -208,7 +209,7 @@ def report_on(
     if y is not None:
         data = TrainingData(x, y, weights)
         distinct = np.ones(x.shape[1], bool)
-        for group in columns.groups:
+        for group in columns.duplicates:
             distinct[list(group[1:])] = False
         distinct[[j for j in columns.constant if columns.spread[j] == 0]] = False
         with np.errstate(over="ignore", invalid="ignore"):  # if a number overflows, nothing is proven
@@ -218,7 +219,7 @@ def report_on(
                 if is_separable_by(np.atleast_2d(coef), np.atleast_1d(intercept), data)
             )
             separation = next(witnesses, None) or find_separation(
-                data, classes, np.flatnonzero(distinct), fit_intercept=fit_intercept
+                data, logits, np.flatnonzero(distinct), fit_intercept=fit_intercept
             )
     spread = np.where(columns.spread > 0, columns.spread, np.nan)
     varies = bool((columns.spread > 0).any())
@@ -235,7 +236,7 @@ def report_on(
         widest=int(np.nanargmax(spread)) if varies else None,
         narrowest=int(np.nanargmin(spread)) if varies else None,
         constant=columns.constant,
-        duplicates=columns.groups,
+        duplicates=columns.duplicates,
         separability=None if separation is None else separation.verdict,
         direction=None if separation is None else separation.coef,
         direction_intercept=None if separation is None else separation.intercept,

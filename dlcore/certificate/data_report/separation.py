@@ -50,7 +50,7 @@ class Separation(NamedTuple):
     intercept: np.ndarray | None = None
 
 
-class _Columns(NamedTuple):
+class _CenteredView(NamedTuple):
     """A view of some columns of a table, centered.
 
     Attributes:
@@ -81,27 +81,29 @@ class _Columns(NamedTuple):
         return coef, intercept
 
 
-def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fit_intercept: bool) -> Separation:
+def find_separation(data: TrainingData, logits: int, columns: np.ndarray, *, fit_intercept: bool) -> Separation:
     """Return the verdict on the classes of data.
 
     Args:
       data: rows of classes 0, 1, …, with one set of weights.
-      classes: the number of classes, 1 for the sigmoid.
+      logits: the number of logits of a row: the number of classes, or 1 for the sigmoid.
       columns: indices of columns, no two of which are equal.
       fit_intercept: whether heads have an intercept.
     """
     features = len(columns)
-    if classes * (features + 1) > MAX_COEFS or features == 0:
-        return _separation_by_column(data, classes, fit_intercept=fit_intercept)
+    if logits * (features + 1) > MAX_COEFS or features == 0:
+        return _separation_by_column(data, logits, fit_intercept=fit_intercept)
     table = ColumnSubset(data.x, columns)
     center = find_center(table) if fit_intercept else None
-    view = _Columns(table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center)
+    view = _CenteredView(
+        table if center is None else CenteredRows(table, center), columns, data.x.shape[1], center
+    )
     view_data = data._replace(x=view.rows)
-    start = np.zeros(features) if classes == 1 else np.zeros((classes, features))
+    start = np.zeros(features) if logits == 1 else np.zeros((logits, features))
     params = head_params(start, np.zeros(start.shape[:-1]) if fit_intercept else None, 0.0, None)
-    for lower, is_near in newton_path(params, view_data):
+    for lower, seems_bounded in newton_path(params, view_data):
         params = lower
-        if is_near and np.isfinite(curvature_bound(params, view_data).total):
+        if seems_bounded and np.isfinite(curvature_bound(params, view_data).total):
             return Separation(INSEPARABLE)
         coef, intercept = view.coefficients(params.coef, fit_intercept=fit_intercept)
         if is_separable_by(coef, intercept, data):
@@ -109,7 +111,7 @@ def find_separation(data: TrainingData, classes: int, columns: np.ndarray, *, fi
     return _separation_near(params, view, data)
 
 
-def separation_at_low_cost(
+def separation_without_search(
     coef: np.ndarray, intercept: np.ndarray | None, data: TrainingData, witness: Separation | None
 ) -> Separation | None:
     """Return the verdict that a head or a witness shows in one pass over the rows, or None.
@@ -125,7 +127,11 @@ def separation_at_low_cost(
         return Separation(SEPARABLE, coef, intercept)
     if witness is None or witness.coef is None or witness.coef.shape != coef.shape:
         return None
-    direction = np.column_stack([np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))])
+    witness_coef, witness_intercept = np.atleast_2d(witness.coef), np.atleast_1d(np.asarray(witness.intercept))
+    # A direction that touches some rows of the larger set may separate the other rows strictly.
+    if is_separable_by(witness_coef, witness_intercept, data):
+        return Separation(SEPARABLE, *witness[1:])
+    direction = np.column_stack([witness_coef, witness_intercept])
     params = HeadParams(direction, np.zeros(direction.shape[1]), np.zeros(direction.shape[1], bool), True)
     return Separation(QUASI_SEPARABLE, *witness[1:]) if is_quasi_separating(params, direction, data) else None
 
@@ -153,10 +159,10 @@ def separation_of_head(
     if center is not None:
         rows, bias = CenteredRows(x, center), centered_intercept(coef, bias, center)
     params = head_params(coef, bias if has_intercept else None, 0.0, None)
-    return _separation_near(params, _Columns(rows, np.arange(x.shape[1]), x.shape[1], center), data)
+    return _separation_near(params, _CenteredView(rows, np.arange(x.shape[1]), x.shape[1], center), data)
 
 
-def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> Separation:
+def _separation_near(params: HeadParams, view: _CenteredView, data: TrainingData) -> Separation:
     """Return the verdict near the coefficients of a view: separable, quasi-separable or not known."""
     direction = quasi_separating_direction(params, data._replace(x=view.rows))
     if direction is None:
@@ -166,9 +172,9 @@ def _separation_near(params: HeadParams, view: _Columns, data: TrainingData) -> 
     return _separation(verdict, coef, intercept)
 
 
-def _separation_by_column(data: TrainingData, classes: int, *, fit_intercept: bool) -> Separation:
+def _separation_by_column(data: TrainingData, logits: int, *, fit_intercept: bool) -> Separation:
     """Return the verdict that one column shows: quasi-separable or not known."""
-    direction = quasi_separating_column(data, classes, fit_intercept=fit_intercept)
+    direction = quasi_separating_column(data, logits, fit_intercept=fit_intercept)
     return Separation(UNKNOWN) if direction is None else _separation(QUASI_SEPARABLE, *direction)
 
 

@@ -1,4 +1,4 @@
-"""Names of the bounds of heads without a penalty: the separation of the classes is why there is no bound."""
+"""Names for heads with l2 = 0 that have no bound because the classes are separable or quasi-separable."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from dlcore.certificate.data_report.separation import (
     QUASI_SEPARABLE,
     SEPARABLE,
     Separation,
-    separation_at_low_cost,
     separation_of_head,
+    separation_without_search,
 )
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import NO_DUALITY, Bounds
@@ -21,13 +21,13 @@ SHOWN = 5
 """Maximum number of columns of a direction that a name lists."""
 
 
-def separations_at_low_cost(
+def separations_without_search(
     heads: HeadArrays, data: TrainingData, witness: Separation | None
 ) -> dict[int, Separation]:
     """Return the separations that one pass over the rows shows, by the index of the head without a penalty."""
     separations = {}
     for h in np.flatnonzero(heads.l2 == 0).tolist():
-        separation = separation_at_low_cost(*heads.head(h), data.of_head(h), witness)
+        separation = separation_without_search(*heads.head(h), data.of_head(h), witness)
         if separation is not None:
             separations[h] = separation
     return separations

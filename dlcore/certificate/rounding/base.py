@@ -10,7 +10,7 @@ made: exponentials and logarithms of NumPy have a relative error of a few u, and
 float64 products.
 
 **Centering** (`dlcore.certificate.centering`) adds two roundings: x − c and b + c·w, with the center c, have a
-relative error of at most u each. This adds u for each term of a logit. To a gradient only x − c adds an error.
+relative error of at most u each. This adds u for each term of a logit. In a gradient, only x − c adds an error.
 `err_logit` and the bounds of the gradients include centering.
 
 Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, chapters 2 to 4.
@@ -27,7 +27,7 @@ PAIRWISE = 64
 """For n < 2⁴⁰ terms, the error of `numpy.sum`, pairwise over runs of 128, is at most this many u·Σ|terms|."""
 
 INTERCEPT_REFINEMENTS = 3
-"""Number of times that the bound on |b* − b| is recomputed from the gap. Each time it lowers the gap."""
+"""Number of times that the bound on |b* − b| is recomputed from the gap. Each time may lower the rounding."""
 
 
 Number = TypeVar("Number", float, np.ndarray)
@@ -63,7 +63,7 @@ def err_logit(features: int, magnitude: Number, extra: int = 8) -> Number:
 
 
 def err_margin(features: int, magnitude: np.ndarray) -> np.ndarray:
-    """Bound the error of the difference of two logits of magnitude at most `magnitude`."""
+    """Bound the error of the difference of two logits with Σ|xⱼwⱼ| + |b| of at most `magnitude`."""
     return 2 * err_logit(features, magnitude, extra=6)
 
 
@@ -72,15 +72,15 @@ def err_eigenvalue(size: int, largest: float) -> float:
     return 10 * size * UNIT * largest
 
 
-def err_value(value: float, half_err_losses: float, terms: int) -> float:
+def err_value(value: float, err_losses: float, terms: int) -> float:
     """Bound the error of J, a mean of losses and a penalty.
 
     Args:
       value: J.
-      half_err_losses: half of a bound on the mean error of the losses.
+      err_losses: a bound on the mean error of the losses.
       terms: the number of roundings of a sum over rows and of a loss.
     """
-    return 2 * half_err_losses + 2 * terms * UNIT * value
+    return err_losses + 2 * terms * UNIT * value
 
 
 def improvement_bound(

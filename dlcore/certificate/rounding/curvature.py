@@ -1,19 +1,20 @@
 r"""Rounding of the bound by curvature.
 
 In the coordinates of W (`dlcore.certificate.bounds.curvature`) A is about I, and errors are measured there. Let p
-be the probabilities of a row, r the probability of its wrong classes, and s its weight. Let ξ be the transformed
-row minus that of the true class, and μ the smallest eigenvalue of A.
+be the probabilities of a row, r the probability of its wrong classes, and s its weight. Let $W(x\otimes e_k)$ be
+the transformed row of class k, ξ its difference to that of the true class, and μ the smallest eigenvalue of A.
 
-1. The error of the product ξ is at most $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. The error of a difference
-   of two products is at most $2e_i$ plus a relative error u.
+1. The error of a transformed row is at most $e_i = (KD + 4)u\sum_a\|W_{\cdot a}\||x_{ia}|$. The error of ξ, a
+   difference of two of them, is at most $2e_i$ plus a relative error u.
 2. Computed probabilities differ from the exact ones by factors between $e^{-2\varepsilon}$ and $e^{2\varepsilon}$.
    Here ε is the error of a difference of two logits and of its exponential. As
    $\mathrm{diag}(p) - pp^\top = \frac12\sum_{kl}p_kp_l(e_k - e_l)(e_k - e_l)^\top$, the true Hessian is at least
    $e^{-4\varepsilon}$ times the Hessian of the computed p.
 3. A is $B^\top B$, where B stacks the factors of all rows. Errors E of B change $\sqrt\mu$ by at most $\|E\|_F$.
-   The part of a row is at most $\sqrt{s\,r}$ times the error of its ξ and the rounding of its few operations. The
-   reason is that a variance is at most the mean square of the distances from the true class. The product has an
-   error of `err_sums` times the trace of A, and its eigenvalues one of 10·K·D·u of the largest (LAPACK).
+   A row adds at most $\sqrt{s\,r}$ times the sum of the error of ξ and the rounding of its operations. The reason
+   is that a variance is at most the mean square of the distances from the true class. The computed $B^\top B$ has
+   an error of `err_sums` times the trace of A. Its computed eigenvalues have an error of 10·K·D·u times the
+   largest (LAPACK).
 4. The error of g is at most $\sum s\,r\,$(2ε + `err_sums`)$\max\|\xi\|$ plus the errors of ξ and those of λw.
 
 Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, chapters 2 to 4; LAPACK Users' Guide,
@@ -28,12 +29,12 @@ from dlcore.certificate.rounding.base import UNIT, err_eigenvalue, err_logit
 
 
 def err_transformed(size: int, reach: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    r"""Bound the error of ξ minus that of the true class, step 1 above, shape (n,).
+    r"""Bound the error of ξ, step 1 above, shape (n,).
 
     Args:
       size: the number of coefficients, KD.
       reach: $\sum_a\|W_{\cdot a}\||x_{ia}|$, the largest over classes, shape (n,).
-      largest: max ‖ξ‖, shape (n,).
+      largest: an upper bound on ‖ξ‖, shape (n,).
     """
     return 2 * ((size + 4) * UNIT * reach) + 4 * UNIT * largest
 
@@ -70,8 +71,8 @@ class CurvatureErrors:
       size: the number of coefficients, KD.
       err_sums: the relative error of sums over rows.
       err_factor: an upper bound on ‖E‖² of the errors E of B.
-      err_grad: the error of ‖g‖.
-      err_logit: ε, the largest error of a logit.
+      err_grad: a bound on the norm of the error of g.
+      err_difference: ε of step 2, the largest error of a difference of two logits and of its exponential.
     """
 
     classes: int
@@ -79,11 +80,11 @@ class CurvatureErrors:
     err_sums: float
     err_factor: float = 0.0
     err_grad: float = 0.0
-    err_logit: float = 0.0
+    err_difference: float = 0.0
 
     @classmethod
     def of_blocks(cls, blocks: list[slice], classes: int, size: int) -> "CurvatureErrors":
-        """Return no errors yet, for sums over these blocks of rows."""
+        """Return errors of 0, with `err_sums` for these blocks of rows."""
         longest = (blocks[0].stop - blocks[0].start) * (classes + 1)
         return cls(classes, size, (longest + len(blocks) + size + 2 * classes + 40) * UNIT)
 
@@ -99,7 +100,7 @@ class CurvatureErrors:
 
         Args:
           error_weight: s·r of each row, for counts s times the rate, shape (n,).
-          largest: max ‖ξ‖, shape (n,).
+          largest: an upper bound on ‖ξ‖, shape (n,).
           err_xi: the error of ξ, shape (n,).
           err_logits: ε, shape (n,).
           residual: s·|rate − y| of counts, shape (n,). None if it is `error_weight`.
@@ -110,7 +111,7 @@ class CurvatureErrors:
         else:
             self.err_grad += float(error_weight @ (2 * err_logits * largest))
             self.err_grad += float(residual @ (self.err_sums * largest + err_xi))
-        self.err_logit = max(self.err_logit, float(err_logits.max()))
+        self.err_difference = max(self.err_difference, float(err_logits.max()))
 
     def add_penalty(self, class_sums: float, trace: float, reach: float, grad_norm: float) -> None:
         """Add the errors of the penalty.
@@ -134,4 +135,4 @@ class CurvatureErrors:
         """
         smallest = values[0] - self.err_sums * np.trace(a) - err_eigenvalue(self.size, values[-1])
         root = np.sqrt(max(smallest, 0)) - np.sqrt(self.err_factor)
-        return float(max(root, 0) ** 2 * (1 - 4 * self.err_logit - 10 * UNIT))
+        return float(max(root, 0) ** 2 * (1 - 4 * self.err_difference - 10 * UNIT))

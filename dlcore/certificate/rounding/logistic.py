@@ -24,6 +24,7 @@ def logistic_sums(slices: list[slice], *, soft: bool = False) -> float:
     A block has rows of both classes, and each class is summed separately. The error includes a division by σ. With
     soft labels the weights s(1 − y) and s·y add 2u to a sum, and to the sum of the weights.
     """
+    # The factor 2 leaves at least 64u for the rounding of the terms and for adding the runs of blocks.
     return 2 * max(sum_rounding(slices)) + UNIT + 4 * UNIT * soft
 
 
@@ -36,7 +37,7 @@ def logistic_rounding(
     grad_norm: np.ndarray,
     coef_norm: np.ndarray,
     err_sums: float,
-    is_exact: np.ndarray,
+    needs_second_pass: np.ndarray,
 ) -> np.ndarray:
     """Bound the rounding of the duality gap of logistic heads, shape (H,).
 
@@ -48,13 +49,13 @@ def logistic_rounding(
       grad_norm: the norm of the repaired gradient.
       coef_norm: ‖σw‖.
       err_sums: the relative error of sums over rows.
-      is_exact: whether the divergence is summed by a second pass over the rows, shape (H,). Otherwise it is
-        bounded.
+      needs_second_pass: whether the divergence is summed by a second pass over the rows, shape (H,). Otherwise it
+        is bounded.
     """
     negative, positive = sides
     l2, features = heads.l2, heads.coef.shape[1]
     total = negative.weight + positive.weight
-    mass = (negative.mass + positive.mass) / total
+    mean_mass = (negative.mass + positive.mass) / total
     mean_norm = (negative.weighted_norm_sum + positive.weighted_norm_sum) / total
     max_row_norm = np.maximum(negative.max_row_norm, positive.max_row_norm)
     intercept = np.zeros(len(heads.coef)) if heads.intercept is None else abs(heads.intercept)
@@ -62,20 +63,23 @@ def logistic_rounding(
     err_grad = 2 * err_sums * mean_norm + err_sums * l2 * coef_norm
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounding = err_duality(gap, grad_norm, err_grad, l2, err_sums)
+        # KL(q‖p) is a function of the logit. Its second derivative p(1 − p) is at most ¼.
         rounding += err_z**2 / 8
         if heads.intercept is None:
             return rounding
         # Errors ε of the logits change the divergence by their size times the probability mass d·Σs·r that the
         # repair removes. A second pass recomputes the logits, while q belongs to the logits of the first pass.
         # Together that is at most three logit errors. Without a second pass, the factor 1.001 leaves a margin of
-        # 0.0005d²·mass, and dε ≤ 0.0005d² + 500ε².
+        # 0.0005d²·mean_mass, and dε ≤ 0.0005d² + 500ε².
         fraction_removed = 1 - np.minimum(*shrink)  # d = |p − q| / r
-        err_pass = err_sums * mass + 3 * err_logit(features, mean_norm * coef_norm + mass * intercept, extra=4)
-        rounding += np.where(is_exact, fraction_removed * err_pass, 500 * mass * err_z**2)
+        err_pass = err_sums * mean_mass + 3 * err_logit(
+            features, mean_norm * coef_norm + mean_mass * intercept, extra=4
+        )
+        rounding += np.where(needs_second_pass, fraction_removed * err_pass, 500 * mean_mass * err_z**2)
         # Residuals that sum to some δ instead of 0 add δ·(b − b*).
-        residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mass
+        residual_sum = abs(shrink[0] * negative.mass - shrink[1] * positive.mass) / total + err_sums * mean_mass
         distance = intercept + logistic_intercept_bound(max_row_norm, negative.weight, positive.weight, l2)
-        mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mass
+        mean_residual = abs(negative.mass - positive.mass) / total + (err_sums + err_z) * mean_mass
         slope = np.exp(-intercept - max_row_norm * coef_norm) / 4
         for _ in range(INTERCEPT_REFINEMENTS):
             total_gap = gap + rounding + residual_sum * distance
@@ -92,9 +96,9 @@ def logistic_intercept_distance(
     r"""Bound |b* − b| if J − J* ≤ gap. The bound is infinity or nan if there is none.
 
     As $\|w - w^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$, no logit differs by more than
-    $D = \max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ between w and $w^*$. So the distance from b to the intercept
-    with mean residual 0 is at $w^*$ at most D larger than at w. The mean residual at (w, b) is ρ, with the slope κ
-    in b. As $\ln p(1-p)$ has a slope of at most 1, the mean residual reaches 0 within a distance of
+    $D = \max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ between w and $w^*$. Let b(w) be the intercept with mean
+    residual 0 at w, so $b^* = b(w^*)$. Then $|b^* - b| \le |b(w) - b| + D$. The mean residual at (w, b) is ρ, with
+    the slope κ in b. As $\ln p(1-p)$ has a slope of at most 1, the mean residual reaches 0 within a distance of
     $-\ln(1 - |\rho|/\kappa)$.
 
     Args:
@@ -108,7 +112,7 @@ def logistic_intercept_distance(
 
 
 def logistic_intercept_bound(
-    max_row_norm: np.ndarray, zeros: np.ndarray, ones: np.ndarray, l2: np.ndarray
+    max_row_norm: np.ndarray, weight_0: np.ndarray, weight_1: np.ndarray, l2: np.ndarray
 ) -> np.ndarray:
     r"""Bound |b*|.
 
@@ -118,10 +122,10 @@ def logistic_intercept_bound(
 
     Args:
       max_row_norm: max ‖x‖, shape (H,).
-      zeros: total weight of class 0, shape (H,).
-      ones: total weight of class 1, shape (H,).
+      weight_0: total weight of class 0, shape (H,).
+      weight_1: total weight of class 1, shape (H,).
       l2: shape (H,).
     """
-    fractions = np.stack([ones, zeros]) / (ones + zeros)
+    fractions = np.stack([weight_1, weight_0]) / (weight_1 + weight_0)
     entropy = -(fractions * np.log(fractions)).sum(0)
-    return abs(np.log(ones) - np.log(zeros)) + max_row_norm * np.sqrt(2 * entropy / l2)
+    return abs(np.log(weight_1) - np.log(weight_0)) + max_row_norm * np.sqrt(2 * entropy / l2)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def poisson_sums(slices: list[slice], features: int) -> float:
-    """Return the relative error of means over the rows: that of a sum, of its terms and norms, and of Σ s."""
+    """Return the relative error of means over the rows.
+
+    It covers the sum, the terms, the norms of rows, and the division by Σ s.
+    """
     return 2 * (max(sum_rounding(slices)) + (features + 20) * UNIT)
 
 
@@ -31,7 +34,7 @@ def poisson_logit(features: int, magnitude: np.ndarray) -> np.ndarray:
 
 def poisson_rounding(
     heads: "HeadArrays",
-    means: "poisson.PoissonSums",
+    means: "poisson.PoissonStatistics",
     *,
     t: np.ndarray,
     gap: np.ndarray,
@@ -107,13 +110,16 @@ def poisson_intercept_distance(
     return shift + max_row_norm * np.sqrt(2 * gap / l2)
 
 
-def poisson_intercept_bound(means: "poisson.PoissonSums", null_value: np.ndarray, l2: np.ndarray) -> np.ndarray:
+def poisson_intercept_bound(
+    means: "poisson.PoissonStatistics", null_value: np.ndarray, l2: np.ndarray
+) -> np.ndarray:
     r"""Bound |b*|, see `poisson_intercept_distance`: w* is at most √(2J₀/λ) from w = 0, as J ≥ 0."""
+    # 1e-9 exceeds the rounding of the mean target and of its logarithm.
     return np.abs(np.log(means.target)) + 1e-9 + means.max_row_norm * np.sqrt(2 * null_value / l2)
 
 
 def err_deviance(
-    means: "poisson.PoissonSums",
+    means: "poisson.PoissonStatistics",
     value: np.ndarray,
     coef_norm: np.ndarray,
     intercept: np.ndarray,
@@ -144,7 +150,7 @@ def err_deviance(
 def err_deviance_of_row(
     losses: np.ndarray, rates: np.ndarray, y: np.ndarray, log_y: np.ndarray, err_logits: np.ndarray
 ) -> np.ndarray:
-    """Bound half the error of the losses of rows, shape (n,).
+    """Bound the error of the losses of rows, shape (n,).
 
     Args:
       losses: shape (n,).
@@ -156,7 +162,7 @@ def err_deviance_of_row(
     err = err_logits + 4 * UNIT
     logarithm = UNIT * (2 * np.abs(log_y) + 8)
     error = np.abs(rates - y) * (err + logarithm) + rates * np.exp(err) * err**2
-    return (error + (3 * logarithm + 300 * UNIT) * losses) / 2
+    return error + (3 * logarithm + 300 * UNIT) * losses
 
 
 def err_deviance_of_mean(

@@ -57,7 +57,7 @@ def softmax_rounding(
       err_products: the relative error of matrix products over rows.
     """
     l2, classes, total = heads.l2, heads.coef.shape[1], sums.weight.sum(-1)
-    mass, max_row_norm = sums.mass / total, sums.max_row_norm
+    mean_mass, max_row_norm = sums.mass / total, sums.max_row_norm
     # 2. The error of the gradient is `err_products` of Σ s‖q − y‖‖x‖, with ‖p − y‖ ≤ √2 r, and of the repair. The
     #    repair removes the fraction a_k of Σ s·p_k·x and adds as much to other classes. Σ s·p_k·x is the sum of
     #    two terms. Together these are at most (M_k + 2N_k)·max‖x‖. If a_k > 0 then M_k > N_k, so that is at most
@@ -71,17 +71,17 @@ def softmax_rounding(
         rounding += 2 * moved * err_z + err_z**2 / 2
         if heads.intercept is None:
             return rounding
-        # 4. The sums of the residuals are not 0 but some ε with Σε = 0. This adds ε·(b − b*), at most ½ Σ|ε| times
-        #    the spread of b − b*. Σ|ε| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mass.
+        # 4. The residuals of class k sum to δ_k instead of 0, with Σδ = 0. This adds δ·(b − b*), at most ½ Σ|δ|
+        #    times the spread of b − b*. Σ|δ| ≤ err_sums·(Σ|p − y| + 4·moved) ≤ 6·err_sums·mean_mass.
         spread = np.ptp(heads.intercept, axis=-1) + softmax_intercept_bound(sums, l2)
-        mean_residual = moved + (3 * err_sums + 2 * err_z) * mass
+        mean_residual = moved + (3 * err_sums + 2 * err_z) * mean_mass
         reach = np.ptp(heads.intercept, axis=-1) + np.sqrt(2) * max_row_norm * coef_norm
         slope = (np.exp(-reach) / classes) ** 2
         for _ in range(INTERCEPT_REFINEMENTS):
-            total_gap = gap + rounding + 3 * err_sums * mass * spread
+            total_gap = gap + rounding + 3 * err_sums * mean_mass * spread
             shrunk = softmax_intercept_distance(total_gap, l2, max_row_norm, mean_residual, slope, classes)
             spread = np.fmin(spread, shrunk)
-        rounding += 3 * err_sums * mass * spread
+        rounding += 3 * err_sums * mean_mass * spread
     return rounding
 
 
@@ -96,12 +96,12 @@ def softmax_intercept_distance(
     r"""Bound max u − min u for u = b* − b if J − J* ≤ gap. The bound is infinity or nan if there is none.
 
     As $\|W - W^*\| \le \sqrt{2\,\mathrm{gap}/\lambda}$, no difference of two logits changes by more than
-    $D = \sqrt2\max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ from W to W*. Let A be the classes of the largest u.
-    Let g be the excess of the smallest u of A over the largest u of the other classes. From (W, b) to (W*, b*) the
-    logit of A against the other classes grows by at least g − D in every row. The mean probability of A grows by
-    ρ, its deficit at the head. It grows by at least $\kappa(1 - e^{-(g-D)})$ with κ the mean of p(1 − p) at the
-    head, because $\ln p(1-p)$ has a slope of at most 1. So $g \le D - \ln(1 - |\rho|/\kappa)$, and u has K − 1
-    such steps.
+    $D = \sqrt2\max_i\|x_i\|\sqrt{2\,\mathrm{gap}/\lambda}$ from W to W*. Sort the classes by u. For any
+    j < K, let A be the j classes with the largest u, and g the step from A to the next class. From (W, b) to (W*,
+    b*) the logit of A against the other classes grows by at least g − D in every row. The mean probability of A
+    grows by ρ, its deficit at the head. It grows by at least $\kappa(1 - e^{-(g-D)})$ with κ the mean of p(1 − p)
+    at the head, because $\ln p(1-p)$ has a slope of at most 1. So $g \le D - \ln(1 - |\rho|/\kappa)$. The
+    spread of u is the sum of K − 1 steps, each at most this bound.
 
     Args:
       gap: a bound on J − J*, shape (H,).
@@ -111,8 +111,8 @@ def softmax_intercept_distance(
       slope: a lower bound on every κ, shape (H,).
       classes: K.
     """
-    moved = np.sqrt(2) * max_row_norm * np.sqrt(2 * gap / l2)
-    return (classes - 1) * (moved - np.log1p(-np.minimum(mean_residual / slope, 1)))
+    logit_change = np.sqrt(2) * max_row_norm * np.sqrt(2 * gap / l2)
+    return (classes - 1) * (logit_change - np.log1p(-np.minimum(mean_residual / slope, 1)))
 
 
 def softmax_intercept_bound(sums: "softmax.SoftmaxSums", l2: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 r"""Rounding of the exact gap of heads with the squared loss.
 
-The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$, the squared distance between predictions and the part
-of the penalty. `dlcore.certificate.bounds.squared` defines ρ, h, A, G and c. An error δ of the residuals ρ changes
-√gap by at most √(Σsδ²/S). An error ε of h changes √gap by at most ε/√(2μ), where μ is the smallest eigenvalue of A
-+ λI.
+The gap is $\bar\rho^2 + \frac12 h^\top(A + \lambda I)^+h$. It equals the weighted mean of $(ŷ - ŷ^*)^2$, between
+the predictions of the head and of the optimum, plus $\frac\lambda2\|\sigma(w - w^*)\|^2$.
+`dlcore.certificate.bounds.squared` defines ρ, h, A, G and c. An error δ of the residuals ρ changes √gap by at most
+√(Σsδ²/S). An error ε of h changes √gap by at most ε/√(2μ), where μ is the smallest eigenvalue of A + λI.
 """
 
 from typing import NamedTuple
@@ -33,8 +33,8 @@ class SquaredErrors(NamedTuple):
 def err_moments(rounding: SumRounding) -> float:
     """Return the relative error of sums of squares and products.
 
-    Half of it is the error of the sums and of the factors of their terms. The other half exceeds the rounding of
-    merging and centering.
+    Half of the result bounds the errors of the sums and of the rounded factors of each term. The other half
+    exceeds the rounding of merging and centering.
     """
     return 2 * (rounding.products + 3 * rounding.sums)
 
@@ -104,7 +104,7 @@ def err_gram(relative_error: float, trace: float, values: np.ndarray) -> float:
     return relative_error * trace + err_eigenvalue(len(values), float(np.abs(values).max()))
 
 
-def err_penalised_grad(
+def err_penalized_grad(
     err_grad: np.ndarray, trace_root: float, l2: np.ndarray, coef_norm: np.ndarray, grad_norm: np.ndarray
 ) -> np.ndarray:
     """Bound the error of h = 2Σ s·ρ·x + λw: the errors of its terms, the additions and the scaling."""
@@ -167,8 +167,8 @@ def is_rank_refuted(
     r"""Return whether h refutes at λ = 0 that U is the null space, shape (H,).
 
     If A has the rank |C|, then its range is a graph over C, and $h^\top A^+h = h_C^\top A_{CC}^{-1}h_C$ for the
-    true h, which is in that range. Float64 cannot see that A has no higher rank. But in U the true h must vanish
-    except for rounding.
+    true h, which is in that range. Float64 cannot exclude a higher rank. But if the rank is |C|, h in U is
+    at most its rounding.
 
     Args:
       norms: the norms of h in U and in C, shape (H,) each.
