@@ -45,7 +45,8 @@ class StageCache:
         """Return what the stage of that name has found. Those inside it, "name/…", go when it is done.
 
         Args:
-          name: of the stage.
+          name: the name of the stage. A stage of certificates is called "… of KEY": the progress counts heads of
+            one key once, and the last certificates replace earlier ones.
           make: what finds it.
           form: of what it finds.
           absent: the arrays of `form` that it need not find.
@@ -115,6 +116,7 @@ class StageCache:
             self._write()
 
     def _write(self) -> None:
+        """Write all finished stages to the file."""
         assert self.path is not None
         start = time.monotonic()
         names = list(self.done)
@@ -126,6 +128,7 @@ class StageCache:
 
 
 def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
+    """Return the finished stages of a file of this problem."""
     about, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
     archive.check_same_problem("checkpoint", path, about.get("problem"), problem)
     with archive.damage_as_value_error("checkpoint", path, KIND):
@@ -168,5 +171,5 @@ def problem_of(inputs: TrainingData, **settings: object) -> dict[str, str]:
 
 
 def _sample(x: HostTable) -> np.ndarray:
-    """Rows that tell one table from another; those of a sparse one are dense."""
+    """Return the rows that identify a table, as a dense array."""
     return x[np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))]

@@ -65,6 +65,7 @@ def ridge_heads(
         return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
 
     def of_folds(name: str) -> np.ndarray:
+        """Return an array of all folds, shape (folds, L), with an axis of targets in front where y has one."""
         return shaped(np.array([fold[name] for fold in folds]).reshape(len(folds), *shape), 2)
 
     certificate = proof_of({name: shaped(first[name], 1) for name in PROOF})

@@ -1,4 +1,4 @@
-"""Heads of smooth losses: solved by L-BFGS, certified, taken further where a proof falls short, and scored."""
+"""Heads of smooth losses: solved, certified, refined where the gap is too large, and scored."""
 
 import dataclasses
 import functools
@@ -31,7 +31,10 @@ ROUNDS = 4
 def iterative_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
-    """Fit heads by L-BFGS, in JAX's x64 mode. Return those of all rows, and of each fold if they are kept."""
+    """Fit heads by L-BFGS and Newton's method, in JAX's x64 mode.
+
+    Return the heads of all rows, and of each fold if they are kept.
+    """
     rows = place(inputs, x)
     options = {
         "fit_intercept": fit_options.fit_intercept,
@@ -222,7 +225,11 @@ def _together(proofs: list[Certificate]) -> Certificate:
 
 
 def _taken_further(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.ndarray, times: int) -> np.bool_:
-    """Improve heads: in the first round their intercepts alone, which often are all that is missing."""
+    """Refine heads, and return whether anything was done.
+
+    The first round fits the intercepts of softmax heads alone, on a CPU. Otherwise L-BFGS or Newton's method
+    continues.
+    """
     return np.bool_((times == 1 and sweep.fit_intercepts(heads)) or sweep.again(heads, closer))
 
 

@@ -47,8 +47,9 @@ class FoldHeads(NamedTuple):
 class Heads:
     """One head for each strength, fitted on all rows, with its certificate and the scores of the folds.
 
-    Where y was [n, targets] every array has the targets' axis in front. All arrays are NumPy, numbers float64.
-    `heads[0.01]` is the head of the strength 0.01. Two objects are equal if they are the same object.
+    If y has shape (n, targets), arrays of heads have the axis of targets in front. `l2`, `scale` and `classes_`
+    have none. All arrays are NumPy, numbers float64. `heads[0.01]` is the head of the strength 0.01. Two objects
+    are equal if they are the same object.
 
     Attributes:
       coef: shape (l2, m), of softmax heads (l2, classes, m), where they sum to 0 over the classes.

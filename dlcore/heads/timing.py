@@ -16,8 +16,8 @@ class HeadsTiming(NamedTuple):
       run: solving and scoring.
       certify: the certificates.
       programs: the names of the programs that were compiled or read. A later call with these shapes has none, or
-        only those that harder heads ask for: `accumulate_with_hessian`, or `accumulate` once more, in float64. On
-        a CPU NumPy makes the passes of small tables and of Newton's method, and no program.
+        only those that harder heads need: `accumulate_with_hessian`, or `accumulate` once more, in float64. On a
+        CPU Newton's method and small or wide tables use NumPy and compile no pass.
     """
 
     compile: float

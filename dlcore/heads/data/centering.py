@@ -11,7 +11,10 @@ from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 
 ROWS, NUMBERS = 4096, 2**20
-"""Rows that the point is the mean of, evenly spaced, at most twice as many, and at most so many numbers."""
+"""The centre is the mean of evenly spaced rows: about `ROWS` of them, or about `NUMBERS` entries if that is fewer.
+
+The sample may have up to twice as many of either.
+"""
 
 
 class Centering(NamedTuple):
@@ -33,7 +36,10 @@ class Centering(NamedTuple):
 
 
 def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
-    """Return the centering at the mean, at 0 without an intercept, in units of `scale`, shape (m,)."""
+    """Return the centering at the unweighted mean of a sample of the rows, in units of `scale`, shape (m,).
+
+    Without an intercept the centre is 0.
+    """
     few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
     # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)

@@ -21,11 +21,12 @@ CONSTANT = 2.0**-40
 
 @quick_jit()
 def column_scales(data: BlockedData, total: Array) -> Array:
-    """Shape (fits, m), float64, in two passes over the rows.
+    """Return the standard deviation of each column in each fit, shape (fits, m), float64. It takes two passes.
 
     Args:
-      data: x (n, m); y (n, fits), booleans, whether a row trains fit f; the weights of the rows.
-      total: shape (fits,), the sum of the weights that train each.
+      data: x (n, m); y (n, fits), booleans, whether a row is in the training set of fit f; the weights of the
+        rows.
+      total: shape (fits,), the sum of the weights that train each fit.
     """
 
     def sums(x: Array, train: Array, weights: Array | None) -> tuple[Array, Array]:

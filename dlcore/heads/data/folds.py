@@ -175,9 +175,13 @@ def check_folds(
     """
     for fold, (chosen, scored) in enumerate(zip(train, test, strict=True)):
         if not (weight[chosen] > 0).any():
-            raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {fold}")
+            raise ValueError(
+                f"folds: expected training rows of positive weight in every fold, got none in fold {fold}"
+            )
         if not (weight[scored] > 0).any():
-            raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
+            raise ValueError(
+                f"folds: expected rows of positive weight to score every fold on, got none in fold {fold}"
+            )
         if loss.is_soft:
             check_soft_classes(y, np.where(chosen, weight, 0), loss, f"the training rows of fold {fold}")
             continue
@@ -187,11 +191,12 @@ def check_folds(
                 if missing is not None and not fit_intercept:
                     raise ValueError(
                         "folds: expected every class in the training rows of every fold where there is no "
-                        f"intercept, got none of {label_of(missing, classes)} in {fold}"
+                        f"intercept, got none of {label_of(missing, classes)} in fold {fold}"
                     )
             elif loss.needs_positive and fit_intercept and not (column[chosen & (weight > 0)] > 0).any():
                 raise ValueError(
-                    f"folds: expected a positive y in the training rows of every fold, got only zeros in {fold}"
+                    "folds: expected a positive y in the training rows of every fold, "
+                    f"got only zeros in fold {fold}"
                 )
 
 
@@ -204,7 +209,9 @@ def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold:
     present = np.unique(labels[chosen])
     if len(present) < 2:
         needed = "two" if loss.has_classes else "both"
-        raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
+        raise ValueError(
+            f"folds: expected {needed} classes in the training rows of every fold, got one class in fold {fold}"
+        )
     missing = np.setdiff1d(labels, present)
     return int(missing[0]) if len(missing) else None
 
@@ -270,12 +277,14 @@ def warn_of_absent_classes(
         return
     missing = {fold: _listed(classes) for fold, classes in absent.items()}
     shown = _listed([f"fold {fold} on no row of class {classes}" for fold, classes in missing.items()])
-    told = "they never predict it"
+    effect = "these heads never predict these classes"
     if scoring == "log_loss":
         others = "the other folds choose" if len(absent) < folds else "no fold is left to choose"
-        told = f"their log loss is infinite, and {others} the best l2"
+        effect = f"their log loss is infinite, and {others} the best l2"
     warnings.warn(
-        f"folds: heads train in {shown}, and are scored on some; {told}", UserWarning, stacklevel=stacklevel + 1
+        f"folds: heads train in {shown}, but are scored on such rows; {effect}",
+        UserWarning,
+        stacklevel=stacklevel + 1,
     )
 
 

@@ -50,9 +50,9 @@ class TrainingData(NamedTuple):
 
     Attributes:
       x: shape (n, m), NumPy or `SparseRows`.
-      y: shape (n,) or (n, targets); numbers of classes in float64, targets in the dtype they came in. Soft labels
-        of a softmax have shape (n, classes).
-      weight: shape (n,), float64, at most 1; of one target with its class weights.
+      y: shape (n,) or (n, targets): class codes, soft labels and targets of the Poisson loss in float64, targets
+        of the squared loss in their dtype. Soft labels of a softmax have shape (n, classes).
+      weight: shape (n,), float64, at most 1. With one target it includes the class weights.
       l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
       train: shape (folds + 1, n), booleans; the first row is all True.
       test: the same of the rows that are scored; the first row is all False.

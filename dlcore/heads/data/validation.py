@@ -27,14 +27,15 @@ class Validation(NamedTuple):
 def read_validation(
     given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss: HeadLoss, classes: np.ndarray | None = None
 ) -> Validation:
-    """(x, y) or (x, y, weights) that fit the training rows x and y.
+    """Return the checked validation set, whose columns and targets match the training data.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or y holds a class unknown to training.
       TypeError: if it is no such tuple, or something is not an array of real numbers.
     """
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
+        kind = type(given).__name__
+        got = f"a {kind} of {len(given)}" if isinstance(given, tuple | list) else kind
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
     rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
     labels = cast("npt.ArrayLike", given[1])

@@ -30,8 +30,9 @@ class Constant(NamedTuple):
     Attributes:
       total: sum of the weights, shape (P,).
       intercept: its logits, shape (P, K).
-      spread: second derivative of the mean loss with respect to each logit, ignoring the others, shape (P, K).
-        Of softmax heads it is the fraction of the class. It is 0 where a class has no rows.
+      spread: scale of the curvature of each logit at the constant prediction, shape (P, K). It is p(1 − p) for the
+        logistic loss, the mean for counts, and the fraction π_k of the class for the softmax. It is 0 for an
+        absent class.
       value: mean loss, shape (P,).
     """
 

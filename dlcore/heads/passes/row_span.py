@@ -22,7 +22,7 @@ MOST_ROWS = 2048
 
 
 class RowSpan(NamedTuple):
-    """Rows in an orthonormal basis of their span, in which their columns are uncorrelated.
+    """Rows in an orthonormal basis of their span, in which their columns are uncorrelated if weights are equal.
 
     Attributes:
       rows: the centered rows in this basis, shape (n, n), float64.

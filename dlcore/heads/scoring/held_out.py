@@ -1,7 +1,7 @@
 """Scores of rows that are held out, larger is better: by name, or by a function of the caller's.
 
-A name stands in the record of a loss, in `heads/losses`, with its metric of `dlcore.metrics`. The logits come from
-a compiled program, for many heads at once.
+The names and their metrics stand in the record of a loss, in `heads/losses`. The logits come from a compiled
+program, for many heads at once.
 """
 
 import functools
@@ -13,6 +13,7 @@ import numpy as np
 from dlcore._core.types import Device
 from dlcore.heads.data.batching import pad_to
 from dlcore.heads.data.device_rows import on_device
+from dlcore.heads.data.labels import label_of
 from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.losses import HeadLoss
 from dlcore.heads.scoring.logits import logits_of
@@ -60,7 +61,7 @@ def check_held_out(scoring: Scoring, loss: HeadLoss, inputs: TrainingData) -> No
             if len(missing):
                 raise ValueError(
                     f"{name}: expected every class in the rows that {each} scored on, because scoring is "
-                    f"{scoring!r}, got none of {missing[0]:g} in {held.name}"
+                    f"{scoring!r}, got none of {label_of(missing[0], inputs.classes)} in {held.name}"
                 )
 
 

@@ -47,7 +47,10 @@ from dlcore.metrics.regression import fraction_explained
 
 NAME = "leave-one-out"
 NEAR_1 = 1e-3
-"""A row of a leverage above 1 − `NEAR_1` is predicted by the second form; the first loses three digits at most."""
+"""A row whose leverage exceeds 1 − `NEAR_1` uses the ridge of the remaining rows, or the kernel if no row remains.
+
+Below it, $1 - h_i$ loses at most three digits.
+"""
 EPS = float(np.finfo(np.float64).eps)
 TURNED = 16
 """So many times n·eps an eigenvector may turn: the kernel, its lift and its spectrum round."""

@@ -219,7 +219,8 @@ def minimize(
         seen = Observation.unpacked(vectors.observe(line), pairs, theta.shape[1])
         steps += active
         before, after = step_size * slope, step_size * seen.slope
-        # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
+        # Where rounding hides the decrease of J, the slope decides: the approximate Wolfe condition with δ = 0.1
+        # (Hager and Zhang, A new conjugate gradient method with guaranteed descent, 2005, section 2).
         noise = 4 * eps * (1 + abs(seen.value))
         accepted = seen.value <= value + ARMIJO * before
         accepted |= (seen.value <= value + noise) & (after <= -0.8 * before)

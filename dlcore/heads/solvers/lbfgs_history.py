@@ -1,7 +1,7 @@
 """Steps and gradient changes that L-BFGS remembers on the device, and their products with new vectors.
 
-The host decides from inner products alone (`lbfgs.py`). The device holds the vectors: a pass over the rows, these
-two programs, and nothing else is compiled.
+The host decides from inner products alone (`lbfgs.py`). The device holds the vectors. Three programs are compiled
+besides the pass: `observe`, `advance` and `select_on_device`.
 """
 
 from collections.abc import Sequence

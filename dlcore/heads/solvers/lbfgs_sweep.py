@@ -1,8 +1,8 @@
-"""Logistic and softmax heads of every penalty, fold and target by L-BFGS.
+"""Heads of every iterative loss, penalty, fold and target, by L-BFGS and Newton's method.
 
-The penalties of the fits on all rows descend together, of a dense path some of them first. A fold's heads start
-where those of all rows have ended.
-What float32 cannot bring to its tolerance goes on in float64. What has no end there is left to Newton's method.
+Heads on all rows are fitted in batches. On a dense path of strengths, some are fitted first. A fold's heads start
+at the heads of all rows. Heads that float32 does not bring to their tolerance continue in float64, and then by
+Newton's method.
 """
 
 import functools

@@ -65,7 +65,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         promised = -step_size * slope
         noise = 4 * EPS * (1 + abs(value))
         accepted = active & np.isfinite(seen.value)
-        # J is convex: it rises by no more than `after`, which rounding of J may hide.
+        # J is convex, so J(trial) − J ≤ `after`. Where rounding of J hides the decrease, the slope decides.
         after = step_size * np.where(accepted, (seen.gradient * step).sum((1, 2)), 0)
         is_hidden = (promised <= 1e-9 * value) & (after <= 0.8 * promised)
         accepted &= (steps == 1) | is_hidden | (seen.value <= value - ARMIJO * promised + noise)
@@ -111,11 +111,11 @@ def _pass_of(problem: Problem, loss: str) -> Callable[[np.ndarray], list[tuple[S
 def newton_step(
     gradient: AnyArray, hessian: AnyArray, batch: HeadBatch, centering: Centering, head: int
 ) -> np.ndarray:
-    """Return Newton's step of one head, shape (K, m + 1); nan where the Hessian is singular.
+    """Return Newton's step of one head, shape (K, m + 1); nan if the solver finds a zero pivot.
 
-    The Hessian has a lift, which makes up for rounding, whatever the processor's order of summation. A sum of
-    products may have an eigenvalue as low as -eps·trace/√m. Cholesky's method succeeds where the smallest
-    eigenvalue is above (m + 2)·eps/2·trace. The lift is twice that.
+    The diagonal of the Hessian is raised, so that the solve succeeds for every order of summation. For size
+    N = K·(m + 1), rounding may lower the smallest eigenvalue by eps·trace/√N. Cholesky's factorisation would
+    succeed above (N + 1)·eps/2·trace. The diagonal is raised by the first number plus twice the second.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, theorems 10.3 and 10.7.
     """

@@ -66,8 +66,9 @@ class Preconditioner(NamedTuple):
 def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, heads: int) -> Preconditioner:
     """Return the preconditioner from a sample of the rows, computed on the host.
 
-    A wide table has eigenvectors where its columns are correlated and the heads are many.
-    The leading eigenvectors of a table of more than `FULL` columns come from subspace iteration.
+    Above `ALWAYS` columns, eigenvectors are used only if columns are correlated and the heads many. Above 4,096
+    columns they are never used. The leading eigenvectors of a table of more than `FULL` columns come from subspace
+    iteration.
 
     Args:
       x: shape (n, m), NumPy or sparse rows.

@@ -43,7 +43,7 @@ def test_a_fold_without_a_class_does_not_rank():
 
 def test_a_fold_without_a_class_is_scored_by_accuracy():
     """Accuracy is finite, so that all folds rank; the warning stays."""
-    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; they never predict it"):
+    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* such rows; these heads never predict"):
         heads = fit_heads(X, Y, folds=LACKING, scoring="accuracy", **GIVEN)
     assert np.isfinite(scores_of(heads)).all()
     assert heads.best in np.flatnonzero(scores_of(heads).mean(0) == scores_of(heads).mean(0).max())

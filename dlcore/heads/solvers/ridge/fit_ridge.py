@@ -11,9 +11,11 @@ from dlcore.heads.solvers.ridge import few_heads
 from dlcore.heads.solvers.ridge.gram import GramAccumulator
 from dlcore.heads.solvers.ridge.spectrum import Parts, Spectrum, heads_of, intercept_of, shortest_of, spectrum_of
 
-HEADS = 1024
-"""So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
-STRENGTHS = 8
+PIECE_HEADS, LEAST_STRENGTHS = 128, 8
+"""Strengths are solved in pieces of this many heads, and of at least `LEAST_STRENGTHS` strengths.
+
+All pieces run the same programs.
+"""
 
 
 class Fitted(NamedTuple):
@@ -66,9 +68,11 @@ def fit_ridge(
     return Fitted(coef, intercept, scores, scale)
 
 
-def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = HEADS) -> list[Array]:
-    """Return l2 in pieces of one length, which the shape of y says; the last is filled up."""
-    size = max(STRENGTHS, min(HEADS, HEADS // accumulator.y.shape[1]) // STRENGTHS)
-    size = min(size, most)
+def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = PIECE_HEADS) -> list[Array]:
+    """Return the strengths in pieces of equal length, at most `most`.
+
+    The number of targets determines the length. The last piece is padded with its first entry.
+    """
+    size = min(max(LEAST_STRENGTHS, PIECE_HEADS // accumulator.y.shape[1]), most)
     pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
     return [accumulator.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]

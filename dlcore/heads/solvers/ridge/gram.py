@@ -61,7 +61,13 @@ class GramAccumulator:
     """Products of any set of rows, and what else is summed over blocks of them."""
 
     def __init__(self, inputs: TrainingData, x: object, *, fit_intercept: bool) -> None:
-        """`x` is what the caller gave: rows of an array of JAX's are taken where it lies."""
+        """Prepare the sums.
+
+        Args:
+          inputs: the checked arguments.
+          x: the rows as the caller gave them. Rows of a JAX array are read on its device.
+          fit_intercept: whether the intercept is fitted.
+        """
         self.inputs = inputs
         self.x = x if isinstance(x, jax.Array) else inputs.x
         self.y = inputs.y.reshape(len(inputs.y), -1)
@@ -92,7 +98,7 @@ class GramAccumulator:
         return self._of(self.inputs.test, fit)
 
     def blocks(self, index: np.ndarray) -> Iterator[tuple[Array, Array, Array, np.ndarray]]:
-        """(x, y, weights, row numbers), always of one length; what is there twice weighs 0 the second time."""
+        """Yield (x, y, weights, row indices) in blocks of equal length. A repeated row has weight 0."""
         size = self.block
         for start in range(0, len(index), size):
             first = max(0, min(start, len(index) - size))
@@ -186,7 +192,10 @@ class GramAccumulator:
         return Products(*parts)
 
     def _find_parts(self) -> list[np.ndarray] | None:
-        """Row numbers of each part, ascending; None where there are more parts than fits' own sets of rows."""
+        """Return the ascending row indices of each part.
+
+        Return None if parts outnumber the training and test sets, or if their sums exceed the memory limit.
+        """
         inputs, columns = self.inputs, self.inputs.x.shape[1]
         folds = np.concatenate([inputs.train[1:], inputs.test[1:]])
         index = np.flatnonzero(inputs.weight > 0)

@@ -74,7 +74,7 @@ def spectrum_of(inputs: TrainingData, accumulator: GramAccumulator, fit: int, *,
 
 @quick_jit()
 def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
-    """Without an intercept X and y are about 0: what their means add is positive."""
+    """Return the spectrum of H from sums of products. Without an intercept the means are added back."""
     added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
     scale = jnp.where(standard > 0, deviation(jnp.diagonal(gram) / sums.total, sums.middle), 1.0)
     gram = gram + outer(added, sums.middle)
@@ -126,7 +126,7 @@ def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standa
 
 
 def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
-    """(values + λ)⁻¹, shape (l2, k); 0 where both are but rounding, which makes w the shortest solution."""
+    """Return 1/(values + λ), shape (l2, k), or 0 where both are rounding. The solution is then the shortest."""
     values = jnp.maximum(spectrum.values, 0)
     cutoff = len(values) * jnp.finfo(values.dtype).eps * values.max()
     dropped = (values[None] <= cutoff) & (l2[:, None] <= cutoff)
