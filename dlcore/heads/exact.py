@@ -26,13 +26,19 @@ from dlcore.heads.timing import Stopwatch
 def ridge_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
-    """Fit heads of the squared loss, in JAX's x64 mode: those of all rows, and of each fold if they are kept."""
+    """Fit heads of the squared loss, in JAX's x64 mode.
+
+    Return the heads of all rows, and of each fold if they are kept.
+    """
     accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)
     with clock.certifying():
         certifier = RidgeCertifier(inputs, fit_intercept=fit_options.fit_intercept, tol=fit_options.tol)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
-        """Return what is kept of a fit. The heads of a fold go once certified, unless options keep them."""
+        """Return the arrays of a fit that the result needs.
+
+        Coefficients of a fold are dropped after certification, unless `keep_folds`.
+        """
         score = (
             functools.partial(_scores, inputs, accumulator, fit_options, fit=fit)
             if inputs.test[fit].any() or fit_options.left_out

@@ -1,4 +1,4 @@
-"""Heads in a file, and back: every bit, every status."""
+"""Write heads to a file and read them, bit for bit."""
 
 import dataclasses
 from pathlib import Path
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
-"""The format of files that list no checksums, which are read too."""
+"""The older format of files without checksums, which is read too."""
 ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale", "classes_")
-"""None where nothing is scored or standardised, or there are no classes. Files may lack them."""
+"""Attributes that may be None: without scores, standardised columns or classes. Files may lack them."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
 NAMES = "feature_names"
 """Names of the columns, or None; older files lack them."""
@@ -34,7 +34,7 @@ def save(heads: "Heads", path: Path) -> None:
     """Write `Heads`, unless `load` would refuse them.
 
     Raises:
-      ValueError: if an attribute does not go with the others, or is of another type or dtype than heads have.
+      ValueError: if an attribute does not fit the others, or has another type or dtype than heads have.
     """
     checked = (*ARRAYS, *OPTIONAL, *PLAIN, *ENDS, "certificate", NAMES)
     check({name: getattr(heads, name) for name in checked}, "heads.")
@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
     """Return the fields of `Heads`.
 
     Raises:
-      ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.
+      ValueError: if the file is missing, damaged or of another kind, or does not contain heads.
     """
     about, arrays = archive.read("path", path, KIND, FORMAT, UNCHECKED)
     with archive.damage_as_value_error("path", path, KIND):
@@ -75,7 +75,7 @@ def check(fields: dict[str, Any], where: str = "") -> None:
 
     Args:
       fields: the attributes by name.
-      where: what their names begin with in the message.
+      where: a prefix of the names in the message.
     """
     loss, coef = fields["loss"], fields["coef"]
     if loss not in CERTIFIED_LOSSES:
@@ -127,14 +127,14 @@ def check(fields: dict[str, Any], where: str = "") -> None:
 
 
 def _names(found: object) -> tuple[str, ...] | None:
-    """Return the names of columns, or None of heads that know none."""
+    """Return the names of columns, or None for heads without names."""
     if found is not None and not isinstance(found, list):
         raise ValueError(f"{NAMES}: expected a list of names, got {found!r:.200}")
     return None if found is None else tuple(found)
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:
-    """Return the statuses of those names, in their shape."""
+    """Return the statuses of an array of names, in its shape."""
     return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
 
 
@@ -148,14 +148,14 @@ def form_of_proof(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...
     return {name: ("U" if name == "bound" else "float64", shape) for name in PROOF}
 
 
-def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certificate:
-    """Return the certificate of heads that are those of `one` where `first` is true, else those of `other`."""
-    ours, theirs = proof_arrays(one), proof_arrays(other)
-    return proof_of({name: np.where(first, ours[name], theirs[name]) for name in PROOF})
+def merge_certificates(mask: np.ndarray, first: Certificate, second: Certificate) -> Certificate:
+    """Return the certificate with the heads of `first` where the mask is true, and those of `second` elsewhere."""
+    a, b = proof_arrays(first), proof_arrays(second)
+    return proof_of({name: np.where(mask, a[name], b[name]) for name in PROOF})
 
 
 def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
-    """Return the certificate that `proof_arrays` was given."""
+    """Return the certificate from arrays that `proof_arrays` made."""
     value, gradient_norm, gap, rounding, bound, null_value, improvement = (arrays[name] for name in PROOF)
     names = tuple(map(str, bound.ravel()))
     return Certificate(value, gradient_norm, gap, rounding, names, null_value=null_value, improvement=improvement)

@@ -14,7 +14,7 @@ from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED
 from dlcore.certificate.rows import DataLike, scaled_weights
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
-from dlcore.heads.files import chosen, form_of_proof, proof_arrays, proof_of
+from dlcore.heads.files import form_of_proof, merge_certificates, proof_arrays, proof_of
 from dlcore.heads.losses import loss_record
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import FoldHeads, Heads, is_idle, statuses
@@ -25,7 +25,7 @@ from dlcore.heads.solvers.lbfgs_sweep import STATE, LBFGSSweep
 from dlcore.heads.timing import Stopwatch
 
 ROUNDS = 4
-"""So often a head whose certificate is not good enough is taken further."""
+"""The most rounds of refinement of a head whose gap exceeds its tolerance."""
 
 
 def iterative_heads(
@@ -41,17 +41,21 @@ def iterative_heads(
         "tol": fit_options.tol,
         "max_steps": fit_options.max_steps,
     }
-    name = "L-BFGS, "  # no proof of heads that an earlier version fitted in another way is taken from a file
+    # Stage names begin with the method, so that certificates of an older method are not read from a checkpoint.
+    name = "L-BFGS, "
     reporter = stages.reporter
     sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, reporter=reporter, **options)
     sweep.run(stages)
     theta = sweep.heads()
-    targets = len(theta) // len(inputs.train)  # a problem is a fit of a target, fit after fit
+    targets = inputs.targets  # problem p is target p % targets of fit p // targets
     l2 = inputs.l2.repeat(targets, axis=0)
 
     @functools.cache
     def witness_of(target: int) -> Separation | None:
-        """Return the direction that quasi-separates all rows; most folds it quasi-separates too."""
+        """Return a direction that quasi-separates all rows, or None.
+
+        The direction usually quasi-separates the rows of a fold too.
+        """
         quasi = np.char.startswith(np.array(proofs[target].bound), QUASI_UNATTAINED)
         if not quasi.any():
             return None
@@ -62,6 +66,8 @@ def iterative_heads(
             return separation_of_head(head[..., :-1], bias, inputs.x, y, weights)
 
     def proven(p: int, times: int) -> Certificate:
+        """Return the certificate of the heads of a problem in a round, from the checkpoint if it has it."""
+
         def made() -> dict[str, np.ndarray]:
             scale = None if rows.scale is None else rows.scale[p // targets]
             witness = witness_of(p % targets) if p >= targets else None
@@ -81,7 +87,8 @@ def iterative_heads(
 
     if reporter is not None:
         reporter.begin("certify")
-    proofs = [proven(p, 0) for p in range(targets)]  # of all rows first: folds ask for their witness
+    # The fits on all rows are certified first: folds use their direction of separation.
+    proofs = [proven(p, 0) for p in range(targets)]
     proofs += [proven(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
         gap, allowed = _gaps(proofs, fit_options.tol)
@@ -99,7 +106,7 @@ def iterative_heads(
         for p in np.unique(short[:, 0]):
             proofs[p] = proven(int(p), times)
     idle = np.stack([is_idle(proof, fit_options.tol) for proof in proofs]) & (l2 > 0)
-    if idle.any():  # nothing but rounding is left: null heads are tried, and stay where they are converged
+    if idle.any():  # The gap is rounding alone. Try the null head; keep it if it converges.
         before, known = sweep.theta.copy(), list(proofs)
         sweep.reset(idle)
         theta = sweep.heads()
@@ -107,7 +114,7 @@ def iterative_heads(
             proofs[p] = proven(int(p), ROUNDS + 1)
             better = proofs[p].gap <= proofs[p].gap_tol(fit_options.tol)
             sweep.theta[p, ~better] = before[p, ~better]
-            proofs[p] = chosen(better, proofs[p], known[p])
+            proofs[p] = merge_certificates(better, proofs[p], known[p])
         theta = sweep.heads()
     gap, allowed = _gaps(proofs, fit_options.tol)
     exhausted = sweep.steps >= fit_options.max_steps
@@ -202,12 +209,12 @@ def certificate_of(
       fit_options: the options.
       fit: the number of the fit.
       target: the number of the target.
-      scale: what columns are divided by, shape (m,), where they are standardised.
+      scale: divisors of the columns, shape (m,), if they are standardised.
       witness: a direction that quasi-separates all rows.
     """
     weights = inputs.weights(fit, target)
     y = inputs.y[:, target] if inputs.has_targets else inputs.y
-    if np.isneginf(theta).any():  # of a class without rows: what is left are heads of the others
+    if np.isneginf(theta).any():  # A class has no rows. Certify the heads of the remaining classes.
         present = np.isfinite(theta[0, :, -1])
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
     bias = theta[..., -1] if fit_options.fit_intercept else None
@@ -219,7 +226,7 @@ def certificate_of(
 
 
 def _together(proofs: list[Certificate]) -> Certificate:
-    """Return the heads of several targets together, shape (targets, L)."""
+    """Return the certificates of several targets as one, with arrays of shape (targets, L)."""
     arrays = [proof_arrays(proof) for proof in proofs]
     return proof_of({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
 
@@ -234,5 +241,5 @@ def _taken_further(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.n
 
 
 def _gaps(proofs: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gap of each head and the largest at which it is converged."""
+    """Return the gap of each head, and the largest gap at which it is converged."""
     return np.stack([proof.gap for proof in proofs]), np.stack([proof.gap_tol(tol) for proof in proofs])

@@ -13,7 +13,7 @@ class FitOptions(NamedTuple):
     Attributes:
       loss: the name of the loss.
       scoring: the name of a metric, or a function.
-      left_out: whether each row is predicted by the others.
+      left_out: whether each row is predicted by a fit on the remaining rows.
       fit_intercept: whether the intercept is fitted.
       tol: the relative gap of a converged head.
       max_steps: the most passes over all rows for one head.
@@ -29,6 +29,9 @@ class FitOptions(NamedTuple):
     keep_folds: bool = False
 
     def problem(self) -> Mapping[str, object]:
-        """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
+        """Return the options that the stages depend on.
+
+        A ridge stage includes the scores, so that `scoring` counts for ridge only.
+        """
         choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
         return choices | ({"scoring": name_of(self.scoring)} if loss_record(self.loss).row_loss is None else {})

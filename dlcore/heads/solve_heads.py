@@ -1,4 +1,4 @@
-"""Heads of checked arguments, and those of each fold for estimators that score the folds themselves."""
+"""Solve a checked problem, for `fit_heads` and for estimators that need the heads of each fold."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from dlcore.heads.timing import Stopwatch
 def solve_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
-    """Return the heads of all rows, with the timing, and of each fold if the options keep them."""
+    """Return the heads of all rows, with the timing, and the heads of each fold if the options keep them."""
     solve = ridge_heads if inputs.loss.row_loss is None else iterative_heads
     reporter = stages.reporter
     if reporter is not None:
@@ -54,7 +54,7 @@ def fit_with_folds(
       y: shape (n,) or (n, targets), as `fit_heads` takes it.
       loss: the name of the loss.
       l2: λ of all rows and of each fold, shape (folds + 1, L).
-      train: the rows that train each fold, booleans, shape (folds, n). Each fold trains every class.
+      train: the training rows of each fold, booleans, shape (folds, n). They have rows of every class.
       sample_weight: shape (n,).
       fit_intercept: whether the intercept is fitted.
       tol: the relative gap of a converged head.

@@ -36,7 +36,7 @@ def read_folds(
 
     Args:
       folds: as `fit_heads` takes it, without "leave-one-out".
-      rows: their number.
+      rows: the number of rows.
       labels: the classes of the rows, shape (rows,), by which an integer stratifies; None for numbers.
       groups: the group of each row, shape (rows,); None without groups.
       classes: the labels that numbers of classes stand for, shape (classes,), for messages.
@@ -63,8 +63,8 @@ def _consecutive(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return scikit-learn's KFold, or for labels its StratifiedKFold, both without shuffling.
 
-    The labels, sorted by the order in which the classes first appear, are dealt one by one to the folds. That says
-    how many rows of each class each fold scores. They are taken in the order of the data.
+    Classes are numbered by first appearance, and the sorted labels are dealt to the folds in turn. This gives the
+    number of rows of each class in each fold. Each fold takes its rows of a class in the order of the data.
     """
     if folds > rows:
         raise ValueError(f"folds: expected at most as many as rows ({rows}), got {folds}")
@@ -116,7 +116,7 @@ def _by_groups(folds: int, codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
 def _given(
     folds: FoldsLike, rows: int, labels: np.ndarray | None, codes: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the pairs of 0/1 weights [folds, n], of a splitter, or of (train, test) row numbers."""
+    """Return the training and test masks of each fold, from 0/1 weights, a splitter, or pairs of row numbers."""
     splits = getattr(folds, "split", None)
     if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
         expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
@@ -159,11 +159,11 @@ def check_folds(
     fit_intercept: bool,
     classes: np.ndarray | None = None,
 ) -> None:
-    """Check that every fold trains and is scored on rows of positive weight, and trains on targets enough.
+    """Check that every fold trains and scores rows of positive weight, and that its training targets suffice.
 
     Args:
-      train: the rows that train each fold, booleans, shape (folds, n).
-      test: the rows that score it, shape (folds, n).
+      train: the training rows of each fold, booleans, shape (folds, n).
+      test: the scored rows of each fold, shape (folds, n).
       weight: weights of the rows, shape (n,).
       y: targets, shape (n,) or (n, targets).
       loss: of the heads.
@@ -171,7 +171,7 @@ def check_folds(
       classes: the labels that numbers of classes stand for, shape (classes,).
 
     Raises:
-      ValueError: that names the fold.
+      ValueError: if not. The message names the fold.
     """
     for fold, (chosen, scored) in enumerate(zip(train, test, strict=True)):
         if not (weight[chosen] > 0).any():
@@ -204,7 +204,7 @@ def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold:
     """Return the first class that a fold does not train on, or None.
 
     Raises:
-      ValueError: if it trains on one class alone.
+      ValueError: if the fold trains on one class only.
     """
     present = np.unique(labels[chosen])
     if len(present) < 2:
@@ -219,7 +219,7 @@ def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold:
 def warn_of_rare_classes(
     folds: FoldsLike | None, labels: np.ndarray, names: np.ndarray | None, stacklevel: int
 ) -> None:
-    """Warn that a class has fewer rows than an integer number of stratified folds, as StratifiedKFold does.
+    """Warn if a class has fewer rows than `folds`, when `folds` is an integer, as StratifiedKFold does.
 
     Args:
       folds: as `fit_heads` takes it.
@@ -246,8 +246,8 @@ def absent_classes(
     """Return the classes that a fold is scored on without training on them, by the number of the fold.
 
     Args:
-      train: the rows that train each fold, booleans, shape (folds, n).
-      test: the rows that score it, shape (folds, n).
+      train: the training rows of each fold, booleans, shape (folds, n).
+      test: the scored rows of each fold, shape (folds, n).
       weight: weights of the rows, shape (n,).
       labels: the numbers of the classes, shape (n,).
       names: the labels that they stand for, shape (classes,).
@@ -268,7 +268,7 @@ def warn_of_absent_classes(
     """Warn of folds that are scored on a class without training on it.
 
     Args:
-      absent: classes by the number of the fold.
+      absent: the absent classes by the number of the fold.
       folds: the number of all folds.
       scoring: as `fit_heads` takes it.
       stacklevel: of `warnings.warn`, seen from the caller.

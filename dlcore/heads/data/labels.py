@@ -1,4 +1,4 @@
-"""Classes of labels: which a loss takes, and their names in messages."""
+"""Check of the classes of labels for a loss, and the names of classes in messages."""
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def check_soft_classes(y: np.ndarray, weight: np.ndarray, loss: HeadLoss, where:
       y: probabilities of class 1, shape (n,) or (n, targets), or of all classes, shape (n, classes).
       weight: weights of the rows, shape (n,).
       loss: of the heads.
-      where: what the rows are called in the message.
+      where: the name of the rows in the message.
     """
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise ValueError(f"y: expected [n] or [n, targets], got shape {y.shape}")

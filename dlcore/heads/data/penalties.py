@@ -14,14 +14,14 @@ def read_penalties(
 ) -> np.ndarray:
     """Return the strengths of every fit, shape (folds + 1, L), from the one argument that is given.
 
-    scikit-learn's C and alpha stay the same in every fold, so λ·S does.
+    scikit-learn's C and alpha are the same in every fold, and therefore λ·S is.
 
     Args:
       given: l2, C and alpha, of which one is not None.
-      loss: of the heads.
+      loss: the loss of the heads.
       mass: the sums of the weights of every fit, shape (folds + 1,), divided by `unit`.
       unit: a power of two.
-      alike: whether these are the same for all targets.
+      alike: whether the sums of the weights are the same for all targets.
 
     Raises:
       TypeError: if none is given, or several, or one that the loss does not take.
@@ -53,16 +53,16 @@ def read_penalties(
 
 
 def read_strengths(l2: npt.ArrayLike | None, mass: np.ndarray, *, alike: bool) -> np.ndarray:
-    r"""Return the strengths of every fit, shape (folds + 1, L), those of the fits on all rows first.
+    r"""Return the strengths of every fit, shape (folds + 1, L), those of the fit on all rows first.
 
-    A table (folds, L) gives each fold its own. The fits on all rows then keep scikit-learn's C, which is
-    $1/(\lambda S)$: $\lambda_k = \frac1F\sum_f \lambda_{fk}S_f / S$, with the sums $S_f$ and S of the weights of
-    the rows that train fold f and of all rows.
+    A table (folds, L) gives each fold its strengths. The fit on all rows then has the mean of λ·S over the folds:
+    $\lambda_k = \frac1F\sum_f \lambda_{fk}S_f / S$. S is the sum of the weights of all rows, and $S_f$ that of the
+    training rows of fold f.
 
     Args:
       l2: a number, a list, or a table with a row for each fold.
       mass: shape (folds + 1,), S and the S_f.
-      alike: whether these are the same for all targets.
+      alike: whether the sums of the weights are the same for all targets.
 
     Raises:
       ValueError: if the shape does not fit, a number is not finite or below 0, or a column of a table has 0 and

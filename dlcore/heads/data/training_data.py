@@ -26,17 +26,18 @@ from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 
 SCALED_BYTES = 2**21
-"""Size of a block of rows in float64 whose deviations are summed, on a CPU."""
+"""Bytes of a block of rows in float64 whose deviations are summed, on a CPU."""
 
 
 class DeviceRows(NamedTuple):
     """The training rows. Folds are data: any folds of these rows run the same programs.
 
     Attributes:
-      x: shape (n, m), in its own dtype, on the device.
+      x: shape (n, m), in its dtype, on the device.
       weight: shape (n,), float64, at most 1, on the device.
-      train: which fits a row trains, shape (n, fits), booleans on the device; fit 0 is that on all rows.
-      scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
+      train: whether each row is in the training set of each fit, shape (n, fits), booleans on the device. Fit 0 is
+        the fit on all rows.
+      scale: divisors of the columns in each fit, shape (fits, m); None without standardised columns.
     """
 
     x: Array | BorrowedRows
@@ -53,16 +54,17 @@ class TrainingData(NamedTuple):
       y: shape (n,) or (n, targets): class codes, soft labels and targets of the Poisson loss in float64, targets
         of the squared loss in their dtype. Soft labels of a softmax have shape (n, classes).
       weight: shape (n,), float64, at most 1. With one target it includes the class weights.
-      l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
-      train: shape (folds + 1, n), booleans; the first row is all True.
-      test: the same of the rows that are scored; the first row is all False.
-      scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
-      unit: what the weights given were divided by, a power of two.
-      balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
-      validation: the rows that score the fits on all rows; None without.
-      standardize: whether the weights of standardised columns are penalised.
-      loss: of the heads, that of soft labels where `y` has them.
-      classes: the labels that the numbers 0, 1, … of `y` stand for, shape (classes,); None for numbers.
+      l2: shape (folds + 1, L), float64; the first row is that of the fit on all rows.
+      train: whether each fit trains on each row, shape (folds + 1, n), booleans; the first row is all True.
+      test: whether each fit is scored on each row, the same shape; the first row is all False.
+      scored: the weights of the rows in scores, shape (n,), float64, without class weights.
+      unit: the power of two that divided the given weights.
+      balance: factors of the weights of the classes of each target, shape (targets, 2), if there are several
+        targets; None without class weights.
+      validation: the rows that score the fit on all rows; None without a validation set.
+      standardize: whether the coefficients of standardised columns are penalised.
+      loss: the loss of the heads, that of soft labels where `y` has them.
+      classes: the labels that the codes 0, 1, … of `y` stand for, shape (classes,); None for numbers.
     """
 
     x: HostTable
@@ -114,7 +116,7 @@ def read_training_data(
     standardize: bool,
     fit_intercept: bool,
 ) -> TrainingData:
-    """Check all values and return them; nothing is compiled here."""
+    """Check all arguments and return the training data. Nothing is compiled."""
     record = read_loss(loss)
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
         if not isinstance(choice, bool | np.bool_):
@@ -173,7 +175,7 @@ def read_training_data(
 
 
 def place(inputs: TrainingData, x: DataLike) -> DeviceRows:
-    """Return the rows on the device, in JAX's x64 mode. An array that is there already is not copied."""
+    """Return the rows on the device, in JAX's x64 mode. An array that is on the device already is not copied."""
     rows = rows_to_device(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None
     if inputs.standardize:

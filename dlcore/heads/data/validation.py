@@ -1,4 +1,4 @@
-"""A fixed set of rows that scores heads which all other rows have trained."""
+"""A validation set: fixed rows that score the heads, which are fitted on all training rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -16,7 +16,14 @@ from dlcore.heads.losses import HeadLoss
 
 
 class Validation(NamedTuple):
-    """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64, in `unit`."""
+    """Validation set on the host.
+
+    Attributes:
+      x: shape (v, m).
+      y: shape (v,) or (v, targets), as the training y.
+      weight: shape (v,), float64, divided by `unit`.
+      unit: a power of two.
+    """
 
     x: HostTable
     y: np.ndarray
@@ -31,7 +38,7 @@ def read_validation(
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or y holds a class unknown to training.
-      TypeError: if it is no such tuple, or something is not an array of real numbers.
+      TypeError: if `given` is no such tuple, or something is not an array of real numbers.
     """
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
         kind = type(given).__name__

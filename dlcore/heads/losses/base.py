@@ -1,4 +1,4 @@
-"""The record of a loss: all that `fit_heads` knows of it."""
+"""The record of a loss: everything that `fit_heads` needs of it."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -29,7 +29,7 @@ class Constant(NamedTuple):
 
     Attributes:
       total: sum of the weights, shape (P,).
-      intercept: its logits, shape (P, K).
+      intercept: the logits of the prediction, shape (P, K).
       spread: scale of the curvature of each logit at the constant prediction, shape (P, K). It is p(1 − p) for the
         logistic loss, the mean for counts, and the fraction π_k of the class for the softmax. It is 0 for an
         absent class.
@@ -43,10 +43,10 @@ class Constant(NamedTuple):
 
 
 Conversion = Callable[[np.ndarray, float], np.ndarray]
-"""A function of penalties in another meaning, and of the sum of the weights, to λ."""
+"""A function of C or alpha and of the sum of the weights that returns λ."""
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""A function of logits, targets and weights to H scores, larger is better.
+"""A function of logits, targets and weights that returns H scores. Larger is better.
 
 Logits have shape (H, rows) or (H, K, rows), targets (H, rows). Targets of a classifier are class numbers in an
 integer dtype. The weights, shape (rows,), are positive, the largest in [½, 1).
@@ -71,8 +71,8 @@ class RowLoss(NamedTuple):
     Attributes:
       terms: values and derivatives, from logits (B, K, rows), targets (B or 1, rows) and the module of the arrays.
       curvature: second derivatives of one head, from its logits, shape (K, rows), and the module of the arrays.
-      constant: the best constant prediction, from targets (n, T), weights of the fits (F, n), factors of the
-        classes (T, 2) or None, and whether there is an intercept. P = F·T, fit after fit.
+      constant: a function of targets (n, T), weights (F, n) of F fits, class factors (T, 2) or None, and
+        `fit_intercept`. It returns the `Constant` of F·T problems; problem p is target p % T of fit p // T.
     """
 
     terms: Callable[..., RowTerms]
@@ -87,16 +87,16 @@ class HeadLoss(NamedTuple):
       name: the name that `fit_heads` takes.
       metrics: scores by name. The first is the default of `scoring`.
       rankings: names of the scores that rank rows, for which every class must have rows.
-      top_k: names of the scores of the k classes of the highest logits, with k.
-      predict: what a scoring function is given, from the logits of one head.
+      top_k: k of each top-k score, by the name of the score.
+      predict: a function of the logits of one head that returns the prediction for a scoring function.
       is_classifier: whether the targets are classes.
       has_classes: whether a head has a logit for each class.
       needs_positive: whether an intercept needs a positive target.
-      penalties: what λ is of the penalties of scikit-learn's estimator, by the name of its argument.
-      row_loss: for the iterative solvers; None if heads are solved exactly.
-      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
-        where they are labels of classes.
-      hard_name: the name of the loss of labels, if the targets are probabilities of classes; else None.
+      penalties: the conversion to λ of each penalty argument of scikit-learn's estimator.
+      row_loss: the loss of rows for the iterative solvers; None if heads are solved exactly.
+      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None for
+        labels of classes.
+      hard_name: for a loss of soft labels, the name of the same loss of hard labels; None otherwise.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Scores of classifiers by name, larger is better, from what a loss predicts. The metrics are `dlcore.metrics`."""
+"""Scores of classifiers from logits, by name, with the metrics of `dlcore.metrics`. Larger is better."""
 
 import functools
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def ranking_metric(
 
     Args:
       metric: a metric of one ranking.
-      score: a function of logits to what ranks the rows, shape (H, rows) or (H, K, rows).
-      average: of the classes.
+      score: a function of logits to the numbers that rank the rows, shape (H, rows) or (H, K, rows).
+      average: the average over the classes.
     """
     return functools.partial(_rank, metric, score, average)
 

@@ -25,7 +25,7 @@ def logistic_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> 
     sign = xp.where(labels == 1, 1.0, -1.0).astype(logits.dtype)
     margin = sign * logits[:, 0]
     small = xp.exp(-xp.abs(margin))
-    # The probability of the other class: 1 − p would have no digits where p is near 1.
+    # 1 − p is computed as the probability of the other class: the difference would cancel near p = 1.
     other = xp.where(margin > 0, small, 1) / (1 + small)
     value = xp.maximum(-margin, 0) + xp.log1p(small)
     return RowTerms(value, (-sign * other)[:, None], margin <= 0)

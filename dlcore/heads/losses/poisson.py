@@ -12,10 +12,10 @@ from dlcore.losses import half_poisson_deviance
 from dlcore.metrics.regression import batched_d2_poisson, batched_poisson_deviance, half_poisson_deviances
 
 LARGEST_LOG_RATE = 60.0
-"""A trial step may have any logit. Above this one the rate stays, so that no sum is infinite."""
+"""Logits above this are clipped in a pass, so that the rate of a trial step is finite."""
 
 LARGEST_RATE = 1e20
-"""Rates are far below the exponential of `LARGEST_LOG_RATE`."""
+"""The largest target that is accepted. It is far below exp(`LARGEST_LOG_RATE`)."""
 
 
 def poisson_terms(logits: AnyArray, targets: AnyArray, xp: ModuleType = jnp) -> RowTerms:

@@ -32,7 +32,8 @@ def softmax_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> R
     others = xp.where(is_own, 0, power).sum(1)
     total = own + others
     value = xp.log(total) + top - xp.where(is_own, logits, 0).sum(1)
-    # What the row's class lacks is the sum of the others: 1 − p would have no digits where p is near 1.
+    # 1 − p of the row's class is computed as the sum of the other probabilities: the difference would cancel near
+    # 1.
     residual = xp.where(is_own, -others[:, None], power) / total[:, None]
     return RowTerms(value, residual, others >= own)
 
@@ -42,13 +43,13 @@ def softmax_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
     power = xp.exp(logits - logits.max(0)[None])
     p = power / power.sum(0)[None]
     is_own = xp.eye(len(logits), dtype=bool)[:, :, None]
-    # 1 − p would have no digits where p is near 1: it is the sum of the others.
+    # 1 − p is computed as the sum of the other probabilities: the difference would cancel near p = 1.
     others = xp.where(is_own, 0.0, p[None]).sum(1)
     return Curvature(p * others, p)
 
 
 def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
-    """Return the best constant prediction of each fit, of the classes that it has."""
+    """Return the best constant prediction of each fit, over the classes that have rows in the fit."""
     del balance  # a single target has its class weights in the weights
     labels, classes = y[:, 0].astype(np.intp), int(y.max()) + 1
     mass = np.stack([np.bincount(labels, row, classes) for row in weights])

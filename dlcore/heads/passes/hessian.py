@@ -22,8 +22,8 @@ def hessian_of_rows(
 ) -> AnyArray:
     r"""Return $\sum_i s_i C_i \otimes x_i x_i^\top$ of one head, shape (K·(m + 1), K·(m + 1)), class after class.
 
-    C is the Hessian of a row's loss with respect to its logits. One product gives the parts of all pairs of
-    classes. Those of one class alone are computed apart, without a difference.
+    C is the Hessian of a row's loss with respect to its logits. One product gives the blocks (k, l) of all pairs
+    of classes. The diagonal blocks are computed separately, because p − p² would cancel.
 
     Args:
       theta: coefficients and, last, intercepts about the centre, shape (K, m + 1).
@@ -86,7 +86,7 @@ def accumulate_with_hessian(
 
 
 class HostHessianPass:
-    """Passes of NumPy for one batch of heads: its products of float64 are the fastest on a CPU."""
+    """Hessian passes by NumPy for one batch of heads. NumPy's float64 products are the fastest on a CPU."""
 
     def __init__(self, rows: HostRows, batch: HeadBatch, loss: str) -> None:
         self._rows, self._spread, self._loss = rows, np.asarray(batch.spread), loss

@@ -1,8 +1,8 @@
 r"""Newton's step for the intercepts of softmax heads alone, on the host.
 
-L-BFGS leaves the intercepts behind where classes are nearly separable. The curvature of J along them is then far
-below that of the constant prediction, which the preconditioner has. The duality bound repairs what is left of
-their gradient g, at a cost of about $R^2\|g\|^2/2\lambda$ for rows of length R. One step takes it away.
+L-BFGS converges slowly in the intercepts if classes are nearly separable. The curvature of J along the intercepts
+is then far below that of the constant prediction, which the preconditioner uses. For rows of length R, the duality
+bound pays about $R^2\|g\|^2/2\lambda$ for their remaining gradient g. One Newton step removes this gradient.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ LARGEST = 0.5
 
 
 def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: str) -> np.ndarray:
-    """Return heads with other intercepts: one step of Newton's method in float64, for the coefficients they have.
+    """Return heads after one Newton step of the intercepts in float64, with unchanged coefficients.
 
     Args:
       rows: the rows.
@@ -40,7 +40,7 @@ def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: st
         hessian -= np.matmul(weighted, p.swapaxes(1, 2))
         hessian[:, range(outputs), range(outputs)] += weighted.sum(-1)
     total = np.asarray(batch.total)[:, None]
-    # The same added to all intercepts changes no probability, and an absent class has no gradient.
+    # Adding one number to all intercepts changes no probability, and an absent class has no gradient.
     identity = np.eye(outputs) * np.where(present, 0, 1)[..., None]
     whole = hessian / total[..., None] + 1 / outputs + identity
     found = theta.copy()

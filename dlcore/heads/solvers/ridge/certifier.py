@@ -1,4 +1,4 @@
-"""The proofs of ridge heads, fit after fit, from sums over rows that all fits share."""
+"""Certificates of ridge heads, fit after fit, from sums over rows that all fits share."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.result import certificate_from_bounds
 from dlcore.certificate.rows import scaled_weights
 from dlcore.heads.data.training_data import TrainingData
-from dlcore.heads.files import chosen
+from dlcore.heads.files import merge_certificates
 from dlcore.heads.result import is_idle, statuses
 
 DUALITY_TOL = 1e-12
-"""A bound of duality is enough up to this times the smaller of J and E. It needs no Gram matrix."""
+"""The duality bound, which needs no Gram matrix, is used if it is at most this times min(J, E)."""
 
 
 class RidgeCertifier:
-    """Certifier of the heads of any fit; it takes numbers alone."""
+    """Certifier of the heads of every fit. It shares sums over rows between fits."""
 
     def __init__(self, inputs: TrainingData, *, fit_intercept: bool, tol: float) -> None:
         same = (inputs.weight == inputs.weight[0]).all()
@@ -28,9 +28,16 @@ class RidgeCertifier:
     def certify_fit(
         self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
     ) -> tuple[Certificate, np.ndarray]:
-        """Return the proof and the status of heads (L, targets, m) and (L, targets), shape (L, targets).
+        """Return the certificate and the status of the heads of a fit, in arrays of shape (L, targets).
 
-        A head of nothing but rounding becomes the null head, in place.
+        A head that differs from the null head by rounding only is set to the null head, in place, if the null head
+        converges.
+
+        Args:
+          fit: the number of the fit.
+          coef: shape (L, targets, m).
+          intercept: shape (L, targets).
+          scale: divisors of the columns, shape (m,), if they are standardised.
         """
         shape = intercept.shape
         l2 = np.repeat(self._l2[fit], shape[1])
@@ -52,6 +59,6 @@ class RidgeCertifier:
             proof = proof_of_heads()
             better = proof.gap <= proof.gap_tol(self._tol)
             coef[~better], intercept[~better] = (part[~better] for part in before)
-            proof = chosen(better, proof, known)
+            proof = merge_certificates(better, proof, known)
         names = np.reshape(np.array(proof.bound), shape)
         return proof, statuses(proof.gap, proof.gap_tol(self._tol), np.ones(shape), names, np.zeros(shape, bool))
