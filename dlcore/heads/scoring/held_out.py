@@ -1,4 +1,4 @@
-"""Scores of rows that are held out, larger is better: by name, or by a function of the caller's.
+"""Scores of held-out rows, by name or by a function of the caller's. Larger is better.
 
 The names and their metrics stand in the record of a loss, in `heads/losses`. The logits come from a compiled
 program, for many heads at once.
@@ -21,14 +21,14 @@ from dlcore.metrics.weighted_sums import scale_weights
 
 Scoring = str | Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 Linear = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Of heads (K, m + 1) and row numbers: logits or predicted numbers, (K, rows)."""
+"""A function of heads, shape (H, m + 1), and row indices that returns logits, shape (H, rows)."""
 
 LOGIT_BYTES = 2**28
-"""Size of the logits of held-out rows that are on the host at a time, unless one head's take more."""
+"""The most bytes of logits of held-out rows that are on the host at a time, unless one head takes more."""
 
 
 def read_scoring(scoring: object, loss: HeadLoss) -> Scoring:
-    """Return a name that goes with the loss, or a function."""
+    """Return the checked score: a name that the loss has, or a function. None gives the default of the loss."""
     if scoring is None:
         return next(iter(loss.metrics))
     if not callable(scoring) and not (isinstance(scoring, str) and scoring in loss.metrics):
@@ -41,12 +41,12 @@ def read_scoring(scoring: object, loss: HeadLoss) -> Scoring:
 
 
 def name_of(scoring: Scoring) -> str:
-    """Return the name of a score, of a function its own."""
+    """Return the name of a score, or the name of the function."""
     return scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
 
 
 def check_held_out(scoring: Scoring, loss: HeadLoss, inputs: TrainingData) -> None:
-    """Raise unless rankings have every class in the rows that are scored, and top-k scores more than k classes."""
+    """Raise if a ranking score lacks a class in the scored rows, or a top-k score has at most k classes."""
     if not isinstance(scoring, str):
         return
     k = loss.top_k.get(scoring, 0)
@@ -69,10 +69,10 @@ class HeldOut(NamedTuple):
     """Rows of positive weight that heads are scored on.
 
     Attributes:
-      rows: shape (v,), their numbers, ascending.
-      y: shape (v, targets), or (v, classes) of soft labels of a softmax, float64.
+      rows: row indices, ascending, shape (v,).
+      y: shape (v, targets), or (v, classes) for soft labels of a softmax, float64.
       weight: shape (v,), as the caller gave it.
-      name: what they are called in messages.
+      name: the name of the rows in messages.
     """
 
     rows: np.ndarray
@@ -91,7 +91,7 @@ def all_held_out(inputs: TrainingData) -> Iterator[HeldOut]:
 
 
 def held_out(inputs: TrainingData, fit: int) -> HeldOut:
-    """Return the rows that score a fit. Fit 0, on all rows, has the validation set."""
+    """Return the rows that score a fit. The rows of fit 0, on all rows, are the validation set."""
     rows, name, scored = inputs, f"fold {fit - 1}", inputs.scored
     chosen = inputs.test[fit]
     if fit == 0 and inputs.validation is not None:
@@ -105,14 +105,14 @@ def held_out(inputs: TrainingData, fit: int) -> HeldOut:
 def validation_scores(
     heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Device
 ) -> np.ndarray:
-    """Return the scores of the fits on all rows on the validation set, shape (targets, L).
+    """Return the scores of the fit on all rows on the validation set, shape (targets, L).
 
     Args:
-      heads: shape (targets, L, m + 1), of the softmax (1, L, classes, m + 1); weights and, last, intercepts.
-      inputs: with the validation set.
-      loss: of the heads.
+      heads: coefficients and, last, intercepts, shape (targets, L, m + 1), or (1, L, classes, m + 1) of a softmax.
+      inputs: the checked arguments, with the validation set.
+      loss: the loss of the heads.
       scoring: a name or a function.
-      device: where the pass runs.
+      device: the device of the pass.
     """
     assert inputs.validation is not None
     linear = functools.partial(logits_of, on_device(inputs.validation.x, device))
@@ -122,22 +122,22 @@ def validation_scores(
 def scores_of(
     scoring: Scoring, loss: HeadLoss, held: HeldOut, l2: np.ndarray, theta: np.ndarray, linear: Linear
 ) -> np.ndarray:
-    """Return the scores of all heads of a fit, each by the rows that are held out for it.
+    """Return the scores of all heads of a fit on its held-out rows.
 
     Args:
       scoring: a name or a function.
-      loss: of the heads.
-      held: the rows.
-      l2: shape (L,), the strengths of the heads.
+      loss: the loss of the heads.
+      held: the held-out rows.
+      l2: the strengths of the heads, shape (L,).
       theta: shape (targets, L, m + 1) or (targets, L, classes, m + 1), the intercept last.
-      linear: what the heads say of rows.
+      linear: the function that gives the logits of heads on rows.
 
     Returns:
-      Shape (targets, L).
+      Scores, shape (targets, L).
 
     Raises:
-      ValueError: if a function answers nan or infinity.
-      TypeError: if it answers no real number.
+      ValueError: if a function returns nan or infinity.
+      TypeError: if a function does not return a real number.
     """
     index, aims, weight, name = held
     strengths, inner = theta.shape[1], theta.shape[2:-1]
@@ -149,7 +149,7 @@ def scores_of(
     for start in range(0, len(heads), size):
         some = pad_to(heads[start : start + size], size).reshape(-1, theta.shape[-1])
         if scoring in loss.rankings and not inner:
-            # The same added to all scores changes no rank, but takes digits from them.
+            # An intercept changes no rank, but it takes digits from the scores.
             some = np.concatenate([some[:, :-1], np.zeros((len(some), 1))], axis=1)
         numbers = np.arange(start, min(start + size, len(heads)))
         logits = linear(some, index).reshape(size, *inner, -1)[: len(numbers)]

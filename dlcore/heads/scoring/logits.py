@@ -1,4 +1,4 @@
-"""Logits of heads on some rows: a compiled program reads the rows as they are, in float64, some at a time."""
+"""Logits of heads on rows. A compiled program reads a block of rows in their dtype and multiplies in float64."""
 
 from collections.abc import Iterator
 
@@ -14,9 +14,12 @@ from dlcore.linalg import matmul
 from dlcore.objective.borrowed import BorrowedRows
 
 PARTS, ROWS_AT_LEAST = 16, 256
-"""Rows are read a part of the table at a time, always as many, so that all folds share a program."""
+"""The number of rows per call is at most a `PARTS`-th of the table, but `ROWS_AT_LEAST` or more.
+
+It is the same for all folds, so that the folds share a program.
+"""
 ROWS_BYTES = 2**27
-"""Size of the rows in float64 that are read at a time."""
+"""Bytes of the rows in float64 that are read at a time."""
 
 
 def logits_of(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -46,14 +49,14 @@ def logits_by_block(x: jax.Array | HostTable, theta: np.ndarray) -> Iterator[tup
     The last slice overlaps the one before. A JAX array is read in place, other rows are sent block by block,
     dense. It requires JAX's x64 mode.
     """
-    rows, there = len(x), jax.device_put(theta)
+    rows, on_device = len(x), jax.device_put(theta)
     most = max(1, ROWS_BYTES // (8 * sum(theta.shape)))
     size = -(-rows // -(-rows // most))
     for start in range(0, rows, size):
         first = min(start, rows - size)
         part = slice(first, first + size)
         block = _cut(x, jax.device_put(np.int64(first)), size=size) if isinstance(x, jax.Array) else x[part]
-        yield part, np.asarray(logits_of_block(to_device(block), there))
+        yield part, np.asarray(logits_of_block(to_device(block), on_device))
 
 
 @quick_jit("size")

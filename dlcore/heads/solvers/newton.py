@@ -1,7 +1,7 @@
-r"""Newton's method with backtracking, in float64, for the few heads that L-BFGS leaves short of their tolerance.
+r"""Newton's method with backtracking, in float64, for the few heads that L-BFGS does not bring to their tolerance.
 
-One pass for each step gives J, its gradient and the data's Hessian of every head. The host factors, steps and
-decides.
+One pass for each step gives J, the gradient and the Hessian of the data of every head. The host solves for the
+step and decides.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from dlcore.heads.solvers.lbfgs_vectors import Problem
 from dlcore.objective.value_scale import value_scale
 
 STALLED_STEPS = 6
-"""Steps in a row without progress after which rounding decides, not the step."""
+"""A head stops after this many consecutive passes without progress: rounding then dominates."""
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -44,7 +44,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
 
     Args:
       problem: the heads and the rows.
-      theta: where they start, shape (B, K, m + 1).
+      theta: the starting point, shape (B, K, m + 1).
       max_steps: passes that each head may make, shape (B,); 0 for an empty slot.
       loss: name of the loss.
     """
@@ -80,7 +80,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         tol = batch.gap_tol * np.where(batch.l2 > 0, 1, UNPENALISED)
         is_small = gap <= tol * value_scale(value, penalty, batch.null_value, EPS, np)
         is_small |= (batch.l2 == 0) & (seen.misclassified == 0)
-        # L-BFGS or a certificate has found the start too far from the optimum.
+        # A head does not converge at its start (steps > 1): L-BFGS or a certificate has rejected that point.
         converged |= accepted & is_small & (steps > 1)
         progress = (gap < 0.9 * best_gap) | (steps == 1) | (promised > 1e-9 * np.maximum(value, least))
         progress &= accepted
@@ -127,7 +127,8 @@ def newton_step(
     diagonal[:, -1] = np.where(is_free, 0, 1)  # an intercept that is not fitted has no gradient
     diagonal = diagonal.reshape(-1) + np.trace(hessian) * EPS * (size**-0.5 + size + 1)
     whole = hessian + np.diag(diagonal)
-    if outputs > 1:  # the same added to all intercepts changes no probability
+    if outputs > 1:
+        # Adding one number to all intercepts changes no probability: this direction gets curvature 1/K.
         last = np.arange(size) % columns == columns - 1
         whole[np.ix_(last, last)] += 1 / outputs
     try:
