@@ -150,13 +150,17 @@ def _errors(fitted: LeaveOneOutInput, pieces: Sequence[Piece]) -> Iterator[tuple
     rows, rest = np.flatnonzero(near_1), index[~near_1[index]]
     if not len(rows):
         return
-    given = accumulator.taken(rows), accumulator.put(accumulator.y[rows]), accumulator.put(inputs.weight[rows])
+    given = (
+        accumulator.rows_on_device(rows),
+        accumulator.put(accumulator.y[rows]),
+        accumulator.put(inputs.weight[rows]),
+    )
     if len(rest):
         total = accumulator.put(inputs.weight.sum())
-        others = _ridge_of_others(accumulator.summed(rest), spectrum.scale, accumulator.centred, total)
-        of_rows = functools.partial(_by_others, others, given, spectrum.scale, total, accumulator.centred)
+        others = _ridge_of_others(accumulator.summed(rest), spectrum.scale, accumulator.has_intercept, total)
+        of_rows = functools.partial(_by_others, others, given, spectrum.scale, total, accumulator.has_intercept)
     else:
-        of_rows = functools.partial(_by_kernel, _kernel_of(fitted), given[-1], accumulator.centred)
+        of_rows = functools.partial(_by_kernel, _kernel_of(fitted), given[-1], accumulator.has_intercept)
     yield rows, given[-1], [of_rows(l2) for l2, _, _ in pieces]
 
 
@@ -169,7 +173,7 @@ def _by_leverages(
     total = accumulator.put(inputs.weight.sum())
     weakest = accumulator.put(min(np.asarray(l2).min() for l2, _, _ in pieces))
     for x, y, weight, rows in accumulator.blocks(index):
-        given = (x, y, accumulator.put(inputs.weight[rows])), total, accumulator.centred, weakest
+        given = (x, y, accumulator.put(inputs.weight[rows])), total, accumulator.has_intercept, weakest
         errors, marks = zip(*(_by_leverage(spectrum, piece, *given) for piece in pieces), strict=True)
         near_1[rows] = np.asarray(marks[0])
         yield rows, weight, list(errors)
@@ -181,7 +185,7 @@ def _by_leverage(
     piece: tuple[Array, Array, Array],
     block: tuple[Array, Array, Array],
     total: Array,
-    centred: Array,
+    has_intercept: Array,
     weakest: Array,
 ) -> tuple[Array, Array]:
     """Return e/(1 − h), (l2, targets, rows), and the rows whose h is near 1 at `weakest`: their errors are 0."""
@@ -191,7 +195,7 @@ def _by_leverage(
     along = matmul(rows - spectrum.middle[None], spectrum.basis) ** 2
 
     def complement(l2: Array) -> Array:
-        return 1 - weight[None] / total * (centred + 2 * matmul(inverse_of(spectrum, l2), along.T))
+        return 1 - weight[None] / total * (has_intercept + 2 * matmul(inverse_of(spectrum, l2), along.T))
 
     near_1 = complement(weakest[None])[0] < NEAR_1
     left = jnp.where(near_1[None], 1.0, complement(l2))
@@ -204,21 +208,21 @@ def _kernel_of(fitted: LeaveOneOutInput) -> tuple[Array, Array, Array]:
     if spectrum.rows is not None:
         return spectrum.values, rows_at(spectrum.rows, accumulator.put(index)), spectrum.projected
     x, y, weight = (
-        accumulator.taken(index),
+        accumulator.rows_on_device(index),
         accumulator.put(accumulator.y[index]),
         accumulator.put(inputs.weight[index]),
     )
-    found = spectrum_of_kernel(x, y, weight, accumulator.centred, accumulator.standard)
+    found = spectrum_of_kernel(x, y, weight, accumulator.has_intercept, accumulator.scaling_mode)
     assert found.rows is not None
     return found.values, found.rows, found.projected
 
 
 @quick_jit()
-def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, centred: Array, l2: Array) -> Array:
+def _by_kernel(kernel: tuple[Array, Array, Array], weight: Array, has_intercept: Array, l2: Array) -> Array:
     """Return (Gt)ᵢ/Gᵢᵢ in units of y, shape (l2, targets, rows)."""
     values, vectors, projected = kernel
     resolved, inverse = _resolved_inverse(values, l2)
-    kept = jnp.where(jnp.arange(len(values)) == len(values) - 1, 1 - centred, 1.0)  # without the direction √s
+    kept = jnp.where(jnp.arange(len(values)) == len(values) - 1, 1 - has_intercept, 1.0)  # drop √s
     # Rounding rotates the null space by about n·eps·max(values)/values, which the factor 1/λ would amplify.
     rotation = ROTATION * len(values) * EPS * values.max() / jnp.where(resolved, values, jnp.inf)
     in_null_space = matmul(vectors**2, jnp.where(resolved, 0.0, kept)) > matmul(vectors**2, rotation**2)
@@ -262,17 +266,17 @@ class OtherRows(NamedTuple):
 
 
 @quick_jit()
-def _ridge_of_others(sums: Products, scale: Array, centred: Array, total: Array) -> OtherRows:
+def _ridge_of_others(sums: Products, scale: Array, has_intercept: Array, total: Array) -> OtherRows:
     """Return the ridge of the rows of these sums.
 
     `total` is the sum of the weights of all rows, by which λ is normalised.
     """
-    about_0 = (1 - centred) * sums.total * sums.middle
+    about_0 = (1 - has_intercept) * sums.total * sums.middle
     gram = (gram_of(sums) + outer(about_0, sums.middle)) / scale[:, None] / scale[None]
     cross = (sums.cross + outer(about_0, sums.level)) / scale[:, None]
     values, basis = jnp.linalg.eigh(2 / total * gram)
     projected = 2 / total * matmul(basis.T, cross)
-    return OtherRows(values, basis, projected, centred * sums.middle, centred * sums.level, sums.total)
+    return OtherRows(values, basis, projected, has_intercept * sums.middle, has_intercept * sums.level, sums.total)
 
 
 @quick_jit()
@@ -281,7 +285,7 @@ def _by_others(
     block: tuple[Array, Array, Array],
     scale: Array,
     total: Array,
-    centred: Array,
+    has_intercept: Array,
     l2: Array,
 ) -> Array:
     """Return (M√s·ρ)ᵢ/Mᵢᵢ in units of y, shape (l2, targets, rows)."""
@@ -295,7 +299,7 @@ def _by_others(
         predicted = others.level[None] + matmul(along * inverse[None], projected)
         residual = root[:, None] * (y.astype(jnp.float64) - predicted)
         half = root[:, None] * along * jnp.sqrt(2 / total * inverse)[None]
-        kernel = matmul(half, half.T) + centred / others.weight * outer(root, root)
+        kernel = matmul(half, half.T) + has_intercept / others.weight * outer(root, root)
         # The matrix is scaled to a unit diagonal, because rows may be of any scale.
         unit = jnp.sqrt(1 + jnp.diagonal(kernel))
         values, vectors = jnp.linalg.eigh((jnp.eye(len(root)) + kernel) / outer(unit, unit))

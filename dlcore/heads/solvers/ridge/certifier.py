@@ -23,7 +23,7 @@ class RidgeCertifier:
         weights = inputs.train if same else np.where(inputs.train, inputs.weight, 0)
         y = inputs.y.reshape(len(inputs.y), -1)
         self._sums = RowSums(inputs.x, y, scaled_weights(weights))
-        self._l2, self._tol, self._centred = inputs.l2, tol, fit_intercept
+        self._l2, self._tol, self._fit_intercept = inputs.l2, tol, fit_intercept
 
     def certify_fit(
         self, fit: int, coef: np.ndarray, intercept: np.ndarray, scale: np.ndarray | None
@@ -43,7 +43,7 @@ class RidgeCertifier:
         l2 = np.repeat(self._l2[fit], shape[1])
 
         def proof_of_heads() -> Certificate:
-            bias = intercept.reshape(-1) if self._centred else None
+            bias = intercept.reshape(-1) if self._fit_intercept else None
             with np.errstate(over="ignore", invalid="ignore"):
                 heads = HeadArrays(coef.reshape(len(l2), -1), bias, l2, scale)
                 bounds = bounds_of_set(self._sums, fit, heads, min(DUALITY_TOL, self._tol))
@@ -53,7 +53,7 @@ class RidgeCertifier:
         idle = is_idle(proof, self._tol)
         if idle.any():
             before, known = (coef.copy(), intercept.copy()), proof
-            level = self._sums.moments(fit).y_mean if self._centred else 0.0
+            level = self._sums.moments(fit).y_mean if self._fit_intercept else 0.0
             coef[idle] = 0
             intercept[...] = np.where(idle, level, intercept)
             proof = proof_of_heads()

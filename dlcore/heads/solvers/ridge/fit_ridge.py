@@ -1,4 +1,4 @@
-"""The heads of every strength and target of one fit, few by `few_heads` and many by the spectrum."""
+"""Heads of every strength and target of one fit: few heads by `few_heads`, and many by the spectrum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +18,15 @@ All pieces run the same programs.
 """
 
 
-class Fitted(NamedTuple):
-    """The heads of a fit: (L, targets, m), (L, targets), (L, targets) where it is scored, (m,) if standardised."""
+class RidgeFit(NamedTuple):
+    """Heads of one fit.
+
+    Attributes:
+      coef: shape (L, targets, m).
+      intercept: shape (L, targets).
+      scores: shape (L, targets); None if the fit is not scored.
+      scale: deviations of the columns, shape (m,); None unless they are standardised.
+    """
 
     coef: np.ndarray
     intercept: np.ndarray
@@ -32,22 +39,23 @@ def fit_ridge(
     accumulator: GramAccumulator,
     fit: int,
     score: Callable[[Spectrum, np.ndarray, Parts], np.ndarray] | None,
-) -> Fitted:
+) -> RidgeFit:
     """Fit all strengths on the rows of one fit and score them.
 
     Args:
       inputs: the checked arguments.
       accumulator: rows on the device.
-      fit: the number of the fit, 0 for that on all rows.
-      score: from a spectrum, strengths (L,) and their heads to scores (L, targets); None for heads without scores.
+      fit: the number of the fit, 0 for the fit on all rows.
+      score: a function of a spectrum, strengths (L,) and their heads that returns scores (L, targets); None if the
+        fit is not scored.
     """
     l2 = inputs.l2[fit]
     shape = len(l2), accumulator.y.shape[1]
     coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
-    if not score and accumulator.device.platform == "cpu" and few_heads.suits(inputs):
+    if not score and accumulator.device.platform == "cpu" and few_heads.is_few(inputs):
         found = few_heads.fit_few(inputs, fit_intercept=accumulator.fit_intercept)
         if found:
-            return Fitted(found.coef, found.intercept, None, None)
+            return RidgeFit(*found, None, None)
     scores, scale = np.empty(shape) if score else None, None
     free = (l2 == 0) & (not inputs.standardize)
     for chosen, equilibrate in ((~free, False), (free, True)):
@@ -65,7 +73,7 @@ def fit_ridge(
         if score and scores is not None:
             scores[chosen] = score(spectrum, l2[chosen], parts)
         scale = np.asarray(spectrum.scale) if inputs.standardize else None
-    return Fitted(coef, intercept, scores, scale)
+    return RidgeFit(coef, intercept, scores, scale)
 
 
 def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = PIECE_HEADS) -> list[Array]:
