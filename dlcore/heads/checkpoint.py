@@ -19,8 +19,7 @@ from dlcore.heads.progress import Reporter
 KIND, FORMAT = "checkpoint of dlcore heads", 3
 UNCHECKED = 2
 """The older format of files without checksums, which is read too."""
-UNUSED = ("separates",)
-"""Arrays of older files that no stage needs any more."""
+
 SHARE = 20
 """The least time between two writes, as a multiple of the duration of the last write."""
 SAMPLE_ROWS = 1_024
@@ -64,9 +63,6 @@ class StageCache:
             return self._reported(name, self.done[name])
         found = make()
         if self.path is not None:
-            inside = [other for other in self.done if other.startswith(name + "/")]
-            for other in inside:
-                del self.done[other]
             self.done[name], self._new = found, True
             if time.monotonic() - self._written >= SHARE * self._took:
                 self._write()
@@ -141,8 +137,7 @@ def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
         done: dict[str, Found] = {name: {} for name in about["stages"]}
         for key, array in arrays.items():
             number, _, name = key.partition(".")
-            if name not in UNUSED:
-                done[about["stages"][int(number)]][name] = array
+            done[about["stages"][int(number)]][name] = array
     return done
 
 

@@ -52,7 +52,7 @@ def ridge_heads(
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
-    heads = (inputs.l2.shape[1], 1 if inputs.y.ndim == 1 else inputs.y.shape[1])
+    heads = (inputs.l2.shape[1], inputs.targets)
     form = {"ended": ("Status", heads), **form_of_proof(heads), "scores": ("float64", heads)}
     whole = {"coef": ("float64", (*heads, inputs.x.shape[1])), "intercept": ("float64", heads)}
     whole |= {"scale": ("float64", inputs.x.shape[1:])} if inputs.standardize else {}
@@ -68,7 +68,7 @@ def ridge_heads(
 
     def shaped(array: np.ndarray, axis: int) -> np.ndarray:
         """Return the array with the axis of targets in front, or without it where y has none."""
-        return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
+        return np.moveaxis(array, axis, 0) if inputs.has_targets else array.squeeze(axis)
 
     def of_folds(name: str) -> np.ndarray:
         """Return an array of all folds, shape (folds, L), with an axis of targets in front where y has one."""
@@ -78,7 +78,7 @@ def ridge_heads(
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     if inputs.validation is not None:
         theta = _by_target(first["coef"], first["intercept"])
-        scores = [validation_scores(theta, inputs, SQUARED, fit_options.scoring, accumulator.device).T]
+        scores = [validation_scores(theta, inputs, fit_options.scoring, accumulator.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
     fold_heads = [
         FoldHeads(
@@ -95,7 +95,7 @@ def ridge_heads(
         coef=shaped(first["coef"], 1),
         intercept=shaped(first["intercept"], 1) * fit_options.fit_intercept,
         l2=inputs.l2[0],
-        loss=fit_options.loss,
+        loss=inputs.loss.certified_name,
         value=certificate.value,
         status=as_statuses(shaped(first["ended"], 1)),
         certificate=dataclasses.replace(certificate, heads_device=str(accumulator.device)),

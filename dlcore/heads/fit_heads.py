@@ -205,15 +205,15 @@ def fit_heads(
     )
     record = inputs.loss
     if left_out:
-        check_leave_one_out(inputs, record)
+        check_leave_one_out(inputs)
     scoring = read_scoring(scoring, record)
-    check_held_out(scoring, record, inputs)
+    check_held_out(scoring, inputs)
     host_checks.check_number("tol", tol, above=0)
     max_steps = MAX_STEPS if max_steps is None else host_checks.check_count("max_steps", max_steps)
     path = None if checkpoint is None else check_path("checkpoint", checkpoint)
     reporter = read_progress(progress)
-    fit_options = FitOptions(record.name, scoring, left_out, bool(fit_intercept), float(tol), max_steps)
-    problem = {} if path is None else problem_of(inputs, **fit_options.problem())
+    fit_options = FitOptions(scoring, left_out, bool(fit_intercept), float(tol), max_steps)
+    problem = {} if path is None else problem_of(inputs, **fit_options.problem(record))
     if record.is_classifier and inputs.y.ndim == 1:
         warn_of_rare_classes(of_fits, inputs.y, inputs.classes, stacklevel=2)
     if record.has_classes and record.is_classifier:
@@ -221,7 +221,7 @@ def fit_heads(
         absent = absent_classes(train, test, inputs.weight, inputs.y, inputs.classes)
         warn_of_absent_classes(absent, len(train), scoring, stacklevel=2)
     heads, _ = solve_heads(inputs, x, fit_options, StageCache(path, problem, reporter))
-    if heads.scores is not None and heads.best is not None and np.isfinite(heads.scores).any():
+    if heads.scores is not None and np.isfinite(heads.scores).any():
         warn_at_the_edge(heads.best, heads.l2, stacklevel=2)
     known = names is not None and len(names) == heads.coef.shape[-1]
     return dataclasses.replace(heads, feature_names=names if known else None, classes_=inputs.classes)

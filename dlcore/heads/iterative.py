@@ -15,7 +15,6 @@ from dlcore.certificate.rows import DataLike, scaled_weights
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
 from dlcore.heads.files import form_of_proof, merge_certificates, proof_arrays, proof_of
-from dlcore.heads.losses import loss_record
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import FoldHeads, Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
@@ -36,15 +35,19 @@ def iterative_heads(
     Return the heads of all rows, and of each fold if they are kept.
     """
     rows = place(inputs, x)
-    options = {
-        "fit_intercept": fit_options.fit_intercept,
-        "tol": fit_options.tol,
-        "max_steps": fit_options.max_steps,
-    }
+
     # Stage names begin with the method, so that certificates of an older method are not read from a checkpoint.
     name = "L-BFGS, "
     reporter = stages.reporter
-    sweep = LBFGSSweep(inputs, rows, loss=fit_options.loss, reporter=reporter, **options)
+    sweep = LBFGSSweep(
+        inputs,
+        rows,
+        loss=inputs.loss.name,
+        fit_intercept=fit_options.fit_intercept,
+        tol=fit_options.tol,
+        max_steps=fit_options.max_steps,
+        reporter=reporter,
+    )
     sweep.run(stages)
     theta = sweep.heads()
     targets = inputs.targets  # problem p is target p % targets of fit p // targets
@@ -155,7 +158,7 @@ def iterative_heads(
         coef=of_fit(theta[..., :-1]),
         intercept=of_fit(theta[..., -1]),
         l2=inputs.l2[0],
-        loss=loss_record(fit_options.loss).certified_name,
+        loss=inputs.loss.certified_name,
         value=certificate.value,
         status=of_fit(ended),
         certificate=dataclasses.replace(certificate, heads_device=device),
@@ -176,16 +179,16 @@ def _scores(
     inputs: TrainingData, rows: DeviceRows, theta: np.ndarray, fit_options: FitOptions
 ) -> np.ndarray | None:
     """Return the scores of every fold and target, or of the validation set, (problems, L); None without either."""
-    scoring, loss, fits = fit_options.scoring, loss_record(fit_options.loss), len(inputs.train)
+    scoring, fits = fit_options.scoring, len(inputs.train)
     if inputs.validation is not None:
-        return validation_scores(theta, inputs, loss, scoring, next(iter(rows.x.devices())))
+        return validation_scores(theta, inputs, scoring, next(iter(rows.x.devices())))
     if not inputs.test.any():
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])
     linear = functools.partial(logits_of, rows.x)
     return np.concatenate(
         [
-            scores_of(scoring, loss, held_out(inputs, fit), inputs.l2[fit], of_fits[fit], linear)
+            scores_of(scoring, inputs.loss, held_out(inputs, fit), inputs.l2[fit], of_fits[fit], linear)
             for fit in range(1, fits)
         ]
     )
@@ -218,11 +221,10 @@ def certificate_of(
         present = np.isfinite(theta[0, :, -1])
         theta, y = theta[:, present], np.where(present, np.cumsum(present) - 1, 0)[y.astype(np.intp)]
     bias = theta[..., -1] if fit_options.fit_intercept else None
-    loss = loss_record(fit_options.loss).certified_name
-    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], loss, scale)
-    own = None if (weights == weights[0]).all() else weights
+    heads = LinearHeads(theta[..., :-1], bias, inputs.l2[fit], inputs.loss.certified_name, scale)
+    sample_weight = None if (weights == weights[0]).all() else weights
     with blas_threads_for(len(inputs.x) * theta.size):
-        return compute_certificate(heads, inputs.x, y, own, tol=fit_options.tol, witness=witness)
+        return compute_certificate(heads, inputs.x, y, sample_weight, tol=fit_options.tol, witness=witness)
 
 
 def _together(proofs: list[Certificate]) -> Certificate:

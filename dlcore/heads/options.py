@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dlcore.heads.losses import loss_record
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.scoring.held_out import Scoring, name_of
 
 
@@ -11,7 +11,6 @@ class FitOptions(NamedTuple):
     """Options of a call beside the data.
 
     Attributes:
-      loss: the name of the loss.
       scoring: the name of a metric, or a function.
       left_out: whether each row is predicted by a fit on the remaining rows.
       fit_intercept: whether the intercept is fitted.
@@ -20,7 +19,6 @@ class FitOptions(NamedTuple):
       keep_folds: whether the heads of the folds are returned.
     """
 
-    loss: str
     scoring: Scoring
     left_out: bool
     fit_intercept: bool
@@ -28,10 +26,10 @@ class FitOptions(NamedTuple):
     max_steps: int
     keep_folds: bool = False
 
-    def problem(self) -> Mapping[str, object]:
+    def problem(self, loss: HeadLoss) -> Mapping[str, object]:
         """Return the options that the stages depend on.
 
         A ridge stage includes the scores, so that `scoring` counts for ridge only.
         """
-        choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
-        return choices | ({"scoring": name_of(self.scoring)} if loss_record(self.loss).row_loss is None else {})
+        choices = {name: getattr(self, name) for name in ("left_out", "fit_intercept", "tol", "max_steps")}
+        return {"loss": loss.name} | choices | ({"scoring": name_of(self.scoring)} if loss.is_exact else {})

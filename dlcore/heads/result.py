@@ -166,7 +166,7 @@ class Heads:
 
         Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10.1.
         """
-        return None if self.scores is None or self.best is None else within_one_error(self.scores, self.best)
+        return None if self.scores is None else within_one_error(self.scores, self.best)
 
     def predict(self, x: DataLike) -> np.ndarray:
         """Return the labels, numbers or rates of every head: shape (l2, n), NumPy.

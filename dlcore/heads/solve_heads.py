@@ -24,7 +24,7 @@ def solve_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
     """Return the heads of all rows, with the timing, and the heads of each fold if the options keep them."""
-    solve = ridge_heads if inputs.loss.row_loss is None else iterative_heads
+    solve = ridge_heads if inputs.loss.is_exact else iterative_heads
     reporter = stages.reporter
     if reporter is not None:
         reporter.total = inputs.l2.size * inputs.targets
@@ -78,5 +78,5 @@ def fit_with_folds(
     train = np.concatenate([inputs.train, train])
     inputs = inputs._replace(l2=np.asarray(l2, np.float64), train=train, test=np.zeros_like(train))
     scoring = read_scoring(None, inputs.loss)
-    fit_options = FitOptions(inputs.loss.name, scoring, False, fit_intercept, tol, max_steps, keep_folds=True)
+    fit_options = FitOptions(scoring, False, fit_intercept, tol, max_steps, keep_folds=True)
     return solve_heads(inputs, x, fit_options, StageCache(None, {}, read_progress(progress)))

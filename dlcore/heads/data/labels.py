@@ -21,7 +21,7 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
             f"y: expected 1-D [n], got 2-D with shape {codes.shape}; probabilities of the classes are "
             "floating-point numbers, y.astype(float)"
         )
-    if loss.has_classes or codes.ndim != 2:
+    if codes.ndim != 2:
         host_checks.check_rank("y", codes, 1, "[n]")
     expected = "at least two classes" if loss.has_classes else "two classes"
     if len(classes) > 2 and not loss.has_classes:

@@ -45,7 +45,7 @@ def read_penalties(
         raise ValueError(f"{name}: expected l2 in its place where class weights differ by target")
     with np.errstate(divide="ignore", over="ignore"):
         strengths = np.stack([loss.penalties[name](values, total * unit) for total in mass])
-    if np.isnan(values).any() or not (np.isfinite(strengths) & (strengths >= 0)).all():
+    if not (np.isfinite(strengths) & (strengths >= 0)).all():
         wrong = values[~(np.isfinite(strengths) & (strengths >= 0)).all(0)]
         least = "above 0" if name == "C" else "of at least 0"
         raise ValueError(f"{name}: expected numbers {least}, got {wrong[0]:g}")

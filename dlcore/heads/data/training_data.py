@@ -82,14 +82,9 @@ class TrainingData(NamedTuple):
     classes: np.ndarray | None = None
 
     @property
-    def has_distributions(self) -> bool:
-        """Return whether a row of `y` has the probabilities of all classes."""
-        return self.loss.is_soft and self.loss.has_classes
-
-    @property
     def has_targets(self) -> bool:
         """Return whether `y` has an axis of targets."""
-        return self.y.ndim == 2 and not self.has_distributions
+        return self.y.ndim == 2 and not self.loss.has_distributions
 
     @property
     def targets(self) -> int:
@@ -131,7 +126,7 @@ def read_training_data(
     host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
-    if record.row_loss is None:
+    if record.is_exact:
         host_checks.check_squares("x", rows)
     elif not standardize:
         host_checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
@@ -142,7 +137,7 @@ def read_training_data(
         check_soft_classes(target, weight, record, "rows of positive weight")
     if record.check_targets is not None:
         record.check_targets(target, weight)
-    if record.row_loss is not None:
+    if not record.is_exact:
         target = target.astype(np.float64)
     labels = target if record.is_classifier and target.ndim == 1 else None
     train, test = read_folds(folds, len(rows), labels, groups, classes=classes)

@@ -62,7 +62,7 @@ def read_validation(
         target = check_soft_labels("validation y", target, has_classes=loss.has_classes)
     if loss.needs_positive and (target < 0).any():
         raise ValueError(f"validation y: expected counts or rates of at least 0, got {float(target.min()):g}")
-    if loss.row_loss is not None:
+    if not loss.is_exact:
         target = target.astype(np.float64)
     weights = cast("npt.ArrayLike", given[2]) if len(given) == 3 else np.ones(len(rows))
     return Validation(rows, target, *read_weights("validation weights", weights, len(rows)))

@@ -118,6 +118,16 @@ class HeadLoss(NamedTuple):
         return self.hard_name is not None
 
     @property
+    def is_exact(self) -> bool:
+        """Return whether heads are solved exactly, by a factorisation."""
+        return self.row_loss is None
+
+    @property
+    def has_distributions(self) -> bool:
+        """Return whether a row of the targets has the probabilities of all classes."""
+        return self.is_soft and self.has_classes
+
+    @property
     def certified_name(self) -> str:
         """Return the name that `certify` and `Heads` use."""
         return self.hard_name or self.name

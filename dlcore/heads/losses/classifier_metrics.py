@@ -1,6 +1,5 @@
 """Scores of classifiers from logits, by name, with the metrics of `dlcore.metrics`. Larger is better."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -48,15 +47,8 @@ def ranking_metric(
       score: a function of logits to the numbers that rank the rows, shape (H, rows) or (H, K, rows).
       average: the average over the classes.
     """
-    return functools.partial(_rank, metric, score, average)
 
+    def rank(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return ranking.batched_ranking(metric, y, score(logits), weight, average)
 
-def _rank(
-    metric: ranking.BinaryMetric,
-    score: Callable[[np.ndarray], np.ndarray],
-    average: ranking.Average,
-    logits: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
-) -> np.ndarray:
-    return ranking.batched_ranking(metric, y, score(logits), weight, average)
+    return rank

@@ -5,7 +5,7 @@ program, for many heads at once.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -45,17 +45,18 @@ def name_of(scoring: Scoring) -> str:
     return scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
 
 
-def check_held_out(scoring: Scoring, loss: HeadLoss, inputs: TrainingData) -> None:
+def check_held_out(scoring: Scoring, inputs: TrainingData) -> None:
     """Raise if a ranking score lacks a class in the scored rows, or a top-k score has at most k classes."""
     if not isinstance(scoring, str):
         return
-    k = loss.top_k.get(scoring, 0)
+    k = inputs.loss.top_k.get(scoring, 0)
     if k and inputs.y.max() < k:
         raise ValueError(f"scoring: expected more than {k} classes for {scoring!r}, got {inputs.y.max() + 1:g}")
-    if scoring not in loss.rankings:
+    if scoring not in inputs.loss.rankings:
         return
     name, each = ("folds", "each fold is") if inputs.validation is None else ("validation", "heads are")
-    for held in all_held_out(inputs):
+    for fit in range(1, len(inputs.test)) if inputs.validation is None else [0]:
+        held = held_out(inputs, fit)
         for known, column in zip(inputs.y.reshape(len(inputs.y), -1).T, held.y.T, strict=True):
             missing = np.setdiff1d(known, column)
             if len(missing):
@@ -81,15 +82,6 @@ class HeldOut(NamedTuple):
     name: str
 
 
-def all_held_out(inputs: TrainingData) -> Iterator[HeldOut]:
-    """Yield the held-out rows of each fold, or of the validation set."""
-    if inputs.validation is None:
-        for fit in range(1, len(inputs.test)):
-            yield held_out(inputs, fit)
-    else:
-        yield held_out(inputs, 0)
-
-
 def held_out(inputs: TrainingData, fit: int) -> HeldOut:
     """Return the rows that score a fit. The rows of fit 0, on all rows, are the validation set."""
     rows, name, scored = inputs, f"fold {fit - 1}", inputs.scored
@@ -102,21 +94,18 @@ def held_out(inputs: TrainingData, fit: int) -> HeldOut:
     return HeldOut(index, y, scored[index] * rows.unit, name)
 
 
-def validation_scores(
-    heads: np.ndarray, inputs: TrainingData, loss: HeadLoss, scoring: Scoring, device: Device
-) -> np.ndarray:
+def validation_scores(heads: np.ndarray, inputs: TrainingData, scoring: Scoring, device: Device) -> np.ndarray:
     """Return the scores of the fit on all rows on the validation set, shape (targets, L).
 
     Args:
       heads: coefficients and, last, intercepts, shape (targets, L, m + 1), or (1, L, classes, m + 1) of a softmax.
       inputs: the checked arguments, with the validation set.
-      loss: the loss of the heads.
       scoring: a name or a function.
       device: the device of the pass.
     """
     assert inputs.validation is not None
     linear = functools.partial(logits_of, on_device(inputs.validation.x, device))
-    return scores_of(scoring, loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
+    return scores_of(scoring, inputs.loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
 
 
 def scores_of(
@@ -141,7 +130,6 @@ def scores_of(
     """
     index, aims, weight, name = held
     strengths, inner = theta.shape[1], theta.shape[2:-1]
-    has_distributions = loss.is_soft and loss.has_classes
     heads = theta.reshape(-1, *theta.shape[2:])
     width = int(np.prod(inner))
     size = max(1, min(len(heads), LOGIT_BYTES // (8 * len(index) * width)))
@@ -154,12 +142,12 @@ def scores_of(
         numbers = np.arange(start, min(start + size, len(heads)))
         logits = linear(some, index).reshape(size, *inner, -1)[: len(numbers)]
         if isinstance(scoring, str):
-            targets = aims.T[None] if has_distributions else aims.T[numbers // strengths]
+            targets = aims.T[None] if loss.has_distributions else aims.T[numbers // strengths]
             found[numbers] = scores_by_name(scoring, loss, logits, targets, weight)
             continue
         for head, logit in zip(numbers, logits, strict=True):
             where = f"{name}, l2 = {l2[head % strengths]:g}"
-            aim = aims if has_distributions else aims[:, head // strengths]
+            aim = aims if loss.has_distributions else aims[:, head // strengths]
             found[head] = answer_of(scoring, aim, loss.predict(logit), weight, where)
     return found.reshape(theta.shape[:2])
 

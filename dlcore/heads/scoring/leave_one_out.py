@@ -36,7 +36,6 @@ import numpy as np
 
 from dlcore._core.types import Array
 from dlcore.heads.data.training_data import TrainingData
-from dlcore.heads.losses import HeadLoss
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.heads.scoring.held_out import LOGIT_BYTES, Scoring, answer_of, scores_by_name
@@ -57,12 +56,12 @@ ROTATION = 16
 """The assumed rotation of an eigenvector by rounding, in units of n·eps·max(values)/value."""
 
 
-def check_leave_one_out(inputs: TrainingData, loss: HeadLoss) -> None:
+def check_leave_one_out(inputs: TrainingData) -> None:
     """Raise unless the loss is squared, there is no validation set, and two or more rows have a weight above 0."""
     if inputs.validation is not None:
         raise ValueError(f"validation: expected None with folds {NAME!r}; rows are scored by one of the two")
-    if loss.row_loss is not None:
-        raise ValueError(f"folds: {NAME!r} is for the loss 'squared', got loss {loss.name!r}")
+    if not inputs.loss.is_exact:
+        raise ValueError(f"folds: {NAME!r} is for the loss 'squared', got loss {inputs.loss.name!r}")
     if (rows := int((inputs.weight > 0).sum())) < 2:
         raise ValueError(f"folds: expected at least two rows of positive weight for {NAME!r}, got {rows}")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
+from dlcore.heads.data.batching import expand_to
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.passes.evaluate import Evaluation, HeadBatch, Sums, finalize
 from dlcore.heads.passes.hessian import HostHessianPass, accumulate_with_hessian
@@ -25,7 +26,7 @@ STALLED_STEPS = 6
 EPS = float(np.finfo(np.float64).eps)
 
 
-class Result(NamedTuple):
+class NewtonResult(NamedTuple):
     """Result of B heads.
 
     Attributes:
@@ -39,7 +40,7 @@ class Result(NamedTuple):
     converged: np.ndarray
 
 
-def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndarray, loss: str) -> Result:
+def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndarray, loss: str) -> NewtonResult:
     """Minimise the objectives of B heads until each has converged, stalled or used its steps.
 
     Args:
@@ -57,7 +58,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
     converged, active = np.zeros(heads, bool), max_steps > 0
     least = EPS * batch.spread.sum(1)  # a smaller J is rounding of the losses
     while active.any():
-        trial = theta + _per_head(step_size, step) * step
+        trial = theta + expand_to(step_size, step) * step
         shards = evaluate(trial)
         seen = finalize(trial, batch, [sums for sums, _ in shards], centering, np)
         hessian = sum(part for _, part in shards) / batch.total[:, None, None]
@@ -88,7 +89,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         stalled = np.where(progress, 0, stalled + 1)
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= np.isfinite(slope) & (slope < 0)
-    return Result(theta, steps, converged)
+    return NewtonResult(theta, steps, converged)
 
 
 def _pass_of(problem: Problem, loss: str) -> Callable[[np.ndarray], list[tuple[Sums, np.ndarray]]]:
@@ -138,11 +139,8 @@ def newton_step(
 
 
 def _gap(problem: Problem, seen: Evaluation, slope: np.ndarray) -> np.ndarray:
+    """Return the estimate of the gap of each head, shape (B,)."""
     batch = problem.batch
     squares = (seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]).sum((1, 2))
     spread, radius = np.where(batch.spread > 0, batch.spread, 1), problem.centering.radius
     return estimate_gap(batch.l2, squares, seen.gradient[..., -1], slope, spread, radius)
-
-
-def _per_head(numbers: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    return numbers.reshape(-1, *[1] * (theta.ndim - 1))

@@ -13,8 +13,9 @@ import numpy as np
 
 from dlcore._core.threads import map_on_threads, runs_of
 from dlcore._core.types import AnyArray
-from dlcore.certificate.rows import HostTable
+from dlcore.certificate.rows import HostTable, take_rows
 from dlcore.heads.data.centering import Centering
+from dlcore.heads.data.column_scales import CONSTANT
 from dlcore.heads.passes.products import product
 
 FULL = 1024
@@ -35,8 +36,7 @@ BLOCK_NUMBERS = 2**17
 """Entries of the rows that are in float64 at a time."""
 LEAST_NUMBERS = 2**20
 """The least work of a core, in entries of rows."""
-CONSTANT = 2.0**-40
-"""A deviation below this part of the mean is rounding: the column is constant."""
+
 ALWAYS = 256
 """The number of columns up to which eigenvectors are always computed: they are cheap beside the passes."""
 CHEAP = 2**31
@@ -166,9 +166,7 @@ def _moments(
 
 def _centred_rows(x: HostTable, chosen: np.ndarray, centering: Centering) -> np.ndarray:
     """Return rows by ascending indices, minus the centre and in its units, in float64."""
-    consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
-    rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
-    rows = rows.astype(np.float64)
+    rows = take_rows(x, chosen).astype(np.float64)
     rows -= centering.centre
     if centering.unit is not None:
         rows *= centering.unit
