@@ -158,7 +158,7 @@ def problem_of(inputs: TrainingData, **settings: object) -> dict[str, str]:
         "shape of x": f"{inputs.x.shape} {inputs.x.dtype}",
         "contents of x": digest(_sample(inputs.x)),
         "y": f"{inputs.y.shape} {inputs.y.dtype} {digest(inputs.y)}",
-        "weights": f"{digest(inputs.scored)} {digest(inputs.weight)}{balance}",
+        "weights": f"{digest(inputs.score_weight)} {digest(inputs.weight)}{balance}",
         "l2": f"{inputs.l2.shape} {digest(inputs.l2)}",
         "folds": f"{len(inputs.train) - 1} {digest(inputs.train)} {digest(inputs.test)}",
         "standardize": repr(inputs.standardize),

@@ -8,7 +8,13 @@ import numpy as np
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import TrainingData
-from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
+from dlcore.heads.files import (
+    CERTIFICATE_ARRAYS,
+    as_statuses,
+    certificate_arrays,
+    certificate_form,
+    certificate_from_arrays,
+)
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import FoldHeads, Heads
@@ -46,14 +52,14 @@ def ridge_heads(
         )
         found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
-            proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
-        kept = {"ended": ended.astype(str)} | proof_arrays(proof)
+            certificate, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
+        kept = {"ended": ended.astype(str)} | certificate_arrays(certificate)
         kept |= {"coef": found.coef, "intercept": found.intercept} if not fit or fit_options.keep_folds else {}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
     heads = (inputs.l2.shape[1], inputs.targets)
-    form = {"ended": ("Status", heads), **form_of_proof(heads), "scores": ("float64", heads)}
+    form = {"ended": ("Status", heads), **certificate_form(heads), "scores": ("float64", heads)}
     whole = {"coef": ("float64", (*heads, inputs.x.shape[1])), "intercept": ("float64", heads)}
     whole |= {"scale": ("float64", inputs.x.shape[1:])} if inputs.standardize else {}
     has_heads = [not fit or fit_options.keep_folds for fit in range(len(inputs.train))]
@@ -74,7 +80,7 @@ def ridge_heads(
         """Return an array of all folds, shape (folds, L), with an axis of targets in front where y has one."""
         return shaped(np.array([fold[name] for fold in folds]).reshape(len(folds), *shape), 2)
 
-    certificate = proof_of({name: shaped(first[name], 1) for name in PROOF})
+    certificate = certificate_from_arrays({name: shaped(first[name], 1) for name in CERTIFICATE_ARRAYS})
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     if inputs.validation is not None:
         theta = _by_target(first["coef"], first["intercept"])
@@ -86,7 +92,7 @@ def ridge_heads(
             shaped(fold["intercept"], 1) * fit_options.fit_intercept,
             as_statuses(shaped(fold["ended"], 1)),
             np.ones(certificate.gap.shape, np.int64),
-            proof_of({name: shaped(fold[name], 1) for name in PROOF}),
+            certificate_from_arrays({name: shaped(fold[name], 1) for name in CERTIFICATE_ARRAYS}),
         )
         for fold in folds
         if fit_options.keep_folds

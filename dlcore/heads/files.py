@@ -25,7 +25,7 @@ PLAIN = ("loss", "scoring", "device", "fit_intercept")
 NAMES = "feature_names"
 """Names of the columns, or None; older files lack them."""
 ENDS = ("status", "fold_status")
-PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
+CERTIFICATE_ARRAYS = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
 NEWER = ("null_value", "improvement")
 """Arrays that older files of heads lack."""
 
@@ -41,7 +41,7 @@ def save(heads: "Heads", path: Path) -> None:
     arrays = {name: getattr(heads, name) for name in ARRAYS}
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
-    arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
+    arrays |= {f"certificate.{name}": part for name, part in certificate_arrays(heads.certificate).items()}
     plain = {name: getattr(heads, name) for name in (*PLAIN, NAMES)}
     archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
@@ -62,8 +62,8 @@ def load(path: Path) -> dict[str, Any]:
         fields[NAMES] = _names(about.get(NAMES))
         unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
         arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
-        proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
-        fields["certificate"] = dataclasses.replace(proof, heads_device=about["device"])
+        certificate = certificate_from_arrays({name: arrays[f"certificate.{name}"] for name in CERTIFICATE_ARRAYS})
+        fields["certificate"] = dataclasses.replace(certificate, heads_device=about["device"])
         check(fields)
     if fields["best"] is not None and fields["best"].ndim == 0:
         fields["best"] = int(fields["best"])
@@ -116,10 +116,10 @@ def check(fields: dict[str, Any], where: str = "") -> None:
             raise ValueError(f"{where}best: expected an index of {strengths} strengths, got {fields['best']}")
     elif fields["best"] is not None:
         raise ValueError(f"{where}best: expected None without scores, got {fields['best']}")
-    proof = fields["certificate"]
-    names = proof_arrays(proof)["bound"]
-    for name, form in form_of_proof(shape).items():
-        array = names if name == "bound" else getattr(proof, name)
+    certificate = fields["certificate"]
+    names = certificate_arrays(certificate)["bound"]
+    for name, form in certificate_form(shape).items():
+        array = names if name == "bound" else getattr(certificate, name)
         check_array(f"{where}certificate.{name}", array, *form, may_be_nan=name != "gap")
     columns = fields[NAMES]
     if columns is not None and (len(columns) != features or not all(isinstance(name, str) for name in columns)):
@@ -138,24 +138,26 @@ def as_statuses(names: np.ndarray) -> np.ndarray:
     return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
 
 
-def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
+def certificate_arrays(certificate: Certificate) -> dict[str, np.ndarray]:
     """Return a certificate of several heads as arrays. The names of the bounds have the shape of the numbers."""
-    return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
+    return {name: np.reshape(getattr(certificate, name), np.shape(certificate.gap)) for name in CERTIFICATE_ARRAYS}
 
 
-def form_of_proof(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the dtype and the shape of each of the `proof_arrays` of heads of that shape."""
-    return {name: ("U" if name == "bound" else "float64", shape) for name in PROOF}
+def certificate_form(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and the shape of each of the `certificate_arrays` of heads of that shape."""
+    return {name: ("U" if name == "bound" else "float64", shape) for name in CERTIFICATE_ARRAYS}
 
 
 def merge_certificates(mask: np.ndarray, first: Certificate, second: Certificate) -> Certificate:
     """Return the certificate with the heads of `first` where the mask is true, and those of `second` elsewhere."""
-    a, b = proof_arrays(first), proof_arrays(second)
-    return proof_of({name: np.where(mask, a[name], b[name]) for name in PROOF})
+    a, b = certificate_arrays(first), certificate_arrays(second)
+    return certificate_from_arrays({name: np.where(mask, a[name], b[name]) for name in CERTIFICATE_ARRAYS})
 
 
-def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
-    """Return the certificate from arrays that `proof_arrays` made."""
-    value, gradient_norm, gap, rounding, bound, null_value, improvement = (arrays[name] for name in PROOF)
+def certificate_from_arrays(arrays: dict[str, np.ndarray]) -> Certificate:
+    """Return the certificate from arrays that `certificate_arrays` made."""
+    value, gradient_norm, gap, rounding, bound, null_value, improvement = (
+        arrays[name] for name in CERTIFICATE_ARRAYS
+    )
     names = tuple(map(str, bound.ravel()))
     return Certificate(value, gradient_norm, gap, rounding, names, null_value=null_value, improvement=improvement)

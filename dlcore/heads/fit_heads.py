@@ -14,7 +14,7 @@ from dlcore._core.tables import columns
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache, problem_of
 from dlcore.heads.data.class_weights import ClassWeightLike
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.data.folds import FoldsLike, absent_classes, warn_of_absent_classes, warn_of_rare_classes
 from dlcore.heads.data.training_data import read_training_data
 from dlcore.heads.options import FitOptions
@@ -187,7 +187,7 @@ def fit_heads(
         if order is not None:
             held = host_checks.as_numpy_or_sparse("validation x", validation[0])
             validation = (columns.take_columns(held, order), *validation[1:])
-    x = shared(x)
+    x = share_with_jax(x)
     left_out = isinstance(folds, str) and folds == NAME
     of_fits = None if left_out else folds
     inputs = read_training_data(

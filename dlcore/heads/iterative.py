@@ -13,8 +13,8 @@ from dlcore.certificate.data_report.separation import Separation, separation_of_
 from dlcore.certificate.data_report.separation_names import QUASI_UNATTAINED
 from dlcore.certificate.rows import DataLike, scaled_weights
 from dlcore.heads.checkpoint import StageCache
-from dlcore.heads.data.training_data import DeviceRows, TrainingData, place
-from dlcore.heads.files import form_of_proof, merge_certificates, proof_arrays, proof_of
+from dlcore.heads.data.training_data import DeviceRows, TrainingData, place_rows
+from dlcore.heads.files import certificate_arrays, certificate_form, certificate_from_arrays, merge_certificates
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import FoldHeads, Heads, is_idle, statuses
 from dlcore.heads.scoring.best_penalty import best_of
@@ -34,7 +34,7 @@ def iterative_heads(
 
     Return the heads of all rows, and of each fold if they are kept.
     """
-    rows = place(inputs, x)
+    rows = place_rows(inputs, x)
 
     # Stage names begin with the method, so that certificates of an older method are not read from a checkpoint.
     name = "L-BFGS, "
@@ -59,7 +59,7 @@ def iterative_heads(
 
         The direction usually quasi-separates the rows of a fold too.
         """
-        quasi = np.char.startswith(np.array(proofs[target].bound), QUASI_UNATTAINED)
+        quasi = np.char.startswith(np.array(certificates[target].bound), QUASI_UNATTAINED)
         if not quasi.any():
             return None
         head, y = theta[target, quasi.argmax()], inputs.y[:, target] if inputs.has_targets else inputs.y
@@ -68,14 +68,14 @@ def iterative_heads(
         with np.errstate(over="ignore", invalid="ignore"):
             return separation_of_head(head[..., :-1], bias, inputs.x, y, weights)
 
-    def proven(p: int, times: int) -> Certificate:
+    def certified(p: int, times: int) -> Certificate:
         """Return the certificate of the heads of a problem in a round, from the checkpoint if it has it."""
 
         def made() -> dict[str, np.ndarray]:
             scale = None if rows.scale is None else rows.scale[p // targets]
             witness = witness_of(p % targets) if p >= targets else None
             with clock.certifying():
-                proof = certificate_of(
+                certificate = certificate_of(
                     inputs,
                     theta[p],
                     fit_options,
@@ -84,17 +84,19 @@ def iterative_heads(
                     scale=scale,
                     witness=witness,
                 )
-            return proof_arrays(proof)
+            return certificate_arrays(certificate)
 
-        return proof_of(stages.once(f"{name}proof {times} of {p}", made, form_of_proof((theta.shape[1],))))
+        return certificate_from_arrays(
+            stages.once(f"{name}proof {times} of {p}", made, certificate_form((theta.shape[1],)))
+        )
 
     if reporter is not None:
         reporter.begin("certify")
     # The fits on all rows are certified first: folds use their direction of separation.
-    proofs = [proven(p, 0) for p in range(targets)]
-    proofs += [proven(p, 0) for p in range(targets, len(theta))]
+    certificates = [certified(p, 0) for p in range(targets)]
+    certificates += [certified(p, 0) for p in range(targets, len(theta))]
     for times in range(1, ROUNDS + 1):
-        gap, allowed = _gaps(proofs, fit_options.tol)
+        gap, allowed = _gaps(certificates, fit_options.tol)
         short = np.argwhere((gap > allowed) & np.isfinite(gap))
         closer = np.clip(0.1 * allowed / np.maximum(gap, np.finfo(float).tiny), 1e-4, 0.1)
         if not len(short):
@@ -102,26 +104,26 @@ def iterative_heads(
         if reporter is not None:
             reporter.begin("refine", gap.size - len(short))
         heads = [(int(p), int(k)) for p, k in short]
-        make = functools.partial(_taken_further, sweep, heads, closer, times)
+        make = functools.partial(_refine, sweep, heads, closer, times)
         if not stages.on(f"{name}round {times}", sweep, STATE, tuple(short.T), make, ("bool", ())):
             break
         theta = sweep.heads()
         for p in np.unique(short[:, 0]):
-            proofs[p] = proven(int(p), times)
-    idle = np.stack([is_idle(proof, fit_options.tol) for proof in proofs]) & (l2 > 0)
+            certificates[p] = certified(int(p), times)
+    idle = np.stack([is_idle(certificate, fit_options.tol) for certificate in certificates]) & (l2 > 0)
     if idle.any():  # The gap is rounding alone. Try the null head; keep it if it converges.
-        before, known = sweep.theta.copy(), list(proofs)
+        before, previous = sweep.theta.copy(), list(certificates)
         sweep.reset(idle)
         theta = sweep.heads()
         for p in np.flatnonzero(idle.any(1)):
-            proofs[p] = proven(int(p), ROUNDS + 1)
-            better = proofs[p].gap <= proofs[p].gap_tol(fit_options.tol)
+            certificates[p] = certified(int(p), ROUNDS + 1)
+            better = certificates[p].gap <= certificates[p].gap_tol(fit_options.tol)
             sweep.theta[p, ~better] = before[p, ~better]
-            proofs[p] = merge_certificates(better, proofs[p], known[p])
+            certificates[p] = merge_certificates(better, certificates[p], previous[p])
         theta = sweep.heads()
-    gap, allowed = _gaps(proofs, fit_options.tol)
+    gap, allowed = _gaps(certificates, fit_options.tol)
     exhausted = sweep.steps >= fit_options.max_steps
-    names = np.array([proof.bound for proof in proofs])
+    names = np.array([certificate.bound for certificate in certificates])
     ended = statuses(gap, allowed, l2, names, exhausted)
     absent = np.isneginf(theta).any(tuple(range(2, theta.ndim)))
     ended[absent & (ended == Status.CONVERGED)] = Status.CLASS_ABSENT
@@ -137,11 +139,11 @@ def iterative_heads(
 
     found = _scores(inputs, rows, theta, fit_options)
     scores = None if found is None else of_folds(found)
-    certificates = [
-        _together(proofs[start : start + targets]) if inputs.has_targets else proofs[start]
-        for start in range(0, len(proofs), targets)
+    certificates_of_fits = [
+        _stack_certificates(certificates[start : start + targets]) if inputs.has_targets else certificates[start]
+        for start in range(0, len(certificates), targets)
     ]
-    certificate = certificates[0]
+    certificate = certificates_of_fits[0]
     device = str(next(iter(rows.x.devices())))
     folds = [
         FoldHeads(
@@ -149,7 +151,7 @@ def iterative_heads(
             of_fit(theta[..., -1], fit),
             of_fit(ended, fit),
             of_fit(sweep.steps, fit),
-            certificates[fit],
+            certificates_of_fits[fit],
         )
         for fit in range(1, len(inputs.train))
         if fit_options.keep_folds
@@ -227,13 +229,13 @@ def certificate_of(
         return compute_certificate(heads, inputs.x, y, sample_weight, tol=fit_options.tol, witness=witness)
 
 
-def _together(proofs: list[Certificate]) -> Certificate:
+def _stack_certificates(certificates: list[Certificate]) -> Certificate:
     """Return the certificates of several targets as one, with arrays of shape (targets, L)."""
-    arrays = [proof_arrays(proof) for proof in proofs]
-    return proof_of({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
+    arrays = [certificate_arrays(certificate) for certificate in certificates]
+    return certificate_from_arrays({name: np.stack([part[name] for part in arrays]) for name in arrays[0]})
 
 
-def _taken_further(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.ndarray, times: int) -> np.bool_:
+def _refine(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.ndarray, times: int) -> np.bool_:
     """Refine heads, and return whether anything was done.
 
     The first round fits the intercepts of softmax heads alone, on a CPU. Otherwise L-BFGS or Newton's method
@@ -242,6 +244,8 @@ def _taken_further(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.n
     return np.bool_((times == 1 and sweep.fit_intercepts(heads)) or sweep.again(heads, closer))
 
 
-def _gaps(proofs: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:
+def _gaps(certificates: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the gap of each head, and the largest gap at which it is converged."""
-    return np.stack([proof.gap for proof in proofs]), np.stack([proof.gap_tol(tol) for proof in proofs])
+    return np.stack([certificate.gap for certificate in certificates]), np.stack(
+        [certificate.gap_tol(tol) for certificate in certificates]
+    )

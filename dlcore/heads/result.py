@@ -18,7 +18,7 @@ from dlcore.certificate.linear_heads import as_labels
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.certificate.rows import DataLike
 from dlcore.heads import display
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.files import load, save
 from dlcore.heads.scoring.best_penalty import within_one_error
 from dlcore.heads.scoring.logits import logits_by_block
@@ -209,7 +209,7 @@ class Heads:
         Axes of `read` beyond the heads and rows come last.
         """
         order = columns.column_order("x", columns.feature_names("x", x), self.feature_names)
-        x = shared(x)
+        x = share_with_jax(x)
         rows = host_checks.as_numpy_or_sparse("x", x)
         host_checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
@@ -269,14 +269,14 @@ NOTHING = 1e-12
 """If the improvement is below this fraction of J, rounding may explain all of it."""
 
 
-def is_idle(proof: Certificate, tol: float) -> np.ndarray:
+def is_idle(certificate: Certificate, tol: float) -> np.ndarray:
     """Return which heads may differ from the null head by rounding only.
 
     Such a head is not converged, at least a quarter of its gap is rounding, and its improvement is no more than
     the rounding of J.
     """
-    idle = (proof.gap > proof.gap_tol(tol)) & (proof.gap <= 4 * proof.rounding)
-    return idle & (proof.improvement <= NOTHING * np.maximum(proof.value, proof.null_value))
+    idle = (certificate.gap > certificate.gap_tol(tol)) & (certificate.gap <= 4 * certificate.rounding)
+    return idle & (certificate.improvement <= NOTHING * np.maximum(certificate.value, certificate.null_value))
 
 
 def statuses(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.data.training_data import TrainingData, read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
@@ -61,7 +61,7 @@ def fit_with_folds(
       max_steps: the most passes over all rows for one head.
       progress: as `fit_heads` takes it.
     """
-    x = shared(x)
+    x = share_with_jax(x)
     inputs = read_training_data(
         x,
         y,

@@ -63,7 +63,7 @@ def class_weights(
     return table, np.ldexp(1.0, power)
 
 
-def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+def row_factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the factor of every row, shape (n,)."""
     return of_classes[y.astype(np.intp)]
 

@@ -21,7 +21,7 @@ alignment.
 """
 
 
-def shared(x: DataLike) -> DataLike:
+def share_with_jax(x: DataLike) -> DataLike:
     """Return an array of another library, such as torch, as a JAX array over the same memory.
 
     Other arrays, and arrays that JAX cannot read, are returned unchanged.

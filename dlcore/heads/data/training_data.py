@@ -13,7 +13,7 @@ from dlcore._core.soft_labels import read_soft_labels
 from dlcore._core.types import Array
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.batching import rows_at_once
-from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
+from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, row_factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
 from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
@@ -57,7 +57,7 @@ class TrainingData(NamedTuple):
       l2: shape (folds + 1, L), float64; the first row is that of the fit on all rows.
       train: whether each fit trains on each row, shape (folds + 1, n), booleans; the first row is all True.
       test: whether each fit is scored on each row, the same shape; the first row is all False.
-      scored: the weights of the rows in scores, shape (n,), float64, without class weights.
+      score_weight: the weights of the rows in scores, shape (n,), float64, without class weights.
       unit: the power of two that divided the given weights.
       balance: factors of the weights of the classes of each target, shape (targets, 2), if there are several
         targets; None without class weights.
@@ -73,7 +73,7 @@ class TrainingData(NamedTuple):
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
-    scored: np.ndarray
+    score_weight: np.ndarray
     unit: float
     balance: np.ndarray | None
     validation: Validation | None
@@ -94,7 +94,7 @@ class TrainingData(NamedTuple):
     def weights(self, fit: int, target: int) -> np.ndarray:
         """Return the weight of every row in one fit of one target, shape (n,)."""
         weight = np.where(self.train[fit], self.weight, 0)
-        return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
+        return weight if self.balance is None else weight * row_factors(self.balance[target], self.y[:, target])
 
 
 def read_training_data(
@@ -145,13 +145,13 @@ def read_training_data(
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
     held = None if validation is None else read_validation(validation, rows, target, record, classes)
-    scored, balance, whole_unit = weight, None, unit
+    score_weight, balance, whole_unit = weight, None, unit
     if class_weight is not None:
         balance, units = class_weights(class_weight, target, weight, record, classes)
         if target.ndim == 1:
-            weight, balance, whole_unit = weight * factors(balance[0], target), None, unit * units[0]
+            weight, balance, whole_unit = weight * row_factors(balance[0], target), None, unit * units[0]
     mass = np.where(train, weight, 0).sum(1)
-    strengths = read_penalties(penalties, record, mass, whole_unit, alike=balance is None)
+    strengths = read_penalties(penalties, record, mass, whole_unit, same_for_targets=balance is None)
     return TrainingData(
         rows,
         target,
@@ -159,7 +159,7 @@ def read_training_data(
         strengths,
         train,
         test,
-        scored,
+        score_weight,
         unit,
         balance,
         held,
@@ -169,12 +169,14 @@ def read_training_data(
     )
 
 
-def place(inputs: TrainingData, x: DataLike) -> DeviceRows:
+def place_rows(inputs: TrainingData, x: DataLike) -> DeviceRows:
     """Return the rows on the device, in JAX's x64 mode. An array that is on the device already is not copied."""
     rows = rows_to_device(x if isinstance(x, jax.Array) else inputs.x)
     train, scale = jax.device_put(np.ascontiguousarray(inputs.train.T)), None
     if inputs.standardize:
         block = rows_at_once(rows, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
-        data = BlockedData(rows, train, jax.device_put(inputs.scored), block)
-        scale = np.asarray(column_scales(data, jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))))
+        data = BlockedData(rows, train, jax.device_put(inputs.score_weight), block)
+        scale = np.asarray(
+            column_scales(data, jax.device_put(np.where(inputs.train, inputs.score_weight, 0).sum(1)))
+        )
     return DeviceRows(rows, jax.device_put(inputs.weight), train, scale)

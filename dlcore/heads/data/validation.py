@@ -10,7 +10,7 @@ from dlcore._core import host_checks
 from dlcore._core.labels import codes_of, labels_as_numpy
 from dlcore._core.soft_labels import check_soft_labels
 from dlcore.certificate.rows import DataLike, HostTable
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.losses import HeadLoss
 
@@ -44,7 +44,7 @@ def read_validation(
         kind = type(given).__name__
         got = f"a {kind} of {len(given)}" if isinstance(given, tuple | list) else kind
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
-    rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
+    rows = host_checks.as_numpy_or_sparse("validation x", share_with_jax(given[0]))
     labels = cast("npt.ArrayLike", given[1])
     name = "validation y"
     target = host_checks.as_numpy(name, labels) if classes is None else labels_as_numpy(name, labels)

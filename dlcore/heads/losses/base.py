@@ -24,7 +24,7 @@ class RowTerms(NamedTuple):
     misclassified: AnyArray
 
 
-class Constant(NamedTuple):
+class NullModel(NamedTuple):
     """The best constant prediction of P problems.
 
     Attributes:
@@ -57,12 +57,12 @@ class Curvature(NamedTuple):
     """Second derivatives of the loss of each row, C, of one head.
 
     Attributes:
-      own: C_kk, shape (K, rows).
-      share: p with C_kl = −p_k·p_l for k ≠ l, shape (K, rows); None for K = 1.
+      diagonal: C_kk, shape (K, rows).
+      probability: p with C_kl = −p_k·p_l for k ≠ l, shape (K, rows); None for K = 1.
     """
 
-    own: AnyArray
-    share: AnyArray | None = None
+    diagonal: AnyArray
+    probability: AnyArray | None = None
 
 
 class RowLoss(NamedTuple):
@@ -72,12 +72,12 @@ class RowLoss(NamedTuple):
       terms: values and derivatives, from logits (B, K, rows), targets (B or 1, rows) and the module of the arrays.
       curvature: second derivatives of one head, from its logits, shape (K, rows), and the module of the arrays.
       constant: a function of targets (n, T), weights (F, n) of F fits, class factors (T, 2) or None, and
-        `fit_intercept`. It returns the `Constant` of F·T problems; problem p is target p % T of fit p // T.
+        `fit_intercept`. It returns the `NullModel` of F·T problems; problem p is target p % T of fit p // T.
     """
 
     terms: Callable[..., RowTerms]
     curvature: Callable[..., Curvature]
-    constant: Callable[..., Constant]
+    constant: Callable[..., NullModel]
 
 
 class HeadLoss(NamedTuple):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, RowLoss, RowTerms
+from dlcore.heads.losses.base import NullModel, RowLoss, RowTerms
 from dlcore.heads.losses.logistic import LOGISTIC, logistic_constant, logistic_curvature
 from dlcore.heads.losses.probabilities import probabilities, probability
 from dlcore.heads.losses.softmax import SOFTMAX, softmax_curvature
@@ -50,7 +50,7 @@ def soft_softmax_terms(logits: AnyArray, y: AnyArray, xp: ModuleType = jnp) -> R
     return RowTerms(value, ((1 - y) * power - y * others) / total, xp.ones(value.shape, bool))
 
 
-def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> NullModel:
     """Return the best constant prediction of each fit, the mean probabilities."""
     del balance
     mass = weights @ y
@@ -58,7 +58,7 @@ def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, 
     fractions = mass / total[:, None]
     logarithms = np.log(fractions)
     value = -(fractions * logarithms).sum(1) if fit_intercept else np.full(len(total), np.log(y.shape[1]))
-    return Constant(total, fit_intercept * logarithms, fractions, value)
+    return NullModel(total, fit_intercept * logarithms, fractions, value)
 
 
 def _logistic_log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

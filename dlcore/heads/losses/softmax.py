@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore.heads.losses.base import Curvature, HeadLoss, NullModel, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probabilities
 from dlcore.metrics.calibration import batched_calibration_error
@@ -48,7 +48,7 @@ def softmax_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
     return Curvature(p * others, p)
 
 
-def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> NullModel:
     """Return the best constant prediction of each fit, over the classes that have rows in the fit."""
     del balance  # a single target has its class weights in the weights
     labels, classes = y[:, 0].astype(np.intp), int(y.max()) + 1
@@ -57,7 +57,7 @@ def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
     fractions = mass / total[:, None]
     logarithms = np.log(np.where(fractions > 0, fractions, 1))
     value = -(fractions * logarithms).sum(1) if fit_intercept else np.log((fractions > 0).sum(1))
-    return Constant(total, fit_intercept * logarithms, fractions, value)
+    return NullModel(total, fit_intercept * logarithms, fractions, value)
 
 
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

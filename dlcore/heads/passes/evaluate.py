@@ -28,7 +28,7 @@ class HeadBatch(NamedTuple):
       ratio: factor of λ for each column, shape (B, m).
       fit: number of the fit, shape (B,), int32.
       total: sum of the weights of the rows, shape (B,).
-      spread: curvature of the mean loss at the constant prediction, shape (B, K): see `Constant.spread`.
+      spread: curvature of the mean loss at the constant prediction, shape (B, K): see `NullModel.spread`.
       gap_tol: largest estimate of the gap of a converged head, relative to `value_scale`, shape (B,).
       null_value: J of the best constant prediction, shape (B,).
       target: column of targets, shape (B,), int32; None where there is one.
@@ -93,8 +93,8 @@ def accumulate(
       loss: name of the loss.
       dtype: dtype of the products within a block. Blocks are summed in float64.
     """
-    heads, outputs, columns = theta.shape
-    coef = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
+    heads, outputs, width = theta.shape
+    coef = theta[..., :-1].reshape(-1, width - 1).astype(dtype)
     intercept = centering.has_intercept * theta[..., -1]
     if outputs > 1:
         intercept = jnp.where(batch.spread > 0, intercept, ABSENT)

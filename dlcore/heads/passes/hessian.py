@@ -33,20 +33,20 @@ def hessian_of_rows(
       loss: name of the loss.
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    outputs, columns = theta.shape
+    outputs, width = theta.shape
     logits = product(theta, rows.T, xp)
     if outputs > 1:
         logits = logits + xp.where(spread > 0, 0.0, ABSENT)[:, None]
-    own, share = row_loss(loss).curvature(logits, xp)
-    own = own * scale[None]
-    if share is None:
-        return product(own * rows.T, rows, xp)
-    mixed = (xp.sqrt(scale)[None] * share).T[:, :, None] * rows[:, None]
+    diagonal, probability = row_loss(loss).curvature(logits, xp)
+    diagonal = diagonal * scale[None]
+    if probability is None:
+        return product(diagonal * rows.T, rows, xp)
+    mixed = (xp.sqrt(scale)[None] * probability).T[:, :, None] * rows[:, None]
     mixed = mixed.reshape(len(rows), -1)
-    pairs = -product(mixed.T, mixed, xp).reshape(outputs, columns, outputs, columns)
-    alone = product(own[:, None] * rows.T[None], rows, xp)
-    is_own = xp.eye(outputs, dtype=bool)[:, None, :, None]
-    return xp.where(is_own, alone[:, :, None], pairs).reshape(outputs * columns, -1)
+    pairs = -product(mixed.T, mixed, xp).reshape(outputs, width, outputs, width)
+    blocks = product(diagonal[:, None] * rows.T[None], rows, xp)
+    is_diagonal = xp.eye(outputs, dtype=bool)[:, None, :, None]
+    return xp.where(is_diagonal, blocks[:, :, None], pairs).reshape(outputs * width, -1)
 
 
 @threaded_program("loss", cpu_options=QUICK)
@@ -100,8 +100,8 @@ class HostHessianPass:
         for part in self._rows.parts(2 * size, max(BLOCK_BYTES, 16 * size**2)):
             x = self._rows.block(part, "float64")
             rows = np.column_stack([x, np.full(len(x), has_intercept)])
-            for head, own in enumerate(theta):
+            for head, theta_of_head in enumerate(theta):
                 hessian[head] += hessian_of_rows(
-                    own, self._scale[head, part], self._spread[head], rows, self._loss, np
+                    theta_of_head, self._scale[head, part], self._spread[head], rows, self._loss, np
                 )
         return self._sums(theta), hessian

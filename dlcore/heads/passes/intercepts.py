@@ -25,10 +25,10 @@ def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: st
       theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1), K > 1.
       loss: name of the loss.
     """
-    heads, outputs, columns = theta.shape
+    heads, outputs, width = theta.shape
     targets, scale = rows.scales(batch)
     present = np.asarray(batch.spread) > 0
-    coef, intercept = theta[..., :-1].reshape(-1, columns - 1), np.where(present, theta[..., -1], ABSENT)
+    coef, intercept = theta[..., :-1].reshape(-1, width - 1), np.where(present, theta[..., -1], ABSENT)
     gradient, hessian = np.zeros((heads, outputs)), np.zeros((heads, outputs, outputs))
     rows.prepare("float64")
     for part in rows.parts(2 * len(coef)):
@@ -42,13 +42,13 @@ def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: st
     total = np.asarray(batch.total)[:, None]
     # Adding one number to all intercepts changes no probability, and an absent class has no gradient.
     identity = np.eye(outputs) * np.where(present, 0, 1)[..., None]
-    whole = hessian / total[..., None] + 1 / outputs + identity
-    found = theta.copy()
+    matrix = hessian / total[..., None] + 1 / outputs + identity
+    result = theta.copy()
     for head in range(heads):
         try:
-            step = np.linalg.solve(whole[head], np.where(present[head], gradient[head], 0) / total[head])
+            step = np.linalg.solve(matrix[head], np.where(present[head], gradient[head], 0) / total[head])
         except np.linalg.LinAlgError:
             continue
         if abs(step).max() <= LARGEST:  # false for nan too
-            found[head, :, -1] -= step * present[head]
-    return found
+            result[head, :, -1] -= step * present[head]
+    return result

@@ -84,14 +84,14 @@ class HeldOut(NamedTuple):
 
 def held_out(inputs: TrainingData, fit: int) -> HeldOut:
     """Return the rows that score a fit. The rows of fit 0, on all rows, are the validation set."""
-    rows, name, scored = inputs, f"fold {fit - 1}", inputs.scored
+    rows, name, weight = inputs, f"fold {fit - 1}", inputs.score_weight
     chosen = inputs.test[fit]
     if fit == 0 and inputs.validation is not None:
-        rows, name, scored = inputs.validation, "the validation set", inputs.validation.weight
-        chosen = np.ones(len(scored), bool)
-    index = np.flatnonzero(chosen & (scored > 0))
+        rows, name, weight = inputs.validation, "the validation set", inputs.validation.weight
+        chosen = np.ones(len(weight), bool)
+    index = np.flatnonzero(chosen & (weight > 0))
     y = rows.y.reshape(len(rows.y), -1)[index].astype(np.float64)
-    return HeldOut(index, y, scored[index] * rows.unit, name)
+    return HeldOut(index, y, weight[index] * rows.unit, name)
 
 
 def validation_scores(heads: np.ndarray, inputs: TrainingData, scoring: Scoring, device: Device) -> np.ndarray:
@@ -135,12 +135,12 @@ def scores_of(
     size = max(1, min(len(heads), LOGIT_BYTES // (8 * len(index) * width)))
     found = np.empty(len(heads))
     for start in range(0, len(heads), size):
-        some = pad_to(heads[start : start + size], size).reshape(-1, theta.shape[-1])
+        batch = pad_to(heads[start : start + size], size).reshape(-1, theta.shape[-1])
         if scoring in loss.rankings and not inner:
             # An intercept changes no rank, but it takes digits from the scores.
-            some = np.concatenate([some[:, :-1], np.zeros((len(some), 1))], axis=1)
+            batch = np.concatenate([batch[:, :-1], np.zeros((len(batch), 1))], axis=1)
         numbers = np.arange(start, min(start + size, len(heads)))
-        logits = linear(some, index).reshape(size, *inner, -1)[: len(numbers)]
+        logits = linear(batch, index).reshape(size, *inner, -1)[: len(numbers)]
         if isinstance(scoring, str):
             targets = aims.T[None] if loss.has_distributions else aims.T[numbers // strengths]
             found[numbers] = scores_by_name(scoring, loss, logits, targets, weight)

@@ -95,7 +95,7 @@ def left_out_scores(
     fitted = LeaveOneOutInput(inputs, accumulator, index, spectrum)
     if scoring == "r2":
         return _r2(fitted, l2, parts)
-    aims, weight = accumulator.y[index].astype(np.float64), inputs.scored[index] * inputs.unit
+    aims, weight = accumulator.y[index].astype(np.float64), inputs.score_weight[index] * inputs.unit
     scores = []
     for part in strengths(l2, accumulator, max(1, LOGIT_BYTES // (8 * aims.size))):
         errors = np.empty((len(part), aims.shape[1], len(index)))

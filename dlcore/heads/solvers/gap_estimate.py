@@ -24,7 +24,7 @@ def estimate_gap(
       squared_grad_norm: ‖g‖² of the coefficients, each square divided by the factor of its column, shape (B,).
       grad_intercept: g of the intercepts, shape (B, K).
       slope: the gradient times the next step, shape (B,).
-      spread: curvature at the constant prediction, shape (B, K): see `Constant.spread`.
+      spread: curvature at the constant prediction, shape (B, K): see `NullModel.spread`.
       radius: the usual length of a row.
     """
     coef = np.sqrt(squared_grad_norm) + radius * np.sqrt((grad_intercept**2).sum(1))
@@ -41,7 +41,7 @@ def intercept_gap(gradient: AnyArray, spread: AnyArray, l2: AnyArray, radius: An
 
     Args:
       gradient: g of the intercept. A few roundings of a sum of probabilities count as 0.
-      spread: v, no less than half the curvature: see `Constant.spread`.
+      spread: v, no less than half the curvature: see `NullModel.spread`.
       l2: λ.
       radius: R, the usual length of a row.
     """

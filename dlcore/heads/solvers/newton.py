@@ -63,13 +63,13 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         seen = finalize(trial, batch, [sums for sums, _ in shards], centering, np)
         hessian = sum(part for _, part in shards) / batch.total[:, None, None]
         steps += active
-        promised = -step_size * slope
+        predicted = -step_size * slope
         noise = 4 * EPS * (1 + abs(value))
         accepted = active & np.isfinite(seen.value)
         # J is convex, so J(trial) − J ≤ `after`. Where rounding of J hides the decrease, the slope decides.
         after = step_size * np.where(accepted, (seen.gradient * step).sum((1, 2)), 0)
-        is_hidden = (promised <= 1e-9 * value) & (after <= 0.8 * promised)
-        accepted &= (steps == 1) | is_hidden | (seen.value <= value - ARMIJO * promised + noise)
+        is_hidden = (predicted <= 1e-9 * value) & (after <= 0.8 * predicted)
+        accepted &= (steps == 1) | is_hidden | (seen.value <= value - ARMIJO * predicted + noise)
         for head in np.flatnonzero(accepted).tolist():
             theta[head] = trial[head]
             step[head] = newton_step(seen.gradient[head], hessian[head], batch, centering, head)
@@ -83,7 +83,7 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
         is_small |= (batch.l2 == 0) & (seen.misclassified == 0)
         # A head does not converge at its start (steps > 1): L-BFGS or a certificate has rejected that point.
         converged |= accepted & is_small & (steps > 1)
-        progress = (gap < 0.9 * best_gap) | (steps == 1) | (promised > 1e-9 * np.maximum(value, least))
+        progress = (gap < 0.9 * best_gap) | (steps == 1) | (predicted > 1e-9 * np.maximum(value, least))
         progress &= accepted
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
         stalled = np.where(progress, 0, stalled + 1)
@@ -120,20 +120,20 @@ def newton_step(
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, theorems 10.3 and 10.7.
     """
-    outputs, columns = gradient.shape
+    outputs, width = gradient.shape
     size = gradient.size
-    diagonal = np.zeros((outputs, columns))
+    diagonal = np.zeros((outputs, width))
     diagonal[:, :-1] = batch.l2[head] * batch.ratio[head]
     is_free = (batch.spread[head] > 0) & (centering.has_intercept > 0)
     diagonal[:, -1] = np.where(is_free, 0, 1)  # an intercept that is not fitted has no gradient
     diagonal = diagonal.reshape(-1) + np.trace(hessian) * EPS * (size**-0.5 + size + 1)
-    whole = hessian + np.diag(diagonal)
+    matrix = hessian + np.diag(diagonal)
     if outputs > 1:
         # Adding one number to all intercepts changes no probability: this direction gets curvature 1/K.
-        last = np.arange(size) % columns == columns - 1
-        whole[np.ix_(last, last)] += 1 / outputs
+        last = np.arange(size) % width == width - 1
+        matrix[np.ix_(last, last)] += 1 / outputs
     try:
-        return -np.linalg.solve(whole, gradient.reshape(-1)).reshape(gradient.shape)
+        return -np.linalg.solve(matrix, gradient.reshape(-1)).reshape(gradient.shape)
     except np.linalg.LinAlgError:
         return np.full_like(gradient, np.nan)
 

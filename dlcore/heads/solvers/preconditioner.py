@@ -225,7 +225,7 @@ def apply_inverse(
     """
     basis, values, tail, mean = preconditioner
     present, outputs = spread > 0, spread.shape[1]
-    spread = xp.where(present, spread, 1)[..., None]
+    spread, is_present = xp.where(present, spread, 1)[..., None], present[..., None]
     # At λ = 0 rounding alone bounds the curvature from below, and that of constant features has no bound.
     least = l2[:, None, None] + spread * float(xp.finfo(xp.float32).eps) * values.max()
     least = xp.maximum(least, float(xp.finfo(xp.float32).tiny))
@@ -235,14 +235,13 @@ def apply_inverse(
         step = centered / curvature
         if outputs == 1:
             return step
-        weights = xp.where(present[..., None], spread / curvature, 0)
-        rest = (xp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
-        mixed = xp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
+        weights = xp.where(is_present, spread / curvature, 0)
+        rest = (xp.where(is_present, spread, 0) * least / curvature).sum(1, keepdims=True)
+        mixed = xp.where(is_present, spread * step, 0).sum(1, keepdims=True)
         return step + weights * variances * mixed / rest
 
-    there = present[..., None]
     if outputs > 1:  # The component common to all classes is rounding, which 1/λ would amplify.
-        vector = _project(vector, there, xp)
+        vector = _project(vector, is_present, xp)
     centered = vector[..., :-1] - vector[..., -1:] * mean[None, None]
     if basis is None:
         coef = inverted(centered, values[None, None])
@@ -256,7 +255,7 @@ def apply_inverse(
         coef = beyond + known.astype(vector.dtype).reshape(centered.shape)
     intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
     step = xp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
-    return _project(step, there, xp) if outputs > 1 else xp.where(there, step, 0)
+    return _project(step, is_present, xp) if outputs > 1 else xp.where(is_present, step, 0)
 
 
 def _project(vector: AnyArray, is_present: AnyArray, xp: ModuleType) -> AnyArray:

@@ -42,23 +42,25 @@ class RidgeCertifier:
         shape = intercept.shape
         l2 = np.repeat(self._l2[fit], shape[1])
 
-        def proof_of_heads() -> Certificate:
+        def certificate_of_heads() -> Certificate:
             bias = intercept.reshape(-1) if self._fit_intercept else None
             with np.errstate(over="ignore", invalid="ignore"):
                 heads = HeadArrays(coef.reshape(len(l2), -1), bias, l2, scale)
                 bounds = bounds_of_set(self._sums, fit, heads, min(DUALITY_TOL, self._tol))
             return certificate_from_bounds(bounds, shape)
 
-        proof = proof_of_heads()
-        idle = is_idle(proof, self._tol)
+        certificate = certificate_of_heads()
+        idle = is_idle(certificate, self._tol)
         if idle.any():
-            before, known = (coef.copy(), intercept.copy()), proof
+            before, known = (coef.copy(), intercept.copy()), certificate
             level = self._sums.moments(fit).y_mean if self._fit_intercept else 0.0
             coef[idle] = 0
             intercept[...] = np.where(idle, level, intercept)
-            proof = proof_of_heads()
-            better = proof.gap <= proof.gap_tol(self._tol)
+            certificate = certificate_of_heads()
+            better = certificate.gap <= certificate.gap_tol(self._tol)
             coef[~better], intercept[~better] = (part[~better] for part in before)
-            proof = merge_certificates(better, proof, known)
-        names = np.reshape(np.array(proof.bound), shape)
-        return proof, statuses(proof.gap, proof.gap_tol(self._tol), np.ones(shape), names, np.zeros(shape, bool))
+            certificate = merge_certificates(better, certificate, known)
+        names = np.reshape(np.array(certificate.bound), shape)
+        return certificate, statuses(
+            certificate.gap, certificate.gap_tol(self._tol), np.ones(shape), names, np.zeros(shape, bool)
+        )
