@@ -35,7 +35,6 @@ def iterative_heads(
     Return the heads of all rows, and of each fold if they are kept.
     """
     rows = place_rows(inputs, x)
-
     # Stage names begin with the method, so that certificates of an older method are not read from a checkpoint.
     name = "L-BFGS, "
     reporter = stages.reporter
@@ -246,6 +245,5 @@ def _refine(sweep: LBFGSSweep, heads: list[tuple[int, int]], closer: np.ndarray,
 
 def _gaps(certificates: list[Certificate], tol: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the gap of each head, and the largest gap at which it is converged."""
-    return np.stack([certificate.gap for certificate in certificates]), np.stack(
-        [certificate.gap_tol(tol) for certificate in certificates]
-    )
+    gaps = np.stack([certificate.gap for certificate in certificates])
+    return gaps, np.stack([certificate.gap_tol(tol) for certificate in certificates])

@@ -50,7 +50,7 @@ class HeadsProgress:
 
 
 ProgressLike = bool | Callable[[HeadsProgress], object] | None
-"""What `fit_heads` takes as progress."""
+"""The argument `progress` of `fit_heads`."""
 
 
 class Reporter:

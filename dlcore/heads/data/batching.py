@@ -9,7 +9,7 @@ from dlcore.objective.borrowed import BorrowedRows
 ACCELERATOR_BYTES = 2**28
 """Bytes of a block of rows and of its intermediate results, on an accelerator."""
 TILE = 2048
-"""On an accelerator the number of rows of a block is a multiple of this.
+"""The number of rows of a block on an accelerator is a multiple of this.
 
 XLA splits a product over the rows among the cores. With another number of rows it would pad a copy of them.
 """

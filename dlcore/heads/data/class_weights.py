@@ -9,7 +9,7 @@ from dlcore._core.labels import shown
 from dlcore.heads.losses import HeadLoss
 
 ClassWeightLike: TypeAlias = str | Mapping[Any, float]
-"""What `fit_heads` takes as class weights: "balanced", or the weight of every class."""
+"""The argument `class_weight` of `fit_heads`: "balanced", or the weight of every class."""
 
 
 def class_weights(

@@ -21,7 +21,7 @@ class Splitter(Protocol):
 
 
 FoldsLike: TypeAlias = int | str | npt.ArrayLike | Splitter | Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]
-"""What `fit_heads` takes as folds."""
+"""The argument `folds` of `fit_heads`."""
 
 
 def read_folds(

@@ -29,7 +29,7 @@ FEW_PASSES = 16
 HOST_LOGITS = 2**18
 """Rows × logits up to which NumPy's passes are as fast as compiled passes on a CPU."""
 HOST_COLUMNS = 256
-"""With at least this many columns, NumPy's pass of one logit is as fast for any number of rows.
+"""The number of columns from which NumPy's pass of one logit is as fast for any number of rows.
 
 Memory bandwidth limits both.
 """

@@ -260,15 +260,15 @@ def minimize(
             host.l2, seen.squared_grad_norm, grad_intercept, slope, spread, problem.centering.radius
         )
         scale = value_scale(value, penalty, host.null_value, eps, np)
-        is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
-        is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
+        is_within_tol = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
+        is_within_tol |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
         fell = best_value - value > 1e-2 * eps * abs(value)
         progress = accepted & (fell | (gap < 0.9 * best_gap))
         stalled = np.where(progress, 0, stalled + 1)
         best_value = np.where(accepted, np.minimum(value, best_value), best_value)
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
         if may_end_at_once or not first:
-            converged |= active & is_small
+            converged |= active & is_within_tol
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= accepted | (not first)
         first = False

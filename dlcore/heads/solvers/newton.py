@@ -79,10 +79,10 @@ def minimize_with_newton(problem: Problem, theta: np.ndarray, max_steps: np.ndar
 
         gap = _gap(problem, seen, slope)
         tol = batch.gap_tol * np.where(batch.l2 > 0, 1, UNPENALISED)
-        is_small = gap <= tol * value_scale(value, penalty, batch.null_value, EPS, np)
-        is_small |= (batch.l2 == 0) & (seen.misclassified == 0)
+        is_within_tol = gap <= tol * value_scale(value, penalty, batch.null_value, EPS, np)
+        is_within_tol |= (batch.l2 == 0) & (seen.misclassified == 0)
         # A head does not converge at its start (steps > 1): L-BFGS or a certificate has rejected that point.
-        converged |= accepted & is_small & (steps > 1)
+        converged |= accepted & is_within_tol & (steps > 1)
         progress = (gap < 0.9 * best_gap) | (steps == 1) | (predicted > 1e-9 * np.maximum(value, least))
         progress &= accepted
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)

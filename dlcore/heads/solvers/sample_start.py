@@ -21,7 +21,7 @@ GAP = 1e-2
 MOST_PASSES = 48
 """The most passes over the sample."""
 MOST_OPTIMISM = 0.1
-"""How much lower the loss may be on the sample than on further rows, as a fraction of the gain on further rows.
+"""The largest excess of the loss on further rows over that on the sample, relative to the gain on further rows.
 
 With 0.3, heads with much noise are accepted, and need more passes than from the constant prediction.
 """
