@@ -143,7 +143,7 @@ def fit_heads(
         - Shapes do not fit, or a value is not finite.
         - A sum of squares is beyond the range of float64: of x, unless it is standardised and the loss is not the
           squared, or of y for the squared loss.
-        - A label is missing, a softmax or logistic y has one class only, or a logistic y more than two.
+        - A label is missing or no whole number, y has one class only, or a logistic y has more than two.
         - A weight or strength is negative, or all weights are 0.
         - A fold trains or is scored on no row, or trains on one class.
         - A fold lacks a class that it needs: without an intercept in training, with a ranking score in scoring.
@@ -154,7 +154,7 @@ def fit_heads(
       TypeError: if one of these holds.
 
         - Something is not an array of real numbers. Python's numbers, as objects, are converted.
-        - Labels mix strings and numbers, or are neither strings, booleans nor whole numbers.
+        - Labels mix strings and numbers, or are of another kind, such as dates.
         - None or several of l2, C and alpha are given, or one that the loss does not take.
         - Some names of columns are strings and others are not.
         - `max_steps` is no integer, a choice is not True or False, or `checkpoint` is no path.

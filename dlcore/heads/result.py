@@ -158,7 +158,7 @@ class Heads:
 
     @property
     def ties(self) -> np.ndarray | None:
-        r"""Which strengths are within one standard error of the best, booleans of shape (l2,).
+        r"""Strengths within one standard error of the best, as booleans of shape (l2,).
 
         None with fewer than two folds. A strength is true if its mean score is at least
         $\bar s_b - \sigma_b/\sqrt F$. b is `best`, F the number of folds and $\sigma_b$ the standard deviation of

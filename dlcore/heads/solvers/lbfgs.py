@@ -199,8 +199,7 @@ def minimize(
       history: pairs of earlier steps. The arrays are overwritten.
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
-      may_end_at_once: whether a head may converge at its start. False for a fresh start, and for a head that a
-        certificate has sent back.
+      may_end_at_once: whether a head may converge at its start. It is True for interpolated starts only.
       on_pass: a function that is called with the number of converged heads after each pass.
     """
     make = DeviceVectors if problem.host_rows is None else HostVectors
