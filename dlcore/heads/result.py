@@ -65,8 +65,8 @@ class Heads:
       fold_gap: shape (folds, l2), the certified gap of each fold's fit.
       scores: shape (folds, l2), or (1, l2) for a validation set or leave-one-out. Larger is better. None if
         nothing is scored.
-      scoring: what the scores are: a name that `fit_heads` takes, such as "log_loss" (negative), or the name
-        of a function.
+      scoring: the name of the scores: a name that `fit_heads` takes, such as "log_loss" (negative), or the name of
+        a function.
       best: the index of the strength with the best mean score, the strongest of equals; None without scores.
       device: where the passes over the rows ran.
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.

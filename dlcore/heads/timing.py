@@ -1,4 +1,4 @@
-"""The seconds of a call of `fit_heads`, by what they were spent on."""
+"""Seconds of a call of `fit_heads`: compiling, solving and certifying."""
 
 import contextlib
 import time

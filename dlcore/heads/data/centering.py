@@ -21,8 +21,8 @@ class Centering(NamedTuple):
     """Centering of the rows.
 
     Attributes:
-      centre: what is subtracted from a row, shape (m,).
-      unit: what the columns are then multiplied by, shape (m,), or None.
+      centre: the point that is subtracted from each row, shape (m,).
+      unit: factors of the centered columns, shape (m,), or None.
       has_intercept: 1 or 0.
       radius: the usual length of a centered row.
       offset: the largest distance of a column's centre from 0, in units of its deviation.

@@ -15,8 +15,8 @@ class RowTerms(NamedTuple):
     Attributes:
       value: shape (B, rows).
       residual: derivative with respect to each logit, shape (B, K, rows).
-      misclassified: whether another class is at least as probable as the row's own, shape (B, rows). True where
-        there are no classes.
+      misclassified: whether another class is at least as probable as the class of the row, shape (B, rows). True
+        if there are no classes.
     """
 
     value: AnyArray

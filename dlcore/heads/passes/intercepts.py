@@ -13,7 +13,7 @@ from dlcore.heads.passes.evaluate import ABSENT, HeadBatch
 from dlcore.heads.passes.host_rows import HostRows
 
 LARGEST = 0.5
-"""The longest step of an intercept. Beyond it the quadratic model may be wrong, and the head stays as it is."""
+"""The longest step of an intercept. A longer step may leave the quadratic model, and the head is unchanged."""
 
 
 def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: str) -> np.ndarray:
