@@ -31,7 +31,7 @@ GIVEN: dict[str, Any] = {"loss": "softmax", "l2": L2}
 
 def test_a_fold_without_a_class_does_not_rank():
     """Its log loss is infinite under every strength; the mean over all folds said nothing."""
-    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; their log loss is infinite"):
+    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* such rows; their log loss is infinite"):
         heads = fit_heads(X, Y, folds=LACKING, **GIVEN)
     assert (scores_of(heads)[1] == -np.inf).all()
     others = fit_heads(X, Y, folds=LACKING[[0, 2]], **GIVEN)
