@@ -17,7 +17,10 @@ class Status(StrEnum):
     DIVERGED = "diverged"
     """The objective is not finite, or it is above its initial value."""
     PRECISION_FLOOR = "precision floor"
-    """An update changed no bit of parameters and state, so no further step in this dtype changes anything."""
+    """An update changed no bit of parameters and state, so no further step in this dtype changes anything.
+
+    Of `fit_heads`: the certified gap stays above its tolerance, although steps are left.
+    """
     STOPPED = "stopped"
     """The callback asked to stop."""
     SEPARABLE = "separable"

@@ -1,7 +1,7 @@
-"""Stages of a long computation, each made once: what they have found is in a file, from which another goes on.
+"""A checkpoint: results of finished stages in a file, from which a later call continues.
 
-What a stage finds depends on what was asked and on the stages before it alone, so a run that takes some of them
-from the file ends with the bits of one that makes them all, on the same machine.
+A stage depends only on the arguments and on earlier stages. A resumed call therefore returns the bits of an
+uninterrupted call on the same machine.
 """
 
 import time
@@ -18,21 +18,23 @@ from dlcore.heads.progress import Reporter
 
 KIND, FORMAT = "checkpoint of dlcore heads", 3
 UNCHECKED = 2
-"""The format of files that list no checksums, which are read too."""
-UNUSED = ("separates",)
-"""Arrays of older files that no stage needs any more."""
+"""The older format of files without checksums, which is read too."""
+
 SHARE = 20
-"""Between two writings passes at least so many times what the last one took."""
+"""The least time between two writes, as a multiple of the duration of the last write."""
 SAMPLE_ROWS = 1_024
-"""Rows of x that identify it, evenly spread; of all else every number counts."""
+"""Rows of x that enter its digest, evenly spaced. All other arrays enter whole."""
 
 Found = dict[str, np.ndarray]
 Form = Mapping[str, tuple[str, Sequence[int | None]]]
-"""The dtype and shape of each array that a stage finds, as `archive.check_array` takes them."""
+"""The dtype and shape of each array of a stage's result, as `archive.check_array` takes them."""
 
 
 class StageCache:
-    """Stages that are done. As a context it writes what the file lacks when it is left, even by an error."""
+    """Results of the finished stages.
+
+    On leaving the context, also after an error, new results are written to the file.
+    """
 
     def __init__(self, path: Path | None, problem: dict[str, str], reporter: Reporter | None = None) -> None:
         self.path, self.problem, self.reporter = path, problem, reporter
@@ -42,16 +44,17 @@ class StageCache:
             self.done = _read(path, problem)
 
     def once(self, name: str, make: Callable[[], Found], form: Form, absent: Sequence[str] = ()) -> Found:
-        """Return what the stage of that name has found. Those inside it, "name/…", go when it is done.
+        """Return the result of a stage, from the file or from `make`.
 
         Args:
-          name: of the stage.
-          make: what finds it.
-          form: of what it finds.
-          absent: the arrays of `form` that it need not find.
+          name: the name of the stage. A stage of certificates is called "… of KEY": the progress counts heads of
+            one key once, and the last certificates replace earlier ones.
+          make: a function that computes the result.
+          form: the dtype and shape of each array of the result.
+          absent: the arrays of `form` that the result may lack.
 
         Raises:
-          ValueError: if what the file holds is of another form.
+          ValueError: if the result in the file has another form.
         """
         if name in self.done:
             assert self.path is not None
@@ -60,16 +63,13 @@ class StageCache:
             return self._reported(name, self.done[name])
         found = make()
         if self.path is not None:
-            inside = [other for other in self.done if other.startswith(name + "/")]
-            for other in inside:
-                del self.done[other]
             self.done[name], self._new = found, True
             if time.monotonic() - self._written >= SHARE * self._took:
                 self._write()
         return self._reported(name, found)
 
     def _reported(self, name: str, found: Found) -> Found:
-        """Report the certificates that a stage has found, and return what it has found."""
+        """Report the certificates of a stage's result, and return the result."""
         if self.reporter is not None and "gap" in found:
             self.reporter.certified(name.rpartition(" of ")[2], found["gap"])
         return found
@@ -83,15 +83,18 @@ class StageCache:
         make: Callable[[], Any],
         answer: tuple[str, Sequence[int]] | None = None,
     ) -> Any:
-        """Return what a stage answers, an array or None, after it has changed arrays of `holder`.
+        """Run a stage that changes arrays of `holder`, or apply the changes from the file.
 
         Args:
           name: the name of the stage.
           holder: the object whose arrays are changed.
-          arrays: their names.
+          arrays: the names of these arrays.
           where: the entries that change.
-          make: the stage.
-          answer: dtype and shape of what it answers.
+          make: a function that changes the arrays, and returns the stage's value.
+          answer: dtype and shape of the value.
+
+        Returns:
+          The stage's value, an array or None.
         """
 
         def changed() -> Found:
@@ -115,6 +118,7 @@ class StageCache:
             self._write()
 
     def _write(self) -> None:
+        """Write all finished stages to the file."""
         assert self.path is not None
         start = time.monotonic()
         names = list(self.done)
@@ -126,19 +130,19 @@ class StageCache:
 
 
 def _read(path: Path, problem: dict[str, str]) -> dict[str, Found]:
+    """Return the finished stages of a file of this problem."""
     about, arrays = archive.read("checkpoint", path, KIND, FORMAT, UNCHECKED)
     archive.check_same_problem("checkpoint", path, about.get("problem"), problem)
     with archive.damage_as_value_error("checkpoint", path, KIND):
         done: dict[str, Found] = {name: {} for name in about["stages"]}
         for key, array in arrays.items():
             number, _, name = key.partition(".")
-            if name not in UNUSED:
-                done[about["stages"][int(number)]][name] = array
+            done[about["stages"][int(number)]][name] = array
     return done
 
 
 def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
-    """Raise a ValueError unless the stage has found arrays of that form."""
+    """Raise a ValueError unless a result has arrays of that form."""
     unknown, missing = found.keys() - form.keys(), form.keys() - found.keys() - {*absent}
     if unknown or missing:
         raise ValueError(f"{stage}: expected {', '.join(sorted(form))}, got {', '.join(sorted(found))}")
@@ -147,14 +151,14 @@ def _check(stage: str, found: Found, form: Form, absent: Sequence[str]) -> None:
 
 
 def problem_of(inputs: TrainingData, **settings: object) -> dict[str, str]:
-    """Return the texts that all stages depend on."""
+    """Return texts that identify the arguments, on which all stages depend."""
     digest = archive.digest
     balance = "" if inputs.balance is None else f" {digest(inputs.balance)}"
     found = {
         "shape of x": f"{inputs.x.shape} {inputs.x.dtype}",
         "contents of x": digest(_sample(inputs.x)),
         "y": f"{inputs.y.shape} {inputs.y.dtype} {digest(inputs.y)}",
-        "weights": f"{digest(inputs.scored)} {digest(inputs.weight)}{balance}",
+        "weights": f"{digest(inputs.score_weight)} {digest(inputs.weight)}{balance}",
         "l2": f"{inputs.l2.shape} {digest(inputs.l2)}",
         "folds": f"{len(inputs.train) - 1} {digest(inputs.train)} {digest(inputs.test)}",
         "standardize": repr(inputs.standardize),
@@ -168,5 +172,5 @@ def problem_of(inputs: TrainingData, **settings: object) -> dict[str, str]:
 
 
 def _sample(x: HostTable) -> np.ndarray:
-    """Rows that tell one table from another; those of a sparse one are dense."""
+    """Return the rows that identify a table, as a dense array."""
     return x[np.unique(np.linspace(0, len(x) - 1, SAMPLE_ROWS).astype(np.int64))]

@@ -8,7 +8,13 @@ import numpy as np
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.training_data import TrainingData
-from dlcore.heads.files import PROOF, as_statuses, form_of_proof, proof_arrays, proof_of
+from dlcore.heads.files import (
+    CERTIFICATE_ARRAYS,
+    as_statuses,
+    certificate_arrays,
+    certificate_form,
+    certificate_from_arrays,
+)
 from dlcore.heads.losses.squared import SQUARED
 from dlcore.heads.options import FitOptions
 from dlcore.heads.result import FoldHeads, Heads
@@ -26,13 +32,19 @@ from dlcore.heads.timing import Stopwatch
 def ridge_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache, clock: Stopwatch
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
-    """Fit heads of the squared loss, in JAX's x64 mode: those of all rows, and of each fold if they are kept."""
+    """Fit heads of the squared loss, in JAX's x64 mode.
+
+    Return the heads of all rows, and of each fold if they are kept.
+    """
     accumulator = GramAccumulator(inputs, x, fit_intercept=fit_options.fit_intercept)
     with clock.certifying():
         certifier = RidgeCertifier(inputs, fit_intercept=fit_options.fit_intercept, tol=fit_options.tol)
 
     def fitted(fit: int) -> dict[str, np.ndarray]:
-        """Return what is kept of a fit. The heads of a fold go once certified, unless options keep them."""
+        """Return the arrays of a fit that the result needs.
+
+        Coefficients of a fold are dropped after certification, unless `keep_folds`.
+        """
         score = (
             functools.partial(_scores, inputs, accumulator, fit_options, fit=fit)
             if inputs.test[fit].any() or fit_options.left_out
@@ -40,14 +52,14 @@ def ridge_heads(
         )
         found = fit_ridge(inputs, accumulator, fit, score)
         with clock.certifying():
-            proof, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
-        kept = {"ended": ended.astype(str)} | proof_arrays(proof)
+            certificate, ended = certifier.certify_fit(fit, found.coef, found.intercept, found.scale)
+        kept = {"ended": ended.astype(str)} | certificate_arrays(certificate)
         kept |= {"coef": found.coef, "intercept": found.intercept} if not fit or fit_options.keep_folds else {}
         kept |= {} if fit or found.scale is None else {"scale": found.scale}
         return kept if found.scores is None else kept | {"scores": found.scores}
 
-    heads = (inputs.l2.shape[1], 1 if inputs.y.ndim == 1 else inputs.y.shape[1])
-    form = {"ended": ("Status", heads), **form_of_proof(heads), "scores": ("float64", heads)}
+    heads = (inputs.l2.shape[1], inputs.targets)
+    form = {"ended": ("Status", heads), **certificate_form(heads), "scores": ("float64", heads)}
     whole = {"coef": ("float64", (*heads, inputs.x.shape[1])), "intercept": ("float64", heads)}
     whole |= {"scale": ("float64", inputs.x.shape[1:])} if inputs.standardize else {}
     has_heads = [not fit or fit_options.keep_folds for fit in range(len(inputs.train))]
@@ -62,16 +74,17 @@ def ridge_heads(
 
     def shaped(array: np.ndarray, axis: int) -> np.ndarray:
         """Return the array with the axis of targets in front, or without it where y has none."""
-        return np.moveaxis(array, axis, 0) if inputs.y.ndim == 2 else array.squeeze(axis)
+        return np.moveaxis(array, axis, 0) if inputs.has_targets else array.squeeze(axis)
 
     def of_folds(name: str) -> np.ndarray:
+        """Return an array of all folds, shape (folds, L), with an axis of targets in front where y has one."""
         return shaped(np.array([fold[name] for fold in folds]).reshape(len(folds), *shape), 2)
 
-    certificate = proof_of({name: shaped(first[name], 1) for name in PROOF})
+    certificate = certificate_from_arrays({name: shaped(first[name], 1) for name in CERTIFICATE_ARRAYS})
     scores = [fit["scores"] for fit in fits if "scores" in fit]
     if inputs.validation is not None:
         theta = _by_target(first["coef"], first["intercept"])
-        scores = [validation_scores(theta, inputs, SQUARED, fit_options.scoring, accumulator.device).T]
+        scores = [validation_scores(theta, inputs, fit_options.scoring, accumulator.device).T]
     scores = shaped(np.stack(scores), 2) if scores else None
     fold_heads = [
         FoldHeads(
@@ -79,7 +92,7 @@ def ridge_heads(
             shaped(fold["intercept"], 1) * fit_options.fit_intercept,
             as_statuses(shaped(fold["ended"], 1)),
             np.ones(certificate.gap.shape, np.int64),
-            proof_of({name: shaped(fold[name], 1) for name in PROOF}),
+            certificate_from_arrays({name: shaped(fold[name], 1) for name in CERTIFICATE_ARRAYS}),
         )
         for fold in folds
         if fit_options.keep_folds
@@ -88,7 +101,7 @@ def ridge_heads(
         coef=shaped(first["coef"], 1),
         intercept=shaped(first["intercept"], 1) * fit_options.fit_intercept,
         l2=inputs.l2[0],
-        loss=fit_options.loss,
+        loss=inputs.loss.certified_name,
         value=certificate.value,
         status=as_statuses(shaped(first["ended"], 1)),
         certificate=dataclasses.replace(certificate, heads_device=str(accumulator.device)),

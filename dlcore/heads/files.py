@@ -1,4 +1,4 @@
-"""Heads in a file, and back: every bit, every status."""
+"""Write heads to a file and read them, bit for bit."""
 
 import dataclasses
 from pathlib import Path
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 KIND, FORMAT = "heads of dlcore", 2
 UNCHECKED = 1
-"""The format of files that list no checksums, which are read too."""
+"""The older format of files without checksums, which is read too."""
 ARRAYS = ("coef", "intercept", "l2", "value", "steps", "fold_gap")
 OPTIONAL = ("scores", "best", "scale", "classes_")
-"""None where nothing is scored or standardised, or there are no classes. Files may lack them."""
+"""Attributes that may be None: without scores, standardised columns or classes. Files may lack them."""
 PLAIN = ("loss", "scoring", "device", "fit_intercept")
 NAMES = "feature_names"
 """Names of the columns, or None; older files lack them."""
 ENDS = ("status", "fold_status")
-PROOF = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
+CERTIFICATE_ARRAYS = ("value", "gradient_norm", "gap", "rounding", "bound", "null_value", "improvement")
 NEWER = ("null_value", "improvement")
 """Arrays that older files of heads lack."""
 
@@ -34,14 +34,14 @@ def save(heads: "Heads", path: Path) -> None:
     """Write `Heads`, unless `load` would refuse them.
 
     Raises:
-      ValueError: if an attribute does not go with the others, or is of another type or dtype than heads have.
+      ValueError: if an attribute does not fit the others, or has another type or dtype than heads have.
     """
     checked = (*ARRAYS, *OPTIONAL, *PLAIN, *ENDS, "certificate", NAMES)
     check({name: getattr(heads, name) for name in checked}, "heads.")
     arrays = {name: getattr(heads, name) for name in ARRAYS}
     arrays |= {name: np.asarray(part) for name in OPTIONAL if (part := getattr(heads, name)) is not None}
     arrays |= {name: getattr(heads, name).astype(str) for name in ENDS}
-    arrays |= {f"certificate.{name}": part for name, part in proof_arrays(heads.certificate).items()}
+    arrays |= {f"certificate.{name}": part for name, part in certificate_arrays(heads.certificate).items()}
     plain = {name: getattr(heads, name) for name in (*PLAIN, NAMES)}
     archive.write(path, {"kind": KIND, "format": FORMAT, **plain}, arrays)
 
@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
     """Return the fields of `Heads`.
 
     Raises:
-      ValueError: if the file is not there, is damaged, or is something else; or what it holds are no heads.
+      ValueError: if the file is missing, damaged or of another kind, or does not contain heads.
     """
     about, arrays = archive.read("path", path, KIND, FORMAT, UNCHECKED)
     with archive.damage_as_value_error("path", path, KIND):
@@ -62,8 +62,8 @@ def load(path: Path) -> dict[str, Any]:
         fields[NAMES] = _names(about.get(NAMES))
         unknown = np.full(np.shape(arrays["certificate.gap"]), np.nan)
         arrays = {f"certificate.{name}": unknown for name in NEWER} | arrays
-        proof = proof_of({name: arrays[f"certificate.{name}"] for name in PROOF})
-        fields["certificate"] = dataclasses.replace(proof, heads_device=about["device"])
+        certificate = certificate_from_arrays({name: arrays[f"certificate.{name}"] for name in CERTIFICATE_ARRAYS})
+        fields["certificate"] = dataclasses.replace(certificate, heads_device=about["device"])
         check(fields)
     if fields["best"] is not None and fields["best"].ndim == 0:
         fields["best"] = int(fields["best"])
@@ -75,7 +75,7 @@ def check(fields: dict[str, Any], where: str = "") -> None:
 
     Args:
       fields: the attributes by name.
-      where: what their names begin with in the message.
+      where: a prefix of the names in the message.
     """
     loss, coef = fields["loss"], fields["coef"]
     if loss not in CERTIFIED_LOSSES:
@@ -116,10 +116,10 @@ def check(fields: dict[str, Any], where: str = "") -> None:
             raise ValueError(f"{where}best: expected an index of {strengths} strengths, got {fields['best']}")
     elif fields["best"] is not None:
         raise ValueError(f"{where}best: expected None without scores, got {fields['best']}")
-    proof = fields["certificate"]
-    names = proof_arrays(proof)["bound"]
-    for name, form in form_of_proof(shape).items():
-        array = names if name == "bound" else getattr(proof, name)
+    certificate = fields["certificate"]
+    names = certificate_arrays(certificate)["bound"]
+    for name, form in certificate_form(shape).items():
+        array = names if name == "bound" else getattr(certificate, name)
         check_array(f"{where}certificate.{name}", array, *form, may_be_nan=name != "gap")
     columns = fields[NAMES]
     if columns is not None and (len(columns) != features or not all(isinstance(name, str) for name in columns)):
@@ -127,35 +127,37 @@ def check(fields: dict[str, Any], where: str = "") -> None:
 
 
 def _names(found: object) -> tuple[str, ...] | None:
-    """Return the names of columns, or None of heads that know none."""
+    """Return the names of columns, or None for heads without names."""
     if found is not None and not isinstance(found, list):
         raise ValueError(f"{NAMES}: expected a list of names, got {found!r:.200}")
     return None if found is None else tuple(found)
 
 
 def as_statuses(names: np.ndarray) -> np.ndarray:
-    """Return the statuses of those names, in their shape."""
+    """Return the statuses of an array of names, in its shape."""
     return np.array([Status(name) for name in names.ravel()], object).reshape(names.shape)
 
 
-def proof_arrays(proof: Certificate) -> dict[str, np.ndarray]:
+def certificate_arrays(certificate: Certificate) -> dict[str, np.ndarray]:
     """Return a certificate of several heads as arrays. The names of the bounds have the shape of the numbers."""
-    return {name: np.reshape(getattr(proof, name), np.shape(proof.gap)) for name in PROOF}
+    return {name: np.reshape(getattr(certificate, name), np.shape(certificate.gap)) for name in CERTIFICATE_ARRAYS}
 
 
-def form_of_proof(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the dtype and the shape of each of the `proof_arrays` of heads of that shape."""
-    return {name: ("U" if name == "bound" else "float64", shape) for name in PROOF}
+def certificate_form(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and the shape of each of the `certificate_arrays` of heads of that shape."""
+    return {name: ("U" if name == "bound" else "float64", shape) for name in CERTIFICATE_ARRAYS}
 
 
-def chosen(first: np.ndarray, one: Certificate, other: Certificate) -> Certificate:
-    """Return the certificate of heads that are those of `one` where `first` is true, else those of `other`."""
-    ours, theirs = proof_arrays(one), proof_arrays(other)
-    return proof_of({name: np.where(first, ours[name], theirs[name]) for name in PROOF})
+def merge_certificates(mask: np.ndarray, first: Certificate, second: Certificate) -> Certificate:
+    """Return the certificate with the heads of `first` where the mask is true, and those of `second` elsewhere."""
+    a, b = certificate_arrays(first), certificate_arrays(second)
+    return certificate_from_arrays({name: np.where(mask, a[name], b[name]) for name in CERTIFICATE_ARRAYS})
 
 
-def proof_of(arrays: dict[str, np.ndarray]) -> Certificate:
-    """Return the certificate that `proof_arrays` was given."""
-    value, gradient_norm, gap, rounding, bound, null_value, improvement = (arrays[name] for name in PROOF)
+def certificate_from_arrays(arrays: dict[str, np.ndarray]) -> Certificate:
+    """Return the certificate from arrays that `certificate_arrays` made."""
+    value, gradient_norm, gap, rounding, bound, null_value, improvement = (
+        arrays[name] for name in CERTIFICATE_ARRAYS
+    )
     names = tuple(map(str, bound.ravel()))
     return Certificate(value, gradient_norm, gap, rounding, names, null_value=null_value, improvement=improvement)

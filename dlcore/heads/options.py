@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dlcore.heads.losses import loss_record
+from dlcore.heads.losses import HeadLoss
 from dlcore.heads.scoring.held_out import Scoring, name_of
 
 
@@ -11,16 +11,14 @@ class FitOptions(NamedTuple):
     """Options of a call beside the data.
 
     Attributes:
-      loss: the name of the loss.
       scoring: the name of a metric, or a function.
-      left_out: whether each row is predicted by the others.
+      left_out: whether each row is predicted by a fit on the remaining rows.
       fit_intercept: whether the intercept is fitted.
       tol: the relative gap of a converged head.
       max_steps: the most passes over all rows for one head.
       keep_folds: whether the heads of the folds are returned.
     """
 
-    loss: str
     scoring: Scoring
     left_out: bool
     fit_intercept: bool
@@ -28,7 +26,10 @@ class FitOptions(NamedTuple):
     max_steps: int
     keep_folds: bool = False
 
-    def problem(self) -> Mapping[str, object]:
-        """Return what stages depend on: of ridge heads the scores too, which others make at the end."""
-        choices = {name: getattr(self, name) for name in ("loss", "left_out", "fit_intercept", "tol", "max_steps")}
-        return choices | ({"scoring": name_of(self.scoring)} if loss_record(self.loss).row_loss is None else {})
+    def problem(self, loss: HeadLoss) -> Mapping[str, object]:
+        """Return the options that the stages depend on.
+
+        A ridge stage includes the scores, so that `scoring` counts for ridge only.
+        """
+        choices = {name: getattr(self, name) for name in ("left_out", "fit_intercept", "tol", "max_steps")}
+        return {"loss": loss.name} | choices | ({"scoring": name_of(self.scoring)} if loss.is_exact else {})

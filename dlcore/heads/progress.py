@@ -12,7 +12,7 @@ import numpy as np
 from dlcore._core.compilation.compilations import Compilations
 
 QUIET_SECONDS = 2.0
-"""Time for which nothing is printed."""
+"""Seconds from the start of the call in which nothing is printed."""
 INTERVAL_SECONDS = 0.2
 """Least time between two reports within a stage."""
 LOG_SECONDS = 10.0
@@ -50,11 +50,11 @@ class HeadsProgress:
 
 
 ProgressLike = bool | Callable[[HeadsProgress], object] | None
-"""What `fit_heads` takes as progress."""
+"""The argument `progress` of `fit_heads`."""
 
 
 class Reporter:
-    """Receiver of the progress of a call. As a context it clears its line when it is left.
+    """Receiver of the progress of a call. The line is cleared on leaving the context.
 
     Attributes:
       callback: the function of the caller's; None for a line on standard error.
@@ -84,11 +84,13 @@ class Reporter:
             self.update(heads, ended=True)
 
     def certified(self, key: str, gap: np.ndarray) -> None:
-        """Report that heads have certificates, which replace those of the same key.
+        """Record the gaps of certified heads under a key, and report.
+
+        Gaps already stored under that key are replaced.
 
         Args:
           key: the name of the heads.
-          gap: their certified gaps.
+          gap: the certified gaps of the heads.
         """
         self._gaps[key] = gap
         self.worst_gap = max(float(part.max()) for part in self._gaps.values())
@@ -96,10 +98,10 @@ class Reporter:
         self.update(heads, ended=True)
 
     def update(self, heads: int, *, ended: bool = False) -> None:
-        """Report that so many heads have passed the stage, unless the last report was a moment ago.
+        """Report the number of heads that have passed the stage, at most once per interval.
 
         Args:
-          heads: their number.
+          heads: the number of heads.
           ended: whether a part of the stage has ended, which is always reported to a function.
         """
         now = time.perf_counter()
@@ -143,7 +145,7 @@ class Reporter:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal; a stream that is closed or absent is none."""
+    """Return whether a stream is a terminal. A closed or absent stream is not a terminal."""
     try:
         return stream is not None and stream.isatty()
     except (AttributeError, ValueError):
@@ -151,13 +153,13 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def read_progress(progress: object) -> Reporter | None:
-    """Return the receiver of the progress of a call, or None if nobody asks for it.
+    """Return the receiver of the progress of a call, or None if nothing is reported.
 
     Args:
-      progress: True or False, None for a terminal alone, or a function of `HeadsProgress`.
+      progress: True or False, None for True on a terminal only, or a function of `HeadsProgress`.
 
     Raises:
-      TypeError: if it is something else.
+      TypeError: if `progress` is something else.
     """
     if progress is None:
         return Reporter() if is_terminal(sys.stderr) else None

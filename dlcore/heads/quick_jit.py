@@ -1,4 +1,4 @@
-"""Programs that compile quickly on a CPU: the first call of `fit_heads` counts as much as the next."""
+"""Programs that compile quickly on a CPU, because the first call of `fit_heads` matters as much as later calls."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from dlcore.devices import platform_of
 QUICK: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
 """Options with which XLA's older code for loops over elements compiles in less time and runs as fast.
 
-XLA of jaxlib 0.12 no longer has that code.
+They are passed to JAX before version 0.11 only, because later XLA no longer has that code.
 """
 
 

@@ -18,7 +18,7 @@ from dlcore.certificate.linear_heads import as_labels
 from dlcore.certificate.losses import CERTIFIED_LOSSES
 from dlcore.certificate.rows import DataLike
 from dlcore.heads import display
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.files import load, save
 from dlcore.heads.scoring.best_penalty import within_one_error
 from dlcore.heads.scoring.logits import logits_by_block
@@ -47,11 +47,12 @@ class FoldHeads(NamedTuple):
 class Heads:
     """One head for each strength, fitted on all rows, with its certificate and the scores of the folds.
 
-    Where y was [n, targets] every array has the targets' axis in front. All arrays are NumPy, numbers float64.
-    `heads[0.01]` is the head of the strength 0.01. Two objects are equal if they are the same object.
+    If y has shape (n, targets), arrays of heads have the axis of targets in front. `l2`, `scale` and `classes_`
+    have none. All arrays are NumPy, numbers float64. `heads[0.01]` is the head of the strength 0.01. Two objects
+    are equal if they are the same object.
 
     Attributes:
-      coef: shape (l2, m), of softmax heads (l2, classes, m), where they sum to 0 over the classes.
+      coef: shape (l2, m), or (l2, classes, m) of softmax heads, whose sum over the classes is 0.
       intercept: shape (l2,) or (l2, classes), 0 without an intercept.
       l2: shape (l2,).
       loss: "logistic", "softmax", "squared" or "poisson".
@@ -59,13 +60,13 @@ class Heads:
       status: shape (l2,), a `Status` each: converged where gap ≤ tol·min(max(J, 1e-3·J₀), E), see
         `Certificate.gap_tol`.
       certificate: of the heads, arrays of shape (l2,).
-      steps: shape (l2,), passes over all rows.
+      steps: shape (l2,), passes of the solvers over all rows, without steps of the intercepts alone.
       fold_status: shape (folds, l2).
       fold_gap: shape (folds, l2), the certified gap of each fold's fit.
-      scores: shape (folds, l2), larger is better; of a validation set, or of rows left out one by one, (1, l2);
-        else None.
-      scoring: what the scores are: a name that `fit_heads` takes, such as "log_loss" (negative), or the name
-        of a function.
+      scores: shape (folds, l2), or (1, l2) for a validation set or leave-one-out. Larger is better. None if
+        nothing is scored.
+      scoring: the name of the scores: a name that `fit_heads` takes, such as "log_loss" (negative), or the name of
+        a function.
       best: the index of the strength with the best mean score, the strongest of equals; None without scores.
       device: where the passes over the rows ran.
       scale: shape (m,), the deviations σ where the penalty is of standardised columns, else None.
@@ -126,10 +127,10 @@ class Heads:
         return self._head(self.best)
 
     def __getitem__(self, l2: float) -> LinearHeads:
-        """Return the head of a strength, to a relative distance of 1e-9.
+        """Return the head whose l2 equals the given one to a relative 1e-9.
 
         Raises:
-          KeyError: if no head has this strength; the message lists those that are there.
+          KeyError: if no head has this strength. The message lists the strengths.
           TypeError: if `l2` is not a number.
         """
         host_checks.check_number("l2", l2, minimum=0)
@@ -157,19 +158,20 @@ class Heads:
 
     @property
     def ties(self) -> np.ndarray | None:
-        r"""Strengths that the folds do not tell from the best: booleans, shape (l2,); None with fewer than two.
+        r"""Strengths within one standard error of the best, as booleans of shape (l2,).
 
-        Those of a mean score of at least $\bar s_b - \sigma_b/\sqrt F$: b is `best`, F the number of folds and
-        $\sigma_b$ the standard deviation of its scores (with F − 1).
+        None with fewer than two folds. A strength is true if its mean score is at least
+        $\bar s_b - \sigma_b/\sqrt F$. b is `best`, F the number of folds and $\sigma_b$ the standard deviation of
+        the scores of the best strength (with F − 1).
 
         Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, section 7.10.1.
         """
-        return None if self.scores is None or self.best is None else within_one_error(self.scores, self.best)
+        return None if self.scores is None else within_one_error(self.scores, self.best)
 
     def predict(self, x: DataLike) -> np.ndarray:
         """Return the labels, numbers or rates of every head: shape (l2, n), NumPy.
 
-        A compiled program reads x in its own dtype, some rows at a time, in float64.
+        x is read block by block in its dtype. A compiled program multiplies each block in float64.
 
         Args:
           x: shape (n, m), any real dtype, as `fit_heads` takes it. If the fit and x have column names, the columns
@@ -193,7 +195,7 @@ class Heads:
           x: as `predict` takes it.
 
         Raises:
-          ValueError: as `predict` does, and if the loss knows no classes.
+          ValueError: as `predict` does, and if the loss has no classes.
           TypeError: if x is not an array of real numbers.
         """
         predict_proba = CERTIFIED_LOSSES[self.loss].predict_proba
@@ -202,9 +204,12 @@ class Heads:
         return self._of_rows(x, predict_proba)
 
     def _of_rows(self, x: DataLike, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return what `read` makes of logits, (l2, rows) or (l2, classes, rows), l2 first."""
+        """Return the result of `read` on the logits of all rows, shape (l2, rows) or (l2, classes, rows).
+
+        Axes of `read` beyond the heads and rows come last.
+        """
         order = columns.column_order("x", columns.feature_names("x", x), self.feature_names)
-        x = shared(x)
+        x = share_with_jax(x)
         rows = host_checks.as_numpy_or_sparse("x", x)
         host_checks.check_matrix("x", rows)
         if rows.shape[1] != self.coef.shape[-1]:
@@ -224,15 +229,15 @@ class Heads:
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything into one file, a NumPy archive without pickles, from which `load` makes the same again.
+        """Write all attributes but `timing` into one file, a NumPy archive without pickles, which `load` reads.
 
         Args:
-          path: of the file, with any name. What is there is replaced in one instant: the name never stands for
-            half a file, whoever else writes it. The target of a link is replaced; a device or FIFO is written to.
+          path: the path of the file, with any name. An existing file is replaced atomically, also if several
+            processes write it. The target of a link is replaced; a device or FIFO is written to.
 
         Raises:
-          ValueError: if its folder is not there, or an attribute does not go with the others.
-          OSError: if the file cannot be written; what was there is unchanged.
+          ValueError: if the folder does not exist, or an attribute does not fit the others.
+          OSError: if the file cannot be written. An existing file is unchanged.
           TypeError: if `path` is no path.
 
         >>> import tempfile
@@ -250,34 +255,38 @@ class Heads:
     def load(cls, path: str | os.PathLike[str]) -> "Heads":
         """Return the heads that `save` has written, to the last bit.
 
-        Checksums of all arrays are compared; files of the first format have none, and load without.
+        Checksums of all arrays are compared. Files of the first format have no checksums.
 
         Raises:
-          ValueError: naming the file, if it is not there, is damaged, is something else, of another format, or
-            holds no heads, then with the field.
+          ValueError: if the file is missing, damaged, of another kind or format, or an entry does not fit. The
+            error names the file, and the entry.
           TypeError: if `path` is no path.
         """
         return cls(**load(check_path("path", path)))
 
 
 NOTHING = 1e-12
-"""A head that improves less than this part of J may be one of rounding alone."""
+"""If the improvement is below this fraction of J, rounding may explain all of it."""
 
 
-def is_idle(proof: Certificate, tol: float) -> np.ndarray:
-    """Return which heads may be null heads but for rounding.
+def is_idle(certificate: Certificate, tol: float) -> np.ndarray:
+    """Return which heads may differ from the null head by rounding only.
 
-    They are not converged, a quarter of their gap or more is rounding, and they improve less than J rounds.
+    Such a head is not converged, at least a quarter of its gap is rounding, and its improvement is no more than
+    the rounding of J.
     """
-    idle = (proof.gap > proof.gap_tol(tol)) & (proof.gap <= 4 * proof.rounding)
-    return idle & (proof.improvement <= NOTHING * np.maximum(proof.value, proof.null_value))
+    idle = (certificate.gap > certificate.gap_tol(tol)) & (certificate.gap <= 4 * certificate.rounding)
+    return idle & (certificate.improvement <= NOTHING * np.maximum(certificate.value, certificate.null_value))
 
 
 def statuses(
     gap: np.ndarray, allowed: np.ndarray, l2: np.ndarray, bound: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
-    """Return the status of each head, from its certificate first; arrays of one shape."""
-    ended = np.empty(gap.shape, object)  # np.full would keep the text of the status alone
+    """Return the status of each head. All arguments have one shape.
+
+    A converged certificate overrides every other status.
+    """
+    ended = np.empty(gap.shape, object)  # np.full would store strings instead of Status objects
     ended[...] = Status.PRECISION_FLOOR
     ended[exhausted] = Status.OUT_OF_STEPS
     unbounded = (l2 == 0) & ~np.isfinite(gap)

@@ -1,4 +1,4 @@
-"""Heads of checked arguments, and those of each fold for estimators that score the folds themselves."""
+"""Solve a checked problem, for `fit_heads` and for estimators that need the heads of each fold."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dlcore.certificate.rows import DataLike
 from dlcore.heads.checkpoint import StageCache
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.data.training_data import TrainingData, read_training_data
 from dlcore.heads.exact import ridge_heads
 from dlcore.heads.iterative import iterative_heads
@@ -23,8 +23,8 @@ from dlcore.heads.timing import Stopwatch
 def solve_heads(
     inputs: TrainingData, x: DataLike, fit_options: FitOptions, stages: StageCache
 ) -> tuple[Heads, tuple[FoldHeads, ...]]:
-    """Return the heads of all rows, with the timing, and of each fold if the options keep them."""
-    solve = ridge_heads if inputs.loss.row_loss is None else iterative_heads
+    """Return the heads of all rows, with the timing, and the heads of each fold if the options keep them."""
+    solve = ridge_heads if inputs.loss.is_exact else iterative_heads
     reporter = stages.reporter
     if reporter is not None:
         reporter.total = inputs.l2.size * inputs.targets
@@ -54,14 +54,14 @@ def fit_with_folds(
       y: shape (n,) or (n, targets), as `fit_heads` takes it.
       loss: the name of the loss.
       l2: λ of all rows and of each fold, shape (folds + 1, L).
-      train: the rows that train each fold, booleans, shape (folds, n). Each fold trains every class.
+      train: the training rows of each fold, booleans, shape (folds, n). They have rows of every class.
       sample_weight: shape (n,).
       fit_intercept: whether the intercept is fitted.
       tol: the relative gap of a converged head.
       max_steps: the most passes over all rows for one head.
       progress: as `fit_heads` takes it.
     """
-    x = shared(x)
+    x = share_with_jax(x)
     inputs = read_training_data(
         x,
         y,
@@ -78,5 +78,5 @@ def fit_with_folds(
     train = np.concatenate([inputs.train, train])
     inputs = inputs._replace(l2=np.asarray(l2, np.float64), train=train, test=np.zeros_like(train))
     scoring = read_scoring(None, inputs.loss)
-    fit_options = FitOptions(inputs.loss.name, scoring, False, fit_intercept, tol, max_steps, keep_folds=True)
+    fit_options = FitOptions(scoring, False, fit_intercept, tol, max_steps, keep_folds=True)
     return solve_heads(inputs, x, fit_options, StageCache(None, {}, read_progress(progress)))

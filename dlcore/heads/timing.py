@@ -1,4 +1,4 @@
-"""The seconds of a call of `fit_heads`, by what they were spent on."""
+"""Seconds of a call of `fit_heads`: compiling, solving and certifying."""
 
 import contextlib
 import time
@@ -16,8 +16,8 @@ class HeadsTiming(NamedTuple):
       run: solving and scoring.
       certify: the certificates.
       programs: the names of the programs that were compiled or read. A later call with these shapes has none, or
-        only those that harder heads ask for: `accumulate_with_hessian`, or `accumulate` once more, in float64. On
-        a CPU NumPy makes the passes of small tables and of Newton's method, and no program.
+        only those that harder heads need: `accumulate_with_hessian`, or `accumulate` once more, in float64. On a
+        CPU Newton's method and small or wide tables use NumPy and compile no pass.
     """
 
     compile: float

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from dlcore.certificate.rows import DataLike
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.sklearn.types import Features, FloatName
 
 Data = TypeVar("Data", bound=DataLike | None)
@@ -32,7 +32,7 @@ def on_host(data: Data) -> Data | np.ndarray:
 
     Arrays of another device are read through DLPack. bfloat16 becomes float32.
     """
-    rows = None if data is None else shared(data)
+    rows = None if data is None else share_with_jax(data)
     if not isinstance(rows, jax.Array):
         return data
     array = np.asarray(rows)

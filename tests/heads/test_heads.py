@@ -291,7 +291,7 @@ Y = np.arange(12) % 2
         (
             {"folds": [Y]},
             ValueError,
-            "folds: expected both classes in the training rows of every fold, got one in 0",
+            "folds: expected both classes in the training rows of every fold, got one class in fold 0",
         ),
         ({"folds": [([0, 1, 12], [3])]}, ValueError, "folds: expected the numbers of rows, 0 to 11"),
         ({"folds": "five"}, TypeError, "folds: expected None, an integer"),

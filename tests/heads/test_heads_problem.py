@@ -310,7 +310,7 @@ Y = np.arange(12) % 2
         ({"standardize": 1}, TypeError, "standardize: expected True or False, got 1"),
         ({"validation": (X, Y), "folds": 2}, ValueError, "validation: expected None where there are folds"),
         ({"validation": X}, TypeError, r"validation: expected \(x, y\) or \(x, y, weights\), got ndarray"),
-        ({"validation": (X,)}, TypeError, "validation: expected .* got 1 of them"),
+        ({"validation": (X,)}, TypeError, "validation: expected .* got a tuple of 1"),
         ({"validation": (X[:, :2], Y)}, ValueError, "validation x: expected 3 columns, as x has, got 2"),
         ({"validation": (X[:, 0], Y)}, ValueError, r"validation x: expected 2-D \[n, features\]"),
         ({"validation": (X[:0], Y[:0])}, ValueError, "validation x: expected at least one row"),

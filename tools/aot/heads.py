@@ -125,7 +125,7 @@ def next_step(placement: Placement) -> Arguments:
     rings, point, problem = descent_of(placement)
     heads, pairs, _ = rings.s.shape
     combination = placement.replicated((heads, 2 * pairs + 5), WIDE)  # packed
-    return rings, point, lbfgs_history.Gradient(point.gradient, point.turned), combination, problem
+    return rings, point, lbfgs_history.Gradient(point.gradient, point.preconditioned), combination, problem
 
 
 def hessian_program(loss: str, outputs: int) -> Lower:

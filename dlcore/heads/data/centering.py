@@ -11,15 +11,18 @@ from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 
 ROWS, NUMBERS = 4096, 2**20
-"""Rows that the point is the mean of, evenly spaced, at most twice as many, and at most so many numbers."""
+"""The centre is the mean of evenly spaced rows: about `ROWS` of them, or about `NUMBERS` entries if that is fewer.
+
+The sample may have up to twice as many of either.
+"""
 
 
 class Centering(NamedTuple):
     """Centering of the rows.
 
     Attributes:
-      centre: what is subtracted from a row, shape (m,).
-      unit: what the columns are then multiplied by, shape (m,), or None.
+      centre: the point that is subtracted from each row, shape (m,).
+      unit: factors of the centered columns, shape (m,), or None.
       has_intercept: 1 or 0.
       radius: the usual length of a centered row.
       offset: the largest distance of a column's centre from 0, in units of its deviation.
@@ -33,9 +36,12 @@ class Centering(NamedTuple):
 
 
 def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = None) -> Centering:
-    """Return the centering at the mean, at 0 without an intercept, in units of `scale`, shape (m,)."""
+    """Return the centering at the unweighted mean of a sample of the rows, in units of `scale`, shape (m,).
+
+    Without an intercept the centre is 0.
+    """
     few = x[:: max(1, len(x) // ROWS, x.shape[0] * x.shape[1] // NUMBERS)].astype(np.float64)
-    # A number of the dtype that rows are subtracted in, so that programs of every precision mean the same point.
+    # The centre is rounded to the dtype of the subtraction, so that every program subtracts the same point.
     centre = (few.mean(0) * fit_intercept).astype(_wider(x.dtype, np.float32)).astype(np.float64)
     unit = None if scale is None else 1 / scale
     units = np.ones(len(centre)) if unit is None else unit
@@ -50,7 +56,10 @@ def fit_centering(x: HostTable, fit_intercept: bool, scale: np.ndarray | None = 
 
 
 def center_rows(x: AnyArray, centering: Centering, dtype: DTypeLike, xp: ModuleType = jnp) -> AnyArray:
-    """Return centered rows in `dtype`, subtracted in the wider of it and their own, by this module's functions."""
+    """Return centered rows in `dtype`. The subtraction uses the wider of `dtype` and the dtype of `x`.
+
+    `xp` is the module of the arrays, `jax.numpy` or `numpy`.
+    """
     wide = _wider(x.dtype, dtype)
     rows = x.astype(wide) - xp.asarray(centering.centre).astype(wide)[None]
     rows = rows if centering.unit is None else rows * xp.asarray(centering.unit).astype(wide)[None]
@@ -58,7 +67,7 @@ def center_rows(x: AnyArray, centering: Centering, dtype: DTypeLike, xp: ModuleT
 
 
 def inverse_transform_coef(theta: np.ndarray, centering: Centering) -> np.ndarray:
-    """Return coefficients and, last, intercepts of centered rows as those of the rows as given."""
+    """Return coefficients and, last, intercepts of the rows as given, from those of centered rows."""
     theta = theta.copy()
     if centering.unit is not None:
         theta[..., :-1] *= centering.unit
@@ -66,7 +75,8 @@ def inverse_transform_coef(theta: np.ndarray, centering: Centering) -> np.ndarra
     return theta
 
 
-def _wider(own: DTypeLike, dtype: DTypeLike) -> np.dtype:
-    """Return the dtype of rows if they are of floating point and have more digits than `dtype`, else that."""
-    own, dtype = jnp.dtype(own), jnp.dtype(dtype)
-    return own if jnp.issubdtype(own, jnp.floating) and own.itemsize > dtype.itemsize else dtype
+def _wider(rows_dtype: DTypeLike, dtype: DTypeLike) -> np.dtype:
+    """Return the dtype of the rows if it is a floating-point dtype wider than `dtype`, and `dtype` otherwise."""
+    rows_dtype, dtype = jnp.dtype(rows_dtype), jnp.dtype(dtype)
+    is_wider = jnp.issubdtype(rows_dtype, jnp.floating) and rows_dtype.itemsize > dtype.itemsize
+    return rows_dtype if is_wider else dtype

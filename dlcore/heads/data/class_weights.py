@@ -9,31 +9,33 @@ from dlcore._core.labels import shown
 from dlcore.heads.losses import HeadLoss
 
 ClassWeightLike: TypeAlias = str | Mapping[Any, float]
-"""What `fit_heads` takes as class weights: "balanced", or the weight of every class."""
+"""The argument `class_weight` of `fit_heads`: "balanced", or the weight of every class."""
 
 
 def class_weights(
     given: ClassWeightLike, y: np.ndarray, weight: np.ndarray, loss: HeadLoss, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return the factor of each class of each target, at most 1, and what each target's were divided by.
+    r"""Return the factor of each class and target, and the power of two that divided the factors of each target.
 
-    "balanced" is $\frac{S}{K\,S_k}$ for class k of K, with the sum S of the weights of all rows and $S_k$ of its
-    own: every class weighs the same in the end, over all rows and not in each fold, as scikit-learn has it. The
-    largest becomes a number in [½, 1) by a power of two, which changes no objective.
+    "balanced" is $\frac{S}{K\,S_k}$ for class k of K. S is the sum of all weights and $S_k$ that of class k. All
+    classes then have the same total weight over all rows, as in scikit-learn; in a fold they may differ. The
+    factors of a target are divided by a power of two, so that the largest lies in [½, 1). This changes no
+    objective.
 
     Args:
       given: "balanced", or a dictionary with the weight of every class.
-      y: shape (n,) or (n, targets), labels of which every class stands in rows of positive weight.
+      y: shape (n,) or (n, targets), class codes. Every class has rows of positive weight.
       weight: shape (n,).
       loss: of the heads.
-      labels: what the numbers of `y` stand for, shape (classes,); None for themselves.
+      labels: the labels that the codes of `y` stand for, shape (classes,); None for the codes.
 
     Returns:
       Factors, shape (targets, classes), and powers of two, shape (targets,).
 
     Raises:
-      ValueError: if the loss knows no classes, a class is missing or unknown, or a weight is no number above 0.
-      TypeError: if it is neither a string nor a dictionary, or a weight is no number.
+      ValueError: if the loss has no classes, a class is missing or unknown, or a weight is not a finite number
+        above 0.
+      TypeError: if `given` is neither a string nor a dictionary, or a weight is no number.
     """
     if loss.is_soft:
         raise ValueError(
@@ -61,7 +63,7 @@ def class_weights(
     return table, np.ldexp(1.0, power)
 
 
-def factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
+def row_factors(of_classes: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the factor of every row, shape (n,)."""
     return of_classes[y.astype(np.intp)]
 

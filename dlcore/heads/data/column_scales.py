@@ -1,10 +1,11 @@
-r"""Standardised columns: they are divided by their weighted standard deviation over the rows that train a fit.
+r"""Standardised columns: a penalty in units of the weighted standard deviation over the training rows of a fit.
 
-No column is changed. With the deviation $\sigma_{fj}$ of column j in fit f, weights w of the columns as they are
-and $\frac\lambda2\sum_j(\sigma_{fj}w_j)^2$ in place of $\frac\lambda2\|w\|^2$, J is what it would be of
-standardised columns with the weights $\sigma_{fj}w_j$; their means go into the intercept. All fits are solved in
-the units of the one on all rows, $\theta_j = \sigma_{0j}w_j$, in which the penalty of column j is
-$\lambda(\sigma_{fj}/\sigma_{0j})^2$: near λ, so that folds go on sharing curvature, and one copy of the rows.
+No column is changed. Dividing column j by its deviation $\sigma_{fj}$ in fit f and fitting coefficients v is the
+same as fitting $w_j = v_j/\sigma_{fj}$ on the original columns with the penalty
+$\frac\lambda2\sum_j(\sigma_{fj}w_j)^2$. The means go into the intercept.
+
+Solvers use $\theta_j = \sigma_{0j}w_j$ for all fits. The penalty of column j in fit f is then
+$\lambda(\sigma_{fj}/\sigma_{0j})^2$, which is near λ. All fits share one copy of the rows and one preconditioner.
 """
 
 import jax
@@ -21,11 +22,12 @@ CONSTANT = 2.0**-40
 
 @quick_jit()
 def column_scales(data: BlockedData, total: Array) -> Array:
-    """Shape (fits, m), float64, in two passes over the rows.
+    """Return the standard deviation of each column in each fit, shape (fits, m), float64. It takes two passes.
 
     Args:
-      data: x (n, m); y (n, fits), booleans, whether a row trains fit f; the weights of the rows.
-      total: shape (fits,), the sum of the weights that train each.
+      data: x (n, m); y (n, fits), booleans, whether a row is in the training set of fit f; the weights of the
+        rows.
+      total: shape (fits,), the sum of the weights that train each fit.
     """
 
     def sums(x: Array, train: Array, weights: Array | None) -> tuple[Array, Array]:
@@ -42,7 +44,7 @@ def column_scales(data: BlockedData, total: Array) -> Array:
         assert weights is not None
         rows, scale = x.astype(jnp.float64), weights
 
-        def of_fit(fit: Array) -> Array:  # one after another: each about its own mean
+        def of_fit(fit: Array) -> Array:  # Fits are mapped one at a time: each subtracts a different mean.
             chosen = jnp.where(train[:, fit], scale, 0.0)
             return matmul(chosen, ((rows - middle[fit][None]) / unit[None]) ** 2)
 
@@ -53,6 +55,9 @@ def column_scales(data: BlockedData, total: Array) -> Array:
 
 
 def deviation(variance: Array, middle: Array, unit: Array | float = 1.0) -> Array:
-    """Return the root of the variance, and 1 where a column is constant; the numbers are in a unit."""
+    """Return `unit` times the square root of the variance, or 1 for a constant column.
+
+    `variance` and `middle`, the mean, are in that unit.
+    """
     varies = variance > (CONSTANT * middle) ** 2
     return jnp.where(varies, unit * jnp.sqrt(jnp.where(varies, variance, 1.0)), 1.0)

@@ -1,4 +1,4 @@
-"""The rows on the device, once and in their own dtype, whoever made them."""
+"""Place the rows on the device once, in their dtype, from any array library."""
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,20 @@ from dlcore.heads.quick_jit import quick_jit
 from dlcore.objective.borrowed import BorrowedRows, borrow
 
 DENSE_BYTES = 2**24
-"""Size of the rows of a sparse table that are dense on the host at a time."""
+"""Bytes of the rows of a sparse table that are dense on the host at a time."""
 BORROWED_BYTES = 2**28
-"""Rows of this size or more are read where they lie, even where the device needs a copy for the fastest pass.
+"""NumPy rows of at least this many bytes are read in place although they are not aligned.
 
-A pass over an aligned copy takes four fifths of the time. All that `malloc` returns from this size on begins
-alike.
+A pass over an aligned copy takes four fifths of the time. `malloc` gives all arrays of this size the same
+alignment.
 """
 
 
-def shared(x: DataLike) -> DataLike:
-    """Return an array of another library, such as torch, as a JAX array over the same memory; else what came."""
+def share_with_jax(x: DataLike) -> DataLike:
+    """Return an array of another library, such as torch, as a JAX array over the same memory.
+
+    Other arrays, and arrays that JAX cannot read, are returned unchanged.
+    """
     if isinstance(x, jax.Array | np.ndarray) or not hasattr(x, "__dlpack__"):
         return x
     try:
@@ -30,11 +33,11 @@ def shared(x: DataLike) -> DataLike:
             detach = getattr(x, "detach", None)  # of torch: a strided one is copied
             return jax.dlpack.from_dlpack(detach().contiguous() if detach else x)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
-        return x  # NumPy may be able to read it, and says why where it is not
+        return x  # NumPy may read it; otherwise NumPy's error gives the reason.
 
 
 def rows_to_device(x: jax.Array | HostTable) -> Array | BorrowedRows:
-    """Return rows for programs that read them in blocks. Many rows of a NumPy array are read where they lie."""
+    """Return rows for programs that read them in blocks. A large NumPy array is read in place."""
     if isinstance(x, np.ndarray) and x.nbytes >= BORROWED_BYTES and not _in_place(x) and platform_of() == "cpu":
         lent = borrow(x)
         if lent is not None:

@@ -21,7 +21,7 @@ class Splitter(Protocol):
 
 
 FoldsLike: TypeAlias = int | str | npt.ArrayLike | Splitter | Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]
-"""What `fit_heads` takes as folds."""
+"""The argument `folds` of `fit_heads`."""
 
 
 def read_folds(
@@ -36,7 +36,7 @@ def read_folds(
 
     Args:
       folds: as `fit_heads` takes it, without "leave-one-out".
-      rows: their number.
+      rows: the number of rows.
       labels: the classes of the rows, shape (rows,), by which an integer stratifies; None for numbers.
       groups: the group of each row, shape (rows,); None without groups.
       classes: the labels that numbers of classes stand for, shape (classes,), for messages.
@@ -63,8 +63,8 @@ def _consecutive(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return scikit-learn's KFold, or for labels its StratifiedKFold, both without shuffling.
 
-    The labels, sorted by the order in which the classes first appear, are dealt one by one to the folds. That says
-    how many rows of each class each fold scores. They are taken in the order of the data.
+    Classes are numbered by first appearance, and the sorted labels are dealt to the folds in turn. This gives the
+    number of rows of each class in each fold. Each fold takes its rows of a class in the order of the data.
     """
     if folds > rows:
         raise ValueError(f"folds: expected at most as many as rows ({rows}), got {folds}")
@@ -116,7 +116,7 @@ def _by_groups(folds: int, codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
 def _given(
     folds: FoldsLike, rows: int, labels: np.ndarray | None, codes: np.ndarray | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the pairs of 0/1 weights [folds, n], of a splitter, or of (train, test) row numbers."""
+    """Return the training and test masks of each fold, from 0/1 weights, a splitter, or pairs of row numbers."""
     splits = getattr(folds, "split", None)
     if isinstance(folds, str | bytes | bool) or not (splits or isinstance(folds, Iterable)):
         expected = "None, an integer, 0/1 weights, a splitter or 'leave-one-out'"
@@ -159,11 +159,11 @@ def check_folds(
     fit_intercept: bool,
     classes: np.ndarray | None = None,
 ) -> None:
-    """Check that every fold trains and is scored on rows of positive weight, and trains on targets enough.
+    """Check that every fold trains and scores rows of positive weight, and that its training targets suffice.
 
     Args:
-      train: the rows that train each fold, booleans, shape (folds, n).
-      test: the rows that score it, shape (folds, n).
+      train: the training rows of each fold, booleans, shape (folds, n).
+      test: the scored rows of each fold, shape (folds, n).
       weight: weights of the rows, shape (n,).
       y: targets, shape (n,) or (n, targets).
       loss: of the heads.
@@ -171,13 +171,17 @@ def check_folds(
       classes: the labels that numbers of classes stand for, shape (classes,).
 
     Raises:
-      ValueError: that names the fold.
+      ValueError: if not. The message names the fold.
     """
     for fold, (chosen, scored) in enumerate(zip(train, test, strict=True)):
         if not (weight[chosen] > 0).any():
-            raise ValueError(f"folds: expected training rows of positive weight in every fold, got none in {fold}")
+            raise ValueError(
+                f"folds: expected training rows of positive weight in every fold, got none in fold {fold}"
+            )
         if not (weight[scored] > 0).any():
-            raise ValueError(f"folds: expected rows of positive weight to score every fold on, got none in {fold}")
+            raise ValueError(
+                f"folds: expected rows of positive weight to score every fold on, got none in fold {fold}"
+            )
         if loss.is_soft:
             check_soft_classes(y, np.where(chosen, weight, 0), loss, f"the training rows of fold {fold}")
             continue
@@ -187,11 +191,12 @@ def check_folds(
                 if missing is not None and not fit_intercept:
                     raise ValueError(
                         "folds: expected every class in the training rows of every fold where there is no "
-                        f"intercept, got none of {label_of(missing, classes)} in {fold}"
+                        f"intercept, got none of {label_of(missing, classes)} in fold {fold}"
                     )
             elif loss.needs_positive and fit_intercept and not (column[chosen & (weight > 0)] > 0).any():
                 raise ValueError(
-                    f"folds: expected a positive y in the training rows of every fold, got only zeros in {fold}"
+                    "folds: expected a positive y in the training rows of every fold, "
+                    f"got only zeros in fold {fold}"
                 )
 
 
@@ -199,12 +204,14 @@ def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold:
     """Return the first class that a fold does not train on, or None.
 
     Raises:
-      ValueError: if it trains on one class alone.
+      ValueError: if the fold trains on one class only.
     """
     present = np.unique(labels[chosen])
     if len(present) < 2:
         needed = "two" if loss.has_classes else "both"
-        raise ValueError(f"folds: expected {needed} classes in the training rows of every fold, got one in {fold}")
+        raise ValueError(
+            f"folds: expected {needed} classes in the training rows of every fold, got one class in fold {fold}"
+        )
     missing = np.setdiff1d(labels, present)
     return int(missing[0]) if len(missing) else None
 
@@ -212,7 +219,7 @@ def _missing_class(loss: HeadLoss, labels: np.ndarray, chosen: np.ndarray, fold:
 def warn_of_rare_classes(
     folds: FoldsLike | None, labels: np.ndarray, names: np.ndarray | None, stacklevel: int
 ) -> None:
-    """Warn that a class has fewer rows than an integer number of stratified folds, as StratifiedKFold does.
+    """Warn if a class has fewer rows than `folds`, when `folds` is an integer, as StratifiedKFold does.
 
     Args:
       folds: as `fit_heads` takes it.
@@ -239,8 +246,8 @@ def absent_classes(
     """Return the classes that a fold is scored on without training on them, by the number of the fold.
 
     Args:
-      train: the rows that train each fold, booleans, shape (folds, n).
-      test: the rows that score it, shape (folds, n).
+      train: the training rows of each fold, booleans, shape (folds, n).
+      test: the scored rows of each fold, shape (folds, n).
       weight: weights of the rows, shape (n,).
       labels: the numbers of the classes, shape (n,).
       names: the labels that they stand for, shape (classes,).
@@ -261,7 +268,7 @@ def warn_of_absent_classes(
     """Warn of folds that are scored on a class without training on it.
 
     Args:
-      absent: classes by the number of the fold.
+      absent: the absent classes by the number of the fold.
       folds: the number of all folds.
       scoring: as `fit_heads` takes it.
       stacklevel: of `warnings.warn`, seen from the caller.
@@ -270,12 +277,14 @@ def warn_of_absent_classes(
         return
     missing = {fold: _listed(classes) for fold, classes in absent.items()}
     shown = _listed([f"fold {fold} on no row of class {classes}" for fold, classes in missing.items()])
-    told = "they never predict it"
+    effect = "these heads never predict these classes"
     if scoring == "log_loss":
         others = "the other folds choose" if len(absent) < folds else "no fold is left to choose"
-        told = f"their log loss is infinite, and {others} the best l2"
+        effect = f"their log loss is infinite, and {others} the best l2"
     warnings.warn(
-        f"folds: heads train in {shown}, and are scored on some; {told}", UserWarning, stacklevel=stacklevel + 1
+        f"folds: heads train in {shown}, but are scored on such rows; {effect}",
+        UserWarning,
+        stacklevel=stacklevel + 1,
     )
 
 

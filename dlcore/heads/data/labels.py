@@ -1,4 +1,4 @@
-"""Classes of labels: which a loss takes, and their names in messages."""
+"""Check of the classes of labels for a loss, and the names of classes in messages."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def check_classes(codes: np.ndarray, classes: np.ndarray, weight: np.ndarray, lo
             f"y: expected 1-D [n], got 2-D with shape {codes.shape}; probabilities of the classes are "
             "floating-point numbers, y.astype(float)"
         )
-    if loss.has_classes or codes.ndim != 2:
+    if codes.ndim != 2:
         host_checks.check_rank("y", codes, 1, "[n]")
     expected = "at least two classes" if loss.has_classes else "two classes"
     if len(classes) > 2 and not loss.has_classes:
@@ -49,7 +49,7 @@ def check_soft_classes(y: np.ndarray, weight: np.ndarray, loss: HeadLoss, where:
       y: probabilities of class 1, shape (n,) or (n, targets), or of all classes, shape (n, classes).
       weight: weights of the rows, shape (n,).
       loss: of the heads.
-      where: what the rows are called in the message.
+      where: the name of the rows in the message.
     """
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise ValueError(f"y: expected [n] or [n, targets], got shape {y.shape}")

@@ -8,9 +8,10 @@ from dlcore.devices import aligned_empty
 
 
 def read_weights(name: str, given: npt.ArrayLike | None, rows: int) -> tuple[np.ndarray, float]:
-    """(weights, unit): in float64, the largest in [½, 1), of a power of two, so that each comes back in every bit.
+    """Return weights in float64 and a power of two `unit`.
 
-    None weighs every row 1. A CPU device can share their memory.
+    The weights times `unit` are what was given, bit for bit. The largest weight lies in [½, 1). For None all
+    weights and `unit` are 1. A CPU device can share the memory of the weights.
     """
     shared = aligned_empty((rows,), np.float64)
     if given is None:

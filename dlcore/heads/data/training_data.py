@@ -15,7 +15,7 @@ from dlcore._core.soft_labels import read_soft_labels
 from dlcore._core.types import Array, Device
 from dlcore.certificate.rows import DataLike, HostTable
 from dlcore.heads.data.batching import rows_at_once
-from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, factors
+from dlcore.heads.data.class_weights import ClassWeightLike, class_weights, row_factors
 from dlcore.heads.data.column_scales import column_scales
 from dlcore.heads.data.device_rows import rows_to_device
 from dlcore.heads.data.folds import FoldsLike, check_folds, read_folds
@@ -28,7 +28,7 @@ from dlcore.objective import BlockedData
 from dlcore.objective.borrowed import BorrowedRows
 
 SCALED_BYTES = 2**21
-"""Size of a block of rows in float64 whose deviations are summed, on a CPU."""
+"""Bytes of a block of rows in float64 whose deviations are summed, on a CPU."""
 
 
 @dataclasses.dataclass
@@ -36,10 +36,11 @@ class DeviceRows:
     """The training rows. Folds are data: any folds of these rows run the same programs.
 
     Attributes:
-      source: the rows as they came, shape (n, m).
+      source: the rows as given, shape (n, m).
       weight: shape (n,), float64, at most 1, on the device.
-      train: which fits a row trains, shape (n, fits), booleans on the device; fit 0 is that on all rows.
-      scale: shape (fits, m), what the columns of each fit are divided by; None where they stay as they are.
+      train: whether each row is in the training set of each fit, shape (n, fits), booleans on the device. Fit 0 is
+        the fit on all rows.
+      scale: divisors of the columns in each fit, shape (fits, m); None without standardised columns.
     """
 
     source: jax.Array | HostTable
@@ -63,19 +64,20 @@ class TrainingData(NamedTuple):
 
     Attributes:
       x: shape (n, m), NumPy or `SparseRows`.
-      y: shape (n,) or (n, targets); numbers of classes in float64, targets in the dtype they came in. Soft labels
-        of a softmax have shape (n, classes).
-      weight: shape (n,), float64, at most 1; of one target with its class weights.
-      l2: shape (folds + 1, L), float64; the first row is that of the fits on all rows.
-      train: shape (folds + 1, n), booleans; the first row is all True.
-      test: the same of the rows that are scored; the first row is all False.
-      scored: shape (n,), float64: what a row weighs in a score, which no class weight changes.
-      unit: what the weights given were divided by, a power of two.
-      balance: shape (targets, 2), what the classes of each of many targets weigh; None where they weigh the same.
-      validation: the rows that score the fits on all rows; None without.
-      standardize: whether the weights of standardised columns are penalised.
-      loss: of the heads, that of soft labels where `y` has them.
-      classes: the labels that the numbers 0, 1, … of `y` stand for, shape (classes,); None for numbers.
+      y: shape (n,) or (n, targets): class codes, soft labels and targets of the Poisson loss in float64, targets
+        of the squared loss in their dtype. Soft labels of a softmax have shape (n, classes).
+      weight: shape (n,), float64, at most 1. With one target it includes the class weights.
+      l2: shape (folds + 1, L), float64; the first row is that of the fit on all rows.
+      train: whether each fit trains on each row, shape (folds + 1, n), booleans; the first row is all True.
+      test: whether each fit is scored on each row, the same shape; the first row is all False.
+      score_weight: the weights of the rows in scores, shape (n,), float64, without class weights.
+      unit: the power of two that divided the given weights.
+      balance: factors of the weights of the classes of each target, shape (targets, 2), if there are several
+        targets; None without class weights.
+      validation: the rows that score the fit on all rows; None without a validation set.
+      standardize: whether the coefficients of standardised columns are penalised.
+      loss: the loss of the heads, that of soft labels where `y` has them.
+      classes: the labels that the codes 0, 1, … of `y` stand for, shape (classes,); None for numbers.
     """
 
     x: HostTable
@@ -84,7 +86,7 @@ class TrainingData(NamedTuple):
     l2: np.ndarray
     train: np.ndarray
     test: np.ndarray
-    scored: np.ndarray
+    score_weight: np.ndarray
     unit: float
     balance: np.ndarray | None
     validation: Validation | None
@@ -93,14 +95,9 @@ class TrainingData(NamedTuple):
     classes: np.ndarray | None = None
 
     @property
-    def has_distributions(self) -> bool:
-        """Return whether a row of `y` has the probabilities of all classes."""
-        return self.loss.is_soft and self.loss.has_classes
-
-    @property
     def has_targets(self) -> bool:
         """Return whether `y` has an axis of targets."""
-        return self.y.ndim == 2 and not self.has_distributions
+        return self.y.ndim == 2 and not self.loss.has_distributions
 
     @property
     def targets(self) -> int:
@@ -110,7 +107,7 @@ class TrainingData(NamedTuple):
     def weights(self, fit: int, target: int) -> np.ndarray:
         """Return the weight of every row in one fit of one target, shape (n,)."""
         weight = np.where(self.train[fit], self.weight, 0)
-        return weight if self.balance is None else weight * factors(self.balance[target], self.y[:, target])
+        return weight if self.balance is None else weight * row_factors(self.balance[target], self.y[:, target])
 
 
 def read_training_data(
@@ -127,7 +124,7 @@ def read_training_data(
     standardize: bool,
     fit_intercept: bool,
 ) -> TrainingData:
-    """Check all values and return them; nothing is compiled here."""
+    """Check all arguments and return the training data. Nothing is compiled."""
     record = read_loss(loss)
     for name, choice in (("standardize", standardize), ("fit_intercept", fit_intercept)):
         if not isinstance(choice, bool | np.bool_):
@@ -142,7 +139,7 @@ def read_training_data(
     host_checks.check_same_length(x=rows, y=target)
     host_checks.check_finite("x", rows)
     host_checks.check_finite("y", target)
-    if record.row_loss is None:
+    if record.is_exact:
         host_checks.check_squares("x", rows)
     elif not standardize:
         host_checks.check_squares("x", rows, "scale the columns, or pass standardize=True")
@@ -153,7 +150,7 @@ def read_training_data(
         check_soft_classes(target, weight, record, "rows of positive weight")
     if record.check_targets is not None:
         record.check_targets(target, weight)
-    if record.row_loss is not None:
+    if not record.is_exact:
         target = target.astype(np.float64)
     labels = target if record.is_classifier and target.ndim == 1 else None
     train, test = read_folds(folds, len(rows), labels, groups, classes=classes)
@@ -161,13 +158,13 @@ def read_training_data(
     if validation is not None and folds is not None:
         raise ValueError("validation: expected None where there are folds; rows are scored by one of the two")
     held = None if validation is None else read_validation(validation, rows, target, record, classes)
-    scored, balance, whole_unit = weight, None, unit
+    score_weight, balance, whole_unit = weight, None, unit
     if class_weight is not None:
         balance, units = class_weights(class_weight, target, weight, record, classes)
         if target.ndim == 1:
-            weight, balance, whole_unit = weight * factors(balance[0], target), None, unit * units[0]
+            weight, balance, whole_unit = weight * row_factors(balance[0], target), None, unit * units[0]
     mass = np.where(train, weight, 0).sum(1)
-    strengths = read_penalties(penalties, record, mass, whole_unit, alike=balance is None)
+    strengths = read_penalties(penalties, record, mass, whole_unit, same_for_targets=balance is None)
     return TrainingData(
         rows,
         target,
@@ -175,7 +172,7 @@ def read_training_data(
         strengths,
         train,
         test,
-        scored,
+        score_weight,
         unit,
         balance,
         held,
@@ -185,15 +182,15 @@ def read_training_data(
     )
 
 
-def place(inputs: TrainingData, x: DataLike) -> DeviceRows:
-    """Return the rows for the device, in JAX's x64 mode. An array that is there already is not copied."""
+def place_rows(inputs: TrainingData, x: DataLike) -> DeviceRows:
+    """Return the rows for the device, in JAX's x64 mode. An array that is on the device already is not copied."""
     source = x if isinstance(x, jax.Array) else inputs.x
     weight, train = jax.device_put((inputs.weight, np.ascontiguousarray(inputs.train.T)))
     rows = DeviceRows(source, weight, train)
     if not inputs.standardize:
         return rows
     block = rows_at_once(rows.x, len(inputs.x), SCALED_BYTES, 8 * inputs.x.shape[1])
-    data = BlockedData(rows.x, train, jax.device_put(inputs.scored), block)
-    totals = jax.device_put(np.where(inputs.train, inputs.scored, 0).sum(1))
+    data = BlockedData(rows.x, train, jax.device_put(inputs.score_weight), block)
+    totals = jax.device_put(np.where(inputs.train, inputs.score_weight, 0).sum(1))
     rows.scale = np.asarray(column_scales(data, totals))
     return rows

@@ -1,4 +1,4 @@
-"""A fixed set of rows that scores heads which all other rows have trained."""
+"""A validation set: fixed rows that score the heads, which are fitted on all training rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -10,13 +10,20 @@ from dlcore._core import host_checks
 from dlcore._core.labels import codes_of, labels_as_numpy
 from dlcore._core.soft_labels import check_soft_labels
 from dlcore.certificate.rows import DataLike, HostTable
-from dlcore.heads.data.device_rows import shared
+from dlcore.heads.data.device_rows import share_with_jax
 from dlcore.heads.data.sample_weight import read_weights
 from dlcore.heads.losses import HeadLoss
 
 
 class Validation(NamedTuple):
-    """Rows on the host: x (v, m), y (v,) or (v, targets) as the training y, weight (v,) float64, in `unit`."""
+    """Validation set on the host.
+
+    Attributes:
+      x: shape (v, m).
+      y: shape (v,) or (v, targets), as the training y.
+      weight: shape (v,), float64, divided by `unit`.
+      unit: a power of two.
+    """
 
     x: HostTable
     y: np.ndarray
@@ -27,16 +34,17 @@ class Validation(NamedTuple):
 def read_validation(
     given: Sequence[DataLike], x: HostTable, y: np.ndarray, loss: HeadLoss, classes: np.ndarray | None = None
 ) -> Validation:
-    """(x, y) or (x, y, weights) that fit the training rows x and y.
+    """Return the checked validation set, whose columns and targets match the training data.
 
     Raises:
       ValueError: if shapes do not fit, a value is not finite, or y holds a class unknown to training.
-      TypeError: if it is no such tuple, or something is not an array of real numbers.
+      TypeError: if `given` is no such tuple, or something is not an array of real numbers.
     """
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        got = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
+        kind = type(given).__name__
+        got = f"a {kind} of {len(given)}" if isinstance(given, tuple | list) else kind
         raise TypeError(f"validation: expected (x, y) or (x, y, weights), got {got}")
-    rows = host_checks.as_numpy_or_sparse("validation x", shared(given[0]))
+    rows = host_checks.as_numpy_or_sparse("validation x", share_with_jax(given[0]))
     labels = cast("npt.ArrayLike", given[1])
     name = "validation y"
     target = host_checks.as_numpy(name, labels) if classes is None else labels_as_numpy(name, labels)
@@ -54,7 +62,7 @@ def read_validation(
         target = check_soft_labels("validation y", target, has_classes=loss.has_classes)
     if loss.needs_positive and (target < 0).any():
         raise ValueError(f"validation y: expected counts or rates of at least 0, got {float(target.min()):g}")
-    if loss.row_loss is not None:
+    if not loss.is_exact:
         target = target.astype(np.float64)
     weights = cast("npt.ArrayLike", given[2]) if len(given) == 3 else np.ones(len(rows))
     return Validation(rows, target, *read_weights("validation weights", weights, len(rows)))

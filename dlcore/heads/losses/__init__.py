@@ -24,7 +24,7 @@ def row_loss(name: str) -> RowLoss:
 
 
 def loss_record(name: str) -> HeadLoss:
-    """Return the record of a loss by its own name, that of soft labels included."""
+    """Return the record of a loss by name, including the records for soft labels."""
     return _RECORDS[name]
 
 

@@ -1,4 +1,4 @@
-"""The record of a loss: all that `fit_heads` knows of it."""
+"""The record of a loss: everything that `fit_heads` needs of it."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,8 +15,8 @@ class RowTerms(NamedTuple):
     Attributes:
       value: shape (B, rows).
       residual: derivative with respect to each logit, shape (B, K, rows).
-      misclassified: whether another class is at least as probable as the row's own, shape (B, rows). True where
-        there are no classes.
+      misclassified: whether another class is at least as probable as the class of the row, shape (B, rows). True
+        if there are no classes.
     """
 
     value: AnyArray
@@ -24,14 +24,15 @@ class RowTerms(NamedTuple):
     misclassified: AnyArray
 
 
-class Constant(NamedTuple):
+class NullModel(NamedTuple):
     """The best constant prediction of P problems.
 
     Attributes:
       total: sum of the weights, shape (P,).
-      intercept: its logits, shape (P, K).
-      spread: second derivative of the mean loss with respect to each logit, ignoring the others, shape (P, K).
-        Of softmax heads it is the fraction of the class. It is 0 where a class has no rows.
+      intercept: the logits of the prediction, shape (P, K).
+      spread: scale of the curvature of each logit at the constant prediction, shape (P, K). It is p(1 − p) for the
+        logistic loss, the mean for counts, and the fraction π_k of the class for the softmax. It is 0 for an
+        absent class.
       value: mean loss, shape (P,).
     """
 
@@ -42,10 +43,10 @@ class Constant(NamedTuple):
 
 
 Conversion = Callable[[np.ndarray, float], np.ndarray]
-"""A function of penalties in another meaning, and of the sum of the weights, to λ."""
+"""A function of C or alpha and of the sum of the weights that returns λ."""
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""A function of logits, targets and weights to H scores, larger is better.
+"""A function of logits, targets and weights that returns H scores. Larger is better.
 
 Logits have shape (H, rows) or (H, K, rows), targets (H, rows). Targets of a classifier are class numbers in an
 integer dtype. The weights, shape (rows,), are positive, the largest in [½, 1).
@@ -56,12 +57,12 @@ class Curvature(NamedTuple):
     """Second derivatives of the loss of each row, C, of one head.
 
     Attributes:
-      own: C_kk, shape (K, rows).
-      share: p with C_kl = −p_k·p_l for k ≠ l, shape (K, rows); None for K = 1.
+      diagonal: C_kk, shape (K, rows).
+      probability: p with C_kl = −p_k·p_l for k ≠ l, shape (K, rows); None for K = 1.
     """
 
-    own: AnyArray
-    share: AnyArray | None = None
+    diagonal: AnyArray
+    probability: AnyArray | None = None
 
 
 class RowLoss(NamedTuple):
@@ -70,13 +71,13 @@ class RowLoss(NamedTuple):
     Attributes:
       terms: values and derivatives, from logits (B, K, rows), targets (B or 1, rows) and the module of the arrays.
       curvature: second derivatives of one head, from its logits, shape (K, rows), and the module of the arrays.
-      constant: the best constant prediction, from targets (n, T), weights of the fits (F, n), factors of the
-        classes (T, 2) or None, and whether there is an intercept. P = F·T, fit after fit.
+      constant: a function of targets (n, T), weights (F, n) of F fits, class factors (T, 2) or None, and
+        `fit_intercept`. It returns the `NullModel` of F·T problems; problem p is target p % T of fit p // T.
     """
 
     terms: Callable[..., RowTerms]
     curvature: Callable[..., Curvature]
-    constant: Callable[..., Constant]
+    constant: Callable[..., NullModel]
 
 
 class HeadLoss(NamedTuple):
@@ -86,16 +87,16 @@ class HeadLoss(NamedTuple):
       name: the name that `fit_heads` takes.
       metrics: scores by name. The first is the default of `scoring`.
       rankings: names of the scores that rank rows, for which every class must have rows.
-      top_k: names of the scores of the k classes of the highest logits, with k.
-      predict: what a scoring function is given, from the logits of one head.
+      top_k: k of each top-k score, by the name of the score.
+      predict: a function of the logits of one head that returns the prediction for a scoring function.
       is_classifier: whether the targets are classes.
       has_classes: whether a head has a logit for each class.
       needs_positive: whether an intercept needs a positive target.
-      penalties: what λ is of the penalties of scikit-learn's estimator, by the name of its argument.
-      row_loss: for the iterative solvers; None if heads are solved exactly.
-      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None
-        where they are labels of classes.
-      hard_name: the name of the loss of labels, if the targets are probabilities of classes; else None.
+      penalties: the conversion to λ of each penalty argument of scikit-learn's estimator.
+      row_loss: the loss of rows for the iterative solvers; None if heads are solved exactly.
+      check_targets: a function of y and the weights of the rows. It raises an error for invalid targets. None for
+        labels of classes.
+      hard_name: for a loss of soft labels, the name of the same loss of hard labels; None otherwise.
     """
 
     name: str
@@ -115,6 +116,16 @@ class HeadLoss(NamedTuple):
     def is_soft(self) -> bool:
         """Return whether the targets are probabilities of classes."""
         return self.hard_name is not None
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether heads are solved exactly, by a factorisation."""
+        return self.row_loss is None
+
+    @property
+    def has_distributions(self) -> bool:
+        """Return whether a row of the targets has the probabilities of all classes."""
+        return self.is_soft and self.has_classes
 
     @property
     def certified_name(self) -> str:

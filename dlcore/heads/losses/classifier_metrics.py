@@ -1,6 +1,5 @@
-"""Scores of classifiers by name, larger is better, from what a loss predicts. The metrics are `dlcore.metrics`."""
+"""Scores of classifiers from logits, by name, with the metrics of `dlcore.metrics`. Larger is better."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -45,18 +44,11 @@ def ranking_metric(
 
     Args:
       metric: a metric of one ranking.
-      score: a function of logits to what ranks the rows, shape (H, rows) or (H, K, rows).
-      average: of the classes.
+      score: a function of logits to the numbers that rank the rows, shape (H, rows) or (H, K, rows).
+      average: the average over the classes.
     """
-    return functools.partial(_rank, metric, score, average)
 
+    def rank(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return ranking.batched_ranking(metric, y, score(logits), weight, average)
 
-def _rank(
-    metric: ranking.BinaryMetric,
-    score: Callable[[np.ndarray], np.ndarray],
-    average: ranking.Average,
-    logits: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
-) -> np.ndarray:
-    return ranking.batched_ranking(metric, y, score(logits), weight, average)
+    return rank

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore.heads.losses.base import Curvature, HeadLoss, NullModel, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probability
 from dlcore.metrics.calibration import batched_calibration_error
@@ -25,7 +25,7 @@ def logistic_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> 
     sign = xp.where(labels == 1, 1.0, -1.0).astype(logits.dtype)
     margin = sign * logits[:, 0]
     small = xp.exp(-xp.abs(margin))
-    # The probability of the other class: 1 − p would have no digits where p is near 1.
+    # 1 − p is computed as the probability of the other class: the difference would cancel near p = 1.
     other = xp.where(margin > 0, small, 1) / (1 + small)
     value = xp.maximum(-margin, 0) + xp.log1p(small)
     return RowTerms(value, (-sign * other)[:, None], margin <= 0)
@@ -39,7 +39,7 @@ def logistic_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
 
 def logistic_constant(
     y: np.ndarray, weights: np.ndarray, balance: np.ndarray | None, *, fit_intercept: bool
-) -> Constant:
+) -> NullModel:
     """Return the best constant prediction of each fit and target."""
     mass = np.stack([weights @ (1 - y), weights @ y], axis=-1)  # a difference would lose a class of small weights
     mass = (mass if balance is None else mass * balance).reshape(-1, 2)
@@ -50,7 +50,7 @@ def logistic_constant(
     else:
         logarithms = np.log(fractions)
         intercept, value = logarithms[:, 1] - logarithms[:, 0], -(fractions * logarithms).sum(1)
-    return Constant(total, intercept[:, None], fractions.prod(1)[:, None], value)
+    return NullModel(total, intercept[:, None], fractions.prod(1)[:, None], value)
 
 
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

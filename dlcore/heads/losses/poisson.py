@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_mean_alpha
+from dlcore.heads.losses.base import Curvature, HeadLoss, NullModel, RowLoss, RowTerms, l2_of_mean_alpha
 from dlcore.losses import half_poisson_deviance
 from dlcore.metrics.regression import batched_d2_poisson, batched_poisson_deviance, half_poisson_deviances
 
 LARGEST_LOG_RATE = 60.0
-"""A trial step may have any logit. Above this one the rate stays, so that no sum is infinite."""
+"""Logits above this are clipped in a pass, so that the rate of a trial step is finite."""
 
 LARGEST_RATE = 1e20
-"""Rates are far below the exponential of `LARGEST_LOG_RATE`."""
+"""The largest target that is accepted. It is far below exp(`LARGEST_LOG_RATE`)."""
 
 
 def poisson_terms(logits: AnyArray, targets: AnyArray, xp: ModuleType = jnp) -> RowTerms:
@@ -37,7 +37,7 @@ def poisson_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
     return Curvature(xp.exp(xp.minimum(logits, LARGEST_LOG_RATE)))
 
 
-def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> NullModel:
     """Return the best constant prediction of each fit and target, the mean of the counts."""
     del balance
     total = np.repeat(weights.sum(1), y.shape[1])
@@ -45,7 +45,7 @@ def poisson_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
     means = mean.reshape(len(weights), -1)
     fits = zip(weights, np.log(means), strict=True)
     value = [weight @ half_poisson_deviances(z[None], y) / weight.sum() for weight, z in fits]
-    return Constant(total, np.log(mean)[:, None], mean[:, None], np.concatenate(value))
+    return NullModel(total, np.log(mean)[:, None], mean[:, None], np.concatenate(value))
 
 
 def _check_targets(y: np.ndarray, weight: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Probabilities from logits, right in all digits at both ends."""
+"""Probabilities from logits, accurate near 0 and near 1."""
 
 import numpy as np
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, RowLoss, RowTerms
+from dlcore.heads.losses.base import NullModel, RowLoss, RowTerms
 from dlcore.heads.losses.logistic import LOGISTIC, logistic_constant, logistic_curvature
 from dlcore.heads.losses.probabilities import probabilities, probability
 from dlcore.heads.losses.softmax import SOFTMAX, softmax_curvature
@@ -24,7 +24,7 @@ def soft_logistic_terms(logits: AnyArray, y: AnyArray, xp: ModuleType = jnp) -> 
     z, y = logits[:, 0], y.astype(logits.dtype)
     small = xp.exp(-xp.abs(z))
     p = xp.where(z > 0, 1, small) / (1 + small)
-    other = xp.where(z > 0, small, 1) / (1 + small)  # 1 − p would have no digits where p is near 1
+    other = xp.where(z > 0, small, 1) / (1 + small)  # 1 − p as a difference would cancel near p = 1
     value = y * xp.maximum(-z, 0) + (1 - y) * xp.maximum(z, 0) + xp.log1p(small)
     return RowTerms(value, ((1 - y) * p - y * other)[:, None], xp.ones(value.shape, bool))
 
@@ -44,13 +44,13 @@ def soft_softmax_terms(logits: AnyArray, y: AnyArray, xp: ModuleType = jnp) -> R
     power = xp.exp(shifted)
     of_top = xp.where(is_top, 0, power).sum(1, keepdims=True)
     total = 1 + of_top
-    # The sum of the other classes: 1 − p would have no digits where p is near 1.
+    # 1 − p is computed as the sum of the other probabilities: the difference would cancel near p = 1.
     others = xp.where(is_top, of_top, total - power)
     value = (y * (xp.log1p(of_top) - shifted)).sum(1)
     return RowTerms(value, ((1 - y) * power - y * others) / total, xp.ones(value.shape, bool))
 
 
-def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
+def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> NullModel:
     """Return the best constant prediction of each fit, the mean probabilities."""
     del balance
     mass = weights @ y
@@ -58,7 +58,7 @@ def soft_softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, 
     fractions = mass / total[:, None]
     logarithms = np.log(fractions)
     value = -(fractions * logarithms).sum(1) if fit_intercept else np.full(len(total), np.log(y.shape[1]))
-    return Constant(total, fit_intercept * logarithms, fractions, value)
+    return NullModel(total, fit_intercept * logarithms, fractions, value)
 
 
 def _logistic_log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

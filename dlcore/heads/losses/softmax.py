@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._core.types import AnyArray
-from dlcore.heads.losses.base import Constant, Curvature, HeadLoss, RowLoss, RowTerms, l2_of_c
+from dlcore.heads.losses.base import Curvature, HeadLoss, NullModel, RowLoss, RowTerms, l2_of_c
 from dlcore.heads.losses.classifier_metrics import label_metrics, ranking_metric
 from dlcore.heads.losses.probabilities import probabilities
 from dlcore.metrics.calibration import batched_calibration_error
@@ -32,7 +32,8 @@ def softmax_terms(logits: AnyArray, labels: AnyArray, xp: ModuleType = jnp) -> R
     others = xp.where(is_own, 0, power).sum(1)
     total = own + others
     value = xp.log(total) + top - xp.where(is_own, logits, 0).sum(1)
-    # What the row's class lacks is the sum of the others: 1 − p would have no digits where p is near 1.
+    # 1 − p of the row's class is computed as the sum of the other probabilities: the difference would cancel near
+    # 1.
     residual = xp.where(is_own, -others[:, None], power) / total[:, None]
     return RowTerms(value, residual, others >= own)
 
@@ -42,13 +43,13 @@ def softmax_curvature(logits: AnyArray, xp: ModuleType = jnp) -> Curvature:
     power = xp.exp(logits - logits.max(0)[None])
     p = power / power.sum(0)[None]
     is_own = xp.eye(len(logits), dtype=bool)[:, :, None]
-    # 1 − p would have no digits where p is near 1: it is the sum of the others.
+    # 1 − p is computed as the sum of the other probabilities: the difference would cancel near p = 1.
     others = xp.where(is_own, 0.0, p[None]).sum(1)
     return Curvature(p * others, p)
 
 
-def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> Constant:
-    """Return the best constant prediction of each fit, of the classes that it has."""
+def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_intercept: bool) -> NullModel:
+    """Return the best constant prediction of each fit, over the classes that have rows in the fit."""
     del balance  # a single target has its class weights in the weights
     labels, classes = y[:, 0].astype(np.intp), int(y.max()) + 1
     mass = np.stack([np.bincount(labels, row, classes) for row in weights])
@@ -56,7 +57,7 @@ def softmax_constant(y: np.ndarray, weights: np.ndarray, balance: None, *, fit_i
     fractions = mass / total[:, None]
     logarithms = np.log(np.where(fractions > 0, fractions, 1))
     value = -(fractions * logarithms).sum(1) if fit_intercept else np.log((fractions > 0).sum(1))
-    return Constant(total, fit_intercept * logarithms, fractions, value)
+    return NullModel(total, fit_intercept * logarithms, fractions, value)
 
 
 def _log_loss(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ def _r2(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _pearson_r(logits: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return Pearson's r, and 0 for a constant, which has an r2 of 0 too unless it is right."""
+    """Return Pearson's r, or 0 if the targets or the predictions are constant."""
     r = batched_pearson_r(y, logits, weight)
     return np.where(np.isnan(r), 0.0, r)
 

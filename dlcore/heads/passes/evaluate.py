@@ -17,7 +17,7 @@ from dlcore.objective import BlockedData, sum_over_blocks
 from dlcore.objective.threads import threaded_program
 
 ABSENT = -1e30
-"""The intercept of a class that no row trains: its probability is 0, and no number is infinite."""
+"""The intercept of a class without training rows: its probability is 0, and no number is infinite."""
 
 
 class HeadBatch(NamedTuple):
@@ -28,7 +28,7 @@ class HeadBatch(NamedTuple):
       ratio: factor of λ for each column, shape (B, m).
       fit: number of the fit, shape (B,), int32.
       total: sum of the weights of the rows, shape (B,).
-      spread: curvature of the mean loss at the constant prediction, shape (B, K): see `Constant.spread`.
+      spread: curvature of the mean loss at the constant prediction, shape (B, K): see `NullModel.spread`.
       gap_tol: largest estimate of the gap of a converged head, relative to `value_scale`, shape (B,).
       null_value: J of the best constant prediction, shape (B,).
       target: column of targets, shape (B,), int32; None where there is one.
@@ -50,10 +50,10 @@ class Sums(NamedTuple):
     """Sums over rows for B heads, float64.
 
     Attributes:
-      value: of the losses, shape (B,).
-      grad_coef: of the residuals times the rows, shape (B·K, m).
-      grad_intercept: of the residuals, shape (B, K).
-      misclassified: number of rows, shape (B,), int32; all rows where there are no classes.
+      value: sum of the losses, shape (B,).
+      grad_coef: sum of the residuals times the rows, shape (B·K, m).
+      grad_intercept: sum of the residuals, shape (B, K).
+      misclassified: number of misclassified rows, shape (B,), int32; all rows if there are no classes.
     """
 
     value: AnyArray
@@ -69,7 +69,7 @@ class Evaluation(NamedTuple):
       value: J, shape (B,).
       penalty: the part of J that the penalty adds, shape (B,).
       gradient: ∇J, the intercepts' part last, shape (B, K, m + 1).
-      misclassified: number of rows, shape (B,), int32.
+      misclassified: number of misclassified rows, shape (B,), int32.
     """
 
     value: AnyArray
@@ -87,14 +87,14 @@ def accumulate(
     Args:
       theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1).
       batch: the heads.
-      data: x in any dtype; y is a pair: which fits a row trains, shape (n, fits), booleans, and the targets,
-        shape (n, targets); weights of the rows.
+      data: x in any dtype; y is a pair: whether each row is in the training set of each fit, shape (n, fits),
+        booleans, and the targets, shape (n, targets); weights of the rows.
       centering: the centering of the rows.
       loss: name of the loss.
       dtype: dtype of the products within a block. Blocks are summed in float64.
     """
-    heads, outputs, columns = theta.shape
-    coef = theta[..., :-1].reshape(-1, columns - 1).astype(dtype)
+    heads, outputs, width = theta.shape
+    coef = theta[..., :-1].reshape(-1, width - 1).astype(dtype)
     intercept = centering.has_intercept * theta[..., -1]
     if outputs > 1:
         intercept = jnp.where(batch.spread > 0, intercept, ABSENT)
@@ -121,11 +121,12 @@ def accumulate(
 def row_scale(
     y: tuple[AnyArray, AnyArray], weights: AnyArray, batch: HeadBatch, xp: ModuleType = jnp
 ) -> tuple[AnyArray, AnyArray]:
-    """Return the targets of a block of rows, and what each row weighs in each head, shape (B, rows).
+    """Return the targets of a block, and the weight of each row in each head, shape (B, rows).
 
     Args:
-      y: which fits a row trains, shape (rows, fits), and the targets, shape (rows, targets).
-      weights: of the rows, shape (rows,).
+      y: whether each row is in the training set of each fit, shape (rows, fits), and the targets, shape
+        (rows, targets).
+      weights: weights of the rows, shape (rows,).
       batch: the heads.
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """

@@ -22,8 +22,8 @@ def hessian_of_rows(
 ) -> AnyArray:
     r"""Return $\sum_i s_i C_i \otimes x_i x_i^\top$ of one head, shape (K·(m + 1), K·(m + 1)), class after class.
 
-    C is the Hessian of a row's loss with respect to its logits. One product gives the parts of all pairs of
-    classes. Those of one class alone are computed apart, without a difference.
+    C is the Hessian of a row's loss with respect to its logits. One product gives the blocks (k, l) of all pairs
+    of classes. The diagonal blocks are computed separately, because p − p² would cancel.
 
     Args:
       theta: coefficients and, last, intercepts about the centre, shape (K, m + 1).
@@ -33,20 +33,20 @@ def hessian_of_rows(
       loss: name of the loss.
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
-    outputs, columns = theta.shape
+    outputs, width = theta.shape
     logits = product(theta, rows.T, xp)
     if outputs > 1:
         logits = logits + xp.where(spread > 0, 0.0, ABSENT)[:, None]
-    own, share = row_loss(loss).curvature(logits, xp)
-    own = own * scale[None]
-    if share is None:
-        return product(own * rows.T, rows, xp)
-    mixed = (xp.sqrt(scale)[None] * share).T[:, :, None] * rows[:, None]
+    diagonal, probability = row_loss(loss).curvature(logits, xp)
+    diagonal = diagonal * scale[None]
+    if probability is None:
+        return product(diagonal * rows.T, rows, xp)
+    mixed = (xp.sqrt(scale)[None] * probability).T[:, :, None] * rows[:, None]
     mixed = mixed.reshape(len(rows), -1)
-    pairs = -product(mixed.T, mixed, xp).reshape(outputs, columns, outputs, columns)
-    alone = product(own[:, None] * rows.T[None], rows, xp)
-    is_own = xp.eye(outputs, dtype=bool)[:, None, :, None]
-    return xp.where(is_own, alone[:, :, None], pairs).reshape(outputs * columns, -1)
+    pairs = -product(mixed.T, mixed, xp).reshape(outputs, width, outputs, width)
+    blocks = product(diagonal[:, None] * rows.T[None], rows, xp)
+    is_diagonal = xp.eye(outputs, dtype=bool)[:, None, :, None]
+    return xp.where(is_diagonal, blocks[:, :, None], pairs).reshape(outputs * width, -1)
 
 
 @threaded_program("loss", cpu_options=QUICK)
@@ -86,7 +86,7 @@ def accumulate_with_hessian(
 
 
 class HostHessianPass:
-    """Passes of NumPy for one batch of heads: its products of float64 are the fastest on a CPU."""
+    """Hessian passes by NumPy for one batch of heads. NumPy's float64 products are the fastest on a CPU."""
 
     def __init__(self, rows: HostRows, batch: HeadBatch, loss: str) -> None:
         self._rows, self._spread, self._loss = rows, np.asarray(batch.spread), loss
@@ -100,8 +100,8 @@ class HostHessianPass:
         for part in self._rows.parts(2 * size, max(BLOCK_BYTES, 16 * size**2)):
             x = self._rows.block(part, "float64")
             rows = np.column_stack([x, np.full(len(x), has_intercept)])
-            for head, own in enumerate(theta):
+            for head, theta_of_head in enumerate(theta):
                 hessian[head] += hessian_of_rows(
-                    own, self._scale[head, part], self._spread[head], rows, self._loss, np
+                    theta_of_head, self._scale[head, part], self._spread[head], rows, self._loss, np
                 )
         return self._sums(theta), hessian

@@ -14,22 +14,22 @@ from dlcore.heads.passes.evaluate import ABSENT, HeadBatch, Sums, row_scale
 from dlcore.heads.passes.products import sum_of_rows, times_rows
 
 COPIED = 2**22
-"""Numbers of a table up to which it has a centered copy. A larger one is centered block by block."""
+"""The most entries of a table that has a centered copy. A larger table is centered block by block."""
 NEAR = 4.0
 """Columns whose means are within so many deviations of 0 need no centering in float32."""
 BLOCK_BYTES = 2**22
-"""Size of a block of rows, and of its logits. It stays in the cache between its two products."""
+"""Bytes of a block of rows, and of its logits. The block stays in the cache between its two products."""
 LEAST_NUMBERS = 2**20
-"""Numbers of rows that a core has at least: with fewer, to start its thread takes as long as it gains."""
+"""The least work of a core, in entries of rows. Below it, starting a thread costs more than it saves."""
 NUMBERS_OF_LOGIT = 32
-"""Numbers of a row that cost as much as a logit of it."""
+"""The cost of a logit of a row, in entries of the row."""
 
 
 class HostRows:
     """Rows, targets and weights on the host.
 
     Attributes:
-      train: which fits a row trains, shape (n, fits), booleans.
+      train: whether each row is in the training set of each fit, shape (n, fits), booleans.
       targets: shape (n, targets).
       weight: shape (n,), float64.
       centering: the centering of the rows.
@@ -54,7 +54,7 @@ class HostRows:
         return len(self._x)
 
     def scales(self, batch: HeadBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Return the targets, and what each row weighs in each head, shape (B, n), or (1, n) where all agree."""
+        """Return the targets, and the weight of each row in each head: shape (B, n), or (1, n) if all agree."""
         is_shared = (batch.fit == batch.fit[0]).all() and batch.target is None
         own = batch._replace(fit=batch.fit[:1]) if is_shared else batch
         targets, scale = row_scale((self.train, self.targets), self.weight, own, np)
@@ -74,7 +74,7 @@ class HostRows:
         return self._centered(self._x[part], dtype)
 
     def parts(self, numbers_of_row: int, size: int = BLOCK_BYTES, of: slice | None = None) -> Iterator[slice]:
-        """Return slices of the rows, all or those of a slice, so that a block has so many bytes in float32."""
+        """Return slices that cover the rows, or those of a slice, in blocks of about `size` bytes of float32."""
         first, last, _ = (of or slice(None)).indices(len(self))
         step = max(1, size // (4 * max(numbers_of_row, self._x.shape[1])))
         return (slice(start, min(start + step, last)) for start in range(first, last, step))
@@ -86,8 +86,8 @@ class HostRows:
 class HostPass:
     """Passes over the rows for one batch of heads. Blocks are summed in float64.
 
-    Each core has its part of the rows, and its products on its own thread. BLAS's threads wait for each other in
-    each product, where ours wait once for each pass.
+    The rows are divided among the cores, one thread each. Threads are joined once per pass; BLAS would join its
+    threads in every product.
     """
 
     def __init__(self, rows: HostRows, batch: HeadBatch, loss: str, dtype: str) -> None:
@@ -105,7 +105,7 @@ class HostPass:
         coef, intercept = theta[..., :-1].reshape(-1, columns - 1), has_intercept * theta[..., -1]
         if outputs > 1:
             intercept = np.where(self._batch.spread > 0, intercept, ABSENT)
-        if is_raw:  # what centering would do is in the intercepts here, and in the gradient below
+        if is_raw:  # Rows are not centered: the intercepts here and the gradient below are corrected instead.
             coef = coef if unit is None else coef * unit
             intercept = intercept - (coef @ centre).reshape(heads, outputs)
         coef, intercept = coef.astype(self._dtype), intercept.astype(self._dtype)[..., None]

@@ -1,8 +1,8 @@
 r"""Newton's step for the intercepts of softmax heads alone, on the host.
 
-L-BFGS leaves the intercepts behind where classes are nearly separable. The curvature of J along them is then far
-below that of the constant prediction, which the preconditioner has. The duality bound repairs what is left of
-their gradient g, at a cost of about $R^2\|g\|^2/2\lambda$ for rows of length R. One step takes it away.
+L-BFGS converges slowly in the intercepts if classes are nearly separable. The curvature of J along the intercepts
+is then far below that of the constant prediction, which the preconditioner uses. For rows of length R, the duality
+bound pays about $R^2\|g\|^2/2\lambda$ for their remaining gradient g. One Newton step removes this gradient.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from dlcore.heads.passes.evaluate import ABSENT, HeadBatch
 from dlcore.heads.passes.host_rows import HostRows
 
 LARGEST = 0.5
-"""The longest step of an intercept. Beyond it the quadratic model may be wrong, and the head stays as it is."""
+"""The longest step of an intercept. A longer step may leave the quadratic model, and the head is unchanged."""
 
 
 def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: str) -> np.ndarray:
-    """Return heads with other intercepts: one step of Newton's method in float64, for the coefficients they have.
+    """Return heads after one Newton step of the intercepts in float64, with unchanged coefficients.
 
     Args:
       rows: the rows.
@@ -25,10 +25,10 @@ def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: st
       theta: coefficients and, last, intercepts about the centre, shape (B, K, m + 1), K > 1.
       loss: name of the loss.
     """
-    heads, outputs, columns = theta.shape
+    heads, outputs, width = theta.shape
     targets, scale = rows.scales(batch)
     present = np.asarray(batch.spread) > 0
-    coef, intercept = theta[..., :-1].reshape(-1, columns - 1), np.where(present, theta[..., -1], ABSENT)
+    coef, intercept = theta[..., :-1].reshape(-1, width - 1), np.where(present, theta[..., -1], ABSENT)
     gradient, hessian = np.zeros((heads, outputs)), np.zeros((heads, outputs, outputs))
     rows.prepare("float64")
     for part in rows.parts(2 * len(coef)):
@@ -40,15 +40,15 @@ def fit_intercepts(rows: HostRows, batch: HeadBatch, theta: np.ndarray, loss: st
         hessian -= np.matmul(weighted, p.swapaxes(1, 2))
         hessian[:, range(outputs), range(outputs)] += weighted.sum(-1)
     total = np.asarray(batch.total)[:, None]
-    # The same added to all intercepts changes no probability, and an absent class has no gradient.
+    # Adding one number to all intercepts changes no probability, and an absent class has no gradient.
     identity = np.eye(outputs) * np.where(present, 0, 1)[..., None]
-    whole = hessian / total[..., None] + 1 / outputs + identity
-    found = theta.copy()
+    matrix = hessian / total[..., None] + 1 / outputs + identity
+    result = theta.copy()
     for head in range(heads):
         try:
-            step = np.linalg.solve(whole[head], np.where(present[head], gradient[head], 0) / total[head])
+            step = np.linalg.solve(matrix[head], np.where(present[head], gradient[head], 0) / total[head])
         except np.linalg.LinAlgError:
             continue
         if abs(step).max() <= LARGEST:  # false for nan too
-            found[head, :, -1] -= step * present[head]
-    return found
+            result[head, :, -1] -= step * present[head]
+    return result

@@ -1,7 +1,7 @@
 r"""The span of few rows, where heads of many columns have few coordinates.
 
-The penalty counts what a head has outside the span of the rows, and no prediction depends on it. An optimal head
-is therefore a combination of the rows. With centered rows $X^\top = QR$ a head is $w = Qu$. It predicts
+A component of w outside the span of the rows increases the penalty and changes no prediction. An optimal head is
+therefore a combination of the rows. With centered rows $X^\top = QR$ a head is $w = Qu$. The head predicts
 $Xw = R^\top u$ and has $\|w\| = \|u\|$, so that u is a head of $R^\top$, which has as many columns as rows.
 """
 
@@ -14,15 +14,18 @@ from dlcore.certificate.rows import HostTable
 from dlcore.heads.data.centering import Centering, center_rows
 
 COLUMNS_OF_ROW = 2
-"""Columns for each row from which on a pass over the rows is much shorter in their span."""
+"""The least ratio of columns to rows at which passes in the span are much shorter."""
 ROWS_OF_LOGIT = 8
-"""Limit of n²/m for each logit: the factorisation takes n²·m operations, and saves some multiple of m² a logit."""
+"""The span is used if n²/m is at most this times the number of logits.
+
+The factorisation takes n²·m operations. The saving of each logit is a multiple of m².
+"""
 MOST_ROWS = 2048
-"""Rows up to which the factorisation takes seconds at most."""
+"""The most rows of a factorisation, which then takes seconds at most."""
 
 
 class RowSpan(NamedTuple):
-    """Rows in an orthonormal basis of their span, in which their columns are uncorrelated.
+    """Rows in an orthonormal basis of their span, in which their columns are uncorrelated if weights are equal.
 
     Attributes:
       rows: the centered rows in this basis, shape (n, n), float64.
@@ -44,12 +47,12 @@ class RowSpan(NamedTuple):
 
 
 def row_span(x: HostTable, centering: Centering, logits: int) -> RowSpan | None:
-    """Return the span of the rows, or None where heads of the columns are fitted sooner.
+    """Return the span of the rows, or None if fitting in the columns is faster.
 
     Args:
-      x: shape (n, m). Sparse rows have none.
+      x: shape (n, m). The result is None for sparse rows.
       centering: the centering of the columns.
-      logits: the number of heads times logits that are fitted.
+      logits: the number of heads that are fitted, times the logits of each.
 
     Source: Golub and Van Loan, Matrix Computations, section 5.2 (the factorisation, which is backward stable).
     """

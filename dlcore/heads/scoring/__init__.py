@@ -1,1 +1,1 @@
-"""Scores of heads on rows that have not trained them, and the best penalty."""
+"""Scores of heads on held-out rows, and the best penalty."""

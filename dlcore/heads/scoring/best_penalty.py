@@ -1,15 +1,15 @@
-"""Which strength the folds choose, which do as well within their noise, and whether the grid was wide enough."""
+"""The best strength by the scores of the folds, strengths close to it, and a warning at the edge of the grid."""
 
 import warnings
 
 import numpy as np
 
 FEWEST = 3
-"""Strengths of a grid that is meant to hold its best one inside."""
+"""The least number of strengths for which the warning is given."""
 
 
 class GridEdgeWarning(UserWarning):
-    """The best of the strengths was the weakest or the strongest: a better one may lie outside of the grid.
+    """The best strength is the weakest or the strongest: a better one may lie outside of the grid.
 
     >>> import warnings
     >>> warnings.simplefilter("ignore", GridEdgeWarning)
@@ -17,7 +17,7 @@ class GridEdgeWarning(UserWarning):
 
 
 def best_of(scores: np.ndarray, l2: np.ndarray) -> int | np.ndarray:
-    """Return the index of the best mean score, of the strongest penalty where several are equal.
+    """Return the index of the best mean score. Of equal scores the strongest penalty is chosen.
 
     Args:
       scores: shape (…, folds, L). A fold without a finite score is left out of the mean.
@@ -29,10 +29,10 @@ def best_of(scores: np.ndarray, l2: np.ndarray) -> int | np.ndarray:
 
 
 def within_one_error(scores: np.ndarray, best: int | np.ndarray) -> np.ndarray | None:
-    """Return where a mean score is at least that of `best` less its standard error, shape (…, L).
+    """Return where a mean score is at least the mean score of `best` minus the standard error of that mean.
 
-    Folds without a finite score do not count. The answer is None for a single fold, and `best` alone where fewer
-    than two folds count.
+    The result has shape (…, L). It is None for a single fold. Folds without a finite score do not count; with
+    fewer than two folds that count, only strengths with the score of `best` are returned.
     """
     if scores.shape[-2] < 2:
         return None
@@ -47,7 +47,7 @@ def within_one_error(scores: np.ndarray, best: int | np.ndarray) -> np.ndarray |
 
 
 def _ranking(scores: np.ndarray) -> np.ndarray:
-    """Return the folds that rank the strengths, (…, folds): those with a finite score, or all if none has one."""
+    """Return the folds that count in the mean, (…, folds): those with a finite score, or all if none has one."""
     finite = np.isfinite(scores).any(-1)
     return np.logical_or(finite, ~finite.any(-1, keepdims=True))
 

@@ -1,4 +1,4 @@
-"""Logits of heads on some rows: a compiled program reads the rows as they are, in float64, some at a time."""
+"""Logits of heads on rows. A compiled program reads a block of rows in their dtype and multiplies in float64."""
 
 from collections.abc import Iterator
 
@@ -14,16 +14,18 @@ from dlcore.linalg import matmul
 from dlcore.objective.borrowed import BorrowedRows
 
 PARTS, ROWS_AT_LEAST = 16, 256
-"""Rows are read a part of the table at a time, always as many, so that all folds share a program."""
+"""The number of rows per call is at most a `PARTS`-th of the table, but `ROWS_AT_LEAST` or more.
+
+It is the same for all folds, so that the folds share a program.
+"""
 ROWS_BYTES = 2**27
-"""Size of the rows in float64 that are read at a time."""
+"""Bytes of the rows in float64 that are read at a time."""
 
 
 def logits_of(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Shape (K, len(index)), float64: `theta`, (K, m + 1), on the rows of those numbers."""
-    absent = np.isneginf(
-        theta[:, -1]
-    )  # the class of a softmax head that no row trains; `jax.debug_infs` refuses it
+    """Return the logits of `theta`, shape (H, m + 1), on the rows of `index`: shape (H, len(index)), float64."""
+    absent = np.isneginf(theta[:, -1])
+    # An intercept of −∞ marks an absent class. `jax.debug_infs` refuses −∞, so 0 replaces it.
     theta = np.where(absent[:, None], 0, theta)
     size = min(len(x), max(ROWS_AT_LEAST, len(x) // PARTS), max(1, ROWS_BYTES // (8 * x.shape[1])))
     found = []
@@ -42,18 +44,19 @@ def _logits(x: Array | BorrowedRows, theta: Array, index: Array) -> Array:
 
 
 def logits_by_block(x: jax.Array | HostTable, theta: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of all of x and what `theta`, (K, m + 1), says of them, (K, rows); the last begin early. Wants x64.
+    """Yield slices of x, and the logits of `theta`, shape (H, m + 1), on the rows of each slice, shape (H, rows).
 
-    An array of JAX's is read where it lies, other rows are sent block by block, dense.
+    The last slice overlaps the one before. A JAX array is read in place, other rows are sent block by block,
+    dense. It requires JAX's x64 mode.
     """
-    rows, there = len(x), jax.device_put(theta)
+    rows, on_device = len(x), jax.device_put(theta)
     most = max(1, ROWS_BYTES // (8 * sum(theta.shape)))
     size = -(-rows // -(-rows // most))
     for start in range(0, rows, size):
         first = min(start, rows - size)
         part = slice(first, first + size)
         block = _cut(x, jax.device_put(np.int64(first)), size=size) if isinstance(x, jax.Array) else x[part]
-        yield part, np.asarray(logits_of_block(to_device(block), there))
+        yield part, np.asarray(logits_of_block(to_device(block), on_device))
 
 
 @quick_jit("size")
@@ -63,5 +66,5 @@ def _cut(x: Array, start: Array, size: int) -> Array:
 
 @quick_jit()
 def logits_of_block(x: Array, theta: Array) -> Array:
-    """Shape (K, rows), float64."""
+    """Return the logits of heads on rows, shape (H, rows), float64."""
     return matmul(theta[:, :-1], x.astype(jnp.float64).T) + theta[:, -1:]

@@ -1,4 +1,7 @@
-"""Scores of ridge heads: R² from sums of products where these keep enough digits, and predictions for others."""
+"""Scores of ridge heads: R² from sums of products, or from rows if the sums lose digits.
+
+Other metrics use predictions.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +17,13 @@ from dlcore.linalg import matmul, vecdot
 from dlcore.metrics.regression import fraction_explained
 
 DIGITS = 1e-10
-"""A score is taken from sums of products where that puts it off by less."""
+"""The largest error of R² from sums of products. Above it R² is computed from the rows."""
 
 
 def r2_scores(
     inputs: TrainingData, accumulator: GramAccumulator, fit: int, l2: np.ndarray, parts: Parts
 ) -> np.ndarray:
-    """Return 1 − (squared error)/(variance) of the rows held out: shape (L, targets)."""
+    """Return R² of the held-out rows, 1 − Σ s(ŷ − y)²/Σ s(y − ȳ)², shape (L, targets)."""
     sums = accumulator.test_gram(fit)
     scores = []
     for coef, intercept in parts:
@@ -33,7 +36,7 @@ def r2_scores(
 
 @quick_jit()
 def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array, Array]:
-    """Return Σ s(ŷ − y)², Σ s(y − ȳ)², and what the first may be off by, in parts of the second."""
+    """Return Σ s(ŷ − y)², Σ s(y − ȳ)², and a bound on the error of the first, relative to the second."""
     flat, gram = coef.reshape(-1, coef.shape[-1]), gram_of(sums)
     mean = intercept + matmul(coef, sums.middle) - sums.level[None]
     curved = vecdot(flat, matmul(flat, gram)).reshape(mean.shape)
@@ -43,7 +46,7 @@ def _errors(sums: Products, coef: Array, intercept: Array) -> tuple[Array, Array
         jnp.sqrt(jnp.trace(gram) * vecdot(flat, flat)).reshape(mean.shape) + jnp.sqrt(sums.height)[None]
     ) ** 2
     tiny = 64 * jnp.finfo(jnp.float64).eps
-    # A target that is constant has a height of nothing but rounding.
+    # The height of a constant target is rounding.
     certain = sums.height > sums.total * (tiny * sums.level) ** 2
     height = jnp.where(certain, sums.height, 0.0)
     return error, height, tiny * largest / height[None]
@@ -66,8 +69,8 @@ def _add_errors(error: Array, x: Array, y: Array, weight: Array, coef: Array, in
 
 
 def predictions(accumulator: GramAccumulator, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the predictions of `theta`, (K, m + 1), for the rows of these ascending numbers: (K, len(index))."""
-    found, there = np.empty((len(theta), len(index))), accumulator.put(theta)
+    """Return the predictions of `theta`, shape (H, m + 1), for rows by ascending indices: (H, len(index))."""
+    found, on_device = np.empty((len(theta), len(index))), accumulator.put(theta)
     for x, _, _, rows in accumulator.blocks(index):
-        found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, there))
+        found[:, np.searchsorted(index, rows)] = np.asarray(logits_of_block(x, on_device))
     return found

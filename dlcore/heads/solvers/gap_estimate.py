@@ -1,4 +1,4 @@
-"""Estimates of the gap from a gradient alone: a solver stops by them, and the certificate judges afterwards."""
+"""Estimates of the gap from a gradient. Solvers stop by an estimate; the certificate decides."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from dlcore._core.types import AnyArray
 
 def estimate_gap(
     l2: AnyArray,
-    grad_norm: AnyArray,
+    squared_grad_norm: AnyArray,
     grad_intercept: AnyArray,
     slope: AnyArray,
     spread: AnyArray,
@@ -15,33 +15,33 @@ def estimate_gap(
 ) -> np.ndarray:
     r"""Return an estimate of the duality bound, shape (B,).
 
-    The repair of the intercepts is replaced by a bound on what it does. Moving the mass of class k by the excess
-    $g_k$ of its probabilities costs a divergence of about $g_k^2/\pi_k$. Without a penalty there is no bound, and
-    half the Newton decrement is the estimate.
+    The certificate repairs the intercepts. The estimate uses a bound on the cost of the repair: moving the mass of
+    class k by the excess $g_k$ of its probabilities costs a divergence of about $g_k^2/\pi_k$. Without a penalty
+    there is no bound, and half the Newton decrement is the estimate.
 
     Args:
       l2: λ, shape (B,).
-      grad_norm: ‖g‖² of the coefficients, each divided by the factor of its column, shape (B,).
+      squared_grad_norm: ‖g‖² of the coefficients, each square divided by the factor of its column, shape (B,).
       grad_intercept: g of the intercepts, shape (B, K).
       slope: the gradient times the next step, shape (B,).
-      spread: variance of the classes, shape (B, K).
+      spread: curvature at the constant prediction, shape (B, K): see `NullModel.spread`.
       radius: the usual length of a row.
     """
-    coef = np.sqrt(grad_norm) + radius * np.sqrt((grad_intercept**2).sum(1))
+    coef = np.sqrt(squared_grad_norm) + radius * np.sqrt((grad_intercept**2).sum(1))
     duality = coef**2 / (2 * np.where(l2 > 0, l2, 1))
     duality = duality + intercept_gap(grad_intercept, spread, l2[:, None], radius).sum(1)
     return np.where(l2 > 0, duality, -slope / 2)
 
 
 def intercept_gap(gradient: AnyArray, spread: AnyArray, l2: AnyArray, radius: AnyArray | float) -> AnyArray:
-    r"""Return $g^2/v$, more where the penalty is strong; arrays of one shape.
+    r"""Return $g^2/v$, or more under a strong penalty. All arrays have one shape.
 
-    A strong penalty makes $x\cdot w$ so small that an intercept which is good enough for J would decide every
-    prediction. With $\lambda/R^2$ in front its error is as small beside $R\|w\|$ as that of w beside $\|w\|$.
+    Under a strong penalty $x\cdot w$ is small, and an intercept error that J tolerates can exceed it. The factor
+    $\lambda/R^2$ makes the intercept as accurate relative to $R\|w\|$ as w is relative to $\|w\|$.
 
     Args:
-      gradient: g, of the intercept; a few roundings of a sum of probabilities count as 0.
-      spread: v, no less than half the curvature.
+      gradient: g of the intercept. A few roundings of a sum of probabilities count as 0.
+      spread: v, no less than half the curvature: see `NullModel.spread`.
       l2: λ.
       radius: R, the usual length of a row.
     """

@@ -1,7 +1,8 @@
 """L-BFGS for many linear heads at once. The host decides; passes run on a device or by NumPy.
 
-Each head has its own history and its own step size. All inner products of an iteration come in one
-transfer. The direction is a combination of stored vectors, and the host computes its coefficients in float64.
+Each head has its own history and step size. All inner products of an iteration come in one transfer. The direction
+is a combination of stored vectors, and the host computes the coefficients in float64. The line search of
+`minimize` has the Armijo condition, or the approximate Wolfe condition if rounding hides the decrease.
 """
 
 import dataclasses
@@ -18,15 +19,15 @@ from dlcore.heads.solvers.lbfgs_vectors import DeviceVectors, HostVectors, Optio
 from dlcore.objective.value_scale import value_scale
 
 ARMIJO = 1e-4
-"""The fraction of the decrease that the slope promises, and that a step must bring."""
+"""The Armijo constant: a step must achieve this fraction of the decrease that the slope predicts."""
 STALLED_STEPS = 30
-"""Steps in a row without progress after which rounding decides, not the step."""
+"""A head stops after this many consecutive passes without progress: rounding then dominates."""
 UNPENALISED = 1e-3
-"""Factor of the tolerance where nothing proves the gap, and half the Newton decrement is its estimate."""
+"""Factor of the tolerance at λ = 0, where the estimate of the gap is half the Newton decrement and is no bound."""
 LEAST_VARIANCE = 1e-3
-"""Variance of ln(yᵀHy) that counts as nothing."""
+"""Added to the variances of ln(yᵀHy) and ln(yᵀy): smaller variances do not change the weights."""
 UNKNOWN = np.finfo(np.float64).max / 2
-"""A gap before it was estimated: larger than any, and no infinity, which `jax.debug_infs` refuses."""
+"""Stands for an unknown value or gap. It is finite, because `jax.debug_infs` refuses infinity."""
 
 
 @dataclasses.dataclass
@@ -49,11 +50,11 @@ class History:
 
     @classmethod
     def empty(cls, heads: int, pairs: int, size: int) -> "History":
-        """Return the history of heads that have made no step.
+        """Return the history of heads before the first step.
 
         Args:
-          heads: B.
-          pairs: h, the number of pairs that are kept.
+          heads: the number of heads, B.
+          pairs: the number of pairs that are kept, h.
           size: the number of coefficients of a head.
         """
         ring = np.zeros((heads, pairs, size), np.float32)
@@ -61,7 +62,7 @@ class History:
         return cls(Rings(ring, ring.copy(), ring.copy()), products, products.copy(), products.copy(), 0)
 
     def select(self, slots: np.ndarray) -> "History":
-        """Return the history of the slots of these numbers."""
+        """Return the history of some slots, by index."""
         if isinstance(self.rings.s, np.ndarray):
             rings = Rings(*(np.asarray(ring)[slots] for ring in self.rings))
         else:
@@ -69,7 +70,7 @@ class History:
         return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)
 
     def keep(self, slots: np.ndarray) -> "History":
-        """Return the history with the pairs of some slots alone, a mask of shape (B,), on the host."""
+        """Return the history on the host, with pairs of 0 outside a mask of slots, shape (B,)."""
         vectors = Rings(*(np.where(slots[:, None, None], ring, 0) for ring in self.rings))
         products = (np.where(slots[:, None, None], part, 0) for part in (self.s_y, self.y_y, self.y_hy))
         return History(vectors, *products, self.count)
@@ -80,15 +81,15 @@ class History:
         self.s_y[:, :, place] = seen.s_y
         self.y_y[:, :, place] = self.y_y[:, place, :] = seen.y_y
         self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
-        self.count += bool(seen.usable.any())
+        self.count += bool(seen.is_stored.any())
 
     def first_guess(self, mixes: AnyArray) -> tuple[np.ndarray, np.ndarray]:
         r"""Return κ and μ of the first guess of the inverse Hessian, κH + μI, shape (B,) each.
 
-        H and I are scaled to the last pair of a head: $y^\top \gamma Hy = s^\top y$. The guess is their weighted
-        mean. A good inverse Hessian has the same $y^\top Hy / s^\top y$ for all pairs. The weights are therefore
-        in inverse proportion to the variance of its logarithm. Where few rows hold all the curvature, as of nearly
-        separable classes, H says little of it.
+        H and I are scaled so that $y^\top \gamma Hy = s^\top y$ for the last pair. The guess is a weighted mean of
+        the two. A good inverse Hessian has the same ratio $y^\top Hy / s^\top y$ for all pairs, so each weight is
+        inversely proportional to the variance of the logarithm of the ratio. With nearly separable classes few
+        rows hold the curvature, and H is a poor guess.
 
         Args:
           mixes: which heads mix the two, shape (B,); the others have H alone.
@@ -130,9 +131,9 @@ class History:
             missing = (np.diagonal(upper, axis1=1, axis2=2) < 0.5)[..., None] * np.eye(len(order))
             upper = upper * (1 - missing) + missing  # a stored pair has s · y = 1
             first = np.linalg.solve(upper, s_g[:, order, None])
-            inverse, identity = (part[:, None, None] for part in guess)
-            products = inverse * self.y_hy + identity * self.y_y
-            inner = inverse * y_hg[..., None] + identity * y_g[..., None]
+            inverse_weight, identity_weight = (part[:, None, None] for part in guess)
+            products = inverse_weight * self.y_hy + identity_weight * self.y_y
+            inner = inverse_weight * y_hg[..., None] + identity_weight * y_g[..., None]
             middle = first + np.matmul(products[:, order[:, None], order], first) - inner[:, order]
             coef_s[:, order] = np.linalg.solve(upper.swapaxes(1, 2), middle)[..., 0]
             coef_y[:, order] = -first[..., 0]
@@ -167,8 +168,8 @@ class Result(NamedTuple):
       theta: shape (B, K, m + 1).
       steps: passes that each head took part in, shape (B,).
       converged: whether the estimate of the gap met its tolerance.
-      active: whether a head has not ended, where the batch stopped for a smaller one.
-      history: of the slots.
+      active: whether a head has still to continue, in a smaller batch.
+      history: the pairs of the slots.
     """
 
     theta: np.ndarray
@@ -193,13 +194,13 @@ def minimize(
 
     Args:
       problem: the heads and the rows.
-      theta: where they start, shape (B, K, m + 1).
+      theta: the starting point, shape (B, K, m + 1).
       max_steps: passes that each head may make, shape (B,); 0 for an empty slot.
-      history: pairs of earlier steps. It is used up.
+      history: pairs of earlier steps. The arrays are overwritten.
       options: loss and dtype.
       stop_at: number of active heads at which the batch stops.
-      may_end_at_once: whether a head may end where it starts; one that begins anew has been found too far.
-      on_pass: a function that is given the number of converged heads after each pass.
+      may_end_at_once: whether a head may converge at its start. It is True for interpolated starts only.
+      on_pass: a function that is called with the number of converged heads after each pass.
     """
     make = DeviceVectors if problem.host_rows is None else HostVectors
     vectors = make(problem, theta, history.rings, options)
@@ -209,17 +210,19 @@ def minimize(
     value, penalty, slope = np.full(heads, UNKNOWN), np.zeros(heads), np.zeros(heads)
     best_value, best_gap = np.full(heads, UNKNOWN), np.full(heads, UNKNOWN)
     at_point = _AtPoint(*np.zeros((3, heads, pairs)), *np.zeros((2, heads)))
-    mixes = host.l2 <= problem.centering.radius**2  # else the penalty is all the curvature of the coefficients
+    # Under a stronger penalty the curvature is almost λI, which H contains.
+    mixes = host.l2 <= problem.centering.radius**2
     step_size, stalled, rejected = np.ones(heads), np.zeros(heads, int), np.zeros(heads, int)
     steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
     first = True
     while active.sum() > stop_at:
         place = history.count % pairs
-        line = np.stack([step_size, active & (not first), np.full(heads, place)], axis=1)
-        seen = Observation.unpacked(vectors.observe(line), pairs, theta.shape[1])
+        controls = np.stack([step_size, active & (not first), np.full(heads, place)], axis=1)
+        seen = Observation.unpacked(vectors.observe(controls), pairs, theta.shape[1])
         steps += active
         before, after = step_size * slope, step_size * seen.slope
-        # J is convex: where the slope along the step has not turned round, J has not risen by more than noise.
+        # Where rounding hides the decrease of J, the slope decides: the approximate Wolfe condition with δ = 0.1
+        # (Hager and Zhang, A new conjugate gradient method with guaranteed descent, 2005, section 2).
         noise = 4 * eps * (1 + abs(seen.value))
         accepted = seen.value <= value + ARMIJO * before
         accepted |= (seen.value <= value + noise) & (after <= -0.8 * before)
@@ -227,7 +230,7 @@ def minimize(
         if first:
             accepted = active & np.isfinite(seen.g_hg)
         history.record(place, seen)
-        # A rejected point has told the curvature on the way: its pair is stored, and the direction is new.
+        # A rejected trial point gives a curvature pair too. The pair is stored, and the next direction uses it.
         for products, new in zip(at_point[:3], seen.new.T, strict=True):
             products[:, place] = new
         at_point = _AtPoint(
@@ -237,32 +240,34 @@ def minimize(
             )
         )
         value, penalty = np.where(accepted, seen.value, value), np.where(accepted, seen.penalty, penalty)
-        renewed = active & (accepted | seen.usable)
+        renewed = active & (accepted | seen.is_stored)
         rejected = np.where(accepted, 0, rejected + 1)
         step_size = np.where(renewed, 0.5 ** np.maximum(rejected - 1, 0), 0.1 * step_size)
 
-        guess = inverse, identity = history.first_guess(mixes)
+        guess = inverse_weight, identity_weight = history.first_guess(mixes)
         coef_s, coef_y = history.coefficients(at_point.s_g, at_point.y_g, at_point.y_hg, guess)
-        ahead = inverse * at_point.g_hg + identity * at_point.g_g
-        inner = inverse[:, None] * at_point.y_hg + identity[:, None] * at_point.y_g
+        ahead = inverse_weight * at_point.g_hg + identity_weight * at_point.g_g
+        inner = inverse_weight[:, None] * at_point.y_hg + identity_weight[:, None] * at_point.y_g
         downhill = -((coef_s * at_point.s_g).sum(1) + (coef_y * inner).sum(1) + ahead)
-        usable = np.isfinite(downhill) & (downhill < 0)
-        coef_s, coef_y = (np.where(usable[:, None], part, 0) for part in (coef_s, coef_y))
-        slope = np.where(renewed, np.where(usable, downhill, -ahead), slope)
-        vectors.advance(Combination(coef_s, coef_y, inverse, identity, renewed, accepted, step_size))
+        is_descent = np.isfinite(downhill) & (downhill < 0)
+        coef_s, coef_y = (np.where(is_descent[:, None], part, 0) for part in (coef_s, coef_y))
+        slope = np.where(renewed, np.where(is_descent, downhill, -ahead), slope)
+        vectors.advance(Combination(coef_s, coef_y, inverse_weight, identity_weight, renewed, accepted, step_size))
 
         grad_intercept = seen.grad_intercept * problem.left_of_intercepts
-        gap = estimate_gap(host.l2, seen.grad_norm, grad_intercept, slope, spread, problem.centering.radius)
+        gap = estimate_gap(
+            host.l2, seen.squared_grad_norm, grad_intercept, slope, spread, problem.centering.radius
+        )
         scale = value_scale(value, penalty, host.null_value, eps, np)
-        is_small = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
-        is_small |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
+        is_within_tol = accepted & (gap <= host.gap_tol * np.where(host.l2 > 0, 1, UNPENALISED) * scale)
+        is_within_tol |= accepted & (host.l2 == 0) & (seen.misclassified == 0)
         fell = best_value - value > 1e-2 * eps * abs(value)
         progress = accepted & (fell | (gap < 0.9 * best_gap))
         stalled = np.where(progress, 0, stalled + 1)
         best_value = np.where(accepted, np.minimum(value, best_value), best_value)
         best_gap = np.where(accepted, np.minimum(gap, best_gap), best_gap)
         if may_end_at_once or not first:
-            converged |= active & is_small
+            converged |= active & is_within_tol
         active = active & ~converged & (steps < max_steps) & (stalled < STALLED_STEPS)
         active &= accepted | (not first)
         first = False

@@ -1,7 +1,7 @@
-"""Steps and gradient changes that L-BFGS remembers on the device, and their products with new vectors.
+"""Steps and gradient changes that L-BFGS keeps on the device, and their products with new vectors.
 
-The host decides from inner products alone (`lbfgs.py`). The device holds the vectors: a pass over the rows, these
-two programs, and nothing else is compiled.
+The host decides from inner products alone (`lbfgs.py`). The device holds the vectors. Three programs are compiled
+besides the pass: `observe`, `advance` and `select_on_device`.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from dlcore.objective.threads import threaded_program
 
 
 class Rings(NamedTuple):
-    r"""The last h pairs of B heads, each pair divided by $\sqrt{s \cdot y}$; 0 where there is none.
+    r"""The last h pairs of B heads, each pair divided by $\sqrt{s \cdot y}$. Missing pairs are 0.
 
     Attributes:
       s: steps, shape (B, h, K·(m + 1)), float32.
@@ -55,15 +55,15 @@ class Point(NamedTuple):
 
     Attributes:
       theta: coefficients and intercepts, shape (B, K, m + 1).
-      gradient: ∇J there, the same shape.
-      turned: H∇J there, the same shape.
-      direction: of the next step, the same shape.
+      gradient: ∇J at `theta`, the same shape.
+      preconditioned: H∇J at `theta`, the same shape.
+      direction: the direction of the next step, the same shape.
       trial: the next point to evaluate, the same shape.
     """
 
     theta: AnyArray
     gradient: AnyArray
-    turned: AnyArray
+    preconditioned: AnyArray
     direction: AnyArray
     trial: AnyArray
 
@@ -73,11 +73,11 @@ class Gradient(NamedTuple):
 
     Attributes:
       gradient: shape (B, K, m + 1).
-      turned: the preconditioner H times it, the same shape.
+      preconditioned: the preconditioner H times the gradient, the same shape.
     """
 
     gradient: AnyArray
-    turned: AnyArray
+    preconditioned: AnyArray
 
 
 class Observation(NamedTuple):
@@ -86,11 +86,11 @@ class Observation(NamedTuple):
     Attributes:
       value: J at the trial point, shape (B,).
       penalty: the part of J that the penalty adds.
-      misclassified: number of rows.
+      misclassified: number of misclassified rows.
       slope: g · direction.
-      grad_norm: ‖g‖² of the coefficients, each divided by the factor of its column.
+      squared_grad_norm: ‖g‖² of the coefficients, each square divided by the factor of its column.
       grad_intercept: g of the intercepts, shape (B, K).
-      usable: whether the pair was stored.
+      is_stored: whether the pair was stored.
       g_g: g · g.
       g_hg: g · Hg, with the preconditioner H.
       s_g: products of all s with g, shape (B, h).
@@ -99,16 +99,17 @@ class Observation(NamedTuple):
       y_hy: products of all y with H times the new y.
       y_g: products of all y with g.
       y_hg: products of all y with Hg.
-      new: products of the new s, the new y and H times it with the gradient at the current point, shape (B, 3).
+      new: inner products of the new s, y and Hy with the gradient at the current point, before the host's
+        decision, shape (B, 3).
     """
 
     value: AnyArray
     penalty: AnyArray
     misclassified: AnyArray
     slope: AnyArray
-    grad_norm: AnyArray
+    squared_grad_norm: AnyArray
     grad_intercept: AnyArray
-    usable: AnyArray
+    is_stored: AnyArray
     g_g: AnyArray
     g_hg: AnyArray
     s_g: AnyArray
@@ -132,7 +133,7 @@ class Observation(NamedTuple):
             width = widths.get(name)
             parts[name] = numbers[:, start] if width is None else numbers[:, start : start + width]
             start += width or 1
-        return cls(**parts | {"usable": parts["usable"] > 0})
+        return cls(**parts | {"is_stored": parts["is_stored"] > 0})
 
 
 PER_PAIR = ("s_g", "s_y", "y_y", "y_hy", "y_g", "y_hg")
@@ -144,36 +145,39 @@ def observe(
     point: Point,
     shards: Sequence[Sums],
     constants: Constants,
-    line: AnyArray,
+    controls: AnyArray,
     xp: ModuleType = jnp,
 ) -> tuple[Rings, Gradient, AnyArray]:
     """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
 
-    H is linear. One product with it for each pass gives the change of H∇J as well.
+    H is linear: Hy = H∇J(trial) − H∇J(current), so that one product with H per pass is enough.
 
     Args:
-      rings: pairs so far; the memory is reused.
-      point: where the heads are.
+      rings: pairs so far. The memory is reused.
+      point: the position of the heads.
       shards: sums of the pass at `point.trial`.
-      constants: what stays the same.
-      line: the step size of each head, 1 if it is active, and the place of the pair in the rings, shape (B, 3).
+      constants: the parts of the problem that are the same at every step.
+      controls: for each head the step size, 1 if it is active, and the place of the pair in the rings, shape (B,
+        3).
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     batch, centering, preconditioner = constants
-    step_size, active, place = line[:, 0], line[:, 1] > 0, line[0, 2].astype(xp.int32)
+    step_size, active, place = controls[:, 0], controls[:, 1] > 0, controls[0, 2].astype(xp.int32)
     heads = len(batch.l2)
     seen = finalize(point.trial, batch, shards, centering, xp)
 
     def flat(array: AnyArray) -> AnyArray:
         return array.reshape(heads, -1)
 
-    turned = apply_inverse(preconditioner, seen.gradient, batch.spread, batch.l2, centering.has_intercept, xp)
-    g, h_g, old = flat(seen.gradient), flat(turned), flat(point.gradient)
-    s, y, h_y = step_size[:, None] * flat(point.direction), g - old, h_g - flat(point.turned)
+    preconditioned = apply_inverse(
+        preconditioner, seen.gradient, batch.spread, batch.l2, centering.has_intercept, xp
+    )
+    g, h_g, old = flat(seen.gradient), flat(preconditioned), flat(point.gradient)
+    s, y, h_y = step_size[:, None] * flat(point.direction), g - old, h_g - flat(point.preconditioned)
     s_y = inner(s, y, xp)
-    usable = active & (s_y > float(xp.finfo(xp.float32).eps) * inner(abs(s), abs(y), xp))
-    scale = 1 / xp.sqrt(xp.where(usable, s_y, 1))
-    pair = [xp.where(usable[:, None], scale[:, None] * part, 0).astype(xp.float32) for part in (s, y, h_y)]
+    is_stored = active & (s_y > float(xp.finfo(xp.float32).eps) * inner(abs(s), abs(y), xp))
+    scale = 1 / xp.sqrt(xp.where(is_stored, s_y, 1))
+    pair = [xp.where(is_stored[:, None], scale[:, None] * part, 0).astype(xp.float32) for part in (s, y, h_y)]
     rings = Rings(*(_with_row(ring, row, place, xp) for ring, row in zip(rings, pair, strict=True)))
     _, y, h_y = pair
 
@@ -185,18 +189,18 @@ def observe(
         return product(ring, narrow, xp).astype(xp.float64)
 
     with_s, with_y = products(rings.s, g, y), products(rings.y, y, h_y, g, h_g)
-    slope_coef = seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]
+    coef_squares = seen.gradient[..., :-1] ** 2 / batch.ratio[:, None]
     return (
         rings,
-        Gradient(seen.gradient, turned),
+        Gradient(seen.gradient, preconditioned),
         Observation(
             value=seen.value,
             penalty=seen.penalty,
             misclassified=seen.misclassified,
             slope=inner(g, flat(point.direction), xp),
-            grad_norm=slope_coef.sum((1, 2)),
+            squared_grad_norm=coef_squares.sum((1, 2)),
             grad_intercept=seen.gradient[..., -1],
-            usable=usable,
+            is_stored=is_stored,
             g_g=inner(g, g, xp),
             g_hg=inner(g, h_g, xp),
             s_g=with_s[..., 0],
@@ -216,17 +220,17 @@ class Combination(NamedTuple):
     Attributes:
       s: a, shape (B, h).
       y: b, shape (B, h).
-      inverse: κ, shape (B,).
-      identity: μ, shape (B,).
-      renewed: whether a head takes this direction, shape (B,); else it keeps its own.
+      inverse_weight: κ, shape (B,).
+      identity_weight: μ, shape (B,).
+      renewed: whether a head takes this direction, shape (B,). Otherwise it keeps its last direction.
       accepted: whether a head moves to its trial point, shape (B,).
-      step_size: of the next step, shape (B,).
+      step_size: the length of the next step, in units of the direction, shape (B,).
     """
 
     s: AnyArray
     y: AnyArray
-    inverse: AnyArray
-    identity: AnyArray
+    inverse_weight: AnyArray
+    identity_weight: AnyArray
     renewed: AnyArray
     accepted: AnyArray
     step_size: AnyArray
@@ -239,9 +243,9 @@ class Combination(NamedTuple):
     def unpacked(cls, numbers: AnyArray) -> "Combination":
         """Return the combination of packed numbers."""
         pairs = (numbers.shape[1] - 5) // 2
-        inverse, identity, renewed, accepted, step_size = numbers[:, 2 * pairs :].T
+        inverse_weight, identity_weight, renewed, accepted, step_size = numbers[:, 2 * pairs :].T
         s, y = numbers[:, :pairs], numbers[:, pairs : 2 * pairs]
-        return cls(s, y, inverse, identity, renewed > 0, accepted > 0, step_size)
+        return cls(s, y, inverse_weight, identity_weight, renewed > 0, accepted > 0, step_size)
 
 
 def advance(
@@ -252,25 +256,30 @@ def advance(
     constants: Constants,
     xp: ModuleType = jnp,
 ) -> Point:
-    """Return the point after the host's decision, a packed `Combination`, with the next direction and trial."""
+    """Return the point after the host's decision, with the next direction and trial.
+
+    `numbers` is the decision, a packed `Combination`.
+    """
     combination = Combination.unpacked(numbers)
     accepted, renewed = (expand_to(choice, point.theta) for choice in (combination.accepted, combination.renewed))
     theta = xp.where(accepted, point.trial, point.theta)
     gradient = xp.where(accepted, at_trial.gradient, point.gradient)
-    turned = xp.where(accepted, at_trial.turned, point.turned)
+    preconditioned = xp.where(accepted, at_trial.preconditioned, point.preconditioned)
 
     def combined(coefficients: AnyArray, vectors: AnyArray) -> AnyArray:
         total = product(coefficients[:, None].astype(xp.float32), vectors, xp)
         return total.astype(xp.float64).reshape(theta.shape)
 
-    inverse, identity = (expand_to(weight, theta) for weight in (combination.inverse, combination.identity))
-    guess = inverse * (combined(combination.y, rings.h_y) + turned)
-    guess += identity * (combined(combination.y, rings.y) + gradient)
+    weights = combination.inverse_weight, combination.identity_weight
+    inverse_weight, identity_weight = (expand_to(weight, theta) for weight in weights)
+    guess = inverse_weight * (combined(combination.y, rings.h_y) + preconditioned)
+    guess += identity_weight * (combined(combination.y, rings.y) + gradient)
     direction = -(combined(combination.s, rings.s) + guess)
-    # What the history holds of a class that this fold has not goes nowhere.
+    # Coefficients of an absent class do not move.
     direction = xp.where((constants.batch.spread > 0)[..., None], direction, 0)
     direction = xp.where(renewed, direction, point.direction)
-    return Point(theta, gradient, turned, direction, theta + expand_to(combination.step_size, theta) * direction)
+    trial = theta + expand_to(combination.step_size, theta) * direction
+    return Point(theta, gradient, preconditioned, direction, trial)
 
 
 observe_on_device = threaded_program(cpu_options=QUICK, donate_argnums=(0,))(observe)
@@ -281,7 +290,7 @@ advance_on_device = threaded_program(cpu_options=QUICK)(advance)
 
 
 def _with_row(ring: AnyArray, row: AnyArray, place: AnyArray, xp: ModuleType) -> AnyArray:
-    """Return a ring with another row at a place, in the same memory."""
+    """Return a ring with a new row at a place, in the same memory."""
     if xp is jnp:
         return jax.lax.dynamic_update_index_in_dim(ring, row, place, 1)
     ring[:, place] = row
@@ -290,5 +299,5 @@ def _with_row(ring: AnyArray, row: AnyArray, place: AnyArray, xp: ModuleType) ->
 
 @quick_jit()
 def select_on_device(rings: Rings, slots: Array) -> Rings:
-    """Return the rings of the slots of these numbers."""
+    """Return the rings of some slots, by index."""
     return Rings(*(ring[slots] for ring in rings))

@@ -1,8 +1,8 @@
-"""Logistic and softmax heads of every penalty, fold and target by L-BFGS.
+"""Heads of every iterative loss, penalty, fold and target, by L-BFGS and Newton's method.
 
-The penalties of the fits on all rows descend together, of a dense path some of them first. A fold's heads start
-where those of all rows have ended.
-What float32 cannot bring to its tolerance goes on in float64. What has no end there is left to Newton's method.
+Heads on all rows are fitted in batches. On a dense path of strengths, some are fitted first. A fold's heads start
+at the heads of all rows. Heads that float32 does not bring to their tolerance continue in float64, and then by
+Newton's method.
 """
 
 import functools
@@ -33,20 +33,21 @@ from dlcore.objective.sharding import shard_rows
 from dlcore.objective.threads import cores_for
 
 FLOAT32_GAP = 5e-7
-"""The least gap that a head descends to in float32. A smaller one costs many steps there, or is out of reach."""
+"""The least gap that a head descends to in float32. A smaller gap costs many steps, or is out of reach."""
 LEFT_OF_INTERCEPTS = 0.3
-"""The part of the intercepts' gradient that the estimate of the gap counts where a Newton step removes the rest.
+"""Factor of the intercepts' gradient in the gap estimate, if a Newton step of the intercepts follows.
 
-With 0.1 the certificate sends some heads back, because the coefficients have to follow the intercepts.
+With 0.1 some heads fail their certificate, because the coefficients must change with the intercepts.
 """
 STATE = ("theta", "gap_tol", "steps", "flat")
-"""What a stage changes, of some penalties."""
+"""The arrays that a stage changes."""
 
 
 class LBFGSSweep:
     """State of a sweep on the host, and the rows on the device.
 
-    Problems are the fits, of all rows and of each fold, times the targets. Arrays are (problems, L, …).
+    A problem is a fit and a target: problem p is target p % targets of fit p // targets. Arrays have shape
+    (problems, L, …).
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class LBFGSSweep:
         self.slots = self.costs.slots(self.host_rows)
 
     def reset(self, heads: np.ndarray) -> None:
-        """Make null heads of these, a mask (problems, L): the best constant prediction."""
+        """Set the heads of a mask, shape (problems, L), to the best constant prediction."""
         self.theta[heads] = 0
         self.theta[..., -1] = np.where(heads[..., None], self.constant.intercept[:, None], self.theta[..., -1])
 
@@ -127,13 +128,14 @@ class LBFGSSweep:
         for fit in range(1, self.fits):
             for t, k in group:
                 p = fit * self.targets + t
-                if self.l2[p, k] > 0:  # else the optimum may be far from that of all rows, or infinitely far
+                # At λ = 0 the optimum of a fold may be far from that of all rows, or may not exist.
+                if self.l2[p, k] > 0:
                     self.theta[p, k] = self._centred(self.theta[t, k] * self._is_present(p), p)
                 folds.append((p, k))
         self._along_path(folds, self.slots)
 
     def _along_path(self, heads: list[Head], size: int) -> None:
-        """Fit the heads of some strengths. Those between start where a polynomial through the former leads."""
+        """Fit the anchors, then the strengths between them from a polynomial through the anchors."""
         first = [head for head in heads if self._is_anchor(head)]
         between = [head for head in heads if not self._is_anchor(head)]
         begin = self.theta.copy() if between else self.theta
@@ -150,7 +152,11 @@ class LBFGSSweep:
         return bool(self.is_anchor[head[0] % self.targets, head[1]])
 
     def fit_intercepts(self, heads: list[Head]) -> bool:
-        """Improve the intercepts of softmax heads alone, on a CPU; False where there is nothing to improve."""
+        """Improve the intercepts of softmax heads alone, on a CPU.
+
+        Return False where intercepts are not fitted this way: without an intercept, with one logit, or on an
+        accelerator.
+        """
         if self.intercept_rows is None:
             return False
         for batch in chunked(heads, self.costs.together):
@@ -161,7 +167,7 @@ class LBFGSSweep:
         return True
 
     def again(self, heads: list[Head], closer: np.ndarray) -> bool:
-        """Fit those heads again in float64, to a smaller gap by a factor each; False where none has steps left."""
+        """Continue heads in float64 with tolerances times `closer`. Return False if no head has steps left."""
         left = [head for head in heads if self.steps[head] < self.max_steps]
         for head in left:
             self.gap_tol[head] *= closer[head]
@@ -175,6 +181,7 @@ class LBFGSSweep:
         return bool(left)
 
     def _to_the_end(self, heads: list[Head], *, is_near: bool = False) -> None:
+        """Solve a batch: L-BFGS in float32, the intercepts, L-BFGS in float64, then Newton's method."""
         self._descend(heads, "float32", is_near=is_near)
         self.fit_intercepts([head for head in heads if self.flat[head]])
         self._descend(heads, "float64")
@@ -182,7 +189,7 @@ class LBFGSSweep:
         self._report(self.n_ended + len(heads))
 
     def _report(self, ended: int) -> None:
-        """Report that the fits of so many heads have ended."""
+        """Report the number of heads whose fits have ended."""
         self.n_ended = ended
         if self.reporter is not None:
             self.reporter.update(ended, ended=True)
@@ -191,7 +198,7 @@ class LBFGSSweep:
         """Run L-BFGS for those heads that have not converged, in smaller batches as others end."""
         most = self.costs.most_passes(self.l2)
         left = [head for head in heads if not self.flat[head] and self.steps[head] < most[head]]
-        if dtype == "float32":  # which does not see what a strong penalty leaves of the logits
+        if dtype == "float32":  # Under a strong penalty float32 does not resolve the logits.
             left = [head for head in left if self.l2[head] <= self.centering.radius**2]
         if not left:
             return
@@ -234,7 +241,7 @@ class LBFGSSweep:
                 history = found.history.select(pad_to(slots, size))
 
     def _from_sample(self, heads: list[Head], size: int) -> History:
-        """Let heads of all rows start from those of a sample. Return the pairs of so many slots."""
+        """Start heads on all rows from those of a sample. Return the pairs of that many slots."""
         pairs, host = self.costs.pairs(size), self.host_rows
         is_of_folds, is_sampled = heads[0][0] >= self.targets, self.span is None and self.costs.is_sample_first
         if host is None or is_of_folds or not is_sampled:
@@ -258,12 +265,15 @@ class LBFGSSweep:
         return present * (theta - theta.mean(0, where=present))
 
     def _start(self, p: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """Return the coefficients of heads as solvers have them: of the columns, or in the span of the rows."""
+        """Return the coefficients of heads for a solver: of the columns, or in the span of the rows."""
         theta = self.theta[p, k]
         return theta if self.span is None else self.span.project(theta)
 
     def _keep(self, heads: list[Head], theta: np.ndarray) -> None:
-        """Keep what a solver has found. A checkpoint has it, and the basis of the span may differ elsewhere."""
+        """Store the coefficients of a solver, in the columns of x and not in the basis of the span.
+
+        A checkpoint may be read where the basis differs.
+        """
         theta = theta if self.span is None else self.span.expand(theta)
         for slot, head in enumerate(heads):
             self.theta[head] = self._centred(theta[slot], head[0])
@@ -275,7 +285,7 @@ class LBFGSSweep:
         return self._problem(p, k, descent_block(self.rows.x, len(p) * self.outputs))
 
     def _is_for_numpy(self, heads: int, dtype: str) -> bool:
-        """Return whether NumPy makes the passes of so many heads. It compiles nothing."""
+        """Return whether NumPy makes the passes of that many heads. NumPy compiles nothing."""
         host = self.host_rows
         if host is None:
             return False
@@ -285,13 +295,14 @@ class LBFGSSweep:
         return Problem(self._batch(p, k), host.centering, self.preconditioner, (), host)
 
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
-        """Return the problem of the heads of these numbers, whose rows are read in blocks of this size."""
+        """Return the problem of a batch of heads, whose rows are read in blocks of this size."""
         data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
         work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         return Problem(self._batch(p, k), self.centering, self.preconditioner, shards)
 
     def _batch(self, p: np.ndarray, k: np.ndarray) -> HeadBatch:
+        """Return the batch of the heads of problems p and strengths k."""
         fit, target = p // self.targets, p % self.targets
         return HeadBatch(
             l2=self.l2[p, k],
@@ -306,7 +317,7 @@ class LBFGSSweep:
         )
 
     def _newton(self, heads: list[Head]) -> None:
-        """Use Newton's method for what is still short of its tolerance."""
+        """Continue the heads that have not converged by Newton's method."""
         left = [head for head in heads if not self.flat[head] and self.steps[head] < self.max_steps]
         takes = self.costs.is_for_newton(self.l2)
         left = [head for head in left if takes[head]]

@@ -49,8 +49,8 @@ class Problem(NamedTuple):
       centering: the centering of the rows.
       preconditioner: H.
       shards: the rows, one shard for each core.
-      host_rows: the rows where NumPy makes the passes, else None.
-      left_of_intercepts: the part of the intercepts' gradient that the estimate of the gap counts.
+      host_rows: the rows on the host if NumPy makes the passes; None for compiled passes.
+      left_of_intercepts: factor of the intercepts' gradient in the estimate of the gap.
     """
 
     batch: HeadBatch
@@ -62,7 +62,7 @@ class Problem(NamedTuple):
 
 
 class DeviceVectors:
-    """Vectors on the device, from one start."""
+    """The vectors of one run of L-BFGS, on the device."""
 
     def __init__(self, problem: Problem, theta: np.ndarray, rings: Rings, options: Options) -> None:
         batch, centering, preconditioner, shards = to_device(
@@ -97,7 +97,7 @@ class DeviceVectors:
 
 
 class HostVectors:
-    """Vectors on the host, from one start. Their products are short, and BLAS computes them on one thread."""
+    """The vectors of one run of L-BFGS, on the host. Products are short, and BLAS computes them on one thread."""
 
     def __init__(self, problem: Problem, theta: np.ndarray, rings: Rings, options: Options) -> None:
         assert problem.host_rows is not None

@@ -1,7 +1,7 @@
-"""Choose the strengths whose heads are fitted first, and start the heads between them from those.
+"""Choose the strengths that are fitted first, the anchors, and start the heads between them by a polynomial.
 
-The optimum is a smooth function of ln λ. A polynomial through some optima leads so close to the others that a pass
-or two are left.
+The optimum is a smooth function of ln λ. A polynomial through some optima starts the others so near that one or
+two passes remain.
 """
 
 import numpy as np
@@ -9,16 +9,17 @@ import numpy as np
 SPACING = 1.2
 """The largest step of ln λ between two strengths that are fitted first, where others lie between them.
 
-With 0.8 more heads are fitted from afar, and with 1.7 those between need more passes.
+A smaller spacing (0.8) has more anchors. With a larger one (1.7) the heads between need more passes.
 """
 NODES = 8
-"""The optima that a polynomial goes through."""
+"""The number of optima that a polynomial goes through."""
 
 
 def choose_anchors(l2: np.ndarray) -> np.ndarray:
     """Return which strengths are fitted first, booleans of shape (L,).
 
-    The first and the last are, and so many between them that no other one is outside an interval of `SPACING`.
+    The first and last strengths are anchors. Further anchors keep neighbouring anchors within `SPACING` in ln λ,
+    if strengths lie between them.
 
     Args:
       l2: the strengths in descending order, shape (L,). Those of 0 are fitted first.
@@ -40,8 +41,8 @@ def interpolate(l2: np.ndarray, anchors: np.ndarray, values: np.ndarray) -> np.n
 
     Args:
       l2: the strengths, positive, shape (L,).
-      anchors: the strengths of the values, shape (A,). Zeros and repeated ones count nothing.
-      values: shape (A, …).
+      anchors: the strengths of the values, shape (A,). Zeros and repeated anchors are ignored.
+      values: the values at the anchors, shape (A, …).
 
     Returns:
       Values of shape (L, …), those of an anchor where the strength is equal.

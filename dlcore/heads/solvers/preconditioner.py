@@ -14,8 +14,9 @@ import numpy as np
 
 from dlcore._core.threads import map_on_threads, runs_of
 from dlcore._core.types import AnyArray
-from dlcore.certificate.rows import HostTable
+from dlcore.certificate.rows import HostTable, take_rows
 from dlcore.heads.data.centering import Centering
+from dlcore.heads.data.column_scales import CONSTANT
 from dlcore.heads.passes.products import product
 
 FULL = 1024
@@ -23,35 +24,35 @@ FULL = 1024
 RANK = 256
 """The number of leading eigenvectors of a wider table."""
 ITERATIONS = 3
-"""Subspace iterations that find them."""
+"""The number of subspace iterations for the leading eigenvectors."""
 FACTORED = 16
-"""Products of the QR factorisations of all iterations, in units of m·q² for q eigenvectors."""
-ALL_NUMBERS, SAMPLE_NUMBERS, SAMPLE_PRODUCTS = 2**26, 2**21, 2**34
-"""The most numbers that variances are computed from, those of a sample, and the products of its covariance."""
+"""Multiplications of the QR factorisations of all iterations, in units of m·q² for q eigenvectors."""
+ALL_NUMBERS = 2**26
+"""The most entries of rows that variances are computed from."""
+SAMPLE_NUMBERS = 2**21
+"""The most entries of the sample of rows that eigenvectors are computed from."""
 FEWEST_ROWS = 1024
-"""Rows that variances are computed from at least."""
+"""The fewest rows that variances are computed from, if the table has as many."""
 BLOCK_NUMBERS = 2**19
-"""Numbers of the rows that a thread centers at a time. Fewer would make threads wait for the interpreter."""
+"""Entries of the rows that a thread centers at a time. Smaller blocks make threads wait for the interpreter."""
 LEAST_NUMBERS, MOST_THREADS = 2**20, 4
-"""Numbers of rows that a thread has at least, and the most threads, whose blocks are in memory at a time."""
+"""The least work of a thread, in entries of rows, and the most threads. Each has a block in memory."""
 SMALLEST_SQUARE, LARGEST_SQUARE = 1e-30, 1e30
-"""A mean of squares that float32 computes is right between these."""
-CONSTANT = 2.0**-40
-"""A deviation below this part of the mean is rounding: the column is constant."""
+"""The means of squares between which float32 computes them well."""
 ALWAYS = 256
-"""The number of columns up to which eigenvectors cost nothing beside the passes."""
+"""The number of columns up to which eigenvectors are always computed: they are cheap beside the passes."""
 CHEAP = 2**31
-"""Products of a computation of eigenvectors that nobody notices."""
+"""Multiplications up to which computing eigenvectors takes negligible time."""
 WORTH = 300
-"""Products for each number of x and each head that eigenvectors save."""
+"""Multiplications that eigenvectors save, for each entry of x and each head."""
 CORRELATED = 0.4
 """Excess of m·‖R‖²/tr(R)² above which eigenvectors are worth their computation."""
 LEADING, PROBES = 16, 8
-"""Directions that are removed before, and random vectors that estimate ‖R‖²."""
+"""Leading directions that are removed before ‖R‖² is estimated, and random vectors of the estimate."""
 
 
 class Preconditioner(NamedTuple):
-    """Covariance of the features: V·diag(d)·Vᵀ + tail·(I − VVᵀ).
+    """Preconditioner as a covariance of the features: V·diag(d)·Vᵀ + tail·(I − VVᵀ).
 
     Attributes:
       basis: V, shape (m, q), float32; None for the identity.
@@ -69,8 +70,9 @@ class Preconditioner(NamedTuple):
 def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, heads: int) -> Preconditioner:
     """Return the preconditioner from a sample of the rows, computed on the host.
 
-    A wide table has eigenvectors where its columns are correlated and the heads are many.
-    The leading eigenvectors of a table of more than `FULL` columns come from subspace iteration.
+    Above `ALWAYS` columns, eigenvectors are used only if columns are correlated and the heads many. Above 4,096
+    columns they are never used. The leading eigenvectors of a table of more than `FULL` columns come from subspace
+    iteration.
 
     Args:
       x: shape (n, m), NumPy or sparse rows.
@@ -82,7 +84,7 @@ def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, 
     weighted = _weighted_rows(sample_weight, columns)
     mean, variances, is_constant = _moments(x, sample_weight, weighted, centering)
     diagonal = Preconditioner(None, variances, np.zeros(()), mean)
-    most = min(SAMPLE_NUMBERS, SAMPLE_PRODUCTS // columns) // columns
+    most = SAMPLE_NUMBERS // columns
     cost = 10 * columns**3 if columns <= FULL else 8 * min(n, most) * columns * RANK + FACTORED * columns * RANK**2
     is_worth = columns <= ALWAYS or cost < max(CHEAP, WORTH * heads * n * columns)
     if not is_worth or most < 2 * RANK:
@@ -108,10 +110,10 @@ def precondition(x: HostTable, sample_weight: np.ndarray, centering: Centering, 
     for _ in range(ITERATIONS):
         basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
     half = rows @ basis
-    values, turned = np.linalg.eigh((half.T @ half).astype(np.float64))
+    values, rotation = np.linalg.eigh((half.T @ half).astype(np.float64))
     values = np.maximum(values, 0) / exact**2
     tail = np.maximum(np.asarray(variances.sum() - values.sum()), 0) / (columns - RANK)
-    return Preconditioner((basis @ turned.astype(np.float32)), values, tail, mean)
+    return Preconditioner((basis @ rotation.astype(np.float32)), values, tail, mean)
 
 
 def diagonal_preconditioner(x: HostTable, sample_weight: np.ndarray, centering: Centering) -> Preconditioner:
@@ -127,7 +129,7 @@ def diagonal_preconditioner(x: HostTable, sample_weight: np.ndarray, centering: 
 
 
 def _weighted_rows(sample_weight: np.ndarray, columns: int) -> np.ndarray:
-    """Return the numbers of rows with a weight, evenly spaced where there are very many."""
+    """Return the indices of rows with a weight, evenly spaced if there are very many."""
     weighted = np.flatnonzero(sample_weight)
     return weighted[:: -(-len(weighted) * columns // max(ALL_NUMBERS, FEWEST_ROWS * columns))]
 
@@ -137,7 +139,7 @@ def _moments(
 ) -> tuple[np.ndarray, ...]:
     """Return mean and variance of each column about the centre, over the chosen rows, and whether it is constant.
 
-    The variance of a constant column is rounding, and is replaced by the square of its centre.
+    The variance of a constant column is rounding. The square of the column's centre replaces it.
     """
     weight = sample_weight[chosen] / sample_weight[chosen].sum()
     mean, square = _mean_and_square(x, weight, chosen, centering)
@@ -184,10 +186,8 @@ def _mean_and_square(
 def _centred_rows(
     x: HostTable, chosen: np.ndarray, centering: Centering, dtype: type[np.floating] = np.float64
 ) -> np.ndarray:
-    """Return rows of these numbers about the centre."""
-    consecutive = len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen)
-    rows = x[chosen[0] : chosen[-1] + 1] if consecutive else x[chosen]
-    rows = rows.astype(dtype)
+    """Return rows by ascending indices, minus the centre and in its units."""
+    rows = take_rows(x, chosen).astype(dtype)
     rows -= np.asarray(centering.centre).astype(dtype)
     if centering.unit is not None:
         rows *= np.asarray(centering.unit).astype(dtype)
@@ -197,8 +197,8 @@ def _centred_rows(
 def _is_correlated(rows: np.ndarray, weight: np.ndarray) -> bool:
     r"""Return whether many directions of the correlation matrix R are far from eigenvalue 1.
 
-    ‖R‖² is tr(R)²/m where columns are uncorrelated, and more by tr(R)²·Σwᵢ² in a sample. A few leading directions
-    are removed before, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v estimates ‖R‖².
+    ‖R‖² is tr(R)²/m if columns are uncorrelated, and larger by tr(R)²·Σwᵢ² in a sample. A few leading directions
+    are removed first, because L-BFGS learns them in as many steps. ‖Rv‖² for random signs v estimates ‖R‖².
     """
     random = np.random.default_rng(0)
     squares = np.einsum("ij,ij->j", rows, rows)
@@ -229,59 +229,58 @@ def apply_inverse(
 ) -> AnyArray:
     r"""Return the inverse Hessian at the constant prediction times a vector for each head.
 
-    The factor of λ for each column is near 1, and left out. Coefficients of an absent class stay 0.
+    The factor of λ for each column is near 1 and left out. The result is 0 for an absent class.
 
     Args:
       preconditioner: the covariance of the features.
-      vector: a gradient for each head, shape (B, K, m + 1). The sum over classes of a softmax's is 0.
+      vector: a gradient for each head, shape (B, K, m + 1). For a softmax the sum over the classes is 0.
       spread: curvature at the constant prediction, for K > 1 the fraction π of each class, shape (B, K).
       l2: λ, shape (B,).
       has_intercept: 1 or 0.
       xp: the module of the arrays, `jax.numpy` or `numpy`.
 
     Notes:
-      In coordinates about the mean μ the intercept stands apart: w·x + b = w·(x − μ) + (b + w·μ).
+      In coordinates about the mean μ the intercept is independent: w·x + b = w·(x − μ) + (b + w·μ).
       For an eigenvalue d the Hessian over the classes is diag(dπ + λ) − d·ππᵀ.
-      The Sherman–Morrison formula inverts it.
+      The Sherman–Morrison formula inverts this Hessian.
     """
     basis, values, tail, mean = preconditioner
     present, outputs = spread > 0, spread.shape[1]
-    spread = xp.where(present, spread, 1)[..., None]
+    spread, is_present = xp.where(present, spread, 1)[..., None], present[..., None]
     # At λ = 0 rounding alone bounds the curvature from below, and that of constant features has no bound.
     least = l2[:, None, None] + spread * float(xp.finfo(xp.float32).eps) * values.max()
     least = xp.maximum(least, float(xp.finfo(xp.float32).tiny))
 
-    def inverted(slope: AnyArray, variances: AnyArray | np.float64) -> AnyArray:
+    def inverted(centered: AnyArray, variances: AnyArray | np.float64) -> AnyArray:
         curvature = spread * variances + least
-        step = slope / curvature
+        step = centered / curvature
         if outputs == 1:
             return step
-        weights = xp.where(present[..., None], spread / curvature, 0)
-        rest = (xp.where(present[..., None], spread, 0) * least / curvature).sum(1, keepdims=True)
-        mixed = xp.where(present[..., None], spread * step, 0).sum(1, keepdims=True)
+        weights = xp.where(is_present, spread / curvature, 0)
+        rest = (xp.where(is_present, spread, 0) * least / curvature).sum(1, keepdims=True)
+        mixed = xp.where(is_present, spread * step, 0).sum(1, keepdims=True)
         return step + weights * variances * mixed / rest
 
-    there = present[..., None]
-    if outputs > 1:  # rounding in the direction of all classes together would be multiplied by 1/λ
-        vector = _project(vector, there, xp)
-    slope = vector[..., :-1] - vector[..., -1:] * mean[None, None]
+    if outputs > 1:  # The component common to all classes is rounding, which 1/λ would amplify.
+        vector = _project(vector, is_present, xp)
+    centered = vector[..., :-1] - vector[..., -1:] * mean[None, None]
     if basis is None:
-        coef = inverted(slope, values[None, None])
+        coef = inverted(centered, values[None, None])
     else:
-        heads, _, columns = slope.shape
-        along = product(slope.reshape(-1, columns).astype(xp.float32), basis, xp).astype(vector.dtype)
+        heads, _, columns = centered.shape
+        along = product(centered.reshape(-1, columns).astype(xp.float32), basis, xp).astype(vector.dtype)
         along = along.reshape(heads, outputs, -1)
-        beyond = inverted(slope, tail[None, None, None])
+        beyond = inverted(centered, tail[None, None, None])
         along = inverted(along, values[None, None]) - inverted(along, tail[None, None, None])
         known = product(along.reshape(heads * outputs, -1).astype(xp.float32), basis.T, xp)
-        coef = beyond + known.astype(vector.dtype).reshape(slope.shape)
+        coef = beyond + known.astype(vector.dtype).reshape(centered.shape)
     intercept = vector[..., -1] / spread[..., 0] - (coef * mean[None, None]).sum(-1)
     step = xp.concatenate([coef, has_intercept * intercept[..., None]], axis=-1)
-    return _project(step, there, xp) if outputs > 1 else xp.where(there, step, 0)
+    return _project(step, is_present, xp) if outputs > 1 else xp.where(is_present, step, 0)
 
 
-def _project(vector: AnyArray, there: AnyArray, xp: ModuleType) -> AnyArray:
-    """Return the vectors with a mean of 0 over the classes that are there, and 0 for the others."""
-    known = xp.where(there, vector, 0)
-    count = there.sum(1, keepdims=True, dtype=vector.dtype)
-    return xp.where(there, known - known.sum(1, keepdims=True) / count, 0)
+def _project(vector: AnyArray, is_present: AnyArray, xp: ModuleType) -> AnyArray:
+    """Return the vectors with a mean of 0 over the present classes, and 0 for absent classes."""
+    known = xp.where(is_present, vector, 0)
+    count = is_present.sum(1, keepdims=True, dtype=vector.dtype)
+    return xp.where(is_present, known - known.sum(1, keepdims=True) / count, 0)

@@ -1,8 +1,8 @@
-"""Start heads where those of a sample of the rows end. A pass over the sample costs a small part of a whole one.
+"""Start heads at the heads of a sample of the rows. A pass over the sample costs a small part of a whole pass.
 
-The pairs of L-BFGS are those of the sample as well: its curvature is nearly that of all rows. Few rows may fit a
-head to their noise, which then is far from the optimum. Further rows tell: what they gain must be more than what
-the sample gains by having been fitted.
+L-BFGS also starts with the pairs of the sample, whose curvature is nearly that of all rows. A head of few rows may
+fit their noise, and is then far from the optimum. Such heads are found by further rows: the loss on them must not
+be much higher than on the sample, relative to the gain over the constant prediction.
 """
 
 import numpy as np
@@ -13,33 +13,33 @@ from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 
 STEP = 16
-"""One row of so many is in the sample, and another one among those that judge it."""
+"""One of this many rows is in the sample, and one in the further rows that judge the sample's heads."""
 GAP = 1e-2
 """The gap to which heads are fitted to the sample."""
 MOST_PASSES = 48
 """The most passes over the sample."""
 MOST_OPTIMISM = 0.1
-"""The part of the gain on further rows that the loss may be lower on the sample's own.
+"""The largest excess of the loss on further rows over that on the sample, relative to the gain on further rows.
 
-With 0.3 heads with much noise are taken, which then need more passes than from the constant prediction.
+With 0.3, heads with much noise are accepted, and need more passes than from the constant prediction.
 """
 
 
 def start_from_sample(
     rows: HostRows, problem: Problem, theta: np.ndarray, max_steps: int, pairs: int, options: Options
 ) -> tuple[np.ndarray, History]:
-    """Return where B heads start on all rows, and the pairs that they start with.
+    """Return the starting point of B heads on all rows, and the pairs to start with.
 
     Args:
       rows: all rows.
       problem: the problem on all rows.
-      theta: where the heads start on the sample, shape (B, K, m + 1).
+      theta: the starting point on the sample, shape (B, K, m + 1).
       max_steps: the most passes.
-      pairs: the number of pairs that a head remembers.
+      pairs: the number of pairs that a head keeps.
       options: loss and dtype.
 
     Returns:
-      Coefficients of the sample's heads where further rows approve of them, else `theta`, without pairs.
+      Coefficients of the sample's heads if the further rows confirm them, else `theta`, without pairs.
     """
     heads, outputs, columns = theta.shape
     sample = rows.every(STEP, 0)

@@ -142,7 +142,7 @@ class SubsetFits:
           count: the number of penalties.
           validation: the rows that score the heads.
         """
-        if read_loss(self.settings.loss).row_loss is None:  # solved exactly
+        if read_loss(self.settings.loss).is_exact:
             return
         largest = float(np.abs(self._x).max())
         strong = 1e3 * self._x.shape[1] * (largest**2 + len(self._x)) * np.arange(1.0, 1.0 + count)

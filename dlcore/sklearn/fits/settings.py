@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from dlcore._core.status import Status
 from dlcore.certificate import Certificate
 from dlcore.devices import DeviceName, find_device
-from dlcore.heads.files import proof_arrays
+from dlcore.heads.files import certificate_arrays
 
 MAX_GAP, MIN_GAP = 1e-6, 1e-12
 """The loosest and the tightest relative gap that an estimator asks for."""
@@ -114,7 +114,7 @@ def warn_of_gaps(
 
 def certificate_at(certificate: Certificate, where: Index, device: str | None = None) -> Certificate:
     """Return the certificate of some heads of several: numbers where `where` is the index of one."""
-    parts = {name: array[where] for name, array in proof_arrays(certificate).items()}
+    parts = {name: array[where] for name, array in certificate_arrays(certificate).items()}
     bound = parts.pop("bound")
     names = str(bound) if np.ndim(bound) == 0 else tuple(map(str, bound.ravel()))
     numbers = {name: float(part) if np.ndim(part) == 0 else part for name, part in parts.items()}

@@ -110,7 +110,14 @@ Y = named("strings", "softmax")
         ({"class_weight": {"no": 1}}, "class_weight: expected the weight of every class, got none of 'yes'"),
         ({"sample_weight": Y != "zero"}, "y: expected every class in rows of positive weight, got none of 'zero'"),
         ({"folds": 30}, "folds: expected at most .* class '(no|yes|zero)' has"),
-        ({"folds": [Y != "yes"], "fit_intercept": False}, "folds: expected every class .* got none of 'yes' in 0"),
+        (
+            {"folds": [Y != "yes"], "fit_intercept": False},
+            "folds: expected every class .* got none of 'yes' in fold 0",
+        ),
+        (
+            {"folds": [(Y == Y, Y != "yes")], "scoring": "roc_auc_ovr"},
+            "folds: expected every class .* 'roc_auc_ovr', got none of 'yes' in fold 0",
+        ),
         (
             {"loss": "logistic"},
             "y: expected two classes for loss='logistic', got 3: 'no', 'yes', 'zero'",

@@ -311,12 +311,12 @@ Y = np.arange(12) % 3
         (
             {"folds": [Y < 2], "fit_intercept": False},
             ValueError,
-            "folds: expected every class .* where there is no intercept, got none of 2 in 0",
+            "folds: expected every class .* where there is no intercept, got none of 2 in fold 0",
         ),
         (
             {"folds": [Y < 1]},
             ValueError,
-            "folds: expected two classes in the training rows of every fold, got one in 0",
+            "folds: expected two classes in the training rows of every fold, got one class in fold 0",
         ),
         (
             {"scoring": "r2"},

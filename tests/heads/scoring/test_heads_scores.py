@@ -191,7 +191,7 @@ Y = np.arange(12) % 3
         ({"scoring": 3}, "or a function for loss 'logistic', got 3"),
         (
             {"scoring": "roc_auc", "folds": [([*range(9)], [9, 10]), ([*range(8)], [9, 11])]},
-            "the rows that each fold is scored on, because scoring is 'roc_auc', got none of 1 in fold 1",
+            "the rows that each fold is scored on, because scoring is 'roc_auc', got none of True in fold 1",
         ),
         (
             {"scoring": "roc_auc_ovr", "loss": "softmax", "folds": [([*range(9)], [9, 10])]},
@@ -199,7 +199,7 @@ Y = np.arange(12) % 3
         ),
         (
             {"scoring": "average_precision", "folds": [([*range(9)], [9, 11])]},
-            "each fold is scored on, because scoring is 'average_precision', got none of 1 in fold 0",
+            "each fold is scored on, because scoring is 'average_precision', got none of True in fold 0",
         ),
         (
             {"scoring": "top_3_accuracy", "loss": "softmax"},

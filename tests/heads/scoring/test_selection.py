@@ -31,7 +31,7 @@ GIVEN: dict[str, Any] = {"loss": "softmax", "l2": L2}
 
 def test_a_fold_without_a_class_does_not_rank():
     """Its log loss is infinite under every strength; the mean over all folds said nothing."""
-    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; their log loss is infinite"):
+    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* such rows; their log loss is infinite"):
         heads = fit_heads(X, Y, folds=LACKING, **GIVEN)
     assert (scores_of(heads)[1] == -np.inf).all()
     others = fit_heads(X, Y, folds=LACKING[[0, 2]], **GIVEN)
@@ -43,7 +43,7 @@ def test_a_fold_without_a_class_does_not_rank():
 
 def test_a_fold_without_a_class_is_scored_by_accuracy():
     """Accuracy is finite, so that all folds rank; the warning stays."""
-    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* some; they never predict it"):
+    with pytest.warns(UserWarning, match="fold 1 on no row of class 2, .* such rows; these heads never predict"):
         heads = fit_heads(X, Y, folds=LACKING, scoring="accuracy", **GIVEN)
     assert np.isfinite(scores_of(heads)).all()
     assert heads.best in np.flatnonzero(scores_of(heads).mean(0) == scores_of(heads).mean(0).max())

@@ -68,7 +68,7 @@ class Recorder:
             "s_y": np.einsum("bhp,bp->bh", self.s, y),
             "y_y": np.einsum("bhp,bp->bh", self.y, y),
             "y_hy": np.einsum("bhp,bp->bh", self.y, y @ self.inverse),
-            "usable": usable,
+            "is_stored": usable,
         }
         self.history.record(place, Observation(**(dict.fromkeys(Observation._fields, np.zeros(0)) | numbers)))
         for b in range(heads):

@@ -1,15 +1,14 @@
 r"""Few ridge heads, by NumPy: solved with a Hessian in the dtype of the rows, refined in float64.
 
 With rows about a point, the gradient without the intercept's part is $h(w) = \frac2S\sum_i s_i\rho_i(x_i - \bar x)
-+ \lambda w$, ρ the residuals about their mean. The inverse M of a Hessian in float32 makes the step $w - Mh(w)$.
-It multiplies ‖h‖ by a number η, which the first step shows. Steps are made until the duality gap
++ \lambda w$, ρ the residuals about their mean. The inverse M of a Hessian in float32 gives the step $w - Mh(w)$.
+A step multiplies ‖h‖ by about η, which is measured on the first step. Steps are made until the duality gap
 $\|h\|^2 / 2\lambda$ is small.
 
 Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, chapter 12 (iterative refinement).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,52 +17,44 @@ from dlcore.heads.data.training_data import TrainingData
 from dlcore.heads.passes.host_rows import NEAR
 from dlcore.heads.solvers.ridge.gram import POINT_ROWS
 
-STRENGTHS, HEADS = 4, 8
+MOST_STRENGTHS, MOST_HEADS = 4, 8
 """The most strengths, each with a factorisation for every step, and the most heads."""
 GRAM_BYTES, PASS_BYTES = 2**25, 2**21
-"""Size of a block of rows of the Gram matrix, and of a pass in float64."""
+"""Bytes of a block of rows of the Gram matrix, and of a pass in float64."""
 GAP = 1e-13
-"""A head is solved where its duality gap is at most this times the smaller of J and of what J improves."""
+"""A head is solved if its duality gap is at most this times the smaller of J and the improvement."""
 SAFETY = 10.0
-"""The next step is expected to multiply h by at most this times η."""
+"""The next step is expected to multiply ‖h‖ by at most this times η."""
 SLOW = 0.1
-"""Where a step multiplies h by more, the Hessian has too few digits."""
+"""If a step leaves more than this fraction of ‖h‖, the Hessian has too few digits and `fit_few` returns None."""
 
 
-class Few(NamedTuple):
-    """Heads: weights (L, targets, m) and intercepts (L, targets)."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-
-
-def suits(inputs: TrainingData) -> bool:
-    """Return whether the heads are few, penalised and without folds, and the rows as many as columns."""
+def is_few(inputs: TrainingData) -> bool:
+    """Return whether heads are few, penalised and without folds, and there are no fewer rows than columns."""
     x, strengths = inputs.x, inputs.l2.shape[1]
-    targets = 1 if inputs.y.ndim == 1 else inputs.y.shape[1]
     return (
         len(inputs.train) == 1
         and isinstance(x, np.ndarray)
         and x.dtype in (np.float32, np.float64)
         and len(x) >= x.shape[1]
-        and strengths <= STRENGTHS
-        and strengths * targets <= HEADS
+        and strengths <= MOST_STRENGTHS
+        and strengths * inputs.targets <= MOST_HEADS
         and not inputs.standardize
         and bool((inputs.l2[0] > 0).all())
     )
 
 
-def fit_few(inputs: TrainingData, *, fit_intercept: bool) -> Few | None:
-    """Return the heads of all rows, or None where the Hessian has too few digits."""
+def fit_few(inputs: TrainingData, *, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return coefficients (L, targets, m) and intercepts (L, targets); None if the Hessian lacks digits."""
     rows = _Rows(inputs, fit_intercept=fit_intercept)
-    strengths, targets = inputs.l2[0], len(rows.null_value)
+    strengths, targets = inputs.l2[0], inputs.targets
     l2, null_value = np.repeat(strengths, targets), np.tile(rows.null_value, len(strengths))
     with np.errstate(over="ignore", invalid="ignore"):
         gram, cross = rows.products()
         hessians = [_hessian(gram, strength, inputs.x.dtype) for strength in strengths]
 
         def step(h: np.ndarray) -> np.ndarray:
-            """Return Mh, shape (heads, m). Float32 has the digits of h, scaled to 1."""
+            """Return Mh, shape (heads, m). h is scaled to a largest entry of 1, against underflow in float32."""
             size = np.abs(h).max(axis=1, keepdims=True)
             size = np.where(size > 0, size, 1.0)
             parts = (h / size).astype(inputs.x.dtype).reshape(len(hessians), targets, -1)
@@ -77,7 +68,7 @@ def fit_few(inputs: TrainingData, *, fit_intercept: bool) -> Few | None:
     if coef is None:
         return None
     shape = len(strengths), targets
-    return Few(coef.reshape(*shape, -1), rows.intercept_of(coef).reshape(shape))
+    return coef.reshape(*shape, -1), rows.intercept_of(coef).reshape(shape)
 
 
 def _hessian(gram: np.ndarray, l2: float, dtype: np.dtype) -> np.ndarray:
@@ -93,14 +84,14 @@ def _refine(
     cross: np.ndarray,
     step: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray | None:
-    """Return the weights of the heads, shape (heads, m), or None where the steps are slow.
+    """Return the coefficients of the heads, shape (heads, m), or None if the steps are slow.
 
     Args:
       rows: the passes.
       l2: shape (heads,).
-      null_value: J of the best constant, shape (heads,).
+      null_value: J of the best constant prediction, shape (heads,).
       cross: Σ s·y·x of the heads' targets, shape (heads, m).
-      step: from h to Mh.
+      step: a function from h to Mh.
     """
     norm, coef = np.linalg.norm(2 * cross, axis=1), step(2 * cross)
     while np.isfinite(coef).all():
@@ -120,16 +111,16 @@ def _refine(
 
 
 class _Rows:
-    """Passes over the rows of positive weight, about 0, or about a point near their mean that is far from 0.
+    """Passes over the rows of positive weight, about 0, or about a point near the mean if the mean is far from 0.
 
     Attributes:
-      null_value: J of the best constant, or of 0 without an intercept, shape (targets,).
+      null_value: J of the best constant prediction, or of 0 without an intercept, shape (targets,).
     """
 
     def __init__(self, inputs: TrainingData, *, fit_intercept: bool) -> None:
         assert isinstance(inputs.x, np.ndarray)
         self._x, self._y = inputs.x, inputs.y.reshape(len(inputs.y), -1).astype(np.float64)
-        self._index = np.flatnonzero(inputs.train[0] & (inputs.weight > 0))
+        self._index = np.flatnonzero(inputs.weight > 0)
         weight = inputs.weight[self._index]
         self._weight = weight / weight.sum()
         self._is_centered = fit_intercept
@@ -147,7 +138,7 @@ class _Rows:
         """Return Σ s·x·xᵀ (m, m) and Σ s·y·xᵀ (targets, m) in the dtype of the rows, x and y about their means."""
         features, rows, dtype = self._x.shape[1], len(self._index), self._x.dtype
         uniform = bool((self._weight == self._weight[0]).all())
-        # One product of rows in place is much faster than a few of copies.
+        # One product of the rows in place is faster than products of copied blocks.
         in_place = uniform and self._is_near_0 and rows == len(self._x)
         blocks = slices_of(rows, rows if in_place else max(1, GRAM_BYTES // (dtype.itemsize * features)))
         buffer = np.empty((0 if in_place else blocks[0].stop, features), dtype)
@@ -195,5 +186,5 @@ class _Rows:
         return 2 * (grad - mean[:, None] * first) + l2[:, None] * coef, value
 
     def intercept_of(self, coef: np.ndarray) -> np.ndarray:
-        """Return the intercepts that go with weights (heads, m) after a pass, shape (heads,)."""
+        """Return the intercepts of coefficients (heads, m) after a pass, shape (heads,)."""
         return np.resize(self._level, len(coef)) - coef @ (self._point + self._rest)

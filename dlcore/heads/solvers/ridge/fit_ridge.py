@@ -1,4 +1,4 @@
-"""The heads of every strength and target of one fit, few by `few_heads` and many by the spectrum."""
+"""Heads of every strength and target of one fit: few heads by `few_heads`, and many by the spectrum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,13 +11,22 @@ from dlcore.heads.solvers.ridge import few_heads
 from dlcore.heads.solvers.ridge.gram import GramAccumulator
 from dlcore.heads.solvers.ridge.spectrum import Parts, Spectrum, heads_of, intercept_of, shortest_of, spectrum_of
 
-HEADS = 1024
-"""So many heads at a time, and at least `STRENGTHS` strengths: more of them run the same programs again."""
-STRENGTHS = 8
+PIECE_HEADS, LEAST_STRENGTHS = 128, 8
+"""Strengths are solved in pieces of this many heads, and of at least `LEAST_STRENGTHS` strengths.
+
+All pieces run the same programs.
+"""
 
 
-class Fitted(NamedTuple):
-    """The heads of a fit: (L, targets, m), (L, targets), (L, targets) where it is scored, (m,) if standardised."""
+class RidgeFit(NamedTuple):
+    """Heads of one fit.
+
+    Attributes:
+      coef: shape (L, targets, m).
+      intercept: shape (L, targets).
+      scores: shape (L, targets); None if the fit is not scored.
+      scale: deviations of the columns, shape (m,); None unless they are standardised.
+    """
 
     coef: np.ndarray
     intercept: np.ndarray
@@ -30,22 +39,23 @@ def fit_ridge(
     accumulator: GramAccumulator,
     fit: int,
     score: Callable[[Spectrum, np.ndarray, Parts], np.ndarray] | None,
-) -> Fitted:
+) -> RidgeFit:
     """Fit all strengths on the rows of one fit and score them.
 
     Args:
       inputs: the checked arguments.
       accumulator: rows on the device.
-      fit: the number of the fit, 0 for that on all rows.
-      score: from a spectrum, strengths (L,) and their heads to scores (L, targets); None for heads without scores.
+      fit: the number of the fit, 0 for the fit on all rows.
+      score: a function of a spectrum, strengths (L,) and their heads that returns scores (L, targets); None if the
+        fit is not scored.
     """
     l2 = inputs.l2[fit]
     shape = len(l2), accumulator.y.shape[1]
     coef, intercept = np.empty((*shape, inputs.x.shape[1])), np.empty(shape)
-    if not score and accumulator.device.platform == "cpu" and few_heads.suits(inputs):
+    if not score and accumulator.device.platform == "cpu" and few_heads.is_few(inputs):
         found = few_heads.fit_few(inputs, fit_intercept=accumulator.fit_intercept)
         if found:
-            return Fitted(found.coef, found.intercept, None, None)
+            return RidgeFit(*found, None, None)
     scores, scale = np.empty(shape) if score else None, None
     free = (l2 == 0) & (not inputs.standardize)
     for chosen, equilibrate in ((~free, False), (free, True)):
@@ -63,12 +73,14 @@ def fit_ridge(
         if score and scores is not None:
             scores[chosen] = score(spectrum, l2[chosen], parts)
         scale = np.asarray(spectrum.scale) if inputs.standardize else None
-    return Fitted(coef, intercept, scores, scale)
+    return RidgeFit(coef, intercept, scores, scale)
 
 
-def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = HEADS) -> list[Array]:
-    """Return l2 in pieces of one length, which the shape of y says; the last is filled up."""
-    size = max(STRENGTHS, min(HEADS, HEADS // accumulator.y.shape[1]) // STRENGTHS)
-    size = min(size, most)
+def strengths(l2: np.ndarray, accumulator: GramAccumulator, most: int = PIECE_HEADS) -> list[Array]:
+    """Return the strengths in pieces of equal length, at most `most`.
+
+    The number of targets determines the length. The last piece is padded with its first entry.
+    """
+    size = min(max(LEAST_STRENGTHS, PIECE_HEADS // accumulator.y.shape[1]), most)
     pieces = [l2[start : start + size] for start in range(0, len(l2), size)]
     return [accumulator.put(np.concatenate([p, np.repeat(p[:1], size - len(p))])) for p in pieces]

@@ -1,9 +1,9 @@
-r"""Sums of products over rows, on the device, each row multiplied once however many folds it is in.
+r"""Sums of products over rows, on the device. Each row is multiplied once, in any number of folds.
 
-Rows that train and test the same folds form a part. Rows are streamed block by block, X is never copied. Sums
-are kept about the mean of their own rows, and two are merged by the update of Chan, Golub and LeVeque: with the
-difference d of their means, $G = G_a + G_b + \frac{S_aS_b}{S_a + S_b}dd^\top$. All terms are positive: no
-digits are lost, however far from 0 the columns are and the parts from one another.
+Rows in the same training and test sets form a part. Rows are read in blocks; X is not copied. Sums of each part
+are about the mean of the part. Two parts are merged by the update of Chan, Golub and LeVeque: with the difference
+d of their means, $G = G_a + G_b + \frac{S_aS_b}{S_a + S_b}dd^\top$. All terms are positive semidefinite, so that
+no digits cancel, even if columns are far from 0.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore._core.tables.parts import parts_of
 from dlcore._core.types import Array
-from dlcore.certificate.rows import HostTable, read_rows
+from dlcore.certificate.rows import HostTable, read_rows, take_rows
 from dlcore.heads.data.column_scales import CONSTANT
 from dlcore.heads.data.device_rows import on_device
 from dlcore.heads.data.training_data import TrainingData
@@ -24,15 +24,15 @@ from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul, outer
 
 ROWS_AT_LEAST, ROWS_AT_MOST = 256, 4096
-"""Rows per block: enough for products at full speed, few beside the rows of a part."""
+"""Rows per block: enough for products at full speed, few compared with the rows of a part."""
 BLOCK_BYTES = 2**24
-"""Size of a block of rows in float64, unless it would be shorter than `ROWS_AT_LEAST`."""
+"""Bytes of a block of rows in float64, unless it would be shorter than `ROWS_AT_LEAST`."""
 HOST_BYTES = 2**22
-"""Size of a block of rows in float64 where NumPy multiplies them."""
+"""Bytes of a block of rows in float64 that NumPy multiplies."""
 POINT_ROWS = 256
-"""NumPy takes rows about the mean of a sample of this many, or up to twice as many."""
+"""NumPy takes rows about the mean of a sample of this many rows, or up to twice as many."""
 KEPT_BYTES = 2**30
-"""So much may the sums of all parts take, or a quarter of X; else every fit sums its own rows."""
+"""The sums of parts are kept if they take at most this or a quarter of X. Otherwise each fit sums its rows."""
 
 
 class Products(NamedTuple):
@@ -41,9 +41,9 @@ class Products(NamedTuple):
     Attributes:
       total: shape (), Σ s.
       middle: shape (m,), the mean of x.
-      level: shape (targets,), that of y.
+      level: shape (targets,), the mean of y.
       upper: shape (m // 2, m), the first rows of the Gram matrix XᵀsX.
-      corner: its last rows and columns: with `upper` all that a symmetric matrix is.
+      corner: the last m − m//2 rows and columns. With `upper` it determines the symmetric matrix.
       cross: shape (m, targets), Xᵀsy.
       height: shape (targets,), Σ s·y².
     """
@@ -58,20 +58,32 @@ class Products(NamedTuple):
 
 
 class GramAccumulator:
-    """Products of any set of rows, and what else is summed over blocks of them."""
+    """Accumulator of sums of products over sets of rows, with access to blocks of rows on the device.
+
+    Attributes:
+      has_intercept: 1 or 0, on the device.
+      scaling_mode: 0 for columns as they are, 1 if standard deviations divide them, on the device. A spectrum may
+        use the mode `EQUILIBRATED`, powers of two.
+    """
 
     def __init__(self, inputs: TrainingData, x: object, *, fit_intercept: bool) -> None:
-        """`x` is what the caller gave: rows of an array of JAX's are taken where it lies."""
+        """Prepare the sums.
+
+        Args:
+          inputs: the checked arguments.
+          x: the rows as the caller gave them. Rows of a JAX array are read on its device.
+          fit_intercept: whether the intercept is fitted.
+        """
         self.inputs = inputs
         self.x = x if isinstance(x, jax.Array) else inputs.x
         self.y = inputs.y.reshape(len(inputs.y), -1)
         self.device = next(iter(x.devices())) if isinstance(x, jax.Array) else jax.devices()[0]
         self.fit_intercept = fit_intercept
-        self.centred = self.put(np.float64(fit_intercept))
-        self.standard = self.put(np.float64(inputs.standardize))
+        self.has_intercept = self.put(np.float64(fit_intercept))
+        self.scaling_mode = self.put(np.float64(inputs.standardize))
         rows, columns = inputs.x.shape
-        room = max(ROWS_AT_LEAST, BLOCK_BYTES // (8 * columns))
-        self.block = min(rows, room, max(ROWS_AT_LEAST, min(ROWS_AT_MOST, rows // 32)))
+        most = max(ROWS_AT_LEAST, BLOCK_BYTES // (8 * columns))
+        self.block = min(rows, most, max(ROWS_AT_LEAST, min(ROWS_AT_MOST, rows // 32)))
         self._parts = self._find_parts()
         self._sums: list[Products] | None = None
 
@@ -79,7 +91,7 @@ class GramAccumulator:
         """Copy an array to the device."""
         return jax.device_put(array, self.device)
 
-    def whole(self) -> tuple[Array, Array]:
+    def all_on_device(self) -> tuple[Array, Array]:
         """Return all of x and y on the device."""
         return on_device(self.x, self.device), self.put(self.y)
 
@@ -92,7 +104,7 @@ class GramAccumulator:
         return self._of(self.inputs.test, fit)
 
     def blocks(self, index: np.ndarray) -> Iterator[tuple[Array, Array, Array, np.ndarray]]:
-        """(x, y, weights, row numbers), always of one length; what is there twice weighs 0 the second time."""
+        """Yield (x, y, weights, row indices) in blocks of equal length. A repeated row has weight 0."""
         size = self.block
         for start in range(0, len(index), size):
             first = max(0, min(start, len(index) - size))
@@ -101,13 +113,13 @@ class GramAccumulator:
             weight = self.inputs.weight[rows]
             weight[: start - first] = 0
             weight[len(index) - first :] = 0
-            yield self.taken(rows), self.put(_rows_of(self.y, rows)), self.put(weight), rows
+            yield self.rows_on_device(rows), self.put(take_rows(self.y, rows)), self.put(weight), rows
 
-    def taken(self, rows: np.ndarray) -> Array:
-        """Return x at these row numbers, on the device."""
+    def rows_on_device(self, rows: np.ndarray) -> Array:
+        """Return rows of x by index, on the device."""
         if isinstance(self.x, jax.Array):
             return rows_at(self.x, self.put(rows))
-        return self.put(_rows_of(self.x, rows))
+        return self.put(take_rows(self.x, rows))
 
     def _of(self, chosen: np.ndarray, fit: int) -> Products:
         if self._parts is None:
@@ -118,13 +130,13 @@ class GramAccumulator:
         return functools.reduce(_merge, [sums for rows, sums in parts if chosen[fit, rows[0]]])
 
     def summed(self, index: np.ndarray) -> Products:
-        """Return the sums over the rows of these numbers."""
+        """Return the sums over rows by index."""
         if self.device.platform == "cpu":
             return jax.device_put(self.summed_on_host(index), self.device)
         return self.summed_on_device(index)
 
     def summed_on_device(self, index: np.ndarray) -> Products:
-        """Return the sums over the rows of these numbers from a compiled program."""
+        """Return the sums over rows by index from a compiled program."""
         features, targets = self.inputs.x.shape[1], self.y.shape[1]
         half = features // 2
         shapes = (
@@ -143,23 +155,23 @@ class GramAccumulator:
         return sums
 
     def summed_on_host(self, index: np.ndarray) -> Products:
-        """Return the sums over these rows from NumPy. Its products of float64 are faster than XLA's on a CPU."""
+        """Return the sums over rows by index from NumPy, whose float64 products are faster than XLA's on a CPU."""
         tables = (np.asarray(self.x) if isinstance(self.x, jax.Array) else self.x), self.y
         few = index[:: max(1, len(index) // POINT_ROWS)]
-        points = [_rows_of(table, few).astype(np.float64).mean(0) for table in tables]
+        points = [take_rows(table, few).astype(np.float64).mean(0) for table in tables]
         sums = self._summed_about(tables, index, points)
         middle = np.asarray(sums.middle)
         squares = np.concatenate([np.diagonal(sums.upper), np.diagonal(sums.corner)]) / sums.total
         shift = (middle - points[0]) ** 2
         if (shift > np.maximum(squares, (CONSTANT * middle) ** 2)).any():
-            # The few rows are unlike the others, and differences of large squares would lose digits.
+            # The sample is unlike the other rows, and differences of large squares would lose digits.
             sums = self._summed_about(tables, index, [middle, np.asarray(sums.level)])
         return sums
 
     def _summed_about(self, tables: tuple[HostTable, np.ndarray], index: np.ndarray, points: Any) -> Products:
         """Return the sums about the means, from one pass over the rows about points near the means."""
         columns, half = tables[0].shape[1], tables[0].shape[1] // 2
-        step = max(HOST_BYTES // (8 * columns), 2 * columns)  # else adding the Gram matrices takes as long
+        step = max(HOST_BYTES // (8 * columns), 2 * columns)  # with fewer rows adding Gram matrices takes as long
         total, firsts = 0.0, [np.zeros(table.shape[1]) for table in tables]
         gram, cross = np.zeros((columns, columns)), np.zeros((columns, self.y.shape[1]))
         height = np.zeros(self.y.shape[1])
@@ -186,13 +198,16 @@ class GramAccumulator:
         return Products(*parts)
 
     def _find_parts(self) -> list[np.ndarray] | None:
-        """Row numbers of each part, ascending; None where there are more parts than fits' own sets of rows."""
+        """Return the ascending row indices of each part.
+
+        Return None if parts outnumber the training and test sets, or if their sums exceed the memory limit.
+        """
         inputs, columns = self.inputs, self.inputs.x.shape[1]
         folds = np.concatenate([inputs.train[1:], inputs.test[1:]])
         index = np.flatnonzero(inputs.weight > 0)
         parts, _ = parts_of(folds[:, index])
-        count, room = len(parts), max(KEPT_BYTES, inputs.x.nbytes // 4)
-        if count > 2 * len(inputs.train) or 8 * count * columns * (columns + self.y.shape[1]) > room:
+        count, most = len(parts), max(KEPT_BYTES, inputs.x.nbytes // 4)
+        if count > 2 * len(inputs.train) or 8 * count * columns * (columns + self.y.shape[1]) > most:
             return None
         return [index[rows] for rows in parts]
 
@@ -204,15 +219,9 @@ def gram_of(sums: Products) -> Array:
     return jnp.concatenate([sums.upper, lower])
 
 
-def _rows_of(array: HostTable, rows: np.ndarray) -> np.ndarray:
-    """Return rows of an array, a view where they follow one another."""
-    consecutive = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
-    return array[rows[0] : rows[-1] + 1] if consecutive else array[rows]
-
-
 @quick_jit()
 def rows_at(x: Array, rows: Array) -> Array:
-    """Return the rows of these numbers."""
+    """Return rows by index."""
     return x[rows]
 
 

@@ -2,10 +2,10 @@ r"""Ridge: one factorisation for every strength and target.
 
 With the rows' weights s, their sum S and x, y about their weighted means (where there is an intercept), the
 optimum of $\frac1S\sum_i s_i(w^\top x_i + b - y_i)^2 + \frac\lambda2\|w\|^2$ solves $(H + \lambda I)w = c$ with
-$H = \frac2S X^\top sX$ and $c = \frac2S X^\top sy$. The eigenvectors of H make every λ a division. Where rows are
-fewer than columns, those of the kernel $ZZ^\top = UDU^\top$, $Z = \sqrt{2s/S}\,X$, which has the same eigenvalues
-but for zeros, take their place: $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$. Columns that are to be
-standardised are divided by their deviations here, and so are the weights then.
+$H = \frac2S X^\top sX$ and $c = \frac2S X^\top sy$. The eigenvectors of H make every λ a division. If rows are
+fewer than columns, the kernel $ZZ^\top = UDU^\top$, $Z = \sqrt{2s/S}\,X$, replaces H. Its nonzero eigenvalues are
+those of H, and $w = Z^\top U(D + \lambda)^{-1}U^\top\sqrt{2s/S}\,y$. Standardised columns are divided by their
+deviations here, and the coefficients are then divided by the deviations too.
 """
 
 from typing import NamedTuple
@@ -21,11 +21,14 @@ from dlcore.heads.solvers.ridge.gram import GramAccumulator, Products, gram_of
 from dlcore.linalg import matmul, outer, vector_norm
 
 EQUILIBRATED = 2.0
-"""The mode in which columns are divided by powers of two; 1 divides them by their deviations, 0 leaves them."""
+"""The scaling mode in which powers of two divide the columns. The others are in `GramAccumulator`."""
 FAR_APART = 1e3
-"""Columns are of far scales where their lengths differ by more: squares then lose six digits of the least."""
+"""Columns are equilibrated if their lengths differ by more than this factor.
+
+Squares of the smallest column would lose six digits.
+"""
 HARMLESS = 1e-6
-"""The largest part by which a shorter solution may change predictions."""
+"""The largest relative change, of predictions, that taking the shortest solution may make."""
 
 
 class Spectrum(NamedTuple):
@@ -35,11 +38,11 @@ class Spectrum(NamedTuple):
       values: shape (k,), the eigenvalues of H.
       basis: shape (m, k).
       projected: shape (k, targets).
-      middle: shape (m,), the mean that was taken from x.
-      level: shape (targets,), the mean that was taken from y.
-      scale: shape (m,), what the columns were divided by; `basis` is of weights of the columns as they are.
-      rows: shape (n, n), U; None where rows are as many as columns. With an intercept its last column is √(s/S),
-        of which the intercept takes all.
+      middle: shape (m,), the mean that was subtracted from x.
+      level: shape (targets,), the mean that was subtracted from y.
+      scale: shape (m,), the divisors of the columns. `basis` is of coefficients of the columns as given.
+      rows: shape (n, n), U; None if rows are as many as columns. With an intercept the last column is √(s/S), the
+        direction of the intercept.
     """
 
     values: Array
@@ -52,43 +55,44 @@ class Spectrum(NamedTuple):
 
 
 Parts = list[tuple[Array, Array]]
-"""Weights and intercepts of some strengths each, as `heads_of` makes them."""
+"""Coefficients and intercepts of pieces of the strengths, from `heads_of`."""
 
 
 def spectrum_of(inputs: TrainingData, accumulator: GramAccumulator, fit: int, *, equilibrate: bool) -> Spectrum:
-    """Return the spectrum of H, or of the kernel where that is smaller.
+    """Return the spectrum of H, or of the kernel if the kernel is smaller.
 
     Args:
       inputs: the checked arguments.
       accumulator: rows on the device.
       fit: the number of the fit.
-      equilibrate: whether columns are divided by powers of two near their lengths. No penalty may depend on them.
+      equilibrate: whether powers of two near the lengths of the columns divide them. This requires λ = 0.
     """
     if len(inputs.x) >= inputs.x.shape[1]:
-        standard = accumulator.put(np.float64(EQUILIBRATED)) if equilibrate else accumulator.standard
-        return _of_products(accumulator.train_gram(fit), accumulator.centred, standard)
+        mode = accumulator.put(np.float64(EQUILIBRATED)) if equilibrate else accumulator.scaling_mode
+        return _of_products(accumulator.train_gram(fit), accumulator.has_intercept, mode)
     weight = accumulator.put(np.where(inputs.train[fit], inputs.weight, 0))
-    x, y = accumulator.whole()
-    return spectrum_of_kernel(x, y, weight, accumulator.centred, accumulator.standard)
+    x, y = accumulator.all_on_device()
+    return spectrum_of_kernel(x, y, weight, accumulator.has_intercept, accumulator.scaling_mode)
 
 
 @quick_jit()
-def _of_products(sums: Products, centred: Array, standard: Array) -> Spectrum:
-    """Without an intercept X and y are about 0: what their means add is positive."""
-    added, gram = (1 - centred) * sums.total * sums.middle, gram_of(sums)
-    scale = jnp.where(standard > 0, deviation(jnp.diagonal(gram) / sums.total, sums.middle), 1.0)
+def _of_products(sums: Products, has_intercept: Array, scaling_mode: Array) -> Spectrum:
+    """Return the spectrum of H from sums of products. Without an intercept the means are added back."""
+    added, gram = (1 - has_intercept) * sums.total * sums.middle, gram_of(sums)
+    scale = jnp.where(scaling_mode > 0, deviation(jnp.diagonal(gram) / sums.total, sums.middle), 1.0)
     gram = gram + outer(added, sums.middle)
-    scale = jnp.where(standard == EQUILIBRATED, _powers(jnp.diagonal(gram) / sums.total, sums.middle), scale)
+    powers = _powers(jnp.diagonal(gram) / sums.total, sums.middle)
+    scale = jnp.where(scaling_mode == EQUILIBRATED, powers, scale)
     gram = gram / scale[:, None] / scale[None]
     cross = (sums.cross + outer(added, sums.level)) / scale[:, None]
     values, vectors = jnp.linalg.eigh(2 / sums.total * gram)
     projected = matmul(vectors.T, 2 / sums.total * cross)
-    basis, middle, level = vectors / scale[:, None], centred * sums.middle, centred * sums.level
-    return Spectrum(values, basis, projected, middle, level, scale, None)
+    middle, level = has_intercept * sums.middle, has_intercept * sums.level
+    return Spectrum(values, vectors / scale[:, None], projected, middle, level, scale, None)
 
 
 def _powers(squares: Array, middle: Array) -> Array:
-    """Return powers of two near the lengths of columns of far scales, or 1 for all.
+    """Return powers of two near the lengths of the columns, or 1 for all if the lengths are similar.
 
     Args:
       squares: mean squares about the mean, or about 0 without an intercept, shape (m,).
@@ -103,30 +107,31 @@ def _powers(squares: Array, middle: Array) -> Array:
 
 
 @quick_jit()
-def spectrum_of_kernel(x: Array, y: Array, weight: Array, centred: Array, standard: Array) -> Spectrum:
+def spectrum_of_kernel(x: Array, y: Array, weight: Array, has_intercept: Array, scaling_mode: Array) -> Spectrum:
     """Return the spectrum from the kernel of the rows, as many eigenvalues as rows."""
-    rows, aims, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
-    mean, level = matmul(weight, rows) / total, centred * matmul(weight, aims) / total
-    # A mean rounds: a constant column would be what is left.
+    rows, targets, total = x.astype(jnp.float64), y.astype(jnp.float64), weight.sum()
+    mean, level = matmul(weight, rows) / total, has_intercept * matmul(weight, targets) / total
+    # The mean of a constant column rounds, and the difference would look like a signal; the first row replaces it.
     first = rows[jnp.argmax(weight)]
-    constant = ((rows == first[None]) | (weight == 0)[:, None]).all(0)
-    mean = jnp.where(constant, first, mean)
-    variance, middle = matmul(weight, (rows - mean[None]) ** 2) / total, centred * mean
-    scale = jnp.where(standard > 0, deviation(variance, mean), 1.0)
+    is_constant = ((rows == first[None]) | (weight == 0)[:, None]).all(0)
+    mean = jnp.where(is_constant, first, mean)
+    variance, middle = matmul(weight, (rows - mean[None]) ** 2) / total, has_intercept * mean
+    scale = jnp.where(scaling_mode > 0, deviation(variance, mean), 1.0)
     root = jnp.sqrt(2 * weight / total)[:, None]
-    z, t = root * (rows - middle[None]) / scale[None], root * (aims - level[None])
-    kernel, own = matmul(z, z.T), jnp.sqrt(weight / total)
-    # With an intercept √(s/S) is in the null space: lifted above the other eigenvalues it stands alone, last.
+    z, t = root * (rows - middle[None]) / scale[None], root * (targets - level[None])
+    kernel, direction = matmul(z, z.T), jnp.sqrt(weight / total)
+    # With an intercept √(s/S) is in the null space. Its eigenvalue is raised above all others, so that it is the
+    # last eigenvector.
     size = jnp.sqrt((kernel * kernel).sum())
-    above = centred * jnp.where(size > 0, 2 * size, 1.0)
-    values, vectors = jnp.linalg.eigh(kernel + above * outer(own, own))
-    values = jnp.where(size > 0, values, 0.0)  # of the lift alone rounding is left
-    values, basis = values.at[-1].multiply(1 - centred), matmul(z.T, vectors) / scale[:, None]
+    above = has_intercept * jnp.where(size > 0, 2 * size, 1.0)
+    values, vectors = jnp.linalg.eigh(kernel + above * outer(direction, direction))
+    values = jnp.where(size > 0, values, 0.0)  # if the kernel is 0, eigenvalues but the raised one are rounding
+    values, basis = values.at[-1].multiply(1 - has_intercept), matmul(z.T, vectors) / scale[:, None]
     return Spectrum(values, basis, matmul(vectors.T, t), middle, level, scale, vectors)
 
 
 def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
-    """(values + λ)⁻¹, shape (l2, k); 0 where both are but rounding, which makes w the shortest solution."""
+    """Return 1/(values + λ), shape (l2, k), or 0 where both are rounding. The solution is then the shortest."""
     values = jnp.maximum(spectrum.values, 0)
     cutoff = len(values) * jnp.finfo(values.dtype).eps * values.max()
     dropped = (values[None] <= cutoff) & (l2[:, None] <= cutoff)
@@ -135,24 +140,24 @@ def inverse_of(spectrum: Spectrum, l2: Array) -> Array:
 
 @quick_jit()
 def heads_of(spectrum: Spectrum, l2: Array) -> tuple[Array, Array]:
-    """Return weights (l2, targets, m) and intercepts (l2, targets). At λ = 0 the solution is the shortest."""
+    """Return coefficients (l2, targets, m) and intercepts (l2, targets). At λ = 0 the solution is the shortest."""
     scaled = inverse_of(spectrum, l2)[:, None, :] * spectrum.projected.T[None]
     weight = matmul(scaled.reshape(-1, scaled.shape[-1]), spectrum.basis.T).reshape(*scaled.shape[:2], -1)
     return weight, intercept_of(spectrum, weight)
 
 
 def intercept_of(spectrum: Spectrum, weight: Array) -> Array:
-    """Return the intercepts that go with weights, shape (l2, targets)."""
+    """Return the intercepts of coefficients (l2, targets, m), shape (l2, targets)."""
     return spectrum.level[None] - matmul(weight, spectrum.middle)
 
 
 @quick_jit()
 def shortest_of(spectrum: Spectrum, weight: Array) -> Array:
-    """Return the shortest solutions next to solutions at λ = 0, shape (l2, targets, m).
+    """Return the shortest solutions for solutions at λ = 0 of equilibrated columns, shape (l2, targets, m).
 
-    The columns of the spectrum have other scales, in which other solutions are shortest. The part in the null
-    space is taken away. Entries of the size of rounding would count by the inverse of a small scale. Where scales
-    are so far apart that what is taken away changes predictions, the solutions stay as they are.
+    A solution that is shortest in equilibrated columns is not shortest in the columns as given. The component in
+    the null space is removed. Entries of null vectors of the order of rounding are set to 0 first, because a small
+    scale would amplify them. If the removal would change predictions, the solution is kept.
     """
     dropped = inverse_of(spectrum, jnp.zeros(1))[0] == 0
     vectors = jnp.where(dropped[None], spectrum.basis * spectrum.scale[:, None], 0.0)

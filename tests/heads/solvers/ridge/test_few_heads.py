@@ -74,7 +74,7 @@ def test_blocks_are_added(monkeypatch):
 @pytest.mark.parametrize(
     "given",
     [
-        {"l2": np.geomspace(1e-3, 1, few_heads.STRENGTHS + 1)},
+        {"l2": np.geomspace(1e-3, 1, few_heads.MOST_STRENGTHS + 1)},
         {"l2": [0.0]},
         {"l2": [1e-2], "standardize": True},
         {"l2": [1e-2], "folds": 3},
