@@ -5,6 +5,7 @@ $(\mathrm{diag}(\pi) - \pi\pi^\top) \otimes C + \lambda I$. C is the covariance 
 of each class. Where C is diagonal, or diagonal in a basis that all heads share, both are inverted by divisions.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ def _moments(
     step = max(1, BLOCK_NUMBERS // x.shape[1])
     blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]
 
-    def sums_of(some: list[slice]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def sums_of(some: Sequence[slice]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the weighted sums of rows, and of their squares, for each block."""
         sums = []
         for block in some:
