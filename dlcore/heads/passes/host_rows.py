@@ -134,7 +134,7 @@ class HostPass:
                 logits = times_rows(coef, x).reshape(heads, outputs, -1)
                 logits += intercept
                 terms = self._terms(logits, self._targets[:, part], np)
-                residual = (terms.residual * self._rounded_scale[:, None, part]).reshape(len(coef), -1)
+                residual = np.asarray(terms.residual * self._rounded_scale[:, None, part]).reshape(len(coef), -1)
                 value += (scale * terms.value).sum(1)
                 gradient += sum_of_rows(residual, x)
                 residuals += residual.sum(1, dtype=np.float64)

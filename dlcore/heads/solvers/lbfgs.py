@@ -72,8 +72,8 @@ class History:
     def keep(self, slots: np.ndarray) -> "History":
         """Return the history on the host, with pairs of 0 outside a mask of slots, shape (B,)."""
         vectors = Rings(*(np.where(slots[:, None, None], ring, 0) for ring in self.rings))
-        products = (np.where(slots[:, None, None], part, 0) for part in (self.s_y, self.y_y, self.y_hy))
-        return History(vectors, *products, self.count)
+        s_y, y_y, y_hy = (np.where(slots[:, None, None], part, 0) for part in (self.s_y, self.y_y, self.y_hy))
+        return History(vectors, s_y, y_y, y_hy, self.count)
 
     def record(self, place: int, seen: Observation) -> None:
         """Store the inner products of the pair at a place of the rings."""

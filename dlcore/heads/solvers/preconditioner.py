@@ -6,6 +6,7 @@ of each class. Where C is diagonal, or diagonal in a basis that all heads share,
 """
 
 import functools
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -160,7 +161,7 @@ def _mean_and_square(
     step = max(1, BLOCK_NUMBERS // x.shape[1])
     blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]
 
-    def sums_of(some: list[slice], dtype: type[np.floating]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def sums_of(some: Sequence[slice], dtype: type[np.floating]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the weighted sums of rows, and of their squares, for each block."""
         sums = []
         for block in some:

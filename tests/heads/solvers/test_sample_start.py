@@ -49,6 +49,7 @@ def problem_of(x, y, l2, weight=None):
 
 
 def start(problem, null, passes=100):
+    assert problem.host_rows is not None
     return start_from_sample(problem.host_rows, problem, null, passes, PAIRS, LOGISTIC)
 
 
@@ -66,7 +67,9 @@ def empty(heads):
 def test_evenly_spaced_rows_are_copied_with_all_that_belongs_to_them(start_of_rows):
     x, y = table(1.0)
     weight = np.arange(ROWS, dtype=float)
-    rows = problem_of(x, y, [0.1], weight)[0].host_rows.every(STEP, start_of_rows)
+    rows = problem_of(x, y, [0.1], weight)[0].host_rows
+    assert rows is not None
+    rows = rows.every(STEP, start_of_rows)
     chosen = slice(start_of_rows, None, STEP)
     assert len(rows) == len(x[chosen])
     np.testing.assert_array_equal(rows.weight, weight[chosen])
@@ -144,4 +147,6 @@ def test_heads_that_start_from_a_sample_are_optimal(classes, monkeypatch):
     assert (heads.status == Status.CONVERGED).all()
     assert (heads.coef != expected.coef).any()
     np.testing.assert_allclose(heads.value, expected.value, rtol=3e-9)
+    assert heads.scores is not None
+    assert expected.scores is not None
     np.testing.assert_allclose(heads.scores, expected.scores, rtol=1e-4)
