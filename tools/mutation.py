@@ -162,11 +162,11 @@ def get_operator(name: str) -> Any:
 
 
 def files_of(name: str) -> list[Path]:
-    """Return the test files of a folder of tests, small files first; for any other path, the path itself."""
+    """Return the test files in a folder of tests, small files first; for any other path, the path itself."""
     path = Path(name)
     if not (name.startswith("tests/") and path.is_dir()):
         return [path]
-    return sorted(path.glob("test_*.py"), key=lambda file: file.stat().st_size)
+    return sorted(path.rglob("test_*.py"), key=lambda file: file.stat().st_size)
 
 
 def sample(package: str, copy: Path, number: int, seed: int) -> list[Mutant]:
