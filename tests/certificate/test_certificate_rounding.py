@@ -12,6 +12,7 @@ from dlcore.certificate.bounds.quadratic_form import Spectrum, quadratic_form
 from dlcore.certificate.head_arrays import HeadArrays
 from dlcore.certificate.rounding.base import PAIRWISE, UNIT
 from dlcore.certificate.rounding.logistic import logistic_intercept_distance
+from dlcore.certificate.rounding.poisson import poisson_sums
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
@@ -31,16 +32,18 @@ def test_weights_of_a_class_are_added_pairwise_in_every_set(sets):
     assert (np.abs(found / exact - 1) <= PAIRWISE * UNIT).all()
 
 
+@pytest.mark.parametrize("whole", [1.0, 50.0])
 @pytest.mark.parametrize("ratio", [1e-3, 1.0, 1e3])
-def test_gains_of_tiny_probabilities_are_not_below_the_exact_ones(ratio):
+def test_gains_of_tiny_probabilities_are_not_below_the_exact_ones(ratio, whole):
     shifted = np.full((1, 1, 1), -670.0)  # p is about 1e-291
-    p = np.exp(shifted)
+    p = np.exp(shifted) / whole
     gain = ratio * p
-    found = softmax._gains(p, gain, shifted, np.ones((1, 1, 1)))[0, 0, 0]
+    found = softmax._gains(p, gain, shifted, np.full((1, 1, 1), whole))[0, 0, 0]
     with mpmath.workdps(50):
         small, large = mpmath.mpf(float(p[0, 0, 0])), mpmath.mpf(float(gain[0, 0, 0]))
         exact = (small + large) * mpmath.log(1 + large / small) - large
     assert found >= float(exact) * (1 - 1e-6)
+    assert found <= float(exact) * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("offset", [1e-4, 0.3, -0.8])
@@ -77,3 +80,14 @@ def test_a_quadratic_form_of_eigenvalues_that_are_smaller_by_their_error_is_with
     if penalty != 0.05:  # where two eigenvalues are uncertain beside the penalty, and have their part in the error
         np.testing.assert_allclose(computed, (h**2 / (values + penalty)).sum() / 2, rtol=1e-14)
     assert err_root >= np.sqrt(exact) - np.sqrt(computed)
+
+
+def test_the_error_of_poisson_sums_counts_every_term():
+    """Sums of n rows and logits of m columns have errors of at least n·u by blocks, and m·u."""
+    for blocks, features in (
+        ([slice(0, 1)], 1000),
+        ([slice(0, 1000)], 1),
+        ([slice(k, k + 1) for k in range(500)], 1),
+    ):
+        longest = max(block.stop - block.start for block in blocks)
+        assert poisson_sums(blocks, features) >= 2 * (max(longest, len(blocks)) + features) * UNIT

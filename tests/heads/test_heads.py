@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
 from dlcore import fit_heads
+from dlcore.heads.solve_heads import fit_with_folds
 
 KINDS = ("plain", "weighted", "ill-conditioned", "collinear", "nearly separable", "wide")
 STRENGTHS = np.array([1e-6, 1e-3, 0.3])
@@ -321,3 +322,20 @@ def test_predicting_other_columns_is_refused():
     with pytest.raises(ValueError, match="expected heads with loss 'logistic' or 'softmax', got 'squared'"):
         heads.predict_proba(X)
     assert jax.config.read("jax_enable_x64") == (jnp.result_type(float) == jnp.float64)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared"])
+def test_heads_of_folds_are_those_of_their_rows(loss):
+    """Coefficients and intercepts, which the calls for scikit-learn ask for."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(40, 3)) + 2, random.integers(0, 2 if loss == "logistic" else 3, 40)
+    train = np.arange(40) % 2 == np.arange(2)[:, None]
+    l2 = np.tile([0.1, 0.01], (3, 1))
+    given = {"loss": loss, "fit_intercept": True, "tol": 1e-12}
+    _, folds = fit_with_folds(x, y, l2=l2, train=train, sample_weight=np.ones(40), max_steps=1000, **given)
+    assert len(folds) == 2
+    for fold, rows in zip(folds, train, strict=True):
+        alone = fit_heads(x[rows], y[rows], l2=[0.1, 0.01], loss=loss, tol=1e-12)
+        np.testing.assert_allclose(fold.coef, alone.coef, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(fold.intercept, alone.intercept, rtol=0, atol=1e-5)
+        assert fold.intercept.shape == alone.intercept.shape

@@ -149,3 +149,13 @@ def test_estimators_print_if_they_are_verbose(verbose, monkeypatch, at_once):
     monkeypatch.setattr(sys, "stderr", stream := Terminal())
     estimators.LogisticRegression(verbose=verbose).fit(X, Y)
     assert bool(stream.getvalue()) == bool(verbose)
+
+
+def test_a_file_gets_fewer_lines_than_a_terminal(monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", math.inf)
+    for stream, is_written in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        fit_heads(X, Y, progress=True, **GIVEN)
+        assert bool(stream.getvalue()) == is_written

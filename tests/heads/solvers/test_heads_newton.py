@@ -14,7 +14,7 @@ from dlcore.heads.passes.evaluate import HeadBatch
 from dlcore.heads.passes.hessian import HostHessianPass, accumulate_with_hessian
 from dlcore.heads.passes.host_rows import HostRows
 from dlcore.heads.solvers.cost_model import FEWEST_STEPS
-from dlcore.heads.solvers.gap_estimate import estimate_gap
+from dlcore.heads.solvers.gap_estimate import estimate_gap, intercept_gap
 from dlcore.heads.solvers.lbfgs_vectors import Problem as Heads
 from dlcore.heads.solvers.newton import STALLED_STEPS, minimize_with_newton, newton_step
 from dlcore.heads.solvers.preconditioner import Preconditioner
@@ -267,3 +267,13 @@ def test_l_bfgs_has_all_passes_where_newtons_method_takes_no_head():
     heads = fit_heads(x.astype(np.float32), y, loss="softmax", l2=[0.0], tol=1e-9)
     assert list(heads.status) == [Status.CONVERGED]
     assert heads.steps[0] > FEWEST_STEPS
+
+
+def test_an_intercept_has_to_be_closer_where_the_penalty_is_stronger_than_the_rows():
+    gradient, spread, radius = np.array([1e-3]), np.array([0.2]), 2.0
+    usual = gradient**2 / spread
+    for l2, factor in ((1e-3, 1.0), (radius**2, 1.0), (100 * radius**2, 100.0)):
+        np.testing.assert_allclose(
+            intercept_gap(gradient, spread, np.array([l2]), radius), factor * usual, rtol=1e-9
+        )
+    np.testing.assert_array_equal(intercept_gap(gradient, spread, np.array([1e9]), 0.0), usual)
