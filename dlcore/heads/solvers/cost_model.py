@@ -37,6 +37,8 @@ HOST_NUMBERS = 2**24
 """The most entries of a table of `HOST_COLUMNS` columns or more for which NumPy is as fast for any logits."""
 SAMPLED_ROWS, SAMPLED_WORK = 2**14, 2**22
 """A sample is fitted first with at least this many rows, and numbers that a pass reads and computes."""
+SAMPLED_ROWS_OF_LOGIT = 2**10
+"""The least rows for each logit of a head: a sample needs some of each class."""
 LEAST_WORK = 2**17
 """The least work of a core, in numbers of a pass: it takes longer than starting a thread."""
 HESSIAN = 4096
@@ -120,7 +122,7 @@ class CostModel(NamedTuple):
     def is_sample_first(self) -> bool:
         """Return whether heads start from a sample of the rows: a pass over all takes much longer."""
         work = self.rows * (self.columns + NUMBERS_OF_LOGIT * self.outputs * self.heads)
-        return self.rows >= SAMPLED_ROWS and work >= SAMPLED_WORK
+        return self.rows >= max(SAMPLED_ROWS, SAMPLED_ROWS_OF_LOGIT * self.outputs) and work >= SAMPLED_WORK
 
     @property
     def polish_steps(self) -> int:

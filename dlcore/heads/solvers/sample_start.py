@@ -16,8 +16,8 @@ STEP = 16
 """One of this many rows is in the sample, and one in the further rows that judge the sample's heads."""
 GAP = 1e-2
 """The gap to which heads are fitted to the sample."""
-MOST_PASSES = 48
-"""The most passes over the sample."""
+FIRST_PASSES, MOST_PASSES = 12, 48
+"""Passes over the sample before the first judgement, and the most passes. Heads of noise end at the first one."""
 MOST_OPTIMISM = 0.1
 """The largest excess of the loss on further rows over that on the sample, relative to the gain on further rows.
 
@@ -47,13 +47,15 @@ def start_from_sample(
     batch = problem.batch._replace(total=np.where(total > 0, total, 1), gap_tol=np.full(heads, GAP))
     on_sample = problem._replace(batch=batch, shards=(), host_rows=sample)
     history = History.empty(heads, pairs, outputs * columns)
-    budget = np.where(total > 0, min(max_steps, MOST_PASSES), 0)
-    found = minimize(on_sample, theta, budget, history, options)
-    own = _mean_loss(sample, problem.batch, found.theta, options)
-    further = _mean_loss(rows.every(STEP, STEP // 2), problem.batch, found.theta, options)
-    with np.errstate(invalid="ignore"):
-        is_good = further - own < MOST_OPTIMISM * (problem.batch.null_value - further)
-    return np.where(is_good[:, None, None], found.theta, theta), found.history.keep(is_good)
+    further_rows = rows.every(STEP, STEP // 2)
+    most, place, is_good, is_active = min(max_steps, MOST_PASSES), theta, total > 0, total > 0
+    for passes in (min(most, FIRST_PASSES), most - min(most, FIRST_PASSES)):
+        found = minimize(on_sample, place, np.where(is_good & is_active, passes, 0), history, options)
+        place, history, is_active = found.theta, found.history, ~found.converged
+        own, further = (_mean_loss(part, problem.batch, place, options) for part in (sample, further_rows))
+        with np.errstate(invalid="ignore"):
+            is_good &= further - own < MOST_OPTIMISM * (problem.batch.null_value - further)
+    return np.where(is_good[:, None, None], place, theta), history.keep(is_good)
 
 
 def _total(rows: HostRows, batch: HeadBatch) -> np.ndarray:

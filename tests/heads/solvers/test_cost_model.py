@@ -20,6 +20,7 @@ from dlcore.heads.solvers.cost_model import (
     PAIRS,
     QUICK_HESSIAN,
     SAMPLED_ROWS,
+    SAMPLED_ROWS_OF_LOGIT,
     SAMPLED_WORK,
     CostModel,
 )
@@ -109,3 +110,9 @@ def test_passes_are_kept_for_newton_where_it_has_a_hessian(size, kept):
 )
 def test_a_sample_is_first_where_a_pass_over_all_rows_is_long(rows, columns, heads, is_first):
     assert SMALL._replace(rows=rows, columns=columns, heads=heads).is_sample_first == is_first
+
+
+@pytest.mark.parametrize(("more_rows", "is_first"), [(-1, False), (0, True)])
+def test_a_sample_is_first_where_it_has_rows_of_each_class(more_rows, is_first):
+    costs = SMALL._replace(columns=500, outputs=50, heads=1, rows=50 * SAMPLED_ROWS_OF_LOGIT + more_rows)
+    assert costs.is_sample_first == is_first
