@@ -46,3 +46,7 @@ def runs_of(work: Sequence[Work], most: int) -> list[Sequence[Work]]:
 def _pool() -> ThreadPoolExecutor:
     """Return the threads beside those of the callers, as many as cores."""
     return ThreadPoolExecutor(core_count(), thread_name_prefix="dlcore")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads, and starts its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,5 +1,6 @@
 """Threads of the host: results in the order of the work, in the context of the caller."""
 
+import multiprocessing
 import threading
 
 import numpy as np
@@ -48,3 +49,15 @@ def test_there_is_a_run_for_each_core(cores, most, count, monkeypatch):
     assert len(runs) == count
     assert [each for run in runs for each in run] == [1, 2, 3, 4, 5]
     assert max(map(len, runs)) - min(map(len, runs)) <= 1
+
+
+def _doubled():
+    return map_on_threads(lambda number: 2 * number, [1, 2, 3])
+
+
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:This process:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system can not fork")
+def test_a_forked_process_has_threads_of_its_own():
+    assert _doubled() == [2, 4, 6]
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_doubled).get(timeout=60) == [2, 4, 6]
