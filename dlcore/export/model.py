@@ -157,7 +157,7 @@ def check_model(model: Model, where: str) -> Model:
             raise ValueError(f"feature_names: expected {coef.shape[-1]} names, got {len(names)}")
         class_weight = model.class_weight
         if class_weight is not None:
-            if loss.count_classes is None:
+            if loss.check_labels_and_count_logits is None:
                 raise ValueError(f"class_weight: expected None for loss {model.loss!r}, which has no classes")
             class_weight = _check_positive("class_weight", class_weight, count)
     except (ValueError, TypeError) as error:

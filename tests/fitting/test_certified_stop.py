@@ -1,6 +1,6 @@
 """Fits that stop with a certificate, and Optax's L-BFGS, which needs few steps for it."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -176,8 +176,8 @@ def test_a_tighter_tolerance_aims_at_half_of_the_allowed_gap(l2, factor):
     """The gap is proportional to the tolerance with a penalty, and to its square without a penalty."""
     zero, one = np.float64(0), np.float64(1)
     params = LinearParams(np.zeros(1), zero)
-    state = LoopState(zero, zero, params, None, one, np.float64(1e-3), one, np.float64(1))
-    limits = stopping.StopLimits(1e-3, 10, NullModel(2.0, 0.0, 0.0))
+    state = cast(Any, LoopState)(zero, zero, params, None, one, np.float64(1e-3), one, np.float64(1))
+    limits = cast(Any, stopping.StopLimits)(1e-3, 10, NullModel(2.0, 0.0, 0.0))
     certificate = Certificate(1.0, 1e-3, 1e-2, 0.0, "curvature", null_value=2.0, improvement=1.0)
     flat_at = 1e-3 if l2 == 0 else 1e-3**2 / (2 * l2)
     tighter = stopping.tighter_tol(state, l2, limits, certificate, 1e-3)
