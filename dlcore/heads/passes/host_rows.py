@@ -44,11 +44,15 @@ class HostRows:
         self.is_read_in_place = not self.is_small and is_float32 and bool(centering.offset <= NEAR)
         self._copies: dict[str, np.ndarray] = {}
 
-    def every(self, step: int, first: int) -> "HostRows":
-        """Return a copy of evenly spaced rows."""
-        rows = slice(first, None, step)
-        x = np.ascontiguousarray(self._x[rows])
-        return HostRows(x, self.train[rows], self.targets[rows], self.weight[rows], self.centering)
+    def take(self, index: np.ndarray) -> "HostRows":
+        """Return a copy of the rows of ascending numbers."""
+        x = np.ascontiguousarray(self._x[index])
+        return HostRows(x, self.train[index], self.targets[index], self.weight[index], self.centering)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of rows and columns."""
+        return self._x.shape
 
     def __len__(self) -> int:
         return len(self._x)

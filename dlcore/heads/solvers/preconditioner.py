@@ -40,6 +40,8 @@ LEAST_NUMBERS, MOST_THREADS = 2**20, 4
 """The least work of a thread, in entries of rows, and the most threads. Each has a block in memory."""
 SMALLEST_SQUARE, LARGEST_SQUARE = 1e-30, 1e30
 """The means of squares between which float32 computes them well."""
+LEAST_VARIANCE = 1e-3
+"""The part of a mean square that is variance, below which float32 has too few digits for the difference."""
 ALWAYS = 256
 """The number of columns up to which eigenvectors are always computed: they are cheap beside the passes."""
 CHEAP = 2**31
@@ -179,7 +181,9 @@ def _mean_and_square(
             found = map_on_threads(functools.partial(sums_of, dtype=dtype), shares)
         # The sums of blocks are added in the order of the rows, so that no number depends on the cores.
         mean, square = np.array([both for some in found for both in some]).sum(0)
-        if ((square > SMALLEST_SQUARE) & (square < LARGEST_SQUARE) | (square == 0) & (mean == 0)).all():
+        is_in_range = (square > SMALLEST_SQUARE) & (square < LARGEST_SQUARE)
+        is_far = square - mean**2 < LEAST_VARIANCE * square  # the centre of a sample is far from the weighted rows
+        if (is_in_range & ~is_far | (square == 0) & (mean == 0)).all():
             break
     return mean, square
 

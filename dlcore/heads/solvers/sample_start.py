@@ -14,6 +14,8 @@ from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 
 STEP = 16
 """One of this many rows is in the sample, and one in the further rows that judge the sample's heads."""
+SAMPLE_NUMBERS = 2**24
+"""The most entries of the rows of a sample."""
 GAP = 1e-2
 """The gap to which heads are fitted to the sample."""
 FIRST_PASSES, MOST_PASSES = 12, 48
@@ -42,12 +44,11 @@ def start_from_sample(
       Coefficients of the sample's heads if the further rows confirm them, else `theta`, without pairs.
     """
     heads, outputs, columns = theta.shape
-    sample = rows.every(STEP, 0)
+    sample, further_rows = (rows.take(index) for index in choose_rows(*rows.shape))
     total = _total(sample, problem.batch)
     batch = problem.batch._replace(total=np.where(total > 0, total, 1), gap_tol=np.full(heads, GAP))
     on_sample = problem._replace(batch=batch, shards=(), host_rows=sample)
     history = History.empty(heads, pairs, outputs * columns)
-    further_rows = rows.every(STEP, STEP // 2)
     most, place, is_good, is_active = min(max_steps, MOST_PASSES), theta, total > 0, total > 0
     for passes in (min(most, FIRST_PASSES), most - min(most, FIRST_PASSES)):
         found = minimize(on_sample, place, np.where(is_good & is_active, passes, 0), history, options)
@@ -56,6 +57,19 @@ def start_from_sample(
         with np.errstate(invalid="ignore"):
             is_good &= further - own < MOST_OPTIMISM * (problem.batch.null_value - further)
     return np.where(is_good[:, None, None], place, theta), history.keep(is_good)
+
+
+def choose_rows(n: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows of the sample, and of the further rows, ascending.
+
+    Each has one random row of every 16, or of more in a large table. Rows at equal distances could all be of one
+    class, for example where the rows alternate between two classes.
+    """
+    step = max(STEP, -(-n * columns // SAMPLE_NUMBERS))
+    random, starts = np.random.default_rng(0), np.arange(0, n - step + 1, step)
+    first = random.integers(0, step, len(starts))
+    second = (first + random.integers(1, step, len(starts))) % step
+    return starts + first, starts + second
 
 
 def _total(rows: HostRows, batch: HeadBatch) -> np.ndarray:

@@ -12,7 +12,7 @@ from dlcore.heads.solvers import cost_model
 from dlcore.heads.solvers.lbfgs import History, minimize
 from dlcore.heads.solvers.lbfgs_vectors import Options, Problem
 from dlcore.heads.solvers.preconditioner import precondition
-from dlcore.heads.solvers.sample_start import GAP, STEP, start_from_sample
+from dlcore.heads.solvers.sample_start import GAP, STEP, choose_rows, start_from_sample
 
 pytestmark = pytest.mark.any_mode
 
@@ -63,19 +63,39 @@ def empty(heads):
     return History.empty(heads, PAIRS, FEATURES + 1)
 
 
-@pytest.mark.parametrize("start_of_rows", [0, 3])
-def test_evenly_spaced_rows_are_copied_with_all_that_belongs_to_them(start_of_rows):
+def test_rows_are_copied_with_all_that_belongs_to_them():
     x, y = table(1.0)
     weight = np.arange(ROWS, dtype=float)
     rows = problem_of(x, y, [0.1], weight)[0].host_rows
     assert rows is not None
-    rows = rows.every(STEP, start_of_rows)
-    chosen = slice(start_of_rows, None, STEP)
-    assert len(rows) == len(x[chosen])
+    chosen = np.array([1, 5, 6, 100])
+    rows = rows.take(chosen)
+    assert len(rows) == 4
     np.testing.assert_array_equal(rows.weight, weight[chosen])
     np.testing.assert_array_equal(rows.targets[:, 0], y[chosen])
     rows.prepare("float64")
     np.testing.assert_allclose(rows.block(slice(None), "float64"), x[chosen] - rows.centering.centre, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "columns", "step"), [(1000, 3, STEP), (1001, 3, STEP), (2**20, 2**10, 64)])
+def test_a_sample_has_one_row_of_every_few_and_shares_none_with_the_further_rows(n, columns, step):
+    sample, further = choose_rows(n, columns)
+    assert len(sample) == len(further) == n // step
+    for index in (sample, further):
+        np.testing.assert_array_equal(index // step, np.arange(n // step))
+        if n < 2000:  # residues of any period are as frequent as they should be
+            assert len(np.unique(index % step)) > step // 2
+    assert (sample != further).all()
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+def test_rows_in_turn_of_each_class_are_both_in_the_sample(period):
+    x, _ = table(0.0)
+    y = (np.arange(ROWS) % period < period // 2).astype(np.uint32)
+    problem, null = problem_of(x, y, [1e-3])
+    theta, history = start(problem, null)
+    assert abs(theta[0, 0, -1]) < 1
+    assert (passes_from(problem, theta, history) <= passes_from(problem, null, empty(1)) + 3).all()
 
 
 def test_heads_of_a_sample_save_passes_over_all_rows():
@@ -89,7 +109,8 @@ def test_heads_of_a_sample_save_passes_over_all_rows():
 def test_heads_of_a_sample_are_nearly_those_of_a_fit_to_it():
     x, y = table(3.0)
     theta, _ = start(*problem_of(x, y, [1e-2]))
-    alone = fit_heads(x[::STEP], y[::STEP], l2=1e-2, loss="logistic", tol=1e-9)
+    chosen = choose_rows(ROWS, FEATURES)[0]
+    alone = fit_heads(x[chosen], y[chosen], l2=1e-2, loss="logistic", tol=1e-9)
     difference = alone.coef[0] - theta[0, 0, :-1]
     assert 1e-2 / 2 * difference @ difference <= GAP * np.log(2)
 
@@ -104,7 +125,7 @@ def test_noise_is_not_started_from():
 
 
 def test_one_head_may_start_from_the_sample_and_another_from_the_constant():
-    x, y = table(0.7)
+    x, y = table(2.0)
     problem, null = problem_of(x, y, [1e-2, 1e3])  # the penalty of the second leaves nothing to gain
     theta, history = start(problem, null)
     assert (theta[0] != null[0]).any()
@@ -119,9 +140,9 @@ def test_a_sample_without_weight_or_without_a_class_is_left(weightless):
     x, y = table(3.0)
     weight = np.ones(ROWS)
     if weightless == "a class":
-        y[::STEP] = 1
+        y[choose_rows(ROWS, FEATURES)[0]] = 1
     else:
-        weight[(0 if weightless == "sample" else STEP // 2) :: STEP] = 0
+        weight[choose_rows(ROWS, FEATURES)[weightless != "sample"]] = 0
     problem, null = problem_of(x, y, [1e-3], weight)
     theta, history = start(problem, null)
     np.testing.assert_array_equal(theta, null)
