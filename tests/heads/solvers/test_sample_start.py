@@ -125,8 +125,14 @@ def test_noise_is_not_started_from():
 
 
 def test_one_head_may_start_from_the_sample_and_another_from_the_constant():
+    """The sample has no row of the second fit."""
     x, y = table(2.0)
-    problem, null = problem_of(x, y, [1e-2, 1e3])  # the penalty of the second leaves nothing to gain
+    problem, null = problem_of(x, y, [1e-2, 1e-2])
+    train = np.ones((ROWS, 2), bool)
+    train[choose_rows(ROWS, FEATURES)[0], 1] = False
+    batch = problem.batch._replace(fit=np.array([0, 1], np.int32), total=train.sum(0).astype(float))
+    host = HostRows(x, train, y[:, None], np.ones(ROWS), problem.centering)
+    problem = problem._replace(batch=batch, host_rows=host)
     theta, history = start(problem, null)
     assert (theta[0] != null[0]).any()
     assert history.rings.s[0].any()
