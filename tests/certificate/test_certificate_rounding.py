@@ -48,7 +48,7 @@ def test_gains_of_tiny_probabilities_are_not_below_the_exact_ones(ratio, whole):
 
 @pytest.mark.parametrize("offset", [1e-4, 0.3, -0.8])
 def test_the_distance_of_the_intercepts_is_within_its_bound_where_the_penalty_is_strong(offset):
-    """At the optimal coefficients the bound on how far they are says nothing of the intercept."""
+    """Start at the optimal coefficients, where the bound on their distance says nothing of the intercept."""
     problem = random_problem(3)._replace(l2=1e4)
     w, b = np.split(newton(problem).astype(np.float64), [-1])
     fraction = problem.s / problem.s.sum()

@@ -158,7 +158,8 @@ def _mean_and_square(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted means of the columns about the centre, and of their squares, over the chosen rows.
 
-    Rows that float32 holds are squared in it, and in float64 if a square leaves its range.
+    Rows that float32 holds are squared in float32. They are squared again in float64 if a square leaves the range
+    of float32, or if the mean is most of a square.
     """
     step = max(1, BLOCK_NUMBERS // x.shape[1])
     blocks = [slice(start, start + step) for start in range(0, len(chosen), step)]

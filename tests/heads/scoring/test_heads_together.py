@@ -34,7 +34,7 @@ TARGETS: dict[str, tuple[str, np.ndarray]] = {
 
 
 def predicted(heads: Heads, x: Any) -> np.ndarray:
-    """What a function is given, with the axes of targets and strengths in front."""
+    """Return what a scoring function is given, with the axes of targets and strengths in front."""
     if heads.loss == "squared":
         return heads.predict(x)
     return heads.predict_proba(x) if heads.loss == "softmax" else heads.predict_proba(x)[..., 1]
@@ -107,7 +107,7 @@ def test_a_function_of_folds_with_strengths_of_their_own(name):
 @pytest.mark.parametrize("shape", [(40, 4), (12, 20)])
 @pytest.mark.parametrize("intercept", [True, False])
 def test_standardised_columns_left_out_have_the_deviations_of_all_rows(shape, intercept):
-    """As a StandardScaler before the search has them, row by row."""
+    """Compare with a StandardScaler before the search, row by row."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=shape) * np.geomspace(0.01, 100, shape[1]) + 3
     y, s = x @ rng.normal(size=shape[1]) / 50 + rng.normal(size=len(x)), rng.uniform(0.5, 2, len(x))

@@ -7,7 +7,13 @@ from helpers import assert_close
 
 from dlcore.heads.data.centering import fit_centering
 from dlcore.heads.solvers import preconditioner as module
-from dlcore.heads.solvers.preconditioner import RANK, Preconditioner, apply_inverse, precondition
+from dlcore.heads.solvers.preconditioner import (
+    RANK,
+    Preconditioner,
+    apply_inverse,
+    diagonal_preconditioner,
+    precondition,
+)
 
 pytestmark = pytest.mark.any_mode
 
@@ -201,3 +207,26 @@ def test_a_table_of_more_than_1024_columns_has_the_leading_eigenvectors():
     tail = (values.sum() - found_values.sum()) / (columns - RANK)
     assert_close(found.tail, tail, units=rows, scale=values.sum() / columns, dtype="float32")
     assert found.tail > 0
+
+
+@pytest.mark.parametrize("case", ["usual", "tiny", "huge", "a constant column", "a far row without weight"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments_have_the_digits_of_float32_at_least(case, dtype):
+    """Squares beyond the range of float32, and a centre far from the rows that count, need float64."""
+    random = np.random.default_rng(0)
+    x, weight = random.normal(size=(500, 3)) + 1, random.uniform(0.5, 1, 500)
+    x *= {"tiny": 1e-25, "huge": 1e25}.get(case, 1.0)
+    if case == "a constant column":
+        x[:, 1] = 3
+    if case == "a far row without weight":
+        x[7], weight[7] = 1e8, 0
+    x = x.astype(dtype)
+    centering = fit_centering(x, True)
+    found = diagonal_preconditioner(x, weight, centering)
+    about, share = x.astype(np.float64) - centering.centre, weight / weight.sum()
+    mean = share @ about
+    variances = share @ (about - mean) ** 2
+    variances[variances == 0] = 9  # of a constant column it is the square of its centre
+    tolerance = 1000 * np.finfo(np.float32).eps  # 500 squares, and their difference from that of the mean
+    np.testing.assert_allclose(found.variances, variances, rtol=tolerance)
+    np.testing.assert_allclose(found.mean, mean, rtol=tolerance, atol=tolerance * np.sqrt(variances.max()))
