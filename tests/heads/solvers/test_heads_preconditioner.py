@@ -227,6 +227,6 @@ def test_moments_have_the_digits_of_float32_at_least(case, dtype):
     mean = share @ about
     variances = share @ (about - mean) ** 2
     variances[variances == 0] = 9  # of a constant column it is the square of its centre
-    tolerance = 1000 * np.finfo(np.float32).eps  # 500 squares, and their difference from that of the mean
+    tolerance = 1000 * float(np.finfo(np.float32).eps)  # 500 squares, and their difference from that of the mean
     np.testing.assert_allclose(found.variances, variances, rtol=tolerance)
     np.testing.assert_allclose(found.mean, mean, rtol=tolerance, atol=tolerance * np.sqrt(variances.max()))
