@@ -53,7 +53,7 @@ TESTS = {
         "tests/_core/test_devices.py",
     ),
     "certificate": ("dlcore/certificate", "tests/certificate"),
-    "heads": ("dlcore/heads", "tests/heads"),
+    "heads": ("dlcore/heads", "tests/heads", "tests/_core/test_archive.py"),
 }
 """Tests of each package: files and folders, first those with examples in docstrings."""
 

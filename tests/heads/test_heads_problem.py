@@ -261,6 +261,15 @@ def test_a_fold_without_a_class_has_the_heads_of_the_others(standardize):
                 np.testing.assert_allclose(heads.scores[1, k], expected, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:folds. heads train in fold:UserWarning")
+def test_a_fold_without_a_class_is_certified_at_a_single_strength():
+    x, y, _ = table(4)
+    folds = [(np.flatnonzero(y != 2), np.flatnonzero(y == 2))]
+    heads = fit_heads(x, y, loss="softmax", l2=1e-2, folds=folds)
+    assert heads.fold_status.tolist() == [["class absent"]]
+    assert (heads.fold_gap <= 1e-6 * heads.value).all()
+
+
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12) % 2
 
