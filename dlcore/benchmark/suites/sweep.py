@@ -12,10 +12,10 @@ from dlcore import descent, losses, models
 from dlcore._core.types import Array, ArrayTree
 from dlcore.benchmark.accuracy import close_to_reference
 from dlcore.benchmark.case import Case, CaseFamily
-from dlcore.benchmark.head_peers import MAX_ITER, SOLVERS, fit_path
+from dlcore.benchmark.head_peers import solvers_for
 from dlcore.benchmark.suites import problems, wide
+from dlcore.benchmark.suites.folds import FOLDS, folds_case
 from dlcore.benchmark.suites.heads import heads_case, on_device, path_case, relative_gap, worst_gap
-from dlcore.benchmark.tune_solver import Solver
 from dlcore.certificate import LinearHeads
 from dlcore.descent.base import Optimizer
 from dlcore.fitting import fit
@@ -24,7 +24,6 @@ from dlcore.models import LinearParams
 from dlcore.objective import Objective
 from dlcore.sweeping import sweep
 
-FOLDS = 5
 DESCENT_L2, DESCENT_STEPS = 0.01, 500
 
 
@@ -56,63 +55,7 @@ def _softmax(rows: int, features: int = 784) -> Case:
 
 
 def _folds(rows: int) -> Case:
-    """Return 20 values of l2 in 5 folds; the gap is the largest of any fold."""
-    x, y = problems.binary(2, rows, 64, 30)
-    l2 = np.geomspace(1, 1e-5, 20)
-
-    def logistic_cv(name: str) -> Solver:
-        def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> object:
-            model = importlib.import_module("sklearn.linear_model").LogisticRegressionCV(
-                Cs=1 / (l2 * len(x)),
-                l1_ratios=(0,),
-                use_legacy_attributes=True,
-                cv=FOLDS,
-                solver=name,
-                tol=tol,
-                max_iter=MAX_ITER,
-                scoring="neg_log_loss",
-            )
-            return model.fit(x.astype(dtype, copy=False), y).coefs_paths_[1]
-
-        return solve
-
-    def peer(title: str) -> Solver:
-        library, _, solver = title.partition(", ")
-        return logistic_cv(solver) if library == "sklearn" else loop_over_folds(title)
-
-    def loop_over_folds(title: str) -> Solver:
-        """Return a peer without cross-validation of its own, with the same C in all folds."""
-
-        def solve(dtype: str, tol: float, x: np.ndarray, y: np.ndarray) -> object:
-            splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
-            paths = [
-                fit_path(title, l2 * len(x) / len(train), "logistic", x[train], y[train], dtype=dtype, tol=tol)
-                for train, _ in splits
-            ]
-            return np.stack([np.column_stack(path) for path in paths])
-
-        return solve
-
-    def gap_of(answer: Heads | np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the largest gap of our heads, or of a peer's paths of coefficients in each fold."""
-        if isinstance(answer, Heads):
-            return max(worst_gap(answer, x, y), float((answer.fold_gap / answer.value).max()))
-        splits = importlib.import_module("sklearn.model_selection").StratifiedKFold(FOLDS).split(x, y)
-        return max(
-            # scikit-learn has the same C in all folds, so l2 differs.
-            worst_gap(LinearHeads(path[:, :-1], path[:, -1], l2 * len(x) / len(train)), x[train], y[train])
-            for path, (train, _) in zip(np.asarray(answer).reshape(FOLDS, len(l2), -1), splits, strict=True)
-        )
-
-    return heads_case(
-        x,
-        y,
-        lambda x, y: fit_heads(x, y, l2=l2, folds=FOLDS, progress=False),
-        {title: peer(title) for title in SOLVERS},
-        gap_of=gap_of,
-        note=f", {len(l2)} l2, {FOLDS} folds",
-        models=len(l2) * FOLDS,
-    )
+    return folds_case(problems.binary(2, rows, 64, 30), np.geomspace(1, 1e-5, 20), solvers_for("logistic", 64, 2))
 
 
 def _ridge(rows: int, features: int = 512, targets: int = 100) -> Case:
