@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from helpers import newton, random_problem
 
+from dlcore import LinearHeads, certify
 from dlcore.certificate.bounds import softmax
+from dlcore.certificate.bounds.curvature import HeadParams
 from dlcore.certificate.bounds.quadratic_form import Spectrum, quadratic_form
 from dlcore.certificate.head_arrays import HeadArrays
+from dlcore.certificate.newton import value_and_error
 from dlcore.certificate.rounding.base import PAIRWISE, UNIT
 from dlcore.certificate.rounding.logistic import logistic_intercept_distance
 from dlcore.certificate.rounding.poisson import poisson_sums
+from dlcore.certificate.rounding.squared import errors_from_moments
 from dlcore.certificate.rows import TrainingData, scaled_weights
 
 pytestmark = pytest.mark.any_mode
@@ -91,3 +95,41 @@ def test_the_error_of_poisson_sums_counts_every_term():
     ):
         longest = max(block.stop - block.start for block in blocks)
         assert poisson_sums(blocks, features) >= 2 * (max(longest, len(blocks)) + features) * UNIT
+
+
+def test_products_round_even_with_exact_moments():
+    """A product of m terms has an error of up to m·u of the magnitude of its terms."""
+    reach = np.array([1.0, 3.0])
+    errors = errors_from_moments(100, 0.0, np.zeros(2), reach, np.zeros(2))
+    assert (errors.err_grad >= 100 * UNIT * reach).all()
+    assert (errors.err_value >= 100 * UNIT * reach**2).all()
+
+
+def test_the_error_of_a_value_includes_those_of_its_rows():
+    """Logits near 0 are differences of large numbers here, and so are their errors."""
+    rng = np.random.default_rng(0)
+    x, y, fraction = rng.normal(size=(40, 3)) / 3 + 1, rng.integers(0, 2, 40), 1 / 40
+    coef = np.array([[1e7, 1e7 + 0.1, -2e7, 0.3]])
+    x[:, 2] = (x[:, 0] * coef[0, 0] + x[:, 1] * coef[0, 1] - rng.normal(size=40)) / 2e7
+    params = HeadParams(coef, np.zeros(4), np.ones(4, bool), has_intercept=True)
+    value, err = value_and_error(params, TrainingData(x, y, scaled_weights(np.full((1, 40), fraction))))
+    with mpmath.workdps(40):
+        exact = mpmath.mpf(0)
+        for row, label in zip(x, y, strict=True):
+            logit = mpmath.fsum(mpmath.mpf(a) * mpmath.mpf(b) for a, b in zip([*row, 1.0], coef[0], strict=True))
+            exact += mpmath.log1p(mpmath.exp(logit)) - int(label) * logit
+        actual = float(abs(exact * mpmath.mpf(fraction) - mpmath.mpf(value)))
+    assert 1e-13 < actual <= err
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared", "poisson"])
+def test_the_bound_of_a_head_does_not_depend_on_the_number_of_heads(loss):
+    """All rows are in one block with one head and with forty."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(50, 2))
+    y = {"squared": x[:, 0], "softmax": np.arange(50) % 3}.get(loss, np.arange(50) % 2)
+    coef = rng.normal(size=(3, 2) if loss == "softmax" else 2)
+    one = certify(LinearHeads(coef[None], np.zeros((1, *coef.shape[:-1])), 0.1, loss), x, y)
+    many = certify(LinearHeads(np.repeat(coef[None], 40, 0), np.zeros((40, *coef.shape[:-1])), 0.1, loss), x, y)
+    for name in ("gap", "rounding", "value"):
+        np.testing.assert_allclose(getattr(many, name), np.repeat(getattr(one, name), 40), rtol=1e-9, err_msg=name)

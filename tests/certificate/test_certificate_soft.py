@@ -8,6 +8,7 @@ import pytest
 from scipy.special import softmax
 
 from dlcore import LinearHeads, certify, fit_heads
+from dlcore.certificate.bounds.soft_labels import RepeatedRows
 
 pytestmark = pytest.mark.any_mode
 
@@ -134,3 +135,9 @@ def test_what_is_refused_is_named(loss, change, message):
     coef = np.zeros((CLASSES, FEATURES) if loss == "softmax" else FEATURES)
     with pytest.raises(ValueError, match=message):
         certify(LinearHeads(coef, 0.0, 0.1, loss), x, change(y), s)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 12), slice(4, 8), slice(5, 6), slice(7, 12, 2), slice(6, 6), np.array([9, 2])])
+def test_any_of_the_repeated_rows_are_read(rows):
+    table = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(RepeatedRows(table, 3)[rows], np.repeat(table, 3, axis=0)[rows])

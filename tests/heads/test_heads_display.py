@@ -30,7 +30,8 @@ def test_one_line_says_the_loss_the_sizes_and_the_worst_gap(heads, of_targets):
     assert f"best l2={heads.best_l2:.3g}, all converged, worst gap " in text
     assert ("3 classes" in text) == (heads.loss == "softmax")
     assert len(text) < 150
-    assert "3 l2 × 3 folds × 2 targets" in repr(of_targets)
+    assert "3 l2 × 3 folds × 2 targets, 3 features" in repr(of_targets)
+    assert " 2 features" in repr(fit_heads(X[:, :2], Y["logistic"], l2=L2))
 
 
 def test_a_status_that_is_not_converged_is_counted():

@@ -9,9 +9,11 @@ import pytest
 from helpers import DTYPE, EPS, assert_close, breast_cancer, random_like
 
 from dlcore import Objective, reference
+from dlcore.devices import platform_of
 from dlcore.losses import sigmoid_cross_entropy, squared_error
 from dlcore.models import LinearParams, Model, linear, logistic
 from dlcore.objective import BlockedData, sum_over_blocks
+from dlcore.objective.blocks import rows_per_block
 
 HEADS = {"logistic": (logistic, sigmoid_cross_entropy), "squared": (linear, squared_error)}
 
@@ -274,3 +276,10 @@ def test_affine_models_have_a_weight_and_a_bias():
     x, y = random_like(0, 4, 3), random_like(1, 4)
     with pytest.raises(TypeError, match=r"expected LinearParams\(weight, bias\), got WeightAlone"):
         Objective(linear, squared_error).value(WeightAlone(random_like(2, 3)), (x, y))
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((10, 3), 10), ((0, 3), 0), ((4, 2**18), 1), ((2**15, 8), 2**14)])
+def test_a_block_has_all_rows_of_a_small_table(shape, expected):
+    """A block of 2¹⁴ rows of eight float32 numbers has the most bytes, and a row of a mebibyte is a block alone."""
+    x = jnp.zeros(shape, jnp.float32)
+    assert rows_per_block(x) == (expected if platform_of(x) == "cpu" else shape[0])
