@@ -122,12 +122,12 @@ def test_the_error_of_a_value_includes_those_of_its_rows():
     assert 1e-13 < actual <= err
 
 
-@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared", "poisson"])
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "poisson"])
 def test_the_bound_of_a_head_does_not_depend_on_the_number_of_heads(loss):
-    """All rows are in one block with one head and with forty."""
+    """All rows are in one block. The squared loss is left out: it is evaluated otherwise for many heads."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(50, 2))
-    y = {"squared": x[:, 0], "softmax": np.arange(50) % 3}.get(loss, np.arange(50) % 2)
+    y = np.arange(50) % (3 if loss == "softmax" else 2)
     coef = rng.normal(size=(3, 2) if loss == "softmax" else 2)
     one = certify(LinearHeads(coef[None], np.zeros((1, *coef.shape[:-1])), 0.1, loss), x, y)
     many = certify(LinearHeads(np.repeat(coef[None], 40, 0), np.zeros((40, *coef.shape[:-1])), 0.1, loss), x, y)

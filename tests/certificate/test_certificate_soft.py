@@ -137,7 +137,9 @@ def test_what_is_refused_is_named(loss, change, message):
         certify(LinearHeads(coef, 0.0, 0.1, loss), x, change(y), s)
 
 
-@pytest.mark.parametrize("rows", [slice(0, 12), slice(4, 8), slice(5, 6), slice(7, 12, 2), slice(6, 6), np.array([9, 2])])
+@pytest.mark.parametrize(
+    "rows", [slice(0, 12), slice(4, 8), slice(5, 6), slice(7, 12, 2), slice(6, 6), np.array([9, 2])]
+)
 def test_any_of_the_repeated_rows_are_read(rows):
     table = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(RepeatedRows(table, 3)[rows], np.repeat(table, 3, axis=0)[rows])

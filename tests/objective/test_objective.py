@@ -280,6 +280,6 @@ def test_affine_models_have_a_weight_and_a_bias():
 
 @pytest.mark.parametrize(("shape", "expected"), [((10, 3), 10), ((0, 3), 0), ((4, 2**18), 1), ((2**15, 8), 2**14)])
 def test_a_block_has_all_rows_of_a_small_table(shape, expected):
-    """A block of 2¹⁴ rows of eight float32 numbers has the most bytes, and a row of a mebibyte is a block alone."""
+    """A block has at most 2¹⁹ bytes, or one row."""
     x = jnp.zeros(shape, jnp.float32)
     assert rows_per_block(x) == (expected if platform_of(x) == "cpu" else shape[0])
