@@ -119,7 +119,7 @@ def test_the_error_of_a_value_includes_those_of_its_rows():
             logit = mpmath.fsum(mpmath.mpf(a) * mpmath.mpf(b) for a, b in zip([*row, 1.0], coef[0], strict=True))
             exact += mpmath.log1p(mpmath.exp(logit)) - int(label) * logit
         actual = float(abs(exact * mpmath.mpf(fraction) - mpmath.mpf(value)))
-    assert 1e-13 < actual <= err
+    assert actual <= err
 
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax", "poisson"])
@@ -131,5 +131,7 @@ def test_the_bound_of_a_head_does_not_depend_on_the_number_of_heads(loss):
     coef = rng.normal(size=(3, 2) if loss == "softmax" else 2)
     one = certify(LinearHeads(coef[None], np.zeros((1, *coef.shape[:-1])), 0.1, loss), x, y)
     many = certify(LinearHeads(np.repeat(coef[None], 40, 0), np.zeros((40, *coef.shape[:-1])), 0.1, loss), x, y)
+    tolerance = 10 * x.size * UNIT  # sums of 50 rows of two columns in another order
     for name in ("gap", "rounding", "value"):
-        np.testing.assert_allclose(getattr(many, name), np.repeat(getattr(one, name), 40), rtol=1e-9, err_msg=name)
+        expected = np.repeat(getattr(one, name), 40)
+        np.testing.assert_allclose(getattr(many, name), expected, rtol=tolerance, err_msg=name)

@@ -13,7 +13,7 @@ from dlcore.certificate import LinearHeads
 from dlcore.heads import Heads, fit_heads
 
 FOLDS = 5
-"""The number of folds, of whole classes in equal parts."""
+"""The number of folds, stratified by class."""
 
 
 def folds_case(data: tuple[np.ndarray, np.ndarray], l2: np.ndarray, solvers: Sequence[str]) -> Case:

@@ -12,8 +12,9 @@ from dlcore.benchmark.suites.folds import folds_case
 from dlcore.benchmark.suites.heads import path_case
 
 TEN_L2, FIVE_L2, THREE_L2 = np.geomspace(1e-1, 1e-6, 10), np.geomspace(1e-1, 1e-5, 5), np.geomspace(1e-1, 1e-5, 3)
-TWENTY_L2 = np.geomspace(1, 1e-5, 20)
 """Penalties, which peers fit from the largest."""
+FOLDS_L2 = np.geomspace(1, 1e-5, 20)
+"""Penalties of a cross-validation with many strengths, in the same order."""
 QUICK_FEATURES = 24
 
 
@@ -32,7 +33,7 @@ def paths() -> Iterator[CaseFamily]:
     yield _family("fit_heads, l2 of 1,024, signal 0.05", "sweep", 20_000, 1024, 2, TEN_L2, signal=0.05)
     yield _family_of_folds("fit_heads, folds of 1,024, signal 0.35", 20_000, 1024, TEN_L2)
     yield _family_of_folds("fit_heads, folds of 1,024, signal 0.05", 20_000, 1024, TEN_L2, signal=0.05)
-    yield _family_of_folds("fit_heads, folds of 1,536", 1_000, 1536, TWENTY_L2)
+    yield _family_of_folds("fit_heads, folds of 1,536", 1_000, 1536, FOLDS_L2)
     yield _family("fit_heads, l2 of 256, 50 classes", "sweep", 20_000, 256, 50, THREE_L2)
     yield _family("fit_heads, l2 of 768, 100 classes", "sweep", 10_000, 768, 100, FIVE_L2)
 
