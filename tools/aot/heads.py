@@ -117,7 +117,7 @@ def observation(placement: Placement) -> Arguments:
         placement.replicated((heads, CLASSES), WIDE),
         placement.replicated((heads,), np.int32),
     )
-    return rings, point, [sums], problem, placement.replicated((heads, 3), WIDE)
+    return rings, point, [sums], problem, placement.replicated((heads, 4), WIDE)
 
 
 def next_step(placement: Placement) -> Arguments:
@@ -250,12 +250,12 @@ PROGRAMS = [
     program("softmax, L-BFGS pass in float64", accumulate_program("softmax", "float64"), gpu_bounds(3, 2530)),
     program(
         "softmax, L-BFGS products",
-        program_without_rows(lbfgs_history.observe_on_device, observation),
+        program_without_rows(lbfgs_history.observe, observation),
         gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
     program(
         "softmax, L-BFGS direction",
-        program_without_rows(lbfgs_history.advance_on_device, next_step),
+        program_without_rows(lbfgs_history.advance, next_step),
         gpu_bounds(0, 0, fixed=4 * MEGABYTE, spills=8),
     ),
     program("logistic, Hessians", hessian_program("logistic", 1), gpu_bounds(7, 3500)),

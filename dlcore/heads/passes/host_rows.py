@@ -23,6 +23,8 @@ LEAST_NUMBERS = 2**20
 """The least work of a core, in entries of rows. Below it, starting a thread costs more than it saves."""
 NUMBERS_OF_LOGIT = 32
 """The cost of a logit of a row, in entries of the row."""
+LOGITS_OF_READING = 3.5
+"""The logits of a row whose products take as long as reading the row."""
 
 
 class HostRows:
@@ -115,8 +117,8 @@ class HostPass:
         coef, intercept = coef.astype(self._dtype), intercept.astype(self._dtype)[..., None]
         with one_blas_thread() as is_limited:
             rows = len(self._rows)
-            numbers = rows * (columns + NUMBERS_OF_LOGIT * len(coef))
-            cores = max(1, min(core_count(), numbers // LEAST_NUMBERS)) if is_limited else 1
+            numbers = rows * (columns * max(1, len(coef) / LOGITS_OF_READING) + NUMBERS_OF_LOGIT * len(coef))
+            cores = max(1, min(core_count(), int(numbers / LEAST_NUMBERS))) if is_limited else 1
             shards = [slice(k * rows // cores, (k + 1) * rows // cores) for k in range(cores)]
             sums = map_on_threads(lambda shard: self._sums(coef, np.asarray(intercept), shard), shards)
         value, gradient, residuals, misclassified = (

@@ -36,16 +36,19 @@ class History:
 
     Attributes:
       rings: the vectors, on the host or on the device.
-      s_y: products of s and y, shape (B, h, h), by place in the rings.
+      inverse: the inverse of the products of each s with the same and later y, shape (B, h, h), by place in the
+        rings; 0 at missing pairs.
       y_y: products of y, the same shape.
       y_hy: products of y with H times y, the same shape.
-      count: the number of pairs that were written.
+      newest: the place of the last pair, shape (B,).
+      count: the number of places that were written, some more than once.
     """
 
     rings: Rings
-    s_y: np.ndarray
+    inverse: np.ndarray
     y_y: np.ndarray
     y_hy: np.ndarray
+    newest: np.ndarray
     count: int
 
     @classmethod
@@ -57,28 +60,34 @@ class History:
           pairs: the number of pairs that are kept, h.
           size: the number of coefficients of a head.
         """
-        ring = np.zeros((heads, pairs, size), np.float32)
-        products = np.zeros((heads, pairs, pairs))
-        return cls(Rings(ring, ring.copy(), ring.copy()), products, products.copy(), products.copy(), 0)
+        rings = Rings(*(np.zeros((heads, pairs, size), np.float32) for _ in Rings._fields))
+        inverse, y_y, y_hy = np.zeros((3, heads, pairs, pairs))
+        return cls(rings, inverse, y_y, y_hy, np.zeros(heads, int), 0)
 
     def select(self, slots: np.ndarray) -> "History":
         """Return the history of some slots, by index."""
         if isinstance(self.rings.s, np.ndarray):
-            rings = Rings(*(np.asarray(ring)[slots] for ring in self.rings))
+            rings = Rings(*(_select(ring, slots, self.count) for ring in self.rings))
         else:
             rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
-        return History(rings, self.s_y[slots], self.y_y[slots], self.y_hy[slots], self.count)
+        inverse, y_y, y_hy, newest = (part[slots] for part in (self.inverse, self.y_y, self.y_hy, self.newest))
+        return History(rings, inverse, y_y, y_hy, newest, self.count)
 
     def keep(self, slots: np.ndarray) -> "History":
         """Return the history on the host, with pairs of 0 outside a mask of slots, shape (B,)."""
         vectors = Rings(*(np.where(slots[:, None, None], ring, 0) for ring in self.rings))
-        s_y, y_y, y_hy = (np.where(slots[:, None, None], part, 0) for part in (self.s_y, self.y_y, self.y_hy))
-        return History(vectors, s_y, y_y, y_hy, self.count)
+        products = (np.where(slots[:, None, None], part, 0) for part in (self.inverse, self.y_y, self.y_hy))
+        return History(vectors, *products, self.newest, self.count)
 
     def record(self, place: int, seen: Observation) -> None:
-        """Store the inner products of the pair at a place of the rings."""
-        self.s_y[:, place] = 0  # the products of this s with older y are below the diagonal, and not read
-        self.s_y[:, :, place] = seen.s_y
+        """Store the inner products of the pair at a place of the rings, where the oldest pair was.
+
+        The inverse of a triangle without its first row and column is the rest of its inverse.
+        """
+        self.inverse[:, place] = self.inverse[:, :, place] = 0
+        self.inverse[:, :, place] = -_times(self.inverse, seen.s_y)
+        self.inverse[:, place, place] = seen.is_stored  # a stored pair has s · y = 1
+        self.newest = np.where(seen.is_stored, place, self.newest)
         self.y_y[:, :, place] = self.y_y[:, place, :] = seen.y_y
         self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
         self.count += bool(seen.is_stored.any())
@@ -96,15 +105,11 @@ class History:
 
         Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.20 (the scale).
         """
-        heads, pairs = self.s_y.shape[:2]
-        order = self._order(pairs)
-        if not len(order):
-            return np.ones(heads), np.zeros(heads)
-        stored, y_hy, y_y = (part[:, order, order] for part in (self.s_y, self.y_hy, self.y_y))
+        y_hy, y_y, stored = (np.diagonal(part, axis1=1, axis2=2) for part in (self.y_hy, self.y_y, self.inverse))
         stored = (stored > 0.5) & (y_hy > 0) & (y_y > 0)
-        last = len(order) - 1 - stored[:, ::-1].argmax(1)
-        has_pair, head = stored.any(1), np.arange(heads)
-        last_y_hy, last_y_y = (np.where(has_pair, part[head, last], 1) for part in (y_hy, y_y))
+        head = np.arange(len(stored))
+        has_pair = stored[head, self.newest]
+        last_y_hy, last_y_y = (np.where(has_pair, part[head, self.newest], 1) for part in (y_hy, y_y))
         spread_h, spread_i = (_variance_of_log(part, stored) + LEAST_VARIANCE for part in (y_hy, y_y))
         is_mixed = mixes & (stored.sum(1) > 2)
         weight = np.where(is_mixed, spread_i / (spread_h + spread_i), 1)
@@ -123,25 +128,23 @@ class History:
 
         Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.24.
         """
-        heads, pairs = s_g.shape
-        coef_s, coef_y = np.zeros((2, heads, pairs))
-        order = self._order(pairs)
-        if len(order):
-            upper = np.triu(self.s_y[:, order[:, None], order])
-            missing = (np.diagonal(upper, axis1=1, axis2=2) < 0.5)[..., None] * np.eye(len(order))
-            upper = upper * (1 - missing) + missing  # a stored pair has s · y = 1
-            first = np.linalg.solve(upper, s_g[:, order, None])
-            inverse_weight, identity_weight = (part[:, None, None] for part in guess)
-            products = inverse_weight * self.y_hy + identity_weight * self.y_y
-            inner = inverse_weight * y_hg[..., None] + identity_weight * y_g[..., None]
-            middle = first + np.matmul(products[:, order[:, None], order], first) - inner[:, order]
-            coef_s[:, order] = np.linalg.solve(upper.swapaxes(1, 2), middle)[..., 0]
-            coef_y[:, order] = -first[..., 0]
-        return coef_s, coef_y
+        first = _times(self.inverse, s_g)
+        inverse_weight, identity_weight = (part[:, None] for part in guess)
+        along = inverse_weight * _times(self.y_hy, first) + identity_weight * _times(self.y_y, first)
+        middle = first + along - inverse_weight * y_hg - identity_weight * y_g
+        return _times(self.inverse.swapaxes(1, 2), middle), -first
 
-    def _order(self, pairs: int) -> np.ndarray:
-        """Return the places of the pairs in the rings, the oldest first."""
-        return np.arange(self.count - min(self.count, pairs), self.count) % pairs
+
+def _select(ring: np.ndarray, slots: np.ndarray, count: int) -> np.ndarray:
+    """Return some slots of a ring by index. Places that were never written are not copied."""
+    selected = np.zeros((len(slots), *ring.shape[1:]), ring.dtype)
+    selected[:, :count] = ring[slots, :count]
+    return selected
+
+
+def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the product of each head's matrix and vector, shape (B, h)."""
+    return np.matmul(matrices, vectors[..., None])[..., 0]
 
 
 def _variance_of_log(numbers: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -216,9 +219,9 @@ def minimize(
     steps, converged, active = np.zeros(heads, int), np.zeros(heads, bool), max_steps > 0
     first = True
     while active.sum() > stop_at:
-        place = history.count % pairs
-        controls = np.stack([step_size, active & (not first), np.full(heads, place)], axis=1)
-        seen = Observation.unpacked(vectors.observe(controls), pairs, theta.shape[1])
+        place, places = history.count % pairs, min(history.count + 1, pairs)
+        controls = np.stack([step_size, active & (not first), *np.full((2, heads), [[place], [places]])], axis=1)
+        seen = vectors.observe(controls)
         steps += active
         before, after = step_size * slope, step_size * seen.slope
         # Where rounding hides the decrease of J, the slope decides: the approximate Wolfe condition with δ = 0.1
@@ -252,7 +255,8 @@ def minimize(
         is_descent = np.isfinite(downhill) & (downhill < 0)
         coef_s, coef_y = (np.where(is_descent[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(is_descent, downhill, -ahead), slope)
-        vectors.advance(Combination(coef_s, coef_y, inverse_weight, identity_weight, renewed, accepted, step_size))
+        step = Combination(coef_s, coef_y, inverse_weight, identity_weight, renewed, accepted, step_size)
+        vectors.advance(step)
 
         grad_intercept = seen.grad_intercept * problem.left_of_intercepts
         gap = estimate_gap(

@@ -120,9 +120,9 @@ class Observation(NamedTuple):
     y_hg: AnyArray
     new: AnyArray
 
-    def packed(self, xp: ModuleType = jnp) -> AnyArray:
+    def packed(self) -> Array:
         """Return all numbers side by side, shape (B, …), for one transfer."""
-        return xp.concatenate([xp.atleast_2d(part.T).T.astype(xp.float64) for part in self], axis=1)
+        return jnp.concatenate([jnp.atleast_2d(part.T).T.astype(jnp.float64) for part in self], axis=1)
 
     @classmethod
     def unpacked(cls, numbers: np.ndarray, pairs: int, outputs: int) -> "Observation":
@@ -140,15 +140,15 @@ PER_PAIR = ("s_g", "s_y", "y_y", "y_hy", "y_g", "y_hg")
 """Numbers of an observation for each pair."""
 
 
-def observe(
+def observe_trial(
     rings: Rings,
     point: Point,
     shards: Sequence[Sums],
     constants: Constants,
     controls: AnyArray,
     xp: ModuleType = jnp,
-) -> tuple[Rings, Gradient, AnyArray]:
-    """Return the rings with the pair of the trial point, the gradient there, and the packed `Observation`.
+) -> tuple[Rings, Gradient, Observation]:
+    """Return the rings with the pair of the trial point, the gradient there, and what the host needs.
 
     H is linear: Hy = H∇J(trial) − H∇J(current), so that one product with H per pass is enough.
 
@@ -157,8 +157,8 @@ def observe(
       point: the position of the heads.
       shards: sums of the pass at `point.trial`.
       constants: the parts of the problem that are the same at every step.
-      controls: for each head the step size, 1 if it is active, and the place of the pair in the rings, shape (B,
-        3).
+      controls: for each head the step size, 1 if it is active, the place of the pair in the rings, and the number
+        of places that have been written with it, shape (B, 4).
       xp: the module of the arrays, `jax.numpy` or `numpy`.
     """
     batch, centering, preconditioner = constants
@@ -210,7 +210,7 @@ def observe(
             y_g=with_y[..., 2],
             y_hg=with_y[..., 3],
             new=xp.stack([inner(wide(part), old, xp) for part in pair], axis=-1),
-        ).packed(xp),
+        ),
     )
 
 
@@ -248,19 +248,15 @@ class Combination(NamedTuple):
         return cls(s, y, inverse_weight, identity_weight, renewed > 0, accepted > 0, step_size)
 
 
-def advance(
+def take_step(
     rings: Rings,
     point: Point,
     at_trial: Gradient,
-    numbers: AnyArray,
+    combination: Combination,
     constants: Constants,
     xp: ModuleType = jnp,
 ) -> Point:
-    """Return the point after the host's decision, with the next direction and trial.
-
-    `numbers` is the decision, a packed `Combination`.
-    """
-    combination = Combination.unpacked(numbers)
+    """Return the point after the host's decision, with the next direction and trial."""
     accepted, renewed = (expand_to(choice, point.theta) for choice in (combination.accepted, combination.renewed))
     theta = xp.where(accepted, point.trial, point.theta)
     gradient = xp.where(accepted, at_trial.gradient, point.gradient)
@@ -282,11 +278,19 @@ def advance(
     return Point(theta, gradient, preconditioned, direction, trial)
 
 
-observe_on_device = threaded_program(cpu_options=QUICK, donate_argnums=(0,))(observe)
-"""The compiled `observe`. It reuses the memory of the rings."""
+@threaded_program(cpu_options=QUICK, donate_argnums=(0,))
+def observe(
+    rings: Rings, point: Point, shards: Sequence[Sums], constants: Constants, controls: Array
+) -> tuple[Rings, Gradient, Array]:
+    """Return what `observe_trial` returns, the `Observation` packed. The memory of the rings is reused."""
+    rings, at_trial, seen = observe_trial(rings, point, shards, constants, controls)
+    return rings, at_trial, seen.packed()
 
-advance_on_device = threaded_program(cpu_options=QUICK)(advance)
-"""The compiled `advance`."""
+
+@threaded_program(cpu_options=QUICK)
+def advance(rings: Rings, point: Point, at_trial: Gradient, numbers: Array, constants: Constants) -> Point:
+    """Return what `take_step` returns for a packed `Combination`."""
+    return take_step(rings, point, at_trial, Combination.unpacked(numbers), constants)
 
 
 def _with_row(ring: AnyArray, row: AnyArray, place: AnyArray, xp: ModuleType) -> AnyArray:

@@ -6,7 +6,7 @@ two passes remain.
 
 import numpy as np
 
-SPACING = 1.2
+SPACING = 1.22
 """The largest step of ln λ between two strengths that are fitted first, where others lie between them.
 
 A smaller spacing (0.8) has more anchors. With a larger one (1.7) the heads between need more passes.

@@ -52,8 +52,7 @@ class Recorder:
         self.hessian += root - root.T  # as if it changed on the way: s · y of two pairs depends on their order
         self.s, self.y = np.zeros((2, heads, places, size))
         self.pairs = [[] for _ in range(heads)]
-        products = np.zeros((heads, places, places))
-        self.history = History(Rings(*np.zeros((3, 0))), products, products.copy(), products.copy(), 0)
+        self.history = History.empty(heads, places, size)
 
     def step(self, usable):
         """Record a pair of the heads that have one."""
@@ -115,7 +114,7 @@ def test_a_step_without_a_pair_of_any_head_takes_no_place():
     for usable in (True, False, True):
         made.step(np.array([usable, usable]))
     assert made.history.count == 2
-    np.testing.assert_allclose(np.diagonal(made.history.s_y, axis1=1, axis2=2), [[1, 1, 0]] * 2, rtol=64 * EPS64)
+    np.testing.assert_array_equal(np.diagonal(made.history.inverse, axis1=1, axis2=2), [[1, 1, 0]] * 2)
 
 
 def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
@@ -125,11 +124,24 @@ def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
     slots = np.array([3, 1, 3])
     with jax.enable_x64(True):
         rings = Rings(*(jax.device_put(ring) for ring in vectors))
-        history = History(rings, products[0], products[1], products[2], 7).select(slots)
+        before = History(rings, *products, np.array([0, 1, 2, 0]), 7)
+        history = before.select(slots)
         rings = jax.device_get(history.rings)
     np.testing.assert_array_equal(rings, vectors[:, slots])
-    np.testing.assert_array_equal((history.s_y, history.y_y, history.y_hy), products[:, slots])
+    np.testing.assert_array_equal((history.inverse, history.y_y, history.y_hy), products[:, slots])
+    assert history.newest.tolist() == [0, 1, 0]
     assert history.count == 7
+
+
+@pytest.mark.parametrize("count", [0, 2, 7])
+def test_a_selected_history_on_the_host_has_the_pairs_that_were_written(count):
+    rng = np.random.default_rng(2)
+    rings = Rings(*rng.normal(size=(3, 4, 3, 5)).astype(np.float32))
+    for ring in rings:
+        ring[:, count:] = 0
+    slots = np.array([3, 1, 3, 0, 0])
+    history = History(rings, *np.zeros((3, 4, 3, 3)), np.zeros(4, int), count).select(slots)
+    np.testing.assert_array_equal(history.rings, np.stack(rings)[:, slots])
 
 
 PENALTIES = np.array([1e-3, 1e-2, 0.1, 1.0])
@@ -278,6 +290,28 @@ def test_on_the_host_each_head_reaches_its_optimum_by_as_many_steps(descend):
     assert found.converged.all()
     assert abs(found.steps - expected.steps).max() <= 1
     TABLE.assert_optimal(ALL, found.theta)
+
+
+def test_on_the_host_heads_are_divided_among_threads(monkeypatch):
+    """Three threads for four heads. A head depends on no other, except in the last digits of products."""
+    budget = np.array([100, 100, 3, 100])
+    expected = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4), FLOAT64)
+    monkeypatch.setattr(lbfgs_vectors, "core_count", lambda: 3)
+    monkeypatch.setattr(lbfgs_vectors, "LEAST_NUMBERS", 1)
+    heads_of_calls = []
+    observe_trial = lbfgs_vectors.observe_trial
+
+    def recorded(rings, *arguments):
+        heads_of_calls.append(len(rings.s))
+        return observe_trial(rings, *arguments)
+
+    monkeypatch.setattr(lbfgs_vectors, "observe_trial", recorded)
+    found = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4), FLOAT64)
+    assert sorted(heads_of_calls[:3]) == [1, 1, 2]
+    np.testing.assert_array_equal(found.converged, expected.converged)
+    assert abs(found.steps - expected.steps).max() <= 1
+    assert found.steps[2] == 3
+    TABLE.assert_optimal([0, 1, 3], found.theta[[0, 1, 3]])
 
 
 def test_the_trial_points_are_those_of_l_bfgs_in_numpy(descend):
