@@ -230,9 +230,9 @@ TABLE = Table()
 ALL = np.arange(len(PENALTIES))
 
 
-def empty(heads):
-    """Return a history of ten pairs."""
-    return History.empty(heads, 10, TABLE.rows.shape[1])
+def empty(heads, pairs=10):
+    """Return a history without pairs."""
+    return History.empty(heads, pairs, TABLE.rows.shape[1])
 
 
 class Passes:
@@ -293,9 +293,9 @@ def test_on_the_host_each_head_reaches_its_optimum_by_as_many_steps(descend):
 
 
 def test_on_the_host_heads_are_divided_among_threads(monkeypatch):
-    """Three threads for four heads. A head depends on no other, except in the last digits of products."""
+    """Three threads for four heads, which keep three pairs. Only last digits of a head depend on other heads."""
     budget = np.array([100, 100, 3, 100])
-    expected = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4), FLOAT64)
+    expected = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4, 3), FLOAT64)
     monkeypatch.setattr(lbfgs_vectors, "core_count", lambda: 3)
     monkeypatch.setattr(lbfgs_vectors, "LEAST_NUMBERS", 1)
     heads_of_calls = []
@@ -306,7 +306,7 @@ def test_on_the_host_heads_are_divided_among_threads(monkeypatch):
         return observe_trial(rings, *arguments)
 
     monkeypatch.setattr(lbfgs_vectors, "observe_trial", recorded)
-    found = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4), FLOAT64)
+    found = minimize(TABLE.problem(ALL, on_host=True), TABLE.start(ALL), budget, empty(4, 3), FLOAT64)
     assert sorted(heads_of_calls[:3]) == [1, 1, 2]
     np.testing.assert_array_equal(found.converged, expected.converged)
     assert abs(found.steps - expected.steps).max() <= 1
