@@ -237,7 +237,7 @@ class LBFGSSweep:
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]
             if left:
-                size = half
+                size = len(left) if self._is_for_numpy(len(left), dtype) else half
                 history = found.history.select(pad_to(slots, size))
 
     def _from_sample(self, heads: list[Head], size: int) -> History:
