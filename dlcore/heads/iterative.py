@@ -186,7 +186,7 @@ def _scores(
     if not inputs.test.any():
         return None
     of_fits = theta.reshape(fits, -1, *theta.shape[1:])
-    linear = functools.partial(logits_of, rows.x)
+    linear = functools.partial(logits_of, inputs.x if rows.device.platform == "cpu" else rows.x)
     return np.concatenate(
         [
             scores_of(scoring, inputs.loss, held_out(inputs, fit), inputs.l2[fit], of_fits[fit], linear)

@@ -104,7 +104,8 @@ def validation_scores(heads: np.ndarray, inputs: TrainingData, scoring: Scoring,
       device: the device of the pass.
     """
     assert inputs.validation is not None
-    linear = functools.partial(logits_of, on_device(inputs.validation.x, device))
+    x = inputs.validation.x
+    linear = functools.partial(logits_of, x if device.platform == "cpu" else on_device(x, device))
     return scores_of(scoring, inputs.loss, held_out(inputs, 0), inputs.l2[0], heads, linear)
 
 

@@ -1,13 +1,16 @@
-"""Logits of heads on rows. A compiled program reads a block of rows in their dtype and multiplies in float64."""
+"""Logits of heads on rows, in float64: by NumPy on the host, by compiled programs on an accelerator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore._core.blas_threads import one_blas_thread
+from dlcore._core.tables.sparse import SparseRows
+from dlcore._core.threads import map_on_threads, runs_of
 from dlcore._core.types import Array
-from dlcore.certificate.rows import HostTable
+from dlcore.certificate.rows import HostTable, take_rows
 from dlcore.devices import to_device
 from dlcore.heads.quick_jit import quick_jit
 from dlcore.linalg import matmul
@@ -19,23 +22,53 @@ PARTS, ROWS_AT_LEAST = 16, 256
 It is the same for all folds, so that the folds share a program.
 """
 ROWS_BYTES = 2**27
-"""Bytes of the rows in float64 that are read at a time."""
+"""Bytes of the rows in float64 that are read at a time on a device."""
+BLOCK_BYTES = 2**20
+"""Bytes of the rows in float64 that are read at a time on the host, where they stay in the cache."""
+LEAST_PRODUCTS = 2**20
+"""The fewest multiplications of a thread. Fewer take less time than starting it."""
 
 
-def logits_of(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the logits of `theta`, shape (H, m + 1), on the rows of `index`: shape (H, len(index)), float64."""
+def logits_of(x: Array | BorrowedRows | HostTable, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the logits of heads on some rows, shape (H, len(index)), float64.
+
+    Args:
+      x: shape (n, m), on the host or on the device. They are read in their dtype, some at a time.
+      theta: shape (H, m + 1), the intercept last. An intercept of −∞ marks an absent class.
+      index: the numbers of the rows, ascending.
+    """
     absent = np.isneginf(theta[:, -1])
-    # An intercept of −∞ marks an absent class. `jax.debug_infs` refuses −∞, so 0 replaces it.
-    theta = np.where(absent[:, None], 0, theta)
+    theta = np.where(absent[:, None], 0, theta)  # `jax.debug_infs` refuses −∞
+    linear = _logits_on_host if isinstance(x, np.ndarray | SparseRows) else _logits_on_device
+    logits = linear(x, theta, index)
+    logits[absent] = -np.inf
+    return logits
+
+
+def _logits_on_host(x: HostTable, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
+    found = np.empty((len(theta), len(index)))
+    size = max(1, BLOCK_BYTES // (8 * x.shape[1]))
+    blocks = [slice(start, start + size) for start in range(0, len(index), size)]
+
+    def multiply(some: Sequence[slice]) -> None:
+        for block in some:
+            rows = take_rows(x, index[block]).astype(np.float64)
+            found[:, block] = (rows @ theta[:, :-1].T).T + theta[:, -1:]
+
+    with np.errstate(all="ignore"), one_blas_thread() as is_limited:
+        most = found.size * x.shape[1] // LEAST_PRODUCTS if is_limited else 1
+        map_on_threads(multiply, runs_of(blocks, most))
+    return found
+
+
+def _logits_on_device(x: Array | BorrowedRows, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
     size = min(len(x), max(ROWS_AT_LEAST, len(x) // PARTS), max(1, ROWS_BYTES // (8 * x.shape[1])))
     found = []
     for start in range(0, len(index), size):
         part = index[start : start + size].astype(np.int32)
         full = np.concatenate([part, np.repeat(part[:1], size - len(part))])
         found.append(np.asarray(_logits(*to_device((x, theta, full))))[:, : len(part)])
-    logits = np.concatenate(found, axis=1)
-    logits[absent] = -np.inf
-    return logits
+    return np.concatenate(found, axis=1)
 
 
 @quick_jit()
