@@ -60,7 +60,7 @@ class History:
           pairs: the number of pairs that are kept, h.
           size: the number of coefficients of a head.
         """
-        rings = Rings(*(np.zeros((heads, pairs, size), np.float32) for _ in Rings._fields))
+        rings = Rings(*(_empty_ring(heads, pairs, size) for _ in Rings._fields))
         inverse, y_y, y_hy = np.zeros((3, heads, pairs, pairs))
         return cls(rings, inverse, y_y, y_hy, np.zeros(heads, int), 0)
 
@@ -135,9 +135,14 @@ class History:
         return _times(self.inverse.swapaxes(1, 2), middle), -first
 
 
+def _empty_ring(heads: int, pairs: int, size: int) -> np.ndarray:
+    """Return zeros of shape (B, h, size). The pairs of all heads at a place are together: no page of later is used."""
+    return np.zeros((pairs, heads, size), np.float32).swapaxes(0, 1)
+
+
 def _select(ring: np.ndarray, slots: np.ndarray, count: int) -> np.ndarray:
     """Return some slots of a ring by index. Places that were never written are not copied."""
-    selected = np.zeros((len(slots), *ring.shape[1:]), ring.dtype)
+    selected = _empty_ring(len(slots), *ring.shape[1:])
     selected[:, :count] = ring[slots, :count]
     return selected
 
