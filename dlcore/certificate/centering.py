@@ -12,10 +12,10 @@ import math
 
 import numpy as np
 
-from dlcore.certificate.rows import BLOCK_BYTES, RowTable, index_slices
+from dlcore.certificate.rows import RowTable, index_slices
 
-SAMPLE = 4096
-"""The center is the mean of at most this many rows. Any point is valid."""
+SAMPLE, SAMPLE_BYTES = 4096, 2**20
+"""The center is the mean of at most this many rows, and of about as many bytes in float64. Any point is valid."""
 FAR = 4.0
 """A column is centered if |mean| exceeds this many standard deviations."""
 
@@ -52,7 +52,7 @@ def find_center(x: RowTable) -> np.ndarray | None:
     The center of a column is its mean, rounded to 26 bits, if the mean is large compared with the spread. It is 0
     otherwise.
     """
-    sample_size = max(1, min(SAMPLE, BLOCK_BYTES // (8 * x.shape[1])))
+    sample_size = max(1, min(SAMPLE, SAMPLE_BYTES // (8 * x.shape[1])))
     blocks = index_slices(len(x), x.shape[1])
     blocks = blocks[:: -(-len(blocks) // sample_size)]
     block_rows = max(1, sample_size // len(blocks))

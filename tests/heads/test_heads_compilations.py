@@ -24,8 +24,8 @@ def no_programs(compiled_passes):
 
 
 USUAL = {"logistic": 3, "softmax": 3, "squared": 4}
-"""Logistic and softmax: a pass, its products, the next step. Squared: products, their merging, the spectrum, heads,
-scores."""
+"""Logistic and softmax: a pass, its products, the next step. Squared: products, their merging, the spectrum,
+heads, scores."""
 
 
 def table(loss: str, seed: int, rows: int, columns: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 
-ROWS, NUMBERS = 4096, 2**20
+ROWS, NUMBERS = 4096, 2**19
 """The centre is the mean of evenly spaced rows: about `ROWS` of them, or about `NUMBERS` entries if that is fewer.
 
 The sample may have up to twice as many of either.

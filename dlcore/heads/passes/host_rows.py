@@ -82,8 +82,9 @@ class HostRows:
     def parts(self, numbers_of_row: int, size: int = BLOCK_BYTES, of: slice | None = None) -> Iterator[slice]:
         """Return slices that cover the rows, or those of a slice, in blocks of about `size` bytes of float32."""
         first, last, _ = (of or slice(None)).indices(len(self))
-        step = max(1, size // (4 * max(numbers_of_row, self._x.shape[1])))
-        return (slice(start, min(start + step, last)) for start in range(first, last, step))
+        count = round((last - first) * 4 * max(numbers_of_row, self._x.shape[1]) / size)
+        step = -(-(last - first) // max(1, count))
+        return (slice(start, min(start + step, last)) for start in range(first, last, max(1, step)))
 
     def _centered(self, x: np.ndarray, dtype: str) -> np.ndarray:
         return np.ascontiguousarray(center_rows(x, self.centering, dtype, np))

@@ -38,16 +38,14 @@ class History:
       rings: the vectors, on the host or on the device.
       inverse: the inverse of the products of each s with the same and later y, shape (B, h, h), by place in the
         rings; 0 at missing pairs.
-      y_y: products of y, the same shape.
-      y_hy: products of y with H times y, the same shape.
+      products: products of y with H times y, and of y, shape (2, B, h, h).
       newest: the place of the last pair, shape (B,).
       count: the number of places that were written, some more than once.
     """
 
     rings: Rings
     inverse: np.ndarray
-    y_y: np.ndarray
-    y_hy: np.ndarray
+    products: np.ndarray
     newest: np.ndarray
     count: int
 
@@ -61,8 +59,8 @@ class History:
           size: the number of coefficients of a head.
         """
         rings = Rings(*(_empty_ring(heads, pairs, size) for _ in Rings._fields))
-        inverse, y_y, y_hy = np.zeros((3, heads, pairs, pairs))
-        return cls(rings, inverse, y_y, y_hy, np.zeros(heads, int), 0)
+        inverse, products = np.zeros((heads, pairs, pairs)), np.zeros((2, heads, pairs, pairs))
+        return cls(rings, inverse, products, np.zeros(heads, int), 0)
 
     def select(self, slots: np.ndarray) -> "History":
         """Return the history of some slots, by index."""
@@ -70,14 +68,12 @@ class History:
             rings = Rings(*(_select(ring, slots, self.count) for ring in self.rings))
         else:
             rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
-        inverse, y_y, y_hy, newest = (part[slots] for part in (self.inverse, self.y_y, self.y_hy, self.newest))
-        return History(rings, inverse, y_y, y_hy, newest, self.count)
+        return History(rings, self.inverse[slots], self.products[:, slots], self.newest[slots], self.count)
 
-    def keep(self, slots: np.ndarray) -> "History":
-        """Return the history on the host, with pairs of 0 outside a mask of slots, shape (B,)."""
-        vectors = Rings(*(np.where(slots[:, None, None], ring, 0) for ring in self.rings))
-        products = (np.where(slots[:, None, None], part, 0) for part in (self.inverse, self.y_y, self.y_hy))
-        return History(vectors, *products, self.newest, self.count)
+    def clear(self, slots: np.ndarray) -> None:
+        """Remove the pairs of a history on the host in a mask of slots, shape (B,)."""
+        for part in (*self.rings, self.inverse, *self.products):
+            part[slots] = 0
 
     def record(self, place: int, seen: Observation) -> None:
         """Store the inner products of the pair at a place of the rings, where the oldest pair was.
@@ -88,8 +84,7 @@ class History:
         self.inverse[:, :, place] = -_times(self.inverse, seen.s_y)
         self.inverse[:, place, place] = seen.is_stored  # a stored pair has s · y = 1
         self.newest = np.where(seen.is_stored, place, self.newest)
-        self.y_y[:, :, place] = self.y_y[:, place, :] = seen.y_y
-        self.y_hy[:, :, place] = self.y_hy[:, place, :] = seen.y_hy
+        self.products[..., place] = self.products[..., place, :] = seen.y_hy, seen.y_y
         self.count += bool(seen.is_stored.any())
 
     def first_guess(self, mixes: AnyArray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,12 +100,11 @@ class History:
 
         Source: Nocedal and Wright, Numerical Optimization, section 7.2, equation 7.20 (the scale).
         """
-        y_hy, y_y, stored = (np.diagonal(part, axis1=1, axis2=2) for part in (self.y_hy, self.y_y, self.inverse))
-        stored = (stored > 0.5) & (y_hy > 0) & (y_y > 0)
+        own = np.diagonal(self.products, axis1=2, axis2=3)
+        stored = (np.diagonal(self.inverse, axis1=1, axis2=2) > 0.5) & (own > 0).all(0)
         head = np.arange(len(stored))
-        has_pair = stored[head, self.newest]
-        last_y_hy, last_y_y = (np.where(has_pair, part[head, self.newest], 1) for part in (y_hy, y_y))
-        spread_h, spread_i = (_variance_of_log(part, stored) + LEAST_VARIANCE for part in (y_hy, y_y))
+        last_y_hy, last_y_y = np.where(stored[head, self.newest], own[:, head, self.newest], 1)
+        spread_h, spread_i = _variance_of_log(own, stored) + LEAST_VARIANCE
         is_mixed = mixes & (stored.sum(1) > 2)
         weight = np.where(is_mixed, spread_i / (spread_h + spread_i), 1)
         return weight / last_y_hy, (1 - weight) / last_y_y
@@ -130,13 +124,13 @@ class History:
         """
         first = _times(self.inverse, s_g)
         inverse_weight, identity_weight = (part[:, None] for part in guess)
-        along = inverse_weight * _times(self.y_hy, first) + identity_weight * _times(self.y_y, first)
-        middle = first + along - inverse_weight * y_hg - identity_weight * y_g
+        along_hy, along_y = _times(self.products, first)
+        middle = first + inverse_weight * (along_hy - y_hg) + identity_weight * (along_y - y_g)
         return _times(self.inverse.swapaxes(1, 2), middle), -first
 
 
 def _empty_ring(heads: int, pairs: int, size: int) -> np.ndarray:
-    """Return zeros of shape (B, h, size). The pairs of all heads at a place are together: no page of later is used."""
+    """Return zeros of shape (B, h, size). The pairs of a place are side by side, so that memory is used as needed."""
     return np.zeros((pairs, heads, size), np.float32).swapaxes(0, 1)
 
 
@@ -153,10 +147,10 @@ def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _variance_of_log(numbers: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Return the variance of the logarithms of the counted numbers of each head, shape (B,)."""
-    logarithm, count = np.log(np.where(counted, numbers, 1)), np.maximum(counted.sum(1), 1)
-    mean = logarithm.sum(1) / count
-    return (np.where(counted, logarithm - mean[:, None], 0) ** 2).sum(1) / count
+    """Return the variances of the logarithms of the counted numbers of each head, shape (…, B)."""
+    logarithm, count = np.log(np.where(counted, numbers, 1)), np.maximum(counted.sum(-1), 1)
+    mean = logarithm.sum(-1) / count
+    return (np.where(counted, logarithm - mean[..., None], 0) ** 2).sum(-1) / count
 
 
 class _AtPoint(NamedTuple):
@@ -225,7 +219,8 @@ def minimize(
     first = True
     while active.sum() > stop_at:
         place, places = history.count % pairs, min(history.count + 1, pairs)
-        controls = np.stack([step_size, active & (not first), *np.full((2, heads), [[place], [places]])], axis=1)
+        controls = np.empty((heads, 4))
+        controls[:, 0], controls[:, 1], controls[:, 2:] = step_size, active & (not first), (place, places)
         seen = vectors.observe(controls)
         steps += active
         before, after = step_size * slope, step_size * seen.slope

@@ -56,7 +56,8 @@ def start_from_sample(
         own, further = (_mean_loss(part, problem.batch, place, options) for part in (sample, further_rows))
         with np.errstate(invalid="ignore"):
             is_good &= further - own < MOST_OPTIMISM * (problem.batch.null_value - further)
-    return np.where(is_good[:, None, None], place, theta), history.keep(is_good)
+    history.clear(~is_good)
+    return np.where(is_good[:, None, None], place, theta), history
 
 
 def choose_rows(n: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -121,7 +121,7 @@ def test_noise_is_not_started_from():
     problem, null = problem_of(*table(0.0, labels), [1e-6])
     theta, history = start(problem, null)
     np.testing.assert_array_equal(theta, null)
-    assert not any(np.any(part) for part in (*history.rings, history.inverse, history.y_y, history.y_hy))
+    assert not any(np.any(part) for part in (*history.rings, history.inverse, history.products))
 
 
 def test_one_head_may_start_from_the_sample_and_another_from_the_constant():
