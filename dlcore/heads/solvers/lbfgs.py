@@ -130,7 +130,7 @@ class History:
 
 
 def _empty_ring(heads: int, pairs: int, size: int) -> np.ndarray:
-    """Return zeros of shape (B, h, size). The pairs of a place are side by side, so that memory is used as needed."""
+    """Return zeros of shape (B, h, size). The pairs of a place are side by side: memory is used as needed."""
     return np.zeros((pairs, heads, size), np.float32).swapaxes(0, 1)
 
 
