@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from dlcore._core.types import AnyArray
 from dlcore.certificate.rows import HostTable
 
-ROWS, NUMBERS = 4096, 2**19
+ROWS, NUMBERS = 4096, 2**18
 """The centre is the mean of evenly spaced rows: about `ROWS` of them, or about `NUMBERS` entries if that is fewer.
 
 The sample may have up to twice as many of either.
@@ -61,9 +61,9 @@ def center_rows(x: AnyArray, centering: Centering, dtype: DTypeLike, xp: ModuleT
     `xp` is the module of the arrays, `jax.numpy` or `numpy`.
     """
     wide = _wider(x.dtype, dtype)
-    rows = x.astype(wide) - xp.asarray(centering.centre).astype(wide)[None]
+    rows = x.astype(wide, copy=False) - xp.asarray(centering.centre).astype(wide)[None]
     rows = rows if centering.unit is None else rows * xp.asarray(centering.unit).astype(wide)[None]
-    return rows.astype(dtype)
+    return rows.astype(dtype, copy=False)
 
 
 def inverse_transform_coef(theta: np.ndarray, centering: Centering) -> np.ndarray:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from dlcore._core.blas_threads import blas_threads_for, one_blas_thread
+from dlcore._core.types import Array
 from dlcore.heads.checkpoint import StageCache
 from dlcore.heads.data.batching import Head, chunked, pad_to
 from dlcore.heads.data.centering import fit_centering, inverse_transform_coef
@@ -90,10 +91,9 @@ class LBFGSSweep:
         self.reset(np.full(shape, True))
         self.steps, self.flat = np.zeros(shape, np.int64), np.zeros(shape, bool)
 
-        targets = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
-        self.y = rows.train, jax.device_put(targets)
+        self.y = targets.astype(np.uint32 if loss_record(loss).is_classifier else np.float64)
         train, weight = inputs.train.T, inputs.weight
-        self.host_rows = HostRows(x, train, targets, weight, centering) if is_on_host else None
+        self.host_rows = HostRows(x, train, self.y, weight, centering) if is_on_host else None
         self.intercept_rows = self.host_rows if self.outputs > 1 and fit_intercept else None
         costs = CostModel(len(x), x.shape[1], self.outputs, self.fits, shape[1] * self.targets, max_steps)
         order = [(t, int(k)) for k in np.argsort(-self.l2[0], kind="stable") for t in range(self.targets)]
@@ -105,6 +105,11 @@ class LBFGSSweep:
         # One size serves all batches, because programs are compiled for each.
         self.costs = costs._replace(heads=max(sum(map(self._is_anchor, group)) for group in self.groups))
         self.slots = self.costs.slots(self.host_rows)
+
+    @functools.cached_property
+    def _y_on_device(self) -> tuple[Array, Array]:
+        """Whether each row is in the training set of each fit, and the targets, for compiled passes."""
+        return self.rows.train, jax.device_put(self.y)
 
     def reset(self, heads: np.ndarray) -> None:
         """Set the heads of a mask, shape (problems, L), to the best constant prediction."""
@@ -296,7 +301,7 @@ class LBFGSSweep:
 
     def _problem(self, p: np.ndarray, k: np.ndarray, block: int) -> Problem:
         """Return the problem of a batch of heads, whose rows are read in blocks of this size."""
-        data = BlockedData(self.rows.x, self.y, self.rows.weight, block)
+        data = BlockedData(self.rows.x, self._y_on_device, self.rows.weight, block)
         work = self.rows.x.size + 8 * len(p) * self.outputs * len(self.inputs.x)
         shards = shard_rows(data, cores_for(work, self.rows.x, least=LEAST_WORK))
         return Problem(self._batch(p, k), self.centering, self.preconditioner, shards)
