@@ -13,7 +13,7 @@ class RowTerms(NamedTuple):
     """Loss of each row and its derivatives, for B heads with K logits each.
 
     Attributes:
-      value: shape (B, rows).
+      value: at least 0, shape (B, rows).
       residual: derivative with respect to each logit, shape (B, K, rows).
       misclassified: whether another class is at least as probable as the class of the row, shape (B, rows). True
         if there are no classes.

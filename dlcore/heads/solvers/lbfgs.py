@@ -20,6 +20,13 @@ from dlcore.objective.value_scale import value_scale
 
 ARMIJO = 1e-4
 """The Armijo constant: a step must achieve this fraction of the decrease that the slope predicts."""
+LONGEST_STEP = 2.0
+"""A step is at most this multiple of J/|slope|, because J ≥ 0.
+
+A quadratic of this value and slope that is nowhere negative has its minimum within 2·J/|slope|. A longer step comes
+from pairs that know too little of the curvature.
+Source: Fletcher, Practical Methods of Optimization, 1987, section 2.6 (a step bounded by a lower bound of J).
+"""
 STALLED_STEPS = 30
 """A head stops after this many consecutive passes without progress: rounding then dominates."""
 UNPENALISED = 1e-3
@@ -255,6 +262,8 @@ def minimize(
         is_descent = np.isfinite(downhill) & (downhill < 0)
         coef_s, coef_y = (np.where(is_descent[:, None], part, 0) for part in (coef_s, coef_y))
         slope = np.where(renewed, np.where(is_descent, downhill, -ahead), slope)
+        is_too_long = renewed & (step_size * -slope > LONGEST_STEP * value)
+        step_size = np.where(is_too_long, LONGEST_STEP * value / np.where(is_too_long, -slope, 1), step_size)
         step = Combination(coef_s, coef_y, inverse_weight, identity_weight, renewed, accepted, step_size)
         vectors.advance(step)
 
