@@ -23,8 +23,8 @@ ARMIJO = 1e-4
 LONGEST_STEP = 2.0
 """A step is at most this multiple of J/|slope|, because J ≥ 0.
 
-A quadratic of this value and slope that is nowhere negative has its minimum within 2·J/|slope|. A longer step comes
-from pairs that know too little of the curvature.
+A quadratic of this value and slope that is nowhere negative has its minimum within 2·J/|slope|. A longer step
+comes from pairs that know too little of the curvature.
 Source: Fletcher, Practical Methods of Optimization, 1987, section 2.6 (a step bounded by a lower bound of J).
 """
 STALLED_STEPS = 30

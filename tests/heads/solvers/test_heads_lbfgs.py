@@ -267,11 +267,12 @@ def problem_of(request):
 def descend(monkeypatch):
     """Return a function that minimises all heads, with the trial points of its passes."""
 
-    def run(spoilt=-1):
+    def run(spoilt=-1, preconditioner=TABLE.preconditioner):
         passes = Passes(accumulate, spoilt)
         with jax.enable_x64(True), monkeypatch.context() as patch:
             patch.setattr(lbfgs_vectors, "accumulate", passes)
-            found = minimize(TABLE.problem(ALL), TABLE.start(ALL), np.full(len(ALL), 100), empty(4), FLOAT64)
+            problem = TABLE.problem(ALL)._replace(preconditioner=preconditioner)
+            found = minimize(problem, TABLE.start(ALL), np.full(len(ALL), 100), empty(4), FLOAT64)
         return found, passes.trials
 
     return run
@@ -336,6 +337,18 @@ def test_the_trial_points_are_those_of_l_bfgs_in_numpy(descend):
             pairs = [*pairs, (new - theta, new_gradient - gradient)]
             s, y = pairs[-1]
             gamma, theta, gradient = s @ y / (y @ inverse[b] @ y), new, new_gradient
+
+
+def test_a_step_is_no_longer_than_an_objective_of_at_least_0_allows(descend):
+    """With variances of a thousandth of the true ones, the first step would be hundreds of times too long."""
+    short = TABLE.preconditioner._replace(variances=TABLE.preconditioner.variances / 1000)
+    found, trials = descend(preconditioner=short)
+    start = TABLE.start(ALL)[:, 0]
+    slope = np.array([TABLE.gradient(b, start[b]) @ (trials[1] - start)[b] for b in ALL])
+    longest = -2 * np.array([TABLE.value(b, start[b]) for b in ALL])
+    assert (slope >= longest * (1 + 1e-6)).all()
+    np.testing.assert_allclose(slope[:2], longest[:2], rtol=1e-6)
+    TABLE.assert_optimal(ALL, found.theta)
 
 
 def test_an_empty_slot_stays_where_it_is(problem_of):
