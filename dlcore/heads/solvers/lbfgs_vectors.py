@@ -33,7 +33,7 @@ from dlcore.objective import BlockedData
 
 Arrays = TypeVar("Arrays", HeadBatch, Sums, Combination, Point)
 
-LEAST_NUMBERS = 2**14
+LEAST_NUMBERS = 2**15
 """The fewest coefficients of a core's share of the heads. Below it, starting a thread costs more than it saves."""
 
 
