@@ -69,10 +69,10 @@ class History:
         inverse, products = np.zeros((heads, pairs, pairs)), np.zeros((2, heads, pairs, pairs))
         return cls(rings, inverse, products, np.zeros(heads, int), 0)
 
-    def select(self, slots: np.ndarray) -> "History":
-        """Return the history of some slots, by index."""
-        if isinstance(self.rings.s, np.ndarray):
-            rings = Rings(*(_select(ring, slots, self.count) for ring in self.rings))
+    def select(self, slots: np.ndarray, *, to_host: bool = False) -> "History":
+        """Return the history of some slots, by index, on the host if it is there or if it is asked for."""
+        if to_host or isinstance(self.rings.s, np.ndarray):
+            rings = Rings(*(_select(np.asarray(ring), slots, self.count) for ring in self.rings))
         else:
             rings = select_on_device(*to_device((self.rings, slots.astype(np.int32))))
         return History(rings, self.inverse[slots], self.products[:, slots], self.newest[slots], self.count)

@@ -108,7 +108,7 @@ class LBFGSSweep:
 
     @functools.cached_property
     def _y_on_device(self) -> tuple[Array, Array]:
-        """Whether each row is in the training set of each fit, and the targets, for compiled passes."""
+        """The training rows of each fit, as booleans, and the targets, on the device for compiled passes."""
         return self.rows.train, jax.device_put(self.y)
 
     def reset(self, heads: np.ndarray) -> None:
@@ -242,8 +242,9 @@ class LBFGSSweep:
             slots = np.flatnonzero(found.active[: len(left)])
             left = [left[slot] for slot in slots]
             if left:
-                size = len(left) if self._is_for_numpy(len(left), dtype) else half
-                history = found.history.select(pad_to(slots, size))
+                to_host = self._is_for_numpy(len(left), dtype)
+                size = len(left) if to_host else half
+                history = found.history.select(pad_to(slots, size), to_host=to_host)
 
     def _from_sample(self, heads: list[Head], size: int) -> History:
         """Start heads on all rows from those of a sample. Return the pairs of that many slots."""

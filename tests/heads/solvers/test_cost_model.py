@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dlcore.heads.data.centering import fit_centering
-from dlcore.heads.passes.host_rows import HostRows
+from dlcore.heads.passes.host_rows import COPIED, HostRows
+from dlcore.heads.solvers import cost_model
 from dlcore.heads.solvers.cost_model import (
     COMPILATION,
     FEW_PASSES,
@@ -12,6 +13,7 @@ from dlcore.heads.solvers.cost_model import (
     FEWEST_STEPS,
     HESSIAN,
     HISTORY_BYTES,
+    HOST_COLUMNS,
     HOST_LOGITS,
     KEPT,
     LOGITS,
@@ -63,6 +65,22 @@ def test_folds_fill_the_passes_of_numpy_where_it_makes_those_of_all_rows(more_ro
     assert costs.is_for_numpy(host, 8, "float64") == (more_rows == 0)
     assert costs._replace(heads=2).slots(host) == (4 if more_rows == 0 else 3)
     assert costs.slots(host) == 4
+
+
+@pytest.mark.parametrize("more_rows", [0, 1])
+def test_numpy_makes_all_passes_of_a_wide_table_that_is_not_too_large(more_rows, monkeypatch):
+    monkeypatch.setattr(cost_model, "HOST_NUMBERS", COPIED + HOST_COLUMNS)
+    rows = COPIED // HOST_COLUMNS + 1 + more_rows
+    x = np.random.default_rng(0).standard_normal((rows, HOST_COLUMNS), np.float32)
+    centering = fit_centering(x, fit_intercept=True)
+    train, zeros, ones = np.ones((rows, 6), bool), np.zeros((rows, 1)), np.ones(rows)
+    host = HostRows(x, train, zeros, ones, centering)
+    costs = SMALL._replace(rows=rows, columns=HOST_COLUMNS, fits=6, heads=3)
+    assert host.is_read_in_place
+    assert costs.is_for_numpy(host, LOGITS, "float32") == (more_rows == 0)
+    assert not costs.is_for_numpy(host, LOGITS, "float64")
+    assert costs.is_for_numpy(host, 1, "float32")
+    assert costs.slots(host) == (LOGITS if more_rows == 0 else 3)
 
 
 @pytest.mark.parametrize(("more_rows", "is_worth_it"), [(0, False), (1, True)])

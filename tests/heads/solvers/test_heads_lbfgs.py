@@ -117,7 +117,8 @@ def test_a_step_without_a_pair_of_any_head_takes_no_place():
     np.testing.assert_array_equal(np.diagonal(made.history.inverse, axis1=1, axis2=2), [[1, 1, 0]] * 2)
 
 
-def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
+@pytest.mark.parametrize("to_host", [False, True])
+def test_a_selected_history_has_the_pairs_and_products_of_its_slots(to_host):
     rng = np.random.default_rng(2)
     vectors = rng.normal(size=(3, 4, 3, 5)).astype(np.float32)
     inverse, products = rng.normal(size=(4, 3, 3)), rng.normal(size=(2, 4, 3, 3))
@@ -125,7 +126,8 @@ def test_a_selected_history_has_the_pairs_and_products_of_its_slots():
     with jax.enable_x64(True):
         rings = Rings(*(jax.device_put(ring) for ring in vectors))
         before = History(rings, inverse, products, np.array([0, 1, 2, 0]), 7)
-        history = before.select(slots)
+        history = before.select(slots, to_host=to_host)
+        assert isinstance(history.rings.s, np.ndarray if to_host else jax.Array)
         rings = jax.device_get(history.rings)
     np.testing.assert_array_equal(rings, vectors[:, slots])
     np.testing.assert_array_equal(history.inverse, inverse[slots])
