@@ -39,8 +39,10 @@ def logits_of(x: Array | BorrowedRows | HostTable, theta: np.ndarray, index: np.
     """
     absent = np.isneginf(theta[:, -1])
     theta = np.where(absent[:, None], 0, theta)  # `jax.debug_infs` refuses −∞
-    linear = _logits_on_host if isinstance(x, np.ndarray | SparseRows) else _logits_on_device
-    logits = linear(x, theta, index)
+    if isinstance(x, np.ndarray | SparseRows):
+        logits = _logits_on_host(x, theta, index)
+    else:
+        logits = _logits_on_device(x, theta, index)
     logits[absent] = -np.inf
     return logits
 

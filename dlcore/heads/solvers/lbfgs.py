@@ -88,7 +88,7 @@ class History:
         The inverse of a triangle without its first row and column is the rest of its inverse.
         """
         self.inverse[:, place] = self.inverse[:, :, place] = 0
-        self.inverse[:, :, place] = -_times(self.inverse, seen.s_y)
+        self.inverse[:, :, place] = -_times(self.inverse, np.asarray(seen.s_y))
         self.inverse[:, place, place] = seen.is_stored  # a stored pair has s · y = 1
         self.newest = np.where(seen.is_stored, place, self.newest)
         self.products[..., place] = self.products[..., place, :] = seen.y_hy, seen.y_y

@@ -11,6 +11,7 @@ import numpy as np
 
 from dlcore._core.blas_threads import one_blas_thread
 from dlcore._core.threads import core_count, map_on_threads
+from dlcore._core.types import AnyArray
 from dlcore.devices import to_device
 from dlcore.heads.data.centering import Centering
 from dlcore.heads.passes.evaluate import HeadBatch, Sums, accumulate
@@ -179,9 +180,9 @@ class HostVectors:
 
 def _heads_of(arrays: Arrays, heads: slice) -> Arrays:
     """Return the part of some heads of a tuple of arrays, each with an axis of heads in front."""
-    return type(arrays)(*(None if part is None else part[heads] for part in arrays))
+    return arrays._make(None if part is None else part[heads] for part in arrays)
 
 
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+def _joined(parts: Sequence[AnyArray]) -> np.ndarray:
     """Return the arrays of all shares as one, without a copy of a single one."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts])

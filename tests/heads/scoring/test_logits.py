@@ -1,6 +1,7 @@
 """Logits of heads on some rows, on the host and on the device, against exact sums of products."""
 
 import math
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -27,7 +28,9 @@ def x(request):
     """Return the rows in one of the forms that are read."""
     if request.param == "array":
         return X
-    return SparseRows("x", scipy.sparse.csr_array(X)) if request.param == "sparse" else jax.device_put(X)
+    return (
+        SparseRows("x", cast(Any, scipy.sparse.csr_array(X))) if request.param == "sparse" else jax.device_put(X)
+    )
 
 
 @pytest.mark.parametrize("index", [ALL, SOME, ONE], ids=["all", "some", "one"])
