@@ -91,13 +91,14 @@ class DeviceVectors:
         """The coefficients and intercepts, shape (B, K, m + 1)."""
         return np.asarray(self._point.theta)
 
-    def observe(self, line: np.ndarray) -> Observation:
+    def observe(self, controls: np.ndarray) -> Observation:
         """Evaluate the trial point, store its pair, and return what the host needs.
 
+        `controls` is that of `observe_trial`.
         Products are computed with all places of the rings, since another number of places is another program.
         """
         sums = self._pass(self._sets(self._point.trial))
-        given = self.rings, self._point, sums, self._constants, to_device(line)
+        given = self.rings, self._point, sums, self._constants, to_device(controls)
         self._observe = self._observe or observe.prepare([given])
         self.rings, self._at_trial, numbers = self._observe([given])[0]
         return Observation.unpacked(jax.device_get(numbers), self.rings.s.shape[1], self._outputs)
@@ -138,17 +139,18 @@ class HostVectors:
         """The coefficients and intercepts, shape (B, K, m + 1)."""
         return _joined([point.theta for point in self._points])
 
-    def observe(self, line: np.ndarray) -> Observation:
+    def observe(self, controls: np.ndarray) -> Observation:
         """Evaluate the trial point, store its pair, and return what the host needs.
 
+        `controls` is that of `observe_trial`.
         Products are computed with the places of the rings that have been written. The others are empty.
         """
-        self._places = int(line[0, 3])
+        self._places = int(controls[0, 3])
         trials = [point.trial for point in self._points]
 
         def observed(k: int) -> tuple[Gradient, Observation]:
             share, given = self._shares[k], (self._rings_of(k), self._points[k])
-            return observe_trial(*given, [_heads_of(sums, share)], self._constants[k], line[share], np)[1:]
+            return observe_trial(*given, [_heads_of(sums, share)], self._constants[k], controls[share], np)[1:]
 
         with np.errstate(all="ignore"), one_blas_thread():
             sums = self._pass(_joined(trials))
@@ -157,9 +159,9 @@ class HostVectors:
             found = map_on_threads(observed, range(len(trials)))
         self._at_trial = [gradient for gradient, _ in found]
         seen = Observation(*(_joined(parts) for parts in zip(*(seen for _, seen in found), strict=True)))
-        empty = np.zeros((len(PER_PAIR), len(seen.value), self.rings.s.shape[1]))
-        empty[:, :, : self._places] = [getattr(seen, name) for name in PER_PAIR]
-        return seen._replace(**dict(zip(PER_PAIR, empty, strict=True)))
+        per_pair = np.zeros((len(PER_PAIR), len(seen.value), self.rings.s.shape[1]))
+        per_pair[:, :, : self._places] = [getattr(seen, name) for name in PER_PAIR]
+        return seen._replace(**dict(zip(PER_PAIR, per_pair, strict=True)))
 
     def advance(self, combination: Combination) -> None:
         """Move to the next trial point."""

@@ -28,9 +28,9 @@ def x(request):
     """Return the rows in one of the forms that are read."""
     if request.param == "array":
         return X
-    return (
-        SparseRows("x", cast(Any, scipy.sparse.csr_array(X))) if request.param == "sparse" else jax.device_put(X)
-    )
+    if request.param == "sparse":
+        return SparseRows("x", cast(Any, scipy.sparse.csr_array(X)))
+    return jax.device_put(X)
 
 
 @pytest.mark.parametrize("index", [ALL, SOME, ONE], ids=["all", "some", "one"])
